@@ -1,0 +1,8 @@
+"""`yolo-attn export` as a script: python scripts/export.py key=value ..."""
+
+import sys
+
+from yolo_attn.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["export", *sys.argv[1:]]))

@@ -1,0 +1,74 @@
+"""Write configs/: each layer in the neck of each family, three of them in the backbone too.
+
+python scripts/make_configs.py            writes the files
+python scripts/make_configs.py --check    exits with status 1 if a file would change
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import yolo_attn
+from yolo_attn.graph import ModelGraph, dump_model, list_sites, place, resolve_sites
+from yolo_attn.host.geometry import row_strides
+from yolo_attn.host.variant import model_yaml
+
+FAMILIES = {"yolo11": "YOLO11", "yolov8": "YOLOv8", "yolo26": "YOLO26"}
+NECK = ("SE", "ECA", "CBAM", "CA", "GAM", "SimAM", "SK", "ShuffleAttention", "S2", "NAM", "SOCA", "CrissCross")
+BACKBONE = ("SE", "CBAM", "CA")
+FOLDER = Path(__file__).resolve().parent.parent / "configs"
+
+
+def main() -> int:
+    """Write or check every file."""
+    check = "--check" in sys.argv[1:]
+    stale = [path for path, text in make_all() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    if check:
+        for path in stale:
+            print(f"{path.name} is out of date: python scripts/make_configs.py")
+        return 1 if stale else 0
+    for path, text in make_all():
+        if path in stale:
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+    print(f"{len(stale)} files written to {FOLDER}")
+    return 0
+
+
+def make_all() -> Iterator[tuple[Path, str]]:
+    """Yield each file with its text."""
+    for family, title in FAMILIES.items():
+        for site, layers in (("neck", NECK), ("backbone", BACKBONE)):
+            for layer in layers:
+                suffix = "" if site == "neck" else f"-{site}"
+                yield FOLDER / f"{family}-{layer.lower()}{suffix}.yaml", make(family, title, layer, site)
+
+
+def make(family: str, title: str, layer: str, site: str) -> str:
+    """Return one model YAML as text."""
+    base = model_yaml(f"{family}.yaml")
+    scale = base.pop("scale")
+    graph = ModelGraph(base)
+    strides = row_strides({**base, "scale": scale})
+    names = {row: name for name, row in list_sites(graph, strides).items() if name.startswith(f"{site}.P")}
+    sites = [names[row] for row in resolve_sites(graph, strides, site)]
+    inserted = place(graph, strides, layer, site)
+    spec = yolo_attn.get_layer(layer)
+    file = f"{family}n-{layer.lower()}{'' if site == 'neck' else '-' + site}.yaml"
+    header = "\n".join(
+        [
+            f"{title} object detection with {layer} in the {site} ({', '.join(s.split('.')[1] for s in sites)})",
+            f"{layer}: {spec.paper}{f', {spec.year}' if spec.year else ''}, {spec.url}",
+            f"Made by scripts/make_configs.py from {family}.yaml: {layer}@{site}",
+            f"Use it at any scale: yolo-attn train model={file} data=digits",
+        ]
+    )
+    notes = {i.row: name for i, name in zip(inserted, sites, strict=True)}
+    return dump_model(graph.to_document(), header, notes)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""Tests touch nothing of the user's: Ultralytics gets a settings folder and a datasets folder of their own."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+HOME = Path(tempfile.gettempdir()) / f"yolo-attn-tests-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+HOME.mkdir(exist_ok=True)
+os.environ.setdefault("YOLO_CONFIG_DIR", str(HOME))
+os.environ.setdefault("YOLO_OFFLINE", "true")
+os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+os.environ.setdefault("MPLCONFIGDIR", str(HOME / "matplotlib"))
+os.environ.setdefault("WANDB_MODE", "disabled")
+# Children that a test starts find the package whether it is installed or not.
+SOURCE = Path(__file__).resolve().parent.parent
+os.environ["PYTHONPATH"] = os.pathsep.join(p for p in (str(SOURCE), os.environ.get("PYTHONPATH", "")) if p)
+
+import pytest  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_folders() -> None:
+    """Point Ultralytics' datasets, weights and runs into the tests' own folder."""
+    from ultralytics.utils import SETTINGS
+
+    SETTINGS.update(
+        {"datasets_dir": str(HOME / "datasets"), "weights_dir": str(HOME / "weights"), "runs_dir": str(HOME / "runs")}
+    )
+
+
+@pytest.fixture
+def fresh_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -1,0 +1,338 @@
+"""Checking a dataset: good ones are counted, each mistake is one line that says where it is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from yolo_attn.data import check_data, datasets_folder, description
+from yolo_attn.errors import UserError
+
+BOX = "1 0.5 0.5 0.2 0.2"
+TRIANGLE = "0 0.1 0.1 0.9 0.1 0.5 0.9"
+CORNERS = "0 0.1 0.1 0.9 0.1 0.9 0.9 0.1 0.9"
+POINTS = "0 0.5 0.5 0.2 0.2 0.5 0.5 2 0 0 0"
+
+
+class Dataset:
+    """A dataset in a folder, with one image for each label text; None stands for an image without a label file."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.yaml = root / "data.yaml"
+        self.entries: dict[str, Any] = {
+            "path": str(root),
+            "train": "images/train",
+            "val": "images/val",
+            "names": ["a", "b"],
+        }
+        self.split("train", BOX, f"{BOX}\n{BOX.replace('1', '0', 1)}\n", "", None)
+        self.split("val", BOX)
+
+    def split(self, name: str, *labels: str | None) -> None:
+        for kind in ("images", "labels"):
+            (self.root / kind / name).mkdir(parents=True, exist_ok=True)
+        for index, text in enumerate(labels):
+            (self.root / "images" / name / f"{index}.jpg").write_bytes(b"jpg")
+            if text is not None:
+                (self.root / "labels" / name / f"{index}.txt").write_text(text)
+
+    def check(self, task: str = "detect", **options: Any) -> Any:
+        self.yaml.write_text(yaml.safe_dump(self.entries))
+        return check_data(str(self.yaml), task, **options)
+
+    def error(self, task: str = "detect") -> str:
+        with pytest.raises(UserError) as error:
+            self.check(task)
+        message = str(error.value)
+        assert "\n" not in message
+        return message
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    return Dataset(tmp_path / "set")
+
+
+def _listing(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_a_good_dataset_is_counted_and_left_as_it_was(dataset: Dataset) -> None:
+    dataset.check()
+    (dataset.root / "labels" / "train.cache").write_bytes(b"a pickle nobody may open")
+    before = _listing(dataset.root)
+    summary = check_data(str(dataset.yaml))
+    assert summary.names == {0: "a", 1: "b"}
+    train, val = summary.splits["train"], summary.splits["val"]
+    assert (train.images, train.labelled, train.instances) == (4, 2, 3)
+    assert (val.images, val.labelled, val.instances) == (1, 1, 1)
+    assert summary.present
+    assert _listing(dataset.root) == before
+
+
+def test_the_digest_changes_with_a_label_a_name_and_an_image_and_not_with_the_place(tmp_path: Path) -> None:
+    first, second = Dataset(tmp_path / "a"), Dataset(tmp_path / "b")
+    digests = [first.check().digest]
+    assert second.check().digest == digests[0]
+    second.split("val", BOX.replace("1", "0", 1))
+    digests.append(second.check().digest)
+    second.entries["names"] = ["a", "c"]
+    digests.append(second.check().digest)
+    (second.root / "images" / "val" / "0.jpg").write_bytes(b"another")
+    digests.append(second.check().digest)
+    assert len(set(digests)) == 4
+
+
+@pytest.mark.parametrize(
+    "names", [{"names": {0: "a", 1: "b"}}, {"names": {"0": "a", "1": "b"}, "nc": 2}, {"names": None, "nc": 2.0}]
+)
+def test_the_ways_to_state_classes(dataset: Dataset, names: dict[str, Any]) -> None:
+    dataset.entries |= names
+    assert list(dataset.check().names) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"names": None}, "has no names"),
+        ({"nc": 3}, "nc is 3 but there are 2 names"),
+        ({"nc": "many"}, "nc is 'many'"),
+        ({"nc": 0}, "nc is 0"),
+        ({"names": "a"}, "names is 'a'; it has to be a list"),
+        ({"names": []}, r"names is \[\]"),
+        ({"names": {1: "a", 2: "b"}}, "whole numbers 0 to 1"),
+        ({"train": None}, "train is None"),
+        ({"val": 3}, "val is 3"),
+        ({"train": ["images/train", None]}, "train is .*None"),
+        ({"train": "images/trian"}, "the images of train are not at .*images/trian; correct train or path"),
+        ({"val": ["images/val", "more"]}, "the images of val are not at .*more"),
+    ],
+)
+def test_mistakes_in_the_data_yaml(dataset: Dataset, entries: dict[str, Any], message: str) -> None:
+    dataset.entries |= entries
+    error = dataset.error()
+    assert str(dataset.yaml) in error
+    with pytest.raises(UserError, match=message):
+        dataset.check()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("# nothing\n", "is empty"),
+        ("- a\n- b\n", "is not a mapping"),
+        ("path: x\nnames: [a, b\nval: y\n", r"data\.yaml, line 3, column 4: not valid YAML"),
+        ("path: x\n\tval: y\n", r"line 2, column 1: not valid YAML"),
+        ("day: 2024-13-45\n", "not valid YAML"),
+        ("!!python/object:os.system x\n", "line 1, column 1: not valid YAML"),
+    ],
+)
+def test_files_that_are_no_data_yaml(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "data.yaml").write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        check_data(str(tmp_path / "data.yaml"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_data_yaml_and_a_file_of_another_kind(fresh_folder: Path) -> None:
+    with pytest.raises(UserError, match=r"there is no data YAML no\.yaml"):
+        check_data("no.yaml")
+    (fresh_folder / "photo.jpg").write_text("")
+    with pytest.raises(UserError, match="is not a data YAML"):
+        check_data("photo.jpg")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("2 0.5 0.5 0.2 0.2", "class 2 is not one of the classes 0 to 1"),
+        ("-1 0.5 0.5 0.2 0.2", "class -1 is not"),
+        ("0.5 0.5 0.5 0.2 0.2", "class 0.5 is not"),
+        ("0 0.5 1.2 0.2 0.2", "the coordinate 1.2 is outside 0..1"),
+        ("0 320 240 50 50", "the coordinate 320 is outside"),
+        ("0 0.5 0.5 -0.2 0.2", "the coordinate -0.2 is outside"),
+        ("0 nan 0.5 0.2 0.2", "the coordinate nan is outside"),
+        ("0 0.5 0.5 0.2", "4 numbers; task detect takes"),
+        ("0 0.5 0.5 0.2 0.2 0.9", "6 numbers; task detect takes"),
+        ("cat 0.5 0.5 0.2 0.2", "'cat 0.5 0.5 0.2 0.2' is not a row of numbers"),
+        ("0,0.5,0.5,0.2,0.2", "is not a row of numbers"),
+        ("é" * 100, r"\.\.\.' is not a row of numbers"),
+    ],
+)
+def test_a_bad_label_row_is_found_with_file_and_line(dataset: Dataset, row: str, message: str) -> None:
+    dataset.split("train", BOX, f"{BOX}\n\n{row}\n{BOX}\n")
+    error = dataset.error()
+    assert f"{dataset.root / 'labels' / 'train' / '1.txt'}, line 3: " in error
+    with pytest.raises(UserError, match=message):
+        dataset.check()
+
+
+def test_boxes_and_polygons_in_one_file(dataset: Dataset) -> None:
+    dataset.split("train", f"{BOX}\n{TRIANGLE}\n")
+    assert "mixes boxes (5 numbers) and polygons" in dataset.error()
+
+
+@pytest.mark.parametrize(
+    ("task", "good", "bad"),
+    [
+        ("detect", (BOX, TRIANGLE, CORNERS, f"\ufeff{BOX}\r\n"), TRIANGLE + " 0.5"),
+        ("segment", (TRIANGLE, CORNERS), BOX),
+        ("obb", (CORNERS, CORNERS + " 0.5 0.5"), TRIANGLE),
+        ("pose", (POINTS,), BOX),
+    ],
+)
+def test_rows_of_each_task(dataset: Dataset, task: str, good: tuple[str, ...], bad: str) -> None:
+    dataset.entries["kpt_shape"] = [2, 3]
+    dataset.split("train", *good, *[""] * (4 - len(good)))
+    dataset.split("val", good[0])
+    assert dataset.check(task).splits["train"].instances == len(good)
+    dataset.split("val", bad)
+    assert f"task {task} takes" in dataset.error(task)
+
+
+def test_keypoints_have_to_lie_in_the_image_but_their_visibility_does_not(dataset: Dataset) -> None:
+    dataset.entries["kpt_shape"] = [2, 3]
+    dataset.split("train", POINTS, POINTS, "", "")
+    dataset.split("val", POINTS)
+    dataset.check("pose")
+    dataset.check("detect")  # the keypoints are dropped
+    dataset.split("val", POINTS.replace("2 0 0 0", "2 0 1.5 0"))
+    assert "the coordinate 1.5" in dataset.error("pose")
+    del dataset.entries["kpt_shape"]
+    assert "kpt_shape is None; task pose needs" in dataset.error("pose")
+
+
+def test_splits_without_images_or_without_labels(dataset: Dataset) -> None:
+    dataset.split("empty")
+    dataset.entries["val"] = "images/empty"
+    assert "there are no images in val" in dataset.error()
+    dataset.split("bare", None, None)
+    dataset.entries["val"] = "images/bare"
+    bare = dataset.root / "labels" / "bare" / "0.txt"
+    assert (
+        f"no object in the 2 images of val: their label files are missing, the first one is {bare}" in dataset.error()
+    )
+    dataset.split("bare", "", "")
+    assert "their label files are all empty" in dataset.error()
+
+
+def test_tasks_whose_labels_are_images_are_only_counted(dataset: Dataset) -> None:
+    dataset.split("train", "not a row of numbers")
+    assert dataset.check("semantic").splits["train"].images == 4
+
+
+def test_lists_of_folders_list_files_and_the_validation_key(dataset: Dataset) -> None:
+    dataset.split("more/deep", BOX)
+    listed = [dataset.root / "images" / "train" / "0.jpg", "./images/val/0.jpg", ""]
+    (dataset.root / "list.txt").write_text("\n".join(map(str, listed)))
+    dataset.entries["train"] = ["images/train", "images/more", "list.txt"]
+    dataset.entries["validation"] = dataset.entries.pop("val")
+    summary = dataset.check()
+    assert summary.splits["train"].images == 4 + 1 + 2
+    assert summary.splits["val"].images == 1
+    (dataset.root / "list.txt").write_text("./images/val/lost.jpg")
+    assert "cannot read the image" in dataset.error()
+
+
+def test_other_splits_on_request(dataset: Dataset) -> None:
+    dataset.entries["test"] = "images/val"
+    assert list(dataset.check(splits=("test",)).splits) == ["test"]
+    del dataset.entries["test"]
+    with pytest.raises(UserError, match="test is None"):
+        dataset.check(splits=("test",))
+
+
+def test_a_path_in_the_datasets_folder_and_the_prefix_of_labelling_services(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(description, "datasets_folder", lambda: tmp_path)
+    dataset.entries |= {"path": "set", "train": "../images/train"}
+    assert dataset.check().splits["train"].images == 4
+    del dataset.entries["path"]
+    assert dataset.check().splits["val"].images == 1
+
+
+@pytest.mark.parametrize(("release", "found"), [("8.3.133", False), ("8.3.134", True), ("8.4.190", True)])
+def test_a_path_in_the_working_folder_counts_where_the_host_looks_there(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, release: str, found: bool
+) -> None:
+    import ultralytics
+
+    monkeypatch.setattr(ultralytics, "__version__", release)
+    monkeypatch.chdir(dataset.root.parent)
+    dataset.entries["path"] = "set"
+    if found:
+        assert dataset.check().present
+    else:
+        assert str(datasets_folder() / "set") in dataset.error()
+
+
+def test_the_paths_are_those_that_ultralytics_finds(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ultralytics.data import utils
+
+    monkeypatch.setattr(utils, "check_font", lambda font: None)  # it would fetch a font
+    monkeypatch.setattr(description, "datasets_folder", lambda: utils.DATASETS_DIR)
+    monkeypatch.chdir(dataset.root.parent)
+    for path in (str(dataset.root), "set", None):
+        dataset.entries["path"] = path
+        dataset.yaml.write_text(yaml.safe_dump(dataset.entries))
+        try:
+            theirs = utils.check_det_dataset(str(dataset.yaml), autodownload=False)["path"]
+        except FileNotFoundError:
+            assert path == "set"
+            continue
+        ours = description.image_root(description.read_yaml(dataset.yaml), dataset.yaml)
+        assert os.path.realpath(theirs) == os.path.realpath(ours)
+
+
+def test_a_dataset_that_has_to_be_downloaded_is_not_an_error(dataset: Dataset) -> None:
+    dataset.entries |= {"path": "not/here", "download": "https://host/set.zip"}
+    summary = dataset.check()
+    assert not summary.present
+    assert summary.names == {0: "a", 1: "b"}
+    assert summary.splits == {}
+    dataset.entries |= {"path": str(dataset.root), "val": "images/later"}
+    assert not dataset.check().present
+    dataset.entries |= {"val": "images/val", "train": "images/lost"}
+    assert "the images of train are not at" in dataset.error()
+
+
+@pytest.mark.parametrize("data", ["digits", "coco8.yaml", "Objects365", "https://host/set.zip"])
+def test_names_of_datasets_that_are_not_here(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch, data: str) -> None:
+    monkeypatch.setattr(description, "datasets_folder", lambda: fresh_folder / "datasets")
+    assert not check_data(data).present
+
+
+def test_folders_and_archives(dataset: Dataset) -> None:
+    dataset.check()
+    assert check_data(str(dataset.root)).data == str(dataset.yaml)
+    (dataset.root / "second.yaml").write_text("")
+    with pytest.raises(UserError, match="holds 2 YAML files"):
+        check_data(str(dataset.root))
+    (dataset.root / "set.zip").write_bytes(b"")
+    assert not check_data(str(dataset.root / "set.zip")).present
+
+
+def test_classification(tmp_path: Path) -> None:
+    for name in ("train/cat", "train/dog", "val/cat"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "1.jpg").write_bytes(b"")
+    summary = check_data(str(tmp_path), "classify")
+    assert summary.names == {0: "cat", 1: "dog"}
+    assert {split: found.images for split, found in summary.splits.items()} == {"train": 2, "val": 1}
+    assert not check_data("imagenette", "classify").present
+    for wrong in ("no_such_set", "coco8"):
+        with pytest.raises(UserError, match=f"there is no dataset folder {wrong}"):
+            check_data(wrong, "classify")
+    with pytest.raises(UserError, match="holds no folders"):
+        check_data(str(tmp_path / "train" / "cat"), "classify")
+    for image in (tmp_path / "train").rglob("*.jpg"):
+        image.unlink()
+    with pytest.raises(UserError, match="there are no images in"):
+        check_data(str(tmp_path), "classify")

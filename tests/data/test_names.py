@@ -1,0 +1,105 @@
+"""Names of datasets: datasets.yaml tells the truth, and what the user writes leads where it should."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from yolo_attn.data import datasets_folder, digits, list_datasets, names, resolve_data
+from yolo_attn.errors import UserError
+
+
+@pytest.fixture
+def few_digits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Make `digits` small and in a folder of the test's own; returns the path of its data YAML."""
+    few = {"train": 1, "val": 1, "test": 1}
+    monkeypatch.setattr(names, "make_digits", lambda root: digits.make_digits(root, counts=few))
+    monkeypatch.setattr(names, "datasets_folder", lambda: tmp_path / "datasets")
+    return tmp_path / "datasets" / "digits" / "digits.yaml"
+
+
+@pytest.mark.parametrize("entry", list_datasets().values(), ids=lambda entry: entry.name)
+def test_entries_match_the_data_yamls_of_the_installed_ultralytics(entry: names.DatasetInfo) -> None:
+    assert entry.about.endswith(".")
+    if entry.name == "digits":
+        assert {"train": entry.train, "val": entry.val, "test": entry.test} == dict(digits.COUNTS)
+    elif entry.task != "classify":
+        path = names.host_yamls()[entry.name.casefold()]
+        assert path.stem == entry.name
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert len(data["names"]) == entry.classes
+        assert ("kpt_shape" in data) == (entry.task == "pose")
+
+
+def test_an_entry_has_what_its_task_needs() -> None:
+    entries = list_datasets()
+    assert {entry.task for entry in entries.values()} == {"detect", "segment", "pose", "obb", "classify"}
+    assert entries["VisDrone"] == names.DatasetInfo(
+        name="VisDrone", task="detect", classes=10, train=6471, val=548, test=1610, download="2 GB",
+        about=entries["VisDrone"].about,
+    )  # fmt: skip
+    assert all(entry.download for entry in entries.values() if entry.task != "classify")
+
+
+@pytest.mark.parametrize("written", ["digits", "Digits", "digits.yaml", " digits "])
+def test_digits_is_made(few_digits: Path, written: str) -> None:
+    assert resolve_data(written) == str(few_digits)
+    assert few_digits.exists()
+
+
+@pytest.mark.parametrize(
+    ("written", "taken"),
+    [
+        ("coco8", "coco8.yaml"),
+        ("COCO8.yaml", "coco8.yaml"),
+        ("voc", "VOC.yaml"),
+        ("dotav1.5", "DOTAv1.5.yaml"),
+        ("mnist", "mnist"),
+        ("ImageNet", "imagenet"),
+        ("https://host/data.zip", "https://host/data.zip"),
+    ],
+)
+def test_names_that_the_host_knows(fresh_folder: Path, written: str, taken: str) -> None:
+    assert resolve_data(written) == taken
+
+
+def test_paths_become_absolute(fresh_folder: Path) -> None:
+    (fresh_folder / "mine.yaml").write_text("")
+    (fresh_folder / "coco8.yaml").write_text("")
+    (fresh_folder / "photos").mkdir()
+    assert resolve_data("mine.yaml") == str(fresh_folder / "mine.yaml")
+    assert resolve_data("./coco8.yaml") == resolve_data("coco8.yaml") == str(fresh_folder / "coco8.yaml")
+    assert resolve_data("photos") == str(fresh_folder / "photos")
+
+
+def test_a_known_name_wins_over_a_folder_of_that_name(fresh_folder: Path) -> None:
+    (fresh_folder / "coco8").mkdir()
+    assert resolve_data("coco8") == "coco8.yaml"
+    assert resolve_data(str(Path("coco8").absolute())) == str(fresh_folder / "coco8")
+
+
+@pytest.mark.parametrize(("written", "meant"), [("visdron", "VisDrone"), ("digit.yaml", "digits"), ("mnits", "mnist")])
+def test_an_unknown_name_is_answered_with_the_known_ones(fresh_folder: Path, written: str, meant: str) -> None:
+    with pytest.raises(
+        UserError, match=rf"did you mean {meant}\?; known: digits, coco8, .*, imagenet; or give"
+    ) as error:
+        resolve_data(written)
+    assert "\n" not in str(error.value)
+
+
+def test_no_name_at_all(fresh_folder: Path) -> None:
+    with pytest.raises(UserError, match="no dataset is called ''"):
+        resolve_data("  ")
+
+
+def test_a_missing_file_is_named_with_the_folder_it_was_looked_for_in(fresh_folder: Path) -> None:
+    with pytest.raises(UserError, match=r"there is no data YAML or dataset folder sets/mine\.yaml .*from the folder"):
+        resolve_data("sets/mine.yaml")
+
+
+def test_the_datasets_folder_is_ultralytics_setting() -> None:
+    from ultralytics.utils import SETTINGS
+
+    assert datasets_folder() == Path(SETTINGS["datasets_dir"])

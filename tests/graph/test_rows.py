@@ -1,0 +1,146 @@
+"""Rows, readers, insertion, alignment, sites and text."""
+
+from __future__ import annotations
+
+import copy
+import random
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from yolo_attn.errors import UserError
+from yolo_attn.graph import IMAGE, ModelGraph, align, dump_model, list_sites, place, read_model, resolve_sites
+
+TINY: dict[str, Any] = {
+    "nc": 3,
+    "scales": {"n": [1.0, 1.0, 64]},
+    "backbone": [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "Conv", [16, 3, 2]], [-1, 2, "C2f", [16, True]]],
+    "head": [[-1, 1, "Conv", [16, 3, 2]], [[-1, 2], 1, "Concat", [1]], [[2, 4], 1, "Detect", ["nc"]]],
+}
+STRIDES = [2.0, 4.0, 4.0, 8.0, 8.0, None]
+
+
+def tiny() -> ModelGraph:
+    return ModelGraph(copy.deepcopy(TINY))
+
+
+def test_a_document_comes_back_as_it_was() -> None:
+    assert tiny().to_document() == TINY
+
+
+def test_relative_sources_become_absolute() -> None:
+    document = copy.deepcopy(TINY)
+    document["head"][1][0] = [-1, -3]
+    graph = ModelGraph(document)
+    assert graph.rows[4].sources == [3, 1]
+    assert graph.rows[0].sources == [IMAGE]
+
+
+def test_insertion_shifts_indices_and_redirects_every_reader() -> None:
+    graph = tiny()
+    assert graph.readers(2) == [3, 4, 5]
+    new = graph.insert_after(2, "SE", [])
+    assert new == 3
+    assert graph.readers(3) == [4, 5, 6]
+    assert graph.readers(2) == [3]
+    document = graph.to_document()
+    assert document["backbone"][3] == [-1, 1, "SE", []]
+    assert document["head"] == [[-1, 1, "Conv", [16, 3, 2]], [[-1, 3], 1, "Concat", [1]], [[3, 5], 1, "Detect", ["nc"]]]
+
+
+def test_insertion_without_redirection_leaves_a_dead_row() -> None:
+    graph = tiny()
+    new = graph.insert_after(4, "SE", [], redirect=False)
+    assert graph.dead_rows() == [new]
+    assert tiny().dead_rows() == []
+
+
+def test_a_row_before_the_first_reads_the_image() -> None:
+    graph = tiny()
+    assert graph.insert_after(IMAGE, "SE", []) == 0
+    assert graph.rows[0].sources == [IMAGE]
+    assert graph.rows[1].sources == [0]
+    assert len(graph.to_document()["backbone"]) == 4
+
+
+@pytest.mark.parametrize("index", [-2, 5, 9])
+def test_no_row_follows_the_head(index: int) -> None:
+    with pytest.raises(UserError, match=f"no row can follow row {index}"):
+        tiny().insert_after(index, "SE", [])
+
+
+def test_sites() -> None:
+    assert list_sites(tiny(), STRIDES) == {"backbone.P2": 2, "backbone.end": 2, "neck.P2": 2, "neck.P3": 4}
+    assert resolve_sites(tiny(), STRIDES, "neck") == [2, 4]
+    assert resolve_sites(tiny(), STRIDES, "neck.P3, after:1") == [1, 4]
+    assert resolve_sites(tiny(), STRIDES, "backbone,backbone.end") == [2]
+
+
+@pytest.mark.parametrize("site", ["nek", "neck.P5", "after:5", "after:x", ""])
+def test_an_unknown_site_lists_those_that_exist(site: str) -> None:
+    with pytest.raises(UserError) as caught:
+        resolve_sites(tiny(), STRIDES, site)
+    assert repr(site) in str(caught.value)
+
+
+def test_place_reports_rows_and_readers() -> None:
+    graph = tiny()
+    inserted = place(graph, STRIDES, "SE", "neck", {"reduction": 4})
+    assert [(i.row, i.follows, i.readers) for i in inserted] == [(3, 2, 3), (6, 4, 1)]
+    assert graph.rows[6].args == [{"reduction": 4}]
+
+
+def test_align_skips_our_rows_and_matches_them_by_name() -> None:
+    source, target = tiny(), tiny()
+    source.insert_after(1, "SE", [])
+    target.insert_after(1, "CBAM", [])
+    target.insert_after(1, "SE", [])
+    mapping = align(target, source, lambda row: row.module in ("SE", "CBAM"))
+    assert mapping == {0: 0, 1: 1, 2: 2, 4: 3, 5: 4, 6: 5, 7: 6}
+
+
+def test_align_when_rows_are_missing() -> None:
+    target, source = tiny(), tiny()
+    target.insert_after(2, "SPPF", [16, 5])  # a stock row that the source does not have
+    mapping = align(target, source, lambda row: False)
+    assert mapping == {0: 0, 1: 1, 2: 2, 4: 3, 5: 4, 6: 5}
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=60, deadline=None)
+def test_any_sequence_of_insertions_keeps_the_network(seed: int) -> None:
+    """Taking our rows out again gives the base back, whatever was put in and in which order."""
+    chance = random.Random(seed)
+    graph = tiny()
+    for _ in range(chance.randint(1, 6)):
+        graph.insert_after(chance.randint(IMAGE, graph.head_index - 1), "SE", [])
+    assert graph.dead_rows() == []
+    again = ModelGraph(graph.to_document())
+    assert [row.sources for row in again] == [row.sources for row in graph]
+    kept = [i for i, row in enumerate(again) if row.module != "SE"]
+
+    def through(source: int) -> int:
+        while source != IMAGE and again.rows[source].module == "SE":
+            source = again.rows[source].sources[0]
+        return source if source == IMAGE else kept.index(source)
+
+    assert [[through(s) for s in again.rows[i].sources] for i in kept] == [row.sources for row in tiny()]
+    assert len(again.to_document()["backbone"]) + len(again.to_document()["head"]) == len(again)
+
+
+def test_text_says_the_same_as_the_document() -> None:
+    text = dump_model(TINY, "a header\nof two lines", {2: "backbone.P2"})
+    assert yaml.safe_load(text) == TINY
+    assert text.startswith("# a header\n# of two lines\n")
+    assert "- [-1, 2, C2f, [16, True]] # 2 backbone.P2" in text
+
+
+def test_a_missing_file_is_one_line(tmp_path) -> None:
+    with pytest.raises(UserError, match=r"nowhere\.yaml: No such file"):
+        read_model(tmp_path / "nowhere.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(UserError, match="not a text file"):
+        read_model(tmp_path / "binary.yaml")

@@ -1,0 +1,65 @@
+"""What several host tests need."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from ultralytics.nn.tasks import DetectionModel
+
+from yolo_attn.graph import ModelGraph
+from yolo_attn.host.variant import model_yaml
+
+
+def build(document: dict[str, Any] | str, seed: int = 0, nc: int | None = None) -> DetectionModel:
+    """Build a detection model from a seed."""
+    torch.manual_seed(seed)
+    return DetectionModel(copy.deepcopy(document), nc=nc, verbose=False)
+
+
+def with_row(base: str, after: int, layer: str, *args: Any, redirect: bool = True) -> tuple[dict[str, Any], int]:
+    """Return a base's YAML with one row put in, and that row's index."""
+    graph = ModelGraph(model_yaml(base))
+    new = graph.insert_after(after, layer, list(args), redirect=redirect)
+    return graph.to_document(), new
+
+
+def base_key(key: str, new: int) -> str:
+    """Return where a base tensor belongs in a model with one row put in at index `new`."""
+    head, index, *rest = key.split(".")
+    return ".".join([head, str(int(index) + (int(index) >= new)), *rest])
+
+
+def marked(model: nn.Module) -> nn.Module:
+    """Give every tensor of a model values of its own, so that one in a wrong place shows."""
+    model = copy.deepcopy(model)
+    for number, value in enumerate(model.state_dict().values()):
+        value.copy_(torch.full_like(value, number + 1) if not value.is_floating_point() else value + number + 1)
+    return model
+
+
+def equal_tensors(base: nn.Module, variant: nn.Module, new: int) -> int:
+    """Count the base's tensors that stand with equal values in their own layers of the variant."""
+    there: dict[str, Tensor] = variant.state_dict()
+    return sum(torch.equal(value, there[base_key(key, new)]) for key, value in base.state_dict().items())
+
+
+def python(code: str, *args: str, cwd: Any = None, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh interpreter."""
+    import os
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, *args],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, **env},
+        check=False,
+    )
+    if check:
+        assert done.returncode == 0, done.stdout + done.stderr
+    return done

@@ -1,0 +1,124 @@
+"""Multi-GPU workers know our layers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.host.helpers import python
+
+
+def test_the_worker_script_imports_us_first(tmp_path: Path) -> None:
+    """Whatever template the installed Ultralytics uses, our lines stand above it."""
+    code = """
+import yolo_attn
+from types import SimpleNamespace
+from ultralytics.utils import dist
+from ultralytics.models.yolo.detect import DetectionTrainer
+class Trainer(DetectionTrainer):
+    def __init__(self):
+        self.args = SimpleNamespace(model="yolo11n-cbam.yaml", imgsz=64)
+        self.model, self.callbacks, self.hub_session = "yolo11n-cbam.yaml", {}, None
+trainer = Trainer()
+file = dist.generate_ddp_file(trainer)
+print(open(file).read())
+dist.ddp_cleanup(trainer, file)
+"""
+    lines = [line for line in python(code, cwd=tmp_path).stdout.splitlines() if line.strip()]
+    ours = lines.index("import yolo_attn")
+    assert ours < next(i for i, line in enumerate(lines) if "Ultralytics Multi-GPU" in line)
+
+
+def test_a_worker_builds_our_layers_in_a_fresh_process(tmp_path: Path) -> None:
+    """The preamble alone makes a process without our PYTHONPATH able to build a YAML with rows of ours."""
+    from yolo_attn.host.ddp import _preamble
+
+    script = tmp_path / "worker.py"
+    script.write_text(
+        _preamble()
+        + "from ultralytics.nn.tasks import DetectionModel\n"
+        + "print(type(DetectionModel('yolo11n-cbam.yaml', verbose=False).model[17]).__name__)\n"
+    )
+    import os
+
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, env=env, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == "CBAM"
+
+
+def test_a_users_module_is_imported_too(tmp_path: Path) -> None:
+    (tmp_path / "my_layers.py").write_text(
+        "from torch import nn\nimport yolo_attn\n\n"
+        "@yolo_attn.register_layer(family='block', summary='passes on')\n"
+        "class MyLayer(nn.Module):\n"
+        "    def __init__(self, channels):\n        super().__init__()\n"
+        "    def forward(self, x):\n        return x\n"
+    )
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import my_layers\n"
+    code += "from yolo_attn.host.ddp import _preamble; print(_preamble())"
+    assert "import my_layers" in python(code, str(tmp_path)).stdout
+
+
+GLOO_TRAINER = """
+import torch
+from torch import distributed, nn
+from ultralytics.models.yolo.detect import DetectionTrainer
+
+
+class ParallelOnCPU(nn.parallel.DistributedDataParallel):
+    def __init__(self, module, device_ids=None, **options):
+        super().__init__(module, **options)
+
+
+nn.parallel.DistributedDataParallel = ParallelOnCPU
+
+
+class GlooTrainer(DetectionTrainer):
+    '''The stock trainer as one of two workers, with CPUs for GPUs.'''
+
+    def _setup_ddp(self, *world_size):
+        self.device = torch.device("cpu")
+        distributed.init_process_group("gloo", timeout=__import__("datetime").timedelta(seconds=60))
+
+    def final_eval(self):
+        pass  # the stock one asks for a GPU in a worker
+
+    def train(self):
+        self.world_size = 2
+        self._do_train(*([2] if self._do_train.__func__.__code__.co_argcount > 1 else []))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="needs torch.distributed")
+def test_two_processes_train(tmp_path: Path) -> None:
+    """Two workers train a model with our layer from the script that Ultralytics writes for them."""
+    from yolo_attn.data.digits import make_digits
+
+    data = make_digits(tmp_path / "data", counts={"train": 8, "val": 4, "test": 4})
+    (tmp_path / "gloo_trainer.py").write_text(GLOO_TRAINER)
+    code = f"""
+import subprocess, sys
+sys.path.insert(0, {str(tmp_path)!r})
+import yolo_attn
+from gloo_trainer import GlooTrainer
+from ultralytics.utils import dist
+trainer = GlooTrainer(overrides=dict(model="yolo11n-cbam.yaml", data={str(data)!r}, epochs=1, imgsz=64, batch=4,
+    workers=0, device="cpu", project={str(tmp_path)!r}, name="ddp", exist_ok=True, val=False, plots=False, amp=False))
+trainer.hub_session = None
+file = dist.generate_ddp_file(trainer)
+done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port",
+    str(dist.find_free_network_port()), file])
+dist.ddp_cleanup(trainer, file)
+sys.exit(done.returncode)
+"""
+    done = python(code, cwd=tmp_path, check=False, OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert (tmp_path / "ddp" / "weights" / "last.pt").exists()

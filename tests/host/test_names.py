@@ -1,0 +1,120 @@
+"""Model YAMLs by bare name, and scales."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from ultralytics.nn import tasks
+
+from yolo_attn import UserError
+from yolo_attn.host.variant import base_yaml, make_variant, model_yaml
+from yolo_attn.paths import config_folder
+
+
+def test_a_ready_config_resolves_from_any_folder_at_any_scale(fresh_folder: Path) -> None:
+    for scale in "nsmlx":
+        document = tasks.yaml_model_load(f"yolo11{scale}-cbam.yaml")
+        assert document["scale"] == scale
+        assert sum(row[2] == "CBAM" for row in document["backbone"] + document["head"]) == 3
+
+
+def test_a_file_of_the_users_comes_first(fresh_folder: Path) -> None:
+    document = model_yaml("yolo11n-se.yaml")
+    (fresh_folder / "yolo11-cbam.yaml").write_text(yaml.safe_dump(document))
+    assert any(row[2] == "SE" for row in model_yaml("yolo11n-cbam.yaml")["head"])
+
+
+def test_a_stated_scale_counts(fresh_folder: Path) -> None:
+    document = model_yaml("yolo11n-se.yaml")
+    document["scale"] = "s"
+    Path("mine.yaml").write_text(yaml.safe_dump(document))
+    assert tasks.yaml_model_load("mine.yaml")["scale"] == "s"
+    Path("yolo11se.yaml").write_text(yaml.safe_dump({**document, "scale": "m"}))  # the name alone would say s
+    assert tasks.yaml_model_load("yolo11se.yaml")["scale"] == "m"
+
+
+def test_the_letter_in_the_name_counts_where_the_file_is_shared_by_all_scales(fresh_folder: Path) -> None:
+    document = model_yaml("yolo11n-se.yaml")
+    Path("yolo11-mine.yaml").write_text(yaml.safe_dump({**document, "scale": "m"}))
+    assert tasks.yaml_model_load("yolo11x-mine.yaml")["scale"] == "x"
+    assert tasks.yaml_model_load("yolo11-mine.yaml")["scale"] == "m"
+
+
+def test_an_unknown_scale_is_an_error(fresh_folder: Path) -> None:
+    document = model_yaml("yolo11n-se.yaml")
+    Path("mine.yaml").write_text(yaml.safe_dump({**document, "scale": "q"}))
+    with pytest.raises(UserError, match=r"mine.yaml: scale: 'q' is not one of its scales \("):
+        tasks.yaml_model_load("mine.yaml")
+
+
+def test_a_letter_that_is_part_of_a_word_is_pointed_out(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = model_yaml("yolo11n-se.yaml")
+    del document["scale"]
+    Path("yolov8se.yaml").write_text(yaml.safe_dump(document))
+    warnings: list[str] = []
+    monkeypatch.setattr(tasks.LOGGER, "warning", warnings.append)
+    assert tasks.guess_model_scale("yolov8se.yaml") == "s"
+    assert "scale 's'" in warnings[0]
+
+
+def test_a_missing_file_suggests_a_ready_one(fresh_folder: Path) -> None:
+    with pytest.raises(UserError, match=r"yolo11n-cbm.yaml.*did you mean yolo11-cbam.yaml\?"):
+        model_yaml("yolo11n-cbm.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "not a model YAML"),
+        ("- 1\n- 2\n", "not a model YAML"),
+        ("nc: 80\nbackbone: [\n", "line 3, column 1: not valid YAML"),
+        ("nc: 80\nbackbone: []\nhead: []\n", "no list of rows named 'backbone'"),
+        ("nc: 80\nbackbone: [[-1, 1, Conv]]\nhead: [[-1, 1, Detect, [nc]]]\n", "row 0: expected"),
+    ],
+)
+def test_a_broken_yaml_is_one_line(fresh_folder: Path, text: str, words: str) -> None:
+    Path("broken.yaml").write_text(text)
+    with pytest.raises(UserError) as caught:
+        model_yaml("broken.yaml")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_variants_by_short_name() -> None:
+    variant = make_variant("yolo11n.yaml", "SE@neck+CBAM@backbone.P5")
+    names = [row[2] for row in variant.yaml["backbone"] + variant.yaml["head"]]
+    assert (names.count("SE"), names.count("CBAM")) == (3, 1)
+    assert variant.yaml["scale"] == "n"
+    assert make_variant("yolo11n.yaml", "SEAttention@neck.P3").yaml["head"][6][2] == "SE"  # by its registered name
+
+
+@pytest.mark.parametrize(
+    ("variant", "words"),
+    [
+        ("SE@nek", "did you mean neck?"),
+        ("SE@neck.P9", "backbone.P2"),
+        ("Se2@neck", "unknown layer 'Se2'"),
+        ("SE", "write Layer@site"),
+        ("SE@after:23", "0 to 22"),
+        ("nowhere.yaml", "does not exist"),
+    ],
+)
+def test_bad_variants(variant: str, words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        make_variant("yolo11n.yaml", variant)
+    assert words in str(caught.value)
+
+
+def test_bad_bases(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="give a model YAML"):
+        base_yaml("yolo11n")
+    empty = tmp_path / "empty.pt"
+    empty.touch()
+    with pytest.raises(UserError, match="empty"):
+        base_yaml(str(empty))
+
+
+def test_configs_are_where_the_package_looks() -> None:
+    assert len(list(config_folder().glob("*.yaml"))) >= 45

@@ -1,0 +1,300 @@
+"""Rows of ours through the stock parser."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import io
+import logging
+
+import pytest
+import torch
+from torch import nn
+from ultralytics.nn import tasks
+from ultralytics.nn.tasks import DetectionModel
+
+import yolo_attn
+from tests.host.helpers import base_key, build, equal_tensors, marked, python, with_row
+from yolo_attn import UserError, registry
+from yolo_attn.graph import ModelGraph
+from yolo_attn.host.transfer import last_transfer
+from yolo_attn.host.variant import model_yaml
+
+BASES = {"yolo11n.yaml": 23, "yolov8n.yaml": 22}  # rows before the head
+
+
+class WideBlock(nn.Module):
+    """A user's layer that changes the channels."""
+
+    def __init__(self, channels: int, *, out: int = 64) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, out, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x)
+
+
+class Blend(nn.Module):
+    """A user's layer of several inputs."""
+
+    def __init__(self, channels: list[int], *, weight: float = 0.5) -> None:
+        super().__init__()
+        self.match = nn.Conv2d(channels[1], channels[0], 1)
+        self.weight = weight
+
+    def forward(self, x: list[torch.Tensor]) -> torch.Tensor:
+        return x[0] + self.weight * self.match(x[1])
+
+
+@pytest.fixture
+def user_layers():
+    yolo_attn.register_layer(family="block", summary="changes the channels")(WideBlock)
+    yolo_attn.register_layer(family="fusion", summary="adds two maps", inputs=2)(Blend)
+    yield
+    registry.unregister_layer("WideBlock")
+    registry.unregister_layer("Blend")
+
+
+@pytest.mark.parametrize(("base", "after"), [(b, i) for b, n in BASES.items() for i in range(-1, n)])
+def test_a_row_at_every_position(base: str, after: int) -> None:
+    """It builds, the stock layers start as in the base, readers follow, and every tensor of a source arrives."""
+    document, new = with_row(base, after, "CBAM")
+    plain, variant = _plain(base), build(document)
+    total = len(plain.state_dict())
+    assert equal_tensors(plain, variant, new) == total
+    assert type(variant.model[new]).__name__ == "CBAM"
+    assert torch.equal(variant.stride, plain.stride)
+    own = sum(p.numel() for p in variant.model[new].parameters())
+    assert sum(p.numel() for p in variant.parameters()) == own + sum(p.numel() for p in plain.parameters())
+    readers = [m.i for m in variant.model if new in _absolute(m)]
+    assert len(readers) == len([m for m in plain.model if after in _absolute(m)]) > 0
+
+    source = _source(base)
+    variant.load(source, verbose=False)
+    assert equal_tensors(source, variant, new) == total
+    report = last_transfer(variant)
+    assert report is not None
+    assert (report.arrived, report.base, report.new) == (total, total, (f"row {new} CBAM",))
+
+
+@functools.cache
+def _plain(base: str) -> DetectionModel:
+    return build(base)
+
+
+@functools.cache
+def _source(base: str) -> nn.Module:
+    return marked(_plain(base))
+
+
+def _absolute(module: nn.Module) -> list[int]:
+    sources = module.f if isinstance(module.f, list) else [module.f]
+    return [module.i + s if s < 0 else s for s in sources]  # the image is -1, read by row 0
+
+
+@pytest.mark.parametrize("scale", "nsmlx")
+def test_channels_are_inferred_at_every_scale(scale: str) -> None:
+    document, new = with_row(f"yolo11{scale}.yaml", 16, "SE")
+    with torch.device("meta"):
+        modules, _ = tasks.parse_model(copy.deepcopy(document), 3, False)
+    assert modules[new].channels == {"n": 64, "s": 128, "m": 256, "l": 256, "x": 384}[scale]
+
+
+def test_a_model_without_rows_of_ours_is_untouched() -> None:
+    code = """
+import sys, torch, hashlib
+if sys.argv[1] == "with":
+    import yolo_attn
+from ultralytics.nn.tasks import DetectionModel
+torch.manual_seed(3)
+model = DetectionModel("yolo11n.yaml", verbose=False).eval()
+digest = hashlib.sha256(repr(model).encode())
+for key, value in model.state_dict().items():
+    digest.update(key.encode() + value.numpy().tobytes())
+digest.update(model(torch.linspace(0, 1, 3 * 64 * 64).reshape(1, 3, 64, 64))[0].detach().numpy().tobytes())
+digest.update(torch.get_rng_state().numpy().tobytes())
+print(digest.hexdigest(), model.save)
+"""
+    runs = [python(code, word).stdout for word in ("with", "without")]
+    assert runs[0] == runs[1]
+
+
+def test_unregister_puts_the_host_back_and_register_returns() -> None:
+    code = """
+from ultralytics.nn import tasks
+from ultralytics.utils import dist
+names = 'parse_model', 'check_yaml', 'guess_model_scale'
+held = lambda: ([getattr(tasks, n) for n in names], tasks.BaseModel.load, dist.generate_ddp_file)
+before, known = held(), set(vars(tasks))
+import yolo_attn
+assert all(a is not b for a, b in zip((*before[0], *before[1:]), (*held()[0], *held()[1:])))
+yolo_attn.register()
+yolo_attn.unregister()
+assert held() == before, held()
+assert set(vars(tasks)) == known
+from ultralytics import YOLO
+try:
+    YOLO("yolo11n-cbam.yaml")
+except FileNotFoundError:
+    pass
+else:
+    raise SystemExit("still registered")
+yolo_attn.register()
+YOLO("yolo11n-cbam.yaml", verbose=False)
+"""
+    python(code)
+
+
+def test_our_layers_start_from_the_seed_and_draw_nothing_from_the_stream() -> None:
+    document, new = with_row("yolo11n.yaml", 4, "SE")
+    build(document, seed=1)
+    state = torch.get_rng_state()
+    build("yolo11n.yaml", seed=1)
+    assert torch.equal(state, torch.get_rng_state())
+
+    def weights(seed: int) -> torch.Tensor:
+        return torch.cat([p.flatten() for p in build(document, seed=seed).model[new].parameters()])
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+def test_the_same_layer_at_two_rows_starts_differently() -> None:
+    graph = ModelGraph(model_yaml("yolov8n.yaml"))
+    first = graph.insert_after(4, "SE", [])
+    second = graph.insert_after(first, "SE", [])
+    model = build(graph.to_document())
+    pairs = zip(model.model[first].parameters(), model.model[second].parameters(), strict=True)
+    assert any(not torch.equal(a, b) for a, b in pairs)
+
+
+def test_several_inputs(user_layers: None) -> None:
+    graph = ModelGraph(model_yaml("yolo11n.yaml"))
+    new = graph.insert_after(13, "Blend", [{"weight": 0.25}])
+    graph.rows[new].sources, graph.rows[new].relative, graph.rows[new].several = [13, 6], [True, False], True
+    model = build(graph.to_document())
+    blend = model.model[new]
+    assert (blend.f, blend.i, blend.weight) == ([-1, 6], new, 0.25)
+    assert blend.match.in_channels == 128
+    assert 6 in model.save
+    assert model.model[-1].f[1] > new
+    model(torch.zeros(1, 3, 64, 64))
+
+
+def test_a_layer_that_changes_the_channels_scales_as_stock_rows_do(user_layers: None) -> None:
+    for scale, width in {"n": 64, "x": 384}.items():
+        document, new = with_row(f"yolo11{scale}.yaml", 16, "WideBlock", {"out": 256})
+        with torch.device("meta"):
+            modules, _ = tasks.parse_model(document, 3, False)
+        assert modules[new].conv.out_channels == width
+    document, new = with_row("yolo11n.yaml", 16, "WideBlock", {"out": 256})
+    plain, variant = build("yolo11n.yaml"), build(document)
+    assert equal_tensors(plain, variant, new) == len(plain.state_dict())  # the placeholder's draws were undone
+    variant(torch.zeros(1, 3, 64, 64))
+
+
+def test_the_table_shows_our_layers_where_they_are() -> None:
+    document, new = with_row("yolo11n.yaml", 4, "CBAM", {"reduction": 8})
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    tasks.LOGGER.addHandler(handler)
+    try:
+        DetectionModel(document, verbose=True)
+    finally:
+        tasks.LOGGER.removeHandler(handler)
+    rows = [line for line in stream.getvalue().splitlines() if line[:3].strip().isdigit()]
+    assert [int(line[:3]) for line in rows] == list(range(25))
+    assert "yolo_attn.layers.hybrid.cbam.CBAM" in rows[new]
+    assert "'reduction': 8" in rows[new]
+    assert "Probe" not in stream.getvalue()
+    assert "Identity" not in stream.getvalue()
+
+
+def test_a_list_of_one_source_is_one_input() -> None:
+    document, new = with_row("yolo11n.yaml", 4, "SE")
+    document["backbone"][new][0] = [-1]
+    assert build(document).model[new].f == -1
+
+
+def _broken(**changes) -> dict:
+    """YOLO11n with one row of ours after row 4, changed."""
+    document, new = with_row("yolo11n.yaml", 4, "SE")
+    row = document["backbone"][new]
+    for key, value in changes.items():
+        row[["source", "repeats", "module", "args"].index(key)] = value
+    return document
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        (_broken(module="Cbam"), ["row 5", "'Cbam'", "did you mean CBAM?"]),
+        (_broken(module="Conw"), ["row 5", "did you mean Conv?"]),
+        (_broken(module="Zzzzz"), ["row 5", "'Zzzzz'", "yolo-attn layers"]),
+        (_broken(args=[1024]), ["row 5", "SE", "by name", "[{reduction: 16}]", "[1024]"]),
+        (_broken(args=[256, 16]), ["row 5", "by name"]),
+        (_broken(args=[{"reductoin": 8}]), ["row 5", "'reductoin'", "did you mean reduction?"]),
+        (_broken(args=[{"reduction": -1}]), ["row 5", "reduction=-1"]),
+        (_broken(args=[{"reduction": "big"}]), ["row 5", "reduction='big'"]),
+        (_broken(args=[{"start": "zero"}]), ["row 5", "start='zero'", "'paper' or 'identity'"]),
+        (_broken(source=40), ["row 5", "40", "forward"]),
+        (_broken(source=5), ["row 5", "itself"]),
+        (_broken(source=-9), ["row 5", "-9", "before the first"]),
+        (_broken(source=[-1, 3]), ["row 5", "SE reads 1 input, not 2"]),
+        (_broken(source="P3"), ["row 5", "'P3'"]),
+        (_broken(repeats=3), ["row 5", "not repeated"]),
+        (_broken(repeats=0), ["row 5", "repeats"]),
+    ],
+)
+def test_mistakes_name_row_and_cure(document: dict, words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        build(document)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_a_row_nobody_reads_is_an_error() -> None:
+    document, _ = with_row("yolo11n.yaml", 22, "CBAM", redirect=False)  # just before a head that reads [16, 19, 22]
+    with pytest.raises(UserError, match=r"row 23: CBAM is read by nobody"):
+        build(document)
+
+
+def test_a_layer_that_uses_a_name_of_the_hosts_is_refused() -> None:
+    class Clash(nn.Module):
+        def __init__(self, channels: int) -> None:
+            super().__init__()
+            self.f = nn.Conv2d(channels, channels, 1)
+
+    yolo_attn.register_layer(family="block", summary="uses f")(Clash)
+    try:
+        with pytest.raises(UserError, match=r"row 5: Clash uses the attribute 'f'"):
+            build(with_row("yolo11n.yaml", 4, "Clash")[0])
+    finally:
+        registry.unregister_layer("Clash")
+
+
+def test_a_name_of_the_hosts_is_refused() -> None:
+    class Conv(nn.Module):
+        pass
+
+    with pytest.raises(ValueError, match="'Conv' is one of the Ultralytics parser's own"):
+        yolo_attn.register_layer(family="block", summary="taken")(Conv)
+
+
+def test_a_host_without_a_channel_table_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    from yolo_attn.host import UnsupportedHostError, parser
+
+    def other_parser(d: dict, ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:
+        rows = [nn.Identity() for _ in d["backbone"] + d["head"]]
+        return nn.Sequential(*rows), []
+
+    document, _ = with_row("yolo11n.yaml", 4, "SE")
+    with pytest.raises(UnsupportedHostError, match=r"supports Ultralytics 8\.3\.0"):
+        parser._wrap(other_parser)(document, 3, False)
+
+
+def test_keys_follow_the_shift() -> None:
+    assert base_key("model.4.cv1.conv.weight", 5) == "model.4.cv1.conv.weight"
+    assert base_key("model.5.conv.weight", 5) == "model.6.conv.weight"

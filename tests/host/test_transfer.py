@@ -1,0 +1,155 @@
+"""Weights arrive whole, each in its own layer."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from ultralytics import YOLO
+
+from tests.host.helpers import base_key, build, equal_tensors, marked, with_row
+from yolo_attn.graph import ModelGraph
+from yolo_attn.host.transfer import last_transfer
+from yolo_attn.host.variant import make_variant
+
+BASES = ("yolo11n.yaml", "yolov8n.yaml")
+
+
+@pytest.fixture(scope="module", params=BASES)
+def source(request: pytest.FixtureRequest):
+    return request.param, marked(build(request.param, seed=9))
+
+
+def test_no_tensor_of_ours_is_touched_by_a_base(source) -> None:
+    name, base = source
+    document, new = with_row(name, 4, "CBAM")
+    fresh, loaded = build(document), build(document)
+    loaded.load(base, verbose=False)
+    for key, value in fresh.model[new].state_dict().items():
+        assert torch.equal(value, loaded.model[new].state_dict()[key])
+
+
+def test_a_checkpoint_dictionary_and_its_ema(source) -> None:
+    name, base = source
+    document, new = with_row(name, 9, "SE")
+    for weights in ({"model": base, "ema": None}, {"model": None, "ema": base}, {"model": base}):
+        if weights.get("model") is None and _stock_ignores_ema():
+            continue
+        variant = build(document)
+        variant.load(weights, verbose=False)
+        assert equal_tensors(base, variant, new) == len(base.state_dict())
+
+
+def _stock_ignores_ema() -> bool:
+    import inspect
+
+    from ultralytics.nn.tasks import BaseModel
+
+    from yolo_attn.host.transfer import TRANSFER
+
+    return "ema" not in inspect.getsource(TRANSFER.original or BaseModel.load)
+
+
+def test_another_number_of_classes(source) -> None:
+    name, base = source
+    document, new = with_row(name, 4, "CBAM")
+    plain, variant = build(name, nc=3), build(document, nc=3)
+    for model in (plain, variant):
+        torch.manual_seed(1)  # Ultralytics draws the new class layers while loading
+        model.load(base, verbose=False)
+    there = variant.state_dict()
+    assert all(torch.equal(value, there[base_key(key, new)]) for key, value in plain.state_dict().items())
+
+
+def test_variant_to_variant_brings_what_both_have() -> None:
+    document, new = with_row("yolo11n.yaml", 4, "CBAM")
+    source = marked(build(document, seed=5))
+    other = ModelGraph(document)
+    extra = other.insert_after(10, "SE", [])
+    target = build(other.to_document())
+    target.load(source, verbose=False)
+    assert equal_tensors(source, target, extra) == len(source.state_dict())
+    report = last_transfer(target)
+    assert report is not None
+    assert report.new == (f"row {extra} SE",)
+    assert report.ours_arrived == len(target.model[new].state_dict())
+
+
+def test_variant_back_to_base() -> None:
+    document, new = with_row("yolov8n.yaml", 4, "CBAM")
+    source = marked(build(document, seed=5))
+    base = build("yolov8n.yaml")
+    base.load(source, verbose=False)
+    there = source.state_dict()
+    assert all(torch.equal(value, there[base_key(key, new)]) for key, value in base.state_dict().items())
+
+
+def test_a_rows_own_checkpoint_round_trips() -> None:
+    document, _ = with_row("yolo11n.yaml", 16, "GAM")
+    source, target = marked(build(document, seed=2)), build(document)
+    target.load(source, verbose=False)
+    assert all(
+        torch.equal(a, b) for a, b in zip(source.state_dict().values(), target.state_dict().values(), strict=True)
+    )
+
+
+def test_the_source_is_left_as_it_was() -> None:
+    base = build("yolov8n.yaml", seed=9)
+    before, rows = copy.deepcopy(base.state_dict()), len(base.model)
+    build(with_row("yolov8n.yaml", 4, "CBAM")[0]).load(base, verbose=False)
+    assert len(base.model) == rows
+    assert all(torch.equal(value, base.state_dict()[key]) for key, value in before.items())
+
+
+def test_identity_start_with_transferred_weights_gives_the_bases_outputs(source) -> None:
+    name, _ = source
+    base = build(name, seed=4).eval()
+    x = torch.rand(1, 3, 96, 64)
+    with torch.no_grad():
+        expected = base(x)[0]
+    for layer in (
+        "SE",
+        "ECA",
+        "CBAM",
+        "CA",
+        "GAM",
+        "SimAM",
+        "SK",
+        "ShuffleAttention",
+        "S2",
+        "NAM",
+        "SOCA",
+        "CrissCross",
+    ):
+        graph = ModelGraph(make_variant(name, f"{layer}@neck").yaml)
+        for row in graph:
+            if row.module == layer:
+                row.args = [{"start": "identity"}]
+        variant = build(graph.to_document(), seed=5).eval()
+        variant.load(base, verbose=False)
+        with torch.no_grad():
+            assert torch.allclose(variant(x)[0], expected, atol=1e-5, rtol=1e-5), layer
+
+
+def test_load_through_the_public_api(tmp_path) -> None:
+    base = YOLO("yolov8n.yaml", verbose=False)
+    base.model = marked(base.model)
+    base.model.names = {i: str(i) for i in range(80)}
+    base.ckpt = {}
+    file = tmp_path / "base.pt"
+    torch.save({"model": base.model, "ema": None, "train_args": {}}, file)
+    variant = YOLO("yolov8n-cbam.yaml", verbose=False).load(str(file))
+    report = last_transfer(variant.model)
+    assert report is not None
+    assert report.arrived == report.base == len(base.model.state_dict())
+    assert "base tensors arrived" in str(report)
+
+
+def test_a_checkpoint_holds_stock_classes_and_our_layers_only(tmp_path) -> None:
+    source = build("yolov8n.yaml")
+    variant = build(with_row("yolov8n.yaml", 4, "CBAM")[0])
+    variant.load(source, verbose=False)
+    torch.save({"model": variant}, tmp_path / "variant.pt")
+    unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(tmp_path / "variant.pt")
+    assert not [name for name in unsafe if not name.startswith(("torch.", "ultralytics.nn."))]

@@ -1,0 +1,390 @@
+"""What every layer keeps, whatever its mechanism: one contract over the whole registry."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import inspect
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+import yolo_attn.layers
+from yolo_attn.layers.base import Chain, Gate, Mixer
+from yolo_attn.registry import build
+
+from .cases import CHANNELS, Case, call, cases
+from .memory import peak_bytes
+
+each = pytest.mark.parametrize("case", cases(), ids=lambda case: case.id)
+each_layer = pytest.mark.parametrize("case", cases(options=False), ids=lambda case: case.id)
+
+
+def close(ours: Tensor, other: Tensor, tolerance: float) -> bool:
+    """Whether two tensors differ by less than `tolerance` of the largest value."""
+    assert ours.shape == other.shape
+    ours, other = ours.detach().double(), other.detach().double()
+    return bool(((ours - other).abs().max() <= tolerance * other.abs().max().clamp(min=1e-6)).item())
+
+
+def tensors_in(value: Any) -> list[Tensor | nn.Module]:
+    """Return the tensors and modules in a plain attribute, also those in its containers."""
+    if isinstance(value, (Tensor, nn.Module)):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [t for v in value for t in tensors_in(v)] if isinstance(value, (list, tuple, set)) else []
+
+
+# --- building ---------------------------------------------------------------------------------------------------------
+
+
+@each_layer
+@pytest.mark.parametrize("channels", [8, 16, 24, 64, 256])
+def test_builds_or_says_what_would_do(case: Case, channels: int) -> None:
+    try:
+        layer = case.build(channels)
+    except ValueError as error:
+        assert str(error).startswith(case.spec.name)
+        assert "=" in str(error) and "; use" in str(error)
+        return
+    assert all(parameter.numel() > 0 for parameter in layer.parameters()), "a hidden width of zero"
+    xs = case.inputs(5, 4, channels=channels)
+    assert call(layer, xs).shape == xs[0].shape
+
+
+@each_layer
+@pytest.mark.parametrize("channels", [1, 2, 3, 7])
+def test_few_channels_work_or_are_refused_clearly(case: Case, channels: int) -> None:
+    try:
+        layer = case.build(channels)
+    except ValueError as error:
+        assert str(error).startswith(f"{case.spec.name}: ") and "; use" in str(error)
+        return
+    assert call(layer, case.inputs(5, 4, channels=channels)).isfinite().all()
+
+
+@each_layer
+@pytest.mark.parametrize("channels", [0, -8, 2.5, True, "64"])
+def test_refuses_channels_that_are_none(case: Case, channels: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^{case.spec.name}.*channels"):
+        case.spec.cls(channels if case.spec.inputs == 1 else [channels] * case.spec.inputs)
+
+
+@each_layer
+def test_refuses_wrong_values_by_name(case: Case) -> None:
+    for option, default in case.spec.options.items():
+        wrong = "nonsense" if isinstance(default, (str, bool)) else -1
+        with pytest.raises(ValueError, match=rf"^{case.spec.name}.*{option}.*use "):
+            case.build(**{option: wrong})
+        if option.endswith("kernel_size"):
+            with pytest.raises(ValueError, match=rf"{option}=4.*odd"):
+                case.build(**{option: 4})
+
+
+@each_layer
+def test_refuses_unknown_options(case: Case) -> None:
+    with pytest.raises(ValueError, match=rf"{case.spec.name} has no option 'nonsense'"):
+        build(case.spec.name, [8] * case.spec.inputs if case.spec.inputs > 1 else 8, nonsense=1)
+
+
+@each_layer
+def test_refuses_wrong_inputs(case: Case) -> None:
+    layer, xs = case.build(), case.inputs()
+    wrong_channels = case.inputs(channels=CHANNELS + 8)
+    for wrong in (wrong_channels, [x[0] for x in xs], [*xs, *xs] if len(xs) == 1 else xs[:1]):
+        with pytest.raises(ValueError, match=rf"^{case.spec.name}"):
+            call(layer, wrong)
+
+
+@each_layer
+def test_card_is_complete(case: Case) -> None:
+    spec = case.spec
+    assert spec.summary and spec.paper and spec.year and spec.url.startswith("https://") and spec.cost
+    card = inspect.getdoc(inspect.getmodule(spec.cls)) or ""
+    assert all(f"\n{heading}:" in card for heading in ("Paper", "Code", "Shapes", "Deviations"))
+    options = inspect.getdoc(spec.cls) or ""
+    assert [option for option in spec.options if f"\n    {option}: " not in options] == []
+
+
+# --- shapes -----------------------------------------------------------------------------------------------------------
+
+
+@each
+def test_any_map_size_and_a_resize_between_calls(case: Case) -> None:
+    layer = case.trained()
+    for height, width in [(12, 20), (1, 1), (13, 17), (1, 9), (12, 20)]:
+        xs = case.inputs(height, width)
+        y = call(layer, xs)
+        assert y.shape == xs[0].shape
+        assert y.isfinite().all()
+
+
+@each
+@pytest.mark.parametrize("size", [(1, 1), (1, 3), (6, 7)])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_trains_on_any_map_size_and_a_batch_of_one(case: Case, size: tuple[int, int], batch: int) -> None:
+    layer = case.trained().train()
+    xs = [x.requires_grad_() for x in case.inputs(*size, batch=batch)]
+    y = call(layer, xs)
+    y.square().sum().backward()
+    assert y.isfinite().all()
+    for x in xs:
+        assert x.grad is not None and x.grad.isfinite().all()
+    for name, parameter in layer.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+    assert all(buffer.isfinite().all() for buffer in layer.buffers())
+
+
+@each
+@pytest.mark.parametrize("start", ["paper", "identity"])
+def test_constant_maps_are_finite_and_so_are_their_gradients(case: Case, start: str) -> None:
+    layer = case.build(start=start)
+    for training in (True, False):
+        xs = [torch.zeros_like(x).requires_grad_() for x in case.inputs()]
+        y = call(layer.train(training), xs)
+        y.sum().backward()
+        assert y.isfinite().all() and all(x.grad is not None and x.grad.isfinite().all() for x in xs)
+
+
+# --- behaviour --------------------------------------------------------------------------------------------------------
+
+
+@each
+def test_evaluation_is_a_function_of_each_image_alone(case: Case) -> None:
+    layer, xs = case.trained(), case.inputs(batch=3)
+    before = [x.clone() for x in xs]
+    state = copy.deepcopy(layer.state_dict())
+    with torch.no_grad():
+        y = call(layer, xs)
+        assert torch.equal(y, call(layer, xs)), "another result the second time"
+        alone = torch.cat([call(layer, [x[n : n + 1] for x in xs]) for n in range(3)])
+    assert close(alone, y, 1e-5), "an image's result depends on the others in its batch"
+    assert all(torch.equal(x, b) for x, b in zip(xs, before, strict=True)), "the input was changed"
+    assert all(torch.equal(value, state[name]) for name, value in layer.state_dict().items()), "state was changed"
+
+
+@each
+def test_strides_do_not_matter(case: Case) -> None:
+    layer, xs = case.trained(), case.inputs(8, 10)
+    y = call(layer, xs)
+    with torch.no_grad():
+        assert close(call(layer, [x.contiguous(memory_format=torch.channels_last) for x in xs]), y, 1e-5)
+        wide = [torch.zeros(2, CHANNELS, 16, 20) for _ in xs]
+        for target, x in zip(wide, xs, strict=True):
+            target[:, :, ::2, 1::2] = x
+        assert close(call(layer, [x[:, :, ::2, 1::2] for x in wide]), y, 1e-5)
+
+
+@each
+def test_gradients_are_right(case: Case) -> None:
+    layer = case.trained(8).double().train()
+    xs = [x.double().requires_grad_() for x in case.inputs(3, 4, batch=3, channels=8)]
+    names = [name for name, _ in layer.named_parameters()]
+
+    def function(*tensors: Tensor) -> Tensor:
+        weights = dict(zip(names, tensors[len(xs) :], strict=True))
+        inputs = list(tensors[: len(xs)])
+        return functional_call(layer, weights, (inputs[0] if len(xs) == 1 else inputs,))
+
+    assert torch.autograd.gradcheck(function, (*xs, *layer.parameters()), fast_mode=True)
+
+
+@each
+def test_every_parameter_has_an_effect(case: Case) -> None:
+    layer, seen = case.trained(32, start="identity"), set()
+    for seed in range(4):  # a ReLU may be silent for one input
+        call(layer, [3 * x + 1 for x in case.inputs(channels=32, seed=seed)]).square().sum().backward()
+        seen |= {name for name, p in layer.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+    assert {name for name, _ in layer.named_parameters()} == seen
+
+
+@each
+def test_in_place_flags_change_nothing(case: Case) -> None:
+    layer, xs = case.trained(), case.inputs()
+    y = call(layer, xs)
+    for module in layer.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = True  # Ultralytics sets it when it loads a checkpoint
+    with torch.no_grad():
+        assert torch.equal(call(layer, xs), y)
+
+
+# --- what it is made of -----------------------------------------------------------------------------------------------
+
+
+@each
+def test_holds_nothing_that_is_not_registered(case: Case) -> None:
+    layer = case.build()
+    plain = {name: set(vars(module)) for name, module in layer.named_modules()}
+    call(layer, case.inputs())
+    for name, module in layer.named_modules():
+        attributes = vars(module)
+        assert set(attributes) == plain[name], "the forward pass added attributes"
+        registered = ("_parameters", "_buffers", "_modules")
+        hidden = [a for a, value in attributes.items() if a not in registered and tensors_in(value)]
+        assert hidden == [], "a tensor or module outside of PyTorch's registers"
+
+
+@each
+def test_has_no_names_that_the_host_takes(case: Case) -> None:
+    layer = case.build()
+    assert not {"f", "i", "type", "np"} & {*vars(layer), *dict(layer.named_children()), *dict(layer.named_parameters())}
+
+
+@each
+def test_parameters_suit_the_optimizers(case: Case) -> None:
+    # Muon orthogonalises every 2-D and 4-D parameter, and what is called bias gets a learning rate of its own.
+    for module in case.build(start="identity").modules():
+        matrix = isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d))
+        for name, parameter in module.named_parameters(recurse=False):
+            assert parameter.ndim in (1, 3) or (matrix and name == "weight"), name
+            assert "bias" not in name or parameter.ndim == 1, name
+
+
+@each
+def test_can_be_copied_and_pickled_before_and_after_a_pass(case: Case) -> None:
+    layer, xs = case.trained(), case.inputs()
+    before = [copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))]
+    y = call(layer, xs)
+    after = [copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))]
+    assert all(torch.equal(call(other, xs), y) for other in before + after)
+
+
+# --- start ------------------------------------------------------------------------------------------------------------
+
+
+@each
+def test_identity_start_is_exact(case: Case) -> None:
+    layer = case.build(start="identity")
+    exact = isinstance(layer, (Gate, Chain, Mixer))
+    for training in (False, True):
+        for size in ((6, 7), (1, 1)):
+            xs = case.inputs(*size)
+            difference = (call(layer.train(training), xs) - xs[0]).abs().max().item()
+            assert difference <= (0 if exact else 1e-6)
+
+
+@each
+def test_identity_start_learns(case: Case) -> None:
+    layer, seen = case.build(32, start="identity").eval(), set()
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1) if list(layer.parameters()) else None
+    assert optimizer is not None
+    for seed in range(6):
+        xs = [2 * x + 1 for x in case.inputs(channels=32, seed=seed)]
+        optimizer.zero_grad()
+        (call(layer, xs) - 2 * xs[0].roll(1, 1)).square().mean().backward()
+        optimizer.step()
+        seen |= {name for name, p in layer.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+    assert {name for name, _ in layer.named_parameters()} == seen
+    xs = case.inputs(channels=32)
+    assert (call(layer, xs) - xs[0]).abs().max() > 1e-4
+
+
+# --- precision --------------------------------------------------------------------------------------------------------
+
+
+@each
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 0.01), (torch.bfloat16, 0.05)])
+def test_half_precision(case: Case, dtype: torch.dtype, tolerance: float) -> None:
+    # Large logits turn small rounding errors into other choices at single positions, so the norm is compared.
+    half = case.trained().to(dtype)
+    wide = copy.deepcopy(half).float()
+    for magnitude in (1, case.magnitude):
+        xs = [(magnitude * x).to(dtype) for x in case.inputs(20, 20)]
+        with torch.no_grad():
+            y, reference = call(half, xs), call(wide, [x.float() for x in xs])
+        assert y.dtype == dtype and y.isfinite().all()
+        assert (y.float() - reference).norm() < tolerance * reference.norm()
+
+
+@each
+def test_autocast(case: Case) -> None:
+    layer = case.trained().train()
+    xs = [x.requires_grad_() for x in case.inputs(20, 20)]
+    reference = call(copy.deepcopy(layer), xs)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = call(layer, xs)
+    y.sum().backward()
+    assert y.dtype == xs[0].dtype
+    assert close(y, reference, 0.05)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in [*xs, *layer.parameters()])
+
+
+@each_layer
+def test_runs_on_the_meta_device(case: Case) -> None:
+    with torch.device("meta"):
+        layer, xs = case.build().eval(), [torch.empty(2, CHANNELS, 6, 7) for _ in range(case.spec.inputs)]
+        assert call(layer, xs).shape == (2, CHANNELS, 6, 7)
+
+
+# --- compilers --------------------------------------------------------------------------------------------------------
+
+
+@each
+def test_compiles_without_breaks(case: Case) -> None:
+    torch._dynamo.reset()
+    layer = case.trained()
+    compiled = torch.compile(layer, fullgraph=True, backend="eager")
+    with torch.no_grad():
+        for size in ((6, 7), (9, 4)):
+            xs = case.inputs(*size)
+            assert close(call(compiled, xs), call(layer, xs), 1e-5)
+
+
+@each
+@pytest.mark.filterwarnings("ignore:Constant folding")
+@pytest.mark.parametrize("dynamic", [False, True], ids=["fixed", "dynamic"])
+def test_exports_to_onnx(case: Case, dynamic: bool) -> None:
+    pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    layer, xs, file = case.trained(), case.inputs(8, 12), io.BytesIO()
+    names = [f"x{n}" for n in range(len(xs))]
+    free = {0: "batch", 2: "height", 3: "width"}
+    torch.onnx.export(
+        layer,
+        (xs[0],) if len(xs) == 1 else (xs,),
+        file,
+        dynamo=False,
+        opset_version=17,
+        input_names=names,
+        output_names=["y"],
+        dynamic_axes=dict.fromkeys([*names, "y"], free) if dynamic else None,
+    )
+    session = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+    for size in ((8, 12), (13, 7)) if dynamic else ((8, 12),):
+        xs = case.inputs(*size)
+        (y,) = session.run(None, {name: x.numpy() for name, x in zip(names, xs, strict=True)})
+        assert close(torch.from_numpy(y), call(layer, xs), 1e-4)
+
+
+@each
+def test_memory_of_inference_on_a_large_map(case: Case) -> None:
+    shapes = [(1, 64, 160, 160)] * case.spec.inputs  # one such map is 6.6 MB
+    assert peak_bytes(lambda: case.build(64), *shapes) < 600e6
+
+
+# --- the package ------------------------------------------------------------------------------------------------------
+
+
+def test_layers_know_nothing_of_the_host() -> None:
+    for path in Path(yolo_attn.layers.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                assert name.split(".")[0] != "ultralytics", path
+                assert not name.startswith("yolo_attn.") or name.startswith(
+                    ("yolo_attn.layers.", "yolo_attn.registry", "yolo_attn.errors")
+                ), path
+
+
+def test_every_layer_is_exported() -> None:
+    registered = {case.spec.cls.__name__ for case in cases(options=False)}
+    assert registered == set(yolo_attn.layers.__all__)

@@ -1,0 +1,120 @@
+"""The registry: names in, layers out, and mistakes told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from torch import Tensor
+
+from yolo_attn import layers
+from yolo_attn.errors import UserError
+from yolo_attn.layers.base import Gate
+from yolo_attn.registry import (
+    build,
+    get_layer,
+    is_layer,
+    layer_names,
+    list_layers,
+    register_layer,
+    release_names,
+    reserve_names,
+    unregister_layer,
+)
+
+
+class Half(Gate):
+    """A layer of a user."""
+
+    def __init__(self, channels: int, *, share: float = 0.5, start: str = "paper") -> None:
+        super().__init__(channels, start=start)
+        self.share = share
+
+    def gate(self, x: Tensor) -> Tensor:
+        return x.new_full((1, 1, 1, 1), self.share)
+
+
+@pytest.fixture
+def half() -> Iterator[type[Half]]:
+    yield register_layer(family="channel", summary="halves", aliases=("Halve",))(Half)
+    unregister_layer("Half")
+
+
+def test_a_registered_class_is_found_and_built(half: type[Half]) -> None:
+    assert get_layer("Half").cls is half
+    assert get_layer("Halve").name == "Half"
+    assert get_layer("Half").options == {"share": 0.5, "start": "paper"}
+    layer = build("Halve", 8, share=0.25)
+    assert isinstance(layer, half) and layer.share == 0.25
+
+
+def test_unregistering_takes_name_and_aliases_out() -> None:
+    register_layer(family="channel", summary="halves", aliases=("Halve",))(Half)
+    unregister_layer("Halve")
+    assert not is_layer("Half") and not is_layer("Halve")
+
+
+@pytest.mark.parametrize("names", [("SE", ()), ("New", ("SELayer",)), ("CoordAtt", ())])
+def test_a_taken_name_is_refused(names: tuple[str, tuple[str, ...]]) -> None:
+    name, aliases = names
+    with pytest.raises(ValueError, match=r"Half: the layer name .* is taken by yolo_attn\.layers\."):
+        register_layer(family="channel", summary="", name=name, aliases=aliases)(Half)
+    assert not is_layer("New")
+
+
+def test_a_name_of_the_host_is_refused_before_and_after(half: type[Half]) -> None:
+    def taken(word: str) -> bool:
+        return word in ("Conv", "Halve")
+
+    with pytest.raises(ValueError, match="'Halve' is one of the Ultralytics parser's own"):
+        reserve_names(taken)
+    try:
+        with pytest.raises(ValueError, match="'Conv' is one of the Ultralytics parser's own"):
+            register_layer(family="channel", summary="", name="Conv")(Half)
+    finally:
+        release_names(taken)
+
+
+def test_a_name_must_fit_a_row() -> None:
+    with pytest.raises(ValueError, match=r"'C2f\+SE' cannot name a layer"):
+        register_layer(family="channel", summary="", name="C2f+SE")(Half)
+
+
+def test_an_unknown_family_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown family 'chanel'; use one of channel"):
+        register_layer(family="chanel", summary="")(Half)
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("Cbam", "CBAM"), ("SEAtention", "SEAttention"), ("simam", "SimAM")])
+def test_an_unknown_layer_is_answered_with_the_closest(wrong: str, right: str) -> None:
+    with pytest.raises(UserError, match=f"unknown layer '{wrong}'; did you mean {right}"):
+        get_layer(wrong)
+
+
+def test_an_unknown_option_is_answered_with_the_closest() -> None:
+    with pytest.raises(UserError, match="SE has no option 'reducton'; did you mean reduction"):
+        build("SE", 8, reducton=4)
+    with pytest.raises(UserError, match="SE has no option 'xyz'; it takes reduction, bias, start"):
+        build("SE", 8, xyz=4)
+
+
+def test_a_refused_value_is_a_user_error() -> None:
+    with pytest.raises(UserError, match="SE: reduction=-1; use a number above 0"):
+        build("SE", 8, reduction=-1)
+
+
+def test_the_number_of_inputs_is_checked() -> None:
+    with pytest.raises(UserError, match="SE reads 1 input, not 2"):
+        build("SE", [8, 8])
+
+
+def test_listing_filters_and_sorts() -> None:
+    names = [spec.name for spec in list_layers("CBAM*")]
+    assert names == ["CBAMChannel", "CBAMSpatial", "CBAM"]  # channel, spatial, hybrid
+    assert {spec.family for spec in list_layers(family="hybrid")} == {"hybrid"}
+    assert {"CA", "CoordAtt", "CoordAttention"} <= set(layer_names())
+
+
+def test_the_names_of_the_classes_are_the_names_of_the_rows() -> None:
+    for name in layers.__all__:
+        assert get_layer(name).cls is getattr(layers, name)

@@ -1,0 +1,1 @@
+"""Our layers against the numbers that the authors' own code gives."""

@@ -1,0 +1,83 @@
+"""Every layer equals its reference, in output and in input gradient.
+
+A vector holds the reference's weights (`w:`), inputs (`x0`, ...), output (`y`), a random cotangent (`ct`) and the
+gradient of sum(y * ct) with respect to each input (`gx0`, ...). `vectors/index.json` says where each one comes from.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from yolo_attn.layers import NAM
+
+from .mappings import MAPPINGS
+
+VECTORS = Path(__file__).parent / "vectors"
+TOLERANCE = 1e-5  # of the largest value; float32 in another order of operations
+
+
+def read(name: str) -> dict[str, Tensor]:
+    with np.load(VECTORS / f"{name}.npz") as arrays:
+        return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
+
+
+def weights(vector: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key[2:]: value for key, value in vector.items() if key.startswith("w:")}
+
+
+def inputs(vector: dict[str, Tensor], key: str = "x") -> list[Tensor]:
+    names = sorted(
+        (k for k in vector if k.startswith(key) and k[len(key) :].isdigit()), key=lambda k: int(k[len(key) :])
+    )
+    return [vector[k] for k in names]
+
+
+def error(ours: Tensor, reference: Tensor) -> float:
+    assert ours.shape == reference.shape
+    return ((ours - reference).abs().max() / reference.abs().max()).item()
+
+
+@pytest.mark.parametrize("name", MAPPINGS)
+def test_equals_the_reference(name: str) -> None:
+    vector, mapping = read(name), MAPPINGS[name]
+    xs = [x.requires_grad_() for x in inputs(vector)]
+    channels = [x.shape[1] for x in xs]
+    layer = mapping.build(channels if len(xs) > 1 else channels[0])
+    layer.load_state_dict(mapping.convert(weights(vector)))
+    y = layer(xs if len(xs) > 1 else xs[0])
+    gradients = torch.autograd.grad((y * vector["ct"]).sum(), xs)
+    if not mapping.wrong_output:
+        assert error(y, vector["y"]) < TOLERANCE
+    if not mapping.wrong_gradient:
+        for ours, reference in zip(gradients, inputs(vector, "gx"), strict=True):
+            assert error(ours, reference) < TOLERANCE
+
+
+def test_every_vector_is_used_and_its_source_known() -> None:
+    files = {path.stem for path in VECTORS.glob("*.npz")}
+    assert files == set(MAPPINGS) == set(json.loads((VECTORS / "index.json").read_text()))
+
+
+def test_nam_lets_the_gradient_through_its_weights() -> None:
+    # The authors' code takes the weights from `.data`; their gradient is then that of the batch norm alone.
+    vector, layer = read("nam_channel"), MAPPINGS["nam_channel"].build(32)
+    assert isinstance(layer, NAM)
+    layer.load_state_dict(MAPPINGS["nam_channel"].convert(weights(vector)))
+    layer = layer.double()
+    x, ct = vector["x0"].double(), vector["ct"].double()
+    (layer(x) * ct).sum().backward()
+    step = torch.zeros_like(layer.norm.weight)
+    step[3] = 1e-6
+    with torch.no_grad():
+        layer.norm.weight += step
+        above = (layer(x) * ct).sum()
+        layer.norm.weight -= 2 * step
+        below = (layer(x) * ct).sum()
+    assert layer.norm.weight.grad is not None
+    assert layer.norm.weight.grad[3].item() == pytest.approx((above - below).item() / 2e-6, rel=1e-5)

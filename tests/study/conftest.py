@@ -1,0 +1,110 @@
+"""A study without training: fake arms, and a child that does what its arm's name says."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from yolo_attn.study import inputs
+from yolo_attn.study.engine import compare
+from yolo_attn.study.plan import Arm, Study
+from yolo_attn.study.runner import run_in_child
+
+FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
+
+
+def fake_arm(name: str, kind: str = "variant") -> Arm:
+    return Arm(name, kind, {"name": name, "backbone": [[-1, 1, "Conv", [8]]], "head": [[[0], 1, "Detect", [1]]]})
+
+
+@pytest.fixture
+def fake_study(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Arms by name only, and a dataset that is always there; returns an empty working folder."""
+
+    def build(study: Study) -> list[Arm]:
+        return [fake_arm(Path(study.base).stem, "baseline"), *(fake_arm(name) for name in study.variants)]
+
+    monkeypatch.setattr(inputs, "build_arms", build)
+    monkeypatch.setattr("yolo_attn.data.resolve_data", lambda data: data)
+    monkeypatch.setattr(
+        "yolo_attn.data.check_data", lambda data, *rest: SimpleNamespace(present=True, digest=f"of {data}")
+    )
+    monkeypatch.setenv("FAKE_JOURNAL", str(fresh_folder / "journal"))
+    return fresh_folder
+
+
+class Fake:
+    """Runs studies with the fake worker.
+
+    Args:
+        home: The working folder.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.folder = home / "runs" / "compare" / "s"
+        self.stream = StringIO()
+
+    def compare(self, **arguments: Any) -> Any:
+        given = {"variants": "A,B", "seeds": 2, "epochs": 3, "threads": 1, "device": "cpu", "name": "s", **arguments}
+        runner = partial(run_in_child, command=(sys.executable, str(FAKE_WORKER)), poll=0.02)
+        return compare({key: value for key, value in given.items() if value is not None}, runner, self.stream)
+
+    def said(self) -> str:
+        return self.stream.getvalue()
+
+    def journal(self) -> list[list[str]]:
+        """What the children noted: event, arm, seed, process id."""
+        path = self.home / "journal"
+        return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+    def starts(self) -> list[tuple[str, str]]:
+        return [(arm, seed) for event, arm, seed, _ in self.journal() if event == "start"]
+
+    def results(self) -> dict[str, Any]:
+        return json.loads((self.folder / "results.json").read_text(encoding="utf-8"))
+
+    def stored(self) -> dict[str, str]:
+        """Every result in the store, by the name of its run's folder."""
+        return {path.parent.name: path.read_text() for path in self.folder.glob("runs/*/result.json")}
+
+    def in_background(self, **arguments: Any) -> multiprocessing.process.BaseProcess:
+        """Run a study in a process that can be killed; a fork, since the fakes are patched into this one."""
+        process = multiprocessing.get_context("fork").Process(target=self._quietly, kwargs=arguments)
+        process.start()
+        return process
+
+    def _quietly(self, **arguments: Any) -> None:
+        try:
+            self.compare(**arguments)
+        except KeyboardInterrupt:
+            os._exit(130)
+
+
+@pytest.fixture
+def fake(fake_study: Path) -> Iterator[Fake]:
+    yield Fake(fake_study)
+
+
+@pytest.fixture
+def wait_for() -> Callable[[Callable[[], bool]], None]:
+    """Wait until something is so, or fail."""
+    import time
+
+    def wait(is_so: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 30
+        while not is_so():
+            assert time.monotonic() < deadline, "it never came to be"
+            time.sleep(0.02)
+
+    return wait

@@ -1,0 +1,70 @@
+"""The real worker around a fake training, which does what the name of its arm says.
+
+It enters the package without its `__init__`, which would import torch: a child then starts in a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import time
+import types
+from pathlib import Path
+from typing import Any
+
+package = types.ModuleType("yolo_attn")
+package.__path__ = [str(Path(__file__).resolve().parents[2] / "yolo_attn")]
+sys.modules["yolo_attn"] = package
+
+from yolo_attn.study import worker  # noqa: E402
+
+
+def note(event: str, order: dict[str, Any]) -> None:
+    line = f"{event} {order['arm']} {order['seed']} {os.getpid()}\n".encode()
+    handle = os.open(os.environ["FAKE_JOURNAL"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(handle, line)
+    os.close(handle)
+
+
+def perform(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
+    note("start", order)
+    assert not (folder / "train").exists(), "an earlier attempt was not cleared away"
+    (folder / "train").mkdir()
+    (folder / "train" / "results.csv").write_text("epoch,loss\n1,0.5\n")
+    print("training", order["arm"], os.environ["OMP_NUM_THREADS"])
+    again = (folder / "again").exists()
+    (folder / "again").touch()
+    deed = order["arm"].partition(".")[0]
+    if deed == "fail" or (deed == "failonce" and not again):
+        raise ValueError("it broke\nin two lines")
+    if deed == "killed" and not again:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if deed == "exits" and not again:
+        os.write(1, b"Segmentation of something\n")
+        os._exit(3)
+    if deed == "full" and not again:
+        raise RuntimeError("cannot save") from OSError(errno.ENOSPC, "No space left on device")
+    if deed == "hang":
+        time.sleep(60)
+    if deed == "slow":
+        time.sleep(0.1)
+    note("finish", order)
+    value = 0.4 + 0.01 * order["seed"] + (0.05 if order["arm"] == "B" else 0.0)
+    metrics = dict.fromkeys(("mAP50-95", "mAP50", "mAP75", "precision", "recall"), value)
+    return {
+        "seconds": 1.0,
+        "epochs": 3,
+        "metrics": metrics,
+        "metrics_best": metrics,
+        "per_class": {"one": value, "two": float("nan")},
+        "params": 1000,
+        "gflops": 1.5,
+        "memory_mib": {"process": 1.0, "cuda": None},
+        "transferred": None,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(worker.main(sys.argv[1:], perform))

@@ -1,0 +1,308 @@
+from __future__ import annotations
+
+import errno
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.study.conftest import Fake, fake_arm
+from yolo_attn.errors import UserError
+from yolo_attn.study import files, inputs
+from yolo_attn.study.files import FolderLock
+from yolo_attn.study.plan import Arm
+from yolo_attn.study.runner import child_environment
+
+ARMS = ("yolo11n", "A", "B")
+forking = pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+
+
+def test_a_study_runs_reports_and_repeats_nothing(fake: Fake) -> None:
+    first = fake.compare()
+    assert first.exit_status == 0
+    # Seed by seed, the baseline first.
+    assert fake.starts() == [(arm, seed) for seed in ("0", "1") for arm in ARMS]
+    stored = fake.stored()
+    again = fake.compare()
+    assert len(fake.starts()) == 6
+    assert fake.stored() == stored
+    assert again.data == first.data == fake.results()
+    assert "runs 6, of them done before 6" in fake.said()
+
+
+def test_the_log_holds_what_the_child_printed(fake: Fake) -> None:
+    fake.compare(threads=3)
+    (log,) = fake.folder.glob("runs/A-s1-*/train.log")
+    assert "training A 3" in log.read_text()
+
+
+def test_results_have_the_documented_shape(fake: Fake) -> None:
+    fake.compare()
+    data = fake.results()
+    assert (data["schema"], data["baseline"], data["data"]) == (1, "yolo11n", "digits")
+    assert data["recipe"]["epochs"] == 3
+    assert set(data["versions"]) == {"yolo-attn", "ultralytics", "torch"}
+    assert [(arm["name"], arm["kind"]) for arm in data["arms"]] == [
+        ("yolo11n", "baseline"),
+        ("A", "variant"),
+        ("B", "variant"),
+    ]
+    arm = data["arms"][2]
+    assert (arm["params"], arm["gflops"], arm["latency_ms"], arm["delta"], arm["verdict"]) == (
+        1000,
+        1.5,
+        None,
+        None,
+        None,
+    )
+    assert (fake.folder / arm["model"]).is_file()
+    assert [(run["seed"], run["status"], run["error"]) for run in arm["runs"]] == [(0, "done", None), (1, "done", None)]
+    assert arm["runs"][1]["metrics"]["mAP50-95"] == pytest.approx(0.46)
+    summary = arm["metrics"]["mAP50-95"]
+    assert summary["mean"] == pytest.approx(0.455)
+    assert summary["sd"] == pytest.approx(0.01 / 2**0.5)
+    assert summary["ci95"] is None
+    assert arm["per_class"]["two"]["mean"] is None  # not a number
+
+
+def test_the_csv_has_a_line_for_each_run_and_the_markdown_one_for_each_arm(fake: Fake) -> None:
+    fake.compare(variants="A,fail.1", seeds=1)
+    lines = (fake.folder / "results.csv").read_text().splitlines()
+    assert len(lines) == 1 + 3
+    assert lines[0].startswith("arm,kind,seed,status,mAP50-95,")
+    assert lines[3].startswith("fail.1,variant,0,failed,,")
+    markdown = (fake.folder / "results.md").read_text(encoding="utf-8")
+    assert "| A | 1/1 | 40.00 |" in markdown
+    assert "fail.1, seed 0: failed: ValueError: it broke in two lines" in markdown
+
+
+def test_the_table_shows_points_spread_and_difference(fake: Fake) -> None:
+    text = fake.compare().table()
+    row = next(line for line in text.splitlines() if line.startswith("B "))
+    assert row.split() == ["B", "2/2", *["45.50", "±", "0.71"] * 3, "1,000", "1.5", "+5.00"]
+    assert "no verdict" in text
+    assert "usually noise" not in text
+    assert "usually noise" in fake.compare(seeds=1, name="one").table()
+
+
+def test_a_failing_arm_stops_no_other_and_is_not_retried_unasked(fake: Fake) -> None:
+    results = fake.compare(variants="failonce.x,A")
+    assert results.exit_status == 1
+    assert [run["status"] for run in fake.results()["arms"][1]["runs"]] == ["failed", "failed"]
+    assert [run["status"] for run in fake.results()["arms"][2]["runs"]] == ["done", "done"]
+    assert "ValueError: it broke in two lines" in fake.said()
+    assert "retry=True" in fake.said()
+    fake.compare(variants="failonce.x,A")
+    assert len(fake.starts()) == 6
+    assert fake.compare(variants="failonce.x,A", retry=True).exit_status == 0
+    assert fake.starts()[6:] == [("failonce.x", "0"), ("failonce.x", "1")]
+
+
+@forking
+def test_a_killed_child_is_no_result_and_runs_again(fake: Fake) -> None:
+    results = fake.compare(variants="killed.x,A", seeds=1)
+    assert results.exit_status == 1
+    (run,) = results.data["arms"][1]["runs"]
+    assert (run["status"], run["metrics"]) == ("interrupted", None)
+    assert "SIGKILL" in run["error"]
+    assert results.data["arms"][2]["runs"][0]["status"] == "done"
+    assert "the same command runs it again" in fake.said()
+    assert fake.compare(variants="killed.x,A", seeds=1).exit_status == 0
+    assert fake.starts()[3:] == [("killed.x", "0")]
+
+
+def test_a_child_that_ends_without_a_result_is_told_with_its_last_words(fake: Fake) -> None:
+    (run,) = fake.compare(variants="exits.x", seeds=1).data["arms"][1]["runs"]
+    assert run["status"] == "interrupted"
+    assert run["error"] == "ended with status 3 and no result: Segmentation of something"
+
+
+def test_a_child_with_a_full_disk_stops_the_study_until_there_is_room(fake: Fake) -> None:
+    with pytest.raises(UserError, match="no space left"):
+        fake.compare(variants="full.x,A", seeds=1)
+    assert len(fake.stored()) == 1
+    assert fake.compare(variants="full.x,A", seeds=1).exit_status == 0
+    assert fake.starts() == [("yolo11n", "0"), ("full.x", "0"), ("full.x", "0"), ("A", "0")]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_report_that_cannot_be_written_stops_the_study(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    real = os.replace
+
+    def refuse(source: Path, target: Path) -> None:
+        if target.name == "results.json" and '"done"' in source.read_text():
+            raise OSError(number, os.strerror(number))
+        real(source, target)
+
+    monkeypatch.setattr(files.os, "replace", refuse)
+    with pytest.raises(UserError, match=r"results\.json"):
+        fake.compare()
+    assert fake.results()["arms"][0]["runs"][0]["status"] == "running"  # as it was written before, whole
+    monkeypatch.setattr(files.os, "replace", real)
+    assert fake.compare().exit_status == 0
+    assert len(fake.starts()) == 6
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_told(fake: Fake) -> None:
+    Path("locked").mkdir(mode=0o500)
+    with pytest.raises(UserError, match="no permission"):
+        fake.compare(project="locked")
+
+
+def test_a_project_inside_a_file_is_told(fake: Fake) -> None:
+    Path("file").touch()
+    with pytest.raises(UserError, match="project="):
+        fake.compare(project="file/p")
+
+
+def test_a_model_that_cannot_be_made_is_a_failed_arm(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    arms = [fake_arm("base", "baseline"), Arm("broken", "variant", error="row 5: dead"), fake_arm("A")]
+    monkeypatch.setattr(inputs, "build_arms", lambda study: arms)
+    results = fake.compare(seeds=1)
+    assert results.exit_status == 1
+    (run,) = results.data["arms"][1]["runs"]
+    assert (run["status"], run["error"]) == ("failed", "row 5: dead")
+    assert results.data["arms"][2]["runs"][0]["status"] == "done"
+
+
+def test_adding_arms_and_seeds_runs_only_what_is_new(fake: Fake) -> None:
+    fake.compare(variants="A", seeds=1)
+    with pytest.raises(UserError, match="exist_ok=True"):
+        fake.compare(variants="A,B", seeds=2)
+    results = fake.compare(variants="B", seeds=2, exist_ok=True)
+    assert [arm["name"] for arm in results.data["arms"]] == ["yolo11n", "A", "B"]
+    assert len(fake.starts()) == len(set(fake.starts())) == 6
+    # The wider study is now what the folder holds.
+    assert fake.compare(variants="A,B", seeds=2).exit_status == 0
+    assert len(fake.starts()) == 6
+
+
+def test_another_recipe_or_dataset_runs_anew(fake: Fake) -> None:
+    fake.compare(variants="A", seeds=1)
+    fake.compare(variants="A", seeds=1, epochs=4, exist_ok=True)
+    assert len(fake.starts()) == 4
+    assert "2 earlier runs" in fake.said()
+    fake.compare(variants="A", seeds=1, epochs=3, exist_ok=True)
+    assert len(fake.starts()) == 4
+
+
+def test_a_changed_dataset_runs_anew(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake.compare(variants="A", seeds=1)
+    monkeypatch.setattr(inputs, "data_fingerprint", lambda *_: "edited")
+    fake.compare(variants="A", seeds=1)
+    assert len(fake.starts()) == 4
+
+
+def test_threads_are_kept_from_the_first_time(fake: Fake) -> None:
+    fake.compare(variants="A", seeds=1, threads=2)
+    fake.compare(variants="A", seeds=1, threads=None)
+    assert len(fake.starts()) == 2
+
+
+def test_a_folder_in_use_is_refused_before_anything_is_planned(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake.compare(variants="A", seeds=1)
+    monkeypatch.setattr(inputs, "build_arms", lambda study: pytest.fail("planned"))
+    with FolderLock(fake.folder), pytest.raises(UserError, match=f"process {os.getpid()}"):
+        fake.compare(variants="A", seeds=1)
+
+
+def test_a_mistake_leaves_no_folder(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(study: object) -> None:
+        raise UserError("unknown site")
+
+    monkeypatch.setattr(inputs, "build_arms", refuse)
+    with pytest.raises(UserError, match="unknown site"):
+        fake.compare()
+    assert not fake.folder.exists()
+
+
+def test_a_classifier_is_refused(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = {**fake_arm("c").model, "head": [[-1, 1, "Classify", [1]]]}
+    monkeypatch.setattr(inputs, "build_arms", lambda study: [Arm("c", "baseline", model)])
+    with pytest.raises(UserError, match="classify"):
+        fake.compare()
+
+
+def test_an_interrupt_stops_the_child_and_the_same_command_goes_on(fake: Fake) -> None:
+    calls: list[Any] = []
+
+    def interrupted(folder: Path, threads: int, tick: Callable[[], None]) -> Any:
+        calls.append(folder)
+        raise KeyboardInterrupt
+
+    from yolo_attn.study.engine import compare
+
+    arguments = {"variants": "A", "seeds": 1, "epochs": 3, "threads": 1, "device": "cpu", "name": "s"}
+    with pytest.raises(KeyboardInterrupt, match="stopped with 0 of 2 runs done; the same command goes on"):
+        compare(arguments, interrupted, fake.stream)
+    assert [run["status"] for arm in fake.results()["arms"] for run in arm["runs"]] == ["waiting", "waiting"]
+    assert fake.compare(variants="A", seeds=1).exit_status == 0
+
+
+@forking
+def test_ctrl_c_leaves_no_child(fake: Fake, wait_for: Callable[[Callable[[], bool]], None]) -> None:
+    process = fake.in_background(variants="hang.x", seeds=1)
+    wait_for(lambda: ("hang.x", "0") in fake.starts())
+    child = int(fake.journal()[-1][3])
+    os.kill(process.pid or 0, signal.SIGINT)
+    process.join(30)
+    assert process.exitcode == 130
+    assert not alive(child)
+
+
+@forking
+def test_a_child_does_not_outlive_its_killed_parent(fake: Fake, wait_for: Callable[[Callable[[], bool]], None]) -> None:
+    process = fake.in_background(variants="hang.x", seeds=1)
+    wait_for(lambda: ("hang.x", "0") in fake.starts())
+    child = int(fake.journal()[-1][3])
+    assert alive(child)
+    process.kill()
+    wait_for(lambda: not alive(child))
+
+
+def alive(pid: int) -> bool:
+    """Return True for a process that runs; one that ended and that nobody has waited for does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@forking
+def test_killed_at_any_moment_it_goes_on_and_repeats_nothing(fake: Fake) -> None:
+    moments = random.Random(4)
+    arguments = {"variants": "slow.1,slow.2,A", "seeds": 2}
+    kept: dict[str, str] = {}
+    for _ in range(6):
+        before = len(fake.starts())
+        process = fake.in_background(**arguments)
+        process.join(moments.uniform(0.05, 0.9))
+        process.kill()
+        process.join()
+        stored = fake.stored()
+        assert {name: stored[name] for name in kept} == kept, "a finished run was run again"
+        started = {f"{arm}-s{seed}" for arm, seed in fake.starts()[before:]}
+        assert not started & {name.rpartition("-")[0] for name in kept}
+        kept = stored
+    assert fake.compare(**arguments).exit_status == 0
+    stored = fake.stored()
+    assert {name: stored[name] for name in kept} == kept
+    assert len(stored) == 8
+    assert not list(fake.folder.rglob("*.tmp"))
+
+
+def test_a_run_has_fixed_threads_and_reports_nowhere() -> None:
+    environment = child_environment(3, {"PATH": "p", "ULTRALYTICS_API_KEY": "secret", "OMP_NUM_THREADS": "64"})
+    assert environment["OMP_NUM_THREADS"] == "3"
+    assert environment["WANDB_MODE"] == "disabled"
+    assert "ULTRALYTICS_API_KEY" not in environment

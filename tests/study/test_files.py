@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from yolo_attn.errors import UserError
+from yolo_attn.study.files import FolderLock, is_disk_full, make_folder, read_json, write_atomically
+
+
+def test_a_write_that_is_cut_short_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "result.json"
+    write_atomically(path, "old")
+
+    def killed(source: object, target: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOSPC, "no space left"),
+        (errno.EROFS, "read-only"),
+        (errno.EACCES, "no permission"),
+        (errno.EIO, "cannot"),
+    ],
+)
+@pytest.mark.parametrize("call", ["replace", "fsync"])
+def test_a_disk_that_refuses_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, says: str, call: str
+) -> None:
+    path = tmp_path / "result.json"
+    write_atomically(path, "old")
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, call, refuse)
+    with pytest.raises(UserError, match=says) as caught:
+        write_atomically(path, "new")
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_inside_a_file_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="project="):
+        make_folder(tmp_path / "file" / "folder")
+
+
+@pytest.mark.parametrize("content", ["{", "", "[1]", "\xff"])
+def test_damaged_json_is_told(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(content, encoding="latin-1")
+    with pytest.raises(UserError, match="damaged"):
+        read_json(path)
+
+
+def test_a_full_disk_is_found_behind_another_error() -> None:
+    try:
+        try:
+            raise OSError(errno.ENOSPC, "full")
+        except OSError as error:
+            raise RuntimeError("saving failed") from error
+    except RuntimeError as error:
+        assert is_disk_full(error)
+    assert not is_disk_full(RuntimeError("other"))
+    assert not is_disk_full(FileNotFoundError(errno.ENOENT, "none"))
+
+
+def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
+    with FolderLock(tmp_path), pytest.raises(UserError, match=f"process {os.getpid()}"), FolderLock(tmp_path):
+        pass
+    with FolderLock(tmp_path):  # given back
+        pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    ready, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        FolderLock(tmp_path).__enter__()
+        os.write(tell, b"1")
+        signal.pause()
+    os.read(ready, 1)
+    lock = FolderLock(tmp_path)
+    assert not lock.acquire()
+    assert lock.owner() == str(child)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert lock.acquire(timeout=5)
+    lock.release()

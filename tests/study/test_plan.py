@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from yolo_attn.errors import UserError
+from yolo_attn.study.plan import DEFAULT_STUDY, Study, split_list
+
+
+def study(**arguments: object) -> Study:
+    return Study.from_arguments({"device": "cpu", **arguments})
+
+
+def test_without_arguments_it_is_the_default_study() -> None:
+    plain = study()
+    assert (plain.base, plain.data) == (DEFAULT_STUDY["base"], DEFAULT_STUDY["data"])
+    assert plain.variants == tuple(DEFAULT_STUDY["variants"])
+    assert plain.seeds == tuple(range(DEFAULT_STUDY["seeds"]))
+    assert {key: plain.train[key] for key in DEFAULT_STUDY["train"]} == DEFAULT_STUDY["train"]
+    assert plain.place.folder == Path("runs/compare/compare")
+    assert not plain.place.explicit
+
+
+def test_the_default_recipe_goes_with_its_dataset() -> None:
+    assert "epochs" not in study(data="coco8.yaml").train
+    assert study(data="digits", epochs=3).train["epochs"] == 3
+
+
+def test_what_ultralytics_would_choose_by_itself_is_pinned() -> None:
+    train = study().train
+    assert (train["optimizer"], train["lr0"], train["deterministic"], train["patience"]) == ("SGD", 0.01, True, 0)
+    assert train["amp"] is False  # on a CPU
+    assert study(device="0").train["amp"] is True
+    assert (
+        study(optimizer="AdamW", lr0="1e-3", patience=5).train | {"optimizer": "AdamW", "lr0": 0.001}
+        == study(optimizer="AdamW", lr0=0.001, patience="5").train
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "seeds"),
+    [("3", (0, 1, 2)), (2, (0, 1)), ("0,7,42", (0, 7, 42)), ([4, 2], (4, 2)), ("5,", (5,)), ("[1, 2]", (1, 2))],
+)
+def test_seeds(given: object, seeds: tuple[int, ...]) -> None:
+    assert study(seeds=given).seeds == seeds
+
+
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [
+        ("SE@neck,CBAM@backbone.P3", ["SE@neck", "CBAM@backbone.P3"]),
+        ("SE@neck+CBAM@backbone.P5, configs/yolo11-gam.yaml", ["SE@neck+CBAM@backbone.P5", "configs/yolo11-gam.yaml"]),
+        ("SE[reduction=8,start=identity]@neck,CA(1,2)@neck", ["SE[reduction=8,start=identity]@neck", "CA(1,2)@neck"]),
+        ("[SE@neck, 'CBAM@neck']", ["SE@neck", "CBAM@neck"]),
+    ],
+)
+def test_lists_are_split_outside_of_brackets(text: str, items: list[str]) -> None:
+    assert split_list(text) == items
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"epoch": 3}, "did you mean epochs?"),
+        ({"variant": "SE@neck"}, "did you mean variants?"),
+        ({"qwertyuiop": 1}, "unknown key 'qwertyuiop'"),
+        ({"model": "yolo11n.yaml"}, "base="),
+        ({"seed": 3}, "seeds="),
+        ({"resume": True}, "same command again"),
+        ({"mode": "val"}, "mode"),
+        ({"task": "detect"}, "task"),
+        ({"save_dir": "x"}, "unknown key 'save_dir'"),
+        ({"pretrained": "yolo11n.pt"}, "base="),
+        ({"time": 1}, "epochs="),
+        ({"optimizer": "auto"}, "optimizer=SGD"),
+        ({"epochs": 0}, "epochs=0"),
+        ({"epochs": "many"}, "epochs=many"),
+        ({"batch": -1}, "batch=-1"),
+        ({"batch": "0.5"}, "batch=0.5"),
+        ({"imgsz": "640,480"}, "imgsz="),
+        ({"lr0": "fast"}, "lr0"),
+        ({"mosaic": 3.5}, "mosaic"),
+        ({"seeds": 0}, "at least 1"),
+        ({"seeds": "0,1,0"}, "0 is listed twice"),
+        ({"seeds": "0,-1"}, "-1 is no seed"),
+        ({"seeds": "a"}, "seeds=a"),
+        ({"seeds": "True"}, "seeds=True"),
+        ({"seeds": 10**9}, "at most"),
+        ({"seeds": "1.5"}, "seeds=1.5"),
+        ({"variants": ""}, "variants= is empty"),
+        ({"variants": "SE@neck,,CA@neck"}, "empty item"),
+        ({"variants": "SE@neck,SE@neck"}, "SE@neck is listed twice"),
+        ({"variants": 3}, "variants=3"),
+        ({"base": " "}, "base= is empty"),
+        ({"data": None}, "data= is empty"),
+        ({"name": ""}, "name= is empty"),
+        ({"exist_ok": "perhaps"}, "exist_ok=perhaps"),
+        ({"retry": 3}, "retry=3"),
+        ({"threads": 0}, "threads=0"),
+        ({"study": "nothing.yaml"}, "study=nothing.yaml"),
+    ],
+)
+def test_mistakes_are_named(arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        study(**arguments)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+FILE: dict[str, Any] = {"base": "yolov8n.yaml", "data": "coco8", "variants": ["SE@neck", "CA@neck"], "seeds": [1, 5]}
+
+
+def write(folder: Path, content: object) -> Path:
+    path = folder / "study.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return path
+
+
+def test_a_study_file_is_read_and_arguments_win_over_it(tmp_path: Path) -> None:
+    path = write(tmp_path, {**FILE, "train": {"epochs": 7, "imgsz": 96}})
+    read = study(study=path, imgsz=64, seeds=2)
+    assert (read.base, read.data, read.variants) == ("yolov8n.yaml", "coco8", ("SE@neck", "CA@neck"))
+    assert read.seeds == (0, 1)
+    assert (read.train["epochs"], read.train["imgsz"]) == (7, 64)
+
+
+def test_a_statement_is_a_study_file(tmp_path: Path) -> None:
+    first = study(epochs=3, variants="SE@neck", seeds="4,2")
+    again = study(study=write(tmp_path, first.statement))
+    assert again == first
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ({**FILE, "varaints": []}, "did you mean variants?"),
+        ({"base": "yolo11n.yaml"}, "'data' is missing"),
+        ({**FILE, "train": [1]}, "train must be a mapping"),
+        ({**FILE, "train": {"epoch": 3}}, "did you mean epochs?"),
+        ({**FILE, "train": {"name": "x"}}, "command line"),
+        ({**FILE, "variants": []}, "variants= is empty"),
+        ("base: [", "not YAML"),
+        ("- 1", "must hold the keys"),
+        ("", "must hold the keys"),
+    ],
+)
+def test_mistakes_in_a_file_are_named(tmp_path: Path, content: object, says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        study(study=write(tmp_path, content))
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_same_runs_in_another_order_are_the_same_study() -> None:
+    first = study(variants="SE@neck,CA@neck", seeds="0,1")
+    assert study(variants="CA@neck,SE@neck", seeds="1,0").asks_the_same(first.statement)
+    assert not study(variants="CA@neck", seeds="1,0").asks_the_same(first.statement)
+    assert not study(variants="SE@neck,CA@neck", seeds="0,1", epochs=99).asks_the_same(first.statement)
+
+
+def test_adding_keeps_what_is_there() -> None:
+    first = study(variants="SE@neck,CA@neck", seeds="0,1")
+    more = study(variants="CBAM@neck,SE@neck", seeds=3).added_to(first.statement)
+    assert more.variants == ("SE@neck", "CA@neck", "CBAM@neck")
+    assert more.seeds == (0, 1, 2)
+    other = study(variants="CBAM@neck", seeds=3, epochs=99)
+    assert other.added_to(first.statement) == other

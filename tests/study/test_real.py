@@ -1,0 +1,94 @@
+"""Real trainings, as small as they can be."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from yolo_attn.study import compare
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def squares(fresh_folder: Path) -> Path:
+    """A dataset of bright squares on noise."""
+    noise = np.random.default_rng(0)
+    for split, count in (("train", 12), ("val", 6)):
+        for folder in ("images", "labels"):
+            (fresh_folder / "data" / folder / split).mkdir(parents=True)
+        for number in range(count):
+            image = noise.integers(0, 90, (64, 64, 3), dtype=np.uint8)
+            x, y = noise.integers(0, 32, 2)
+            image[y : y + 32, x : x + 32] = 255
+            cv2.imwrite(str(fresh_folder / "data" / "images" / split / f"{number}.png"), image)
+            label = f"{number % 2} {(x + 16) / 64} {(y + 16) / 64} 0.5 0.5\n"
+            (fresh_folder / "data" / "labels" / split / f"{number}.txt").write_text(label)
+    path = fresh_folder / "data" / "squares.yaml"
+    names = {0: "even", 1: "odd"}
+    content = {"path": str(path.parent), "train": "images/train", "val": "images/val", "names": names}
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def run(data: Path, **arguments: Any) -> Any:
+    recipe = {"epochs": 1, "imgsz": 64, "batch": 6, "workers": 0}
+    given = {"data": data, "base": "yolo11n.yaml", "seeds": 1, "threads": 1, "device": "cpu", **recipe, **arguments}
+    return compare(given, stream=StringIO())
+
+
+def test_a_study_of_two_arms(squares: Path, fresh_folder: Path) -> None:
+    results = run(squares, variants="SE@neck", name="first")
+    assert results.exit_status == 0
+    base, variant = results.data["arms"]
+    assert variant["params"] > base["params"] > 1_000_000
+    assert variant["gflops"] > base["gflops"] > 0
+    for arm in (base, variant):
+        (one,) = arm["runs"]
+        assert (one["status"], one["epochs"]) == ("done", 1)
+        assert set(one["per_class"]) == {"even", "odd"}
+        assert 0 <= one["metrics"]["mAP50-95"] <= one["metrics"]["mAP50"] <= 1
+        assert (results.folder / one["folder"] / "train" / "weights" / "last.pt").is_file()
+
+    # The same again, elsewhere: equal to the last digit, losses too.
+    again = run(squares, variants="SE@neck", name="second")
+    for first, second in zip(results.data["arms"], again.data["arms"], strict=True):
+        assert first["runs"][0]["metrics"] == second["runs"][0]["metrics"]
+        assert losses(results.folder, first) == losses(again.folder, second)
+
+    # Its checkpoint as a base: every tensor arrives, in both arms.
+    checkpoint = results.folder / base["runs"][0]["folder"] / "train" / "weights" / "last.pt"
+    tuned = run(squares, base=checkpoint, variants="SE@neck", name="tuned")
+    for arm in tuned.data["arms"]:
+        arrived, offered = arm["transferred"]
+        assert arrived == offered > 300
+
+
+def losses(folder: Path, arm: dict[str, Any]) -> list[str]:
+    """The training table without its second column, the time."""
+    lines = (folder / arm["runs"][0]["folder"] / "train" / "results.csv").read_text().splitlines()
+    return [",".join(line.split(",")[2:]) for line in lines]
+
+
+def test_a_model_that_cannot_be_built_fails_alone(squares: Path, fresh_folder: Path) -> None:
+    stock = run(squares, variants="SE@neck", name="x").folder / "study.yaml"
+    assert stock.is_file()
+    model = next((fresh_folder / "runs").rglob("SE-neck-*/model.yaml"))
+    document = yaml.safe_load(model.read_text())
+    row = next(row for row in document["head"] if row[2] == "SE")
+    row[3] = [{"no_such_option": 3}]
+    Path("wrong.yaml").write_text(yaml.safe_dump(document))
+    results = run(squares, variants="SE@neck,wrong.yaml", name="x", exist_ok=True)
+    assert results.exit_status == 1
+    statuses = {arm["name"]: arm["runs"][0]["status"] for arm in results.data["arms"]}
+    assert statuses == {"yolo11n": "done", "SE@neck": "done", "wrong": "failed"}
+    error = results.data["arms"][2]["runs"][0]["error"]
+    assert "no_such_option" in error
+    assert json.loads((results.folder / "results.json").read_text())["arms"][2]["runs"][0]["error"] == error

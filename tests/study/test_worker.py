@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from yolo_attn.errors import UserError
+from yolo_attn.study import worker
+from yolo_attn.study.files import FolderLock, write_atomically
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "run.json").write_text(json.dumps({"key": "k", "seed": 3}))
+    return tmp_path
+
+
+def result(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "result.json").read_text())
+
+
+def test_a_result_is_written_with_its_key(folder: Path) -> None:
+    assert worker.main([str(folder)], lambda *_: {"metrics": {"mAP50-95": float("nan")}}) == 0
+    written = result(folder)
+    assert (written["status"], written["key"], written["seed"], written["error"]) == ("done", "k", 3, None)
+    assert written["metrics"]["mAP50-95"] is None
+
+
+def test_a_run_with_a_result_is_not_run_again(folder: Path) -> None:
+    (folder / "result.json").write_text("{}")
+    assert worker.main([str(folder)], lambda *_: pytest.fail("ran again")) == 0
+
+
+def test_what_an_earlier_attempt_left_is_cleared(folder: Path) -> None:
+    for name in ("train", "val-last", "val-best"):
+        (folder / name / "weights").mkdir(parents=True)
+
+    def perform(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
+        assert [path.name for path in folder.iterdir() if path.is_dir()] == []
+        return {}
+
+    assert worker.main([str(folder)], perform) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (ValueError("two\n  lines"), "ValueError: two lines"),
+        (UserError("row 5: unknown layer"), "row 5: unknown layer"),
+        (SystemExit("enough"), "SystemExit: enough"),
+        (RuntimeError(), "RuntimeError: no message"),
+    ],
+)
+def test_an_exception_is_a_failed_run(folder: Path, error: BaseException, says: str) -> None:
+    def perform(*_: object) -> dict[str, Any]:
+        raise error
+
+    assert worker.main([str(folder)], perform) == 1
+    assert (result(folder)["status"], result(folder)["error"]) == ("failed", says)
+
+
+def test_a_full_disk_is_no_result(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, text: str) -> None:
+        raise UserError("no space")
+
+    monkeypatch.setattr(worker, "write_atomically", refuse)
+    assert worker.main([str(folder)], lambda *_: {}) == 74
+    monkeypatch.setattr(worker, "write_atomically", write_atomically)
+
+    def perform(*_: object) -> dict[str, Any]:
+        raise RuntimeError("file write failed")  # torch.save does not say why
+
+    monkeypatch.setattr(worker, "_ROOM", 2**70)
+    assert worker.main([str(folder)], perform) == 74
+    assert not (folder / "result.json").exists()
+
+
+def test_a_folder_that_an_orphan_holds_is_left_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_OTHERS_LAST_SECONDS", 0.2)
+    (folder / "train").mkdir()
+    with FolderLock(folder):
+        assert worker.main([str(folder)], lambda *_: pytest.fail("ran")) == 75
+    assert (folder / "train").exists()

@@ -1,0 +1,209 @@
+"""The command line: verbs, help, and every mistake as one line with exit status 2."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import yolo_attn
+from yolo_attn.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    status = main(words)
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def refuse(*words: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a command that must fail as a user's mistake, and return its one line."""
+    status, _, err = run(*words, capsys=capsys)
+    assert status == 2, err
+    lines = [line for line in err.splitlines() if line.startswith("yolo-attn: ")]
+    assert len(lines) == 1, err
+    assert "Traceback" not in err
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("help",), ("--help",), ("help", "layers"), ("help", "compare"), ("help", "train")]
+)
+def test_help(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(*words, capsys=capsys)
+    assert status == 0
+    assert "yolo-attn" in out
+
+
+def test_layers_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run("layers", capsys=capsys)
+    assert status == 0
+    for spec in yolo_attn.list_layers():
+        assert spec.name in out
+    _, out, _ = run("layers", "family=spatial", capsys=capsys)
+    assert "CBAMSpatial" in out
+    assert "GAM" not in out
+
+
+def test_layers_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run("layers", "format=json", capsys=capsys)
+    entries = {entry["name"]: entry for entry in json.loads(out)}
+    assert entries["SE"]["params_256"] == 8192
+    assert "SEAttention" in entries["SE"]["aliases"]
+    keys = {"name", "aliases", "family", "inputs", "paper", "year", "url", "repository", "params_256", "summary"}
+    assert all(keys <= set(entry) for entry in entries.values())
+
+
+@pytest.mark.parametrize("spec", yolo_attn.list_layers(), ids=lambda s: s.name)
+def test_a_card_says_what_one_needs(spec: yolo_attn.LayerSpec, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run("layers", spec.name, capsys=capsys)
+    assert status == 0
+    assert f", 1, {spec.name}, []]" in out
+    assert spec.url in out
+    for option in spec.options:
+        assert option in out
+    row = yaml.safe_load(next(line for line in out.splitlines() if line.strip().startswith("- [")))
+    assert row[0][2] == spec.name
+
+
+def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run("doctor", "format=json", capsys=capsys)
+    report = json.loads(out)
+    assert status == 0
+    assert report["problems"] == []
+    assert all(report["bindings"].values())
+
+
+def test_doctor_finds_a_binding_that_other_code_replaced(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ultralytics.nn import tasks
+
+    monkeypatch.setattr(tasks, "parse_model", functools.partial(tasks.parse_model))
+    status, out, _ = run("doctor", capsys=capsys)
+    assert status == 1
+    assert "problem: ultralytics.nn.tasks.parse_model" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("trian", "model=x.yaml"), "did you mean train?"),
+        (("layers", "Cbm"), "did you mean CBAM?"),
+        (("layers", "SE", "CA"), "one layer at a time"),
+        (("layers", "familie=channel"), "did you mean family?"),
+        (("layers", "family=chanel"), "did you mean channel?"),
+        (("layers", "format=xml"), "use text or json"),
+        (("layers", "format=json", "format=text"), "given twice"),
+        (("help", "layrs"), "did you mean layers?"),
+        (("train", "model=nowhere.yaml"), "does not exist"),
+        (("train", "model=yolo11n-cbm.yaml"), "did you mean yolo11-cbam.yaml?"),
+        (("train", "model=yolo11n.yaml", "epohs=3"), "did you mean epochs?"),
+        (("train", "modell"), "is not key=value"),
+        (("val", "model=nowhere/best.pt"), "no such checkpoint"),
+        (("train", "model=yolo11n.yaml", "data=digitz"), "digits"),
+        (("train", "model=yolo11n.yaml", "data=nowhere.yaml"), "nowhere.yaml"),
+        (("compare", "variant=SE@neck"), "variants"),
+        (("compare", "variants"), "not key=value"),
+    ],
+)
+def test_mistakes_are_one_line(
+    words: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str], fresh_folder: Path
+) -> None:
+    assert expected in refuse(*words, capsys=capsys)
+    assert list(fresh_folder.iterdir()) == []
+
+
+@pytest.fixture
+def model_file(fresh_folder: Path) -> Path:
+    """YOLO11n-CBAM as a file of the user's."""
+    path = fresh_folder / "mine.yaml"
+    shutil.copy(ROOT / "configs" / "yolo11-cbam.yaml", path)
+    return path
+
+
+def _edit(path: Path, section: str, index: int, row: list) -> None:
+    document = yaml.safe_load(path.read_text())
+    document[section][index] = row
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ([-1, 1, "Cbam", []], "row 17: unknown layer 'Cbam'; did you mean CBAM?"),
+        ([-1, 1, "CBAM", [256, 16]], "row 17: CBAM takes its options by name"),
+        ([-1, 1, "CBAM", [{"ratio": 8}]], "row 17: CBAM has no option 'ratio'"),
+        ([-1, 1, "CBAM", [{"kernel_size": 4}]], "row 17: CBAM"),
+        ([30, 1, "CBAM", []], "row 17: CBAM: from 30 points forward"),
+        ([-40, 1, "CBAM", []], "row 17: CBAM: from -40 points to a row before the first"),
+    ],
+)
+def test_a_bad_row_is_one_line_and_nothing_is_written(
+    model_file: Path, row: list, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _edit(model_file, "head", 6, row)
+    assert expected in refuse("train", f"model={model_file}", "data=coco8.yaml", "epochs=1", capsys=capsys)
+    assert [p.name for p in model_file.parent.iterdir()] == ["mine.yaml"]
+
+
+def test_a_dead_row_is_one_line(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _edit(model_file, "head", -1, [[17, 21, 24], 1, "Detect", ["nc"]])
+    assert "row 25: CBAM is read by nobody" in refuse("train", f"model={model_file}", "data=coco8.yaml", capsys=capsys)
+
+
+def test_channels_a_layer_cannot_take(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from torch import nn
+
+    @yolo_attn.register_layer(family="block", summary="needs many channels")
+    class Picky(nn.Module):
+        def __init__(self, channels: int) -> None:
+            super().__init__()
+            if channels % 1000:
+                raise ValueError(f"Picky: channels={channels}; use a multiple of 1000")
+
+    try:
+        _edit(model_file, "head", 6, [-1, 1, "Picky", []])
+        line = refuse("train", f"model={model_file}", "data=coco8.yaml", capsys=capsys)
+        assert "row 17: Picky: channels=64; use a multiple of 1000" in line
+    finally:
+        yolo_attn.registry.unregister_layer("Picky")
+
+
+def test_a_broken_checkpoint_is_one_line(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (fresh_folder / "cut.pt").write_bytes(b"PK\x03\x04 cut short")
+    assert "truncated or damaged" in refuse("val", "model=cut.pt", "data=coco8.yaml", capsys=capsys)
+    torch.save({"weights": torch.zeros(3)}, fresh_folder / "other.pt")
+    assert "other.pt" in refuse("predict", "model=other.pt", "source=x.jpg", capsys=capsys)
+
+
+def test_a_full_disk_is_one_line() -> None:
+    import errno
+
+    from yolo_attn.cli import _user_mistake
+
+    full = _user_mistake(OSError(errno.ENOSPC, "No space left on device", "runs/x.pt"))
+    assert full is not None
+    assert "runs/x.pt: the disk is full" in full
+    assert "disk is full" in (
+        _user_mistake(RuntimeError("[enforce fail] PytorchStreamWriter failed writing file")) or ""
+    )
+    assert _user_mistake(KeyError("a bug of ours")) is None
+
+
+@pytest.mark.parametrize("script", ["train", "val", "predict", "export", "compare"])
+def test_the_scripts_are_the_verbs(script: str, fresh_folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / f"{script}.py", "nonsense"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "nonsense" in done.stderr

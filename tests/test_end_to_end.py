@@ -1,0 +1,120 @@
+"""A user's way from a YAML row to a trained model, in fresh processes and with the stock `yolo` command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from yolo_attn.data.digits import make_digits
+
+pytestmark = pytest.mark.slow
+
+STOCK = [sys.executable, "-c", "import sys; sys.argv[0] = 'yolo'; from ultralytics.cfg import entrypoint; entrypoint()"]
+OURS = [sys.executable, "-c", "import sys; from yolo_attn.cli import main; sys.exit(main())"]
+SMALL = ["imgsz=64", "batch=8", "workers=0", "device=cpu", "plots=False"]
+
+
+def run(command: list[str], *words: str, cwd: Path, **env: str) -> str:
+    done = subprocess.run(
+        [*command, *words], capture_output=True, text=True, cwd=cwd, env={**os.environ, **env}, check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_digits(tmp_path_factory.mktemp("data"), counts={"train": 24, "val": 8, "test": 8})
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model with our layer, trained by our command."""
+    folder = tmp_path_factory.mktemp("trained")
+    words = ["train", "model=yolo11n-cbam.yaml", f"data={data}", "epochs=2", *SMALL]
+    out = run(OURS, *words, f"project={folder}", "name=first", cwd=folder)
+    assert "yolo_attn.layers.hybrid.cbam.CBAM" in out
+    return folder / "first"
+
+
+def test_training_leaves_the_stock_files(trained: Path) -> None:
+    assert (trained / "results.csv").exists()
+    assert (trained / "weights" / "best.pt").exists()
+
+
+@pytest.mark.parametrize("words", [["predict"], ["val"], ["export", "format=torchscript"], ["train", "epochs=1"]])
+def test_the_stock_command_works_on_our_checkpoint(trained: Path, data: Path, words: list[str], tmp_path: Path) -> None:
+    """It never imports us by name: loading the checkpoint does."""
+    best = trained / "weights" / "best.pt"
+    more = {
+        "predict": [f"source={data.parent / 'images' / 'val'}", "imgsz=64"],
+        "val": [f"data={data}", *SMALL],
+        "export": ["imgsz=64"],
+        "train": [f"data={data}", *SMALL],
+    }[words[0]]
+    where = [] if words[0] == "export" else [f"project={tmp_path}"]
+    run(STOCK, *words, f"model={best}", *more, *where, cwd=tmp_path)
+
+
+def test_stock_and_ours_measure_the_same(trained: Path, data: Path, tmp_path: Path) -> None:
+    words = ["val", f"model={trained / 'weights' / 'best.pt'}", f"data={data}", *SMALL, f"project={tmp_path}"]
+    lines = [
+        next(line.split() for line in run(command, *words, cwd=tmp_path).splitlines() if line.split()[:1] == ["all"])
+        for command in (STOCK, OURS)
+    ]
+    assert lines[0] == lines[1]
+
+
+def test_restricted_loading(trained: Path, data: Path, tmp_path: Path) -> None:
+    source = f"source={data.parent / 'images' / 'val'}"
+    model = f"model={trained / 'weights' / 'best.pt'}"
+    run(OURS, "predict", model, source, "imgsz=64", f"project={tmp_path}", cwd=tmp_path, ULTRALYTICS_SAFE_LOAD="1")
+
+
+def test_onnx_export_by_our_command(trained: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    run(
+        OURS,
+        "export",
+        f"model={trained / 'weights' / 'last.pt'}",
+        "format=onnx",
+        "imgsz=64",
+        "dynamic=True",
+        cwd=tmp_path,
+    )
+    assert (trained / "weights" / "last.onnx").exists()
+
+
+def test_the_stock_command_resumes_a_killed_training(data: Path, tmp_path: Path) -> None:
+    words = ["train", "model=yolo11n-se.yaml", f"data={data}", "epochs=60", *SMALL, f"project={tmp_path}", "name=cut"]
+    process = subprocess.Popen([*OURS, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
+    results, last = tmp_path / "cut" / "results.csv", tmp_path / "cut" / "weights" / "last.pt"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (
+        last.exists() and results.exists() and len(results.read_text().splitlines()) > 2
+    ):
+        assert process.poll() is None, "the training ended before it could be killed"
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = len(results.read_text().splitlines()) - 1
+    assert 2 <= done < 60
+    # Stop soon: the epochs that remain are cut by a time budget, which resuming honours.
+    process = subprocess.Popen(
+        [*STOCK, "train", "resume", f"model={last}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=tmp_path,
+    )
+    while time.monotonic() < deadline and len(results.read_text().splitlines()) - 1 < done + 2:
+        assert process.poll() is None, process.stdout.read()[-3000:] if process.stdout else ""
+        time.sleep(0.05)
+    process.kill()
+    assert len(results.read_text().splitlines()) - 1 >= done + 2

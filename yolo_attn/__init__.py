@@ -1,0 +1,33 @@
+"""Attention layers for Ultralytics YOLO.
+
+Importing this package registers every layer in the Ultralytics model-YAML parser:
+
+    import yolo_attn
+    from ultralytics import YOLO
+
+    YOLO("yolo11n-cbam.yaml").train(data="coco8.yaml")
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+from yolo_attn import layers  # registers ours
+from yolo_attn.errors import UserError
+from yolo_attn.host import register, unregister
+from yolo_attn.registry import LayerSpec, build, get_layer, list_layers, register_layer
+
+__all__ = [
+    "LayerSpec",
+    "UserError",
+    "__version__",
+    "build",
+    "get_layer",
+    "layers",
+    "list_layers",
+    "register",
+    "register_layer",
+    "unregister",
+]
+
+register()

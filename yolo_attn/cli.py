@@ -1,0 +1,308 @@
+"""The `yolo-attn` command: Ultralytics' own verbs with our layers known, and verbs of ours, in one grammar.
+
+Exit status 0 when all went well, 2 with one line for a mistake in what was given, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from yolo_attn.errors import UserError, did_you_mean
+
+__all__ = ["main"]
+
+HELP = """\
+yolo-attn: attention layers for Ultralytics YOLO
+
+  yolo-attn VERB key=value ...
+
+Ultralytics' verbs, with the layers known (same arguments, same output):
+  train val predict track export benchmark tune    (also: settings, checks, cfg, version)
+    yolo-attn train model=yolo11n-cbam.yaml data=digits epochs=50 imgsz=160
+    yolo-attn val model=runs/detect/train/weights/best.pt data=digits
+
+Ours:
+  layers    list the attention layers; `layers CBAM` shows one      [family=channel] [format=json]
+  compare   train a base and its variants with common starts and seeds; continues where it was stopped
+  doctor    show what is installed and whether it fits together     [format=json]
+
+  yolo-attn help VERB     more about one verb
+"""
+
+HELP_OF = {
+    "layers": """\
+yolo-attn layers [NAME] [family=FAMILY] [format=json]
+
+Lists every attention layer, or shows one: what it computes, its paper, its options, the YAML row to paste.
+
+  yolo-attn layers
+  yolo-attn layers family=channel
+  yolo-attn layers CBAM
+""",
+    "doctor": """\
+yolo-attn doctor [format=json]
+
+Shows the versions, which Ultralytics is imported and from where, whether the layers are registered in it,
+the devices, and the folders in use. Exit status 1 when something does not fit.
+""",
+    "compare": """\
+yolo-attn compare [study=FILE] [base=MODEL] [data=DATA] [variants=A,B] [seeds=N] [project=DIR] [name=NAME] [key=value]
+
+Trains the base and every variant, once for each seed, each run in its own process, and writes a table,
+results.json, results.csv and results.md. Without arguments: the built-in dataset, a small base, three variants.
+
+  base       a model YAML (yolo11n.yaml) or a checkpoint (yolo11n.pt)
+  variants   Layer@site on the base, or a model YAML: SE@neck,CBAM@backbone.P5,yolo11n-gam.yaml
+             sites: neck, neck.P3 ..., backbone, backbone.P4 ..., backbone.end, after:<row>
+  seeds      a number (3 means 0,1,2) or a list (0,7,42)
+  data       digits, a name from datasets.yaml, or the path of a data YAML
+  exist_ok   True adds to the study that the folder holds
+  retry      True runs failed runs again
+  threads    CPU threads of a run (all cores)
+  the rest   Ultralytics' training arguments: epochs=100 imgsz=640 batch=16 lr0=0.01 ...
+
+The same command again goes on where it was: no run is done twice.
+""",
+}
+
+STOCK_VERBS = ("train", "val", "predict", "track", "export", "benchmark", "tune")
+STOCK_SPECIAL = ("settings", "checks", "cfg", "copy-cfg", "version", "solutions")
+STOCK_TASKS = ("detect", "segment", "classify", "pose", "obb", "semantic", "depth")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status.
+
+    Args:
+        argv: The words after the program's name; the process's own by default.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(words)
+    except UserError as error:
+        return _complain(str(error))
+    except KeyboardInterrupt as stop:
+        print(f"yolo-attn: {stop or 'stopped'}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def _complain(message: str) -> int:
+    """Print one line about a user's mistake and return its exit status."""
+    line = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", message).split())
+    print(f"yolo-attn: {line}", file=sys.stderr)
+    return 2
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("help", "-h", "--help"):
+        return _help(words[1:])
+    verb = words[0]
+    if verb in OUR_VERBS:
+        return OUR_VERBS[verb](words[1:])
+    if verb == "--version":
+        verb = words[0] = "version"
+    if verb in (*STOCK_VERBS, *STOCK_TASKS, *STOCK_SPECIAL):
+        return _stock(words)
+    hint = did_you_mean(verb, (*OUR_VERBS, *STOCK_VERBS)) or "; see: yolo-attn help"
+    raise UserError(f"unknown verb {verb!r}{hint}")
+
+
+def _help(words: list[str]) -> int:
+    topic = words[0] if words else ""
+    if topic in STOCK_VERBS:
+        print(f"yolo-attn {topic} takes the arguments of `yolo {topic}`: https://docs.ultralytics.com/modes/{topic}/")
+        print("A model may be one of ours (yolo11n-cbam.yaml) and data a name from datasets.yaml (digits).")
+        return 0
+    if topic and topic not in HELP_OF:
+        raise UserError(f"no help on {topic!r}{did_you_mean(topic, (*HELP_OF, *STOCK_VERBS))}")
+    print(HELP_OF.get(topic, HELP), end="")
+    return 0
+
+
+def _keys(words: Sequence[str], known: Sequence[str] | None = None) -> dict[str, str]:
+    """Read key=value words.
+
+    Args:
+        words: What was typed.
+        known: The keys that are right here; None leaves the check to the reader of the values.
+
+    Raises:
+        UserError: A word that is not key=value, a key given twice, or an unknown key.
+    """
+    keys: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise UserError(f"{word!r} is not key=value{_key_hint(word, known or ())}")
+        if known is not None and key not in known:
+            raise UserError(f"unknown key {key!r}{did_you_mean(key, known) or '; known: ' + ', '.join(known)}")
+        if key in keys:
+            raise UserError(f"{key} is given twice ({keys[key]!r} and {value!r})")
+        keys[key] = value
+    return keys
+
+
+def _key_hint(word: str, known: Sequence[str]) -> str:
+    return f"; did you mean {word}=...?" if word in known else ""
+
+
+def _format(keys: dict[str, str]) -> str:
+    """Return the output format asked for."""
+    chosen = keys.get("format", "text")
+    if chosen not in ("text", "json"):
+        raise UserError(f"format={chosen!r}: use text or json")
+    return chosen
+
+
+# --- verbs of ours ----------------------------------------------------------------------------------------------
+
+
+def _layers(words: list[str]) -> int:
+    from yolo_attn import cards
+    from yolo_attn.registry import FAMILIES, get_layer, list_layers
+
+    names = [w for w in words if "=" not in w]
+    keys = _keys([w for w in words if "=" in w], ("family", "format"))
+    if len(names) > 1:
+        raise UserError(f"layers shows one layer at a time, not {len(names)}: {' '.join(names)}")
+    family = keys.get("family")
+    if family is not None and family not in FAMILIES:
+        raise UserError(f"family={family!r}{did_you_mean(family, FAMILIES)} (known: {', '.join(FAMILIES)})")
+    specs = [get_layer(names[0])] if names else list_layers(family=family)
+    if _format(keys) == "json":
+        print(json.dumps([cards.as_dict(spec) for spec in specs], indent=2, ensure_ascii=False))
+    else:
+        print(cards.card(specs[0]) if names else cards.listing(specs))
+    return 0
+
+
+def _doctor(words: list[str]) -> int:
+    from yolo_attn import doctor
+
+    keys = _keys(words, ("format",))
+    report = doctor.examine()
+    print(json.dumps(report, indent=2) if _format(keys) == "json" else doctor.as_text(report))
+    return 1 if report["problems"] else 0
+
+
+def _compare(words: list[str]) -> int:
+    from yolo_attn.study import compare
+
+    return compare(_keys(words)).exit_status
+
+
+OUR_VERBS: dict[str, Callable[[list[str]], int]] = {"layers": _layers, "doctor": _doctor, "compare": _compare}
+
+
+# --- Ultralytics' verbs -----------------------------------------------------------------------------------------
+
+
+def _stock(words: list[str]) -> int:
+    """Hand a command to Ultralytics, with the layers registered and the inputs checked first."""
+    from yolo_attn.host.command import run_stock
+
+    try:
+        run_stock(_checked(words))
+    except UserError:
+        raise
+    except Exception as error:
+        mistake = _user_mistake(error)
+        if mistake is None:
+            raise
+        return _complain(mistake)
+    return 0
+
+
+def _checked(words: list[str]) -> list[str]:
+    """Check model and data before anything runs; a dataset's name becomes what Ultralytics can find."""
+    if not any(verb in words for verb in STOCK_VERBS):
+        return words
+    from yolo_attn.host.command import read_words
+
+    words = read_words(words)
+    return [_CHECKS.get(w.partition("=")[0], _as_it_is)(w.partition("=")[2], words) or w for w in words]
+
+
+def _as_it_is(value: str, words: list[str]) -> str:
+    return ""
+
+
+def _check_model(value: str, words: list[str]) -> str:
+    from yolo_attn.host.checkpoint import check_checkpoint
+    from yolo_attn.host.variant import YAML_SUFFIXES, model_yaml
+
+    path = Path(value)
+    if path.suffix in YAML_SUFFIXES:
+        model_yaml(value)
+    elif path.suffix == ".pt" and "://" not in value:
+        if path.parent != Path() and not path.exists():
+            raise UserError(f"{value}: no such checkpoint")
+        check_checkpoint(value)
+    return ""
+
+
+def _check_pretrained(value: str, words: list[str]) -> str:
+    return _check_model(value, words) if value.endswith(".pt") else ""
+
+
+def _check_data(value: str, words: list[str]) -> str:
+    from yolo_attn.data import check_data, resolve_data
+
+    if _task(words) == "classify" or "://" in value:
+        return ""
+    resolved = resolve_data(value)
+    check_data(resolved, _task(words))
+    return f"data={resolved}"
+
+
+_CHECKS = {"model": _check_model, "pretrained": _check_pretrained, "data": _check_data}
+
+
+def _task(words: list[str]) -> str:
+    """Return the task that a command names, by word, by key or by the model's file name."""
+    for word in words:
+        task = word.removeprefix("task=")
+        if task in STOCK_TASKS:
+            return task
+    model = next((w.partition("=")[2] for w in words if w.startswith("model=")), "")
+    endings = {"-seg": "segment", "-pose": "pose", "-obb": "obb", "-cls": "classify", "-sem": "semantic"}
+    return next((task for ending, task in endings.items() if ending in Path(model).stem), "detect")
+
+
+_DISK = {
+    errno.ENOSPC: "the disk is full; free some room and run the same command again",
+    errno.EDQUOT: "the disk quota is used up; free some room and run the same command again",
+    errno.EROFS: "the file system is read-only; choose another folder with project=",
+    errno.EACCES: "no permission to write there; choose another folder with project=",
+}
+
+
+def _user_mistake(error: Exception) -> str | None:
+    """Return one line for an error of Ultralytics' that a user can cure; None for anything else."""
+    text = _first_line(error)
+    if isinstance(error, OSError) and error.errno in _DISK:
+        return f"{error.filename or 'writing'}: {_DISK[error.errno]}"
+    if isinstance(error, (FileNotFoundError, SyntaxError)):
+        return text
+    if isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):
+        return f"a checkpoint could not be written whole: {_DISK[errno.ENOSPC]}"
+    if isinstance(error, (RuntimeError, TypeError, ValueError)) and re.search(
+        r"ERROR|❌|Dataset '|Invalid", str(error)
+    ):
+        return text
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    """Return the first line of a message that says something, without signs and colours."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,18 @@
+"""Datasets: the built-in `digits`, the names that `data=` takes, and checking a dataset before training on it."""
+
+from __future__ import annotations
+
+from yolo_attn.data.check import DataSummary, SplitSummary, check_data
+from yolo_attn.data.digits import make_digits
+from yolo_attn.data.names import DatasetInfo, datasets_folder, list_datasets, resolve_data
+
+__all__ = [
+    "DataSummary",
+    "DatasetInfo",
+    "SplitSummary",
+    "check_data",
+    "datasets_folder",
+    "list_datasets",
+    "make_digits",
+    "resolve_data",
+]

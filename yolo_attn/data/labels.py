@@ -1,0 +1,159 @@
+"""Finding the images of a split and checking their label files, as Ultralytics reads them."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from yolo_attn.errors import UserError
+
+__all__ = ["LABEL_TASKS", "Labels", "Rules", "find_images", "label_path", "read_labels"]
+
+LABEL_TASKS = ("detect", "segment", "pose", "obb")  # the tasks whose labels are rows of numbers
+TOLERANCE = 0.01  # how far outside 0..1 a coordinate may lie: Ultralytics clips these
+BOX = 5  # numbers in a row of class, centre, width and height
+POLYGON = 7  # the least numbers in a row of class and points
+ORIENTED = 9  # the least numbers in a row of class and corners
+BOM = b"\xef\xbb\xbf"  # Windows editors put it at the start of a UTF-8 file
+SHOWN = 60  # characters of a bad row that a message shows
+CHUNK = 512  # label files that one thread takes at a time
+
+
+class Rules(NamedTuple):
+    """What a label row may look like.
+
+    Args:
+        task: One of LABEL_TASKS.
+        classes: The class indices there are.
+        keypoints: Number of keypoints and of numbers for each, (0, 0) when the data YAML states none.
+    """
+
+    task: str
+    classes: frozenset[int]
+    keypoints: tuple[int, int]
+
+
+class Labels(NamedTuple):
+    """The size of an image file, its label file's content (None when there is none) and number of objects."""
+
+    image_bytes: int
+    text: bytes | None
+    instances: int
+
+
+def find_images(source: Path) -> Iterator[str]:
+    """Yield the image files of a folder, at any depth, or of a list file, as Ultralytics finds them."""
+    from ultralytics.data.utils import IMG_FORMATS
+
+    if source.is_dir():
+        pattern = os.path.join(glob.escape(str(source)), "**", "*.*")  # noqa: PTH118
+        found = glob.glob(pattern, recursive=True)  # noqa: PTH207 (Path.rglob does not follow links)
+    elif source.suffix[1:].lower() in IMG_FORMATS:
+        found = [str(source)]
+    else:
+        lines = source.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        found = [
+            str(source.parent / line[2:]) if line.startswith("./") else line.replace("/", os.sep)
+            for line in map(str.strip, lines)
+        ]
+    for file in found:
+        if file.rpartition(".")[2].lower() in IMG_FORMATS:
+            yield file
+
+
+def label_path(image: str) -> str:
+    """Return the label file of an image: the last folder `images` becomes `labels`, the suffix .txt."""
+    images, labels = f"{os.sep}images{os.sep}", f"{os.sep}labels{os.sep}"
+    return labels.join(image.rsplit(images, 1)).rsplit(".", 1)[0] + ".txt"
+
+
+def read_labels(images: Sequence[str], rules: Rules) -> Iterator[Labels]:
+    """Yield the checked labels of the images in order; several threads read them, for disks that answer late."""
+    chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
+    with ThreadPoolExecutor() as pool:
+        try:
+            for chunk in pool.map(lambda chunk: [_read_label(image, rules) for image in chunk], chunks):
+                yield from chunk
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error the other files do not matter
+
+
+def _read_label(image: str, rules: Rules) -> Labels:
+    """Read and check the label file of one image."""
+    try:
+        image_bytes = os.stat(image).st_size  # noqa: PTH116 (a Path for each image is slow)
+    except OSError as error:
+        raise UserError(f"cannot read the image {image}: {error.strerror}") from error
+    if rules.task not in LABEL_TASKS:
+        return Labels(image_bytes, None, 0)
+    file = label_path(image)
+    try:
+        with open(file, "rb") as stream:  # noqa: PTH123
+            text = stream.read()
+    except FileNotFoundError:
+        return Labels(image_bytes, None, 0)  # an image without objects
+    except OSError as error:
+        raise UserError(f"cannot read the label file {file}: {error.strerror}") from error
+    rows = [row.split() for row in text.removeprefix(BOM).splitlines()]
+    kinds = set()
+    for line, row in enumerate(rows, start=1):
+        if row:
+            problem = _row_problem(row, rules)
+            if problem:
+                raise UserError(f"{file}, line {line}: {problem}")
+            kinds.add(len(row) == BOX)
+    if len(kinds) > 1:
+        raise UserError(f"{file} mixes boxes (5 numbers) and polygons; Ultralytics drops such files")
+    return Labels(image_bytes, text, sum(map(bool, rows)))
+
+
+def _row_problem(row: Sequence[bytes], rules: Rules) -> str:
+    """Return what is wrong with a label row, "" when nothing is."""
+    try:
+        values = [float(number) for number in row]
+    except ValueError:
+        return f"{_shown(row)} is not a row of numbers"
+    coordinates = _coordinates(values, rules)
+    if coordinates is None:
+        return f"{len(values)} numbers; task {rules.task} takes {_wanted(rules)}"
+    if values[0] not in rules.classes:
+        return f"class {values[0]:g} is not one of the classes 0 to {len(rules.classes) - 1}"
+    for value in coordinates:
+        if not -TOLERANCE <= value <= 1 + TOLERANCE:
+            return f"the coordinate {value:g} is outside 0..1; they are shares of the image's width and height"
+    return ""
+
+
+def _coordinates(values: list[float], rules: Rules) -> list[float] | None:
+    """Return the numbers of a row that have to be from 0 to 1, None when their count does not fit the task."""
+    points, numbers = rules.keypoints
+    with_keypoints = BOX + points * numbers
+    if rules.task == "pose" or (points and rules.task == "detect" and len(values) == with_keypoints):
+        if len(values) != with_keypoints:
+            return None
+        return values[1:BOX] + [value for i in (0, 1) for value in values[BOX + i :: numbers]]
+    if len(values) == BOX and rules.task == "detect":
+        return values[1:]
+    least = ORIENTED if rules.task == "obb" else POLYGON
+    return values[1:] if len(values) >= least and len(values) % 2 else None
+
+
+def _wanted(rules: Rules) -> str:
+    """Tell how many numbers a row may have."""
+    polygon = "class and 3 or more points (7, 9, 11, ...)"
+    if rules.task == "detect":
+        return f"class, centre x and y, width and height (5), or {polygon}"
+    if rules.task == "pose":
+        points, numbers = rules.keypoints
+        return f"class, box and {points} keypoints of {numbers} numbers ({BOX + points * numbers})"
+    return "class and 4 corners (9)" if rules.task == "obb" else polygon
+
+
+def _shown(row: Sequence[bytes]) -> str:
+    """Return the start of a row as a message can show it."""
+    text = b" ".join(row).decode("utf-8", errors="replace")
+    return repr(text if len(text) <= SHOWN else text[:SHOWN] + "...")

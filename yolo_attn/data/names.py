@@ -1,0 +1,104 @@
+"""From what the user writes after `data=` to what Ultralytics takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from yolo_attn.data.digits import make_digits
+from yolo_attn.errors import UserError, did_you_mean
+from yolo_attn.paths import shipped
+
+__all__ = ["BUILT_IN", "DatasetInfo", "datasets_folder", "host_yamls", "list_datasets", "resolve_data"]
+
+BUILT_IN = "digits"
+YAML_SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """An entry of datasets.yaml.
+
+    Args:
+        name: The name that `data=` takes.
+        task: What its labels are for: detect, segment, pose, obb or classify.
+        classes: Number of classes.
+        about: What it shows, in one line.
+        train: Number of training images, None when it is not stated; likewise the other splits.
+        val: Number of validation images.
+        test: Number of test images.
+        download: How much has to be fetched, e.g. "20.3 GB", "none", or "" when it is not stated.
+    """
+
+    name: str
+    task: str
+    classes: int
+    about: str
+    train: int | None = None
+    val: int | None = None
+    test: int | None = None
+    download: str = ""
+
+
+def list_datasets() -> dict[str, DatasetInfo]:
+    """Return the entries of datasets.yaml by name."""
+    entries = yaml.safe_load(shipped("datasets.yaml").read_text(encoding="utf-8"))
+    return {name: DatasetInfo(name=name, **entry) for name, entry in entries.items()}
+
+
+def datasets_folder() -> Path:
+    """Return the folder in which Ultralytics keeps datasets, a setting of the user's."""
+    from ultralytics.utils import SETTINGS
+
+    return Path(SETTINGS["datasets_dir"])
+
+
+def host_yamls() -> dict[str, Path]:
+    """Return the data YAMLs inside the installed Ultralytics, by lower-case name without suffix."""
+    from ultralytics.utils import ROOT
+
+    return {path.stem.casefold(): path for path in sorted((Path(ROOT) / "cfg" / "datasets").glob("*.yaml"))}
+
+
+def resolve_data(data: str) -> str:
+    """Return what Ultralytics takes for a dataset that the user names.
+
+    A known name wins over a folder of that name; a YAML file that exists wins over a known name.
+
+    Args:
+        data: `digits`, which is made if it is not there yet; a name that Ultralytics or datasets.yaml knows, with or
+            without .yaml, in any case; the path of a data YAML, a dataset folder or an archive; or a URL.
+
+    Returns:
+        The absolute path of what exists on disk, the host's own name (`coco8.yaml`, `mnist`), or the URL.
+
+    Raises:
+        UserError: There is no such name or file.
+    """
+    text = data.strip()
+    if "://" in text:
+        return text
+    path = Path(text).expanduser()
+    if path.is_file():
+        return str(path.absolute())
+    name = path.stem if path.suffix in YAML_SUFFIXES else text
+    known = _known_names()
+    if name.casefold() == BUILT_IN:
+        return str(make_digits(datasets_folder()))
+    if name.casefold() in known:
+        return known[name.casefold()]
+    if text and path.is_dir():
+        return str(path.absolute())
+    if len(path.parts) > 1:
+        raise UserError(f"there is no data YAML or dataset folder {text} (from the folder {Path.cwd()})")
+    names = list_datasets()
+    hint = did_you_mean(name, [*names, *(path.stem for path in host_yamls().values())])
+    raise UserError(f"no dataset is called {text!r}{hint}; known: {', '.join(names)}; or give a data YAML")
+
+
+def _known_names() -> dict[str, str]:
+    """Return what the host calls the datasets it knows, by lower-case name without suffix."""
+    folders = {entry.name: entry.name for entry in list_datasets().values() if entry.task == "classify"}
+    return {name: path.name for name, path in host_yamls().items()} | folders

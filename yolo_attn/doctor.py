@@ -1,0 +1,73 @@
+"""What is installed, and whether it fits together."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+__all__ = ["as_text", "examine"]
+
+PACKAGES = ("torch", "torchvision", "numpy", "opencv-python", "onnx", "onnxruntime")
+
+
+def examine() -> dict[str, Any]:
+    """Return the findings; `problems` lists what does not fit, each with its cure."""
+    import torch
+    import ultralytics
+    from ultralytics.utils import SETTINGS
+
+    import yolo_attn
+    from yolo_attn.host import BINDINGS, SUPPORTED
+    from yolo_attn.paths import config_folder
+    from yolo_attn.registry import list_layers
+
+    bindings = {repr(b): b.installed for b in BINDINGS}
+    configs = len(list(config_folder().glob("*.yaml")))
+    problems = [
+        f"{name} is not ours: other code replaced it after yolo_attn was imported"
+        for name, ok in bindings.items()
+        if not ok
+    ]
+    if not configs:
+        problems.append(f"no ready configs in {config_folder()}: reinstall yolo-attn")
+    return {
+        "yolo-attn": yolo_attn.__version__,
+        "yolo-attn from": str(Path(yolo_attn.__file__).parent),
+        "ultralytics": ultralytics.__version__,
+        "ultralytics from": str(Path(ultralytics.__file__).parent),
+        "supported": SUPPORTED,
+        "python": f"{platform.python_version()} ({sys.executable})",
+        **{name: _version(name) for name in PACKAGES},
+        "devices": _devices(torch),
+        "threads": torch.get_num_threads(),
+        "layers": len(list_layers()),
+        "configs": f"{configs} in {config_folder()}",
+        "datasets folder": str(SETTINGS["datasets_dir"]),
+        "bindings": bindings,
+        "problems": problems,
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _devices(torch: Any) -> str:
+    if torch.cuda.is_available():
+        return ", ".join(f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count()))
+    mps = getattr(torch.backends, "mps", None)
+    return "mps" if mps is not None and mps.is_available() else "cpu only"
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """Return the findings as lines to read."""
+    lines = [f"{key:<18}{value}" for key, value in report.items() if key not in ("bindings", "problems")]
+    lines += [f"{name:<40}{'registered' if ok else 'NOT registered'}" for name, ok in report["bindings"].items()]
+    lines += [f"problem: {p}" for p in report["problems"]] or ["everything fits together"]
+    return "\n".join(lines)

@@ -1,0 +1,27 @@
+"""Mistakes that a user can make, told in one line each."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["UserError", "did_you_mean"]
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave: the message names what is wrong, where, and the cure.
+
+    The command line prints it as one line and exits with status 2.
+    """
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean X?" when one of the known words is close to the given one, else "".
+
+    Args:
+        word: What the user wrote.
+        known: The words that would have been right.
+    """
+    by_folded = {name.casefold(): name for name in known}
+    close = difflib.get_close_matches(word.casefold(), by_folded, n=1, cutoff=0.6)
+    return f"; did you mean {by_folded[close[0]]}?" if close else ""

@@ -1,0 +1,22 @@
+"""A model YAML as data: rows, sites, placement. No torch here."""
+
+from __future__ import annotations
+
+from yolo_attn.graph.align import align
+from yolo_attn.graph.document import dump_model, read_model
+from yolo_attn.graph.place import Insertion, place
+from yolo_attn.graph.rows import IMAGE, ModelGraph, Row
+from yolo_attn.graph.sites import list_sites, resolve_sites
+
+__all__ = [
+    "IMAGE",
+    "Insertion",
+    "ModelGraph",
+    "Row",
+    "align",
+    "dump_model",
+    "list_sites",
+    "place",
+    "read_model",
+    "resolve_sites",
+]

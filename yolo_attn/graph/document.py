@@ -1,0 +1,86 @@
+"""Read and write model YAMLs; what is written looks like Ultralytics' own files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from yolo_attn.errors import UserError
+from yolo_attn.graph.rows import ModelGraph
+
+__all__ = ["dump_model", "read_model"]
+
+
+def read_model(path: str | Path) -> dict[str, Any]:
+    """Read a model YAML.
+
+    Raises:
+        UserError: The file is missing, not text, not YAML (line and column are named) or not a mapping.
+    """
+    document = read_yaml(path)
+    if not isinstance(document, dict) or "backbone" not in document or "head" not in document:
+        raise UserError(f"{path}: not a model YAML: it has no backbone and head")
+    return document
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Read any YAML file safely, with its mistakes told in one line."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a text file") from error
+    try:
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise UserError(f"{path}{where}: not valid YAML: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from error
+
+
+def dump_model(document: dict[str, Any], header: str = "", notes: dict[int, str] | None = None) -> str:
+    """Return a model YAML as text, one row a line, each with its index.
+
+    Args:
+        document: The model YAML as a mapping.
+        header: Comment lines for the top, without their "#".
+        notes: Remarks for rows, by index.
+    """
+    graph = ModelGraph(document)
+    lines = [f"# {line}".rstrip() for line in header.splitlines()]
+    if lines:
+        lines.append("")
+    for key, value in graph.document.items():
+        if isinstance(value, dict):
+            lines += [f"{key}:", *(f"  {_flow(k)}: {_flow(v)}" for k, v in value.items())]
+        else:
+            lines.append(f"{key}: {_flow(value)}")
+    written = graph.to_document()
+    first = 0
+    for section in ("backbone", "head"):
+        lines += ["", f"{section}:", "  # [from, repeats, module, args]"]
+        lines += [_row_line(first + i, row, (notes or {}).get(first + i, "")) for i, row in enumerate(written[section])]
+        first += len(written[section])
+    return "\n".join(lines) + "\n"
+
+
+def _row_line(index: int, row: list[Any], note: str) -> str:
+    return f"  - {_flow(row)} # {index}{' ' + note if note else ''}"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes booleans as Ultralytics does."""
+
+
+_Dumper.add_representer(bool, lambda d, value: d.represent_scalar("tag:yaml.org,2002:bool", str(value)))
+
+
+def _flow(value: Any) -> str:
+    """Return a value as YAML on one line."""
+    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=float("inf"), sort_keys=False)
+    return text.removesuffix("\n").removesuffix("\n...")

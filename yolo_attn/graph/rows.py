@@ -1,0 +1,177 @@
+"""A model YAML as a graph of rows: which row reads which, and how to put a row in without breaking that.
+
+`[from, repeats, module, args]` rows refer to each other by number, so a row put in by hand silently rewires the
+network. Here every row knows the rows it reads by absolute index; inserting shifts the indices and redirects the
+readers, and what is written out is an ordinary model YAML again.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from yolo_attn.errors import UserError
+
+__all__ = ["IMAGE", "ModelGraph", "Row"]
+
+IMAGE = -1
+"""The source of the first row: the input image."""
+
+
+@dataclass
+class Row:
+    """One row of a model YAML.
+
+    Args:
+        sources: Absolute indices of the rows it reads; `IMAGE` for the input.
+        repeats: How often the module is repeated, before depth scaling.
+        module: Name of the module.
+        args: The module's arguments as written.
+        relative: For each source, whether it was written relative to the row (-1 for the row before).
+        several: Whether `from` is a list.
+    """
+
+    sources: list[int]
+    repeats: int
+    module: str
+    args: list[Any]
+    relative: list[bool]
+    several: bool
+
+    @property
+    def reads(self) -> str:
+        """The sources in words, for messages."""
+        return ", ".join("the image" if s == IMAGE else f"row {s}" for s in self.sources)
+
+
+class ModelGraph:
+    """The rows of a model YAML, backbone and head in one sequence.
+
+    Args:
+        document: The model YAML as a mapping; it is not changed.
+
+    Raises:
+        UserError: It is not a model YAML, or a row is malformed, dangles or points forward.
+    """
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        if not isinstance(document, dict):
+            raise UserError("not a model YAML: it holds no mapping with backbone and head")
+        for section in ("backbone", "head"):
+            if not isinstance(document.get(section), list) or not document[section]:
+                raise UserError(f"not a model YAML: it has no list of rows named {section!r}")
+        self.document = {k: copy.deepcopy(v) for k, v in document.items() if k not in ("backbone", "head")}
+        self.backbone_length = len(document["backbone"])
+        written = [*document["backbone"], *document["head"]]
+        self.rows = [_read_row(i, row) for i, row in enumerate(written)]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    @property
+    def head_index(self) -> int:
+        """Index of the last row, the detection head (or the classifier, decoder, …)."""
+        return len(self.rows) - 1
+
+    def readers(self, index: int) -> list[int]:
+        """Return the indices of the rows that read row `index`."""
+        return [i for i, row in enumerate(self.rows) if index in row.sources]
+
+    def dead_rows(self) -> list[int]:
+        """Return the rows whose output reaches no one, the head excepted."""
+        alive = {self.head_index}
+        for i in reversed(range(len(self.rows))):
+            if i in alive:
+                alive.update(self.rows[i].sources)
+        return [i for i in range(len(self.rows)) if i not in alive]
+
+    def insert_after(self, index: int, module: str, args: list[Any], *, redirect: bool = True) -> int:
+        """Put a row that reads row `index` right behind it.
+
+        Args:
+            index: The row to follow; `IMAGE` puts the new row first.
+            module: Name of the new row's module.
+            args: Its arguments.
+            redirect: Whether the readers of row `index` read the new row instead. Without it the new row is read
+                by no one until something else is pointed at it.
+
+        Returns:
+            The index of the new row.
+        """
+        if not IMAGE <= index < self.head_index:
+            raise UserError(f"no row can follow row {index}; choose one from 0 to {self.head_index - 1}")
+        new = index + 1
+        for row in self.rows:
+            row.sources = [s + (s >= new or (redirect and s == index)) for s in row.sources]
+        self.rows.insert(new, Row([index], 1, module, copy.deepcopy(args), [True], several=False))
+        self.backbone_length += new <= self.backbone_length
+        return new
+
+    def froms(self) -> list[int | list[int]]:
+        """Return what each row's `from` says, -1 where it was relative and still reads the row before it."""
+        return [_written_from(i, row) for i, row in enumerate(self.rows)]
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the model YAML as a mapping that the parser can read."""
+        written = [
+            [source, row.repeats, row.module, copy.deepcopy(row.args)]
+            for source, row in zip(self.froms(), self.rows, strict=True)
+        ]
+        return {
+            **copy.deepcopy(self.document),
+            "backbone": written[: self.backbone_length],
+            "head": written[self.backbone_length :],
+        }
+
+
+def _read_row(index: int, written: Any) -> Row:
+    """Check one written row and resolve its `from`."""
+    if not isinstance(written, (list, tuple)) or len(written) != 4:  # noqa: PLR2004 - from, repeats, module, args
+        raise UserError(f"row {index}: expected [from, repeats, module, args], got {written!r}")
+    source, repeats, module, args = written
+    if not isinstance(module, str):
+        raise UserError(f"row {index}: the module must be a name, got {module!r}")
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+        raise UserError(f"row {index}: {module}: repeats must be a whole number of at least 1, got {repeats!r}")
+    if not isinstance(args, (list, tuple)):
+        raise UserError(f"row {index}: {module}: args must be a list, such as [] or [{{reduction: 8}}], got {args!r}")
+    several = isinstance(source, (list, tuple))
+    written_sources = list(source) if several else [source]
+    return Row(
+        sources=[_resolve(index, module, s) for s in written_sources],
+        repeats=repeats,
+        module=module,
+        args=list(args),
+        relative=[isinstance(s, int) and s < 0 for s in written_sources],
+        several=several,
+    )
+
+
+def _resolve(index: int, module: str, source: Any) -> int:
+    """Turn one entry of `from` into an absolute index."""
+    if isinstance(source, bool) or not isinstance(source, int):
+        raise UserError(f"row {index}: {module}: from must be row numbers, got {source!r}")
+    absolute = index + source if source < 0 else source
+    if index == 0 and source == -1:
+        return IMAGE
+    if absolute < 0:
+        raise UserError(f"row {index}: {module}: from {source} points to a row before the first")
+    if absolute >= index:
+        raise UserError(
+            f"row {index}: {module}: from {source} points {'to itself' if absolute == index else 'forward'}; "
+            f"a row can read rows 0 to {index - 1}, or -1 for the one before it"
+        )
+    return absolute
+
+
+def _written_from(index: int, row: Row) -> int | list[int]:
+    """Return the `from` of a row as a YAML writes it."""
+    written = [
+        -1 if s == IMAGE or (rel and s == index - 1) else s for s, rel in zip(row.sources, row.relative, strict=True)
+    ]
+    return written if row.several else written[0]

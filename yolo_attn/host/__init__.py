@@ -1,0 +1,56 @@
+"""The only folder that touches Ultralytics: its parser, its weight loading, its worker scripts.
+
+`register()` makes the layers known to it, `unregister()` leaves it as it was.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+from ultralytics.nn import tasks
+
+from yolo_attn import registry
+from yolo_attn.host import safe_load
+from yolo_attn.host.binding import SUPPORTED, Binding, UnsupportedHostError
+from yolo_attn.host.ddp import DDP_FILE
+from yolo_attn.host.names import MODEL_FILES, SCALES
+from yolo_attn.host.parser import PARSER
+from yolo_attn.host.transfer import TRANSFER
+
+__all__ = ["BINDINGS", "SUPPORTED", "UnsupportedHostError", "register", "unregister"]
+
+BINDINGS: tuple[Binding, ...] = (PARSER, TRANSFER, DDP_FILE, MODEL_FILES, SCALES)
+"""Every name of the host that we bind."""
+
+
+def _is_host_name(name: str) -> bool:
+    return hasattr(tasks, name)
+
+
+def register() -> None:
+    """Make the layers known to Ultralytics; a second call does nothing.
+
+    Raises:
+        UnsupportedHostError: The installed Ultralytics is not one that this package knows.
+        ValueError: A layer's name is one of Ultralytics' own.
+    """
+    if all(binding.installed for binding in BINDINGS):
+        return
+    for entry in entry_points(group="yolo_attn.layers"):
+        entry.load()
+    registry.reserve_names(_is_host_name)
+    safe_load.allow()
+    try:
+        for binding in BINDINGS:
+            binding.install()
+    except UnsupportedHostError:
+        unregister()
+        raise
+
+
+def unregister() -> None:
+    """Put Ultralytics back as it was; models that are already built keep working."""
+    for binding in reversed(BINDINGS):
+        binding.remove()
+    safe_load.withdraw()
+    registry.release_names(_is_host_name)

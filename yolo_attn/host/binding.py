@@ -1,0 +1,72 @@
+"""Replace a function of the host, and put it back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ultralytics
+
+__all__ = ["SUPPORTED", "Binding", "UnsupportedHostError"]
+
+SUPPORTED = "8.3.0 to 8.4.x"
+"""The Ultralytics versions this package is tested with."""
+
+
+class UnsupportedHostError(RuntimeError):
+    """The installed Ultralytics does not look as this package expects."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"yolo-attn supports Ultralytics {SUPPORTED}; in the installed {ultralytics.__version__}, {what}. "
+            f'Install a supported one: pip install "ultralytics>=8.3,<9", or a newer yolo-attn.'
+        )
+
+
+class Binding:
+    """One name of the host bound to a function of ours, which may call the original.
+
+    Args:
+        owner: The module or class that holds the name.
+        name: The name.
+        wrap: Takes the original and returns the replacement.
+    """
+
+    def __init__(self, owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        self.owner = owner
+        self.name = name
+        self.wrap = wrap
+        self.original: Callable[..., Any] | None = None
+        self.replacement: Callable[..., Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"{self.owner.__name__}.{self.name}"
+
+    @property
+    def installed(self) -> bool:
+        """Whether the host calls our function now."""
+        return self.replacement is not None and getattr(self.owner, self.name, None) is self.replacement
+
+    def install(self) -> None:
+        """Bind our function.
+
+        Raises:
+            UnsupportedHostError: The host has no such function.
+        """
+        if self.installed:
+            return
+        original = getattr(self.owner, self.name, None)
+        if not callable(original):
+            raise UnsupportedHostError(f"{self!r} is missing")
+        self.original = original
+        self.replacement = self.wrap(original)
+        setattr(self.owner, self.name, self.replacement)
+
+    def remove(self) -> None:
+        """Put the host's own function back."""
+        if self.replacement is None:
+            return
+        if not self.installed:
+            raise RuntimeError(f"{self!r} was replaced again by other code; undo that first")
+        setattr(self.owner, self.name, self.original)
+        self.original = self.replacement = None

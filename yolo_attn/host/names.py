@@ -1,0 +1,99 @@
+"""Model YAMLs by bare name, and their scale.
+
+`yolo11n-cbam.yaml` resolves to the shipped `yolo11-cbam.yaml` at scale n from any folder, after the user's own files
+and Ultralytics' own. A top-level `scale:` in a YAML counts as well as the letter in its name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ultralytics.nn import tasks
+
+from yolo_attn.errors import UserError, did_you_mean
+from yolo_attn.graph.document import read_yaml
+from yolo_attn.host.binding import Binding
+from yolo_attn.paths import config_folder
+
+__all__ = ["MODEL_FILES", "SCALES", "find_model_yaml"]
+
+_SCALE_LETTER = re.compile(r"(\d+)([nslmx])(.+)?$")
+
+
+def _without_letter(name: str) -> str:
+    """Return a model's file name without its scale letter, the way Ultralytics derives it."""
+    return _SCALE_LETTER.sub(r"\1\3", name)
+
+
+def _wrap_check_yaml(original: Callable[..., Any]) -> Callable[..., Any]:
+    def check_yaml(file: str | Path, suffix: tuple[str, ...] = (".yaml", ".yml"), hard: bool = True) -> Any:
+        """Find a YAML: the user's, Ultralytics', then one of ours."""
+        found = original(file, suffix, hard=False)
+        if found:
+            return found
+        if Path(file).name == str(file):
+            ours = config_folder() / Path(file).name
+            if ours.is_file():
+                return str(ours)
+        if not hard:
+            return []
+        stems = [p.stem for p in config_folder().glob("*.yaml")]
+        hint = did_you_mean(Path(_without_letter(str(file))).stem, stems).replace("?", ".yaml?")
+        raise FileNotFoundError(f"'{file}' does not exist{hint}")
+
+    return check_yaml
+
+
+def _wrap_guess_scale(original: Callable[..., str]) -> Callable[..., str]:
+    def guess_model_scale(model_path: str | Path) -> str:
+        """Return the scale that the YAML states, or the one its file name carries."""
+        letter = original(model_path)
+        stated = _stated_scale(Path(model_path))
+        if stated is not None:
+            return stated
+        run_on = re.search(r"yolo(?:e-)?v?\d+([nslmx][a-z])", Path(model_path).stem)
+        if letter and run_on and Path(model_path).is_file():
+            tasks.LOGGER.warning(
+                f"{model_path}: read as scale '{letter}', from the letter in '{run_on[0]}'. "
+                f"If that is not meant, put `scale: {letter}` (or another) into the file."
+            )
+        return letter
+
+    return guess_model_scale
+
+
+def _stated_scale(path: Path) -> str | None:
+    """Return the `scale:` of a YAML that exists under this very name; None when it states none."""
+    found = tasks.check_yaml(path, hard=False) if path.suffix in (".yaml", ".yml") else None
+    if not found or Path(found).name != path.name:
+        return None
+    document = read_yaml(found)
+    if not isinstance(document, dict) or document.get("scale") is None:
+        return None
+    scale, scales = document["scale"], document.get("scales")
+    if not isinstance(scales, dict) or scale not in scales:
+        known = ", ".join(map(str, scales)) if isinstance(scales, dict) else "none: it has no scales"
+        raise UserError(f"{path}: scale: {scale!r} is not one of its scales ({known})")
+    return str(scale)
+
+
+MODEL_FILES = Binding(tasks, "check_yaml", _wrap_check_yaml)
+SCALES = Binding(tasks, "guess_model_scale", _wrap_guess_scale)
+
+
+def find_model_yaml(name: str | Path) -> Path:
+    """Return the file that a model YAML's name stands for, its scale letter set aside.
+
+    Raises:
+        UserError: There is no such file.
+    """
+    found = tasks.check_yaml(str(name), hard=False) or tasks.check_yaml(_without_letter(str(name)), hard=False)
+    if not found:
+        try:
+            tasks.check_yaml(str(name))
+        except FileNotFoundError as error:
+            raise UserError(str(error)) from error
+    return Path(found)

@@ -1,0 +1,309 @@
+"""Model YAMLs with rows of ours, built by the host's own parser.
+
+Rows of ours are handed to the stock `parse_model` as placeholders with the same channel arithmetic, and one probe row
+behind the head reads the parser's channel table back. The placeholders are then swapped for the real layers. Nothing
+of the parser is copied, so whatever a release changes in its own rows holds here too.
+
+The real layers are built under a forked random state keyed by their row: the stock layers of a variant start with the
+very numbers they have in the base, which is what makes comparisons paired.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from ultralytics.nn import tasks
+
+from yolo_attn.errors import UserError, did_you_mean
+from yolo_attn.graph import IMAGE, ModelGraph, Row
+from yolo_attn.host.binding import Binding, UnsupportedHostError
+from yolo_attn.registry import LayerSpec, check_inputs, get_layer, is_layer, layer_names
+
+__all__ = ["PARSER", "is_our_row"]
+
+# Attributes that the parser sets on every module: a layer that uses one of these names would lose it.
+HOST_ATTRIBUTES = ("f", "i", "np", "type")
+ROW_LENGTH = 4  # from, repeats, module, args
+# Rows that act without being read: the model class itself hands their output on.
+UNREAD_BY_DESIGN = ("ImagePoolingAttn",)
+
+_lock = threading.RLock()  # the probe and the log capture are process-wide
+
+
+def is_our_row(row: Row) -> bool:
+    """Whether a row names one of our layers (or a registered user's)."""
+    return is_layer(row.module)
+
+
+def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+    def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:
+        """Build a model YAML, with rows of ours or without."""
+        names = _module_names(d)
+        _check_names(names)
+        if not any(map(is_layer, names)):
+            return original(d, ch, verbose)  # type: ignore[no-any-return]
+        with _lock:
+            return _Build(original, d, ch).run(verbose)
+
+    return parse_model
+
+
+PARSER = Binding(tasks, "parse_model", _wrap)
+
+
+def _module_names(document: dict[str, Any]) -> list[str]:
+    """Return the module name of each row; "" for a row too malformed to have one, which the parser will report."""
+    names = []
+    for row in [*(document.get("backbone") or []), *(document.get("head") or [])]:
+        name = row[2] if isinstance(row, (list, tuple)) and len(row) == ROW_LENGTH else ""
+        names.append(name if isinstance(name, str) else "")
+    return names
+
+
+def _check_names(names: list[str]) -> None:
+    """Raise UserError for a row whose module neither the host nor the registry knows."""
+    for i, name in enumerate(names):
+        if not name or is_layer(name) or hasattr(tasks, name) or name.startswith(("nn.", "torchvision.ops.")):
+            continue
+        hint = did_you_mean(name, [*layer_names(), *_host_layers()]) or "; yolo-attn layers lists ours"
+        raise UserError(f"row {i}: unknown layer {name!r}{hint}")
+
+
+def _host_layers() -> list[str]:
+    """Return the names of the host's own layers."""
+    return [n for n, v in vars(tasks).items() if isinstance(v, type) and issubclass(v, nn.Module)]
+
+
+class _Probe(nn.Module):
+    """Stands behind the head and receives the parser's channel table."""
+
+    def __init__(self, channels: Any, width: Any, max_channels: Any) -> None:
+        super().__init__()
+        self.channels = channels
+        self.width = width
+        self.max_channels = max_channels
+
+
+class _KeepRandomState(nn.Module):
+    """Remembers the random state, so that the next placeholder's draws can be undone."""
+
+    states: list[torch.Tensor] = []  # noqa: RUF012 - shared with _RestoreRandomState, under the lock
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.states.append(torch.get_rng_state())
+
+
+class _RestoreRandomState(nn.Module):
+    """Undoes what was drawn since the last `_KeepRandomState`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.set_rng_state(_KeepRandomState.states.pop())
+
+
+_HELPERS = {f"_YoloAttn{cls.__name__}": cls for cls in (_Probe, _KeepRandomState, _RestoreRandomState)}
+_PROBE, _KEEP, _RESTORE = _HELPERS
+
+
+@dataclass
+class _OurRow:
+    """A row of ours, read and checked."""
+
+    index: int
+    row: Row
+    spec: LayerSpec
+    options: dict[str, Any]
+
+
+class _Build:
+    """One run of the stock parser over a document with rows of ours."""
+
+    def __init__(self, original: Callable[..., Any], document: dict[str, Any], channels: int) -> None:
+        self.original = original
+        self.document = document
+        self.input_channels = channels
+        self.graph = ModelGraph(document)
+        self.ours = {i: _read_our_row(i, row) for i, row in enumerate(self.graph) if is_our_row(row)}
+        self._check_dead_rows()
+        self.seed = torch.get_rng_state()
+
+    def run(self, verbose: bool) -> tuple[nn.Sequential, list[int]]:
+        """Return the modules and the rows whose outputs must be kept, as the stock parser does."""
+        stand_in, position = self._stand_in()
+        lines: list[str] = []
+        with _helpers_known_to_parser(), _captured_log(lines if verbose else None):
+            parsed, _ = self.original(stand_in, self.input_channels, verbose)
+        probe = parsed[-1]
+        self._check_probe(probe, position)
+        modules = [parsed[position[i]] for i in range(len(self.graph))]
+        for i, ours in self.ours.items():
+            modules[i] = self._build_layer(ours, probe.channels, position)
+        froms = self.graph.froms()
+        for i, module in enumerate(modules):
+            module.i, module.f = i, froms[i]
+        if verbose:
+            self._log_table(lines, modules, position)
+        return nn.Sequential(*modules), self._saved_rows(froms)
+
+    def _check_dead_rows(self) -> None:
+        for i in self.graph.dead_rows():
+            name = self.graph.rows[i].module
+            if name not in UNREAD_BY_DESIGN:
+                raise UserError(
+                    f"row {i}: {name} is read by nobody, so it would do nothing; "
+                    f"let a later row or the head read row {i}, or remove it"
+                )
+
+    def _stand_in(self) -> tuple[dict[str, Any], list[int]]:
+        """Return a document of stock rows with the same channels, and where each row stands in it."""
+        sections: dict[str, list[list[Any]]] = {"backbone": [], "head": []}
+        position: list[int] = []
+        emitted = 0
+        for i, row in enumerate(self.graph):
+            sources = [s if s == IMAGE else position[s] for s in row.sources]
+            rows, offset = self._placeholders(i, row, sources)
+            sections["backbone" if i < self.graph.backbone_length else "head"].extend(rows)
+            position.append(emitted + offset)
+            emitted += len(rows)
+        sections["head"].append([-1, 1, _PROBE, ["ch", "width", "max_channels"]])
+        return {**copy.deepcopy(self.document), **sections}, position
+
+    def _placeholders(self, i: int, row: Row, sources: list[int]) -> tuple[list[list[Any]], int]:
+        """Return the stock rows that stand for one row, and which of them is it."""
+        if i not in self.ours:
+            return [[sources if row.several else sources[0], row.repeats, row.module, copy.deepcopy(row.args)]], 0
+        out = self.ours[i].options.get("out")
+        if out is None:
+            return [[sources[0], 1, "nn.Identity", []]], 0  # the channels of the first input
+        # A Conv scales its width as every stock row does; what it draws must not move the rows behind it.
+        return [[-1, 1, _KEEP, []], [sources[0], 1, "Conv", [out, 1, 1]], [-1, 1, _RESTORE, []]], 1
+
+    def _check_probe(self, probe: nn.Module, position: list[int]) -> None:
+        table = getattr(probe, "channels", None)
+        if not isinstance(table, list) or len(table) <= max(position) or not all(isinstance(c, int) for c in table):
+            raise UnsupportedHostError(f"parse_model keeps no channel table (got {table!r:.60})")
+
+    def _build_layer(self, ours: _OurRow, table: list[int], position: list[int]) -> nn.Module:
+        channels = [self.input_channels if s == IMAGE else table[position[s]] for s in ours.row.sources]
+        options = dict(ours.options)
+        if "out" in options:
+            options["out"] = table[position[ours.index]]
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self._row_seed(ours))
+            try:
+                layer: Any = ours.spec.cls(channels if ours.row.several else channels[0], **options)
+            except (TypeError, ValueError) as error:
+                raise UserError(f"row {ours.index}: {error}") from error
+        for attribute in HOST_ATTRIBUTES:
+            if attribute in {*layer.__dict__, *layer._modules, *layer._parameters, *layer._buffers}:
+                raise UserError(
+                    f"row {ours.index}: {ours.spec.name} uses the attribute {attribute!r}, "
+                    f"which Ultralytics sets on every layer; rename it"
+                )
+        layer.np = sum(p.numel() for p in layer.parameters())
+        layer.type = f"{type(layer).__module__}.{type(layer).__qualname__}"
+        return layer  # type: ignore[no-any-return]
+
+    def _row_seed(self, ours: _OurRow) -> int:
+        """Return a seed that depends on the random state the build began with, and on the row."""
+        key = self.seed.numpy().tobytes() + f"{ours.index} {ours.spec.name}".encode()
+        return int.from_bytes(hashlib.sha256(key).digest()[:7], "big")
+
+    def _saved_rows(self, froms: list[int | list[int]]) -> list[int]:
+        """Return the rows that are read by other than the next row, as the stock parser lists them."""
+        written = [(i, s) for i, source in enumerate(froms) for s in (source if isinstance(source, list) else [source])]
+        return sorted(s % i for i, s in written if s != -1)
+
+    def _log_table(self, lines: list[str], modules: list[nn.Module], position: list[int]) -> None:
+        """Show the table of rows as the stock parser does, with our layers where the placeholders were."""
+        row_of = {str(p): i for i, p in enumerate(position)}
+        froms = self.graph.froms()
+        for line in lines:
+            number = line[:3].strip()
+            if not number.isdigit():
+                tasks.LOGGER.info(line)
+            elif (i := row_of.get(number)) is not None:
+                tasks.LOGGER.info(self._table_line(i, froms[i], modules[i], line))
+
+    def _table_line(self, i: int, source: int | list[int], module: nn.Module, line: str) -> str:
+        if i not in self.ours:
+            return f"{i:>3}{source!s:>20}{line[23:]}"
+        ours = self.ours[i]
+        shown = [getattr(module, "channels", ""), *([ours.options] if ours.options else [])]
+        return f"{i:>3}{source!s:>20}{1:>3}{module.np:10.0f}  {module.type:<45}{shown!s:<30}"
+
+
+def _read_our_row(index: int, row: Row) -> _OurRow:
+    """Check a row of ours: options by name, known ones, the right number of inputs, no repeats."""
+    spec = get_layer(row.module)
+    try:
+        if row.repeats != 1:
+            raise UserError(f"{row.module} is not repeated; write 1, and one row for each")
+        options = _read_options(spec, row)
+        check_inputs(spec, len(row.sources))
+        if not row.several and (spec.inputs > 1 or spec.more_inputs):
+            raise UserError(f"{row.module} reads several rows; write them as a list, such as [-1, 6]")
+        if row.several and spec.inputs == 1 and not spec.more_inputs:
+            row.several = False  # [-1] and -1 say the same
+    except UserError as error:
+        raise UserError(f"row {index}: {error}") from error
+    return _OurRow(index, row, spec, options)
+
+
+def _read_options(spec: LayerSpec, row: Row) -> dict[str, Any]:
+    """Return the options of a row of ours, which are one mapping or nothing."""
+    if not row.args:
+        return {}
+    if len(row.args) != 1 or not isinstance(row.args[0], dict):
+        example = next((f"[{{{k}: {v}}}]" for k, v in spec.options.items() if k != "start"), "[]")
+        raise UserError(
+            f"{row.module} takes its options by name, in one mapping, and no channels (they are inferred): "
+            f"write {example} or [], not {row.args!r}"
+        )
+    spec.check_options(row.args[0])
+    return dict(row.args[0])
+
+
+@contextlib.contextmanager
+def _helpers_known_to_parser() -> Iterator[None]:
+    """Let the parser find the helper rows by name."""
+    vars(tasks).update(_HELPERS)
+    try:
+        yield
+    finally:
+        for name in _HELPERS:
+            vars(tasks).pop(name, None)
+        _KeepRandomState.states.clear()
+
+
+@contextlib.contextmanager
+def _captured_log(lines: list[str] | None) -> Iterator[None]:
+    """Collect what the parser logs instead of showing it; other threads and loggers are left alone."""
+    if lines is None:
+        yield
+        return
+    this_thread = threading.get_ident()
+
+    def collect(record: logging.LogRecord) -> bool:
+        if record.thread != this_thread:
+            return True
+        if record.levelno == logging.INFO:
+            lines.append(record.getMessage())
+            return False
+        return True
+
+    tasks.LOGGER.addFilter(collect)
+    try:
+        yield
+    finally:
+        tasks.LOGGER.removeFilter(collect)

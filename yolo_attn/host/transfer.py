@@ -1,0 +1,129 @@
+"""Pretrained weights into a variant: every base tensor arrives, in its own layer.
+
+Ultralytics matches tensors by key, and a key holds the row's index; a row put in moves every index behind it. Here the
+source is shown to the stock `load()` with its rows re-indexed like the target's, so that its own rules (intersecting
+shapes, another number of classes, class names) apply to the right pairs.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+from ultralytics.nn import tasks
+
+from yolo_attn.errors import UserError
+from yolo_attn.graph import ModelGraph, align
+from yolo_attn.host.binding import Binding
+from yolo_attn.host.parser import is_our_row
+
+__all__ = ["TRANSFER", "TransferReport", "last_transfer"]
+
+
+@dataclass(frozen=True)
+class TransferReport:
+    """What a transfer brought.
+
+    Args:
+        base: Tensors of the target's stock rows.
+        arrived: How many of them came from their own layer in the source.
+        ours: Tensors of our rows.
+        ours_arrived: How many of those came from the source.
+        new: Our rows that start fresh, such as "row 5 CBAM".
+    """
+
+    base: int
+    arrived: int
+    ours: int
+    ours_arrived: int
+    new: tuple[str, ...]
+
+    def __str__(self) -> str:
+        text = f"{self.arrived}/{self.base} base tensors arrived in their own layers"
+        if self.ours:
+            text += f", {self.ours_arrived}/{self.ours} attention tensors"
+        return text + (f"; new: {', '.join(self.new)}" if self.new else "")
+
+
+def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+    def load(self: Any, weights: Any, verbose: bool = True) -> Any:
+        """Load weights from a base, a variant or any other model of the same rows."""
+        graphs = _graphs(self, weights)
+        if graphs is None:
+            return original(self, weights, verbose)
+        target, source = graphs
+        if isinstance(weights, dict):
+            shown: Any = {k: _reindexed(v, target, source) for k, v in weights.items() if k in ("model", "ema") and v}
+            given = shown.get("ema") or shown["model"]
+        else:
+            shown = given = _reindexed(weights, target, source)
+        result = original(self, shown, verbose)
+        report = _report(self, given, target, align(target, source, is_our_row))
+        _reports[self] = report
+        if verbose:
+            tasks.LOGGER.info(f"yolo-attn: {report}")
+        return result
+
+    return load
+
+
+TRANSFER = Binding(tasks.BaseModel, "load", _wrap)
+
+# Kept beside the models, not on them: a checkpoint is to hold stock classes and our layers, nothing else.
+_reports: WeakKeyDictionary[nn.Module, TransferReport] = WeakKeyDictionary()
+
+
+def last_transfer(model: nn.Module) -> TransferReport | None:
+    """Return what the last `load` brought into a model; None when there was none, or no row of ours."""
+    return _reports.get(model)
+
+
+def _graphs(target: nn.Module, weights: Any) -> tuple[ModelGraph, ModelGraph] | None:
+    """Return the rows of both models, or None when neither has rows of ours and the stock way is right."""
+    source = (weights.get("ema") or weights.get("model")) if isinstance(weights, dict) else weights
+    graphs = [_graph_of(target), _graph_of(source)]
+    if graphs[0] is None or graphs[1] is None:
+        return None
+    return (graphs[0], graphs[1]) if any(is_our_row(row) for g in graphs if g for row in g) else None
+
+
+def _graph_of(model: Any) -> ModelGraph | None:
+    """Return the rows of a model, or None when it does not carry a YAML that fits its modules."""
+    document, modules = getattr(model, "yaml", None), getattr(model, "model", None)
+    if not isinstance(document, dict) or not isinstance(modules, nn.Sequential):
+        return None
+    try:
+        graph = ModelGraph(document)
+    except UserError:
+        return None
+    return graph if len(graph) == len(modules) else None
+
+
+def _reindexed(source: nn.Module, target_graph: ModelGraph, source_graph: ModelGraph) -> nn.Module:
+    """Return a view of the source whose rows stand where the target has them; its tensors are shared, not copied."""
+    mapping = align(target_graph, source_graph, is_our_row)
+    source.float()
+    view = copy.copy(source)
+    view.__dict__ = {**source.__dict__, "_modules": dict(source._modules)}
+    rows: Any = source.model
+    view.model = nn.Sequential(*(rows[mapping[i]] if i in mapping else nn.Identity() for i in range(len(target_graph))))
+    return view
+
+
+def _report(target: nn.Module, given: nn.Module, graph: ModelGraph, mapping: dict[int, int]) -> TransferReport:
+    """Count what arrived: tensors that now equal the source's, in the row they belong to."""
+    own, offered = target.state_dict(), given.state_dict()
+    totals = {True: [0, 0], False: [0, 0]}  # ours or not: tensors, arrived
+    for key, tensor in own.items():
+        if not key.startswith("model."):
+            continue
+        count = totals[is_our_row(graph.rows[int(key.split(".")[1])])]
+        count[0] += 1
+        count[1] += key in offered and torch.equal(offered[key].to(tensor.device), tensor)
+    new = [f"row {i} {row.module}" for i, row in enumerate(graph) if is_our_row(row) and i not in mapping]
+    return TransferReport(totals[False][0], totals[False][1], totals[True][0], totals[True][1], tuple(new))

@@ -1,0 +1,196 @@
+"""What all layers share: the bases with the identity start, and checks that name layer, argument and cure.
+
+Three bases cover the single-input mechanisms:
+
+- `Gate`: y = x * g(x). Write `gate`.
+- `Chain`: several gates one after another, each seeing what the one before let through. Write none.
+- `Mixer`: y = f(x), anything else that keeps the shape. Write `mix`.
+
+The identity start lives here, once. With `start="identity"` a zero-initialised gamma, one per channel, fades the
+mechanism in: y = x * (1 + gamma * (g - 1)) for gates, y = x + gamma * (f(x) - x) for mixers, so that before training
+y == x exactly. Gamma stays 1-D: some optimizers treat every 2-D and 4-D parameter as a matrix to orthogonalise.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from functools import reduce
+from math import gcd
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Chain", "Gate", "Mixer"]
+
+STARTS = ("paper", "identity")
+MAP_RANK = 4  # batch, channels, height, width
+
+
+class Layer(nn.Module):
+    """Base of the bases: one input of known channels, and a start.
+
+    Args:
+        channels: Channels of the input.
+        start: "paper" as published, or "identity" to begin as y = x.
+
+    Raises:
+        ValueError: `channels` is not a positive whole number, or `start` is unknown.
+    """
+
+    starts_as_identity = False
+    """Whether the published initialisation is already the identity, so that no gamma is due."""
+
+    gamma: nn.Parameter | None
+
+    def __init__(self, channels: int, *, start: str = "paper") -> None:
+        super().__init__()
+        name = type(self).__name__
+        check(
+            isinstance(channels, int) and not isinstance(channels, bool) and channels > 0,
+            name,
+            "channels",
+            channels,
+            "one positive whole number",
+        )
+        check_choice(name, "start", start, STARTS)
+        self.channels = channels
+        self.start = start
+        fade_in = start == "identity" and not self.starts_as_identity
+        self.register_parameter("gamma", nn.Parameter(torch.zeros(channels)) if fade_in else None)
+
+    def check_input(self, x: Tensor) -> None:
+        """Raise ValueError unless x is a batch of maps with this layer's channels."""
+        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            return  # shapes are tensors there, and were right before the trace began
+        if not isinstance(x, Tensor):
+            raise ValueError(f"{type(self).__name__}: expects one tensor (B, {self.channels}, H, W), got {_what(x)}")
+        if x.ndim != MAP_RANK or x.shape[1] != self.channels:
+            raise ValueError(
+                f"{type(self).__name__}: expects (B, {self.channels}, H, W), got {tuple(x.shape)}; "
+                f"build it with channels={x.shape[1] if x.ndim > 1 else '...'}"
+            )
+
+    def extra_repr(self) -> str:
+        """Show channels and start, which no submodule shows."""
+        return f"{self.channels}" + (f", start={self.start!r}" if self.start != "paper" else "")
+
+
+class Gate(Layer):
+    """A mechanism that scales its input: y = x * gate(x).
+
+    Shape:
+        x: (B, C, H, W), y the same; gate(x) broadcastable to x.
+    """
+
+    def gate(self, x: Tensor) -> Tensor:
+        """Return the gate as published, broadcastable to x."""
+        raise NotImplementedError  # abstract
+
+    def scale(self, x: Tensor) -> Tensor:
+        """Return what x is multiplied by: the gate, faded in by gamma where there is one."""
+        gate = self.gate(x)
+        if self.gamma is not None:
+            gate = 1 + self.gamma.to(gate.dtype).view(1, -1, 1, 1) * (gate - 1)
+        return gate.to(x.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale x by its gate."""
+        self.check_input(x)
+        return x * self.scale(x)
+
+
+class Chain(nn.Sequential):
+    """Gates one after another, each seeing what the one before let through; each has its own start.
+
+    Args:
+        gates: The gates by the names they get as children, in their order.
+    """
+
+    def __init__(self, **gates: Gate) -> None:
+        super().__init__(OrderedDict(gates))
+
+    def scale(self, x: Tensor) -> Tensor:
+        """Return what x is multiplied by: the product of the scales, broadcastable to x."""
+        scales: list[Tensor] = []
+        for gate in self:
+            scales.append(cast(Gate, gate).scale(x))
+            x = x * scales[-1]
+        return reduce(torch.mul, scales)
+
+
+class Mixer(Layer):
+    """A mechanism that replaces its input by something of the same shape: y = mix(x).
+
+    Shape:
+        x: (B, C, H, W), y the same.
+    """
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Return f(x), of the shape of x."""
+        raise NotImplementedError  # abstract
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix x, fading in from the identity where the start says so."""
+        self.check_input(x)
+        y = self.mix(x).to(x.dtype)  # autocast may have changed it
+        if self.gamma is None:
+            return y
+        return x + self.gamma.to(x.dtype).view(1, -1, 1, 1) * (y - x)
+
+
+def check(condition: bool, layer: str, argument: str, value: Any, cure: str) -> None:
+    """Raise ValueError "Layer: argument=value; use cure" unless the condition holds."""
+    if not condition:
+        raise ValueError(f"{layer}: {argument}={value!r}; use {cure}")
+
+
+def check_choice(layer: str, argument: str, value: Any, choices: Iterable[Any]) -> None:
+    """Raise ValueError unless the value is one of the choices."""
+    choices = tuple(choices)
+    check(value in choices, layer, argument, value, " or ".join(repr(c) for c in choices))
+
+
+def check_positive(layer: str, **values: float) -> None:
+    """Raise ValueError for the first value that is not a number above zero."""
+    for argument, value in values.items():
+        good = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+        check(good, layer, argument, value, "a number above 0")
+
+
+def check_whole(layer: str, **values: int) -> None:
+    """Raise ValueError for the first value that is not a whole number of at least 1."""
+    for argument, value in values.items():
+        good = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        check(good, layer, argument, value, "a whole number of at least 1")
+
+
+def check_odd(layer: str, **values: int) -> None:
+    """Raise ValueError for the first kernel size that is not odd (an even one would shift the map)."""
+    for argument, value in values.items():
+        good = isinstance(value, int) and not isinstance(value, bool) and value > 0 and value % 2 == 1
+        check(good, layer, argument, value, "an odd whole number, such as 3 or 7")
+
+
+def check_flag(layer: str, **values: bool) -> None:
+    """Raise ValueError for the first value that is not true or false."""
+    for argument, value in values.items():
+        check(isinstance(value, bool), layer, argument, value, "true or false")
+
+
+def hidden_width(channels: int, reduction: float, minimum: int = 1) -> int:
+    """Return channels / reduction rounded down, as published code does, but never less than `minimum`.
+
+    With few channels that code would make a bottleneck of width zero, whose gate is a constant.
+    """
+    return max(minimum, int(channels // reduction))
+
+
+def fitting_groups(channels: int, groups: int) -> int:
+    """Return the largest group count that divides both channels and the wanted number of groups."""
+    return gcd(channels, groups)
+
+
+def _what(x: Any) -> str:
+    return f"{len(x)} tensors" if isinstance(x, (list, tuple)) else type(x).__name__

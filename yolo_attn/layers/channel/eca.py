@@ -1,0 +1,64 @@
+"""ECA: efficient channel attention.
+
+    s = mean over H, W of x                     (B, C)
+    y = x * sigmoid(conv1d_k(s))                one kernel of k weights slides over the channel axis, zero padding
+
+Paper: Wang et al., "ECA-Net: Efficient Channel Attention for Deep CNNs", CVPR 2020, arXiv 1910.03151.
+Code: https://github.com/BangguWu/ECANet
+Shapes: x (B, C, H, W), y the same; gate (B, C, 1, 1). Neighbouring channels share weights, so their order matters.
+Deviations: none. Paper and code differ in k: the code takes 3 for every C (the default here), the paper takes
+k(C) = |(log2 C + 1) / 2| rounded up to an odd number (`kernel_size=None`): 3 for 8 to 64 channels, 5 for 128 to 1024.
+"""
+
+from __future__ import annotations
+
+from math import log2
+
+import torch
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Gate, check_odd
+from yolo_attn.registry import register_layer
+
+__all__ = ["ECA"]
+
+
+@register_layer(
+    family="channel",
+    summary="weighs each channel by a short convolution over the channel means",
+    aliases=("ECAttention", "ECALayer"),
+    paper="ECA-Net: Efficient Channel Attention for Deep Convolutional Neural Networks, CVPR 2020",
+    year=2020,
+    url="https://arxiv.org/abs/1910.03151",
+    repository="https://github.com/BangguWu/ECANet",
+    cost="O(C HW)",
+)
+class ECA(Gate):
+    """Efficient channel attention.
+
+    Args:
+        channels: Channels of the input.
+        kernel_size: k, how many neighbouring channels a gate looks at, odd; None takes the paper's k(C).
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(self, channels: int, *, kernel_size: int | None = 3, start: str = "paper") -> None:
+        super().__init__(channels, start=start)
+        if kernel_size is None:
+            kernel_size = _paper_kernel(channels)
+        check_odd("ECA", kernel_size=kernel_size)
+        self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
+
+    def gate(self, x: Tensor) -> Tensor:
+        """Return the gate (B, C, 1, 1)."""
+        means = x.mean((2, 3))[:, None]  # (B, 1, C)
+        return torch.sigmoid(self.conv(means)).transpose(1, 2)[..., None]
+
+
+def _paper_kernel(channels: int) -> int:
+    """Return k(C) of the paper, with its constants gamma = 2 and b = 1."""
+    t = int((log2(channels) + 1) / 2)
+    return t if t % 2 else t + 1

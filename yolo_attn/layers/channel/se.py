@@ -1,0 +1,58 @@
+"""SE: squeeze-and-excitation.
+
+    s = mean over H, W of x                     (B, C)
+    y = x * sigmoid(W2 relu(W1 s))              W1 (C/r, C), W2 (C, C/r)
+
+Paper: Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018, arXiv 1709.01507.
+Code: https://github.com/hujie-frank/SENet (Caffe).
+Shapes: x (B, C, H, W), y the same; gate (B, C, 1, 1). In a ResNet it stands on the residual branch, before the add.
+Deviations: both maps are without bias, as in the PyTorch copies that everyone compares with; the Caffe model has
+biases (`bias=True`). With C < r the copies have no hidden unit and a gate of exactly 0.5; here at least one remains.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Gate, check_flag, check_positive, hidden_width
+from yolo_attn.registry import register_layer
+
+__all__ = ["SE"]
+
+
+@register_layer(
+    family="channel",
+    summary="weighs each channel by a bottleneck MLP of the channel means",
+    aliases=("SELayer", "SEAttention"),
+    paper="Squeeze-and-Excitation Networks, CVPR 2018",
+    year=2018,
+    url="https://arxiv.org/abs/1709.01507",
+    repository="https://github.com/hujie-frank/SENet",
+    cost="O(C HW)",
+)
+class SE(Gate):
+    """Squeeze-and-excitation.
+
+    Args:
+        channels: Channels of the input.
+        reduction: r, channels per hidden unit.
+        bias: Whether both linear maps have a bias, as in the authors' Caffe model.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(self, channels: int, *, reduction: float = 16, bias: bool = False, start: str = "paper") -> None:
+        super().__init__(channels, start=start)
+        check_positive("SE", reduction=reduction)
+        check_flag("SE", bias=bias)
+        hidden = hidden_width(channels, reduction)
+        self.squeeze = nn.Linear(channels, hidden, bias=bias)
+        self.excite = nn.Linear(hidden, channels, bias=bias)
+
+    def gate(self, x: Tensor) -> Tensor:
+        """Return the gate (B, C, 1, 1)."""
+        hidden = torch.relu(self.squeeze(x.mean((2, 3))))
+        return torch.sigmoid(self.excite(hidden))[:, :, None, None]

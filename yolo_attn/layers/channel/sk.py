@@ -1,0 +1,115 @@
+"""SK: selective kernels, branches of several receptive fields chosen per channel.
+
+    U_m = relu(BN(conv_m(x)))                   one branch for each kernel size
+    z = relu(BN(W mean over H, W of sum_m U_m)) (B, d), d = max(C / r, L)
+    a_m = softmax over m of A_m z               (B, C), one weight for each branch and channel
+    y = sum_m a_m * U_m
+
+Paper: Li et al., "Selective Kernel Networks", CVPR 2019, arXiv 1903.06586.
+Code: https://github.com/implus/SKNet (Caffe).
+Shapes: x (B, C, H, W), y the same; weights(x) (B, M, C).
+Deviations: where C is not a multiple of the 32 groups, their greatest common divisor. A pooled vector of one image is
+normalised with the running statistics in training (see `BatchNorm`), where the published form raises.
+Article form: `SK(kernels=(1, 3, 5, 7), dilated=False, groups=1, norm=False)` has 89 times the weights of the paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import (
+    Mixer,
+    check,
+    check_flag,
+    check_odd,
+    check_positive,
+    check_whole,
+    fitting_groups,
+    hidden_width,
+)
+from yolo_attn.layers.norms import BatchNorm
+from yolo_attn.layers.numerics import total
+from yolo_attn.registry import register_layer
+
+__all__ = ["SK"]
+
+
+@register_layer(
+    family="channel",
+    summary="convolves with several kernel sizes and chooses among them per channel",
+    aliases=("SKAttention", "SKConv"),
+    paper="Selective Kernel Networks, CVPR 2019",
+    year=2019,
+    url="https://arxiv.org/abs/1903.06586",
+    repository="https://github.com/implus/SKNet",
+    cost="O(C^2 HW / groups)",
+)
+class SK(Mixer):
+    """Selective kernels.
+
+    Args:
+        channels: Channels of the input.
+        kernels: Kernel size of each branch, odd.
+        dilated: Whether kernels above 3 are 3 x 3 with dilation, instead of dense.
+        groups: G, groups of the branch convolutions.
+        reduction: r, channels per hidden unit.
+        min_hidden: L, the least number of hidden units.
+        norm: Whether z passes a batch norm and a ReLU, with linear maps without bias; else neither, with biases.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        kernels: Sequence[int] = (3, 5),
+        dilated: bool = True,
+        groups: int = 32,
+        reduction: float = 16,
+        min_hidden: int = 32,
+        norm: bool = True,
+        start: str = "paper",
+    ) -> None:
+        super().__init__(channels, start=start)
+        check(
+            isinstance(kernels, (list, tuple)) and len(kernels) > 1, "SK", "kernels", kernels, "a list such as [3, 5]"
+        )
+        for kernel in kernels:
+            check_odd("SK", kernels=kernel)
+        check_flag("SK", dilated=dilated, norm=norm)
+        check_whole("SK", groups=groups, min_hidden=min_hidden)
+        check_positive("SK", reduction=reduction)
+        hidden = hidden_width(channels, reduction, min_hidden)
+        self.branches = nn.ModuleList(_branch(channels, k, dilated, fitting_groups(channels, groups)) for k in kernels)
+        self.squeeze = nn.Linear(channels, hidden, bias=not norm)
+        self.norm = BatchNorm(hidden) if norm else None
+        self.choose = nn.Linear(hidden, len(kernels) * channels, bias=not norm)
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Return the branches, added with their weights."""
+        branches = [branch(x) for branch in self.branches]
+        weights = self._choose(branches)[..., None, None]  # (B, M, C, 1, 1)
+        return total(weights[:, m] * branch for m, branch in enumerate(branches))
+
+    def weights(self, x: Tensor) -> Tensor:
+        """Return the weight of each branch for each channel, (B, M, C)."""
+        return self._choose([branch(x) for branch in self.branches])
+
+    def _choose(self, branches: list[Tensor]) -> Tensor:
+        z = self.squeeze(total(branch.mean((2, 3)) for branch in branches))
+        if self.norm is not None:
+            z = torch.relu(self.norm(z))
+        logits: Tensor = self.choose(z)
+        return logits.reshape(-1, len(branches), self.channels).softmax(1)
+
+
+def _branch(channels: int, kernel: int, dilated: bool, groups: int) -> nn.Sequential:
+    size, dilation = (3, kernel // 2) if dilated and kernel > 1 else (kernel, 1)
+    conv = nn.Conv2d(channels, channels, size, padding=kernel // 2, dilation=dilation, groups=groups, bias=False)
+    return nn.Sequential(conv, BatchNorm(channels), nn.ReLU())

@@ -1,0 +1,107 @@
+"""GAM: global attention, a channel MLP at every position and two wide convolutions.
+
+    Mc = sigmoid(W2 relu(W1 x))                 W1 (C/r, C), W2 (C, C/r), at each position
+    Ms = sigmoid(BN(conv7(relu(BN(conv7(x * Mc))))))                        C -> C/r -> C
+    y = x * Mc * Ms
+
+Paper: Liu et al., "Global Attention Mechanism: Retain Information to Enhance Channel-Spatial Interactions", 2021,
+arXiv 2112.05561.
+Code: none from the authors.
+Shapes: x (B, C, H, W), y the same; gate (B, C, H, W). 25 C^2 weights, 1.6 million at C = 256.
+Deviations: none from the paper. The copies in circulation leave out the sigmoid of Mc, which the paper's figure shows
+(`channel_sigmoid=False`: then the gate is unbounded and can change signs, and half precision can overflow); some pad
+with the border's values (`padding_mode="replicate"`). For ResNet-50 the paper groups the convolutions and shuffles
+channels (`groups=4`); the copies shuffle Ms by the number of groups, as here, or always by 4 (`shuffle_groups=4`).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import (
+    Gate,
+    check_choice,
+    check_flag,
+    check_odd,
+    check_positive,
+    check_whole,
+    fitting_groups,
+    hidden_width,
+)
+from yolo_attn.layers.norms import BatchNorm
+from yolo_attn.layers.numerics import channel_shuffle
+from yolo_attn.registry import register_layer
+
+__all__ = ["GAM"]
+
+
+@register_layer(
+    family="hybrid",
+    summary="weighs every value by a channel MLP and two 7 x 7 convolutions; heavy",
+    aliases=("GAMAttention",),
+    paper="Global Attention Mechanism: Retain Information to Enhance Channel-Spatial Interactions, 2021",
+    year=2021,
+    url="https://arxiv.org/abs/2112.05561",
+    cost="O(C^2 k^2 HW / r)",
+)
+class GAM(Gate):
+    """Global attention.
+
+    Args:
+        channels: Channels of the input.
+        reduction: r, channels per hidden channel.
+        kernel_size: k of the two convolutions, odd.
+        groups: Groups of the two convolutions, brought down to what divides their channels.
+        shuffle_groups: Groups of the channel shuffle of Ms, brought down likewise; None takes `groups`, 1 is none.
+        channel_sigmoid: Whether Mc passes a sigmoid, as in the paper.
+        padding_mode: "zeros", or "replicate" to continue the border.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        reduction: float = 4,
+        kernel_size: int = 7,
+        groups: int = 1,
+        shuffle_groups: int | None = None,
+        channel_sigmoid: bool = True,
+        padding_mode: str = "zeros",
+        start: str = "paper",
+    ) -> None:
+        super().__init__(channels, start=start)
+        shuffle_groups = groups if shuffle_groups is None else shuffle_groups
+        check_positive("GAM", reduction=reduction)
+        check_odd("GAM", kernel_size=kernel_size)
+        check_whole("GAM", groups=groups, shuffle_groups=shuffle_groups)
+        check_flag("GAM", channel_sigmoid=channel_sigmoid)
+        check_choice("GAM", "padding_mode", padding_mode, ("zeros", "replicate"))
+        hidden = hidden_width(channels, reduction)
+        self.channel_sigmoid = channel_sigmoid
+        self.shuffle_groups = fitting_groups(channels, shuffle_groups)
+        self.channel = nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, channels, 1))
+        conv = partial(
+            nn.Conv2d,
+            kernel_size=kernel_size,
+            padding=kernel_size // 2,
+            padding_mode="replicate" if padding_mode == "replicate" else "zeros",
+            groups=fitting_groups(fitting_groups(channels, hidden), groups),
+        )
+        self.spatial = nn.Sequential(
+            conv(channels, hidden), BatchNorm(hidden), nn.ReLU(), conv(hidden, channels), BatchNorm(channels)
+        )
+
+    def gate(self, x: Tensor) -> Tensor:
+        """Return the gate (B, C, H, W)."""
+        channel: Tensor = self.channel(x)
+        if self.channel_sigmoid:
+            channel = torch.sigmoid(channel)
+        spatial = torch.sigmoid(self.spatial(x * channel))
+        return channel * channel_shuffle(spatial, self.shuffle_groups)

@@ -1,0 +1,83 @@
+"""ShuffleAttention (SA-Net): in each group of channels half get a channel gate, half a spatial gate.
+
+    x in G groups, each in two halves a, b of C / 2G channels
+    a' = a * sigmoid(w1 * mean over H, W of a + b1)
+    b' = b * sigmoid(w2 * IN(b) + b2)           IN: instance norm with scale and shift
+    y = the channels [a', b'] of all groups, then interleaved from their first and second half
+
+The parameters, one value for each channel of a half, are shared by the groups.
+
+Paper: Zhang and Yang, "SA-Net: Shuffle Attention for Deep Convolutional Neural Networks", ICASSP 2021, arXiv
+2102.00240.
+Code: https://github.com/wofmanaf/SA-Net
+Shapes: x (B, C, H, W), y the same, with an even number of channels.
+Deviations: the number of groups is brought down to what divides C / 2 (published code raises or splits unevenly).
+The shuffle hands the layers that follow another order of channels than they were trained with: for a pretrained
+network `shuffle=False` leaves it out.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Mixer, check, check_flag, check_whole, fitting_groups
+from yolo_attn.layers.norms import GroupNorm
+from yolo_attn.layers.numerics import channel_shuffle
+from yolo_attn.registry import register_layer
+
+__all__ = ["ShuffleAttention"]
+
+
+@register_layer(
+    family="hybrid",
+    summary="gates half of each channel group by channel and half by position, then shuffles the channels",
+    aliases=("SA",),
+    paper="SA-Net: Shuffle Attention for Deep Convolutional Neural Networks, ICASSP 2021",
+    year=2021,
+    url="https://arxiv.org/abs/2102.00240",
+    repository="https://github.com/wofmanaf/SA-Net",
+    cost="O(C HW)",
+)
+class ShuffleAttention(Mixer):
+    """Shuffle attention.
+
+    Args:
+        channels: Channels of the input, an even number.
+        groups: G, brought down to what divides half the channels; many copies take 8.
+        shuffle: Whether the channels are interleaved at the end.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(self, channels: int, *, groups: int = 64, shuffle: bool = True, start: str = "paper") -> None:
+        super().__init__(channels, start=start)
+        check(channels % 2 == 0, "ShuffleAttention", "channels", channels, "an even number")
+        check_whole("ShuffleAttention", groups=groups)
+        check_flag("ShuffleAttention", shuffle=shuffle)
+        self.groups = fitting_groups(channels // 2, groups)
+        self.shuffle = shuffle
+        half = channels // (2 * self.groups)
+        self.channel_weight = nn.Parameter(torch.zeros(half))
+        self.channel_bias = nn.Parameter(torch.ones(half))
+        self.norm = GroupNorm(half, half)
+        self.spatial_weight = nn.Parameter(torch.zeros(half))
+        self.spatial_bias = nn.Parameter(torch.ones(half))
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Return the gated channels, shuffled."""
+        b, c, h, w = x.shape
+        first, second = x.reshape(b * self.groups, c // self.groups, h, w).chunk(2, 1)
+        means = first.mean((2, 3), keepdim=True)
+        first = first * _gate(means, self.channel_weight, self.channel_bias)
+        second = second * _gate(self.norm(second), self.spatial_weight, self.spatial_bias)
+        y = torch.cat([first, second], 1).reshape(b, c, h, w)
+        return channel_shuffle(y, 2) if self.shuffle else y
+
+
+def _gate(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return sigmoid(weight * x + bias) in the dtype of x, weight and bias one value per channel."""
+    scaled = weight.view(1, -1, 1, 1) * x + bias.view(1, -1, 1, 1)
+    return torch.sigmoid(scaled).to(x.dtype)

@@ -1,0 +1,52 @@
+"""Small helpers that keep a layer right in half precision, on any device and while it is exported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from functools import reduce
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+__all__ = ["at_least_one", "channel_shuffle", "no_autocast", "total", "wide", "widen"]
+
+Size = TypeVar("Size", int, Tensor)
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """Return float32 for a narrower dtype, else the dtype itself: the type for sums, energies and softmax."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def widen(x: Tensor) -> Tensor:
+    """Return x in at least float32."""
+    return x.to(wide(x.dtype))
+
+
+def no_autocast(x: Tensor) -> AbstractContextManager[Any]:
+    """Return a context in which autocast does not narrow products of wide tensors on the device of x."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if kind in {"cpu", "cuda"} else nullcontext()
+
+
+def at_least_one(count: Size) -> Size:
+    """Return max(count, 1), also while a trace runs, where sizes are tensors and max() would freeze them."""
+    return count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1)
+
+
+def total(tensors: Iterable[Tensor]) -> Tensor:
+    """Return the sum of one or more tensors."""
+    return reduce(torch.add, tensors)
+
+
+def channel_shuffle(x: Tensor, groups: int) -> Tensor:
+    """Interleave the channels of `groups` equal groups: 0, C/g, 2C/g, ..., 1, C/g + 1, ...
+
+    Args:
+        x: (B, C, H, W) with C a multiple of `groups`.
+        groups: How many groups.
+    """
+    b, c, h, w = x.shape
+    return x.reshape(b, groups, c // groups, h, w).transpose(1, 2).reshape(b, c, h, w)

@@ -1,0 +1,1 @@
+"""Mixers in which positions exchange what they hold."""

@@ -1,0 +1,89 @@
+"""CrissCross: every position attends to its own row and column.
+
+    q = Wq x, k = Wk x (C/8 channels), v = Wv x (C channels)
+    a_u = softmax over p of q_u . k_p           p: the H + W - 1 positions in the row and the column of u, unscaled
+    y_u = x_u + s * sum over p of a_up v_p      s: one learned number, 0 before training
+    applied `recurrence` times with the same weights; twice, every position has reached every other.
+
+Paper: Huang et al., "CCNet: Criss-Cross Attention for Semantic Segmentation", ICCV 2019, arXiv 1811.11721.
+Code: https://github.com/speedinghzl/CCNet
+Shapes: x (B, C, H, W), y the same; weights(x) (B, H, W, H + W): column first, then row.
+Memory: HW (H + W) per pass, fine up to 160 x 160.
+Deviations: none in the formula; energies and softmax in float32, and the mask follows the input's device and dtype.
+Paper and training scripts apply it twice (the default), the module alone is one pass (`recurrence=1`).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Mixer, check_positive, check_whole, hidden_width
+from yolo_attn.layers.numerics import no_autocast, widen
+from yolo_attn.registry import register_layer
+
+__all__ = ["CrissCross"]
+
+
+@register_layer(
+    family="self_attention",
+    summary="lets every position attend to its row and its column, twice",
+    aliases=("CCA", "CrissCrossAttention"),
+    paper="CCNet: Criss-Cross Attention for Semantic Segmentation, ICCV 2019",
+    year=2019,
+    url="https://arxiv.org/abs/1811.11721",
+    repository="https://github.com/speedinghzl/CCNet",
+    cost="O(C HW (H + W))",
+    identity="published: residual weight 0",
+)
+class CrissCross(Mixer):
+    """Criss-cross attention; both starts are the identity.
+
+    Args:
+        channels: Channels of the input.
+        reduction: Channels per channel of query and key.
+        recurrence: R, how often it is applied.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    starts_as_identity = True
+
+    def __init__(self, channels: int, *, reduction: float = 8, recurrence: int = 2, start: str = "paper") -> None:
+        super().__init__(channels, start=start)
+        check_positive("CrissCross", reduction=reduction)
+        check_whole("CrissCross", recurrence=recurrence)
+        hidden = hidden_width(channels, reduction)
+        self.recurrence = recurrence
+        self.query = nn.Conv2d(channels, hidden, 1)
+        self.key = nn.Conv2d(channels, hidden, 1)
+        self.value = nn.Conv2d(channels, channels, 1)
+        self.residual_scale = nn.Parameter(torch.zeros(1))
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Return x after all passes."""
+        for _ in range(self.recurrence):
+            x = x + self.residual_scale.to(x.dtype) * self._attend(x).to(x.dtype)
+        return x
+
+    def weights(self, x: Tensor) -> Tensor:
+        """Return the attention of the first pass, (B, H, W, H + W): over the column, then over the row."""
+        query, key = self.query(x), self.key(x)
+        with no_autocast(x):
+            query, key = widen(query), widen(key)
+            column = query.permute(0, 3, 2, 1) @ key.permute(0, 3, 1, 2)  # (B, W, H, H)
+            row = query.permute(0, 2, 3, 1) @ key.permute(0, 2, 1, 3)  # (B, H, W, W)
+        place = torch.arange(x.shape[2], device=x.device)
+        itself = place[:, None] == place  # in the row as well, so not in the column
+        column = column.masked_fill(itself, float("-inf")).transpose(1, 2)  # (B, H, W, H)
+        return torch.cat([column, row], 3).softmax(3)
+
+    def _attend(self, x: Tensor) -> Tensor:
+        height = x.shape[2]
+        value: Tensor = self.value(x)
+        weights = self.weights(x).to(value.dtype)
+        column = weights[..., :height].transpose(1, 2) @ value.permute(0, 3, 2, 1)  # (B, W, H, C)
+        row = weights[..., height:] @ value.permute(0, 2, 3, 1)  # (B, H, W, C)
+        return column.permute(0, 3, 2, 1) + row.permute(0, 3, 1, 2)

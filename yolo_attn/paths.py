@@ -1,0 +1,20 @@
+"""Where the files that ship with the package are: beside it when installed, at the top of a source checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["config_folder", "shipped"]
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def shipped(name: str) -> Path:
+    """Return the path of a file or folder that ships with the package, such as "datasets.yaml"."""
+    inside = _PACKAGE / name
+    return inside if inside.exists() else _PACKAGE.parent / name
+
+
+def config_folder() -> Path:
+    """Return the folder of the ready model YAMLs."""
+    return shipped("configs")

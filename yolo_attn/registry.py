@@ -1,0 +1,237 @@
+"""The registry of attention layers: what a YAML row may name, and what is known about it.
+
+A layer enters with the decorator `register_layer`, ours and a user's alike:
+
+    @register_layer(family="channel", summary="scales each channel by a learned gate")
+    class MyGate(Gate):
+        ...
+
+The registry knows nothing about Ultralytics; `yolo_attn.host` reads it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+
+from torch import nn
+
+from yolo_attn.errors import UserError, did_you_mean
+
+__all__ = ["LayerSpec", "build", "get_layer", "list_layers", "register_layer"]
+
+FAMILIES = ("channel", "spatial", "hybrid", "self_attention", "large_kernel", "fusion", "block")
+
+LayerClass = TypeVar("LayerClass", bound=type[nn.Module])
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """One entry of the registry.
+
+    Args:
+        name: The name that a YAML row uses.
+        cls: The layer's class; it is called as `cls(channels, **options)`.
+        family: One of `FAMILIES`.
+        summary: What it does, in one line.
+        aliases: Other names for it, as tutorials write them.
+        inputs: How many rows it reads; with `more_inputs`, the least number of them.
+        more_inputs: Whether it takes any number of inputs from `inputs` on.
+        paper: Title and venue.
+        year: Year of the paper.
+        url: Where to read the paper.
+        repository: The authors' code.
+        cost: Complexity class at channels C and map size HW.
+        identity: How `start="identity"` makes it the identity before training.
+    """
+
+    name: str
+    cls: type[nn.Module]
+    family: str
+    summary: str
+    aliases: tuple[str, ...] = ()
+    inputs: int = 1
+    more_inputs: bool = False
+    paper: str = ""
+    year: int | None = None
+    url: str = ""
+    repository: str = ""
+    cost: str = ""
+    identity: str = ""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The layer's options by name, with their defaults."""
+        parameters = inspect.signature(self.cls).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+    def check_options(self, options: Iterable[str]) -> None:
+        """Raise UserError when the layer has no option of one of these names."""
+        known = self.options
+        for option in options:
+            if option not in known:
+                hint = did_you_mean(option, known) or f"; it takes {', '.join(known) or 'no options'}"
+                raise UserError(f"{self.name} has no option {option!r}{hint}")
+
+
+_specs: dict[str, LayerSpec] = {}
+_names: dict[str, str] = {}  # every name and alias -> canonical name
+_reserved: list[Callable[[str], bool]] = []
+
+
+def register_layer(
+    *,
+    family: str,
+    summary: str,
+    name: str | None = None,
+    aliases: tuple[str, ...] = (),
+    inputs: int = 1,
+    more_inputs: bool = False,
+    paper: str = "",
+    year: int | None = None,
+    url: str = "",
+    repository: str = "",
+    cost: str = "",
+    identity: str = "residual gamma",
+) -> Callable[[LayerClass], LayerClass]:
+    """Class decorator that makes a layer known to model YAMLs.
+
+    The class takes its input channels first and positional (a list of them when it reads several inputs)
+    and everything else by keyword. The arguments are the fields of `LayerSpec`; `name` defaults to the class name.
+
+    Raises:
+        ValueError: The name or an alias is taken, by another layer or by the Ultralytics parser.
+    """
+
+    def decorate(cls: LayerClass) -> LayerClass:
+        spec = LayerSpec(
+            name=name or cls.__name__,
+            cls=cls,
+            family=family,
+            summary=summary,
+            aliases=aliases,
+            inputs=inputs,
+            more_inputs=more_inputs,
+            paper=paper,
+            year=year,
+            url=url,
+            repository=repository,
+            cost=cost,
+            identity=identity,
+        )
+        _check_new(spec)
+        _specs[spec.name] = spec
+        _names.update(dict.fromkeys((spec.name, *spec.aliases), spec.name))
+        return cls
+
+    return decorate
+
+
+def _check_new(spec: LayerSpec) -> None:
+    """Raise ValueError unless the entry can join the registry."""
+    if spec.family not in FAMILIES:
+        raise ValueError(f"{spec.name}: unknown family {spec.family!r}; use one of {', '.join(FAMILIES)}")
+    for word in (spec.name, *spec.aliases):
+        if word in _names:
+            taken = _specs[_names[word]].cls
+            raise ValueError(
+                f"{spec.cls.__module__}.{spec.cls.__qualname__}: the layer name {word!r} is taken by "
+                f"{taken.__module__}.{taken.__qualname__}; choose another"
+            )
+        check_name(word)
+
+
+def check_name(word: str) -> None:
+    """Raise ValueError when a name belongs to the host's own layers or cannot stand in a YAML row."""
+    if not word.isidentifier():
+        raise ValueError(f"{word!r} cannot name a layer; use letters, digits and underscores")
+    if any(taken(word) for taken in _reserved):
+        raise ValueError(f"the layer name {word!r} is one of the Ultralytics parser's own; choose another")
+
+
+def reserve_names(taken: Callable[[str], bool]) -> None:
+    """Refuse, now and later, the names for which `taken` returns True.
+
+    Raises:
+        ValueError: A registered layer has such a name.
+    """
+    _reserved.append(taken)
+    for word in _names:
+        check_name(word)
+
+
+def release_names(taken: Callable[[str], bool]) -> None:
+    """Undo `reserve_names`."""
+    if taken in _reserved:
+        _reserved.remove(taken)
+
+
+def unregister_layer(name: str) -> None:
+    """Take a layer out of the registry, with its aliases."""
+    spec = get_layer(name)
+    del _specs[spec.name]
+    for word in (spec.name, *spec.aliases):
+        del _names[word]
+
+
+def is_layer(name: str) -> bool:
+    """Whether a name or alias belongs to a registered layer."""
+    return name in _names
+
+
+def get_layer(name: str) -> LayerSpec:
+    """Return the entry of a layer by its name or an alias.
+
+    Raises:
+        UserError: No layer has this name; the message suggests the closest one.
+    """
+    if name not in _names:
+        raise UserError(f"unknown layer {name!r}{did_you_mean(name, _names) or '; see: yolo-attn layers'}")
+    return _specs[_names[name]]
+
+
+def list_layers(pattern: str = "*", *, family: str | None = None) -> list[LayerSpec]:
+    """Return the registered layers, sorted by family and name.
+
+    Args:
+        pattern: A shell pattern for the canonical name, such as "C*".
+        family: Only layers of this family.
+    """
+    chosen = [s for s in _specs.values() if fnmatchcase(s.name, pattern) and family in (None, s.family)]
+    return sorted(chosen, key=lambda s: (FAMILIES.index(s.family), s.name.casefold()))
+
+
+def layer_names() -> list[str]:
+    """Return every name and alias that a YAML row may use."""
+    return sorted(_names)
+
+
+def build(name: str, channels: int | list[int], **options: Any) -> nn.Module:
+    """Build a layer by name.
+
+    Args:
+        name: A layer's name or alias.
+        channels: Channels of its input; for a layer of several inputs, one number each.
+        options: The layer's options by name.
+
+    Raises:
+        UserError: Unknown layer or option, a wrong number of inputs, or a value the layer refuses.
+    """
+    spec = get_layer(name)
+    spec.check_options(options)
+    check_inputs(spec, 1 if isinstance(channels, int) else len(channels))
+    try:
+        return spec.cls(channels, **options)
+    except (TypeError, ValueError) as error:
+        raise UserError(str(error)) from error
+
+
+def check_inputs(spec: LayerSpec, given: int) -> None:
+    """Raise UserError when a layer cannot read this number of inputs."""
+    if given == spec.inputs or (spec.more_inputs and given > spec.inputs):
+        return
+    least = "at least " if spec.more_inputs else ""
+    raise UserError(f"{spec.name} reads {least}{spec.inputs} input{'s' * (spec.inputs > 1)}, not {given}")

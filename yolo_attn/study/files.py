@@ -1,0 +1,188 @@
+"""Files of a study: written whole or not at all, and folders that one process holds at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from yolo_attn.errors import UserError
+
+__all__ = ["FULL_DISK", "FolderLock", "disk_error", "is_disk_full", "make_folder", "read_json", "write_atomically"]
+
+FULL_DISK = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
+_NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+_TEMPORARY = ".tmp"
+
+
+def disk_error(error: OSError, path: Path) -> UserError:
+    """Return the one line that tells a user why a path could not be written, and the cure."""
+    if error.errno in FULL_DISK:
+        return UserError(f"{path}: no space left on the disk; free some and give the same command again to go on")
+    if error.errno in _NOT_WRITABLE:
+        reason = "read-only file system" if error.errno == errno.EROFS else "no permission"
+        return UserError(f"{path}: cannot be written ({reason}); give a folder that can be with project=FOLDER")
+    return UserError(f"{path}: cannot be written ({error.strerror or error}); give another folder with project=FOLDER")
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Return True when an exception, or one that led to it, says that the disk is full."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in FULL_DISK:
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents; it may exist.
+
+    Raises:
+        UserError: The folder cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(error, path) from error
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that readers see the old content or the new, whatever happens in between.
+
+    Args:
+        path: The file; its folder exists.
+        text: Its whole content.
+
+    Raises:
+        UserError: The disk is full or cannot be written; the old content is as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)  # noqa: PTH105 (the name by which tests make it fail)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise disk_error(error, path) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in a folder outlive a power cut, where the system can."""
+    if sys.platform == "win32":  # a folder cannot be opened there
+        return
+    with contextlib.suppress(OSError):  # some network file systems refuse; the rename itself is done
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that this package wrote.
+
+    Raises:
+        UserError: The file is damaged or is not a mapping.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not JSON"
+        raise UserError(f"{path}: damaged ({reason}); restore it, or delete its folder to start it anew") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: damaged (no mapping); restore it, or delete its folder to start it anew")
+    return content
+
+
+class FolderLock:
+    """Exclusive use of a folder by one process; the system releases it when the process ends, however it ends.
+
+    Args:
+        folder: An existing folder; the lock is its file `.lock`, which holds the owner's process id.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / ".lock"
+        self._handle: int | None = None
+
+    def acquire(self, timeout: float = 0.0) -> bool:
+        """Take the lock, waiting up to a number of seconds; return False when another process keeps it.
+
+        Raises:
+            UserError: The folder cannot be written.
+        """
+        try:
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise disk_error(error, self.path) from error
+        deadline = time.monotonic() + timeout
+        while not _lock(handle):
+            if time.monotonic() >= deadline:
+                os.close(handle)
+                return False
+            time.sleep(0.1)
+        self._handle = handle
+        with contextlib.suppress(OSError):  # the process id is only there to be told to a second process
+            os.ftruncate(handle, 0)
+            os.write(handle, str(os.getpid()).encode())
+        return True
+
+    def owner(self) -> str:
+        """Return the process id that the owner wrote, or "?"."""
+        with contextlib.suppress(OSError):
+            return self.path.read_text(encoding="utf-8").strip() or "?"
+        return "?"
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._handle is not None:
+            os.close(self._handle)  # closing unlocks
+            self._handle = None
+
+    def __enter__(self) -> FolderLock:
+        if self._handle is None and not self.acquire():
+            raise UserError(
+                f"{self.path.parent}: another compare (process {self.owner()}) works in it; wait, or give name=NAME"
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def _lock(handle: int) -> bool:
+    """Lock an open file without waiting; True when locked, or when the system knows no locks."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        try:
+            os.lseek(handle, 1 << 20, os.SEEK_SET)  # beyond the process id, which others must be able to read
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+            os.lseek(handle, 0, os.SEEK_SET)
+        except OSError:
+            return False
+        return True
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # A file system without locks must not stop a study; only "held by another" does.
+        return error.errno not in {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
+    return True

@@ -1,0 +1,312 @@
+"""What a study is: one base, its variants, seeds, a dataset and a recipe, read from `key=value` arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from yolo_attn.errors import UserError, did_you_mean
+from yolo_attn.study.recipe import PINNED, check_recipe, parse_value, recipe_keys
+
+__all__ = ["DEFAULT_NAME", "DEFAULT_PROJECT", "DEFAULT_STUDY", "Arm", "Place", "Run", "Study"]
+
+# The study of a `compare` without arguments: minutes on two CPU cores. Its recipe goes with its dataset.
+DEFAULT_STUDY: dict[str, Any] = {
+    "base": "yolo11n.yaml",
+    "data": "digits",
+    "variants": ["SE@neck", "CBAM@neck", "CA@neck"],
+    "seeds": 3,
+    "train": {"imgsz": 160, "epochs": 12, "batch": 16},
+}
+DEFAULT_PROJECT = "runs/compare"
+DEFAULT_NAME = "compare"
+
+_FILE_KEYS = ("base", "data", "variants", "seeds", "train")
+_STUDY_KEYS = (*_FILE_KEYS[:4], "study", "project", "name", "exist_ok", "device", "threads", "retry")
+_MAX_SEED = 2**31
+_MAX_COUNT = 1000
+_BRACKETS = {"(": ")", "[": "]", "{": "}"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a study is stored.
+
+    Args:
+        folder: `project/name`.
+        explicit: The user named it, so that another one must not be taken instead.
+        exist_ok: Add to the study that it holds.
+    """
+
+    folder: Path
+    explicit: bool = False
+    exist_ok: bool = False
+
+
+@dataclass(frozen=True)
+class Study:
+    """A comparison, as the user gave it.
+
+    Args:
+        base: Model YAML name or path, or a checkpoint.
+        data: Dataset name or data YAML.
+        variants: Placements ("SE@neck") or model YAMLs, in the order of the report.
+        seeds: One run per arm and seed.
+        train: The recipe: Ultralytics training keys.
+        place: The folder.
+        device: As Ultralytics takes it; None chooses.
+        threads: CPU threads of one run; None takes what the store holds, or the machine's cores.
+        retry: Run again what failed.
+    """
+
+    base: str
+    data: str
+    variants: tuple[str, ...]
+    seeds: tuple[int, ...]
+    train: Mapping[str, Any]
+    place: Place
+    device: str | None = None
+    threads: int | None = None
+    retry: bool = False
+
+    @classmethod
+    def from_arguments(cls, arguments: Mapping[str, object]) -> Study:
+        """Read a study from arguments: those of a study, and Ultralytics' training keys for the recipe.
+
+        Args:
+            arguments: Keys and values; text is parsed as the command line's.
+
+        Raises:
+            UserError: A key or a value that does not fit, a study file that cannot be read.
+        """
+        settings = {key: value for key, value in arguments.items() if key in _STUDY_KEYS}
+        training = {key: value for key, value in arguments.items() if key not in _STUDY_KEYS}
+        _refuse_unknown(training)
+        file = settings.pop("study", None)
+        stated = {key: value for key, value in settings.items() if key in _FILE_KEYS}
+        whole = (_from_file(Path(str(file))) if file is not None else _defaults(stated)) | stated
+        device = _text(settings, "device")
+        train = {**PINNED, "amp": not _is_cpu(device), **check_recipe(whole["train"]), **check_recipe(training)}
+        return cls(
+            base=_filled("base", whole["base"]),
+            data=_filled("data", whole["data"]),
+            variants=_variants(whole["variants"]),
+            seeds=_seeds(whole["seeds"]),
+            train=dict(sorted(train.items())),
+            place=_place(settings),
+            device=device,
+            threads=_threads(settings.get("threads")),
+            retry=_flag(settings, "retry"),
+        )
+
+    @property
+    def statement(self) -> dict[str, Any]:
+        """The study in the form of a study file."""
+        return {
+            "base": self.base,
+            "data": self.data,
+            "variants": list(self.variants),
+            "seeds": list(self.seeds),
+            "train": dict(self.train),
+        }
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """True when the base brings weights."""
+        return self.base.endswith(".pt")
+
+    def asks_the_same(self, statement: Mapping[str, Any]) -> bool:
+        """Return True when a stored statement asks for the same runs, in whatever order."""
+        mine, other = self.statement, dict(statement)
+        return all(
+            sorted(mine[key]) == sorted(other[key]) if key in {"variants", "seeds"} else mine[key] == other[key]
+            for key in _FILE_KEYS
+        )
+
+    def added_to(self, statement: Mapping[str, Any]) -> Study:
+        """Return the study of a folder after adding this one to it.
+
+        The stored variants and seeds stay, and the new ones follow. A study of another base, dataset or recipe has
+        nothing in common with the stored one and takes its place in the report.
+        """
+        mine = self.statement
+        if any(mine[key] != statement[key] for key in ("base", "data", "train")):
+            return self
+        return replace(
+            self,
+            variants=tuple(dict.fromkeys([*statement["variants"], *self.variants])),
+            seeds=tuple(dict.fromkeys([*statement["seeds"], *self.seeds])),
+        )
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One line of a study.
+
+    Args:
+        name: Its name in the report.
+        kind: "baseline" or "variant".
+        model: The model YAML; empty when it could not be made.
+        weights: A checkpoint to start from.
+        error: Why the model could not be made.
+    """
+
+    name: str
+    kind: str
+    model: Mapping[str, Any] = field(default_factory=dict)
+    weights: Path | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One arm trained with one seed.
+
+    Args:
+        arm: The arm.
+        seed: The seed.
+        inputs: Everything that decides the result.
+        key: Their hash.
+    """
+
+    arm: Arm
+    seed: int
+    inputs: Mapping[str, Any]
+    key: str
+
+
+def _refuse_unknown(training: Mapping[str, object]) -> None:
+    """Suggest among all keys, a study's own too; what a study decides is left to the recipe's own message."""
+    from ultralytics.utils import DEFAULT_CFG_DICT
+
+    for key in training:
+        if key not in DEFAULT_CFG_DICT:
+            raise UserError(f"unknown key '{key}'{did_you_mean(key, [*_STUDY_KEYS, *sorted(recipe_keys())])}")
+
+
+def _defaults(stated: Mapping[str, object]) -> dict[str, Any]:
+    """Return the default study; its recipe only for its dataset, since another one needs another size and length."""
+    own_data = stated.get("data", DEFAULT_STUDY["data"]) == DEFAULT_STUDY["data"]
+    return {**DEFAULT_STUDY, "train": DEFAULT_STUDY["train"] if own_data else {}}
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    """Read a study file."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UserError(f"study={path}: cannot be read ({reason})") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"study={path}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"study={path}: must hold the keys {', '.join(_FILE_KEYS)}")
+    for key in content:
+        if key not in _FILE_KEYS:
+            raise UserError(f"study={path}: unknown key '{key}'{did_you_mean(str(key), _FILE_KEYS)}")
+    for key in ("base", "data", "variants"):
+        if content.get(key) is None:
+            raise UserError(f"study={path}: the key '{key}' is missing")
+    train = content.get("train") or {}
+    if not isinstance(train, dict):
+        raise UserError(f"study={path}: train must be a mapping of Ultralytics' training keys, such as {{epochs: 100}}")
+    check_recipe(train, f"study={path}, train: ")
+    return {"seeds": DEFAULT_STUDY["seeds"], **content, "train": train}
+
+
+def _filled(key: str, value: object) -> str:
+    text = "" if value is None else str(value).strip()
+    if not text:
+        raise UserError(f"{key}= is empty; {key}={DEFAULT_STUDY[key]} is an example")
+    return text
+
+
+def _text(settings: Mapping[str, object], key: str) -> str | None:
+    value = settings.get(key)
+    if value is None or str(value).strip().lower() in {"", "none", "null"}:
+        return None
+    if isinstance(value, (list, tuple)):
+        return ",".join(str(item) for item in value)
+    return str(value).strip().strip("[]").replace(" ", "")
+
+
+def _is_cpu(device: str | None) -> bool:
+    import torch
+
+    return device == "cpu" if device else not torch.cuda.is_available()
+
+
+def _variants(value: object) -> tuple[str, ...]:
+    items = split_list(value) if isinstance(value, str) else value
+    if not isinstance(items, Iterable):
+        raise UserError(f"variants={value}: must be a list, such as variants=SE@neck,CBAM@neck")
+    names = [str(item).strip() for item in items]
+    if not names or not all(names):
+        raise UserError("variants= is empty or has an empty item; variants=SE@neck,CBAM@neck is an example")
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"variants: {name} is listed twice; a variant is compared once")
+    return tuple(names)
+
+
+def split_list(text: str) -> list[str]:
+    """Split at the commas that stand outside of brackets: "SE@neck,X[a=1,b=2]@neck" has two items."""
+    inner = text.strip()
+    if inner.startswith("[") and inner.endswith("]"):
+        inner = inner[1:-1]
+    items, open_brackets = [""], []
+    for sign in inner:
+        if sign in _BRACKETS:
+            open_brackets.append(_BRACKETS[sign])
+        elif open_brackets and sign == open_brackets[-1]:
+            open_brackets.pop()
+        if sign == "," and not open_brackets:
+            items.append("")
+        else:
+            items[-1] += sign
+    return [item.strip().strip("'\"") for item in items]
+
+
+def _seeds(value: object) -> tuple[int, ...]:
+    parsed = parse_value(value)
+    if isinstance(parsed, int) and not isinstance(parsed, bool):
+        if parsed < 1:
+            raise UserError(f"seeds={value}: at least 1; seeds=3 runs each arm with the seeds 0, 1 and 2")
+        if parsed > _MAX_COUNT:
+            raise UserError(f"seeds={value}: at most {_MAX_COUNT}; seeds={value}, (with a comma) runs that one seed")
+        return tuple(range(parsed))
+    if not isinstance(parsed, Sequence) or isinstance(parsed, str) or not parsed:
+        raise UserError(f"seeds={value}: must be a count or a list, such as seeds=3 or seeds=0,1,2")
+    for seed in parsed:
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < _MAX_SEED:
+            raise UserError(f"seeds={value}: {seed} is no seed; seeds are whole numbers from 0 to {_MAX_SEED - 1}")
+        if list(parsed).count(seed) > 1:
+            raise UserError(f"seeds={value}: {seed} is listed twice; the same seed gives the same run")
+    return tuple(parsed)
+
+
+def _threads(value: object) -> int | None:
+    parsed = parse_value(value)
+    if parsed is None or (isinstance(parsed, int) and not isinstance(parsed, bool) and parsed >= 1):
+        return parsed
+    raise UserError(f"threads={value}: must be a whole number, 1 or more")
+
+
+def _flag(settings: Mapping[str, object], key: str) -> bool:
+    parsed = parse_value(settings.get(key, False))
+    if not isinstance(parsed, bool):
+        raise UserError(f"{key}={settings[key]}: must be True or False")
+    return parsed
+
+
+def _place(settings: Mapping[str, object]) -> Place:
+    project, name = (settings.get(key) for key in ("project", "name"))
+    for key, value in (("project", project), ("name", name)):
+        if value is not None and not str(value).strip():
+            raise UserError(f"{key}= is empty; the default is {DEFAULT_PROJECT if key == 'project' else DEFAULT_NAME}")
+    folder = Path(str(project or DEFAULT_PROJECT)).expanduser() / str(DEFAULT_NAME if name is None else name)
+    return Place(folder, project is not None or name is not None, _flag(settings, "exist_ok"))

@@ -1,0 +1,134 @@
+"""What a study tells while it runs: a line for each finished run, and a live line where the output is a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any, TextIO
+
+from yolo_attn.study.plan import Run
+from yolo_attn.study.store import TRAIN
+
+__all__ = ["Progress", "clock"]
+
+_LIVE_SECONDS = 1.0
+
+
+class Progress:
+    """Tells how far a study is, and about how long it still takes.
+
+    Args:
+        total: Runs of the whole study.
+        epochs: Epochs of each run.
+        known: Seconds that the finished runs took, by name of their arm; more are added as runs finish.
+        stream: Where to write.
+    """
+
+    def __init__(self, total: int, epochs: int, known: Mapping[str, list[float]], stream: TextIO) -> None:
+        self.total = total
+        self.epochs = epochs
+        self.stream = stream
+        self._known = {name: list(seconds) for name, seconds in known.items()}
+        self._waiting: list[Run] = []
+        self._live = stream.isatty()
+        self._drawn = 0
+        self._began = time.monotonic()
+        self._run_began = self._began
+        self._last_drawing = 0.0
+
+    def say(self, text: str) -> None:
+        """Print lines, the live line out of the way."""
+        self._erase()
+        print(text, file=self.stream, flush=True)
+
+    def start(self, run: Run, waiting: list[Run]) -> None:
+        """Tell that a run starts; `waiting` are those after it."""
+        self._run_began, self._waiting, self._last_drawing = time.monotonic(), waiting, 0.0
+
+    def tick(self, run: Run, folder: Path) -> None:
+        """Draw the live line."""
+        now = time.monotonic()
+        if not self._live or now - self._last_drawing < _LIVE_SECONDS:
+            return
+        self._last_drawing = now
+        epoch = epochs_done(folder)
+        passed = now - self._run_began
+        guess = self._expected(run)
+        if epoch and self.epochs:  # the run itself knows better
+            guess = passed * self.epochs / epoch
+        waiting = self._rest(guess)
+        rest = None if guess is None or waiting is None else max(guess - passed, 0.0) + waiting
+        self._draw(
+            f"{self._place()} {run.arm.name} seed {run.seed}: epoch {min(epoch + 1, self.epochs)}/{self.epochs}, "
+            f"{clock(passed)}, whole study {clock(now - self._began)}{_left(rest)}"
+        )
+
+    def finish(self, run: Run, state: Mapping[str, Any], log: Path) -> None:
+        """Tell how a run ended."""
+        seconds = time.monotonic() - self._run_began
+        place = self._place()
+        if state["status"] == "done":
+            self._known.setdefault(run.arm.name, []).append(seconds)
+            metrics = state["metrics"]
+            main, loose = (_points(metrics[name]) for name in ("mAP50-95", "mAP50"))
+            text = f"mAP50-95 {main}, mAP50 {loose}, {clock(seconds)}"
+        else:
+            text = f"{state['status']}: {state['error']} (see {log})"
+        self.say(f"{place} {run.arm.name} seed {run.seed}: {text}{_left(self._rest())}")
+
+    def close(self) -> None:
+        """Take the live line away."""
+        self._erase()
+
+    def _place(self) -> str:
+        return f"[{self.total - len(self._waiting)}/{self.total}]"
+
+    def _expected(self, run: Run) -> float | None:
+        """Return the seconds that a run will take: as its arm's others did, or as all did."""
+        own = self._known.get(run.arm.name)
+        every = [seconds for known in self._known.values() for seconds in known]
+        return fmean(own) if own else (fmean(every) if every else None)
+
+    def _rest(self, otherwise: float | None = None) -> float | None:
+        """Return the seconds that the waiting runs will take."""
+        times = [self._expected(run) or otherwise for run in self._waiting]
+        return None if None in times else sum(time_ for time_ in times if time_ is not None)
+
+    def _draw(self, text: str) -> None:
+        text = text[: shutil.get_terminal_size().columns - 1]
+        self.stream.write("\r" + text.ljust(self._drawn))
+        self.stream.flush()
+        self._drawn = len(text)
+
+    def _erase(self) -> None:
+        if self._drawn:
+            self.stream.write("\r" + " " * self._drawn + "\r")
+            self.stream.flush()
+            self._drawn = 0
+
+
+def epochs_done(folder: Path) -> int:
+    """Return how many epochs a run has finished, from the table that Ultralytics writes."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        lines = (folder / TRAIN / "results.csv").read_text(encoding="utf-8").splitlines()
+        return max(0, sum(bool(line.strip()) for line in lines) - 1)
+    return 0
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as 1:02:03 or 2:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _left(seconds: float | None) -> str:
+    return f", about {clock(seconds)} left" if seconds else ""
+
+
+def _points(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"

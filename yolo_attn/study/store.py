@@ -1,0 +1,229 @@
+"""The folder of a study: what was asked, and every run's result as it comes.
+
+    study.yaml                     what was asked; readable as study=FILE
+    store.json                     schema and package versions, threads, kind of device
+    runs/<arm>-s<seed>-<key>/      one run
+        run.json  model.yaml       what to train
+        train.log                  everything the run printed
+        train/                     Ultralytics' own output, with weights/last.pt and weights/best.pt
+        result.json                written last and whole: the run is over, done or failed
+    results.json  .csv  .md        the report, written again after every run
+
+Every file is written whole or not at all; one process at a time works in the folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from yolo_attn.errors import UserError
+from yolo_attn.study.files import FolderLock, make_folder, read_json, write_atomically
+from yolo_attn.study.plan import Place, Run, Study
+
+__all__ = ["MODEL", "RESULT", "RUN", "SCHEMA", "TRAIN", "Store", "choose_folder", "read_plan", "slug"]
+
+SCHEMA = 1
+PLAN, STATE, RUN, MODEL, RESULT = "study.yaml", "store.json", "run.json", "model.yaml", "result.json"
+TRAIN = "train"
+_KEY_DIGITS = 8
+
+
+def choose_folder(study: Study) -> Path:
+    """Return the folder for a study: the one named, or the first default one that is free or holds this very study.
+
+    Raises:
+        UserError: The named folder holds something else and `exist_ok=True` was not given, or is damaged.
+    """
+    place = study.place
+    if place.explicit or place.exist_ok:
+        _check_named(place, study)
+        return place.folder
+    number = 1
+    while True:
+        folder = place.folder if number == 1 else place.folder.with_name(f"{place.folder.name}{number}")
+        if _is_free(folder) or ((folder / PLAN).exists() and study.asks_the_same(read_plan(folder))):
+            return folder
+        number += 1
+
+
+def _check_named(place: Place, study: Study) -> None:
+    if _is_free(place.folder) or place.exist_ok:
+        return
+    if not (place.folder / PLAN).exists():
+        raise UserError(f"{place.folder}: holds other files, not a study; give another name=NAME")
+    if not study.asks_the_same(read_plan(place.folder)):
+        raise UserError(
+            f"{place.folder}: holds another study; give another name=NAME, or exist_ok=True to add this one to it"
+        )
+
+
+def _is_free(folder: Path) -> bool:
+    """Return True when a folder is not there or holds nothing but what a start that was cut short leaves."""
+    if not folder.exists():
+        return True
+    if not folder.is_dir():
+        raise UserError(f"{folder}: a file, not a folder; give another name=NAME")
+    return all(item.name in {".lock", STATE} or item.name.endswith(".tmp") for item in folder.iterdir())
+
+
+def read_plan(folder: Path) -> dict[str, Any]:
+    """Return what was asked of the study in a folder.
+
+    Raises:
+        UserError: It is damaged; nothing is overwritten.
+    """
+    path = folder / PLAN
+    try:
+        statement = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        statement = None
+    keys = {"base": str, "data": str, "variants": list, "seeds": list, "train": dict}
+    if not isinstance(statement, dict) or not all(isinstance(statement.get(key), kind) for key, kind in keys.items()):
+        raise UserError(f"{path}: damaged; restore it, or give another name=NAME (nothing was overwritten)")
+    return statement
+
+
+class Store:
+    """The runs and results of one study.
+
+    Args:
+        folder: From `choose_folder`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._paths: dict[str, Path] = {}
+        self._planned_on = self._plan_text()
+
+    @property
+    def exists(self) -> bool:
+        """True when a study was begun here."""
+        return self._planned_on is not None
+
+    def _plan_text(self) -> str | None:
+        path = self.folder / PLAN
+        return path.read_text(encoding="utf-8") if path.exists() else None
+
+    def check_free(self) -> None:
+        """Raise UserError when another process works in the folder; called before the slow part of planning."""
+        if self.folder.exists():
+            with FolderLock(self.folder):
+                pass
+
+    def state(self, versions: Mapping[str, str]) -> dict[str, Any]:
+        """Return what the store recorded about itself, {} for a new one.
+
+        Raises:
+            UserError: It is damaged, or of another schema or other package versions.
+        """
+        path = self.folder / STATE
+        if not path.exists():
+            return {}
+        state = read_json(path)
+        if state.get("schema") != SCHEMA:
+            raise UserError(
+                f"{path}: written with store schema {state.get('schema')}, this yolo-attn has {SCHEMA}; "
+                "use the yolo-attn that wrote it, or give another name=NAME"
+            )
+        for package, version in versions.items():
+            written = state.get("versions", {}).get(package)
+            if written != version:
+                raise UserError(
+                    f"{self.folder}: run with {package} {written}, installed is {version}, and results of two versions "
+                    f"must not be mixed; install {package}=={written}, or give another name=NAME"
+                )
+        return state
+
+    @contextlib.contextmanager
+    def opened(self, study: Study, state: Mapping[str, Any]) -> Iterator[None]:
+        """Hold the folder and record what is asked.
+
+        Raises:
+            UserError: Another process holds it or has changed it since planning, or it cannot be written.
+        """
+        make_folder(self.folder)
+        with FolderLock(self.folder):
+            if self._plan_text() != self._planned_on:
+                raise UserError(f"{self.folder}: another compare changed the study meanwhile; give the command again")
+            _remove_torn(self.folder)
+            # The plan comes last: a folder with a plan is complete.
+            self._write_if_new(self.folder / STATE, json.dumps({"schema": SCHEMA, **state}, indent=2) + "\n")
+            self._write_if_new(self.folder / PLAN, yaml.safe_dump(study.statement, sort_keys=False))
+            yield
+
+    @staticmethod
+    def _write_if_new(path: Path, text: str) -> None:
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            write_atomically(path, text)
+
+    def prepare(self, run: Run, common: Mapping[str, Any]) -> Path:
+        """Write what a run needs into its folder, which is made when the store has none with the run's key.
+
+        Args:
+            run: The run.
+            common: What its worker needs beside its inputs: paths, device.
+
+        Raises:
+            UserError: The folder cannot be written.
+        """
+        folder = self._find(run) or self.folder / "runs" / f"{slug(run.arm.name)}-s{run.seed}-{run.key[:_KEY_DIGITS]}"
+        make_folder(folder)
+        order = {"key": run.key, "arm": run.arm.name, "seed": run.seed, **common, "inputs": run.inputs}
+        self._write_if_new(folder / MODEL, yaml.safe_dump(dict(run.arm.model), sort_keys=False, width=120))
+        self._write_if_new(folder / RUN, json.dumps(order, indent=2) + "\n")
+        self._paths[run.key] = folder
+        return folder
+
+    def path(self, run: Run) -> Path:
+        """Return the folder of a prepared run."""
+        return self._paths[run.key]
+
+    def result(self, run: Run) -> dict[str, Any] | None:
+        """Return the stored result of a run, None when it has none yet.
+
+        Raises:
+            UserError: The result is damaged.
+        """
+        path = self.path(run) / RESULT
+        if not path.exists():
+            return None
+        result = read_json(path)
+        if result.get("key") != run.key or result.get("status") not in {"done", "failed"}:
+            raise UserError(f"{path}: damaged; restore it, or delete its folder to run it again")
+        return result
+
+    def forget(self, run: Run) -> None:
+        """Remove the result of a run, so that it is run again."""
+        (self.path(run) / RESULT).unlink(missing_ok=True)
+
+    def unused(self, runs: Sequence[Run]) -> int:
+        """Return how many runs with a result are there that these runs do not ask for."""
+        asked = {self.path(run) for run in runs}
+        return sum(path.parent not in asked for path in self.folder.glob(f"runs/*/{RESULT}"))
+
+    def _find(self, run: Run) -> Path | None:
+        """Return the folder that holds a run, under whatever name its arm had then."""
+        for path in sorted(self.folder.glob(f"runs/*-s{run.seed}-{run.key[:_KEY_DIGITS]}/{RUN}")):
+            if read_json(path).get("key") == run.key:
+                return path.parent
+        return None
+
+
+def slug(name: str) -> str:
+    """Return a name made of what every file system takes."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:60] or "arm"
+
+
+def _remove_torn(folder: Path) -> None:
+    """Remove temporary files of processes that were killed while they wrote."""
+    for path in [*folder.glob(".*.tmp"), *folder.glob("runs/*/.*.tmp")]:
+        with contextlib.suppress(OSError):
+            os.unlink(path)  # noqa: PTH108

@@ -1,0 +1,105 @@
+"""One run, in its own process: `python -m yolo_attn.study.worker RUN_FOLDER`.
+
+Trains the folder's `model.yaml` as `run.json` says, evaluates the last and the best checkpoint, and writes
+`result.json` as its last act. Exit status 0 when done, 1 when failed, 74 when the disk is full, 75 when another process
+has the folder.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from yolo_attn.errors import UserError
+from yolo_attn.study.files import FolderLock, is_disk_full, read_json, write_atomically
+from yolo_attn.study.results import as_json
+from yolo_attn.study.runner import DISK_FULL_STATUS
+from yolo_attn.study.store import RESULT, RUN, TRAIN
+
+__all__ = ["main"]
+
+_BUSY_STATUS = 75  # EX_TEMPFAIL of sysexits.h
+_OTHERS_LAST_SECONDS = 120.0  # how long a child whose parent died may take to notice
+_ROOM = 16 * 2**20  # bytes; below it a checkpoint that could not be written is the disk's fault, whatever was raised
+
+
+Perform = Callable[[Path, dict[str, Any]], dict[str, Any]]
+
+
+def main(arguments: Sequence[str], perform: Perform | None = None) -> int:
+    """Run one run folder and return the exit status.
+
+    Args:
+        arguments: The folder, and `--end-with-parent` when standard input is the parent's pipe.
+        perform: What to do with the folder and its order; training and evaluation by default.
+    """
+    if "--end-with-parent" in arguments:
+        threading.Thread(target=end_with_parent, daemon=True).start()
+    folder = Path(arguments[0]).resolve()
+    lock = FolderLock(folder)
+    if not lock.acquire(timeout=_OTHERS_LAST_SECONDS):
+        print(f"{folder}: process {lock.owner()} still works on this run")
+        return _BUSY_STATUS
+    with lock:
+        if (folder / RESULT).exists():  # an earlier child finished it after its parent was gone
+            return 0
+        return _run(folder, perform or _train_and_measure)
+
+
+def _run(folder: Path, perform: Perform) -> int:
+    order = read_json(folder / RUN)
+    _clear(folder)
+    began = time.time()
+    try:
+        outcome = {"status": "done", "error": None, **perform(folder, order)}
+    except (Exception, SystemExit) as error:
+        traceback.print_exc()
+        if is_disk_full(error) or shutil.disk_usage(folder).free < _ROOM:
+            return DISK_FULL_STATUS
+        outcome = {"status": "failed", "error": one_line(error)}
+    times = {"began": began, "wall_seconds": time.time() - began}
+    try:
+        write_atomically(folder / RESULT, as_json({"key": order["key"], "seed": order["seed"], **outcome, **times}))
+    except UserError as error:
+        print(error)
+        return DISK_FULL_STATUS
+    return 0 if outcome["status"] == "done" else 1
+
+
+def end_with_parent() -> None:
+    """Wait until the parent's end of the pipe closes, then end this process and all that it started."""
+    while os.read(0, 1):  # the parent writes nothing; os.read, since a buffered read would block a normal exit
+        pass
+    if os.name == "posix" and os.getpgrp() == os.getpid():
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+    os._exit(1)
+
+
+def one_line(error: BaseException) -> str:
+    """Return what went wrong in one line."""
+    text = " ".join(str(error).split()) or "no message"
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"[:500]
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an attempt that was cut short left."""
+    for name in (TRAIN, "val-last", "val-best"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _train_and_measure(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
+    from yolo_attn.study.training import train_and_measure
+
+    return train_and_measure(folder, order)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
