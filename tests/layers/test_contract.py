@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 import yolo_attn.layers
-from yolo_attn.layers.base import Chain, Gate, Mixer
+from yolo_attn.layers.base import Chain, Fusion, Gate, Mixer
 from yolo_attn.registry import build
 
 from .cases import CHANNELS, Case, call, cases
@@ -263,7 +263,7 @@ def test_can_be_copied_and_pickled_before_and_after_a_pass(case: Case) -> None:
 @each
 def test_identity_start_is_exact(case: Case) -> None:
     layer = case.build(start="identity")
-    exact = isinstance(layer, (Gate, Chain, Mixer))
+    exact = isinstance(layer, (Gate, Chain, Mixer, Fusion))
     for training in (False, True):
         for size in ((6, 7), (1, 1)):
             xs = case.inputs(*size)

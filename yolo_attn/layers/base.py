@@ -1,10 +1,11 @@
 """What all layers share: the bases with the identity start, and checks that name layer, argument and cure.
 
-Three bases cover the single-input mechanisms:
+Four bases cover the mechanisms:
 
 - `Gate`: y = x * g(x). Write `gate`.
 - `Chain`: several gates one after another, each seeing what the one before let through. Write none.
 - `Mixer`: y = f(x), anything else that keeps the shape. Write `mix`.
+- `Fusion`: y = f(x0, x1, ...), several inputs, the shape of the first. Write `fuse`.
 
 The identity start lives here, once. With `start="identity"` a zero-initialised gamma, one per channel, fades the
 mechanism in: y = x * (1 + gamma * (g - 1)) for gates, y = x + gamma * (f(x) - x) for mixers, so that before training
@@ -14,7 +15,7 @@ y == x exactly. Gamma stays 1-D: some optimizers treat every 2-D and 4-D paramet
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from math import gcd
 from typing import Any, cast
@@ -22,7 +23,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Chain", "Gate", "Mixer"]
+__all__ = ["Chain", "Fusion", "Gate", "Mixer"]
 
 STARTS = ("paper", "identity")
 MAP_RANK = 4  # batch, channels, height, width
@@ -138,6 +139,76 @@ class Mixer(Layer):
         if self.gamma is None:
             return y
         return x + self.gamma.to(x.dtype).view(1, -1, 1, 1) * (y - x)
+
+
+class Fusion(nn.Module):
+    """A mechanism of several inputs that keeps the shape of the first: y = fuse(xs).
+
+    Args:
+        channels: Channels of each input.
+        start: "paper" as published, or "identity" to begin as y = first input.
+
+    Shape:
+        xs: a list of (B, C_n, H_n, W_n); y the shape of the first.
+
+    Raises:
+        ValueError: Not a list of positive whole numbers, too few or too many of them, or `start` is unknown.
+    """
+
+    least = 2
+    """The least number of inputs."""
+    most: int | None = 2
+    """The greatest number of inputs; None for any."""
+    same_size = True
+    """Whether all maps must have the height and width of the first."""
+
+    gamma: nn.Parameter | None
+
+    def __init__(self, channels: Sequence[int], *, start: str = "paper") -> None:
+        super().__init__()
+        name = type(self).__name__
+        count = str(self.least) if self.most == self.least else f"{self.least} or more"
+        good = isinstance(channels, (list, tuple)) and all(
+            isinstance(c, int) and not isinstance(c, bool) and c > 0 for c in channels
+        )
+        check(good, name, "channels", channels, f"a list of {count} positive whole numbers, one for each input")
+        enough = len(channels) >= self.least and (self.most is None or len(channels) <= self.most)
+        check(enough, name, "channels", channels, f"{count} inputs")
+        check_choice(name, "start", start, STARTS)
+        self.channels = list(channels)
+        self.start = start
+        self.register_parameter("gamma", nn.Parameter(torch.zeros(channels[0])) if start == "identity" else None)
+
+    def fuse(self, xs: list[Tensor]) -> Tensor:
+        """Return f(xs), of the shape of the first input."""
+        raise NotImplementedError  # abstract
+
+    def forward(self, xs: list[Tensor]) -> Tensor:
+        """Fuse the inputs, fading in from the first one where the start says so."""
+        self.check_inputs(xs)
+        first = xs[0]
+        y = self.fuse(list(xs)).to(first.dtype)  # autocast may have changed it
+        if self.gamma is None:
+            return y
+        return first + self.gamma.to(first.dtype).view(1, -1, 1, 1) * (y - first)
+
+    def check_inputs(self, xs: list[Tensor]) -> None:
+        """Raise ValueError unless xs are maps with this layer's channels, of one size where it asks for that."""
+        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            return  # shapes are tensors there, and were right before the trace began
+        name = type(self).__name__
+        if not isinstance(xs, (list, tuple)) or len(xs) != len(self.channels):
+            raise ValueError(f"{name}: expects a list of {len(self.channels)} tensors, got {_what(xs)}")
+        for n, (x, channels) in enumerate(zip(xs, self.channels, strict=True)):
+            if x.ndim != MAP_RANK or x.shape[1] != channels:
+                raise ValueError(f"{name}: expects (B, {channels}, H, W) as input {n}, got {tuple(x.shape)}")
+        sizes = [tuple(x.shape[2:]) for x in xs]
+        if self.same_size and any(size != sizes[0] for size in sizes):
+            raise ValueError(f"{name}: the inputs have sizes {sizes}; bring them to one, with nn.Upsample or a stride")
+
+    def extra_repr(self) -> str:
+        """Show channels and start, which no submodule shows."""
+        return f"{self.channels}" + (f", start={self.start!r}" if self.start != "paper" else "")
 
 
 def check(condition: bool, layer: str, argument: str, value: Any, cure: str) -> None:

@@ -1,0 +1,1 @@
+"""Blocks: convolutions with attention inside."""
