@@ -14,13 +14,13 @@ from yolo_attn.registry import is_layer
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted(p.name for p in (ROOT / "configs").glob("*.yaml"))
-PARAMETERS = {"yolo11": 2_624_080, "yolov8": 3_157_200, "yolo26": 2_572_280}  # scale n, 80 classes, as published
 
 
 def _has(family: str) -> bool:
     return bool(tasks.check_yaml(f"{family}.yaml", hard=False))
 
 
+@pytest.mark.skipif(not _has("yolo26"), reason="made with an Ultralytics that has every family")
 def test_the_script_finds_nothing_to_change() -> None:
     spec = importlib.util.spec_from_file_location("make_configs", ROOT / "scripts" / "make_configs.py")
     assert spec and spec.loader
@@ -45,4 +45,6 @@ def test_every_config_builds_at_every_scale(file: str) -> None:
         assert len(ours) == (3 if "backbone" not in file else 4)
         if scale == "n":
             rest_of_it = sum(p.numel() for m in modules if m not in ours for p in m.parameters())
-            assert rest_of_it == PARAMETERS[family]
+            with torch.device("meta"):
+                base, _ = tasks.parse_model(model_yaml(f"{family}n.yaml"), 3, False)
+            assert rest_of_it == sum(p.numel() for p in base.parameters())

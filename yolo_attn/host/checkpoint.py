@@ -13,6 +13,9 @@ from yolo_attn.errors import UserError
 __all__ = ["check_checkpoint", "read_checkpoint"]
 
 
+_MODEL_OWNERS = (b"ultralytics", b"models.yolo")  # the packages whose classes a checkpoint of a model names
+
+
 def check_checkpoint(path: str | Path) -> None:
     """Raise UserError when a file is there but is no whole checkpoint; a missing one may still be downloaded."""
     file = Path(path)
@@ -27,11 +30,13 @@ def check_checkpoint(path: str | Path) -> None:
     if start[:2] == b"PK":
         try:
             with zipfile.ZipFile(file) as archive:
-                names = archive.namelist()
+                pickled = [archive.read(n) for n in archive.namelist() if n.endswith("data.pkl")]
         except zipfile.BadZipFile as error:
             raise UserError(f"{path}: the checkpoint is truncated or damaged; copy or train it again") from error
-        if not any(name.endswith("data.pkl") for name in names):
+        if not pickled:
             raise UserError(f"{path}: a zip file, but not a PyTorch checkpoint")
+        if not any(owner in pickled[0] for owner in _MODEL_OWNERS):
+            raise UserError(f"{path}: not a checkpoint of an Ultralytics model")
     elif start[:1] != b"\x80":  # checkpoints of old PyTorch versions are bare pickles
         raise UserError(f"{path}: not a PyTorch checkpoint")
 
@@ -46,7 +51,7 @@ def read_checkpoint(path: str | Path) -> nn.Module:
     load = getattr(tasks, "load_checkpoint", None) or tasks.attempt_load_one_weight
     try:
         model, _ = load(str(path))
-    except FileNotFoundError as error:
+    except OSError as error:  # not there, or not to be downloaded
         raise UserError(f"{path}: no such checkpoint") from error
     except (TypeError, KeyError, AttributeError, RuntimeError, EOFError) as error:
         reason = str(error).strip().splitlines()
