@@ -1,0 +1,127 @@
+"""Every layer inside whole models: rows at n and x, training steps, EMA, saving, Ultralytics' export."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ultralytics import YOLO
+from ultralytics.nn import tasks
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import DEFAULT_CFG
+from ultralytics.utils.torch_utils import ModelEMA
+
+from tests.host.helpers import build
+from yolo_attn.graph import ModelGraph
+from yolo_attn.host.variant import model_yaml
+from yolo_attn.registry import LayerSpec, layer_names, list_layers
+from yolo_attn.registry import get_layer as spec_of
+
+SPECS = [s for s in list_layers() if s.cls.__module__.startswith("yolo_attn.layers.")]
+GROUP = 6  # layers in one model: whole models are dear to build and export
+GROUPS = [SPECS[i : i + GROUP] for i in range(0, len(SPECS), GROUP)]
+
+
+def put(graph: ModelGraph, spec: LayerSpec, after: int) -> int:
+    """Put one layer in; one of several inputs reads the row before it once for each."""
+    new = graph.insert_after(after, spec.name, [])
+    if spec.inputs > 1 or spec.more_inputs:
+        row = graph.rows[new]
+        row.sources, row.relative, row.several = [after] * spec.inputs, [True] * spec.inputs, True
+    return new
+
+
+def model_with(specs: list[LayerSpec], base: str = "yolov8n.yaml") -> dict[str, Any]:
+    """Return a YOLOv8 with these layers one after another behind the backbone, where the map is smallest."""
+    graph = ModelGraph(model_yaml(base))
+    after = graph.backbone_length - 1
+    for spec in specs:
+        after = put(graph, spec, after)
+    return graph.to_document()
+
+
+@pytest.mark.parametrize("name", layer_names())
+@pytest.mark.parametrize("scale", ["n", "x"])
+def test_every_name_makes_a_row_of_yolo11(name: str, scale: str) -> None:
+    graph = ModelGraph(model_yaml(f"yolo11{scale}.yaml"))
+    new = put(graph, spec_of(name), 10)
+    graph.rows[new].module = name
+    with torch.device("meta"):
+        modules, _ = tasks.parse_model(graph.to_document(), 3, False)
+    assert type(modules[new]) is spec_of(name).cls
+
+
+@pytest.mark.parametrize("specs", GROUPS, ids=lambda specs: "-".join(s.name for s in specs))
+def test_training_steps_ema_and_fusing(specs: list[LayerSpec]) -> None:
+    model = build(model_with(specs), nc=10)
+    model.args = SimpleNamespace(**{**vars(DEFAULT_CFG), "box": 7.5, "cls": 0.5, "dfl": 1.5})
+    ema = ModelEMA(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for step in range(2):
+        loss, _ = model(_batch(step))
+        optimizer.zero_grad()
+        loss.sum().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        optimizer.step()
+        ema.update(model)
+        assert torch.isfinite(loss).all()
+    ours = {m.i for m in model.model if type(m) in [s.cls for s in specs]}
+    for name, parameter in model.named_parameters():
+        assert torch.isfinite(parameter).all(), name
+        if int(name.split(".")[1]) in ours:
+            assert parameter.grad is not None, name
+    moved = {int(n.split(".")[1]) for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+    assert {i for i in ours if list(model.model[i].parameters())} <= moved
+
+    trained = copy.deepcopy(ema.ema).eval()
+    x = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        plain = trained(x)[0]
+        fused = trained.fuse(verbose=False)(x)[0]
+    assert torch.isfinite(plain).all()
+    assert torch.allclose(plain, fused, atol=1e-3, rtol=1e-3)
+
+
+def _batch(seed: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "img": torch.rand(2, 3, 64, 64, generator=generator),
+        "batch_idx": torch.tensor([0.0, 0.0, 1.0]),
+        "cls": torch.tensor([[1.0], [2.0], [3.0]]),
+        "bboxes": torch.rand(3, 4, generator=generator) * 0.4 + 0.3,
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dynamic", [False, True], ids=["fixed", "dynamic"])
+@pytest.mark.parametrize("specs", GROUPS, ids=lambda specs: "-".join(s.name for s in specs))
+def test_ultralytics_exports_onnx(specs: list[LayerSpec], dynamic: bool, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model = _trained(build(model_with(specs), nc=10))
+    file = tmp_path / "model.pt"
+    torch.save({"model": model, "ema": None, "train_args": {"task": "detect", "imgsz": 64}}, file)
+    exported = YOLO(file).export(format="onnx", imgsz=64, dynamic=dynamic, simplify=False, device="cpu", verbose=False)
+    session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+    fused = copy.deepcopy(model).float().fuse(verbose=False).eval()
+    for size in ((64, 64), (96, 64)) if dynamic else ((64, 64),):
+        x = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(1))
+        (y,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+        with torch.no_grad():
+            expected = fused(x)[0].numpy()
+        assert np.abs(y - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def _trained(model: DetectionModel) -> DetectionModel:
+    """Give a model statistics, so that nothing is zero or one any more."""
+    model.train()
+    with torch.no_grad():
+        for seed in range(2):
+            model(torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(seed)))
+    return model.eval()
