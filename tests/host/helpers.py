@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import inspect
+import os
 import subprocess
 import sys
 from typing import Any
@@ -48,10 +50,15 @@ def equal_tensors(base: nn.Module, variant: nn.Module, new: int) -> int:
     return sum(torch.equal(value, there[base_key(key, new)]) for key, value in base.state_dict().items())
 
 
+def exports_onnx() -> bool:
+    """Whether this Ultralytics asks this PyTorch for the exporter it was written for (8.3.x does not)."""
+    from ultralytics.utils import patches
+
+    return "dynamo" in inspect.getsource(patches)
+
+
 def python(code: str, *args: str, cwd: Any = None, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
     """Run code in a fresh interpreter."""
-    import os
-
     done = subprocess.run(
         [sys.executable, "-c", code, *args],
         capture_output=True,
