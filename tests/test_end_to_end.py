@@ -78,6 +78,18 @@ def test_restricted_loading(trained: Path, data: Path, tmp_path: Path) -> None:
     run(OURS, "predict", model, source, "imgsz=64", f"project={tmp_path}", cwd=tmp_path, ULTRALYTICS_SAFE_LOAD="1")
 
 
+def test_tune(data: Path, tmp_path: Path) -> None:
+    words = ["tune", "model=yolo11n-se.yaml", f"data={data}", "epochs=1", "iterations=1", *SMALL, f"project={tmp_path}"]
+    run(OURS, *words, "name=search", cwd=tmp_path)
+    assert list(tmp_path.rglob("best_hyperparameters.yaml"))
+
+
+def test_benchmark(trained: Path, data: Path, tmp_path: Path) -> None:
+    words = ["benchmark", f"model={trained / 'weights' / 'best.pt'}", f"data={data}", "imgsz=64", "format=torchscript"]
+    out = run(OURS, *words, "device=cpu", cwd=tmp_path)
+    assert "TorchScript" in out
+
+
 @pytest.mark.skipif(not exports_onnx(), reason="this Ultralytics predates the ONNX exporter of this PyTorch")
 def test_onnx_export_by_our_command(trained: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnx")

@@ -207,10 +207,11 @@ OUR_VERBS: dict[str, Callable[[list[str]], int]] = {"layers": _layers, "doctor":
 
 def _stock(words: list[str]) -> int:
     """Hand a command to Ultralytics, with the layers registered and the inputs checked first."""
-    from yolo_attn.host.command import run_stock
+    from yolo_attn.host.command import run_stock, run_tune
 
+    words = _checked(words)
     try:
-        run_stock(_checked(words))
+        (run_tune if "tune" in words else run_stock)(words)
     except UserError:
         raise
     except Exception as error:

@@ -1,19 +1,25 @@
-"""Run a stock `yolo` command in this process."""
+"""Run a command of Ultralytics' in this process."""
 
 from __future__ import annotations
 
+import copy
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
+import torch
 from ultralytics import cfg, utils
 
 from yolo_attn.errors import UserError, did_you_mean
 
-__all__ = ["read_words", "run_stock"]
+__all__ = ["read_words", "run_stock", "run_tune"]
 
 BARE_FLAGS = ("half", "int8", "end2end", "nms")
-ACCEPTED_BESIDE_THE_DEFAULTS = ("augmentations", "save_dir", "session")
+OTHER_KEYS = ("augmentations", "save_dir", "session")  # taken beside those of the default configuration
+TUNE_KEYS = ("iterations", "use_ray", "gpu_per_trial", "grace_period")
 
 
 def read_words(words: Sequence[str]) -> list[str]:
@@ -23,13 +29,14 @@ def read_words(words: Sequence[str]) -> list[str]:
         UserError: A key or word that `yolo` would not understand.
     """
     merged: list[str] = cfg.merge_equals_args(list(words))
-    known = (*cfg.DEFAULT_CFG_DICT, *ACCEPTED_BESIDE_THE_DEFAULTS)
+    keys = (*cfg.DEFAULT_CFG_DICT, *OTHER_KEYS, *(TUNE_KEYS if "tune" in merged else ()))
+    bare = (*cfg.TASKS, *cfg.MODES, "tune", *BARE_FLAGS)
     for word in merged:
         key, equals, _ = word.removeprefix("--").partition("=")
-        if equals and key not in known and not _was_known(key):
-            raise UserError(f"unknown key {key!r}{did_you_mean(key, known) or '; yolo-attn cfg lists them'}")
-        if not equals and key not in (*cfg.TASKS, *cfg.MODES, *known, *BARE_FLAGS):
-            raise UserError(f"{word!r} is not key=value{did_you_mean(key, (*cfg.TASKS, *cfg.MODES))}")
+        if equals and key not in keys and not _was_known(key):
+            raise UserError(f"unknown key {key!r}{did_you_mean(key, keys) or '; yolo-attn cfg lists them'}")
+        if not equals and key not in (*bare, *keys):
+            raise UserError(f"{word!r} is not key=value{did_you_mean(key, bare)}")
     return merged
 
 
@@ -43,6 +50,35 @@ def run_stock(words: Sequence[str]) -> None:
     """Run `yolo WORDS`; Ultralytics reads them, and the program's name, from the process's arguments."""
     with _arguments(["yolo", *words]):
         cfg.entrypoint("")
+
+
+def run_tune(words: Sequence[str]) -> None:
+    """Search hyper-parameters as `YOLO(model).tune(...)` does, for which the `yolo` command has no verb.
+
+    Ultralytics trains each candidate in a process of its own, which knows our layers once it loads a checkpoint that
+    holds them; a model YAML is therefore made into one first.
+
+    Raises:
+        UserError: No model is given.
+    """
+    from ultralytics import YOLO
+
+    overrides = dict(cfg.parse_key_value_pair(word) for word in words if "=" in word)
+    task = overrides.pop("task", next((word for word in words if word in cfg.TASKS), None))
+    name = overrides.pop("model", None)
+    if name is None:
+        raise UserError("tune needs a model: model=yolo11n-cbam.yaml, or a checkpoint")
+    with tempfile.TemporaryDirectory() as folder:
+        if Path(name).suffix in (".yaml", ".yml"):
+            name = _as_checkpoint(YOLO(name, task=task), Path(folder) / f"{Path(name).stem}.pt")
+        YOLO(name, task=task).tune(**overrides)
+
+
+def _as_checkpoint(model: Any, file: Path) -> str:
+    """Write a freshly built model as a checkpoint."""
+    train_args = {"task": model.task, "model": file.name}
+    torch.save({"epoch": -1, "model": copy.deepcopy(model.model).half(), "ema": None, "train_args": train_args}, file)
+    return str(file)
 
 
 @contextmanager
