@@ -257,7 +257,7 @@ def _check_pretrained(value: str, words: list[str]) -> str:
 def _check_data(value: str, words: list[str]) -> str:
     from yolo_attn.data import check_data, resolve_data
 
-    if _task(words) == "classify" or "://" in value:
+    if "://" in value:
         return ""
     resolved = resolve_data(value)
     check_data(resolved, _task(words))

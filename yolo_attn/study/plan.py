@@ -19,8 +19,27 @@ DEFAULT_STUDY: dict[str, Any] = {
     "base": "yolo11n.yaml",
     "data": "digits",
     "variants": ["SE@neck", "CBAM@neck", "CA@neck"],
-    "seeds": 3,
-    "train": {"imgsz": 160, "epochs": 12, "batch": 16},
+    "seeds": 1,
+    # Found by trying: small batches without accumulation (nbs) give a from-scratch model enough steps in few epochs,
+    # and digits must not be mirrored.
+    "train": {
+        "epochs": 20,
+        "imgsz": 128,
+        "batch": 8,
+        "nbs": 8,
+        "optimizer": "AdamW",
+        "lr0": 0.003,
+        "momentum": 0.9,
+        "warmup_epochs": 1.0,
+        "warmup_bias_lr": 0.0,
+        "cls": 1.0,
+        "mosaic": 0.0,
+        "close_mosaic": 0,
+        "fliplr": 0.0,
+        "scale": 0.2,
+        "erasing": 0.0,
+        "val": False,
+    },
 }
 DEFAULT_PROJECT = "runs/compare"
 DEFAULT_NAME = "compare"
