@@ -30,7 +30,7 @@ def test_the_default_recipe_goes_with_its_dataset() -> None:
 
 
 def test_what_ultralytics_would_choose_by_itself_is_pinned() -> None:
-    train = study().train
+    train = study(data="coco8.yaml").train
     assert (train["optimizer"], train["lr0"], train["deterministic"], train["patience"]) == ("SGD", 0.01, True, 0)
     assert train["amp"] is False  # on a CPU
     assert study(device="0").train["amp"] is True
