@@ -29,6 +29,13 @@ def test_the_default_recipe_goes_with_its_dataset() -> None:
     assert study(data="digits", epochs=3).train["epochs"] == 3
 
 
+def test_the_default_study_takes_one_thread_and_others_decide_later() -> None:
+    assert study().threads == 1
+    assert study(threads=2).threads == 2
+    assert study(data="coco8.yaml").threads is None
+    assert study(base="yolo11x.yaml").threads is None
+
+
 def test_what_ultralytics_would_choose_by_itself_is_pinned() -> None:
     train = study(data="coco8.yaml").train
     assert (train["optimizer"], train["lr0"], train["deterministic"], train["patience"]) == ("SGD", 0.01, True, 0)

@@ -20,6 +20,7 @@ DEFAULT_STUDY: dict[str, Any] = {
     "data": "digits",
     "variants": ["SE@neck", "CBAM@neck", "CA@neck"],
     "seeds": 1,
+    "threads": 1,  # maps this small gain little from a second thread, and lose much where another program runs
     # Found by trying: small batches without accumulation (nbs) give a from-scratch model enough steps in few epochs,
     # and digits must not be mirrored.
     "train": {
@@ -118,7 +119,7 @@ class Study:
             train=dict(sorted(train.items())),
             place=_place(settings),
             device=device,
-            threads=_threads(settings.get("threads")),
+            threads=_threads(settings.get("threads", whole.get("threads"))),
             retry=_flag(settings, "retry"),
         )
 
@@ -209,8 +210,12 @@ def _refuse_unknown(training: Mapping[str, object]) -> None:
 
 def _defaults(stated: Mapping[str, object]) -> dict[str, Any]:
     """Return the default study; its recipe only for its dataset, since another one needs another size and length."""
-    own_data = stated.get("data", DEFAULT_STUDY["data"]) == DEFAULT_STUDY["data"]
-    return {**DEFAULT_STUDY, "train": DEFAULT_STUDY["train"] if own_data else {}}
+    own_data, own_base = (stated.get(key, DEFAULT_STUDY[key]) == DEFAULT_STUDY[key] for key in ("data", "base"))
+    return {
+        **DEFAULT_STUDY,
+        "train": DEFAULT_STUDY["train"] if own_data else {},
+        "threads": DEFAULT_STUDY["threads"] if own_data and own_base else None,
+    }
 
 
 def _from_file(path: Path) -> dict[str, Any]:
