@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ def test_a_study_file_is_read_and_arguments_win_over_it(tmp_path: Path) -> None:
 def test_a_statement_is_a_study_file(tmp_path: Path) -> None:
     first = study(epochs=3, variants="SE@neck", seeds="4,2")
     again = study(study=write(tmp_path, first.statement))
-    assert again == first
+    assert replace(again, threads=first.threads) == first  # threads belong to a machine, not to a study
 
 
 @pytest.mark.parametrize(
