@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import json
 from typing import Any
 
 import torch
 
-from yolo_attn.registry import LayerSpec
+from yolo_attn.paths import shipped
+from yolo_attn.registry import FAMILIES, LayerSpec, list_layers
 
-__all__ = ["as_dict", "card", "listing", "parameters"]
+__all__ = ["as_dict", "as_markdown", "card", "listing", "measured", "parameters"]
 
 
 def parameters(spec: LayerSpec, channels: int = 256) -> int:
@@ -86,6 +89,7 @@ def card(spec: LayerSpec) -> str:
         "params": f"{parameters(spec):,} at C=256",
         "cost": spec.cost,
         "identity": spec.identity,
+        **_measured_facts(spec),
     }
     file = inspect.getdoc(inspect.getmodule(spec.cls)) or ""
     options = [f"  {name}: {value!r}" for name, value in spec.options.items()]
@@ -94,7 +98,7 @@ def card(spec: LayerSpec) -> str:
         [
             f"{spec.name}: {spec.summary}",
             "",
-            *(f"  {key:<9}{value}" for key, value in facts.items() if value),
+            *(f"  {key:<10}{value}" for key, value in facts.items() if value),
             "",
             "rows to paste",
             f"  {row(spec)}",
@@ -108,6 +112,87 @@ def card(spec: LayerSpec) -> str:
             (inspect.getdoc(spec.cls) or "").strip(),
         ]
     ).rstrip()
+
+
+def _measured_facts(spec: LayerSpec) -> dict[str, str]:
+    """Return what benchmarks/layers.py found of a layer of ours, in words."""
+    record = measured()
+    found = record["layers"].get(spec.name)
+    if found is None:
+        return {}
+    vectors = len(found["vectors"])
+    return {
+        "parity": f"{_count(vectors, 'reference vector')}, largest relative error {found['parity']:.0e}"
+        if vectors
+        else "no released reference to compare with",
+        "export": f"ONNX at fixed size {_export(found, 'fixed')}, at dynamic size {_export(found, 'dynamic')}",
+        "time": f"{found['infer_ratio']:g} x a 3 x 3 convolution of its width in inference, "
+        f"{found['train_ratio']:g} x in training (CPU; benchmarks/layers.py)",
+        "memory": f"{found['infer_mb']:g} MB at 64 x 160 x 160 in inference",
+    }
+
+
+def _export(found: dict[str, Any], kind: str) -> str:
+    error = found["onnx"][kind]
+    return "no" if error is None else f"yes ({error:.0e})"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"
+
+
+@functools.cache
+def measured() -> dict[str, Any]:
+    """Return the stored measurements."""
+    return json.loads(shipped("measured.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+
+def as_markdown() -> str:
+    """Return docs/layers.md."""
+    record = measured()
+    lines = [
+        "# The layers",
+        "",
+        "`yolo-attn layers NAME` shows one in full: formula, paper, options, deviations. This page is written by",
+        "`python benchmarks/layers.py` from the same source.",
+        "",
+        f"Measured {record['date']} on {record['machine']}, PyTorch {record['versions']['torch']}. Time is that of the",
+        "layer over that of a 3 x 3 convolution of the same width, the two in turn in one process, median, for one",
+        f"image: inference at {_shape(record['infer_shape'])}, training (forward and backward) at",
+        f"{_shape(record['train_shape'])}. Memory is the peak beyond the input in inference at 64 x 160 x 160. Parity",
+        "is the largest relative error in output and input gradient against the reference vectors.",
+    ]
+    for family in FAMILIES:
+        specs = [s for s in list_layers(family=family) if s.name in record["layers"]]
+        if specs:
+            lines += ["", f"## {family.replace('_', ' ')}", "", _ROW.format(*_HEADER), _ROW.format(*_RULE)]
+            lines += [_ROW.format(*_cells(spec, record["layers"][spec.name])) for spec in specs]
+    return "\n".join(lines) + "\n"
+
+
+_HEADER = ("layer", "what it does", "paper", "params at C=256", "time", "train", "memory", "parity", "ONNX")
+_RULE = ("---", "---", "---", "---:", "---:", "---:", "---:", "---:", "---")
+_ROW = "| " + " | ".join(["{}"] * len(_HEADER)) + " |"
+
+
+def _cells(spec: LayerSpec, found: dict[str, Any]) -> tuple[str, ...]:
+    names = f"**{spec.name}**" + (f" ({', '.join(spec.aliases)})" if spec.aliases else "")
+    exports = [kind for kind in ("fixed", "dynamic") if found["onnx"][kind] is not None]
+    return (
+        names,
+        spec.summary,
+        f"[{spec.paper}]({spec.url})",
+        f"{parameters(spec):,}",
+        f"{found['infer_ratio']:g}",
+        f"{found['train_ratio']:g}",
+        f"{found['infer_mb']:g} MB",
+        f"{found['parity']:.0e}" if found["vectors"] else "-",
+        ", ".join(exports) or "no",
+    )
+
+
+def _shape(shape: list[int]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def _yaml(value: Any) -> str:

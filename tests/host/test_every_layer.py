@@ -28,11 +28,13 @@ GROUPS = [SPECS[i : i + GROUP] for i in range(0, len(SPECS), GROUP)]
 
 
 def put(graph: ModelGraph, spec: LayerSpec, after: int) -> int:
-    """Put one layer in; one of several inputs reads the row before it once for each."""
+    """Put one layer in behind the backbone; further inputs are an earlier row of the same size."""
     new = graph.insert_after(after, spec.name, [])
     if spec.inputs > 1 or spec.more_inputs:
+        earlier = max(i for i, row in enumerate(graph.rows[:after]) if row.module in ("C2f", "C3k2"))
         row = graph.rows[new]
-        row.sources, row.relative, row.several = [after] * spec.inputs, [True] * spec.inputs, True
+        row.sources = [after, *[earlier] * (spec.inputs - 1)]
+        row.relative, row.several = [True] * spec.inputs, True
     return new
 
 

@@ -15,21 +15,108 @@ from yolo_attn.registry import LayerSpec, list_layers
 CHANNELS = 16
 
 OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "A2": [{"residual": False}],
+    "ACmix": [{"kernel_att": 3, "head": 2, "kernel_conv": 5}],
+    "AgentAttention": [{"agents": 4, "size": 3, "qkv_bias": True}],
+    "Axial": [{"span": 4, "groups": 2}],
+    "BAM": [{"combine": "multiply"}],
+    "BRA": [{"legacy": True}],
+    "CAA": [{"norm": False, "h_kernel_size": 3}],
     "CBAM": [{"norm": False, "kernel_size": 3, "reduction": 4}],
+    "CPCA": [{"shared": False, "kernels": [3]}],
     "CrissCross": [{"recurrence": 1}],
+    "CrossAttention": [{"score": "concat", "norm": True, "position": "sine", "residual": False}],
+    "DAttention": [{"stride": 2, "head_channels": 4, "groups": 2, "offset_range": None, "shifted_grid": True}],
     "ECA": [{"kernel_size": None}],
-    "GAM": [{"groups": 4}, {"channel_sigmoid": False, "padding_mode": "replicate"}],
+    "EfficientAdditive": [{"weighting": "softmax"}],
+    "ELA": [{"variant": "S"}],
+    "EMA": [{"groups": 4}],
+    "External": [{"heads": 4}],
+    "FCA": [{"grid": 7, "frequencies": "low8"}],
+    "GAM": [{"groups": 4, "kernel_size": 3}, {"channel_sigmoid": False, "padding_mode": "replicate"}],
+    "GE": [{"variant": "theta-"}, {"variant": "theta-", "extent": 4}, {"variant": "theta", "extent": 4}],
+    "HiLo": [{"window_size": 3, "alpha": 0.25, "qkv_bias": True}],
+    "iRMB": [{"attn_pre": True, "dim_head": 8, "window_size": 3, "act": "silu"}],
+    "LKA": [{"project": True}],
+    "LocalAttention": [{"predict": False, "window": 2, "score": "dot"}],
+    "LSK": [{"project": True}],
+    "LSKA": [{"k_size": 7, "project": True}],
+    "MHSA": [{"position": "relative", "max_distance": 3}, {"position": "bias", "max_distance": 3, "residual": True}],
+    "MixedPooling": [{"pool_size": [3]}],
+    "MSCA": [{"project": True, "kernels": [3, 5]}],
     "NAMSpatial": [{"size": 5}],
+    "NonLocal": [
+        {"pairwise": "gaussian", "scale": True},
+        {"pairwise": "dot_product"},
+        {"pairwise": "concatenation", "subsample": False},
+    ],
+    "Outlook": [{"heads": 2, "qkv_bias": True}],
+    "Polarized": [{"mode": "s"}, {"paper_form": True}],
+    "ResidualAttention": [{"pools": 1, "plain_skips": True}],
     "S2": [{"pool": "mean"}],
+    "SCSA": [{"head_num": 1, "window_size": None, "qkv_bias": True}],
+    "SCSE": [{"combine": "sum"}],
     "SE": [{"bias": True, "reduction": 4}],
+    "SEBasicBlock": [{"reduction": None}],
+    "SelfAttention": [
+        {"score": "general", "project": False, "combine": "tanh"},
+        {"score": "additive", "heads": 4, "combine": "linear", "residual": True},
+        {"score": "dot"},
+    ],
+    "SeparableSelfAttention": [{"patch": 2}],
     "ShuffleAttention": [{"groups": 2, "shuffle": False}],
     "SimAM": [{"window": 4}],
     "SK": [{"kernels": [1, 3, 5], "dilated": False, "groups": 1, "norm": False}],
+    "TransformerDecoder": [{"normalize_before": True, "layers": 2}],
+    "TransformerEncoder": [{"normalize_before": True, "layers": 2}],
+    "Triplet": [{"no_spatial": True, "kernel_size": 3}],
 }
 """Option sets that take another path through a layer than the defaults do."""
 
-MAGNITUDE = {"GAM-1": 10.0}
-"""The largest inputs in half precision, where the formula itself leaves the range of float16 for the usual 1000."""
+MAGNITUDE = {
+    "A2-0": 100.0,
+    "ACmix": 10.0,
+    "AgentAttention": 30.0,
+    "AgentAttention-0": 30.0,
+    "Axial": 1.0,
+    "BRA": 100.0,
+    "BRA-0": 100.0,
+    "CPCA": 100.0,
+    "CrossAttention": 10.0,
+    "DAttention": 10.0,
+    "DAttention-0": 1.0,
+    "DLKA": 3.0,
+    "FocalModulation": 10.0,
+    "GAM-1": 10.0,
+    "HiLo": 10.0,
+    "iRMB": 10.0,
+    "LKA": 100.0,
+    "LocalAttention": 10.0,
+    "LSK": 100.0,
+    "LSKA": 100.0,
+    "MHSA": 10.0,
+    "MHSA-0": 10.0,
+    "MHSA-1": 10.0,
+    "MSCA": 100.0,
+    "NonLocal-1": 10.0,
+    "NonLocal-2": 100.0,
+    "SelfAttention": 10.0,
+    "SelfAttention-0": 10.0,
+    "SelfAttention-2": 10.0,
+    "SeparableSelfAttention": 10.0,
+    "TransformerDecoder": 10.0,
+    "TransformerDecoder-0": 10.0,
+    "TransformerEncoder": 10.0,
+}
+"""The largest inputs in half precision, where the usual 1000 are too large for the formula itself.
+
+Products of x with a map that grows with x leave the range of float16. Where x moves positions, or a softmax chooses a
+single one, a rounding error that grows with x finds another value, which in a random map has nothing to do with the
+right one.
+"""
+
+ESTIMATED_GRADIENTS = {"HardAttention": "the gradient is that of the soft mask, because that of the hard one is zero"}
+"""Layers whose gradient is, by design, not that of their output."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +133,7 @@ class Case:
 
     @property
     def magnitude(self) -> float:
-        return MAGNITUDE.get(self.id, 1000.0)
+        return MAGNITUDE.get(self.id, MAGNITUDE.get(self.spec.name, 1000.0))
 
     def build(self, channels: int = CHANNELS, **more: Any) -> nn.Module:
         """Build the layer, the same one every time."""
@@ -59,7 +146,7 @@ class Case:
         layer = self.build(channels, **more).eval()
         with torch.no_grad():
             for parameter in layer.parameters():
-                if parameter.ndim in (1, 3):
+                if parameter.ndim in (1, 3) or not parameter.any():
                     parameter.add_(0.3 * torch.randn_like(parameter))
             for name, buffer in layer.named_buffers():
                 if name.endswith("running_mean"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import copy
 import inspect
-import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,9 @@ import yolo_attn.layers
 from yolo_attn.layers.base import Chain, Fusion, Gate, Mixer
 from yolo_attn.registry import build
 
-from .cases import CHANNELS, Case, call, cases
+from .cases import CHANNELS, ESTIMATED_GRADIENTS, Case, call, cases
 from .memory import peak_bytes
+from .onnx_check import onnx_error
 
 each = pytest.mark.parametrize("case", cases(), ids=lambda case: case.id)
 each_layer = pytest.mark.parametrize("case", cases(options=False), ids=lambda case: case.id)
@@ -184,6 +184,8 @@ def test_strides_do_not_matter(case: Case) -> None:
 
 @each
 def test_gradients_are_right(case: Case) -> None:
+    if case.spec.name in ESTIMATED_GRADIENTS:
+        pytest.skip(ESTIMATED_GRADIENTS[case.spec.name])
     layer = case.trained(8).double().train()
     xs = [x.double().requires_grad_() for x in case.inputs(3, 4, batch=3, channels=8)]
     names = [name for name, _ in layer.named_parameters()]
@@ -200,7 +202,9 @@ def test_gradients_are_right(case: Case) -> None:
 def test_every_parameter_has_an_effect(case: Case) -> None:
     layer, seen = case.trained(32, start="identity"), set()
     for seed in range(4):  # a ReLU may be silent for one input
-        call(layer, [3 * x + 1 for x in case.inputs(channels=32, seed=seed)]).square().sum().backward()
+        means = case.inputs(1, 1, channels=32, seed=seed + 10)  # which differ, for gates that see nothing else
+        xs = [3 * x + 2 * mean for x, mean in zip(case.inputs(channels=32, seed=seed), means, strict=True)]
+        call(layer, xs).square().sum().backward()
         seen |= {name for name, p in layer.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
     assert {name for name, _ in layer.named_parameters()} == seen
 
@@ -208,11 +212,11 @@ def test_every_parameter_has_an_effect(case: Case) -> None:
 @each
 def test_in_place_flags_change_nothing(case: Case) -> None:
     layer, xs = case.trained(), case.inputs()
-    y = call(layer, xs)
-    for module in layer.modules():
-        if hasattr(module, "inplace"):
-            module.inplace = True  # Ultralytics sets it when it loads a checkpoint
-    with torch.no_grad():
+    with torch.no_grad():  # which may take other kernels
+        y = call(layer, xs)
+        for module in layer.modules():
+            if hasattr(module, "inplace"):
+                module.inplace = True  # Ultralytics sets it when it loads a checkpoint
         assert torch.equal(call(layer, xs), y)
 
 
@@ -343,25 +347,8 @@ def test_compiles_without_breaks(case: Case) -> None:
 @pytest.mark.parametrize("dynamic", [False, True], ids=["fixed", "dynamic"])
 def test_exports_to_onnx(case: Case, dynamic: bool) -> None:
     pytest.importorskip("onnx")
-    onnxruntime = pytest.importorskip("onnxruntime")
-    layer, xs, file = case.trained(), case.inputs(8, 12), io.BytesIO()
-    names = [f"x{n}" for n in range(len(xs))]
-    free = {0: "batch", 2: "height", 3: "width"}
-    torch.onnx.export(
-        layer,
-        (xs[0],) if len(xs) == 1 else (xs,),
-        file,
-        dynamo=False,
-        opset_version=17,
-        input_names=names,
-        output_names=["y"],
-        dynamic_axes=dict.fromkeys([*names, "y"], free) if dynamic else None,
-    )
-    session = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
-    for size in ((8, 12), (13, 7)) if dynamic else ((8, 12),):
-        xs = case.inputs(*size)
-        (y,) = session.run(None, {name: x.numpy() for name, x in zip(names, xs, strict=True)})
-        assert close(torch.from_numpy(y), call(layer, xs), 1e-4)
+    pytest.importorskip("onnxruntime")
+    assert onnx_error(case, dynamic) <= 1e-4
 
 
 @each

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from yolo_attn.layers import ECA, NAM, SE, SK, SOCA, CBAMChannel
+from yolo_attn.layers import ECA, ESE, FCA, GC, GE, NAM, SE, SK, SOCA, SRM, CBAMChannel, ParNet
 
-from .mapping import Mapping, Weights, as_linear, layer, rename, renamed, without_conv_bias
+from .mapping import Mapping, Weights, as_linear, layer, rename, renamed, vectors, without_conv_bias
 
 SE_NAMES = {"squeeze": "fc__0", "excite": "fc__2"}
 
@@ -31,6 +31,42 @@ def soca(weights: Weights) -> Weights:
     return as_linear(ours, "squeeze.weight", "excite.weight")
 
 
+def ese(weights: Weights) -> Weights:
+    return as_linear(rename(weights, excite="fc"), "excite.weight")
+
+
+def fca(weights: Weights) -> Weights:
+    """The waves of the reference are a buffer; ours are computed."""
+    weights = {name: value for name, value in weights.items() if name != "dct_layer.weight"}
+    return rename(weights, squeeze="fc__0", excite="fc__2")
+
+
+def gc(weights: Weights) -> Weights:
+    """The bias of the reference's energies adds the same to all positions, which their softmax takes away."""
+    weights = {name: value for name, value in weights.items() if name != "conv_mask.bias"}
+    names = {"squeeze": "channel_add_conv__0", "norm": "channel_add_conv__1", "excite": "channel_add_conv__3"}
+    ours = as_linear(rename(weights, energy="conv_mask", **names), "squeeze.weight", "excite.weight")
+    return ours | vectors({name: ours[name] for name in ("norm.weight", "norm.bias")})
+
+
+def ge_srm(weights: Weights) -> Weights:
+    return rename(without_conv_bias(weights, "conv.0", "conv.1"), gather="conv")
+
+
+def parnet(weights: Weights) -> Weights:
+    names = {"dense__0": "rbr_dense__conv", "dense__1": "rbr_dense__bn", "point__0": "rbr_1x1__conv"}
+    names |= {"point__1": "rbr_1x1__bn", "skip": "rbr_identity", "excite": "se__cvsig__conv"}
+    return as_linear(rename(weights, **names), "excite.weight")
+
+
+def srm(weights: Weights) -> Weights:
+    mean, std = weights["cfc"].unbind(1)
+    norm = {name: value for name, value in weights.items() if name != "cfc"}
+    return rename(norm, norm="bn") | {"mean_weight": mean, "std_weight": std}
+
+
+GE_NAMES = {"gather": "gather", "excite": "mlp"}
+
 MAPPINGS = {
     "se": Mapping(layer(SE), renamed(**SE_NAMES)),
     "se_bias": Mapping(layer(SE, bias=True), renamed(**SE_NAMES)),
@@ -43,4 +79,15 @@ MAPPINGS = {
     "sk_xmu": Mapping(layer(SK, kernels=(1, 3, 5, 7), dilated=False, groups=1, norm=False), sk_xmu),
     "soca": Mapping(layer(SOCA), soca),
     "soca_autograd": Mapping(layer(SOCA), soca),
+    "ese": Mapping(layer(ESE), ese),
+    "fcanet": Mapping(layer(FCA, grid=20), fca),  # a map of 8 x 9, brought onto the reference's fixed grid
+    "gcnet": Mapping(layer(GC), gc),
+    "ge": Mapping(layer(GE, variant="theta-"), renamed()),
+    "ge__minus_e4": Mapping(layer(GE, variant="theta-", extent=4), renamed()),
+    "ge__plus_e4": Mapping(layer(GE, extent=4), renamed(**GE_NAMES)),
+    "ge__plus_global": Mapping(layer(GE, size=20), renamed(**GE_NAMES)),  # the kernel is as large as the map
+    "ge__theta_e4": Mapping(layer(GE, variant="theta", extent=4), renamed(**GE_NAMES)),
+    "ge_srm": Mapping(layer(GE, variant="theta", size=20), ge_srm),
+    "parnet": Mapping(layer(ParNet), parnet),
+    "srm": Mapping(layer(SRM), srm),
 }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from yolo_attn.layers import CA, CBAM, GAM, ShuffleAttention, SimAM
+from yolo_attn.layers import BAM, CA, CBAM, ELA, EMA, GAM, MCA, MLCA, ShuffleAttention, SimAM
 
-from .mapping import Mapping, Weights, as_conv, layer, rename, renamed, vectors
+from .mapping import Mapping, Weights, as_conv, layer, rename, renamed, vectors, without_conv_bias
 
 GAM_MLP = ("channel.0.weight", "channel.2.weight")
 
@@ -21,6 +21,27 @@ def gam_article(weights: Weights) -> Weights:
 def shuffle(weights: Weights) -> Weights:
     names = {"channel_weight": "cweight", "channel_bias": "cbias", "spatial_weight": "sweight", "spatial_bias": "sbias"}
     return vectors(rename(weights, **names, norm="gn"))
+
+
+BAM_STEPS = {f"spatial_att.gate_s.gate_s_{{}}_{name}": n for n, name in enumerate(("reduce0", "di_0", "di_1"))}
+
+
+def bam(weights: Weights) -> Weights:
+    channel = "channel_att.gate_c.gate_c_{}"
+    weights = without_conv_bias(weights, channel.format("fc_0"), channel.format("bn_1"))
+    names = {"channel__0": "fc_0", "channel__1": "bn_1", "channel__3": "fc_final"}
+    names = {ours: channel.format(theirs) for ours, theirs in names.items()}
+    for template, n in BAM_STEPS.items():
+        conv, norm = template.format("conv"), template.format("bn")
+        weights = without_conv_bias(weights, conv, norm)
+        names |= {f"spatial__{n}__0": conv, f"spatial__{n}__1": norm}
+    return rename(weights, spatial__3="spatial_att__gate_s__gate_s_conv_final", **names)
+
+
+def mca(weights: Weights) -> Weights:
+    axes = {"channel": "c_hw", "rows": "h_cw", "columns": "w_hc"}
+    ours = {f"{ours}.blend": weights[f"{theirs}.weight"] for ours, theirs in axes.items()}
+    return ours | {f"{ours}.conv.weight": weights[f"{theirs}.conv.weight"][:, 0] for ours, theirs in axes.items()}
 
 
 MAPPINGS = {
@@ -41,4 +62,11 @@ MAPPINGS = {
     "simam": Mapping(layer(SimAM), renamed()),
     "simam_variants": Mapping(layer(SimAM), renamed()),
     "simam_variants__window": Mapping(layer(SimAM, window=4), renamed()),
+    "bam": Mapping(layer(BAM, combine="multiply"), bam),
+    "bam_additive": Mapping(layer(BAM), bam),
+    "ela": Mapping(layer(ELA), renamed(conv="conv", norm="gn")),
+    **{f"ela__{v.lower()}": Mapping(layer(ELA, variant=v), renamed(conv="conv", norm="gn")) for v in "TBSL"},
+    "ema": Mapping(layer(EMA), renamed(strips="conv1x1", norm="gn", conv="conv3x3")),
+    "mca": Mapping(layer(MCA), mca),
+    "mlca": Mapping(layer(MLCA), renamed(local="conv_local", whole="conv")),
 }

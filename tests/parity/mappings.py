@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from . import channel, hybrid, self_attention, spatial
+from . import channel, cross, fusion, hybrid, large_kernel, mixers, self_attention, spatial
 from .mapping import Mapping
 
 MAPPINGS: dict[str, Mapping] = {
     **channel.MAPPINGS,
     **spatial.MAPPINGS,
     **hybrid.MAPPINGS,
+    **large_kernel.MAPPINGS,
     **self_attention.MAPPINGS,
+    **mixers.MAPPINGS,
+    **fusion.MAPPINGS,
+    **cross.MAPPINGS,
 }

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from yolo_attn.layers import S2, CrissCross
+from torch import Tensor
 
-from .mapping import Mapping, Weights, as_conv, layer, rename, renamed
+from yolo_attn.layers import (
+    A2,
+    BRA,
+    CAM,
+    MHSA,
+    PAM,
+    S2,
+    AgentAttention,
+    CrissCross,
+    DualAttention,
+    NonLocal,
+    TransformerEncoder,
+)
+
+from .mapping import Mapping, Weights, as_conv, layer, rename, renamed, without_conv_bias
 
 CRISS_CROSS = {
     "residual_scale": "gamma",
@@ -12,6 +26,14 @@ CRISS_CROSS = {
     "key": "key_conv",
     "value": "value_conv",
 }
+NON_LOCAL = {"theta": "theta", "phi": "phi__0", "g": "g__0", "expand": "W__0", "norm": "W__1"}
+
+
+class OneDimension(MHSA):
+    """The reference's distances are those along the flattened map, as on a map of height one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.flatten(2)[:, :, None]).reshape(x.shape)
 
 
 def s2(weights: Weights) -> Weights:
@@ -19,8 +41,104 @@ def s2(weights: Weights) -> Weights:
     return as_conv(rename(weights, **names, expand="mlp1", project="mlp2"), "expand.weight", "project.weight")
 
 
+def parts(weights: Weights, name: str, *ours: str) -> Weights:
+    """Return the parts of one linear map's weight and bias, stacked in the reference, under our names."""
+    result: Weights = {}
+    for kind in ("weight", "bias"):
+        for prefix in (f"{name}.{kind}", f"{name}_{kind}"):
+            if prefix in weights:
+                stacked = weights[prefix].chunk(len(ours))
+                result |= {f"{our}.{kind}": part for our, part in zip(ours, stacked, strict=True)}
+    return result
+
+
+def multi_head(weights: Weights, name: str, our: str = "attention") -> Weights:
+    """Return the weights of `nn.MultiheadAttention` under the names of our `Attention`."""
+    result = parts(weights, f"{name}.in_proj", f"{our}.query", f"{our}.key", f"{our}.value")
+    return result | {f"{our}.out.{kind}": weights[f"{name}.out_proj.{kind}"] for kind in ("weight", "bias")}
+
+
+def transformer_layer(weights: Weights, name: str, our: str, attentions: dict[str, str]) -> Weights:
+    """Return the weights of one encoder or decoder layer of DETR under our names."""
+    result: Weights = {}
+    for theirs, ours in attentions.items():
+        result |= multi_head(weights, f"{name}.{theirs}", f"{our}.{ours}")
+    names = {"feed_forward.0": "linear1", "feed_forward.2": "linear2"}
+    names |= {f"norm{n}": f"norm{n}" for n in range(1, len(attentions) + 2)}
+    kinds = ("weight", "bias")
+    return result | {f"{our}.{o}.{k}": weights[f"{name}.{t}.{k}"] for o, t in names.items() for k in kinds}
+
+
+def detr_encoder(weights: Weights, name: str = "enc.layers.0", our: str = "layers.0") -> Weights:
+    return transformer_layer(weights, name, our, {"self_attn": "attention"})
+
+
+def one_dimension(weights: Weights) -> Weights:
+    table = weights["m.rel_emb.weight"]
+    result = parts(weights, "m.qkv", "attention.query", "attention.key", "attention.value")
+    result |= {f"attention.out.{kind}": weights[f"m.out.{kind}"] for kind in ("weight", "bias")}
+    return result | {"offsets": table[None] * table.new_tensor([0, 1])[:, None, None]}
+
+
+def swin(weights: Weights) -> Weights:
+    table = weights["m.relative_position_bias_table"]
+    side = round(len(table) ** 0.5)
+    result = parts(weights, "m.qkv", "attention.query", "attention.key", "attention.value")
+    result |= {f"attention.out.{kind}": weights[f"m.proj.{kind}"] for kind in ("weight", "bias")}
+    return result | {"table": table.t().reshape(-1, side, side)}
+
+
+def non_local(weights: Weights) -> Weights:
+    weights = dict(weights)
+    w = weights.pop("concat_project.0.weight", None)
+    result = without_conv_bias(rename(weights, **NON_LOCAL), "expand", "norm")
+    if w is not None:
+        result["of_theta"], result["of_phi"] = w.flatten().chunk(2)
+    return result
+
+
+def agent(weights: Weights) -> Weights:
+    names = {"query": "m__q", "project": "m__proj", "local": "m__dwc"}
+    result = rename({k: v for k, v in weights.items() if k.split(".")[1] in {"q", "proj", "dwc"}}, **names)
+    result |= parts(weights, "m.kv", "key", "value")
+    for ours, grid, rows, columns in (("gathering", "an", "ah", "aw"), ("handing_out", "na", "ha", "wa")):
+        result[f"{ours}.grid"] = weights[f"m.{grid}_bias"].flatten(2)
+        result[f"{ours}.rows"] = weights[f"m.{rows}_bias"].squeeze()
+        result[f"{ours}.columns"] = weights[f"m.{columns}_bias"].squeeze()
+    for name in ("handing_out.rows", "handing_out.columns"):
+        result[name] = result[name].transpose(1, 2)
+    return result
+
+
+def bra_legacy(weights: Weights) -> Weights:
+    result = rename(weights, qkv="m__qkv__qkv", local="m__lepe", project="m__wo")
+    return as_conv(result, "qkv.weight", "project.weight")
+
+
 MAPPINGS = {
+    "agent": Mapping(layer(AgentAttention, size=20), agent),
+    "bra_legacy": Mapping(layer(BRA, legacy=True), bra_legacy),
+    "bra_nchw": Mapping(layer(BRA), renamed(qkv="qkv_linear", local="lepe", project="output_linear")),
     "criss_cross": Mapping(layer(CrissCross, recurrence=1), renamed(**CRISS_CROSS)),
     "criss_cross__r2": Mapping(layer(CrissCross), renamed(**{k: f"m__{v}" for k, v in CRISS_CROSS.items()})),
+    "danet": Mapping(
+        layer(DualAttention),
+        renamed(**{f"position__{k}": f"sa__{v}" for k, v in CRISS_CROSS.items()}, channel__residual_scale="sc__gamma"),
+    ),
+    "danet__cam": Mapping(layer(CAM), renamed(residual_scale="gamma")),
+    "danet__pam": Mapping(layer(PAM), renamed(**CRISS_CROSS)),
+    "detr_encoder": Mapping(layer(TransformerEncoder), detr_encoder),
+    "double_attention": Mapping(
+        layer(A2, residual=False),
+        renamed(features="convA", gather="convB", distribute="convV", project="conv_reconstruct"),
+    ),
+    "mhsa": Mapping(layer(MHSA), lambda weights: multi_head(weights, "att")),
+    "mhsa__nopos": Mapping(layer(MHSA, position="none"), lambda weights: multi_head(weights, "att")),
+    "nonlocal_concatenation": Mapping(layer(NonLocal, pairwise="concatenation"), non_local),
+    "nonlocal_dot_product": Mapping(layer(NonLocal, pairwise="dot_product"), non_local),
+    "nonlocal_embedded_gaussian": Mapping(layer(NonLocal), non_local),
+    "nonlocal_gaussian": Mapping(layer(NonLocal, pairwise="gaussian"), non_local),
+    "relpos_article": Mapping(layer(OneDimension, position="relative", max_distance=4), one_dimension),
     "s2mlpv2": Mapping(layer(S2), s2),
+    "swin_relpos": Mapping(layer(MHSA, position="bias", max_distance=19), swin),
 }

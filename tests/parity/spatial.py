@@ -1,12 +1,143 @@
-"""Spatial gates."""
+"""Spatial gates, and the gates and blocks over channels and positions that are not in `hybrid`."""
 
 from __future__ import annotations
 
-from yolo_attn.layers import CBAMSpatial, NAMSpatial
+from collections.abc import Callable
 
-from .mapping import Mapping, layer, renamed
+import torch
+
+from yolo_attn.layers import (
+    CAA,
+    CPCA,
+    SCSA,
+    SCSE,
+    STN,
+    CBAMSpatial,
+    HardAttention,
+    MixedPooling,
+    NAMSpatial,
+    Polarized,
+    ResidualAttention,
+    StripPooling,
+    Triplet,
+)
+
+from .mapping import Mapping, Weights, as_linear, layer, rename, renamed
+
+CAA_STRIPS = {"horizontal": "m__h_conv__conv", "vertical": "m__v_conv__conv"}
+CAA_POINTWISE = {"first__0": "m__conv1__conv", "second__0": "m__conv2__conv"}
+CAA_NORMS = {"first__1": "m__conv1__norm", "second__1": "m__conv2__norm"}
+
+TRIPLET_PLANES = {"channel_width": "cw", "height_channel": "hc", "height_width": "hw"}
+
+POLARIZED = {
+    "channel_query": "conv_q_right",
+    "channel_value": "conv_v_right",
+    "spatial_query": "conv_q_left",
+    "spatial_value": "conv_v_left",
+    "up": "conv_up",
+}
+
+MPM = {
+    "enter_grids": "conv1_1",
+    "enter_strips": "conv1_2",
+    "local": "conv2_0",
+    "grids__0": "conv2_1",
+    "grids__1": "conv2_2",
+    "across": "conv2_3",
+    "down": "conv2_4",
+    "leave_grids": "conv2_5",
+    "leave_strips": "conv2_6",
+    "project": "conv3",
+}
+WITH_RELU = {"conv1_1", "conv1_2", "conv2_5", "conv2_6"}
+
+STN_STEP = 0.1
+
+
+def cpca(weights: Weights) -> Weights:
+    strips = {
+        f"scales__strips__{n}__{part}": f"dconv{k}"
+        for n, length in enumerate((7, 11, 21))
+        for part, k in enumerate((f"1_{length}", f"{length}_1"))
+    }
+    names = {"pointwise__0": "conv", "mlp__0": "ca__fc1", "mlp__2": "ca__fc2", "scales__near": "dconv5_5"}
+    return as_linear(rename(weights, **names, **strips), "mlp.0.weight", "mlp.2.weight")
+
+
+def scsa(weights: Weights) -> Weights:
+    strips = ("local_dwc", "global_dwc_s", "global_dwc_m", "global_dwc_l")
+    names = {"row_norm": "norm_h", "column_norm": "norm_w", "query": "q", "key": "k", "value": "v", "norm": "norm"}
+    return rename(weights, **names, **{f"strips__{n}": strip for n, strip in enumerate(strips)})
+
+
+def polarized_s(weights: Weights) -> Weights:
+    ours = rename(weights, **POLARIZED)
+    return ours | {name: ours[name].flatten() for name in ("up.1.weight", "up.1.bias")}  # a layer norm over (C, 1, 1)
+
+
+def mixed_pooling(weights: Weights) -> Weights:
+    names = {}
+    for ours, theirs in MPM.items():
+        inner = f"{ours}__0" if theirs in WITH_RELU else ours
+        names |= {f"{inner}__{part}": f"{theirs}__{part}" for part in (0, 1)}
+    return rename(weights, **names)
+
+
+def residual_attention(pools: int) -> Callable[[Weights], Weights]:
+    blocks = {"first__0": "first_residual_blocks", "last__0": "last_blocks"}
+    blocks |= {f"trunk__{n}": f"trunk_branches__{n}" for n in range(2)}
+    blocks |= {f"down__{n}__0": f"softmax{n + 1}_blocks" for n in range(pools - 1)}
+    blocks |= {f"down__{pools - 1}__{n}": f"softmax{pools}_blocks__{n}" for n in range(2)}
+    blocks |= {f"skips__{n}__0": f"skip{n + 1}_connection_residual_block" for n in range(pools - 1)}
+    blocks |= {f"up__{n}__0": f"softmax{2 * pools - 1 - n}_blocks" for n in range(pools - 1)}
+    names = {
+        f"{ours}__layers__{n}__{place}": f"{theirs}__{part}{n + 1}"
+        for ours, theirs in blocks.items()
+        for n in range(3)
+        for place, part in ((0, "bn"), (2, "conv"))
+    }
+    mask = f"softmax{2 * pools}_blocks"
+    names |= {f"weigh__{n}__{place}": f"{mask}__{3 * n + place}" for n in range(2) for place in (0, 2)}
+
+    def convert(weights: Weights) -> Weights:
+        used = {name: value for name, value in weights.items() if ".conv4." not in name}  # shortcuts that nothing uses
+        return rename(used, **names)
+
+    return convert
+
+
+def stn(weights: Weights) -> Weights:
+    ours = rename(weights, conv="loc__1", linear="loc__5", affine="fc")
+    offset = ours["affine.bias"] - torch.eye(2, 3).flatten()
+    return ours | {"affine.weight": ours["affine.weight"] / STN_STEP, "affine.bias": offset / STN_STEP}
+
 
 MAPPINGS = {
     "cbam_spatial": Mapping(layer(CBAMSpatial), renamed(conv="spatial__conv", norm="spatial__bn")),
     "nam_spatial": Mapping(layer(NAMSpatial), renamed(norm="bn")),
+    "caa": Mapping(layer(CAA), renamed(**CAA_STRIPS, **CAA_POINTWISE, **CAA_NORMS)),
+    "caa__official_use": Mapping(layer(CAA, norm=False), renamed(**CAA_STRIPS, **CAA_POINTWISE)),
+    "triplet": Mapping(
+        layer(Triplet),
+        renamed(
+            **{f"{ours}__0": f"{theirs}__conv__conv" for ours, theirs in TRIPLET_PLANES.items()},
+            **{f"{ours}__1": f"{theirs}__conv__bn" for ours, theirs in TRIPLET_PLANES.items()},
+        ),
+    ),
+    "scse": Mapping(layer(SCSE), renamed(squeeze="cSE__fc1", excite="cSE__fc2", position="sSE__conv")),
+    "cpca": Mapping(layer(CPCA), cpca),
+    "scsa": Mapping(layer(SCSA), scsa),
+    "polarized_p": Mapping(layer(Polarized), renamed(**POLARIZED)),
+    "polarized_s": Mapping(layer(Polarized, mode="s"), polarized_s),
+    "strip_pooling": Mapping(
+        layer(StripPooling),
+        renamed(rows__0="m__conv1", rows__1="m__bn1", columns__0="m__conv2", columns__1="m__bn2", excite="m__conv3"),
+    ),
+    "mixed_pooling_mpm": Mapping(layer(MixedPooling), mixed_pooling),
+    "residual_attention": Mapping(layer(ResidualAttention), residual_attention(2)),
+    "residual_attention__stage1": Mapping(layer(ResidualAttention, pools=3), residual_attention(3)),
+    "residual_attention__stage3": Mapping(layer(ResidualAttention, pools=1), residual_attention(1)),
+    "stn": Mapping(layer(STN, step=STN_STEP), stn),
+    "hard_attention__st": Mapping(layer(HardAttention), renamed(score="score")),
 }

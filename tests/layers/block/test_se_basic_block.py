@@ -1,0 +1,36 @@
+"""SEBasicBlock with another number of output channels."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from yolo_attn.layers import SEBasicBlock
+
+
+def test_equals_the_formula_with_a_projected_shortcut() -> None:
+    torch.manual_seed(0)
+    layer = SEBasicBlock(8, out=12, reduction=4).eval()
+    conv1, norm1, _, conv2, norm2, se = layer.branch
+    x = torch.randn(2, 8, 5, 6)
+    branch = norm2(conv2(norm1(conv1(x)).relu()))
+    branch = branch * se.gate(branch)
+    project, norm = layer.shortcut
+    y = layer(x)
+    assert y.shape == (2, 12, 5, 6)
+    torch.testing.assert_close(y, (branch + norm(project(x))).relu())
+
+
+def test_without_reduction_it_is_the_plain_block() -> None:
+    torch.manual_seed(0)
+    layer = SEBasicBlock(8, reduction=None).eval()
+    x = torch.randn(2, 8, 5, 6)
+    torch.testing.assert_close(layer(x), (layer.branch(x) + x).relu())
+    assert len(layer.branch) == 5
+
+
+def test_cannot_start_as_the_identity_where_the_channels_change() -> None:
+    with pytest.raises(ValueError, match=r"^SEBasicBlock: start='identity'; use start='paper', because 8 .* become 12"):
+        SEBasicBlock(8, out=12, start="identity")
+    x = torch.randn(2, 8, 5, 6)
+    assert torch.equal(SEBasicBlock(8, out=8, start="identity")(x), x)

@@ -1,0 +1,82 @@
+"""FCA: the waves, their grid and their shares of the channels."""
+
+from __future__ import annotations
+
+import copy
+from math import cos, pi, sqrt
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from yolo_attn.layers import FCA
+
+
+def wave(frequency: int, place: int, grid: int) -> float:
+    return cos(pi * frequency * (place + 0.5) / grid) * sqrt((2 if frequency else 1) / grid)
+
+
+def spectrum_by_loops(layer: FCA, x: Tensor) -> Tensor:
+    grid = layer.grid
+    cells = F.adaptive_avg_pool2d(x, grid)
+    result = torch.zeros(x.shape[:2], dtype=x.dtype)
+    for c, (u, v) in enumerate(zip(layer.rows.tolist(), layer.columns.tolist(), strict=True)):
+        for p in range(grid):
+            for q in range(grid):
+                result[:, c] += cells[:, c, p, q] * wave(u, p, grid) * wave(v, q, grid)
+    return result
+
+
+@pytest.mark.parametrize("size", [(14, 14), (28, 42), (20, 9), (3, 5), (1, 1)])
+def test_equals_the_sum_over_the_grid(size: tuple[int, int]) -> None:
+    layer, x = FCA(16, grid=14), torch.randn(2, 16, *size, dtype=torch.float64)
+    torch.testing.assert_close(layer._spectrum(x), spectrum_by_loops(layer, x))
+
+
+def test_the_first_frequency_is_the_mean() -> None:
+    x = torch.randn(2, 8, 9, 9)
+    torch.testing.assert_close(FCA(8, grid=9, frequencies="top1")._spectrum(x), 9 * x.mean((2, 3)))
+
+
+def test_low_takes_the_lowest_frequencies() -> None:
+    layer = FCA(32, grid=7, frequencies="low8")
+    pairs = set(zip(layer.rows.tolist(), layer.columns.tolist(), strict=True))
+    assert pairs == {(0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1)}
+
+
+@pytest.mark.parametrize("order", ["top", "low"])
+def test_no_frequency_comes_twice(order: str) -> None:
+    layer = FCA(32, grid=7, frequencies=f"{order}32")
+    assert len(set(zip(layer.rows.tolist(), layer.columns.tolist(), strict=True))) == 32
+    assert min(layer.rows.min(), layer.columns.min()) >= 0 and max(layer.rows.max(), layer.columns.max()) <= 6
+
+
+def test_waves_are_as_long_on_a_finer_grid() -> None:
+    coarse, fine = FCA(16, grid=7), FCA(16, grid=28)
+    assert fine.rows.tolist() == [4 * u for u in coarse.rows.tolist()]
+    assert FCA(16, grid=20).rows.tolist() == [2 * u for u in coarse.rows.tolist()]
+
+
+def test_every_frequency_has_its_share_of_any_number_of_channels() -> None:
+    for channels, least, most in [(256, 16, 16), (24, 1, 2), (8, 1, 1)]:
+        layer = FCA(channels)
+        pairs = list(zip(layer.rows.tolist(), layer.columns.tolist(), strict=True))
+        counts = [pairs.count(pair) for pair in set(pairs)]
+        assert (min(counts), max(counts)) == (least, most)
+
+
+@pytest.mark.parametrize(("channels", "grid"), [(16, 56), (64, 56), (128, 28), (256, 14), (512, 7), (1024, 7)])
+def test_takes_the_authors_grid(channels: int, grid: int) -> None:
+    assert FCA(channels).grid == grid
+
+
+def test_half_precision_rounds_no_wave() -> None:
+    layer, x = FCA(16), torch.randn(1, 16, 9, 9)
+    before = layer._spectrum(x)
+    assert torch.equal(copy.deepcopy(layer).half().float()._spectrum(x), before)
+
+
+def test_refuses_a_grid_on_which_all_frequencies_would_be_zero() -> None:
+    with pytest.raises(ValueError, match="FCA: grid=6; use a whole number of at least 7"):
+        FCA(16, grid=6)

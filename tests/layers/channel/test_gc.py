@@ -1,0 +1,47 @@
+"""GC: one attention map, one context."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from yolo_attn.layers import GC
+
+
+def test_equals_the_formula() -> None:
+    # The reference's vector has two hidden units, of which a layer norm leaves little more than their order.
+    torch.manual_seed(0)
+    layer, x = GC(32, reduction=2), torch.randn(2, 32, 5, 6)
+    torch.nn.init.normal_(layer.excite.weight)
+    energy = torch.einsum("c,bchw->bhw", layer.energy.weight.flatten(), x)
+    weights = energy.exp() / energy.exp().sum((1, 2), keepdim=True)
+    context = torch.einsum("bhw,bchw->bc", weights, x)
+    added = layer.excite(F.layer_norm(layer.squeeze(context), (16,)).relu())
+    torch.testing.assert_close(layer(x), x + added[..., None, None])
+
+
+def test_adds_the_same_vector_everywhere() -> None:
+    torch.manual_seed(0)
+    layer, x = GC(32), torch.randn(2, 32, 5, 6)
+    torch.nn.init.normal_(layer.excite.weight)
+    added = layer(x) - x
+    torch.testing.assert_close(added, added[:, :, :1, :1].expand_as(x))
+    assert added.abs().max() > 0.1
+
+
+def test_the_weights_sum_to_one_and_follow_the_energy() -> None:
+    torch.manual_seed(0)
+    layer, x = GC(8), torch.randn(2, 8, 5, 6)
+    weights = layer.weights(x)
+    torch.testing.assert_close(weights.sum(1), torch.ones(2))
+    assert torch.equal(weights.argmax(1), layer.energy(x).flatten(1).argmax(1))
+
+
+def test_both_starts_are_the_identity() -> None:
+    x = torch.randn(2, 16, 5, 6)
+    assert torch.equal(GC(16)(x), x)
+    assert GC(16, start="identity").gamma is None
+
+
+def test_has_the_published_size_but_for_the_bias_of_the_energy() -> None:
+    assert sum(p.numel() for p in GC(256).parameters()) == 8_753 - 1

@@ -1,0 +1,21 @@
+"""ParNet: its three branches."""
+
+from __future__ import annotations
+
+import torch
+
+from yolo_attn.layers import ParNet
+
+
+def test_is_a_gated_skip_without_its_convolutions() -> None:
+    torch.manual_seed(0)
+    layer, x = ParNet(8).eval(), torch.randn(2, 8, 5, 6)
+    for branch in (layer.dense, layer.point):
+        torch.nn.init.zeros_(branch[0].weight)
+    u = layer.skip(x)
+    gate = (u.mean((2, 3)) @ layer.excite.weight.T).sigmoid()
+    torch.testing.assert_close(layer(x), torch.nn.functional.silu(u * gate[..., None, None]))
+
+
+def test_has_the_published_size() -> None:
+    assert sum(p.numel() for p in ParNet(256).parameters()) == 722_432

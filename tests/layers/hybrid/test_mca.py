@@ -1,0 +1,32 @@
+"""MCA: three axes, one mechanism."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from yolo_attn.layers import MCA
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel"), [(2, 1), (8, 1), (16, 1), (26, 1), (27, 3), (128, 3), (215, 3), (216, 5), (1024, 5)]
+)
+def test_the_kernel_along_the_channels_grows_with_them(channels: int, kernel: int) -> None:
+    assert MCA(channels).channel.conv.kernel_size == (kernel,)
+
+
+def test_the_axes_can_be_exchanged() -> None:
+    torch.manual_seed(0)
+    layer, swapped, x = MCA(16), MCA(16), torch.randn(2, 16, 5, 6)
+    swapped.load_state_dict(layer.state_dict())
+    swapped.rows.load_state_dict(layer.columns.state_dict())
+    swapped.columns.load_state_dict(layer.rows.state_dict())
+    torch.testing.assert_close(swapped(x.transpose(2, 3)), layer(x).transpose(2, 3))
+
+
+def test_the_gate_along_an_axis_reads_mean_and_standard_deviation() -> None:
+    torch.manual_seed(0)
+    rows, x = MCA(16, kernel_size=1).rows, torch.randn(2, 16, 5, 6)
+    shares = 0.5 + rows.blend.sigmoid()
+    mixed = shares[0] * x.mean((1, 3)) + shares[1] * x.transpose(1, 2).flatten(2).std(2)
+    torch.testing.assert_close(rows(x)[:, 0, :, 0], (rows.conv.weight[0, 0] * mixed).sigmoid())

@@ -1,0 +1,18 @@
+"""SCSE: which of the two products wins."""
+
+from __future__ import annotations
+
+import torch
+
+from yolo_attn.layers import SCSE
+
+
+def test_combines_the_products() -> None:
+    x = torch.randn(2, 8, 5, 6)
+    for combine in ("max", "sum"):
+        layer = SCSE(8, combine=combine)
+        hidden = torch.relu(layer.squeeze(x.mean((2, 3))))
+        by_channel = x * torch.sigmoid(layer.excite(hidden))[:, :, None, None]
+        by_position = x * torch.sigmoid(layer.position(x))
+        expected = torch.maximum(by_channel, by_position) if combine == "max" else by_channel + by_position
+        torch.testing.assert_close(layer(x), expected)

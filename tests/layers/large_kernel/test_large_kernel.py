@@ -1,0 +1,55 @@
+"""The large-kernel layers: how far they look, and the product they make."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from yolo_attn.layers import LKA, LSK, LSKA, MSCA
+from yolo_attn.layers.large_kernel.gated import LargeKernel
+
+
+def reach(layer: LargeKernel) -> list[int]:
+    """Return how many rows and columns of the input the middle of the map depends on."""
+    x = torch.randn(1, 2, 61, 61, requires_grad=True)
+    layer.attention(x)[0, 0, 30, 30].backward()
+    assert x.grad is not None
+    seen = x.grad[0].abs().sum(0) > 0
+    return [int(seen.any(axis).sum()) for axis in (1, 0)]
+
+
+@pytest.mark.parametrize("k_size", [7, 11, 23, 35, 41, 53])
+def test_lska_looks_as_far_as_its_name_says(k_size: int) -> None:
+    kernel = LSKA(2, k_size=k_size)
+    for parameter in kernel.parameters():
+        torch.nn.init.ones_(parameter)
+    taps = reach(kernel)
+    assert taps == [k_size, k_size]
+
+
+def test_lka_and_msca_look_as_far_as_documented() -> None:
+    assert reach(LKA(2)) == [23, 23]
+    assert reach(MSCA(2, kernels=(7, 11, 21))) == [25, 25]
+
+
+@pytest.mark.parametrize("cls", [LKA, LSKA, LSK, MSCA])
+def test_what_the_map_multiplies(cls: type[LargeKernel]) -> None:
+    x = torch.randn(2, 8, 9, 7)
+    layer = cls(8)  # type: ignore[call-arg]
+    torch.testing.assert_close(layer(x), x * layer.weights(x))
+    layer = cls(8, project=True)  # type: ignore[call-arg]
+    assert layer.enter is not None and layer.leave is not None
+    torch.testing.assert_close(layer(x), x + layer.leave(F.gelu(layer.enter(x)) * layer.weights(x)))
+
+
+def test_lsk_chooses_between_near_and_far() -> None:
+    layer, x = LSK(8), torch.randn(1, 8, 9, 9)
+    torch.nn.init.zeros_(layer.choose.weight)
+    assert layer.choose.bias is not None
+    with torch.no_grad():
+        layer.choose.bias.copy_(torch.tensor([100.0, -100.0]))  # near alone
+    torch.testing.assert_close(layer.attention(x), layer.expand(layer.reduce_near(layer.near(x))))
+    with torch.no_grad():
+        layer.choose.bias.copy_(torch.tensor([-100.0, 100.0]))  # far alone
+    torch.testing.assert_close(layer.attention(x), layer.expand(layer.reduce_far(layer.far(layer.near(x)))))

@@ -1,0 +1,52 @@
+"""Fusions of several inputs, what they are made of, and blocks."""
+
+from __future__ import annotations
+
+from yolo_attn.layers import AFF, GMU, MSCAM, SEBasicBlock, WeightedFusion, iAFF
+
+from .mapping import Mapping, Weights, layer, rename, renamed, without_conv_bias
+
+BLOCK = {"branch__0": "conv1", "branch__1": "bn1", "branch__3": "conv2", "branch__4": "bn2"}
+
+
+def context(weights: Weights, ours: str, local: str, overall: str) -> Weights:
+    """Return the weights of one MultiScaleContext from those of the two branches that the reference calls so."""
+    for branch, first in ((local, 0), (overall, 1)):  # the second branch has its pooling as child 0
+        for conv in (first, first + 3):
+            weights = without_conv_bias(weights, f"{branch}.{conv}", f"{branch}.{conv + 1}")
+    chosen = {name: value for name, value in weights.items() if name.split(".")[0] in (local, overall)}
+    names = {
+        f"{ours}__{part}__{child}": f"{branch}__{child + shift}"
+        for part, branch, shift in (("everywhere", local, 0), ("overall", overall, 1))
+        for child in (0, 1, 3, 4)
+    }
+    return rename(chosen, **names)
+
+
+def aff(weights: Weights) -> Weights:
+    return context(weights, "context", "local_att", "global_att")
+
+
+def iaff(weights: Weights) -> Weights:
+    first = context(weights, "first", "local_att", "global_att")
+    return first | context(weights, "second", "local_att2", "global_att2")
+
+
+def iaff_port(weights: Weights) -> Weights:
+    """The authors' PyTorch port runs the first global branch in both rounds."""
+    first = context(weights, "first", "local_att", "global_att")
+    return first | context(weights, "second", "local_att2", "global_att")
+
+
+MAPPINGS = {
+    "aff": Mapping(layer(AFF), aff),
+    "iaff": Mapping(layer(iAFF), iaff_port),
+    "iaff_fixed": Mapping(layer(iAFF), iaff),
+    "ms_cam": Mapping(layer(MSCAM), aff),
+    "gmu": Mapping(layer(GMU), renamed(first="h1", second="h2", choose="z")),
+    "bifpn_fusion": Mapping(layer(WeightedFusion), renamed(importance="w")),
+    "basic_block": Mapping(layer(SEBasicBlock, reduction=None), renamed(**BLOCK)),
+    "se_basic_block": Mapping(
+        layer(SEBasicBlock), renamed(**BLOCK, branch__5__squeeze="se__fc__0", branch__5__excite="se__fc__2")
+    ),
+}

@@ -1,0 +1,137 @@
+"""Self-attention and other mixers of whole maps."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from yolo_attn.layers import (
+    ACmix,
+    Axial,
+    CoT,
+    DAttention,
+    EfficientAdditive,
+    External,
+    FocalModulation,
+    HiLo,
+    Outlook,
+    SeparableSelfAttention,
+    iRMB,
+)
+
+from .mapping import Mapping, Weights, as_conv, as_linear, layer, rename, renamed, vectors, without_conv_bias
+
+AXIAL_SPAN = 20  # the reference's map
+
+
+def axial(weights: Weights) -> Weights:
+    """The reference has its three energies, and its two outputs, side by side in one batch norm each."""
+    ours: Weights = {}
+    for axis, index in (("columns", "0"), ("rows", "1")):
+        part = {name[2:]: value for name, value in weights.items() if name.startswith(index + ".")}
+        positions = part.pop("relative")
+        for field in ("weight", "bias", "running_mean", "running_var"):
+            energies, outputs = part.pop(f"bn_similarity.{field}").chunk(3), part.pop(f"bn_output.{field}")
+            for norm, value in zip(("content", "query", "key"), energies, strict=True):
+                if field != "bias":  # a softmax takes it out
+                    part[f"{norm}_norm.{field}"] = value
+            part[f"value_norm.{field}"], part[f"position_norm.{field}"] = outputs[0::2], outputs[1::2]
+        norms = {f"{norm}_norm": f"{norm}_norm" for norm in ("content", "query", "key", "value", "position")}
+        part = rename(part, expand="qkv_transform", expand_norm="bn_qkv", **norms) | {"positions": positions[None]}
+        ours |= {f"{axis}.{name}": value for name, value in part.items()}
+    return ours
+
+
+def cot(weights: Weights) -> Weights:
+    weights = without_conv_bias(weights, "se.0", "se.1")
+    names = {"context": "key_embed", "weigh": "embed", "value": "conv1x1", "activate__0": "bn", "choose": "se"}
+    return as_linear(rename(weights, **names), "choose.0.weight", "choose.3.weight")
+
+
+def acmix(weights: Weights) -> Weights:
+    weights = {name: value for name, value in weights.items() if name != "conv_p.bias"}  # a difference takes it out
+    names = {"query": "conv1", "key": "conv2", "value": "conv3", "position": "conv_p", "combine": "fc"}
+    return rename(weights, **names, shift="dep_conv", rate_attention="rate1", rate_convolution="rate2")
+
+
+def external(weights: Weights) -> Weights:
+    names = {"query": "conv1", "key": "linear_0", "value": "linear_1", "project": "conv2__0", "norm": "conv2__1"}
+    return as_linear(rename(weights, **names), "key.weight", "value.weight")
+
+
+def external_heads(weights: Weights) -> Weights:
+    weights = {name: value for name, value in weights.items() if name != "m.linear_0.bias"}  # a softmax takes it out
+    names = {"query": "m__trans_dims", "key": "m__linear_0", "value": "m__linear_1", "project": "m__proj"}
+    return as_conv(rename(weights, **names), "query.weight", "project.weight")
+
+
+def efficient_additive(weights: Weights) -> Weights:
+    names = {"query": "m__to_query", "key": "m__to_key", "choose": "m__w_g", "project": "m__Proj", "out": "m__final"}
+    ours = rename(weights, **names)
+    ours |= vectors({"choose": ours["choose"]})
+    return as_conv(ours, "query.weight", "key.weight", "project.weight", "out.weight")
+
+
+def focal(weights: Weights) -> Weights:
+    ours = rename(weights, expand="m__f", modulator="m__h", out="m__proj", levels="m__focal_layers")
+    return as_conv(ours, "expand.weight", "out.weight")
+
+
+def hilo(weights: Weights) -> Weights:
+    low = {"low__query": "m__l_q", "low__key_value": "m__l_kv", "low__project": "m__l_proj"}
+    ours = rename(weights, **low, high__qkv="m__h_qkv", high__project="m__h_proj")
+    return as_conv(ours, *(name for name, value in ours.items() if value.ndim == 2))
+
+
+def outlook(weights: Weights) -> Weights:
+    ours = rename(weights, value="m__v", choose="m__attn", project="m__proj")
+    return as_conv(ours, "value.weight", "choose.weight", "project.weight")
+
+
+class WholePatches(SeparableSelfAttention):
+    """The reference as run for the vector: the odd last column fills no patch, is dropped and comes back zero."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        odd = x.shape[3] % 2
+        return F.pad(super().forward(x[..., : x.shape[3] - odd]), (0, odd))
+
+
+SEPARABLE = {"expand": "m__qkv_proj__block__conv", "out": "m__out_proj__block__conv"}
+
+MAPPINGS = {
+    "acmix": Mapping(layer(ACmix), acmix),
+    "axial_deeplab": Mapping(layer(Axial, span=AXIAL_SPAN), axial),
+    "cot": Mapping(layer(CoT), cot),
+    "dattention": Mapping(
+        layer(DAttention, shifted_grid=True),
+        renamed(
+            table="m__rpe_table",
+            look="m__conv_offset__0",
+            look_norm="m__conv_offset__1__norm",
+            offset="m__conv_offset__3",
+            query="m__proj_q",
+            key="m__proj_k",
+            value="m__proj_v",
+            project="m__proj_out",
+        ),
+    ),
+    "efficient_additive": Mapping(layer(EfficientAdditive), efficient_additive),
+    "external": Mapping(layer(External), external),
+    "external_mh": Mapping(layer(External, heads=8), external_heads),
+    "focal_modulation": Mapping(layer(FocalModulation), focal),
+    "hilo": Mapping(layer(HiLo), hilo),
+    "irmb": Mapping(
+        layer(iRMB, dim_head=32),
+        renamed(
+            norm="norm",
+            query_key="qk__conv",
+            value__0="v__conv",
+            local__0="conv_local__conv",
+            local__1="conv_local__norm",
+            project="proj__conv",
+        ),
+    ),
+    "mobilevitv2": Mapping(layer(SeparableSelfAttention), renamed(**SEPARABLE)),
+    "mobilevitv2__patch": Mapping(layer(WholePatches, patch=2), renamed(**SEPARABLE)),
+    "outlook": Mapping(layer(Outlook), outlook),
+}

@@ -1,0 +1,69 @@
+"""SEBasicBlock: the basic block of ResNet with squeeze and excitation on its residual branch.
+
+    f(x) = SE(BN conv3(relu(BN conv3 x)))       see SE
+    y = relu(f(x) + s(x))                       s: x as it is, or BN conv1 x where the channels change
+
+Paper: Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018, arXiv 1709.01507.
+Code: https://github.com/moskomule/senet.pytorch, whose block the copies in circulation follow.
+Shapes: x (B, C, H, W), y (B, out, H, W).
+Deviations: no stride; a Conv row takes it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Mixer, check, check_positive, check_whole
+from yolo_attn.layers.channel.se import SE
+from yolo_attn.layers.norms import BatchNorm
+from yolo_attn.registry import register_layer
+
+__all__ = ["SEBasicBlock"]
+
+
+@register_layer(
+    family="block",
+    summary="two 3 x 3 convolutions with a shortcut, the branch weighed by SE",
+    paper="Squeeze-and-Excitation Networks, CVPR 2018",
+    year=2018,
+    url="https://arxiv.org/abs/1709.01507",
+    repository="https://github.com/moskomule/senet.pytorch",
+    cost="O(18 C^2 HW)",
+)
+class SEBasicBlock(Mixer):
+    """Basic residual block with squeeze and excitation.
+
+    Args:
+        channels: Channels of the input.
+        out: Channels of the output; None keeps those of the input.
+        reduction: r of SE, channels per hidden unit; None leaves SE out, which is ResNet's own block.
+        start: "paper", or "identity" where the channels stay.
+
+    Raises:
+        ValueError: An argument is out of range, or the start is to be the identity and the channels change.
+    """
+
+    def __init__(
+        self, channels: int, *, out: int | None = None, reduction: float | None = 16, start: str = "paper"
+    ) -> None:
+        super().__init__(channels, start=start)
+        out = channels if out is None else out
+        check_whole("SEBasicBlock", out=out)
+        if reduction is not None:
+            check_positive("SEBasicBlock", reduction=reduction)
+        cure = f"start='paper', because {channels} channels that become {out} cannot stay as they are"
+        check(start == "paper" or out == channels, "SEBasicBlock", "start", start, cure)
+        se = [] if reduction is None else [SE(out, reduction=reduction)]
+        self.branch = nn.Sequential(
+            _conv(channels, out, 3), BatchNorm(out), nn.ReLU(), _conv(out, out, 3), BatchNorm(out), *se
+        )
+        self.shortcut = nn.Identity() if out == channels else nn.Sequential(_conv(channels, out, 1), BatchNorm(out))
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Return branch and shortcut, added and rectified."""
+        return torch.relu(self.branch(x) + self.shortcut(x))
+
+
+def _conv(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)

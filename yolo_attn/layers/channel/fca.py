@@ -1,0 +1,120 @@
+"""FCA: frequency channel attention, squeeze-and-excitation of cosine waves instead of means.
+
+    A = x averaged into a grid of n x n cells   (B, C, n, n)
+    z_c = sum over p, q of A_c[p, q] * b(u, p) * b(v, q)                    (B, C)
+    b(k, p) = cos(pi k' (p + 1/2) / n) / sqrt(n), times sqrt(2) for k > 0;  k' = k * floor(n / 7)
+    y = x * sigmoid(W2 relu(W1 z))              W1 (C/r, C), W2 (C, C/r), without biases
+
+The channels are cut into as many equal parts as there are frequencies (u, v); each part looks at one of them. They are
+frequencies of a 7 x 7 grid: k' makes a wave as long, in cells, on every grid that is a multiple of 7.
+
+Paper: Qin et al., "FcaNet: Frequency Channel Attention Networks", ICCV 2021, arXiv 2012.11879.
+Code: https://github.com/cfzd/FcaNet
+Shapes: x (B, C, H, W), y the same; gate (B, C, 1, 1).
+Deviations: the waves are computed, not stored as a buffer of C n n values, and rows and columns are taken one after the
+other, so that averaging and waves together are one vector per channel and axis; equal results at any map size. Where
+the channels do not divide by the number of frequencies the parts differ by one. A grid below 7 is refused: there the
+code makes every frequency 0.
+"""
+
+from __future__ import annotations
+
+from math import pi, sqrt
+
+import torch
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Gate, check, check_choice, check_positive, hidden_width
+from yolo_attn.layers.numerics import no_autocast, widen
+from yolo_attn.layers.pooling import averaging_matrix
+from yolo_attn.registry import register_layer
+
+__all__ = ["FCA"]
+
+BASE = 7  # the frequencies are those of a grid of 7 x 7
+ORDERS = {
+    "top": ("00600114513000324635526553342261", "01052020060463526333511242113053"),
+    "low": ("00110221203401301234501234561234", "01012012230043154321065432106543"),
+}
+"""The authors' orders of the frequencies: the digits of u (down the rows), then those of v."""
+FREQUENCIES = tuple(f"{order}{count}" for order in ORDERS for count in (1, 2, 4, 8, 16, 32))
+
+
+@register_layer(
+    family="channel",
+    summary="weighs each channel by an MLP of cosine waves over the map, of which the mean is one",
+    aliases=("FcaLayer", "FcaNet", "MultiSpectralAttentionLayer"),
+    paper="FcaNet: Frequency Channel Attention Networks, ICCV 2021",
+    year=2021,
+    url="https://arxiv.org/abs/2012.11879",
+    repository="https://github.com/cfzd/FcaNet",
+    cost="O(C HW)",
+)
+class FCA(Gate):
+    """Frequency channel attention.
+
+    Args:
+        channels: Channels of the input.
+        grid: n, height and width of the grid in cells, at least 7; None takes the authors' for their ResNets, 56 up to
+            127 channels, 28 up to 255, 14 up to 511, then 7.
+        frequencies: Which frequencies, and how many: "top" (the authors' order by accuracy of each alone) or "low"
+            (lowest first), then 1, 2, 4, 8, 16 or 32.
+        reduction: r, channels per hidden unit.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        grid: int | None = None,
+        frequencies: str = "top16",
+        reduction: float = 16,
+        start: str = "paper",
+    ) -> None:
+        super().__init__(channels, start=start)
+        grid = _paper_grid(channels) if grid is None else grid
+        whole = isinstance(grid, int) and not isinstance(grid, bool)
+        check(whole and grid >= BASE, "FCA", "grid", grid, "a whole number of at least 7, best a multiple of it")
+        check_choice("FCA", "frequencies", frequencies, FREQUENCIES)
+        check_positive("FCA", reduction=reduction)
+        self.grid = grid
+        for name, digits in zip(("rows", "columns"), ORDERS[frequencies[:3]], strict=True):
+            parts = [int(digit) * (grid // BASE) for digit in digits[: int(frequencies[3:])][:channels]]
+            each = [parts[channel * len(parts) // channels] for channel in range(channels)]
+            self.register_buffer(name, torch.tensor(each), persistent=False)  # whole numbers: half() leaves them alone
+        hidden = hidden_width(channels, reduction)
+        self.squeeze = nn.Linear(channels, hidden, bias=False)
+        self.excite = nn.Linear(hidden, channels, bias=False)
+
+    def gate(self, x: Tensor) -> Tensor:
+        """Return the gate (B, C, 1, 1)."""
+        hidden = torch.relu(self.squeeze(self._spectrum(x).to(x.dtype)))
+        return torch.sigmoid(self.excite(hidden))[:, :, None, None]
+
+    def _spectrum(self, x: Tensor) -> Tensor:
+        """Return z, how strong its wave is in each channel, (B, C)."""
+        with no_autocast(x):
+            x = widen(x)
+            rows = _waves(self.rows, self.grid, x) @ averaging_matrix(self.grid, x.shape[2], x)  # (C, H)
+            columns = _waves(self.columns, self.grid, x) @ averaging_matrix(self.grid, x.shape[3], x)  # (C, W)
+            return ((x @ columns[..., None])[..., 0] * rows).sum(2)
+
+
+def _waves(frequencies: Tensor, grid: int, like: Tensor) -> Tensor:
+    """Return the cosine wave of each frequency along one axis of the grid, of norm 1, (frequencies, grid)."""
+    frequencies = frequencies[:, None]
+    turns = frequencies * (2 * torch.arange(grid, device=like.device) + 1) % (4 * grid)  # exact, in 4n-ths of a circle
+    scale = torch.where(frequencies > 0, sqrt(2 / grid), sqrt(1 / grid))
+    return (turns.to(like.dtype) * (pi / (2 * grid))).cos() * scale.to(like.dtype)
+
+
+def _paper_grid(channels: int) -> int:
+    """Return the side of the maps with this many channels in the authors' ResNets at 224 pixels."""
+    return next((grid for least, grid in ((512, 7), (256, 14), (128, 28)) if channels >= least), 56)

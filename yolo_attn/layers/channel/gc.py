@@ -1,0 +1,76 @@
+"""GC: global context, one attention map for the whole image, whose context is added to every position.
+
+    a = softmax over H, W of w . x              (B, 1, H, W)
+    c = sum over H, W of a x                    (B, C)
+    y = x + W2 relu(LN(W1 c))                   W1 (C/r, C), W2 (C, C/r), with biases; LN: layer norm over C/r
+
+Paper: Cao et al., "GCNet: Non-Local Networks Meet Squeeze-Excitation Networks and Beyond", ICCV workshop 2019,
+arXiv 1904.11492.
+Code: https://github.com/xvjiarui/GCNet
+Shapes: x (B, C, H, W), y the same; weights(x) (B, H W).
+Deviations: the energies have no bias, which a softmax does not see. At least two hidden units remain: a layer norm
+makes a constant of one alone. Energies and softmax in float32.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Mixer, check_positive, hidden_width
+from yolo_attn.layers.numerics import no_autocast, widen
+from yolo_attn.registry import register_layer
+
+__all__ = ["GC"]
+
+
+@register_layer(
+    family="channel",
+    summary="adds one context vector, pooled by attention over the map, to every position",
+    aliases=("ContextBlock", "GCNet", "GlobalContext"),
+    paper="GCNet: Non-Local Networks Meet Squeeze-Excitation Networks and Beyond, ICCV workshop 2019",
+    year=2019,
+    url="https://arxiv.org/abs/1904.11492",
+    repository="https://github.com/xvjiarui/GCNet",
+    cost="O(C HW)",
+    identity="published: last map 0",
+)
+class GC(Mixer):
+    """Global context; both starts are the identity.
+
+    Args:
+        channels: Channels of the input.
+        reduction: r, channels per hidden unit.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    starts_as_identity = True
+
+    def __init__(self, channels: int, *, reduction: float = 16, start: str = "paper") -> None:
+        super().__init__(channels, start=start)
+        check_positive("GC", reduction=reduction)
+        hidden = hidden_width(channels, reduction, 2)
+        self.energy = nn.Conv2d(channels, 1, 1, bias=False)
+        self.squeeze = nn.Linear(channels, hidden)
+        self.norm = nn.LayerNorm(hidden)
+        self.excite = nn.Linear(hidden, channels)
+        nn.init.kaiming_normal_(self.energy.weight)
+        nn.init.zeros_(self.excite.weight)
+        nn.init.zeros_(self.excite.bias)
+
+    def weights(self, x: Tensor) -> Tensor:
+        """Return the attention over the positions, (B, H W)."""
+        return widen(self.energy(x)).flatten(1).softmax(1)
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Return x with its context added."""
+        weights = self.weights(x)
+        with no_autocast(x):
+            values = widen(x).flatten(2)
+            context = (values @ weights.to(values.dtype)[..., None])[..., 0]
+        hidden = torch.relu(self.norm(self.squeeze(context.to(x.dtype))))
+        added: Tensor = self.excite(hidden)[..., None, None]
+        return x + added

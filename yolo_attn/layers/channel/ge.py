@@ -1,0 +1,117 @@
+"""GE: gather-excite, each channel gated by its own context of a chosen extent.
+
+    z = gather(x)                               (B, C, H / e, W / e), or (B, C, 1, 1) for the whole map
+    y = x * sigmoid(excite(z))                  enlarged to the map by nearest neighbour
+
+The paper's three variants:
+
+- theta-: the gather is a mean, over windows of 2e - 1 with stride e; no excite, no parameters.
+- theta:  the gather is log2(e) depthwise 3 x 3 convolutions of stride 2 with batch norms, ReLU between them; for the
+  whole map one depthwise convolution as large as the map, with a batch norm.
+- theta+: theta, and excite(z) = W2 relu(W1 z), W1 (C/r, C), W2 (C, C/r), with biases.
+
+Paper: Hu et al., "Gather-Excite: Exploiting Feature Context in Convolutional Neural Networks", NeurIPS 2018,
+arXiv 1810.12348.
+Code: https://github.com/hujie-frank/GENet (Caffe).
+Shapes: x (B, C, H, W), y the same; gate (B, C, H, W), or (B, C, 1, 1) for the whole map.
+Deviations: a kernel as large as the map ties the published form to one map size. Here it lies on a grid of size x size
+cells and the map is averaged into it; on a map of just that size nothing changes. A single gathered value of one image
+is normalised with the running statistics in training (see `BatchNorm`), where the published form raises.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Gate, check_choice, check_positive, check_whole, hidden_width
+from yolo_attn.layers.norms import BatchNorm
+from yolo_attn.layers.pooling import adaptive_mean
+from yolo_attn.registry import register_layer
+
+__all__ = ["GE"]
+
+VARIANTS = ("theta-", "theta", "theta+")
+EXTENTS = (0, 2, 4, 8)
+
+
+@register_layer(
+    family="channel",
+    summary="weighs each channel by its own context, gathered over windows or the whole map",
+    aliases=("GatherExcite", "GELayer"),
+    paper="Gather-Excite: Exploiting Feature Context in Convolutional Neural Networks, NeurIPS 2018",
+    year=2018,
+    url="https://arxiv.org/abs/1810.12348",
+    repository="https://github.com/hujie-frank/GENet",
+    cost="O(C HW)",
+)
+class GE(Gate):
+    """Gather-excite.
+
+    Args:
+        channels: Channels of the input.
+        variant: "theta-", "theta" or "theta+", see above; the last is the paper's best.
+        extent: e, cells from one gathered value to the next: 2, 4 or 8; 0 gathers the whole map.
+        size: Height and width of the grid on which the kernel for the whole map lies, in cells; not used by "theta-"
+            and with an extent above 0.
+        reduction: r, channels per hidden unit of "theta+".
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        variant: str = "theta+",
+        extent: int = 0,
+        size: int = 7,
+        reduction: float = 16,
+        start: str = "paper",
+    ) -> None:
+        super().__init__(channels, start=start)
+        check_choice("GE", "variant", variant, VARIANTS)
+        check_choice("GE", "extent", extent, EXTENTS)
+        check_whole("GE", size=size)
+        check_positive("GE", reduction=reduction)
+        self.extent = extent
+        self.size = size
+        self.gather = None if variant == "theta-" else _gather(channels, extent, size)
+        self.excite = _excite(channels, hidden_width(channels, reduction)) if variant == "theta+" else None
+
+    def gate(self, x: Tensor) -> Tensor:
+        """Return the gate (B, C, H, W), or (B, C, 1, 1) for the whole map."""
+        context = self._context(x)
+        gate = torch.sigmoid(context if self.excite is None else self.excite(context))
+        return F.interpolate(gate, size=x.shape[2:]) if self.extent else gate
+
+    def _context(self, x: Tensor) -> Tensor:
+        """Return what is gathered."""
+        if self.gather is not None:
+            cells = x if self.extent else adaptive_mean(x, self.size, self.size)
+            context: Tensor = self.gather(cells)
+            return context
+        if self.extent:
+            reach = self.extent - 1
+            return F.avg_pool2d(x, 2 * reach + 1, self.extent, reach, count_include_pad=False)
+        return x.mean((2, 3), keepdim=True)
+
+
+def _gather(channels: int, extent: int, size: int) -> nn.Sequential:
+    """Return the depthwise convolutions of theta, which end with a batch norm."""
+    if not extent:
+        whole = nn.Conv2d(channels, channels, size, groups=channels, bias=False)
+        return nn.Sequential(whole, BatchNorm(channels))
+    steps: list[nn.Module] = []
+    while extent > 1:
+        conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1, groups=channels, bias=False)
+        steps += [conv, BatchNorm(channels), nn.ReLU()]
+        extent //= 2
+    return nn.Sequential(*steps[:-1])
+
+
+def _excite(channels: int, hidden: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, channels, 1))

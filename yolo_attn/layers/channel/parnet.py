@@ -1,0 +1,62 @@
+"""ParNet: a convolution block with a gate on its skip branch (skip-squeeze-and-excitation).
+
+    u = BN(x)
+    y = silu(BN(conv3(x)) + BN(conv1(x)) + u * sigmoid(W mean over H, W of u))            W (C, C), all without biases
+
+Paper: Goyal et al., "Non-deep Networks", NeurIPS 2022, arXiv 2110.07641.
+Code: https://github.com/imankgoyal/NonDeepNetworks
+Shapes: x (B, C, H, W), y the same. 11 C^2 weights, 0.7 million at C = 256.
+Deviations: none. Copies in circulation leave out the batch norm of the skip branch and give the convolutions biases.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.norms import BatchNorm
+from yolo_attn.registry import register_layer
+
+__all__ = ["ParNet"]
+
+
+@register_layer(
+    family="channel",
+    summary="convolves by 3 x 3 and 1 x 1 and adds the input, gated per channel",
+    aliases=("ParNetAttention",),
+    paper="Non-deep Networks, NeurIPS 2022",
+    year=2022,
+    url="https://arxiv.org/abs/2110.07641",
+    repository="https://github.com/imankgoyal/NonDeepNetworks",
+    cost="O(C^2 HW)",
+)
+class ParNet(Mixer):
+    """ParNet block.
+
+    Args:
+        channels: Channels of the input.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(self, channels: int, *, start: str = "paper") -> None:
+        super().__init__(channels, start=start)
+        self.dense = _conv(channels, 3)
+        self.point = _conv(channels, 1)
+        self.skip = BatchNorm(channels)
+        self.excite = nn.Linear(channels, channels, bias=False)
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Return the three branches, added and activated."""
+        skip = self.skip(x)
+        gate = torch.sigmoid(self.excite(skip.mean((2, 3))))[..., None, None]
+        return F.silu(self.dense(x) + self.point(x) + skip * gate)
+
+
+def _conv(channels: int, kernel: int) -> nn.Sequential:
+    conv = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, bias=False)
+    return nn.Sequential(conv, BatchNorm(channels))

@@ -1,0 +1,66 @@
+"""AFF: attentional feature fusion of two maps, as an addition whose two sides are weighed at every value.
+
+    w = sigmoid(context(x0 + x1))               see MSCAM for the context: (B, C, H, W)
+    y = f (x0 * w + x1 * (1 - w))               f = 2
+
+With w = 1/2, as before training on average, f = 2 makes it the plain sum that it takes the place of.
+
+Paper: Dai et al., "Attentional Feature Fusion", WACV 2021, arXiv 2009.14082.
+Code: https://github.com/YimianDai/open-aff
+Shapes: x0, x1 (B, C, H, W), y the same; weights([x0, x1]) (B, C, H, W), that of x0.
+Deviations: those of MSCAM. The factor f = 2 is the authors' code; the paper has none (`factor=1`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from yolo_attn.layers.base import Fusion, check, check_positive
+from yolo_attn.layers.hybrid.ms_cam import MultiScaleContext
+from yolo_attn.registry import register_layer
+
+__all__ = ["AFF"]
+
+
+@register_layer(
+    family="fusion",
+    summary="adds two maps, weighing them against each other at every value",
+    inputs=2,
+    paper="Attentional Feature Fusion, WACV 2021",
+    year=2021,
+    url="https://arxiv.org/abs/2009.14082",
+    repository="https://github.com/YimianDai/open-aff",
+    cost="O(C^2 HW / r)",
+)
+class AFF(Fusion):
+    """Attentional feature fusion.
+
+    Args:
+        channels: Channels of the two inputs, equal.
+        reduction: r, channels per hidden channel of the context.
+        factor: f, what the weighted mean is multiplied by: 2 as in the authors' code, 1 as in the paper.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: The channels differ, or an argument is out of range.
+    """
+
+    def __init__(
+        self, channels: Sequence[int], *, reduction: float = 4, factor: float = 2, start: str = "paper"
+    ) -> None:
+        super().__init__(channels, start=start)
+        check(channels[0] == channels[1], "AFF", "channels", channels, "two equal numbers, with a Conv before it")
+        check_positive("AFF", reduction=reduction, factor=factor)
+        self.factor = factor
+        self.context = MultiScaleContext(channels[0], reduction)
+
+    def weights(self, xs: list[Tensor]) -> Tensor:
+        """Return the weight of the first input, (B, C, H, W); the second one's is 1 minus it."""
+        return torch.sigmoid(self.context(xs[0] + xs[1]))
+
+    def fuse(self, xs: list[Tensor]) -> Tensor:
+        """Return the weighted sum."""
+        return self.factor * torch.lerp(xs[1], xs[0], self.weights(xs).to(xs[0].dtype))

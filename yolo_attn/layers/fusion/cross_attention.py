@@ -1,0 +1,98 @@
+"""CrossAttention: the cells of one map read from the cells of another.
+
+    q = Wq (n0(x0) + p0), k = Wk (n1(x1) + p1), v = Wv n1(x1)   at each cell; n: layer norms, with norm=True
+    c_i = sum over the cells j of x1 of softmax_j(s(q_i, k_j)) v_j          in each head
+    y = x0 + Wo c
+
+The maps may differ in size and channels. `score`, `project` and `combine` are those of `SelfAttention`; p0 and p1 are
+the sine positions of `MHSA`, with position="sine", which stand for the same place on maps of different sizes.
+
+Paper: Vaswani et al., "Attention Is All You Need", NeurIPS 2017, arXiv 1706.03762 (the decoder's attention); for two
+maps of a detector: Shen et al., "ICAFusion: Iterative Cross-Attention Guided Feature Fusion for Multispectral Object
+Detection", Pattern Recognition 2024, arXiv 2308.07504.
+Code: https://github.com/chanchanchan97/ICAFusion
+Shapes: x0 (B, C0, H0, W0), x1 (B, C1, H1, W1), y like x0.
+Memory: no N x M weights, but time grows with H0 W0 H1 W1.
+Deviations: no dropout, and one direction; ICAFusion has a second layer the other way round, and learned factors around
+both. Its module alone is `CrossAttention(norm=True, residual=False)`. Its copy takes both maps for square and of one
+size; here any sizes do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Fusion, check_choice, check_flag
+from yolo_attn.layers.self_attention.attention import Attention
+from yolo_attn.layers.self_attention.tokens import check_sine, maps, sine_positions, tokens
+from yolo_attn.registry import register_layer
+
+__all__ = ["CrossAttention"]
+
+
+@register_layer(
+    family="fusion",
+    summary="lets every cell of one map read from all cells of another",
+    aliases=("CrossAttn", "MultiHeadCrossAttention"),
+    inputs=2,
+    paper="Attention Is All You Need, NeurIPS 2017",
+    year=2017,
+    url="https://arxiv.org/abs/1706.03762",
+    repository="https://github.com/chanchanchan97/ICAFusion",
+    cost="O(C H0 W0 H1 W1)",
+)
+class CrossAttention(Fusion):
+    """Cross-attention; the first input asks, the second answers.
+
+    Args:
+        channels: Channels of the two inputs; the output has those of the first.
+        heads: Number of heads, brought down to what divides the channels of the first input.
+        score: "scaled_dot", "dot", "general", "concat" or "additive".
+        project: Whether queries, keys, values and the context pass linear maps; false only for equal channels.
+        combine: What becomes of the context c: "none", or, together with x0, "linear" or "tanh".
+        norm: Whether a layer norm stands before queries, keys and values.
+        position: "none" or "sine".
+        residual: Whether x0 is added.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    same_size = False
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        *,
+        heads: int = 8,
+        score: str = "scaled_dot",
+        project: bool = True,
+        combine: str = "none",
+        norm: bool = False,
+        position: str = "none",
+        residual: bool = True,
+        start: str = "paper",
+    ) -> None:
+        super().__init__(channels, start=start)
+        check_flag("CrossAttention", norm=norm, residual=residual)
+        check_choice("CrossAttention", "position", position, ("none", "sine"))
+        if position == "sine":
+            check_sine("CrossAttention", *channels)
+        self.norms = nn.ModuleList(nn.LayerNorm(c) for c in channels) if norm else None
+        self.attention = Attention(
+            "CrossAttention", *channels, heads=heads, score=score, project=project, combine=combine
+        )
+        self.position = position
+        self.residual = residual
+
+    def fuse(self, xs: list[Tensor]) -> Tensor:
+        """Return what the first map reads from the second."""
+        cells = [tokens(x) for x in xs]
+        if self.norms is not None:
+            cells = [norm(t) for norm, t in zip(self.norms, cells, strict=True)]
+        positions = [sine_positions(x) for x in xs] if self.position == "sine" else [None, None]
+        y = maps(self.attention(*cells, *positions), xs[0])
+        return xs[0] + y if self.residual else y

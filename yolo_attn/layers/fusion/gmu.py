@@ -1,0 +1,62 @@
+"""GMU: a gated multimodal unit, two maps squashed and mixed by a gate that sees both.
+
+    h0 = tanh(W0 x0), h1 = tanh(W1 x1)          W0 (C, C0), W1 (C, C1), at each position
+    z = sigmoid(Wz [x0; x1])                    Wz (C, C0 + C1)
+    y = z * h0 + (1 - z) * h1
+
+Paper: Arevalo et al., "Gated Multimodal Units for Information Fusion", ICLR workshop 2017, arXiv 1702.01992.
+Code: https://github.com/johnarevalo/gmu-mmimdb (Theano)
+Shapes: x0 (B, C0, H, W), x1 (B, C1, H, W), y (B, C0, H, W); weights([x0, x1]) (B, C0, H, W), that of h0.
+Deviations: none; vectors become maps, linear maps 1 x 1 convolutions. y lies between -1 and 1, a scale that the rows
+behind it must get used to. The copy in circulation reads x0 twice, so that x1 has no effect, and has one gate for all
+channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Fusion
+from yolo_attn.registry import register_layer
+
+__all__ = ["GMU"]
+
+
+@register_layer(
+    family="fusion",
+    summary="mixes two maps by a gate that sees both",
+    aliases=("GatedMultimodalUnit",),
+    inputs=2,
+    paper="Gated Multimodal Units for Information Fusion, ICLR workshop 2017",
+    year=2017,
+    url="https://arxiv.org/abs/1702.01992",
+    repository="https://github.com/johnarevalo/gmu-mmimdb",
+    cost="O(C^2 HW)",
+)
+class GMU(Fusion):
+    """Gated multimodal unit.
+
+    Args:
+        channels: Channels of the two inputs; the output has those of the first.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(self, channels: Sequence[int], *, start: str = "paper") -> None:
+        super().__init__(channels, start=start)
+        self.first = nn.Conv2d(channels[0], channels[0], 1, bias=False)
+        self.second = nn.Conv2d(channels[1], channels[0], 1, bias=False)
+        self.choose = nn.Conv2d(sum(channels), channels[0], 1, bias=False)
+
+    def weights(self, xs: list[Tensor]) -> Tensor:
+        """Return the weight of the first input, (B, C, H, W); the second one's is 1 minus it."""
+        return torch.sigmoid(self.choose(torch.cat(xs, 1)))
+
+    def fuse(self, xs: list[Tensor]) -> Tensor:
+        """Return the gated mean."""
+        return torch.lerp(torch.tanh(self.second(xs[1])), torch.tanh(self.first(xs[0])), self.weights(xs))

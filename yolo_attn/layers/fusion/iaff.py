@@ -1,0 +1,64 @@
+"""iAFF: iterative attentional feature fusion, AFF whose context sees the maps already fused once.
+
+    w = sigmoid(context1(x0 + x1)), z = x0 * w + x1 * (1 - w)               see MSCAM for the contexts
+    v = sigmoid(context2(z)),       y = x0 * v + x1 * (1 - v)
+
+Paper: Dai et al., "Attentional Feature Fusion", WACV 2021, arXiv 2009.14082.
+Code: https://github.com/YimianDai/open-aff
+Shapes: x0, x1 (B, C, H, W), y the same; weights([x0, x1]) (B, C, H, W), that of x0.
+Deviations: those of MSCAM. The authors' PyTorch port runs the global half of context1 in both rounds and leaves that of
+context2 without effect; their MXNet code, and this one, use each context's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from yolo_attn.layers.base import Fusion, check, check_positive
+from yolo_attn.layers.hybrid.ms_cam import MultiScaleContext
+from yolo_attn.registry import register_layer
+
+__all__ = ["iAFF"]
+
+
+@register_layer(
+    family="fusion",
+    summary="adds two maps, weighing them against each other in two rounds",
+    aliases=("IAFF",),
+    inputs=2,
+    paper="Attentional Feature Fusion, WACV 2021",
+    year=2021,
+    url="https://arxiv.org/abs/2009.14082",
+    repository="https://github.com/YimianDai/open-aff",
+    cost="O(C^2 HW / r)",
+)
+class iAFF(Fusion):
+    """Iterative attentional feature fusion.
+
+    Args:
+        channels: Channels of the two inputs, equal.
+        reduction: r, channels per hidden channel of the contexts.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: The channels differ, or an argument is out of range.
+    """
+
+    def __init__(self, channels: Sequence[int], *, reduction: float = 4, start: str = "paper") -> None:
+        super().__init__(channels, start=start)
+        check(channels[0] == channels[1], "iAFF", "channels", channels, "two equal numbers, with a Conv before it")
+        check_positive("iAFF", reduction=reduction)
+        self.first = MultiScaleContext(channels[0], reduction)
+        self.second = MultiScaleContext(channels[0], reduction)
+
+    def weights(self, xs: list[Tensor]) -> Tensor:
+        """Return the final weight of the first input, (B, C, H, W); the second one's is 1 minus it."""
+        weights = torch.sigmoid(self.first(xs[0] + xs[1]))
+        return torch.sigmoid(self.second(torch.lerp(xs[1], xs[0], weights.to(xs[0].dtype))))
+
+    def fuse(self, xs: list[Tensor]) -> Tensor:
+        """Return the weighted mean."""
+        return torch.lerp(xs[1], xs[0], self.weights(xs).to(xs[0].dtype))

@@ -1,0 +1,144 @@
+"""TransformerDecoder: DETR's decoder, the cells of one map ask those of another.
+
+    t = LN(t + attention(q = k = t + p0, v = t))            among the cells of x0, p0: their sine positions
+    t = LN(t + attention(q = t + p0, k = m + p1, v = m))    m: the cells of x1, the memory
+    t = LN(t + W2 relu(W1 t))                               and one more LN after the last layer
+    normalize_before: t = t + attention(LN t) and so on
+
+The maps may differ in size and channels.
+
+Paper: Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020, arXiv 2005.12872.
+Code: https://github.com/facebookresearch/detr
+Shapes: x0 (B, C0, H0, W0), x1 (B, C1, H1, W1), y like x0.
+Memory: no N x M weights. Time grows with (H0 W0)^2 and with H0 W0 H1 W1: for P5, or P4 reading from P5.
+Deviations: DETR's queries are learned, begin at zero and become boxes; here they are the cells of x0, and their
+positions are sine features. No dropout (DETR: 0.1), and one layer by default (DETR: 6, with 8 C hidden units at
+C = 256). Heads are brought down to what divides the channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Fusion, check_choice, check_flag, check_positive, check_whole
+from yolo_attn.layers.self_attention.attention import Attention
+from yolo_attn.layers.self_attention.tokens import check_sine, maps, sine_positions, tokens
+from yolo_attn.layers.self_attention.transformer_encoder import feed_forward, start_weights
+from yolo_attn.registry import register_layer
+
+__all__ = ["TransformerDecoder"]
+
+
+@register_layer(
+    family="fusion",
+    summary="DETR's decoder: the cells of one map attend to each other, then to another map",
+    aliases=("DETRDecoder",),
+    inputs=2,
+    paper="End-to-End Object Detection with Transformers, ECCV 2020",
+    year=2020,
+    url="https://arxiv.org/abs/2005.12872",
+    repository="https://github.com/facebookresearch/detr",
+    cost="O(C H0 W0 (H0 W0 + H1 W1))",
+)
+class TransformerDecoder(Fusion):
+    """Transformer decoder of DETR; the first input asks, the second answers.
+
+    Args:
+        channels: Channels of the two inputs; with position="sine" multiples of four. The output has those of the first.
+        layers: Number of layers.
+        heads: Number of heads, brought down to what divides the channels of the first input.
+        expansion: Hidden units of the feed-forward net per channel.
+        normalize_before: Whether the layer norms stand before attentions and net, instead of after the sums.
+        position: "sine" or "none".
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    same_size = False
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        *,
+        layers: int = 1,
+        heads: int = 8,
+        expansion: float = 4,
+        normalize_before: bool = False,
+        position: str = "sine",
+        start: str = "paper",
+    ) -> None:
+        super().__init__(channels, start=start)
+        check_whole("TransformerDecoder", layers=layers)
+        check_positive("TransformerDecoder", expansion=expansion)
+        check_flag("TransformerDecoder", normalize_before=normalize_before)
+        check_choice("TransformerDecoder", "position", position, ("sine", "none"))
+        if position == "sine":
+            check_sine("TransformerDecoder", *channels)
+        hidden = max(1, int(expansion * channels[0]))
+        self.layers = nn.ModuleList(
+            DecoderLayer(channels[0], channels[1], heads, hidden, normalize_before) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(channels[0])
+        self.position = position
+        start_weights(self)
+
+    def fuse(self, xs: list[Tensor]) -> Tensor:
+        """Return the first map after all layers."""
+        places = [sine_positions(x) for x in xs] if self.position == "sine" else [None, None]
+        return maps(self.decode(tokens(xs[0]), tokens(xs[1]), *places), xs[0])
+
+    def decode(self, t: Tensor, memory: Tensor, place: Tensor | None, memory_place: Tensor | None) -> Tensor:
+        """Return tokens (B, N, C0) after all layers.
+
+        Args:
+            t: (B, N, C0).
+            memory: (B, M, C1).
+            place: Positions of the tokens, (1, N, C0).
+            memory_place: Positions of the memory, (1, M, C1).
+        """
+        for layer in self.layers:
+            t = layer(t, memory, place, memory_place)
+        return cast(Tensor, self.norm(t))
+
+
+class DecoderLayer(nn.Module):
+    """One layer of the decoder.
+
+    Args:
+        channels: C0, channels of the tokens.
+        memory: C1, channels of the memory.
+        heads: Number of heads.
+        hidden: Hidden units of the feed-forward net.
+        normalize_before: Whether the layer norms stand first.
+
+    Shape:
+        t (B, N, C0), m (B, M, C1); the result as t.
+    """
+
+    def __init__(self, channels: int, memory: int, heads: int, hidden: int, normalize_before: bool) -> None:
+        super().__init__()
+        self.self_attention = Attention("TransformerDecoder", channels, channels, heads=heads)
+        self.cross_attention = Attention("TransformerDecoder", channels, memory, heads=heads)
+        self.feed_forward = feed_forward(channels, hidden)
+        self.norm1 = nn.LayerNorm(channels)
+        self.norm2 = nn.LayerNorm(channels)
+        self.norm3 = nn.LayerNorm(channels)
+        self.normalize_before = normalize_before
+
+    def forward(self, t: Tensor, m: Tensor, place: Tensor | None, memory_place: Tensor | None) -> Tensor:
+        """Return the tokens after this layer."""
+        if self.normalize_before:
+            normed = self.norm1(t)
+            t = t + self.self_attention(normed, normed, place, place)
+            t = t + self.cross_attention(self.norm2(t), m, place, memory_place)
+            t = t + self.feed_forward(self.norm3(t))
+        else:
+            t = self.norm1(t + self.self_attention(t, t, place, place))
+            t = self.norm2(t + self.cross_attention(t, m, place, memory_place))
+            t = self.norm3(t + self.feed_forward(t))
+        return t

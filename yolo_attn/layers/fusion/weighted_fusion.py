@@ -1,0 +1,69 @@
+"""WeightedFusion: BiFPN's fast normalised fusion, a weighted mean with one learned weight for each input.
+
+    w = relu(v)                                 v: one number for each input, 1 before training
+    y = sum over n of w_n x_n / (sum over n of w_n + eps)
+
+Paper: Tan et al., "EfficientDet: Scalable and Efficient Object Detection", CVPR 2020, arXiv 1911.09070.
+Code: https://github.com/google/automl/tree/master/efficientdet
+Shapes: x0, x1, ... (B, C, H, W), y the same; weights() (N,).
+Deviations: none. In EfficientDet a swish and a separable convolution follow it, here rows of their own. A weight that
+training takes below zero stays there, as in the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Fusion, check, check_positive
+from yolo_attn.layers.numerics import total, widen
+from yolo_attn.registry import register_layer
+
+__all__ = ["WeightedFusion"]
+
+
+@register_layer(
+    family="fusion",
+    summary="takes the mean of maps with one learned weight for each",
+    aliases=("BiFPN", "BiFPNFusion"),
+    inputs=2,
+    more_inputs=True,
+    paper="EfficientDet: Scalable and Efficient Object Detection, CVPR 2020",
+    year=2020,
+    url="https://arxiv.org/abs/1911.09070",
+    repository="https://github.com/google/automl",
+    cost="O(C HW)",
+)
+class WeightedFusion(Fusion):
+    """Fast normalised fusion.
+
+    Args:
+        channels: Channels of the inputs, all equal.
+        eps: What keeps the division from one by zero.
+        start: "paper", the mean of the inputs, or "identity", the first input.
+
+    Raises:
+        ValueError: The channels differ, or an argument is out of range.
+    """
+
+    most = None
+
+    def __init__(self, channels: Sequence[int], *, eps: float = 1e-4, start: str = "paper") -> None:
+        super().__init__(channels, start=start)
+        equal = all(c == channels[0] for c in channels)
+        check(equal, "WeightedFusion", "channels", channels, "equal numbers, with a Conv before it")
+        check_positive("WeightedFusion", eps=eps)
+        self.eps = eps
+        self.importance = nn.Parameter(torch.ones(len(channels)))
+
+    def weights(self) -> Tensor:
+        """Return the weight of each input, (N,); their sum is 1, but for eps."""
+        positive = torch.relu(widen(self.importance))
+        return positive / (positive.sum() + self.eps)
+
+    def fuse(self, xs: list[Tensor]) -> Tensor:
+        """Return the weighted mean."""
+        weights = self.weights().to(xs[0].dtype)
+        return total(weights[n] * x for n, x in enumerate(xs))

@@ -1,0 +1,81 @@
+"""BAM: bottleneck attention, a channel gate and a spatial gate side by side.
+
+    Mc = W2 relu(BN(W1 mean over H, W of x))    (B, C, 1, 1), W1 (C/r, C), W2 (C, C/r)
+    Ms = conv1(D(D(relu(BN(conv1(x))))))        (B, 1, H, W), C -> C/r -> 1; D = relu(BN(conv3 with dilation d))
+    y = x * (1 + sigmoid(Mc + Ms))
+
+Paper: Park et al., "BAM: Bottleneck Attention Module", BMVC 2018, arXiv 1807.06514.
+Code: https://github.com/Jongchan/attention-module
+Shapes: x (B, C, H, W), y the same; gate (B, C, H, W), between 1 and 2.
+Deviations: the code multiplies the branches, sigmoid(Mc * Ms) (`combine="multiply"`); the paper adds them, and its file
+does not run as published. The paper's formulas end each branch with a batch norm, the code (as here) has them before
+each ReLU. Convolutions that a batch norm follows have no bias, which it would take away. The pooled vector of one image
+is normalised with the running statistics in training (see `BatchNorm`), where the code raises.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Gate, check_choice, check_positive, check_whole, hidden_width
+from yolo_attn.layers.norms import BatchNorm
+from yolo_attn.registry import register_layer
+
+__all__ = ["BAM"]
+
+
+@register_layer(
+    family="hybrid",
+    summary="weighs every value by a channel MLP and dilated convolutions, side by side",
+    aliases=("BAMBlock",),
+    paper="BAM: Bottleneck Attention Module, BMVC 2018",
+    year=2018,
+    url="https://arxiv.org/abs/1807.06514",
+    repository="https://github.com/Jongchan/attention-module",
+    cost="O(C^2 HW / r)",
+)
+class BAM(Gate):
+    """Bottleneck attention.
+
+    Args:
+        channels: Channels of the input.
+        reduction: r, channels per hidden channel of both branches.
+        dilation: d, dilation of the two 3 x 3 convolutions.
+        combine: "add" for sigmoid(Mc + Ms) as in the paper, "multiply" for sigmoid(Mc * Ms) as in the code.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(
+        self, channels: int, *, reduction: float = 16, dilation: int = 4, combine: str = "add", start: str = "paper"
+    ) -> None:
+        super().__init__(channels, start=start)
+        check_positive("BAM", reduction=reduction)
+        check_whole("BAM", dilation=dilation)
+        check_choice("BAM", "combine", combine, ("add", "multiply"))
+        hidden = hidden_width(channels, reduction)
+        self.combine = combine
+        self.channel = nn.Sequential(
+            nn.Linear(channels, hidden, bias=False), BatchNorm(hidden), nn.ReLU(), nn.Linear(hidden, channels)
+        )
+        self.spatial = nn.Sequential(
+            _step(channels, hidden, 1),
+            _step(hidden, hidden, 3, dilation),
+            _step(hidden, hidden, 3, dilation),
+            nn.Conv2d(hidden, 1, 1),
+        )
+
+    def gate(self, x: Tensor) -> Tensor:
+        """Return the gate (B, C, H, W)."""
+        channel: Tensor = self.channel(x.mean((2, 3)))[..., None, None]
+        spatial: Tensor = self.spatial(x)
+        both = channel + spatial if self.combine == "add" else channel * spatial
+        return 1 + torch.sigmoid(both)
+
+
+def _step(channels: int, out: int, kernel: int, dilation: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(channels, out, kernel, padding=kernel // 2 * dilation, dilation=dilation, bias=False)
+    return nn.Sequential(conv, BatchNorm(out), nn.ReLU())

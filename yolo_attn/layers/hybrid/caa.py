@@ -1,0 +1,82 @@
+"""CAA: context anchor attention, a gate from the local mean through two long strips.
+
+    t = silu(BN(W1 avgpool7(x)))                7 x 7 means at every position, zeros beyond the border
+    y = x * sigmoid(silu(BN(W2 dw_v(dw_h t))))  dw_h: 1 x 11, dw_v: 11 x 1, one kernel per channel
+
+Paper: Cai et al., "Poly Kernel Inception Network for Remote Sensing Detection", CVPR 2024, arXiv 2403.06258.
+Code: https://github.com/NUST-Machine-Intelligence-Laboratory/PKINet
+Shapes: x (B, C, H, W), y the same; gate (B, C, H, W).
+Deviations: the authors' module returns the gate alone and leaves the product to its caller. Their network builds it
+without batch norms and SiLUs, with biases instead (`norm=False`), and with strips that grow by 2 from block to block.
+Towards the border the 7 x 7 means fall, as in the authors' code, because the zeros beyond it count.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Gate, check_flag, check_odd
+from yolo_attn.layers.norms import BatchNorm
+from yolo_attn.registry import register_layer
+
+__all__ = ["CAA"]
+
+POOL = 7
+
+
+@register_layer(
+    family="hybrid",
+    summary="weighs every value by local means that two long strips spread along rows and columns",
+    aliases=("ContextAnchorAttention",),
+    paper="Poly Kernel Inception Network for Remote Sensing Detection, CVPR 2024",
+    year=2024,
+    url="https://arxiv.org/abs/2403.06258",
+    repository="https://github.com/NUST-Machine-Intelligence-Laboratory/PKINet",
+    cost="O(C^2 HW)",
+)
+class CAA(Gate):
+    """Context anchor attention.
+
+    Args:
+        channels: Channels of the input.
+        h_kernel_size: Length of the horizontal strip, odd.
+        v_kernel_size: Length of the vertical strip, odd.
+        norm: Whether batch norm and SiLU follow the two 1 x 1 convolutions; else neither, with biases.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        h_kernel_size: int = 11,
+        v_kernel_size: int = 11,
+        norm: bool = True,
+        start: str = "paper",
+    ) -> None:
+        super().__init__(channels, start=start)
+        check_odd("CAA", h_kernel_size=h_kernel_size, v_kernel_size=v_kernel_size)
+        check_flag("CAA", norm=norm)
+        self.first = _pointwise(channels, norm)
+        self.horizontal = nn.Conv2d(
+            channels, channels, (1, h_kernel_size), padding=(0, h_kernel_size // 2), groups=channels
+        )
+        self.vertical = nn.Conv2d(
+            channels, channels, (v_kernel_size, 1), padding=(v_kernel_size // 2, 0), groups=channels
+        )
+        self.second = _pointwise(channels, norm)
+
+    def gate(self, x: Tensor) -> Tensor:
+        """Return the gate (B, C, H, W)."""
+        means = F.avg_pool2d(x, POOL, stride=1, padding=POOL // 2)
+        return torch.sigmoid(self.second(self.vertical(self.horizontal(self.first(means)))))
+
+
+def _pointwise(channels: int, norm: bool) -> nn.Sequential:
+    conv = nn.Conv2d(channels, channels, 1, bias=not norm)
+    return nn.Sequential(conv, BatchNorm(channels, eps=1e-3, momentum=0.03), nn.SiLU()) if norm else nn.Sequential(conv)

@@ -1,0 +1,84 @@
+"""CPCA: channel prior convolutional attention, a channel gate and then a map from strips of three lengths.
+
+    h = gelu(W x)
+    h = h * (sigmoid(M mean of h) + sigmoid(M max of h))        M = W2 relu W1, hidden width C / r; over H, W
+    a = W (u + sum over k of v_k(h_k(u))), u = dw5(h)           h_k: 1 x k, v_k: k x 1; k = 7, 11, 21
+    y = W (a * h)
+
+Paper: Huang et al., "Channel Prior Convolutional Attention for Medical Image Segmentation", Computers in Biology and
+Medicine 2024, arXiv 2306.05196.
+Code: https://github.com/Cuthbert-Huang/CPCANet
+Shapes: x (B, C, H, W), y the same.
+Deviations: none. The code has a single W, used three times, and so has every copy; `shared=False` gives each its own.
+The channel gate is a sum of two sigmoids, between 0 and 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Mixer, check_flag, check_positive, hidden_width
+from yolo_attn.layers.large_kernel.msca import MultiScale, check_kernels
+from yolo_attn.registry import register_layer
+
+__all__ = ["CPCA"]
+
+
+@register_layer(
+    family="hybrid",
+    summary="weighs channels, then multiplies by a map made of depthwise strips of three lengths",
+    aliases=("CPCABlock",),
+    paper="Channel Prior Convolutional Attention for Medical Image Segmentation, Comput. Biol. Med. 2024",
+    year=2023,
+    url="https://arxiv.org/abs/2306.05196",
+    repository="https://github.com/Cuthbert-Huang/CPCANet",
+    cost="O(C^2 HW)",
+)
+class CPCA(Mixer):
+    """Channel prior convolutional attention.
+
+    Args:
+        channels: Channels of the input.
+        reduction: r, channels per hidden unit of the channel gate.
+        kernels: Lengths k of the strips, odd.
+        shared: Whether W is one convolution used three times, as in the authors' code, or three.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        reduction: float = 4,
+        kernels: Sequence[int] = (7, 11, 21),
+        shared: bool = True,
+        start: str = "paper",
+    ) -> None:
+        super().__init__(channels, start=start)
+        check_positive("CPCA", reduction=reduction)
+        check_kernels("CPCA", kernels)
+        check_flag("CPCA", shared=shared)
+        hidden = hidden_width(channels, reduction)
+        self.pointwise = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(1 if shared else 3))
+        self.mlp = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
+        self.scales = MultiScale(channels, kernels)
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Return the block's output."""
+        hidden = F.gelu(self.pointwise[0](x))
+        hidden = hidden * self._channel_gate(hidden)
+        weights = self.pointwise[len(self.pointwise) // 2](self.scales(hidden))
+        y: Tensor = self.pointwise[-1](weights * hidden)
+        return y
+
+    def _channel_gate(self, x: Tensor) -> Tensor:
+        """Return the channel gate (B, C, 1, 1)."""
+        mean, most = torch.sigmoid(self.mlp(x.mean((2, 3)))), torch.sigmoid(self.mlp(x.amax((2, 3))))
+        return (mean + most)[:, :, None, None]

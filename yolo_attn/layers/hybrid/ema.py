@@ -1,0 +1,83 @@
+"""EMA: efficient multi-scale attention with cross-spatial learning (no moving average of weights).
+
+    x in G groups of c = C / G channels, each group by itself, with shared weights:
+    t = W [mean over W of x; mean over H of x] + b                          (c, H + W, 1), W (c, c)
+    u = GN(x * sigmoid(t_rows) * sigmoid(t_columns))                        GN: each channel by itself
+    v = conv3(x)                                                            with bias
+    m = softmax(mean of u) . v + softmax(mean of v) . u                     (1, H, W); softmax and sums over c channels
+    y = x * sigmoid(m)
+
+Paper: Ouyang et al., "Efficient Multi-Scale Attention Module with Cross-Spatial Learning", ICASSP 2023, arXiv
+2305.13563.
+Code: https://github.com/YOLOonMe/EMA-attention-module
+Shapes: x (B, C, H, W), y the same; gate (B, C, H, W), the same for all channels of a group.
+Deviations: where the channels do not divide by the groups, the greatest common divisor (the code raises); the means
+and softmax in float32. The code has 32 groups, as here; many copies in YOLO repositories take 8.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Gate, check_whole, fitting_groups
+from yolo_attn.layers.norms import GroupNorm
+from yolo_attn.layers.numerics import widen
+from yolo_attn.registry import register_layer
+
+__all__ = ["EMA"]
+
+
+@register_layer(
+    family="hybrid",
+    summary="weighs positions per channel group, by row and column means crossed with a 3 x 3 convolution",
+    aliases=("EMAttention",),
+    paper="Efficient Multi-Scale Attention Module with Cross-Spatial Learning, ICASSP 2023",
+    year=2023,
+    url="https://arxiv.org/abs/2305.13563",
+    repository="https://github.com/YOLOonMe/EMA-attention-module",
+    cost="O(C^2 HW / G)",
+)
+class EMA(Gate):
+    """Efficient multi-scale attention.
+
+    Args:
+        channels: Channels of the input.
+        groups: G, brought down to what divides the channels; more of them are cheaper.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(self, channels: int, *, groups: int = 32, start: str = "paper") -> None:
+        super().__init__(channels, start=start)
+        check_whole("EMA", groups=groups)
+        self.groups = fitting_groups(channels, groups)
+        width = channels // self.groups
+        self.strips = nn.Conv2d(width, width, 1)
+        self.norm = GroupNorm(width, width)
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+
+    def gate(self, x: Tensor) -> Tensor:
+        """Return the gate (B, C, H, W)."""
+        b, c, h, w = x.shape
+        groups = x.reshape(b * self.groups, c // self.groups, h, w)
+        far = self.norm(groups * self._strips(groups).to(x.dtype))
+        near = self.conv(groups)
+        logits = _cross(far, near) + _cross(near, far)  # (B G, 1, H, W)
+        gate = torch.sigmoid(logits).reshape(b, self.groups, 1, h, w)
+        return gate.expand(b, self.groups, c // self.groups, h, w).reshape(b, c, h, w)
+
+    def _strips(self, x: Tensor) -> Tensor:
+        """Return the product of the row gates and the column gates, (B G, c, H, W)."""
+        height = x.shape[2]
+        means = torch.cat([x.mean(3), x.mean(2)], 2)[..., None]
+        gates = torch.sigmoid(self.strips(means))
+        return gates[:, :, :height] * gates[:, :, height:].transpose(2, 3)
+
+
+def _cross(pooled: Tensor, spread: Tensor) -> Tensor:
+    """Return the channels of one branch added up with the softmax of the other branch's means, (B G, 1, H, W)."""
+    shares = widen(pooled).mean((2, 3), keepdim=True).softmax(1)
+    return (spread * shares.to(spread.dtype)).sum(1, keepdim=True)

@@ -1,0 +1,91 @@
+"""MLCA: mixed local channel attention, a channel gate for each cell of a coarse grid and one for the whole map.
+
+    l = x averaged into n x n cells             (B, C, n, n)
+    L = sigmoid(conv_k(l as one sequence, cell after cell, in each cell channel after channel))
+    G = sigmoid(conv_k(mean over the cells of l))                           (B, C, 1, 1), along the channels
+    y = x * (w L + (1 - w) G)                   enlarged to the map like it was made small
+
+Each conv_k is one kernel of k weights, with zero padding.
+
+Paper: Wan et al., "Mixed local channel attention for object detection", Engineering Applications of Artificial
+Intelligence 123, 2023.
+Code: https://github.com/wandahangFY/MLCA
+Shapes: x (B, C, H, W), y the same; gate (B, C, H, W), constant within a cell.
+Deviations: none from the authors' present code. In their sequence the last channels of a cell neighbour the first ones
+of the next cell, and so it is here. Many copies keep an earlier line that averages G over the images of a batch.
+"""
+
+from __future__ import annotations
+
+from math import log2
+
+import torch
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Gate, check, check_odd, check_whole
+from yolo_attn.layers.pooling import adaptive_mean
+from yolo_attn.registry import register_layer
+
+__all__ = ["MLCA"]
+
+
+@register_layer(
+    family="hybrid",
+    summary="weighs each channel by short convolutions over channel means, of coarse cells and of the map",
+    paper="Mixed local channel attention for object detection, "
+    "Engineering Applications of Artificial Intelligence 2023",
+    year=2023,
+    url="https://doi.org/10.1016/j.engappai.2023.106442",
+    repository="https://github.com/wandahangFY/MLCA",
+    cost="O(C HW)",
+)
+class MLCA(Gate):
+    """Mixed local channel attention.
+
+    Args:
+        channels: Channels of the input.
+        local_size: n, rows and columns of cells.
+        local_weight: w, share of the local gate, from 0 to 1.
+        kernel_size: k, odd; None takes the paper's k(C), 3 for 8 to 127 channels, 5 up to 2047.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        local_size: int = 5,
+        local_weight: float = 0.5,
+        kernel_size: int | None = None,
+        start: str = "paper",
+    ) -> None:
+        super().__init__(channels, start=start)
+        number = isinstance(local_weight, (int, float)) and not isinstance(local_weight, bool)
+        check(number and 0 <= local_weight <= 1, "MLCA", "local_weight", local_weight, "a number from 0 to 1")
+        check_whole("MLCA", local_size=local_size)
+        kernel_size = _paper_kernel(channels) if kernel_size is None else kernel_size
+        check_odd("MLCA", kernel_size=kernel_size)
+        self.local_size = local_size
+        self.local_weight = local_weight
+        self.local = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        self.whole = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
+
+    def gate(self, x: Tensor) -> Tensor:
+        """Return the gate (B, C, H, W)."""
+        side = self.local_size
+        cells = adaptive_mean(x, side, side)
+        sequence = cells.permute(0, 2, 3, 1)  # channels last, so that they follow one another
+        local: Tensor = self.local(sequence.reshape(x.shape[0], 1, -1))
+        local = local.reshape(x.shape[0], side, side, self.channels).permute(0, 3, 1, 2)
+        whole = self.whole(cells.mean((2, 3))[:, None]).transpose(1, 2)[..., None]
+        gate = self.local_weight * torch.sigmoid(local) + (1 - self.local_weight) * torch.sigmoid(whole)
+        return adaptive_mean(gate, x.shape[2], x.shape[3])
+
+
+def _paper_kernel(channels: int) -> int:
+    """Return k(C) of ECA's paper, with its constants gamma = 2 and b = 1."""
+    t = int((log2(channels) + 1) / 2)
+    return t if t % 2 else t + 1

@@ -1,0 +1,107 @@
+"""Polarized: polarized self-attention, a channel gate and a spatial gate that each keep one axis whole.
+
+    c = sigmoid(up(V1 x softmax over HW of (q1 . x)))           (B, C, 1, 1); V1: C -> C/2, q1: C -> 1
+    s = sigmoid(softmax over HW of (mean of Q2 x . V2 x))       (B, 1, H, W); Q2, V2: C -> C/2
+    y = x * c + x * s                                           mode "p", parallel; up: one map C/2 -> C
+    y = x * c * s(x * c)                                        mode "s", sequential; up: C/2 -> C/8 -> LN -> relu -> C
+
+Paper: Liu et al., "Polarized Self-Attention: Towards High-quality Pixel-wise Regression", Neurocomputing 2022,
+arXiv 2107.00782.
+Code: https://github.com/DeLightCMU/PSA
+Shapes: x (B, C, H, W), y the same; gate (B, C, H, W).
+Deviations: none from the authors' code, the default. In its mode "s" the softmax over HW is applied to V2 x instead of
+to the product. The paper (`paper_form=True`) has in both modes an LN after a single map C/2 -> C, and for s a softmax
+over the channels of mean Q2 x instead of one over HW. With the code's, s is close to 1/2 everywhere in mode "p", since
+the softmax has a mean of 1/HW. Below 16 channels mode "s" is 2 wide between its maps, where LN of one value would be 0.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Gate, check_choice, check_flag, hidden_width
+from yolo_attn.layers.norms import GroupNorm
+from yolo_attn.layers.numerics import no_autocast, widen
+from yolo_attn.registry import register_layer
+
+__all__ = ["Polarized"]
+
+
+@register_layer(
+    family="hybrid",
+    summary="weighs channels by attention over positions and positions by attention over channels",
+    aliases=("PolarizedSelfAttention", "PSA_p"),
+    paper="Polarized Self-Attention: Towards High-quality Pixel-wise Regression, Neurocomputing 2022",
+    year=2021,
+    url="https://arxiv.org/abs/2107.00782",
+    repository="https://github.com/DeLightCMU/PSA",
+    cost="O(C^2 HW)",
+)
+class Polarized(Gate):
+    """Polarized self-attention.
+
+    Args:
+        channels: Channels of the input.
+        mode: "p" for both gates side by side, "s" for the channel gate first.
+        paper_form: Whether both gates are as in the paper instead of the code.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(self, channels: int, *, mode: str = "p", paper_form: bool = False, start: str = "paper") -> None:
+        super().__init__(channels, start=start)
+        check_choice("Polarized", "mode", mode, ("p", "s"))
+        check_flag("Polarized", paper_form=paper_form)
+        hidden = hidden_width(channels, 2)
+        self.mode = mode
+        self.paper_form = paper_form
+        self.channel_query = _pointwise(channels, 1)
+        self.channel_value = _pointwise(channels, hidden)
+        self.up = _up(channels, hidden, "paper" if paper_form else mode)
+        self.spatial_query = _pointwise(channels, hidden)
+        self.spatial_value = _pointwise(channels, hidden)
+
+    def gate(self, x: Tensor) -> Tensor:
+        """Return the gate (B, C, H, W)."""
+        channel = self._channel_gate(x)
+        if self.mode == "p":
+            return channel + self._spatial_gate(x)
+        return channel * self._spatial_gate(x * channel)
+
+    def _channel_gate(self, x: Tensor) -> Tensor:
+        query, value = self.channel_query(x).flatten(2), self.channel_value(x).flatten(2)  # (B, 1, HW), (B, C/2, HW)
+        with no_autocast(x):
+            context = widen(value) @ widen(query).softmax(2).transpose(1, 2)
+        return torch.sigmoid(self.up(context.to(x.dtype)[..., None]))
+
+    def _spatial_gate(self, x: Tensor) -> Tensor:
+        query, value = self.spatial_query(x).mean((2, 3)), self.spatial_value(x).flatten(2)  # (B, C/2), (B, C/2, HW)
+        with no_autocast(x):
+            query, value = widen(query)[:, None], widen(value)
+            if self.paper_form:
+                logits = query.softmax(2) @ value
+            elif self.mode == "p":
+                logits = (query @ value).softmax(2)
+            else:
+                logits = query @ value.softmax(2)
+        b, _, h, w = x.shape
+        return torch.sigmoid(logits).reshape(b, 1, h, w).to(x.dtype)
+
+
+def _pointwise(channels: int, width: int) -> nn.Conv2d:
+    conv = nn.Conv2d(channels, width, 1, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_in", nonlinearity="relu")
+    return conv
+
+
+def _up(channels: int, hidden: int, form: str) -> nn.Module:
+    """Return the way from the hidden width back to all channels."""
+    if form == "p":
+        return nn.Conv2d(hidden, channels, 1, bias=False)
+    if form == "paper":
+        return nn.Sequential(nn.Conv2d(hidden, channels, 1, bias=False), GroupNorm(1, channels))
+    narrow = hidden_width(hidden, 4, 2)
+    return nn.Sequential(nn.Conv2d(hidden, narrow, 1), GroupNorm(1, narrow), nn.ReLU(), nn.Conv2d(narrow, channels, 1))

@@ -1,0 +1,119 @@
+"""SCSA: gates for rows and columns, then a channel gate by self-attention among channels.
+
+    h, w = means over W, over H of x            each split into four quarters of the channels
+    g_h = sigmoid(GN(dw_j h_j)), g_w likewise   dw_j: kernels 3, 5, 7, 9 along the axis, the same for both; GN: 4 groups
+    z = GN(avgpool7(x * g_h * g_w))             1 group; N windows of 7 x 7
+    A = softmax(q k^T / sqrt(d))                q, k, v: z scaled per channel, in heads of d channels; A (d, d) per head
+    y = x * g_h * g_w * sigmoid(mean over N of A v)
+
+Paper: Si et al., "SCSA: Exploring the Synergistic Effects Between Spatial and Channel Attention", Neurocomputing 2025,
+arXiv 2407.05128.
+Code: https://github.com/HZAI-ZJNU/SCSA
+Shapes: x (B, C, H, W), y the same; gate (B, C, H, W). C must be a multiple of 4.
+Deviations: the code has no default for `head_num`; here it is 8, brought down to what divides the channels. A map
+smaller than a window is continued to its size, where the code raises. The mean over N is taken of v, before A, which is
+the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Gate, check, check_flag, check_odd, check_whole, fitting_groups
+from yolo_attn.layers.norms import GroupNorm
+from yolo_attn.layers.numerics import at_least_one, no_autocast, widen
+from yolo_attn.registry import register_layer
+
+__all__ = ["SCSA"]
+
+PARTS = 4
+
+
+@register_layer(
+    family="hybrid",
+    summary="weighs rows and columns by strips of four lengths, then channels by attention among channels",
+    paper="SCSA: Exploring the Synergistic Effects Between Spatial and Channel Attention, Neurocomputing 2025",
+    year=2024,
+    url="https://arxiv.org/abs/2407.05128",
+    repository="https://github.com/HZAI-ZJNU/SCSA",
+    cost="O(C HW + C^2 HW / 49)",
+)
+class SCSA(Gate):
+    """Spatial and channel synergistic attention.
+
+    Args:
+        channels: Channels of the input, a multiple of 4.
+        head_num: Heads of the attention among channels, brought down to what divides the channels.
+        window_size: Height and width of the windows that are averaged before it, in cells; None is the whole map.
+        group_kernel_sizes: Lengths of the four strips, odd.
+        qkv_bias: Whether q, k and v have a bias.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range, or the channels are not a multiple of 4.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        head_num: int = 8,
+        window_size: int | None = 7,
+        group_kernel_sizes: Sequence[int] = (3, 5, 7, 9),
+        qkv_bias: bool = False,
+        start: str = "paper",
+    ) -> None:
+        super().__init__(channels, start=start)
+        check(channels % PARTS == 0, "SCSA", "channels", channels, f"a multiple of {PARTS}")
+        check_whole("SCSA", head_num=head_num)
+        if window_size is not None:
+            check_whole("SCSA", window_size=window_size)
+        four = isinstance(group_kernel_sizes, (list, tuple)) and len(group_kernel_sizes) == PARTS
+        check(four, "SCSA", "group_kernel_sizes", group_kernel_sizes, "a list of four, such as [3, 5, 7, 9]")
+        for kernel in group_kernel_sizes:
+            check_odd("SCSA", group_kernel_sizes=kernel)
+        check_flag("SCSA", qkv_bias=qkv_bias)
+        part = channels // PARTS
+        self.heads = fitting_groups(channels, head_num)
+        self.window_size = window_size
+        self.strips = nn.ModuleList(nn.Conv1d(part, part, k, padding=k // 2, groups=part) for k in group_kernel_sizes)
+        self.row_norm = GroupNorm(PARTS, channels)
+        self.column_norm = GroupNorm(PARTS, channels)
+        self.norm = GroupNorm(1, channels)
+        self.query = nn.Conv2d(channels, channels, 1, groups=channels, bias=qkv_bias)
+        self.key = nn.Conv2d(channels, channels, 1, groups=channels, bias=qkv_bias)
+        self.value = nn.Conv2d(channels, channels, 1, groups=channels, bias=qkv_bias)
+
+    def gate(self, x: Tensor) -> Tensor:
+        """Return the gate (B, C, H, W)."""
+        rows = torch.sigmoid(self.row_norm(self._along(x.mean(3))))[:, :, :, None]
+        columns = torch.sigmoid(self.column_norm(self._along(x.mean(2))))[:, :, None]
+        spatial = rows * columns
+        return spatial * self._channel_gate(x * spatial)
+
+    def _along(self, means: Tensor) -> Tensor:
+        """Convolve each quarter of the channels of (B, C, length) with its own strip."""
+        quarters = means.chunk(PARTS, 1)
+        return torch.cat([strip(quarter) for strip, quarter in zip(self.strips, quarters, strict=True)], 1)
+
+    def _channel_gate(self, x: Tensor) -> Tensor:
+        """Return the channel gate (B, C, 1, 1)."""
+        z = self.norm(self._windows(x))
+        per_head = (x.shape[0], self.heads, self.channels // self.heads, -1)
+        query, key, value = (f(z).reshape(per_head) for f in (self.query, self.key, self.value))  # (B, heads, d, N)
+        with no_autocast(x):
+            query, key, value = widen(query), widen(key), widen(value)
+            weights = (query @ key.transpose(2, 3) * per_head[2] ** -0.5).softmax(3)
+            logits = weights @ value.mean(3, keepdim=True)
+        return torch.sigmoid(logits).reshape(-1, self.channels, 1, 1).to(x.dtype)
+
+    def _windows(self, x: Tensor) -> Tensor:
+        """Return the mean of each whole window; what is left over at the right and at the bottom does not count."""
+        if self.window_size is None:
+            return x.mean((2, 3), keepdim=True)
+        down, right = (at_least_one(self.window_size - size + 1) - 1 for size in x.shape[2:])
+        return F.avg_pool2d(F.pad(x, (0, right, 0, down), mode="replicate"), self.window_size)

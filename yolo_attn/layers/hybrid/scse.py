@@ -1,0 +1,66 @@
+"""SCSE: a channel gate and a spatial gate side by side.
+
+    c = sigmoid(W2 relu(W1 mean over H, W of x))                (B, C), hidden width C / r
+    s = sigmoid(w . x) at each position                         (B, 1, H, W)
+    y = max(x * c, x * s)                                       or their sum
+
+Paper: Roy et al., "Concurrent Spatial and Channel Squeeze & Excitation in Fully Convolutional Networks", MICCAI 2018,
+arXiv 1803.02579; "Recalibrating Fully Convolutional Networks with Spatial and Channel Squeeze & Excitation Blocks",
+IEEE TMI 2019, arXiv 1808.08127.
+Code: https://github.com/ai-med/squeeze_and_excitation
+Shapes: x (B, C, H, W), y the same; gate (B, C, H, W).
+Deviations: none. The first paper adds (`combine="sum"`), the second and the code take the maximum. It is the maximum of
+the products, so where x is negative the smaller gate wins.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Gate, check_choice, check_positive, hidden_width
+from yolo_attn.registry import register_layer
+
+__all__ = ["SCSE"]
+
+
+@register_layer(
+    family="hybrid",
+    summary="weighs channels and positions side by side and takes the larger product, or the sum",
+    aliases=("scSE", "SCSEModule"),
+    paper="Concurrent Spatial and Channel Squeeze & Excitation in Fully Convolutional Networks, MICCAI 2018",
+    year=2018,
+    url="https://arxiv.org/abs/1803.02579",
+    repository="https://github.com/ai-med/squeeze_and_excitation",
+    cost="O(C HW)",
+)
+class SCSE(Gate):
+    """Concurrent spatial and channel squeeze and excitation.
+
+    Args:
+        channels: Channels of the input.
+        reduction: r, channels per hidden unit.
+        combine: "max" or "sum".
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(self, channels: int, *, reduction: float = 2, combine: str = "max", start: str = "paper") -> None:
+        super().__init__(channels, start=start)
+        check_positive("SCSE", reduction=reduction)
+        check_choice("SCSE", "combine", combine, ("max", "sum"))
+        hidden = hidden_width(channels, reduction)
+        self.combine = combine
+        self.squeeze = nn.Linear(channels, hidden)
+        self.excite = nn.Linear(hidden, channels)
+        self.position = nn.Conv2d(channels, 1, 1)
+
+    def gate(self, x: Tensor) -> Tensor:
+        """Return the gate (B, C, H, W)."""
+        channel = torch.sigmoid(self.excite(torch.relu(self.squeeze(x.mean((2, 3))))))[:, :, None, None]
+        position = torch.sigmoid(self.position(x))
+        if self.combine == "sum":
+            return channel + position
+        return torch.where(x >= 0, torch.maximum(channel, position), torch.minimum(channel, position))

@@ -1,0 +1,91 @@
+"""MSCA: multi-scale convolutional attention, strips of three lengths.
+
+    u = dw5(x)                                  5 x 5
+    a = W (u + sum over k of v_k(h_k(u)))       h_k: 1 x k, v_k: k x 1; k = 7, 11, 21; W: 1 x 1
+    y = x * a                                   or y = x + W2 (h * a(h)), h = gelu(W1 x), with `project`
+
+Paper: Guo et al., "SegNeXt: Rethinking Convolutional Attention Design for Semantic Segmentation", NeurIPS 2022,
+arXiv 2209.08575.
+Code: https://github.com/Visual-Attention-Network/SegNeXt
+Shapes: x (B, C, H, W), y the same; weights(x) (B, C, H, W), of any size and sign.
+Deviations: weights start as PyTorch's convolutions do; the authors' network draws them with variance 2 / fan out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import check, check_odd
+from yolo_attn.layers.large_kernel.gated import LargeKernel, depthwise
+from yolo_attn.layers.numerics import total
+from yolo_attn.registry import register_layer
+
+__all__ = ["MSCA", "MultiScale"]
+
+
+class MultiScale(nn.Module):
+    """The sum u + sum over k of v_k(h_k(u)), u = dw5(x).
+
+    Args:
+        channels: Channels in and out.
+        kernels: Lengths k of the strips, odd.
+    """
+
+    def __init__(self, channels: int, kernels: Sequence[int]) -> None:
+        super().__init__()
+        self.near = depthwise(channels, 5, 5)
+        self.strips = nn.ModuleList(
+            nn.Sequential(depthwise(channels, 1, k), depthwise(channels, k, 1)) for k in kernels
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the sum, (B, C, H, W)."""
+        near = self.near(x)
+        return total([near, *(strip(near) for strip in self.strips)])
+
+
+def check_kernels(layer: str, kernels: Sequence[int]) -> None:
+    """Raise ValueError unless the kernels are a list of odd whole numbers."""
+    good = isinstance(kernels, (list, tuple)) and len(kernels) > 0
+    check(good, layer, "kernels", kernels, "a list of odd whole numbers, such as [7, 11, 21]")
+    for kernel in kernels:
+        check_odd(layer, kernels=kernel)
+
+
+@register_layer(
+    family="large_kernel",
+    summary="multiplies by a map made of depthwise strips of three lengths",
+    aliases=("MSCAAttention",),
+    paper="SegNeXt: Rethinking Convolutional Attention Design for Semantic Segmentation, NeurIPS 2022",
+    year=2022,
+    url="https://arxiv.org/abs/2209.08575",
+    repository="https://github.com/Visual-Attention-Network/SegNeXt",
+    cost="O(C^2 HW)",
+)
+class MSCA(LargeKernel):
+    """Multi-scale convolutional attention.
+
+    Args:
+        channels: Channels of the input.
+        kernels: Lengths k of the strips, odd.
+        project: Whether it stands between two 1 x 1 convolutions with a shortcut, as in the authors' network.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(
+        self, channels: int, *, kernels: Sequence[int] = (7, 11, 21), project: bool = False, start: str = "paper"
+    ) -> None:
+        super().__init__(channels, project=project, start=start)
+        check_kernels("MSCA", kernels)
+        self.scales = MultiScale(channels, kernels)
+        self.pointwise = nn.Conv2d(channels, channels, 1)
+
+    def attention(self, x: Tensor) -> Tensor:
+        """Return the map (B, C, H, W)."""
+        weights: Tensor = self.pointwise(self.scales(x))
+        return weights

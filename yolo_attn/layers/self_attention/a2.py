@@ -1,0 +1,74 @@
+"""A2: double attention, a few global descriptors gathered from the map and handed out to its cells.
+
+    A = Wa x (cm, HW), B = Wb x (cn, HW), V = Wv x (cn, HW)
+    G = A softmax over HW of B^T                (cm, cn): cn descriptors of cm channels, each a weighted mean
+    Z = G softmax over cn of V                  (cm, HW): every cell mixes the descriptors
+    y = x + Wo Z                                cm -> C
+
+Paper: Chen et al., "A^2-Nets: Double Attention Networks", NeurIPS 2018, arXiv 1810.11579.
+Code: none from the authors.
+Shapes: x (B, C, H, W), y the same; weights(x) (B, cn, H, W), where each descriptor is gathered from.
+Deviations: none. Most copies leave out the x of y (`residual=False`). One takes the softmax over the images of the
+batch, another takes V's over the map, which makes the output HW times smaller.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Mixer, check_flag, check_positive, hidden_width
+from yolo_attn.layers.numerics import no_autocast, widen
+from yolo_attn.registry import register_layer
+
+__all__ = ["A2"]
+
+
+@register_layer(
+    family="self_attention",
+    summary="gathers a few global descriptors and hands them out to the cells",
+    aliases=("DoubleAttention", "A2Attention"),
+    paper="A^2-Nets: Double Attention Networks, NeurIPS 2018",
+    year=2018,
+    url="https://arxiv.org/abs/1810.11579",
+    cost="O(C^2 HW)",
+)
+class A2(Mixer):
+    """Double attention.
+
+    Args:
+        channels: Channels of the input.
+        reduction: C / cm and C / cn.
+        residual: Whether x is added, as in the paper.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(self, channels: int, *, reduction: float = 4, residual: bool = True, start: str = "paper") -> None:
+        super().__init__(channels, start=start)
+        check_positive("A2", reduction=reduction)
+        check_flag("A2", residual=residual)
+        hidden = hidden_width(channels, reduction, min(channels, 2))  # one descriptor alone would be for all cells
+        self.features = nn.Conv2d(channels, hidden, 1)
+        self.gather = nn.Conv2d(channels, hidden, 1)
+        self.distribute = nn.Conv2d(channels, hidden, 1)
+        self.project = nn.Conv2d(hidden, channels, 1)
+        self.residual = residual
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Return the descriptors that each cell takes."""
+        height, width = x.shape[2:]
+        features = self.features(x).flatten(2)
+        with no_autocast(x):
+            descriptors = widen(features) @ self.weights(x).flatten(2).transpose(1, 2)  # (B, cm, cn)
+        shares = widen(self.distribute(x)).softmax(1).to(features.dtype).flatten(2)
+        mixed = descriptors.to(features.dtype) @ shares
+        y: Tensor = self.project(mixed.reshape(-1, self.project.in_channels, height, width))
+        return x + y if self.residual else y
+
+    def weights(self, x: Tensor) -> Tensor:
+        """Return where each descriptor is gathered from, (B, cn, H, W) in at least float32, with sum 1."""
+        height, width = x.shape[2:]
+        logits = widen(self.gather(x))  # among 25,600 cells float16 is off by a fifth
+        return logits.flatten(2).softmax(2).reshape(-1, self.gather.out_channels, height, width)

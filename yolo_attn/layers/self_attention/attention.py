@@ -1,0 +1,175 @@
+"""What the layers of dense attention share: score functions, and queries that read from a memory.
+
+With q (N, d), k (M, d) and v (M, d) of one head, the context of query i is sum over j of softmax_j(s_ij) v_j, where
+
+    dot          s_ij = q_i . k_j
+    scaled_dot   s_ij = q_i . k_j / sqrt(d)
+    general      s_ij = q_i^T W k_j
+    concat       s_ij = v^T tanh(W [q_i; k_j])
+    additive     s_ij = v^T tanh(W q_i + U k_j + b)
+
+concat and additive are one function but for the bias b.
+
+Papers: Bahdanau et al., arXiv 1409.0473 (additive); Luong et al., arXiv 1508.04025 (dot, general, concat); Vaswani et
+al., arXiv 1706.03762 (scaled_dot).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import check, check_choice, check_flag, check_whole, fitting_groups
+from yolo_attn.layers.numerics import widen
+from yolo_attn.layers.self_attention.tokens import attend, join_heads, split_heads, stream
+
+__all__ = ["Attention", "Score"]
+
+SCORES = ("scaled_dot", "dot", "general", "concat", "additive")
+COMBINE = ("none", "linear", "tanh")
+
+Read = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class Score(nn.Module):
+    """Reads values by one of the score functions; each head has its own weights.
+
+    Args:
+        score: Name of the score function.
+        heads: Number of heads.
+        width: d, channels of a head; concat and additive have as many hidden units.
+
+    Shape:
+        query (B, heads, N, d), key and value (B, heads, M, d); result as the query.
+    """
+
+    bias: nn.Parameter | None
+
+    def __init__(self, score: str, heads: int, width: int) -> None:
+        super().__init__()
+        self.score = score
+        if score == "general":
+            self.between = _matrices(heads, width, width)
+        elif score in {"concat", "additive"}:
+            self.of_query = _matrices(heads, width, width)
+            self.of_key = _matrices(heads, width, width)
+            self.energy = _matrices(heads, width, 1)
+            self.register_parameter("bias", nn.Parameter(torch.zeros(heads * width)) if score == "additive" else None)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Return the context of each query."""
+        if self.score == "scaled_dot":
+            return attend(query, key, value)
+        if self.score == "dot":
+            return attend(query, key, value, scale=1.0)
+        if self.score == "general":
+            return attend(query @ self.between, key, value, scale=1.0)
+        return self._additive(query, key, value)
+
+    def _additive(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        query, key = query @ self.of_query, key @ self.of_key
+        if self.bias is not None:
+            query = query + self.bias.to(query.dtype).view(query.shape[1], 1, -1)
+
+        def read(query: Tensor) -> Tensor:
+            hidden = torch.tanh_(query[..., :, None, :] + key[..., None, :, :])  # (B, heads, n, M, d)
+            energy = hidden @ self.energy[:, None]
+            return widen(energy[..., 0]).softmax(-1).to(value.dtype) @ value
+
+        return stream(read, query, held=key.numel())
+
+
+class Attention(nn.Module):
+    """Queries read from a memory: linear maps, heads, a score, and what becomes of the context.
+
+    Starts as PyTorch's `nn.MultiheadAttention` does.
+
+    Args:
+        layer: Name of the layer it is for, for messages.
+        channels: C, channels of the queries and of the result.
+        memory: Channels of the memory.
+        heads: Number of heads, brought down to what divides the channels.
+        score: Name of the score function.
+        project: Whether queries, keys, values and the context pass linear maps.
+        combine: "none": the context; "linear" or "tanh": W [context; query] + b, or tanh(W [context; query]).
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Shape:
+        query (B, N, C), memory (B, M, memory channels); result (B, N, C).
+    """
+
+    def __init__(
+        self,
+        layer: str,
+        channels: int,
+        memory: int,
+        *,
+        heads: int,
+        score: str = "scaled_dot",
+        project: bool = True,
+        combine: str = "none",
+    ) -> None:
+        super().__init__()
+        check_whole(layer, heads=heads)
+        check_choice(layer, "score", score, SCORES)
+        check_flag(layer, project=project)
+        check_choice(layer, "combine", combine, COMBINE)
+        check(project or channels == memory, layer, "project", project, "true for inputs of different channel counts")
+        self.heads = fitting_groups(channels, heads)
+        self.score = Score(score, self.heads, channels // self.heads)
+        if project:
+            self.query = nn.Linear(channels, channels)
+            self.key = nn.Linear(memory, channels)
+            self.value = nn.Linear(memory, channels)
+            for linear in (self.query, self.key, self.value):
+                # One matrix for all three, as PyTorch has it, is wider: 6 / (C + 3C) instead of 6 / (C + C).
+                nn.init.xavier_uniform_(linear.weight, gain=0.5**0.5 if channels == memory else 1)
+                nn.init.zeros_(linear.bias)
+        self.project = project
+        self.out: nn.Linear | None = None
+        if combine != "none":
+            self.out = nn.Linear(2 * channels, channels, bias=combine == "linear")
+        elif project:
+            self.out = nn.Linear(channels, channels)
+            nn.init.zeros_(self.out.bias)
+        self.combine = combine
+
+    def forward(
+        self,
+        query: Tensor,
+        memory: Tensor,
+        query_position: Tensor | None = None,
+        memory_position: Tensor | None = None,
+        read: Read | None = None,
+    ) -> Tensor:
+        """Return what the queries read.
+
+        Args:
+            query: (B, N, C).
+            memory: (B, M, memory channels), keys and values.
+            query_position: Added to the queries, (1, N, C); None for nothing.
+            memory_position: Added to the keys, but not to the values; None for nothing.
+            read: Takes the place of the score.
+        """
+        q = query if query_position is None else query + query_position
+        k = memory if memory_position is None else memory + memory_position
+        if self.project:
+            q, k, v = self.query(q), self.key(k), self.value(memory)
+        else:
+            q, k, v = q.contiguous(), k.contiguous(), memory.contiguous()
+        q, k, v = (split_heads(t, self.heads) for t in (q, k, v))
+        context = join_heads((read or self.score)(q, k, v))
+        if self.combine != "none":
+            context = torch.cat([context, query.to(context.dtype)], 2)
+        if self.out is not None:
+            context = self.out(context)
+        return torch.tanh(context) if self.combine == "tanh" else context
+
+
+def _matrices(heads: int, rows: int, columns: int) -> nn.Parameter:
+    """Return a matrix for each head, in three dimensions (see the package's `base`), as nn.Linear starts its own."""
+    return nn.Parameter(torch.empty(heads, rows, columns).uniform_(-(rows**-0.5), rows**-0.5))

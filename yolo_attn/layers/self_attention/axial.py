@@ -1,0 +1,151 @@
+"""Axial: position-sensitive attention along the columns, then along the rows, of Axial-DeepLab.
+
+Along one line of the map, for each of `groups` groups of channels:
+
+    [q, k, v] = BN W x                          d/2, d/2 and d channels, d = C / groups, at each position
+    e_ij = N1(q_i . k_j) + N2(q_i . Q_(i-j)) + N3(k_j . K_(j-i))            Q, K, V: learned for each distance
+    a_ij = softmax over j of e_ij
+    y_i = BN(sum over j of a_ij v_j) + BN(sum over j of a_ij V_(i-j))
+
+N1 to N3 are batch norms of the energies, one channel for each group.
+
+Paper: Wang et al., "Axial-DeepLab: Stand-Alone Axial-Attention for Panoptic Segmentation", ECCV 2020, arXiv 2003.07853.
+Code: https://github.com/csrhddlam/axial-deeplab
+Shapes: x (B, C, H, W), y the same.
+Memory: groups x HW x (H or W) of each of the energies; 131 MB at 160 x 160 and 8 groups.
+Deviations: the authors' module takes only maps as high and wide as its span. Here distances beyond the span count as
+the largest it knows, and any map will do. The norms of the energies have a scale and no shift, which the softmax would
+not see. Where C is not a multiple of the groups, their greatest common divisor.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Mixer, check, check_whole, fitting_groups
+from yolo_attn.layers.norms import BatchNorm
+from yolo_attn.layers.numerics import no_autocast, widen
+from yolo_attn.registry import register_layer
+
+__all__ = ["Axial"]
+
+
+@register_layer(
+    family="self_attention",
+    summary="attends along columns, then along rows, with learned relative positions",
+    aliases=("AxialAttention", "AxialDeepLab"),
+    paper="Axial-DeepLab: Stand-Alone Axial-Attention for Panoptic Segmentation, ECCV 2020",
+    year=2020,
+    url="https://arxiv.org/abs/2003.07853",
+    repository="https://github.com/csrhddlam/axial-deeplab",
+    cost="O(C HW (H + W))",
+)
+class Axial(Mixer):
+    """Axial attention.
+
+    Args:
+        channels: Channels of the input, even.
+        groups: Groups of channels with weights of their own, brought down to what divides half the channels.
+        span: The height and width up to which every distance has its own position weights.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range, or the number of channels is odd.
+    """
+
+    def __init__(self, channels: int, *, groups: int = 8, span: int = 56, start: str = "paper") -> None:
+        super().__init__(channels, start=start)
+        check_whole("Axial", groups=groups, span=span)
+        check(channels % 2 == 0, "Axial", "channels", channels, "an even number")
+        groups = fitting_groups(channels // 2, groups)
+        self.columns = AxialLines(channels, groups, span)
+        self.rows = AxialLines(channels, groups, span)
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Return x after attention along the columns and along the rows."""
+        x = self.columns(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        y: Tensor = self.rows(x.permute(0, 2, 1, 3)).permute(0, 2, 1, 3)
+        return y
+
+
+class AxialLines(nn.Module):
+    """Attention along the lines of a map.
+
+    Args:
+        channels: Channels of the input, a multiple of twice the groups.
+        groups: Groups of channels with weights of their own.
+        span: The length up to which every distance has its own position weights.
+
+    Shape:
+        x: (B, lines, C, length), y the same.
+    """
+
+    def __init__(self, channels: int, groups: int, span: int) -> None:
+        super().__init__()
+        depth = channels // groups
+        self.groups = groups
+        self.depth = depth
+        self.span = span
+        self.expand = nn.Conv1d(channels, 2 * channels, 1, bias=False)
+        self.expand_norm = BatchNorm(2 * channels)
+        self.content_norm = EnergyNorm(groups)
+        self.query_norm = EnergyNorm(groups)
+        self.key_norm = EnergyNorm(groups)
+        self.value_norm = BatchNorm(channels)
+        self.position_norm = BatchNorm(channels)
+        self.positions = nn.Parameter(torch.randn(1, 2 * depth, 2 * span - 1) * depth**-0.5)
+        nn.init.normal_(self.expand.weight, 0, channels**-0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend along each line."""
+        batch, lines, channels, length = x.shape
+        depth = self.depth
+        parts = [depth // 2, depth // 2, depth]
+        expanded = self.expand_norm(self.expand(x.reshape(-1, channels, length)))
+        query, key, value = torch.split(expanded.reshape(-1, self.groups, 2 * depth, length), parts, 2)
+        query_at, key_at, value_at = torch.split(self._positions(length), parts, 0)  # (d, length, length)
+        weights = self._weights(query, key, query_at, key_at).to(value.dtype)  # (B lines, groups, length, length)
+        content = (value @ weights.transpose(2, 3)).reshape(-1, channels, length)
+        by_row = weights.permute(2, 0, 1, 3).reshape(length, -1, length)  # one matrix for each position i
+        position = (by_row @ value_at.permute(1, 2, 0).to(value.dtype)).reshape(length, -1, channels).permute(1, 2, 0)
+        y: Tensor = self.value_norm(content) + self.position_norm(position)
+        return y.reshape(batch, lines, channels, length)
+
+    def _positions(self, length: int) -> Tensor:
+        """Return the position weights for places i and j, (2 d, length, length)."""
+        place = torch.arange(length, device=self.positions.device)
+        reach = self.span - 1
+        distance = (place[:, None] - place).clamp(-reach, reach) + reach
+        return self.positions[0][:, distance.reshape(-1)].reshape(-1, length, length)
+
+    def _weights(self, query: Tensor, key: Tensor, query_at: Tensor, key_at: Tensor) -> Tensor:
+        """Return the weight of place j for place i, (B lines, groups, length, length)."""
+        with no_autocast(query):
+            query, key, query_at, key_at = widen(query), widen(key), widen(query_at), widen(key_at)
+            energies: Tensor = self.content_norm(query.transpose(2, 3) @ key)
+            energies = energies + self.query_norm(_with_positions(query, query_at))
+            energies = energies + self.key_norm(_with_positions(key, key_at).transpose(2, 3))
+        return energies.softmax(3)
+
+
+class EnergyNorm(BatchNorm):
+    """Batch norm of energies that go into a softmax, which sees neither mean nor shift."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__(groups)
+        self.register_parameter("bias", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale the energies (N, groups, length, length)."""
+        if self.training:
+            return super().forward(x.to(self.weight.dtype))
+        scale = widen(self.weight) * (widen(self.running_var) + self.eps).rsqrt()
+        return x * scale[:, None, None]  # in the energies' own dtype, which may be wider than the weight's
+
+
+def _with_positions(x: Tensor, at: Tensor) -> Tensor:
+    """Return the sum over c of x_ci at_cij, (N, groups, length, length), of x (N, groups, d, length)."""
+    _, groups, depth, length = x.shape
+    products = x.permute(3, 0, 1, 2).reshape(length, -1, depth) @ at.permute(1, 0, 2)  # one matrix for each place i
+    return products.reshape(length, -1, groups, length).permute(1, 2, 0, 3)

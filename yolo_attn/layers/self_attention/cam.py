@@ -1,0 +1,67 @@
+"""CAM: DANet's channel attention, every channel reads from the channels least like it.
+
+    E = X X^T, X (C, HW)                        (C, C)
+    A = softmax over the columns of (max over the columns of E) - E
+    Y = X + s * A X                             s: one learned number, 0 before training
+
+Paper: Fu et al., "Dual Attention Network for Scene Segmentation", CVPR 2019, arXiv 1809.02983.
+Code: https://github.com/junfu1115/DANet
+Shapes: x (B, C, H, W), y the same; weights(x) (B, C, C).
+Deviations: none from the code. The paper writes softmax(E), the code turns the sign: the most similar channel, above
+all a channel itself, gets the least weight. E sums over the map, so it is large on large maps, and the softmax is then
+a choice; it is computed in float32, since float16 does not hold it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.numerics import no_autocast, widen
+from yolo_attn.registry import register_layer
+
+__all__ = ["CAM"]
+
+
+@register_layer(
+    family="self_attention",
+    summary="DANet's channel attention: every channel reads from the channels least like it",
+    aliases=("ChannelAttentionModule",),
+    paper="Dual Attention Network for Scene Segmentation, CVPR 2019",
+    year=2019,
+    url="https://arxiv.org/abs/1809.02983",
+    repository="https://github.com/junfu1115/DANet",
+    cost="O(C^2 HW)",
+    identity="published: residual weight 0",
+)
+class CAM(Mixer):
+    """Channel attention of DANet; both starts are the identity.
+
+    Args:
+        channels: Channels of the input.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    starts_as_identity = True
+
+    def __init__(self, channels: int, *, start: str = "paper") -> None:
+        super().__init__(channels, start=start)
+        self.residual_scale = nn.Parameter(torch.zeros(1))
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Return x plus what every channel reads."""
+        with no_autocast(x):
+            y = self.weights(x) @ widen(x).flatten(2)
+        height, width = x.shape[2:]
+        return x + (self.residual_scale * y).reshape(-1, self.channels, height, width).to(x.dtype)
+
+    def weights(self, x: Tensor) -> Tensor:
+        """Return the weight of each channel (last) for each channel, (B, C, C)."""
+        with no_autocast(x):
+            channels = widen(x).flatten(2)
+            # The largest energy, which the published form subtracts from, leaves the softmax as it is.
+            return (-channels @ channels.transpose(1, 2)).softmax(2)

@@ -1,0 +1,57 @@
+"""DualAttention: DANet's position attention and channel attention, added.
+
+    y = PAM(x) + CAM(x)
+
+Paper: Fu et al., "Dual Attention Network for Scene Segmentation", CVPR 2019, arXiv 1809.02983.
+Code: https://github.com/junfu1115/DANet
+Shapes: x (B, C, H, W), y the same.
+Memory: see `PAM`; for P5, or P4.
+Deviations: the two attentions alone, without the convolutions that the segmentation head of the paper has around them.
+Both begin as the identity, so their sum begins as 2x; with start="identity" it begins as x.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from yolo_attn.layers.base import Mixer, check, check_positive
+from yolo_attn.layers.self_attention.cam import CAM
+from yolo_attn.layers.self_attention.pam import PAM
+from yolo_attn.registry import register_layer
+
+__all__ = ["DualAttention"]
+
+
+@register_layer(
+    family="self_attention",
+    summary="DANet: adds position attention and channel attention",
+    aliases=("DANet", "DAModule"),
+    paper="Dual Attention Network for Scene Segmentation, CVPR 2019",
+    year=2019,
+    url="https://arxiv.org/abs/1809.02983",
+    repository="https://github.com/junfu1115/DANet",
+    cost="O(C (HW)^2)",
+)
+class DualAttention(Mixer):
+    """Position and channel attention of DANet.
+
+    Args:
+        channels: Channels of the input.
+        reduction: Channels per channel of query and key of the position attention; at least 1.
+        start: "paper" (2x before training) or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(self, channels: int, *, reduction: float = 8, start: str = "paper") -> None:
+        super().__init__(channels, start=start)
+        check_positive("DualAttention", reduction=reduction)
+        check(reduction >= 1, "DualAttention", "reduction", reduction, "a number of at least 1")
+        self.position = PAM(channels, reduction=reduction)
+        self.channel = CAM(channels)
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Return the sum of the two attentions."""
+        y: Tensor = self.position(x) + self.channel(x)
+        return y

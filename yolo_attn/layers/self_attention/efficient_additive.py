@@ -1,0 +1,81 @@
+"""EfficientAdditive: attention by one global query, of SwiftFormer.
+
+    q_n = Wq x_n / |Wq x_n|, k_n = Wk x_n / |Wk x_n|                n: the positions of the map
+    a_n = w . q_n / sqrt(C),  a = a / |a| over n                    w: one learned vector
+    g = sum over n of a_n q_n                                       the global query, (B, C)
+    y_n = Wf (Wp (g * k_n) + q_n)
+
+Paper: Shaker et al., "SwiftFormer: Efficient Additive Attention for Transformer-based Real-time Mobile Vision
+Applications", ICCV 2023, arXiv 2303.15446.
+Code: https://github.com/Amshaker/SwiftFormer
+Shapes: x (B, C, H, W), y the same; weights(x) (B, H, W).
+Deviations: none from the code, but that norms are taken in float32. The paper's a is a softmax over n
+(`weighting="softmax"`).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Mixer, check_choice
+from yolo_attn.layers.numerics import widen
+from yolo_attn.registry import register_layer
+
+__all__ = ["EfficientAdditive"]
+
+
+@register_layer(
+    family="self_attention",
+    summary="pools all queries into one global query that meets every key; linear in the map",
+    aliases=("EfficientAdditiveAttention", "SwiftFormerAttention"),
+    paper="SwiftFormer: Efficient Additive Attention for Transformer-based Real-time Mobile Vision Applications, "
+    "ICCV 2023",
+    year=2023,
+    url="https://arxiv.org/abs/2303.15446",
+    repository="https://github.com/Amshaker/SwiftFormer",
+    cost="O(C^2 HW)",
+)
+class EfficientAdditive(Mixer):
+    """Efficient additive attention.
+
+    Args:
+        channels: Channels of the input.
+        weighting: How the positions are weighed in the global query: "l2" as in the code, "softmax" as in the paper.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(self, channels: int, *, weighting: str = "l2", start: str = "paper") -> None:
+        super().__init__(channels, start=start)
+        check_choice("EfficientAdditive", "weighting", weighting, ("l2", "softmax"))
+        self.weighting = weighting
+        self.query = nn.Conv2d(channels, channels, 1)
+        self.key = nn.Conv2d(channels, channels, 1)
+        self.choose = nn.Parameter(torch.randn(channels))
+        self.project = nn.Conv2d(channels, channels, 1)
+        self.out = nn.Conv2d(channels, channels, 1)
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Return every key, met by the global query."""
+        query = self._query(x)
+        key = F.normalize(widen(self.key(x)), dim=1)
+        overall = (self._weights(query) * query).sum((2, 3), keepdim=True)  # (B, C, 1, 1)
+        y: Tensor = self.out(self.project((overall * key).to(x.dtype)) + query.to(x.dtype))
+        return y
+
+    def weights(self, x: Tensor) -> Tensor:
+        """Return the weight of each position in the global query, (B, H, W)."""
+        return self._weights(self._query(x))[:, 0]
+
+    def _query(self, x: Tensor) -> Tensor:
+        return F.normalize(widen(self.query(x)), dim=1)
+
+    def _weights(self, query: Tensor) -> Tensor:
+        energies = (query * self.choose.to(query.dtype)[:, None, None]).sum(1, keepdim=True) * self.channels**-0.5
+        flat = energies.flatten(2)
+        flat = F.normalize(flat, dim=2) if self.weighting == "l2" else flat.softmax(2)
+        return flat.reshape(energies.shape)

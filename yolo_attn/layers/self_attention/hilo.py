@@ -1,0 +1,141 @@
+"""HiLo: some heads attend within small windows, the others to the means of all windows.
+
+HiFi, (1 - alpha) of the heads: self-attention among the s x s positions of a window.
+LoFi, alpha of the heads: every position attends to the means of all windows, HW / s^2 keys.
+
+    y = [Wh hifi(x); Wl lofi(x)]                channels of HiFi first; d^-0.5 scales the products, d = C / heads
+
+Paper: Pan et al., "Fast Vision Transformers with HiLo Attention", NeurIPS 2022, arXiv 2205.13213.
+Code: https://github.com/ziplab/LITv2
+Shapes: x (B, C, H, W), y the same.
+Cost: LoFi is quadratic, over s^2; put it at stride 16 or 32, or take larger windows.
+Deviations: windows at the border may be smaller, where the authors' module raises: cells beyond the map are no keys and
+do not count in means. Where C is not a multiple of the heads, their greatest common divisor; one head alone is HiFi
+unless alpha is 1.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Mixer, check, check_flag, check_whole, fitting_groups
+from yolo_attn.layers.numerics import no_autocast, widen
+from yolo_attn.layers.self_attention.tokens import attend, split_heads, tokens
+from yolo_attn.registry import register_layer
+
+__all__ = ["HiLo"]
+
+
+@register_layer(
+    family="self_attention",
+    summary="attends within small windows with some heads and to the means of all windows with the others",
+    aliases=("HiLoAttention",),
+    paper="Fast Vision Transformers with HiLo Attention, NeurIPS 2022",
+    year=2022,
+    url="https://arxiv.org/abs/2205.13213",
+    repository="https://github.com/ziplab/LITv2",
+    cost="O(C^2 HW + C (HW / s)^2)",
+)
+class HiLo(Mixer):
+    """High and low frequency attention.
+
+    Args:
+        channels: Channels of the input.
+        heads: All heads, brought down to what divides the channels.
+        window_size: s, height and width of the windows; with 1 all heads are LoFi, which is plain self-attention.
+        alpha: The part of the heads that is LoFi, from 0 to 1, rounded down to whole heads.
+        qkv_bias: Whether queries, keys and values have a bias.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        heads: int = 8,
+        window_size: int = 2,
+        alpha: float = 0.5,
+        qkv_bias: bool = False,
+        start: str = "paper",
+    ) -> None:
+        super().__init__(channels, start=start)
+        check_whole("HiLo", heads=heads, window_size=window_size)
+        good = isinstance(alpha, (int, float)) and not isinstance(alpha, bool) and 0 <= alpha <= 1
+        check(good, "HiLo", "alpha", alpha, "a number from 0 to 1")
+        check_flag("HiLo", qkv_bias=qkv_bias)
+        heads = fitting_groups(channels, heads)
+        low_heads = heads if window_size == 1 else int(heads * alpha)
+        depth = channels // heads
+        self.high = _HiFi(channels, heads - low_heads, depth, window_size, qkv_bias) if low_heads < heads else None
+        self.low = _LoFi(channels, low_heads, depth, window_size, qkv_bias) if low_heads else None
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Return what both kinds of heads have gathered."""
+        return torch.cat([branch(x) for branch in (self.high, self.low) if branch is not None], 1)
+
+
+class _HiFi(nn.Module):
+    """Self-attention within windows: (B, C, H, W) to (B, heads * depth, H, W)."""
+
+    def __init__(self, channels: int, heads: int, depth: int, window: int, bias: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.window = window
+        self.qkv = nn.Conv2d(channels, 3 * heads * depth, 1, bias=bias)
+        self.project = nn.Conv2d(heads * depth, heads * depth, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, _, height, width = x.shape
+        s, heads = self.window, self.heads
+        tokens = _windows(self.qkv(x), s)  # (B, 3 heads d, rows, columns, s s)
+        rows, columns = tokens.shape[2:4]
+        tokens = tokens.reshape(b, 3, heads, -1, rows, columns, s * s).permute(1, 0, 4, 5, 2, 6, 3)
+        query, key, value = tokens[0], tokens[1], tokens[2]  # (B, rows, columns, heads, s s, d)
+        with no_autocast(x):
+            energies = widen(query) @ widen(key).transpose(-2, -1) * query.shape[-1] ** -0.5
+        energies = energies.masked_fill(~_inside(x, s), float("-inf"))
+        gathered = energies.softmax(-1).to(value.dtype) @ value
+        maps = gathered.reshape(b, rows, columns, heads, s, s, -1).permute(0, 3, 6, 1, 4, 2, 5)
+        maps = maps.reshape(b, -1, rows * s, columns * s)[:, :, :height, :width]
+        y: Tensor = self.project(maps)
+        return y
+
+
+class _LoFi(nn.Module):
+    """Attention to the means of windows: (B, C, H, W) to (B, heads * depth, H, W)."""
+
+    def __init__(self, channels: int, heads: int, depth: int, window: int, bias: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.window = window
+        self.query = nn.Conv2d(channels, heads * depth, 1, bias=bias)
+        self.key_value = nn.Conv2d(channels, 2 * heads * depth, 1, bias=bias)
+        self.project = nn.Conv2d(heads * depth, heads * depth, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, _, height, width = x.shape
+        inside = _inside(x, self.window)[:, :, 0, 0].to(x.dtype)  # (rows, columns, s s)
+        means = _windows(x, self.window).sum(4) / inside.sum(2)
+        key, value = self.key_value(means).chunk(2, 1)
+        # The fused kernels want the channels of a head side by side.
+        parts = (split_heads(tokens(part), self.heads).contiguous() for part in (self.query(x), key, value))
+        y: Tensor = self.project(attend(*parts).transpose(2, 3).reshape(b, -1, height, width))
+        return y
+
+
+def _windows(x: Tensor, s: int) -> Tensor:
+    """Return the windows of a map, (B, C, rows, columns, s * s), zero beyond its border."""
+    b, c, h, w = x.shape
+    x = F.pad(x, (0, -w % s, 0, -h % s))
+    x = x.reshape(b, c, x.shape[2] // s, s, x.shape[3] // s, s)
+    return x.transpose(3, 4).flatten(4)
+
+
+def _inside(x: Tensor, s: int) -> Tensor:
+    """Return which cells of each window are on the map, (rows, columns, 1, 1, s * s)."""
+    return _windows(torch.ones_like(x[:1, :1]), s)[0, 0, :, :, None, None] > 0

@@ -1,0 +1,68 @@
+"""PAM: DANet's position attention, every cell reads from every other.
+
+    q = Wq x, k = Wk x (C / r channels), v = Wv x (C channels)
+    y_i = x_i + s * sum over j of softmax_j(q_i . k_j) v_j      unscaled; s: one learned number, 0 before training
+
+Paper: Fu et al., "Dual Attention Network for Scene Segmentation", CVPR 2019, arXiv 1809.02983.
+Code: https://github.com/junfu1115/DANet
+Shapes: x (B, C, H, W), y the same.
+Memory: no N x N weights. Time grows with (HW)^2: for P5, or P4.
+Deviations: none.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Mixer, check, check_positive, hidden_width
+from yolo_attn.layers.self_attention.tokens import attend, maps, tokens
+from yolo_attn.registry import register_layer
+
+__all__ = ["PAM"]
+
+
+@register_layer(
+    family="self_attention",
+    summary="DANet's position attention: every cell reads from every other",
+    aliases=("PositionAttention", "PositionAttentionModule"),
+    paper="Dual Attention Network for Scene Segmentation, CVPR 2019",
+    year=2019,
+    url="https://arxiv.org/abs/1809.02983",
+    repository="https://github.com/junfu1115/DANet",
+    cost="O(C (HW)^2)",
+    identity="published: residual weight 0",
+)
+class PAM(Mixer):
+    """Position attention; both starts are the identity.
+
+    Args:
+        channels: Channels of the input.
+        reduction: r, channels per channel of query and key; at least 1.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    starts_as_identity = True
+
+    def __init__(self, channels: int, *, reduction: float = 8, start: str = "paper") -> None:
+        super().__init__(channels, start=start)
+        check_positive("PAM", reduction=reduction)
+        check(reduction >= 1, "PAM", "reduction", reduction, "a number of at least 1")
+        hidden = hidden_width(channels, reduction)
+        self.query = nn.Conv2d(channels, hidden, 1)
+        self.key = nn.Conv2d(channels, hidden, 1)
+        self.value = nn.Conv2d(channels, channels, 1)
+        self.residual_scale = nn.Parameter(torch.zeros(1))
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Return x plus what every cell reads."""
+        # The fused kernels want queries and keys of the width of the values: more products, but no N x N weights.
+        missing = self.value.out_channels - self.query.out_channels
+        query, key = (F.pad(tokens(conv(x)), (0, missing)) for conv in (self.query, self.key))
+        value = tokens(self.value(x)).contiguous()
+        y = attend(query.contiguous()[:, None], key.contiguous()[:, None], value[:, None], scale=1.0)
+        return x + self.residual_scale.to(x.dtype) * maps(y[:, 0], x).to(x.dtype)

@@ -1,0 +1,85 @@
+"""SeparableSelfAttention: attention by one global context, of MobileViTv2.
+
+    [i_n, k_n, v_n] = W x_n                     1, C and C channels; n: the positions of the map
+    c = sum over n of softmax over n (i)_n k_n  the context, (B, C)
+    y_n = Wo (relu(v_n) * c)
+
+With `patch=p`, the p x p places of a patch have a context each: those that all patches' cells at this place share.
+
+Paper: Mehta, Rastegari, "Separable Self-attention for Mobile Vision Transformers", TMLR 2023, arXiv 2206.02680.
+Code: https://github.com/apple/ml-cvnets
+Shapes: x (B, C, H, W), y the same; weights(x) (B, H, W).
+Deviations: none in the formula; softmax in float32. The module sees patches of 2 x 2 in MobileViTv2 (`patch=2`) and the
+authors resize maps that patches do not divide; here the patches at the border are smaller. A copy in circulation leaves
+out the relu.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Mixer, check_whole
+from yolo_attn.layers.numerics import widen
+from yolo_attn.registry import register_layer
+
+__all__ = ["SeparableSelfAttention"]
+
+
+@register_layer(
+    family="self_attention",
+    summary="pools all keys into one context that scales every value; linear in the map",
+    aliases=("MobileViTv2", "MobileViTv2Attention", "LinearSelfAttention"),
+    paper="Separable Self-attention for Mobile Vision Transformers, TMLR 2023",
+    year=2023,
+    url="https://arxiv.org/abs/2206.02680",
+    repository="https://github.com/apple/ml-cvnets",
+    cost="O(C^2 HW)",
+)
+class SeparableSelfAttention(Mixer):
+    """Separable self-attention.
+
+    Args:
+        channels: Channels of the input.
+        patch: Height and width of the patches whose places have contexts of their own; 1 is one context for all.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(self, channels: int, *, patch: int = 1, start: str = "paper") -> None:
+        super().__init__(channels, start=start)
+        check_whole("SeparableSelfAttention", patch=patch)
+        self.patch = patch
+        self.expand = nn.Conv2d(channels, 1 + 2 * channels, 1)
+        self.out = nn.Conv2d(channels, channels, 1)
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Return every value, scaled by its context."""
+        energies, key, value = self.expand(x).split((1, self.channels, self.channels), 1)
+        scores = self._scores(energies)
+        context = (scores * self._places(key)).sum((2, 4), keepdim=True)  # (B, C, 1, p, 1, p)
+        height, width = x.shape[2:]
+        scaled = (self._places(torch.relu(value)) * context.to(value.dtype)).flatten(4).flatten(2, 3)
+        y: Tensor = self.out(scaled[:, :, :height, :width])
+        return y
+
+    def weights(self, x: Tensor) -> Tensor:
+        """Return the weight of each position in the context of its place, (B, H, W)."""
+        energies = self.expand(x)[:, :1]
+        return self._scores(energies).flatten(4).flatten(2, 3)[:, 0, : x.shape[2], : x.shape[3]]
+
+    def _scores(self, energies: Tensor) -> Tensor:
+        """Return the softmax over all patches for each place, (B, 1, H / p, p, W / p, p)."""
+        lowest = torch.finfo(energies.dtype).min  # not -inf: on a small map some places may have no position at all
+        places = widen(self._places(energies, lowest)).transpose(3, 4)  # (B, 1, H / p, W / p, p, p)
+        return places.flatten(2, 3).softmax(2).reshape(places.shape).transpose(3, 4)
+
+    def _places(self, x: Tensor, fill: float = 0.0) -> Tensor:
+        """Return x by patch and place, (B, C, H / p, p, W / p, p), with `fill` where the last patches end early."""
+        p = self.patch
+        b, c, h, w = x.shape
+        x = F.pad(x, (0, -w % p, 0, -h % p), value=fill)
+        return x.reshape(b, c, x.shape[2] // p, p, x.shape[3] // p, p)

@@ -1,0 +1,89 @@
+"""HardAttention: a mask of zeros and ones over positions, trained through its soft probabilities.
+
+    l = w . x + b at each position, p = sigmoid(l / t)
+    m = 1 where l > 0, else 0                   in training with sample="gumbel": l + log u - log(1 - u), u uniform
+    y = x * m                                   the gradient of m is taken as that of p
+
+Paper: Xu et al., "Show, Attend and Tell", ICML 2015, arXiv 1502.03044 (hard attention); Bengio et al., "Estimating or
+Propagating Gradients Through Stochastic Neurons", 2013, arXiv 1308.3432 (straight through); Jang et al., "Categorical
+Reparameterization with Gumbel-Softmax", ICLR 2017, arXiv 1611.01144 and Maddison et al., arXiv 1611.00712 (sampling).
+Code: https://github.com/kelvinxu/arctic-captions (Theano; REINFORCE)
+Shapes: x (B, C, H, W), y the same; gate (B, 1, H, W).
+Deviations: the captioning paper trains by REINFORCE, which needs a term in the loss that a detector does not have;
+straight through and Gumbel sampling need none. The gradient is that of the soft mask by design, not that of y, which
+is zero almost everywhere. Evaluation never samples. The decision is made in float32.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Gate, check_choice, check_positive
+from yolo_attn.layers.numerics import no_autocast, widen
+from yolo_attn.registry import register_layer
+
+__all__ = ["HardAttention"]
+
+
+@register_layer(
+    family="spatial",
+    summary="keeps or drops each position",
+    paper="Show, Attend and Tell: Neural Image Caption Generation with Visual Attention, ICML 2015",
+    year=2015,
+    url="https://arxiv.org/abs/1502.03044",
+    repository="https://github.com/kelvinxu/arctic-captions",
+    cost="O(C HW)",
+)
+class HardAttention(Gate):
+    """Hard attention over positions.
+
+    Args:
+        channels: Channels of the input.
+        sample: How the mask is drawn in training: "threshold" (straight through) or "gumbel".
+        temperature: t of the probabilities; lower is closer to the mask, with smaller gradients far from its edge.
+        open_bias: b before training; the higher, the fewer positions are dropped at first.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        sample: str = "threshold",
+        temperature: float = 1.0,
+        open_bias: float = 1.0,
+        start: str = "paper",
+    ) -> None:
+        super().__init__(channels, start=start)
+        check_choice("HardAttention", "sample", sample, ("threshold", "gumbel"))
+        check_positive("HardAttention", temperature=temperature, open_bias=open_bias)
+        self.sample = sample
+        self.temperature = temperature
+        self.score = nn.Conv2d(channels, 1, 1)
+        nn.init.constant_(self.score.bias, open_bias)  # type: ignore[arg-type]
+
+    def gate(self, x: Tensor) -> Tensor:
+        """Return the mask (B, 1, H, W), with the gradient of the probabilities."""
+        logits = self._logits(x)
+        if self.training and self.sample == "gumbel":
+            logits = logits + _logistic_noise(logits)
+        soft = torch.sigmoid(logits / self.temperature)
+        return (logits > 0).to(soft.dtype) + (soft - soft.detach())  # the difference is exactly zero
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """Return the score of each position in float32: a rounding error would drop it or keep it."""
+        bias = self.score.bias
+        with no_autocast(x):
+            return F.conv2d(widen(x), widen(self.score.weight), None if bias is None else widen(bias))
+
+
+def _logistic_noise(like: Tensor) -> Tensor:
+    """Return log u - log(1 - u), u uniform: the difference of two Gumbel variables."""
+    tiny = torch.finfo(like.dtype).eps
+    u = torch.rand_like(like).clamp(tiny, 1 - tiny)
+    return u.log() - (-u).log1p()

@@ -1,0 +1,88 @@
+"""MixedPooling: a residual block that pools to coarse grids and to strips.
+
+    a = relu(BN(W1 x)), b = relu(BN(W2 x))                      C -> C/4 each
+    p = relu(f0(a) + up(f1(pool20(a))) + up(f2(pool12(a))))     f: 3 x 3 convolution and BN; up: bilinear
+    s = relu(f3(mean over H of b) + f4(mean over W of b))       f3: 1 x 3, f4: 3 x 1
+    y = relu(x + BN(W3 [relu(f5(p)); relu(f6(s))]))             C/2 -> C
+
+Paper: Hou et al., "Strip Pooling: Rethinking Spatial Pooling for Scene Parsing", CVPR 2020, arXiv 2003.13328.
+Code: https://github.com/houqb/SPNet (StripPooling in customize.py)
+Shapes: x (B, C, H, W), y the same.
+Deviations: none. On a map smaller than 20 x 20 the coarse grids repeat cells, as adaptive pooling does. The last ReLU
+takes what is negative in x.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Mixer, check, check_whole, hidden_width
+from yolo_attn.layers.norms import BatchNorm
+from yolo_attn.layers.numerics import total
+from yolo_attn.layers.pooling import adaptive_mean
+from yolo_attn.registry import register_layer
+
+__all__ = ["MixedPooling"]
+
+
+@register_layer(
+    family="spatial",
+    summary="adds context from coarse grids and from row and column means",
+    aliases=("MPM", "MixedPoolingModule"),
+    paper="Strip Pooling: Rethinking Spatial Pooling for Scene Parsing, CVPR 2020",
+    year=2020,
+    url="https://arxiv.org/abs/2003.13328",
+    repository="https://github.com/houqb/SPNet",
+    cost="O(C^2 HW)",
+)
+class MixedPooling(Mixer):
+    """Mixed pooling module.
+
+    Args:
+        channels: Channels of the input.
+        pool_size: Height and width of each coarse grid, in cells.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(self, channels: int, *, pool_size: Sequence[int] = (20, 12), start: str = "paper") -> None:
+        super().__init__(channels, start=start)
+        good = isinstance(pool_size, (list, tuple)) and len(pool_size) > 0
+        check(good, "MixedPooling", "pool_size", pool_size, "a list such as [20, 12]")
+        for size in pool_size:
+            check_whole("MixedPooling", pool_size=size)
+        hidden = hidden_width(channels, 4)
+        self.pool_size = tuple(pool_size)
+        self.enter_grids = nn.Sequential(_conv(channels, hidden, (1, 1)), nn.ReLU())
+        self.enter_strips = nn.Sequential(_conv(channels, hidden, (1, 1)), nn.ReLU())
+        self.local = _conv(hidden, hidden, (3, 3))
+        self.grids = nn.ModuleList(_conv(hidden, hidden, (3, 3)) for _ in pool_size)
+        self.across = _conv(hidden, hidden, (1, 3))
+        self.down = _conv(hidden, hidden, (3, 1))
+        self.leave_grids = nn.Sequential(_conv(hidden, hidden, (3, 3)), nn.ReLU())
+        self.leave_strips = nn.Sequential(_conv(hidden, hidden, (3, 3)), nn.ReLU())
+        self.project = _conv(2 * hidden, channels, (1, 1))
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Return x with its context added."""
+        grids, strips = self.enter_grids(x), self.enter_strips(x)
+        grids = torch.relu(self.local(grids) + self._coarse(grids))
+        strips = torch.relu(self.across(strips.mean(2, keepdim=True)) + self.down(strips.mean(3, keepdim=True)))
+        context = self.project(torch.cat([self.leave_grids(grids), self.leave_strips(strips)], 1))
+        return torch.relu(x + context)
+
+    def _coarse(self, x: Tensor) -> Tensor:
+        """Return the sum of what the coarse grids give, at the size of x."""
+        grids = (conv(adaptive_mean(x, n, n)) for conv, n in zip(self.grids, self.pool_size, strict=True))
+        return total(F.interpolate(grid, x.shape[2:], mode="bilinear", align_corners=True) for grid in grids)
+
+
+def _conv(channels: int, width: int, kernel: tuple[int, int]) -> nn.Sequential:
+    conv = nn.Conv2d(channels, width, kernel, padding=(kernel[0] // 2, kernel[1] // 2), bias=False)
+    return nn.Sequential(conv, BatchNorm(width))

@@ -1,0 +1,111 @@
+"""STN: spatial transformer, the map resampled under an affine transformation that is found from the map.
+
+    f = relu(W2 meanpool2(relu(conv3(mean of x over 8 x 8 cells))))
+    T = [I | 0] + step * (W3 f + b)             (B, 2, 3); I: the unit matrix; W3, b: 0 before training
+    y_u = x(T [u; 1])                           u: positions in [-1, 1]; bilinear, zero outside the map
+
+Paper: Jaderberg et al., "Spatial Transformer Networks", NeurIPS 2015, arXiv 1506.02025.
+Code: none from the authors; the paper leaves the localisation network to its user, and this one is ours.
+Shapes: x (B, C, H, W), y the same; transformation(x) (B, 2, 3).
+Deviations: the paper trains its localisation network at a tenth of the learning rate; here the factor `step` slows it,
+because one large step moves the map out of sight, from where no gradient comes back. x resampled under the unit matrix
+is subtracted and x added, y = x + x(T u) - x(u): the rounding of positions would make the start not quite exact. All
+positions are found in float32; in float16 they would be off by 0.04 cells at a width of 160.
+In a detector the boxes do not move with the map, so only small warps can help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Mixer, check_positive, check_whole
+from yolo_attn.layers.numerics import no_autocast, widen
+from yolo_attn.layers.pooling import adaptive_mean
+from yolo_attn.registry import register_layer
+
+__all__ = ["STN"]
+
+CELLS = 8
+
+
+@register_layer(
+    family="spatial",
+    summary="resamples the map under an affine transformation found from it",
+    aliases=("SpatialTransformer",),
+    paper="Spatial Transformer Networks, NeurIPS 2015",
+    year=2015,
+    url="https://arxiv.org/abs/1506.02025",
+    cost="O(C HW)",
+    identity="published: zero offset from the unit matrix",
+)
+class STN(Mixer):
+    """Spatial transformer; both starts are the identity.
+
+    Args:
+        channels: Channels of the input.
+        hidden: Channels of the localisation network.
+        step: What its result is multiplied by; lower is slower and safer.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    starts_as_identity = True
+
+    def __init__(self, channels: int, *, hidden: int = 32, step: float = 0.1, start: str = "paper") -> None:
+        super().__init__(channels, start=start)
+        check_whole("STN", hidden=hidden)
+        check_positive("STN", step=step)
+        self.step = step
+        self.conv = nn.Conv2d(channels, hidden, 3, padding=1)
+        self.linear = nn.Linear(hidden * (CELLS // 2) ** 2, hidden)
+        self.affine = nn.Linear(hidden, 6)
+        nn.init.zeros_(self.affine.weight)
+        nn.init.zeros_(self.affine.bias)
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Return x resampled."""
+        wide, unit = widen(x), _unit(x)
+        return wide + (_resample(wide, unit + self._offset(x)) - _resample(wide, unit.expand(x.shape[0], 2, 3)))
+
+    def transformation(self, x: Tensor) -> Tensor:
+        """Return the affine transformation of each image, (B, 2, 3)."""
+        return _unit(x) + self._offset(x)
+
+    def _offset(self, x: Tensor) -> Tensor:
+        """Return how far the transformation is from the unit matrix, (B, 2, 3)."""
+        with no_autocast(x):
+            cells = torch.relu(_wide(F.conv2d, adaptive_mean(widen(x), CELLS, CELLS), self.conv, padding=1))
+            hidden = torch.relu(_wide(F.linear, F.avg_pool2d(cells, 2).flatten(1), self.linear))
+            return (self.step * _wide(F.linear, hidden, self.affine)).reshape(-1, 2, 3)
+
+
+def _wide(function: Callable[..., Tensor], x: Tensor, layer: nn.Conv2d | nn.Linear, **options: int) -> Tensor:
+    """Apply a layer in the precision of x, whatever that of its weights."""
+    return function(x, layer.weight.to(x.dtype), None if layer.bias is None else layer.bias.to(x.dtype), **options)
+
+
+def _unit(x: Tensor) -> Tensor:
+    """Return the transformation that changes nothing, (1, 2, 3), in at least float32 and on the device of x."""
+    row, column = torch.arange(2, device=x.device)[:, None], torch.arange(3, device=x.device)
+    return widen((row == column).to(x.dtype))[None]
+
+
+def _resample(x: Tensor, transformation: Tensor) -> Tensor:
+    """Return x(T [u; 1]) for each position u.
+
+    Args:
+        x: (B, C, H, W).
+        transformation: T (B, 2, 3), from positions of the result to positions of x, both from -1 to 1 between the
+            outer edges of the map.
+    """
+    h, w = x.shape[2:]
+    down = ((2 * torch.arange(h, device=x.device, dtype=x.dtype) + 1) / h - 1).view(1, -1, 1, 1)
+    right = ((2 * torch.arange(w, device=x.device, dtype=x.dtype) + 1) / w - 1).view(1, 1, -1, 1)
+    from_right, from_down, shift = transformation[:, None, None].unbind(4)  # (B, 1, 1, 2) each
+    return F.grid_sample(x, right * from_right + down * from_down + shift, align_corners=False)

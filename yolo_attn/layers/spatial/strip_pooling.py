@@ -1,0 +1,59 @@
+"""StripPooling: a gate from the means of whole rows and whole columns.
+
+    h = BN(conv 3 x 1 of mean over W of x)      (B, C, H, 1)
+    v = BN(conv 1 x 3 of mean over H of x)      (B, C, 1, W)
+    y = x * sigmoid(W3 relu(h + v))
+
+Paper: Hou et al., "Strip Pooling: Rethinking Spatial Pooling for Scene Parsing", CVPR 2020, arXiv 2003.13328.
+Code: https://github.com/houqb/SPNet (SPBlock)
+Shapes: x (B, C, H, W), y the same; gate (B, C, H, W).
+Deviations: none. The authors' module returns the gate alone and leaves the product to its caller.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from yolo_attn.layers.base import Gate
+from yolo_attn.layers.norms import BatchNorm
+from yolo_attn.registry import register_layer
+
+__all__ = ["StripPooling"]
+
+
+@register_layer(
+    family="spatial",
+    summary="weighs every value by the means of its row and its column",
+    aliases=("SPBlock",),
+    paper="Strip Pooling: Rethinking Spatial Pooling for Scene Parsing, CVPR 2020",
+    year=2020,
+    url="https://arxiv.org/abs/2003.13328",
+    repository="https://github.com/houqb/SPNet",
+    cost="O(C^2 HW)",
+)
+class StripPooling(Gate):
+    """Strip pooling.
+
+    Args:
+        channels: Channels of the input.
+        start: "paper" or "identity".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(self, channels: int, *, start: str = "paper") -> None:
+        super().__init__(channels, start=start)
+        self.rows = nn.Sequential(
+            nn.Conv2d(channels, channels, (3, 1), padding=(1, 0), bias=False), BatchNorm(channels)
+        )
+        self.columns = nn.Sequential(
+            nn.Conv2d(channels, channels, (1, 3), padding=(0, 1), bias=False), BatchNorm(channels)
+        )
+        self.excite = nn.Conv2d(channels, channels, 1)
+
+    def gate(self, x: Tensor) -> Tensor:
+        """Return the gate (B, C, H, W)."""
+        rows, columns = self.rows(x.mean(3, keepdim=True)), self.columns(x.mean(2, keepdim=True))
+        return torch.sigmoid(self.excite(torch.relu(rows + columns)))
