@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +30,9 @@ def test_the_default_recipe_goes_with_its_dataset() -> None:
 
 
 def test_the_default_study_takes_one_thread_and_others_decide_later() -> None:
-    assert study().threads == 1
-    assert study(threads=2).threads == 2
-    assert study(data="coco8.yaml").threads is None
-    assert study(base="yolo11x.yaml").threads is None
+    assert study().usual_threads == 1
+    assert study(data="coco8.yaml").usual_threads is None
+    assert study(base="yolo11x.yaml").usual_threads is None
 
 
 def test_what_ultralytics_would_choose_by_itself_is_pinned() -> None:
@@ -138,7 +136,7 @@ def test_a_study_file_is_read_and_arguments_win_over_it(tmp_path: Path) -> None:
 def test_a_statement_is_a_study_file(tmp_path: Path) -> None:
     first = study(epochs=3, variants="SE@neck", seeds="4,2")
     again = study(study=write(tmp_path, first.statement))
-    assert replace(again, threads=first.threads) == first  # threads belong to a machine, not to a study
+    assert again == first
 
 
 @pytest.mark.parametrize(

@@ -14,19 +14,16 @@ __all__ = ["allow", "withdraw"]
 
 
 def _classes() -> set[type[nn.Module]]:
-    """Return every module class that a registered layer's file defines: the layers and their parts."""
-    files = {spec.cls.__module__ for spec in list_layers()}
-    files |= {base.__module__ for spec in list_layers() for base in spec.cls.__mro__ if _is_ours(base.__module__)}
-    found = {spec.cls for spec in list_layers()}
-    for name in files:
-        for value in vars(sys.modules[name]).values():
-            if isinstance(value, type) and issubclass(value, nn.Module) and _is_ours(value.__module__):
-                found.add(value)
-    return found
+    """Return the registered layers, and every module class of ours or of a user's that they may be made of."""
+    layers = [spec.cls for spec in list_layers()]
+    foreign = {cls.__module__ for cls in layers}
+    files = [file for name, file in sys.modules.items() if name.startswith("yolo_attn.layers.") or name in foreign]
+    parts = [value for file in files for value in vars(file).values() if _is_module_class(value)]
+    return {*layers, *(part for part in parts if sys.modules.get(part.__module__) in files)}
 
 
-def _is_ours(module: str) -> bool:
-    return module.startswith("yolo_attn.layers.")
+def _is_module_class(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, nn.Module)
 
 
 def allow() -> None:

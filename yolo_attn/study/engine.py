@@ -66,7 +66,7 @@ def _plan(study: Study, store: Store, stream: TextIO) -> _Engine:
     if task not in {"detect", "segment", "pose", "obb"}:
         raise UserError(f"base={study.base}: a {task} model; compare works with detect, segment, pose and obb")
     data = resolve_data(study.data)
-    threads = study.threads or stored.get("threads") or _cores()
+    threads = study.threads or stored.get("threads") or study.usual_threads or _cores()
     device = inputs.device_kind(study.device)
     common = {
         "schema": 1,

@@ -20,7 +20,6 @@ DEFAULT_STUDY: dict[str, Any] = {
     "data": "digits",
     "variants": ["SE@neck", "CBAM@neck", "CA@neck"],
     "seeds": 1,
-    "threads": 1,  # maps this small gain little from a second thread, and lose much where another program runs
     # Found by trying: small batches without accumulation (nbs) give a from-scratch model enough steps in few epochs,
     # and digits must not be mirrored.
     "train": {
@@ -42,6 +41,8 @@ DEFAULT_STUDY: dict[str, Any] = {
         "val": False,
     },
 }
+# Maps as small as those of the default study gain little from a second thread, and lose much under other load.
+DEFAULT_THREADS = 1
 DEFAULT_PROJECT = "runs/compare"
 DEFAULT_NAME = "compare"
 
@@ -79,7 +80,7 @@ class Study:
         train: The recipe: Ultralytics training keys.
         place: The folder.
         device: As Ultralytics takes it; None chooses.
-        threads: CPU threads of one run; None takes what the store holds, or the machine's cores.
+        threads: CPU threads of one run; None takes what the store holds, or what is usual.
         retry: Run again what failed.
     """
 
@@ -119,7 +120,7 @@ class Study:
             train=dict(sorted(train.items())),
             place=_place(settings),
             device=device,
-            threads=_threads(settings.get("threads", whole.get("threads"))),
+            threads=_threads(settings.get("threads")),
             retry=_flag(settings, "retry"),
         )
 
@@ -133,6 +134,12 @@ class Study:
             "seeds": list(self.seeds),
             "train": dict(self.train),
         }
+
+    @property
+    def usual_threads(self) -> int | None:
+        """The threads of a run that nobody has chosen; None for all cores."""
+        small = (self.base, self.data) == (DEFAULT_STUDY["base"], DEFAULT_STUDY["data"])
+        return DEFAULT_THREADS if small else None
 
     @property
     def is_checkpoint(self) -> bool:
@@ -210,12 +217,8 @@ def _refuse_unknown(training: Mapping[str, object]) -> None:
 
 def _defaults(stated: Mapping[str, object]) -> dict[str, Any]:
     """Return the default study; its recipe only for its dataset, since another one needs another size and length."""
-    own_data, own_base = (stated.get(key, DEFAULT_STUDY[key]) == DEFAULT_STUDY[key] for key in ("data", "base"))
-    return {
-        **DEFAULT_STUDY,
-        "train": DEFAULT_STUDY["train"] if own_data else {},
-        "threads": DEFAULT_STUDY["threads"] if own_data and own_base else None,
-    }
+    own_data = stated.get("data", DEFAULT_STUDY["data"]) == DEFAULT_STUDY["data"]
+    return {**DEFAULT_STUDY, "train": DEFAULT_STUDY["train"] if own_data else {}}
 
 
 def _from_file(path: Path) -> dict[str, Any]:
