@@ -74,7 +74,7 @@ def measure(case: Case) -> dict[str, Any]:
     """Return what is measured of one layer, with its default options."""
     name = case.spec.name
     print(name, flush=True)
-    vectors = [vector for vector, cls in _classes().items() if cls is case.spec.cls]
+    vectors = [vector for vector, layers in _references().items() if name in layers]
     errors = [error for v in vectors for error in relative_errors(v)]
     return {
         "vectors": vectors,
@@ -87,9 +87,15 @@ def measure(case: Case) -> dict[str, Any]:
 
 
 @functools.cache
-def _classes() -> dict[str, type[nn.Module]]:
-    """Return which layer each reference vector is for."""
-    return {vector: type(fresh_layer(vector)) for vector in MAPPINGS}
+def _references() -> dict[str, set[str]]:
+    """Return the layers that each reference vector is for; some take one in a wrapper, one takes two."""
+    known = [case.spec for case in cases(options=False)]
+    return {
+        vector: {
+            spec.name for spec in known for module in fresh_layer(vector).modules() if isinstance(module, spec.cls)
+        }
+        for vector in MAPPINGS
+    }
 
 
 def _export(case: Case, dynamic: bool) -> float | None:

@@ -14,6 +14,7 @@ import torch
 import yaml
 
 import yolo_attn
+from yolo_attn import cards
 from yolo_attn.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,6 +74,13 @@ def test_a_card_says_what_one_needs(spec: yolo_attn.LayerSpec, capsys: pytest.Ca
         assert option in out
     row = yaml.safe_load(next(line for line in out.splitlines() if line.strip().startswith("- [")))
     assert row[0][2] == spec.name
+
+
+def test_every_layer_of_ours_is_measured_and_the_page_says_so() -> None:
+    """Made by: python benchmarks/layers.py."""
+    ours = {s.name for s in yolo_attn.list_layers() if s.cls.__module__.startswith("yolo_attn.layers.")}
+    assert set(cards.measured()["layers"]) == ours
+    assert (ROOT / "docs" / "layers.md").read_text(encoding="utf-8") == cards.as_markdown()
 
 
 def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:

@@ -124,7 +124,7 @@ def _measured_facts(spec: LayerSpec) -> dict[str, str]:
     return {
         "parity": f"{_count(vectors, 'reference vector')}, largest relative error {found['parity']:.0e}"
         if vectors
-        else "no released reference to compare with",
+        else "no reference vector of its own",
         "export": f"ONNX at fixed size {_export(found, 'fixed')}, at dynamic size {_export(found, 'dynamic')}",
         "time": f"{found['infer_ratio']:g} x a 3 x 3 convolution of its width in inference, "
         f"{found['train_ratio']:g} x in training (CPU; benchmarks/layers.py)",
