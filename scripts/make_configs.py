@@ -10,10 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import yolo_attn
-from yolo_attn.graph import ModelGraph, dump_model, list_sites, place, resolve_sites
-from yolo_attn.host.geometry import row_strides
-from yolo_attn.host.variant import model_yaml
+from yolo_attn.graph import dump_model
+from yolo_attn.host.placement import place_layer
 
 FAMILIES = {"yolo11": "YOLO11", "yolov8": "YOLOv8", "yolo26": "YOLO26"}
 NECK = ("SE", "ECA", "CBAM", "CA", "GAM", "SimAM", "SK", "ShuffleAttention", "S2", "NAM", "SOCA", "CrissCross")
@@ -49,25 +47,19 @@ def make_all() -> Iterator[tuple[Path, str]]:
 
 def make(family: str, title: str, layer: str, site: str) -> str:
     """Return one model YAML as text."""
-    base = model_yaml(f"{family}.yaml")
-    scale = base.pop("scale")
-    graph = ModelGraph(base)
-    strides = row_strides({**base, "scale": scale})
-    names = {row: name for name, row in list_sites(graph, strides).items() if name.startswith(f"{site}.P")}
-    sites = [names[row] for row in resolve_sites(graph, strides, site)]
-    inserted = place(graph, strides, layer, site)
-    spec = yolo_attn.get_layer(layer)
+    placed = place_layer(f"{family}.yaml", layer, site)
+    document = {key: value for key, value in placed.document.items() if key != "scale"}  # the name says it
+    spec, levels = placed.layer, ", ".join(s.split(".")[1] for s in placed.sites)
     file = f"{family}n-{layer.lower()}{'' if site == 'neck' else '-' + site}.yaml"
     header = "\n".join(
         [
-            f"{title} object detection with {layer} in the {site} ({', '.join(s.split('.')[1] for s in sites)})",
-            f"{layer}: {spec.paper}{f', {spec.year}' if spec.year else ''}, {spec.url}",
+            f"{title} object detection with {layer} in the {site} ({levels})",
+            f"{layer}: {spec.paper}, {spec.url}",
             f"Made by scripts/make_configs.py from {family}.yaml: {layer}@{site}",
             f"Use it at any scale: yolo-attn train model={file} data=digits",
         ]
     )
-    notes = {i.row: name for i, name in zip(inserted, sites, strict=True)}
-    return dump_model(graph.to_document(), header, notes)
+    return dump_model(document, header, placed.notes)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from yolo_attn.errors import UserError, did_you_mean
+from yolo_attn.files import FULL_DISK, NOT_WRITABLE, disk_error, write_new
 
 __all__ = ["main"]
 
@@ -28,6 +29,7 @@ Ultralytics' verbs, with the layers known (same arguments, same output):
 
 Ours:
   layers    list the attention layers; `layers CBAM` shows one      [family=channel] [format=json]
+  place     put a layer into a model YAML: indices shift, readers follow
   compare   train a base and its variants with common starts and seeds; continues where it was stopped
   doctor    show what is installed and whether it fits together     [format=json]
 
@@ -43,6 +45,19 @@ Lists every attention layer, or shows one: what it computes, its paper, its opti
   yolo-attn layers
   yolo-attn layers family=channel
   yolo-attn layers CBAM
+""",
+    "place": """\
+yolo-attn place model=MODEL layer=LAYER at=SITES [out=FILE] [exist_ok=True] [option=value ...]
+
+Writes a whole model YAML with the layer behind every site, and says what that changes. Indices shift, every reader of
+a site reads the new row, and pretrained weights of the base transfer whole.
+
+  model      a model YAML (yolo11n.yaml) or a checkpoint (yolo11n.pt)
+  at         neck, neck.P3 ..., backbone, backbone.P4 ..., backbone.end, after:<row>; several with commas
+  out        the file to write (yolo11-cbam.yaml); an existing one is kept unless exist_ok=True
+  the rest   the layer's options: start=identity reduction=8 ...
+
+  yolo-attn place model=yolo11n.yaml layer=CBAM at=neck.P4,neck.P5 start=identity
 """,
     "doctor": """\
 yolo-attn doctor [format=json]
@@ -193,13 +208,42 @@ def _doctor(words: list[str]) -> int:
     return 1 if report["problems"] else 0
 
 
+def _place(words: list[str]) -> int:
+    from yolo_attn.host.names import without_letter
+    from yolo_attn.host.placement import place_layer, read_option
+    from yolo_attn.registry import get_layer
+
+    keys = _keys(words)
+    for key in ("model", "layer", "at"):
+        if not keys.get(key):
+            raise UserError(f"place needs {key}=; such as: yolo-attn place model=yolo11n.yaml layer=CBAM at=neck")
+    model, layer, at = (keys.pop(key) for key in ("model", "layer", "at"))
+    own = {key: keys.pop(key) for key in ("out", "exist_ok") if key in keys}
+    known = get_layer(layer).options
+    for key in keys:
+        if key not in known:
+            hint = did_you_mean(key, ("model", "layer", "at", "out", "exist_ok", *known))
+            raise UserError(f"{key} is no key of place and no option of {layer}{hint}")
+    placed = place_layer(model, layer, at, {key: read_option(value) for key, value in keys.items()})
+    out = Path(own.get("out") or f"{without_letter(Path(model).stem)}-{placed.layer.name.lower()}.yaml")
+    write_new(out, placed.text(), exist_ok=own.get("exist_ok", "False").lower() == "true")
+    print(placed.account())
+    print(f"written: {out}")
+    return 0
+
+
 def _compare(words: list[str]) -> int:
     from yolo_attn.study import compare
 
     return compare(_keys(words)).exit_status
 
 
-OUR_VERBS: dict[str, Callable[[list[str]], int]] = {"layers": _layers, "doctor": _doctor, "compare": _compare}
+OUR_VERBS: dict[str, Callable[[list[str]], int]] = {
+    "layers": _layers,
+    "place": _place,
+    "compare": _compare,
+    "doctor": _doctor,
+}
 
 
 # --- Ultralytics' verbs -----------------------------------------------------------------------------------------
@@ -278,23 +322,15 @@ def _task(words: list[str]) -> str:
     return next((task for ending, task in endings.items() if ending in Path(model).stem), "detect")
 
 
-_DISK = {
-    errno.ENOSPC: "the disk is full; free some room and run the same command again",
-    errno.EDQUOT: "the disk quota is used up; free some room and run the same command again",
-    errno.EROFS: "the file system is read-only; choose another folder with project=",
-    errno.EACCES: "no permission to write there; choose another folder with project=",
-}
-
-
 def _user_mistake(error: Exception) -> str | None:
     """Return one line for an error of Ultralytics' that a user can cure; None for anything else."""
     text = _first_line(error)
-    if isinstance(error, OSError) and error.errno in _DISK:
-        return f"{error.filename or 'writing'}: {_DISK[error.errno]}"
+    if isinstance(error, OSError) and error.errno in FULL_DISK | NOT_WRITABLE:
+        return str(disk_error(error, Path(error.filename or ".")))
     if isinstance(error, (FileNotFoundError, SyntaxError)):
         return text
     if isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):
-        return f"a checkpoint could not be written whole: {_DISK[errno.ENOSPC]}"
+        return str(disk_error(OSError(errno.ENOSPC, ""), Path("a checkpoint")))
     if isinstance(error, (RuntimeError, TypeError, ValueError)) and re.search(
         r"ERROR|❌|Dataset '|Invalid", str(error)
     ):

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from tests.study.conftest import Fake, fake_arm
+from yolo_attn import files
 from yolo_attn.errors import UserError
-from yolo_attn.study import files, inputs
-from yolo_attn.study.files import FolderLock
+from yolo_attn.files import FolderLock
+from yolo_attn.study import inputs
 from yolo_attn.study.plan import Arm
 from yolo_attn.study.runner import child_environment
 

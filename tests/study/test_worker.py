@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from yolo_attn.errors import UserError
+from yolo_attn.files import FolderLock, write_atomically
 from yolo_attn.study import worker
-from yolo_attn.study.files import FolderLock, write_atomically
 
 
 @pytest.fixture

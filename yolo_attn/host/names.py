@@ -18,12 +18,12 @@ from yolo_attn.graph.document import read_yaml
 from yolo_attn.host.binding import Binding
 from yolo_attn.paths import config_folder
 
-__all__ = ["MODEL_FILES", "SCALES", "find_model_yaml"]
+__all__ = ["MODEL_FILES", "SCALES", "find_model_yaml", "without_letter"]
 
 _SCALE_LETTER = re.compile(r"(\d+)([nslmx])(.+)?$")
 
 
-def _without_letter(name: str) -> str:
+def without_letter(name: str) -> str:
     """Return a model's file name without its scale letter, the way Ultralytics derives it."""
     return _SCALE_LETTER.sub(r"\1\3", name)
 
@@ -41,7 +41,7 @@ def _wrap_check_yaml(original: Callable[..., Any]) -> Callable[..., Any]:
         if not hard:
             return []
         stems = [p.stem for p in config_folder().glob("*.yaml")]
-        hint = did_you_mean(Path(_without_letter(str(file))).stem, stems).replace("?", ".yaml?")
+        hint = did_you_mean(Path(without_letter(str(file))).stem, stems).replace("?", ".yaml?")
         raise FileNotFoundError(f"'{file}' does not exist{hint}")
 
     return check_yaml
@@ -90,7 +90,7 @@ def find_model_yaml(name: str | Path) -> Path:
     Raises:
         UserError: There is no such file.
     """
-    found = tasks.check_yaml(str(name), hard=False) or tasks.check_yaml(_without_letter(str(name)), hard=False)
+    found = tasks.check_yaml(str(name), hard=False) or tasks.check_yaml(without_letter(str(name)), hard=False)
     if not found:
         try:
             tasks.check_yaml(str(name))

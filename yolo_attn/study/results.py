@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.study.files import write_atomically
+from yolo_attn.files import write_atomically
 from yolo_attn.study.plan import Arm
 from yolo_attn.study.table import markdown_table, text_table
 

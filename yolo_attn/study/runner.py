@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yolo_attn.errors import UserError
-from yolo_attn.study.files import disk_error
+from yolo_attn.files import disk_error
 from yolo_attn.study.store import RESULT
 
 __all__ = ["DISK_FULL_STATUS", "LOG", "WORKER", "Outcome", "run_in_child"]

@@ -25,7 +25,7 @@ from typing import Any
 import yaml
 
 from yolo_attn.errors import UserError
-from yolo_attn.study.files import FolderLock, make_folder, read_json, write_atomically
+from yolo_attn.files import FolderLock, make_folder, read_json, write_atomically
 from yolo_attn.study.plan import Place, Run, Study
 
 __all__ = ["MODEL", "RESULT", "RUN", "SCHEMA", "TRAIN", "Store", "choose_folder", "read_plan", "slug"]

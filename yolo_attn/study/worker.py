@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import UserError
-from yolo_attn.study.files import FolderLock, is_disk_full, read_json, write_atomically
+from yolo_attn.files import FolderLock, is_disk_full, read_json, write_atomically
 from yolo_attn.study.results import as_json
 from yolo_attn.study.runner import DISK_FULL_STATUS
 from yolo_attn.study.store import RESULT, RUN, TRAIN

@@ -1,4 +1,4 @@
-"""Files of a study: written whole or not at all, and folders that one process holds at a time."""
+"""Files that are written whole or not at all, and folders that one process holds at a time."""
 
 from __future__ import annotations
 
@@ -14,10 +14,20 @@ from typing import Any
 
 from yolo_attn.errors import UserError
 
-__all__ = ["FULL_DISK", "FolderLock", "disk_error", "is_disk_full", "make_folder", "read_json", "write_atomically"]
+__all__ = [
+    "FULL_DISK",
+    "NOT_WRITABLE",
+    "FolderLock",
+    "disk_error",
+    "is_disk_full",
+    "make_folder",
+    "read_json",
+    "write_atomically",
+    "write_new",
+]
 
 FULL_DISK = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
-_NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _TEMPORARY = ".tmp"
 
 
@@ -25,7 +35,7 @@ def disk_error(error: OSError, path: Path) -> UserError:
     """Return the one line that tells a user why a path could not be written, and the cure."""
     if error.errno in FULL_DISK:
         return UserError(f"{path}: no space left on the disk; free some and give the same command again to go on")
-    if error.errno in _NOT_WRITABLE:
+    if error.errno in NOT_WRITABLE:
         reason = "read-only file system" if error.errno == errno.EROFS else "no permission"
         return UserError(f"{path}: cannot be written ({reason}); give a folder that can be with project=FOLDER")
     return UserError(f"{path}: cannot be written ({error.strerror or error}); give another folder with project=FOLDER")
@@ -76,6 +86,23 @@ def write_atomically(path: Path, text: str) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def write_new(path: Path, text: str, *, exist_ok: bool) -> None:
+    """Write a text file that is not there yet.
+
+    Args:
+        path: The file.
+        text: Its whole content.
+        exist_ok: Whether one that is there may be replaced.
+
+    Raises:
+        UserError: It is there and may not be replaced, or it cannot be written.
+    """
+    if path.exists() and not exist_ok:
+        raise UserError(f"{path} exists and was kept; give another out=FILE, or exist_ok=True to replace it")
+    make_folder(path.parent)
+    write_atomically(path, text)
 
 
 def _sync_folder(folder: Path) -> None:

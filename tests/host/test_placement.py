@@ -1,0 +1,129 @@
+"""Placing a layer: the file, the account, and every site of the stock models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from ultralytics.nn import tasks
+
+from tests.host.helpers import build
+from yolo_attn import UserError
+from yolo_attn.cli import main
+from yolo_attn.graph import ModelGraph, list_sites
+from yolo_attn.host.geometry import model_cost, row_strides
+from yolo_attn.host.placement import place_layer
+from yolo_attn.host.transfer import last_transfer
+from yolo_attn.host.variant import model_yaml
+
+BASES = [
+    f"{name}.yaml"
+    for name in (
+        "yolov3-tiny",
+        "yolov5n",
+        "yolov6n",
+        "yolov8n-seg",
+        "yolov9t",
+        "yolov10n",
+        "yolo11n-pose",
+        "yolo11n-obb",
+    )
+]
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_every_site_of_a_stock_model(base: str) -> None:
+    """It builds, strides stay, readers follow, no row is dead, parameters are the base's and the layer's."""
+    document = model_yaml(base)
+    strides = row_strides(document)
+    for site, row in list_sites(ModelGraph(document), strides).items():
+        placed = place_layer(base, "SE", site)
+        graph, before = ModelGraph(placed.document), ModelGraph(document)
+        (insertion,) = placed.insertions
+        assert insertion.readers == len(before.readers(row)) > 0
+        assert graph.dead_rows() == []
+        with torch.device("meta"):
+            modules, _ = tasks.parse_model(placed.document, 3, False)
+        own = sum(p.numel() for p in modules[insertion.row].parameters())
+        assert placed.after.params == placed.before.params + own
+        after = row_strides(placed.document)
+        assert [s for i, s in enumerate(after) if i != insertion.row] == strides
+        assert after[insertion.row] == strides[row]
+
+
+def test_costs_are_what_is_published() -> None:
+    for name, params, gflops in (("yolo11n", 2_624_080, 6.5), ("yolov8x", 68_229_648, 258.5)):
+        cost = model_cost(model_yaml(f"{name}.yaml"))
+        assert cost.params == params
+        assert cost.gflops == pytest.approx(gflops, rel=0.02)
+
+
+def test_the_file_says_how_it_was_made_and_trains_from_the_base(fresh_folder: Path, capsys) -> None:
+    words = [
+        "place",
+        "model=yolo11n.yaml",
+        "layer=CBAMChannel",
+        "at=neck.P4,backbone.P3",
+        "start=identity",
+        "reduction=8",
+    ]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    text = Path("yolo11-cbamchannel.yaml").read_text()
+    assert "from yolo11n.yaml: CBAMChannel at neck.P4,backbone.P3 with start=identity, reduction=8" in text
+    rows = [row for row in yaml.safe_load(text)["backbone"] + yaml.safe_load(text)["head"] if row[2] == "CBAMChannel"]
+    assert rows == [[-1, 1, "CBAMChannel", [{"start": "identity", "reduction": 8}]]] * 2
+    assert "row   5: CBAMChannel at backbone.P3, reads row 4, read by 2 rows" in out
+    assert "+" in out and "GFLOPs at 640" in out
+
+    base, variant = build("yolo11n.yaml").eval(), build(model_yaml("yolo11n-cbamchannel.yaml"), seed=1).eval()
+    variant.load(base, verbose=False)
+    report = last_transfer(variant)
+    assert report is not None and report.arrived == report.base == len(base.state_dict())
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(variant(x)[0], base(x)[0], atol=1e-5)
+
+
+def test_the_stated_scale_is_the_bases_and_the_name_changes_it(fresh_folder: Path) -> None:
+    main(["place", "model=yolo11s.yaml", "layer=SE", "at=neck"])
+    assert model_yaml("yolo11-se.yaml")["scale"] == "s"
+    assert model_yaml("yolo11m-se.yaml")["scale"] == "m"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["layer=CBAM", "at=neck"], "place needs model="),
+        (["model=yolo11n.yaml", "at=neck"], "place needs layer="),
+        (["model=yolo11n.yaml", "layer=Cbam", "at=neck"], "did you mean CBAM?"),
+        (["model=yolo11n.yaml", "layer=CBAM", "at=nek"], "did you mean neck?"),
+        (["model=yolo11n.yaml", "layer=CBAM", "at=neck", "reductoin=8"], "did you mean reduction?"),
+        (["model=yolo11n.yaml", "layer=CBAM", "at=neck", "reduction=-1"], "reduction=-1"),
+        (["model=yolo11n.yaml", "layer=CBAM", "at=neck", "reduction=["], "is not a value"),
+        (["model=yolo11n.yaml", "layer=GMU", "at=neck"], "GMU reads several rows"),
+        (["model=yolo12345.yaml", "layer=CBAM", "at=neck"], "does not exist"),
+        (["model=coco8.yaml", "layer=CBAM", "at=neck"], "not a model YAML"),
+    ],
+)
+def test_mistakes(words: list[str], expected: str, fresh_folder: Path, capsys) -> None:
+    assert main(["place", *words]) == 2
+    assert expected in capsys.readouterr().err
+    assert list(fresh_folder.iterdir()) == []
+
+
+def test_a_file_that_is_there_is_kept(fresh_folder: Path, capsys) -> None:
+    Path("mine.yaml").write_text("mine")
+    words = ["place", "model=yolo11n.yaml", "layer=SE", "at=neck", "out=mine.yaml"]
+    assert main(words) == 2
+    assert "mine.yaml exists and was kept" in capsys.readouterr().err
+    assert Path("mine.yaml").read_text() == "mine"
+    assert main([*words, "exist_ok=True"]) == 0
+    assert "SE" in Path("mine.yaml").read_text()
+
+
+def test_a_layer_of_several_inputs_is_no_variant_by_site() -> None:
+    with pytest.raises(UserError, match="GMU reads several rows"):
+        place_layer("yolo11n.yaml", "GMU", "neck")

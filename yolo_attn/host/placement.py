@@ -1,0 +1,134 @@
+"""Put a layer into a model YAML as a file to go on editing, with an account of what that changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import yolo_attn
+from yolo_attn.errors import UserError
+from yolo_attn.graph import IMAGE, Insertion, ModelGraph, dump_model, list_sites, place
+from yolo_attn.host.geometry import Cost, model_cost, row_strides
+from yolo_attn.host.variant import base_yaml
+from yolo_attn.registry import LayerSpec, get_layer
+
+__all__ = ["Placement", "place_layer"]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A base with a layer placed in it.
+
+    Args:
+        base: The base's name, as given.
+        layer: The layer.
+        at: The sites, as given.
+        options: The layer's options.
+        document: The whole model YAML as a mapping.
+        insertions: What was put in, in order of rows.
+        sites: The named site of each insertion, or the row it follows.
+        before: What the base costs.
+        after: What the variant costs; both at 640 pixels.
+    """
+
+    base: str
+    layer: LayerSpec
+    at: str
+    options: dict[str, Any]
+    document: dict[str, Any]
+    insertions: tuple[Insertion, ...]
+    sites: tuple[str, ...]
+    before: Cost
+    after: Cost
+
+    def text(self) -> str:
+        """Return the model YAML as text, with a header that records how it was made."""
+        options = ", ".join(f"{key}={value}" for key, value in self.options.items())
+        paper = f"{self.layer.paper}, {self.layer.url}" if self.layer.paper else self.layer.summary
+        header = "\n".join(
+            [
+                f"{Path(self.base).stem} with {self.layer.name} at {', '.join(self.sites)}",
+                f"{self.layer.name}: {paper}",
+                f"Made by yolo-attn {yolo_attn.__version__} from {self.base}: {self.layer.name} at {self.at}"
+                + (f" with {options}" if options else ""),
+            ]
+        )
+        return dump_model(self.document, header, self.notes)
+
+    @property
+    def notes(self) -> dict[int, str]:
+        """The site of each new row, by its index."""
+        return {i.row: site for i, site in zip(self.insertions, self.sites, strict=True)}
+
+    def account(self) -> str:
+        """Return what the placement changes, as lines to read."""
+        lines = [
+            f"row {i.row:>3}: {self.layer.name} at {site}, reads {_row_name(i.row - 1)}, "
+            f"read by {_count(i.readers, 'row')} that read it before"
+            for i, site in zip(self.insertions, self.sites, strict=True)
+        ]
+        more = self.after.params - self.before.params
+        share = 100 * more / self.before.params
+        lines.append(f"parameters {self.before.params:,} -> {self.after.params:,} (+{more:,}, {share:.2f} %)")
+        lines.append(f"GFLOPs at 640: {self.before.gflops:.2f} -> {self.after.gflops:.2f}")
+        lines.append("pretrained weights: every tensor of the base transfers into its own layer")
+        return "\n".join(lines)
+
+
+def _row_name(index: int) -> str:
+    return "the image" if index == IMAGE else f"row {index}"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"
+
+
+def place_layer(model: str, layer: str, at: str, options: dict[str, Any] | None = None) -> Placement:
+    """Put a layer into a model at sites: indices shift, readers follow.
+
+    Args:
+        model: A model YAML's name or path, or a checkpoint.
+        layer: The layer's name or an alias.
+        at: Sites with commas between them, such as "neck" or "backbone.P4,neck.P3".
+        options: The layer's options by name.
+
+    Raises:
+        UserError: Unknown layer, option or site, a layer of several inputs, or channels the layer cannot take.
+    """
+    spec, options = get_layer(layer), dict(options or {})
+    spec.check_options(options)
+    if spec.inputs > 1 or spec.more_inputs:
+        raise UserError(
+            f"{spec.name} reads several rows, and a site is one: write its row by hand, such as [[-1, 6], ..."
+        )
+    base = base_yaml(model)
+    graph, strides = ModelGraph(base), row_strides(base)
+    names = {row: name for name, row in reversed(list_sites(graph, strides).items())}
+    insertions = place(graph, strides, spec.name, at, options)
+    document = graph.to_document()
+    return Placement(
+        base=model,
+        layer=spec,
+        at=at,
+        options=options,
+        document=document,
+        insertions=tuple(insertions),
+        sites=tuple(names.get(i.follows, f"row {i.follows} of the base") for i in insertions),
+        before=model_cost(base),
+        after=model_cost(document),
+    )
+
+
+def read_option(text: str) -> Any:
+    """Return an option's value as a YAML would read it.
+
+    Raises:
+        UserError: The text is no YAML value.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{text!r} is not a value that a YAML can hold") from error
