@@ -1,4 +1,4 @@
-"""Write configs/: each layer in the neck of each family, three of them in the backbone too.
+"""Write configs/: each layer of one input in the neck of each family, popular ones in the backbone too.
 
 python scripts/make_configs.py            writes the files
 python scripts/make_configs.py --check    exits with status 1 if a file would change
@@ -12,10 +12,12 @@ from pathlib import Path
 
 from yolo_attn.graph import dump_model
 from yolo_attn.host.placement import place_layer
+from yolo_attn.registry import list_layers
 
+OURS = "yolo_attn.layers."
 FAMILIES = {"yolo11": "YOLO11", "yolov8": "YOLOv8", "yolo26": "YOLO26"}
-NECK = ("SE", "ECA", "CBAM", "CA", "GAM", "SimAM", "SK", "ShuffleAttention", "S2", "NAM", "SOCA", "CrissCross")
-BACKBONE = ("SE", "CBAM", "CA")
+NECK = tuple(s.name for s in list_layers() if s.inputs == 1 and not s.more_inputs and s.cls.__module__.startswith(OURS))
+BACKBONE = ("SE", "ECA", "CBAM", "CA", "SimAM", "EMA")
 FOLDER = Path(__file__).resolve().parent.parent / "configs"
 
 

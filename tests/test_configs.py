@@ -42,7 +42,7 @@ def test_every_config_builds_at_every_scale(file: str) -> None:
         with torch.device("meta"):
             modules, _ = tasks.parse_model(document, 3, False)
         ours = [m for m in modules if is_layer(type(m).__name__)]
-        assert len(ours) == (3 if "backbone" not in file else 4)
+        assert len(ours) == (3 if "backbone" not in file else 4)  # P3 to P5; P2 to P5
         if scale == "n":
             rest_of_it = sum(p.numel() for m in modules if m not in ours for p in m.parameters())
             with torch.device("meta"):

@@ -226,8 +226,9 @@ def _place(words: list[str]) -> int:
             raise UserError(f"{key} is no key of place and no option of {layer}{hint}")
     placed = place_layer(model, layer, at, {key: read_option(value) for key, value in keys.items()})
     out = Path(own.get("out") or f"{without_letter(Path(model).stem)}-{placed.layer.name.lower()}.yaml")
+    account = placed.account()  # builds it, so that a file is written only of what can be built
     write_new(out, placed.text(), exist_ok=own.get("exist_ok", "False").lower() == "true")
-    print(placed.account())
+    print(account)
     print(f"written: {out}")
     return 0
 

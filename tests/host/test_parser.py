@@ -256,6 +256,15 @@ def test_mistakes_name_row_and_cure(document: dict, words: list[str]) -> None:
         assert word in message
 
 
+def test_inputs_of_different_sizes_name_the_row() -> None:
+    graph = ModelGraph(model_yaml("yolo11n.yaml"))
+    new = graph.insert_after(13, "WeightedFusion", [])
+    row = graph.rows[new]
+    row.sources, row.relative, row.several = [13, 4], [True, False], True  # P4 and P3, both of 128 channels
+    with pytest.raises(UserError, match=r"row 14: WeightedFusion: the inputs have sizes .*; bring them to one"):
+        build(graph.to_document())
+
+
 def test_a_row_nobody_reads_is_an_error() -> None:
     document, _ = with_row("yolo11n.yaml", 22, "CBAM", redirect=False)  # just before a head that reads [16, 19, 22]
     with pytest.raises(UserError, match=r"row 23: CBAM is read by nobody"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import functools
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,9 +38,15 @@ def row_strides(document: dict[str, Any]) -> list[float | None]:
     Args:
         document: A complete model YAML as a mapping; with several scales, `scale` says which.
     """
-    modules, outputs = _run(document, _SIDE, with_head=False)
+    return list(_strides(json.dumps(document, sort_keys=True)))
+
+
+@functools.lru_cache(maxsize=16)
+def _strides(document: str) -> tuple[float | None, ...]:
+    modules, outputs = _run(json.loads(document), _SIDE, with_head=False)
     maps = [x if isinstance(x, torch.Tensor) and x.ndim == 4 else None for x in outputs]  # noqa: PLR2004 - B, C, H, W
-    return [*(None if x is None else _SIDE / x.shape[2] for x in maps), *[None] * (len(modules) - len(maps))]
+    strides = (None if x is None else _SIDE / x.shape[2] for x in maps)
+    return (*strides, *[None] * (len(modules) - len(maps)))
 
 
 def model_cost(document: dict[str, Any], imgsz: int = 640) -> Cost:

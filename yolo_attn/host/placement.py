@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,7 @@ class Placement:
         document: The whole model YAML as a mapping.
         insertions: What was put in, in order of rows.
         sites: The named site of each insertion, or the row it follows.
-        before: What the base costs.
-        after: What the variant costs; both at 640 pixels.
+        base_document: The base's model YAML as a mapping.
     """
 
     base: str
@@ -41,8 +41,17 @@ class Placement:
     document: dict[str, Any]
     insertions: tuple[Insertion, ...]
     sites: tuple[str, ...]
-    before: Cost
-    after: Cost
+    base_document: dict[str, Any]
+
+    @cached_property
+    def before(self) -> Cost:
+        """What the base costs at 640 pixels."""
+        return model_cost(self.base_document)
+
+    @cached_property
+    def after(self) -> Cost:
+        """What the variant costs at 640 pixels."""
+        return model_cost(self.document)
 
     def text(self) -> str:
         """Return the model YAML as text, with a header that records how it was made."""
@@ -117,8 +126,7 @@ def place_layer(model: str, layer: str, at: str, options: dict[str, Any] | None 
         document=document,
         insertions=tuple(insertions),
         sites=tuple(names.get(i.follows, f"row {i.follows} of the base") for i in insertions),
-        before=model_cost(base),
-        after=model_cost(document),
+        base_document=base,
     )
 
 

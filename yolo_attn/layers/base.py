@@ -23,6 +23,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from yolo_attn.errors import UserError
+
 __all__ = ["Chain", "Fusion", "Gate", "Mixer"]
 
 STARTS = ("paper", "identity")
@@ -62,14 +64,14 @@ class Layer(nn.Module):
         self.register_parameter("gamma", nn.Parameter(torch.zeros(channels)) if fade_in else None)
 
     def check_input(self, x: Tensor) -> None:
-        """Raise ValueError unless x is a batch of maps with this layer's channels."""
+        """Raise UserError, a ValueError, unless x is a batch of maps with this layer's channels."""
         if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             return  # shapes are tensors there, and were right before the trace began
         if not isinstance(x, Tensor):
-            raise ValueError(f"{type(self).__name__}: expects one tensor (B, {self.channels}, H, W), got {_what(x)}")
+            raise UserError(f"{_label(self)}: expects one tensor (B, {self.channels}, H, W), got {_what(x)}")
         if x.ndim != MAP_RANK or x.shape[1] != self.channels:
-            raise ValueError(
-                f"{type(self).__name__}: expects (B, {self.channels}, H, W), got {tuple(x.shape)}; "
+            raise UserError(
+                f"{_label(self)}: expects (B, {self.channels}, H, W), got {tuple(x.shape)}; "
                 f"build it with channels={x.shape[1] if x.ndim > 1 else '...'}"
             )
 
@@ -193,18 +195,18 @@ class Fusion(nn.Module):
         return first + self.gamma.to(first.dtype).view(1, -1, 1, 1) * (y - first)
 
     def check_inputs(self, xs: list[Tensor]) -> None:
-        """Raise ValueError unless xs are maps with this layer's channels, of one size where it asks for that."""
+        """Raise UserError, a ValueError, unless xs are maps of this layer's channels, of one size where it asks."""
         if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             return  # shapes are tensors there, and were right before the trace began
-        name = type(self).__name__
+        name = _label(self)
         if not isinstance(xs, (list, tuple)) or len(xs) != len(self.channels):
-            raise ValueError(f"{name}: expects a list of {len(self.channels)} tensors, got {_what(xs)}")
+            raise UserError(f"{name}: expects a list of {len(self.channels)} tensors, got {_what(xs)}")
         for n, (x, channels) in enumerate(zip(xs, self.channels, strict=True)):
             if x.ndim != MAP_RANK or x.shape[1] != channels:
-                raise ValueError(f"{name}: expects (B, {channels}, H, W) as input {n}, got {tuple(x.shape)}")
+                raise UserError(f"{name}: expects (B, {channels}, H, W) as input {n}, got {tuple(x.shape)}")
         sizes = [tuple(x.shape[2:]) for x in xs]
         if self.same_size and any(size != sizes[0] for size in sizes):
-            raise ValueError(f"{name}: the inputs have sizes {sizes}; bring them to one, with nn.Upsample or a stride")
+            raise UserError(f"{name}: the inputs have sizes {sizes}; bring them to one, with nn.Upsample or a stride")
 
     def extra_repr(self) -> str:
         """Show channels and start, which no submodule shows."""
@@ -261,6 +263,12 @@ def hidden_width(channels: int, reduction: float, minimum: int = 1) -> int:
 def fitting_groups(channels: int, groups: int) -> int:
     """Return the largest group count that divides both channels and the wanted number of groups."""
     return gcd(channels, groups)
+
+
+def _label(layer: nn.Module) -> str:
+    """Return a layer's name, with its row where it stands in a model (the host numbers the rows in `i`)."""
+    row = getattr(layer, "i", None)
+    return (f"row {row}: " if isinstance(row, int) else "") + type(layer).__name__
 
 
 def _what(x: Any) -> str:
