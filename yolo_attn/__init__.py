@@ -10,12 +10,11 @@ Importing this package registers every layer in the Ultralytics model-YAML parse
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
-
 from yolo_attn import layers  # registers ours
 from yolo_attn.errors import UserError
 from yolo_attn.host import register, unregister
 from yolo_attn.registry import LayerSpec, build, get_layer, list_layers, register_layer
+from yolo_attn.version import __version__
 
 __all__ = [
     "LayerSpec",

@@ -30,6 +30,7 @@ Ultralytics' verbs, with the layers known (same arguments, same output):
 Ours:
   layers    list the attention layers; `layers CBAM` shows one      [family=channel] [format=json]
   place     put a layer into a model YAML: indices shift, readers follow
+  lint      find the mistakes of a hand-made model YAML             [format=json]
   compare   train a base and its variants with common starts and seeds; continues where it was stopped
   doctor    show what is installed and whether it fits together     [format=json]
 
@@ -58,6 +59,13 @@ a site reads the new row, and pretrained weights of the base transfer whole.
   the rest   the layer's options: start=identity reduction=8 ...
 
   yolo-attn place model=yolo11n.yaml layer=CBAM at=neck.P4,neck.P5 start=identity
+""",
+    "lint": """\
+yolo-attn lint model=FILE [format=json]
+
+Checks a hand-made model YAML: unknown names, options, a from that dangles or points forward, rows that nobody reads,
+skips that read past a layer, a head at the wrong strides, and, against the stock model it was made from, rows whose
+indices were not shifted. Exit status 1 when something is found.
 """,
     "doctor": """\
 yolo-attn doctor [format=json]
@@ -233,6 +241,20 @@ def _place(words: list[str]) -> int:
     return 0
 
 
+def _lint(words: list[str]) -> int:
+    from yolo_attn.host.linting import lint
+
+    keys = _keys(words, ("model", "format"))
+    if not keys.get("model"):
+        raise UserError("lint needs model=, such as: yolo-attn lint model=mine.yaml")
+    findings = lint(keys["model"])
+    if _format(keys) == "json":
+        print(json.dumps([{"row": f.row, "message": f.message} for f in findings], indent=2))
+    else:
+        print("\n".join(map(str, findings)) or f"{keys['model']}: nothing found")
+    return 1 if findings else 0
+
+
 def _compare(words: list[str]) -> int:
     from yolo_attn.study import compare
 
@@ -242,6 +264,7 @@ def _compare(words: list[str]) -> int:
 OUR_VERBS: dict[str, Callable[[list[str]], int]] = {
     "layers": _layers,
     "place": _place,
+    "lint": _lint,
     "compare": _compare,
     "doctor": _doctor,
 }

@@ -14,7 +14,7 @@ from typing import Any
 
 from yolo_attn.errors import UserError
 
-__all__ = ["IMAGE", "ModelGraph", "Row"]
+__all__ = ["IMAGE", "ModelGraph", "Row", "check_row"]
 
 IMAGE = -1
 """The source of the first row: the input image."""
@@ -65,7 +65,7 @@ class ModelGraph:
         self.document = {k: copy.deepcopy(v) for k, v in document.items() if k not in ("backbone", "head")}
         self.backbone_length = len(document["backbone"])
         written = [*document["backbone"], *document["head"]]
-        self.rows = [_read_row(i, row) for i, row in enumerate(written)]
+        self.rows = [check_row(i, row) for i, row in enumerate(written)]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -129,8 +129,12 @@ class ModelGraph:
         }
 
 
-def _read_row(index: int, written: Any) -> Row:
-    """Check one written row and resolve its `from`."""
+def check_row(index: int, written: Any) -> Row:
+    """Check one written row and resolve its `from`.
+
+    Raises:
+        UserError: It is no row, or its `from` dangles or points forward.
+    """
     if not isinstance(written, (list, tuple)) or len(written) != 4:  # noqa: PLR2004 - from, repeats, module, args
         raise UserError(f"row {index}: expected [from, repeats, module, args], got {written!r}")
     source, repeats, module, args = written

@@ -28,7 +28,7 @@ from yolo_attn.graph import IMAGE, ModelGraph, Row
 from yolo_attn.host.binding import Binding, UnsupportedHostError
 from yolo_attn.registry import LayerSpec, check_inputs, get_layer, is_layer, layer_names
 
-__all__ = ["PARSER", "is_our_row"]
+__all__ = ["PARSER", "UNREAD_BY_DESIGN", "OurRow", "is_our_row", "name_fault", "read_our_row"]
 
 # Attributes that the parser sets on every module: a layer that uses one of these names would lose it.
 HOST_ATTRIBUTES = ("f", "i", "np", "type")
@@ -72,10 +72,16 @@ def _module_names(document: dict[str, Any]) -> list[str]:
 def _check_names(names: list[str]) -> None:
     """Raise UserError for a row whose module neither the host nor the registry knows."""
     for i, name in enumerate(names):
-        if not name or is_layer(name) or hasattr(tasks, name) or name.startswith(("nn.", "torchvision.ops.")):
-            continue
-        hint = did_you_mean(name, [*layer_names(), *_host_layers()]) or "; yolo-attn layers lists ours"
-        raise UserError(f"row {i}: unknown layer {name!r}{hint}")
+        if fault := name_fault(name):
+            raise UserError(f"row {i}: {fault}")
+
+
+def name_fault(name: str) -> str:
+    """Return what is wrong with a row's module name, "" when the host or the registry knows it."""
+    if not name or is_layer(name) or hasattr(tasks, name) or name.startswith(("nn.", "torchvision.ops.")):
+        return ""
+    hint = did_you_mean(name, [*layer_names(), *_host_layers()]) or "; yolo-attn layers lists ours"
+    return f"unknown layer {name!r}{hint}"
 
 
 def _host_layers() -> list[str]:
@@ -116,7 +122,7 @@ _PROBE, _KEEP, _RESTORE = _HELPERS
 
 
 @dataclass
-class _OurRow:
+class OurRow:
     """A row of ours, read and checked."""
 
     index: int
@@ -133,7 +139,7 @@ class _Build:
         self.document = document
         self.input_channels = channels
         self.graph = ModelGraph(document)
-        self.ours = {i: _read_our_row(i, row) for i, row in enumerate(self.graph) if is_our_row(row)}
+        self.ours = {i: read_our_row(i, row) for i, row in enumerate(self.graph) if is_our_row(row)}
         self._check_dead_rows()
         self.seed = torch.get_rng_state()
 
@@ -193,7 +199,7 @@ class _Build:
         if not isinstance(table, list) or len(table) <= max(position) or not all(isinstance(c, int) for c in table):
             raise UnsupportedHostError(f"parse_model keeps no channel table (got {table!r:.60})")
 
-    def _build_layer(self, ours: _OurRow, table: list[int], position: list[int]) -> nn.Module:
+    def _build_layer(self, ours: OurRow, table: list[int], position: list[int]) -> nn.Module:
         channels = [self.input_channels if s == IMAGE else table[position[s]] for s in ours.row.sources]
         options = dict(ours.options)
         if "out" in options:
@@ -214,7 +220,7 @@ class _Build:
         layer.type = f"{type(layer).__module__}.{type(layer).__qualname__}"
         return layer  # type: ignore[no-any-return]
 
-    def _row_seed(self, ours: _OurRow) -> int:
+    def _row_seed(self, ours: OurRow) -> int:
         """Return a seed that depends on the random state the build began with, and on the row."""
         key = self.seed.numpy().tobytes() + f"{ours.index} {ours.spec.name}".encode()
         return int.from_bytes(hashlib.sha256(key).digest()[:7], "big")
@@ -243,7 +249,7 @@ class _Build:
         return f"{i:>3}{source!s:>20}{1:>3}{module.np:10.0f}  {module.type:<45}{shown!s:<30}"
 
 
-def _read_our_row(index: int, row: Row) -> _OurRow:
+def read_our_row(index: int, row: Row) -> OurRow:
     """Check a row of ours: options by name, known ones, the right number of inputs, no repeats."""
     spec = get_layer(row.module)
     try:
@@ -257,7 +263,7 @@ def _read_our_row(index: int, row: Row) -> _OurRow:
             row.several = False  # [-1] and -1 say the same
     except UserError as error:
         raise UserError(f"row {index}: {error}") from error
-    return _OurRow(index, row, spec, options)
+    return OurRow(index, row, spec, options)
 
 
 def _read_options(spec: LayerSpec, row: Row) -> dict[str, Any]:

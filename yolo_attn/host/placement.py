@@ -9,12 +9,12 @@ from typing import Any
 
 import yaml
 
-import yolo_attn
 from yolo_attn.errors import UserError
 from yolo_attn.graph import IMAGE, Insertion, ModelGraph, dump_model, list_sites, place
 from yolo_attn.host.geometry import Cost, model_cost, row_strides
 from yolo_attn.host.variant import base_yaml
 from yolo_attn.registry import LayerSpec, get_layer
+from yolo_attn.version import __version__
 
 __all__ = ["Placement", "place_layer"]
 
@@ -61,7 +61,7 @@ class Placement:
             [
                 f"{Path(self.base).stem} with {self.layer.name} at {', '.join(self.sites)}",
                 f"{self.layer.name}: {paper}",
-                f"Made by yolo-attn {yolo_attn.__version__} from {self.base}: {self.layer.name} at {self.at}"
+                f"Made by yolo-attn {__version__} from {self.base}: {self.layer.name} at {self.at}"
                 + (f" with {options}" if options else ""),
             ]
         )

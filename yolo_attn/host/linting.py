@@ -1,0 +1,95 @@
+"""Lint a model YAML with what the host knows: its modules, its stock models, the strides of the rows."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ultralytics
+from ultralytics.nn import tasks
+
+from yolo_attn.errors import UserError
+from yolo_attn.graph import ModelGraph, read_model
+from yolo_attn.graph.lint import (
+    Finding,
+    compare_with_base,
+    find_bypasses,
+    find_dead_rows,
+    find_head_faults,
+    find_malformed_rows,
+)
+from yolo_attn.host.geometry import row_strides
+from yolo_attn.host.names import find_model_yaml
+from yolo_attn.host.parser import UNREAD_BY_DESIGN, is_our_row, name_fault, read_our_row
+
+__all__ = ["lint"]
+
+
+def lint(model: str | Path) -> list[Finding]:
+    """Return what looks wrong in a model YAML, sorted by row; nothing when all is well.
+
+    Args:
+        model: Its name or path.
+
+    Raises:
+        UserError: There is no such file, or it is no model YAML at all.
+    """
+    document = read_model(find_model_yaml(model))
+    findings = find_malformed_rows(document)
+    if findings:
+        return findings  # the rows cannot be followed further
+    graph = ModelGraph(document)
+    findings = _names_and_options(graph)
+    findings += find_dead_rows(graph, UNREAD_BY_DESIGN)
+    findings += find_bypasses(graph, is_our_row)
+    findings += _against_base(graph)
+    if not findings:
+        findings = _by_building(document, graph, tasks.guess_model_scale(str(model)))
+    return sorted(set(findings), key=lambda f: (f.row, f.message))
+
+
+def _names_and_options(graph: ModelGraph) -> list[Finding]:
+    findings = []
+    for i, row in enumerate(graph):
+        fault = name_fault(row.module)
+        if fault:
+            findings.append(Finding(i, fault))
+        elif is_our_row(row):
+            try:
+                read_our_row(i, row)
+            except UserError as error:
+                findings.append(Finding(i, str(error).removeprefix(f"row {i}: ")))
+    return findings
+
+
+def _against_base(graph: ModelGraph) -> list[Finding]:
+    """Compare with the stock models of the same rows: what every one of them does otherwise is reported."""
+    modules = tuple(row.module for row in graph if not is_our_row(row))
+    if not any(is_our_row(row) for row in graph):
+        return []
+    reports = [compare_with_base(graph, base, name, is_our_row) for name, base in _stock_models().get(modules, [])]
+    return min(reports, key=len, default=[])
+
+
+@functools.cache
+def _stock_models() -> Mapping[tuple[str, ...], list[tuple[str, ModelGraph]]]:
+    """Return the host's model YAMLs by the sequence of their modules."""
+    found: dict[tuple[str, ...], list[tuple[str, ModelGraph]]] = {}
+    for path in sorted((Path(ultralytics.__file__).parent / "cfg" / "models").rglob("*.yaml")):
+        graph = ModelGraph(read_model(path))
+        found.setdefault(tuple(row.module for row in graph), []).append((path.name, graph))
+    return found
+
+
+def _by_building(document: dict[str, Any], graph: ModelGraph, scale: str) -> list[Finding]:
+    """Build the model and send an image through: what fails there, and what the head reads."""
+    document = {**document, "scale": scale} if document.get("scales") and scale else document
+    if any(row.module == "C2fAttn" for row in graph):
+        return []  # text goes into these rows, which a lone image has none of
+    try:
+        return find_head_faults(graph, row_strides(document))
+    except UserError as error:
+        row, _, message = str(error).removeprefix("row ").partition(": ")
+        return [Finding(int(row), message)] if row.isdigit() else [Finding(graph.head_index, str(error))]
