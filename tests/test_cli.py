@@ -215,3 +215,13 @@ def test_the_scripts_are_the_verbs(script: str, fresh_folder: Path) -> None:
     )
     assert done.returncode == 2
     assert "nonsense" in done.stderr
+
+
+def test_errors_on_the_way_to_the_disk_are_told_without_a_file_name_too() -> None:
+    import errno
+
+    from yolo_attn.cli import _user_mistake
+
+    assert (_user_mistake(OSError(errno.ENOSPC, "No space left on device")) or "").startswith(
+        "the output: no space left"
+    )

@@ -350,7 +350,7 @@ def _user_mistake(error: Exception) -> str | None:
     """Return one line for an error of Ultralytics' that a user can cure; None for anything else."""
     text = _first_line(error)
     if isinstance(error, OSError) and error.errno in FULL_DISK | NOT_WRITABLE:
-        return str(disk_error(error, Path(error.filename or ".")))
+        return str(disk_error(error, Path(error.filename or "the output")))
     if isinstance(error, (FileNotFoundError, SyntaxError)):
         return text
     if isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):

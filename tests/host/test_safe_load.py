@@ -6,29 +6,22 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from ultralytics import YOLO
 
-import yolo_attn
 from tests.host.helpers import python
+from tests.host.test_every_layer import SPECS, model_with
 from yolo_attn import UserError
 from yolo_attn.host.checkpoint import check_checkpoint, read_checkpoint
 
-LAYERS = [spec.name for spec in yolo_attn.list_layers() if spec.inputs == 1 and not spec.more_inputs]
+LAYERS = [spec.name for spec in SPECS]
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint as Ultralytics writes them, of a model that holds every layer once."""
-    from yolo_attn.graph import ModelGraph
-    from yolo_attn.host.variant import model_yaml
-
-    graph = ModelGraph(model_yaml("yolov8n.yaml"))
-    for layer in LAYERS:
-        graph.insert_after(21, layer, [])
     folder = tmp_path_factory.mktemp("checkpoint")
-    import yaml
-
-    (folder / "all.yaml").write_text(yaml.safe_dump(graph.to_document()))
+    (folder / "all.yaml").write_text(yaml.safe_dump(model_with(SPECS)))
     model = YOLO(folder / "all.yaml", task="detect", verbose=False)
     model.model.args = {"task": "detect", "model": "all.yaml", "imgsz": 64}
     file = folder / "all.pt"

@@ -1,0 +1,74 @@
+"""What the README shows: commands that are understood, rows that build, code that runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+import yolo_attn
+from yolo_attn.cli import STOCK_VERBS, main
+
+README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+COMMANDS = [line.partition("  #")[0] for b in blocks("bash") for line in b.splitlines() if line.startswith("yolo-attn")]
+
+
+def test_the_two_lines_are_there() -> None:
+    assert "pip install -e . && python scripts/compare.py" in README
+    assert 'pip install -e ".[test]" && pytest' in README
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_understood(command: str, fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that train are read and their models found; the others are run."""
+    _, verb, *words = shlex.split(command)
+    keys = dict(word.split("=", 1) for word in words if "=" in word)
+    if verb in STOCK_VERBS:
+        from yolo_attn.host.command import read_words
+        from yolo_attn.host.variant import model_yaml
+
+        assert read_words([verb, *words])
+        if keys["model"].endswith(".yaml"):
+            model_yaml(keys["model"])
+    elif verb == "compare":
+        from yolo_attn.host.variant import make_variant
+        from yolo_attn.study.plan import Study
+
+        study = Study.from_arguments(keys)
+        assert len(study.variants) == 3
+        for variant in study.variants:
+            make_variant(study.base, variant)
+    elif verb == "lint":
+        main(["place", "model=yolo11n.yaml", "layer=SE", "at=neck", f"out={keys['model']}"])
+        assert main([verb, *words]) == 0
+    else:
+        assert main([verb, *words]) == 0
+
+
+def test_the_rows_build() -> None:
+    rows = [row for b in blocks("yaml") for row in yaml.safe_load(b)]
+    ours = [row for row in rows if yolo_attn.registry.is_layer(row[2])]
+    assert len(ours) == 2
+    for row in ours:
+        yolo_attn.build(row[2], 64, **(row[3][0] if row[3] else {}))
+
+
+def test_a_layer_of_ones_own_works_as_shown() -> None:
+    import torch
+
+    own = next(b for b in blocks("python") if "register_layer" in b)
+    scope: dict[str, type] = {}
+    exec(own, scope)
+    try:
+        assert yolo_attn.build("MeanGate", 8)(torch.ones(1, 8, 4, 4)).shape == (1, 8, 4, 4)
+    finally:
+        yolo_attn.registry.unregister_layer("MeanGate")
