@@ -7,7 +7,11 @@ import tempfile
 from pathlib import Path
 
 HOME = Path(tempfile.gettempdir()) / f"yolo-attn-tests-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
-HOME.mkdir(exist_ok=True)
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+if WORKER:  # two processes that write one settings file could spoil it
+    HOME = HOME / WORKER
+    os.environ["YOLO_CONFIG_DIR"] = str(HOME)
+HOME.mkdir(parents=True, exist_ok=True)
 os.environ.setdefault("YOLO_CONFIG_DIR", str(HOME))
 os.environ.setdefault("YOLO_OFFLINE", "true")
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")

@@ -62,6 +62,7 @@ def test_release(release: str, early_needs: Path, tmp_path: Path) -> None:
         "YOLO_CONFIG_DIR": str(tmp_path / "settings"),
         "PYTEST_ADDOPTS": "",
     }
+    env.pop("PYTEST_XDIST_WORKER", None)  # the child runs alone
     (tmp_path / "settings").mkdir()
     said = subprocess.run(
         [sys.executable, "-c", "import ultralytics; print(ultralytics.__file__, ultralytics.__version__)"],
