@@ -33,6 +33,7 @@ from tests.layers.onnx_check import onnx_error  # noqa: E402
 from tests.parity.mappings import MAPPINGS  # noqa: E402
 from tests.parity.test_parity import fresh_layer, relative_errors  # noqa: E402
 from yolo_attn import cards  # noqa: E402
+from yolo_attn.files import write_atomically  # noqa: E402
 
 MEASURED = ROOT / "yolo_attn" / "measured.json"
 DOCS = ROOT / "docs" / "layers.md"
@@ -63,10 +64,8 @@ def processor() -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file in one step."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    """Write a file and say so."""
+    write_atomically(path, text)
     print(path.relative_to(ROOT))
 
 

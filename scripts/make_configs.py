@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from yolo_attn.files import write_atomically
 from yolo_attn.graph import dump_model
 from yolo_attn.host.placement import place_layer
 from yolo_attn.registry import list_layers
@@ -23,17 +24,14 @@ FOLDER = Path(__file__).resolve().parent.parent / "configs"
 
 def main() -> int:
     """Write or check every file."""
-    check = "--check" in sys.argv[1:]
-    stale = [path for path, text in make_all() if not path.exists() or path.read_text(encoding="utf-8") != text]
-    if check:
+    made = dict(make_all())
+    stale = [path for path, text in made.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    if "--check" in sys.argv[1:]:
         for path in stale:
             print(f"{path.name} is out of date: python scripts/make_configs.py")
         return 1 if stale else 0
-    for path, text in make_all():
-        if path in stale:
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
+    for path in stale:
+        write_atomically(path, made[path])
     print(f"{len(stale)} files written to {FOLDER}")
     return 0
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from yolo_attn.errors import counted
 from yolo_attn.paths import shipped
 from yolo_attn.registry import FAMILIES, LayerSpec, list_layers
 
@@ -122,7 +123,7 @@ def _measured_facts(spec: LayerSpec) -> dict[str, str]:
         return {}
     vectors = len(found["vectors"])
     return {
-        "parity": f"{_count(vectors, 'reference vector')}, largest relative error {found['parity']:.0e}"
+        "parity": f"{counted(vectors, 'reference vector')}, largest relative error {found['parity']:.0e}"
         if vectors
         else "no reference vector of its own",
         "export": f"ONNX at fixed size {_export(found, 'fixed')}, at dynamic size {_export(found, 'dynamic')}",
@@ -135,10 +136,6 @@ def _measured_facts(spec: LayerSpec) -> dict[str, str]:
 def _export(found: dict[str, Any], kind: str) -> str:
     error = found["onnx"][kind]
     return "no" if error is None else f"yes ({error:.0e})"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'s' * (number != 1)}"
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["UserError", "did_you_mean"]
+__all__ = ["RowError", "UserError", "counted", "did_you_mean"]
 
 
 class UserError(ValueError):
@@ -13,6 +13,28 @@ class UserError(ValueError):
 
     The command line prints it as one line and exits with status 2.
     """
+
+
+class RowError(UserError):
+    """A mistake in one row of a model YAML, told as "row 5: fault".
+
+    Args:
+        row: Index of the row.
+        fault: What is wrong with it, and the cure.
+    """
+
+    def __init__(self, row: int, fault: str) -> None:
+        super().__init__(row, fault)
+        self.row = row
+        self.fault = fault
+
+    def __str__(self) -> str:
+        return f"row {self.row}: {self.fault}"
+
+
+def counted(number: int, word: str) -> str:
+    """Return "1 row" or "2 rows"."""
+    return f"{number} {word}{'s' * (number != 1)}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from yolo_attn.errors import UserError, did_you_mean
+from yolo_attn.errors import UserError, counted, did_you_mean
 
 __all__ = ["LayerSpec", "build", "get_layer", "list_layers", "register_layer"]
 
@@ -234,4 +234,4 @@ def check_inputs(spec: LayerSpec, given: int) -> None:
     if given == spec.inputs or (spec.more_inputs and given > spec.inputs):
         return
     least = "at least " if spec.more_inputs else ""
-    raise UserError(f"{spec.name} reads {least}{spec.inputs} input{'s' * (spec.inputs > 1)}, not {given}")
+    raise UserError(f"{spec.name} reads {least}{counted(spec.inputs, 'input')}, not {given}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from yolo_attn.errors import UserError
+from yolo_attn.errors import RowError
 from yolo_attn.graph.rows import IMAGE, ModelGraph, Row, check_row
 
 __all__ = ["Finding", "compare_with_base", "find_bypasses", "find_dead_rows", "find_head_faults", "find_malformed_rows"]
@@ -39,8 +39,8 @@ def find_malformed_rows(document: Mapping[str, Any]) -> list[Finding]:
     for i, written in enumerate([*(document.get("backbone") or []), *(document.get("head") or [])]):
         try:
             check_row(i, written)
-        except UserError as error:
-            findings.append(Finding(i, str(error).removeprefix(f"row {i}: ")))
+        except RowError as error:
+            findings.append(Finding(error.row, error.fault))
     return findings
 
 
@@ -52,7 +52,11 @@ def find_dead_rows(graph: ModelGraph, unread_by_design: Sequence[str] = ()) -> l
         unread_by_design: Modules whose output the host hands on by itself.
     """
     return [
-        Finding(i, f"{graph.rows[i].module} is read by nobody; let a later row or the head read row {i}, or remove it")
+        Finding(
+            i,
+            f"{graph.rows[i].module} is read by nobody, so it would do nothing; "
+            f"let a later row or the head read row {i}, or remove it",
+        )
         for i in graph.dead_rows()
         if graph.rows[i].module not in unread_by_design
     ]

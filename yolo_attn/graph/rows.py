@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from yolo_attn.errors import UserError
+from yolo_attn.errors import RowError, UserError
 
 __all__ = ["IMAGE", "ModelGraph", "Row", "check_row"]
 
@@ -39,11 +39,6 @@ class Row:
     args: list[Any]
     relative: list[bool]
     several: bool
-
-    @property
-    def reads(self) -> str:
-        """The sources in words, for messages."""
-        return ", ".join("the image" if s == IMAGE else f"row {s}" for s in self.sources)
 
 
 class ModelGraph:
@@ -133,17 +128,17 @@ def check_row(index: int, written: Any) -> Row:
     """Check one written row and resolve its `from`.
 
     Raises:
-        UserError: It is no row, or its `from` dangles or points forward.
+        RowError: It is no row, or its `from` dangles or points forward.
     """
     if not isinstance(written, (list, tuple)) or len(written) != 4:  # noqa: PLR2004 - from, repeats, module, args
-        raise UserError(f"row {index}: expected [from, repeats, module, args], got {written!r}")
+        raise RowError(index, f"expected [from, repeats, module, args], got {written!r}")
     source, repeats, module, args = written
     if not isinstance(module, str):
-        raise UserError(f"row {index}: the module must be a name, got {module!r}")
+        raise RowError(index, f"the module must be a name, got {module!r}")
     if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
-        raise UserError(f"row {index}: {module}: repeats must be a whole number of at least 1, got {repeats!r}")
+        raise RowError(index, f"{module}: repeats must be a whole number of at least 1, got {repeats!r}")
     if not isinstance(args, (list, tuple)):
-        raise UserError(f"row {index}: {module}: args must be a list, such as [] or [{{reduction: 8}}], got {args!r}")
+        raise RowError(index, f"{module}: args must be a list, such as [] or [{{reduction: 8}}], got {args!r}")
     several = isinstance(source, (list, tuple))
     written_sources = list(source) if several else [source]
     return Row(
@@ -159,17 +154,16 @@ def check_row(index: int, written: Any) -> Row:
 def _resolve(index: int, module: str, source: Any) -> int:
     """Turn one entry of `from` into an absolute index."""
     if isinstance(source, bool) or not isinstance(source, int):
-        raise UserError(f"row {index}: {module}: from must be row numbers, got {source!r}")
+        raise RowError(index, f"{module}: from must be row numbers, got {source!r}")
     absolute = index + source if source < 0 else source
     if index == 0 and source == -1:
         return IMAGE
     if absolute < 0:
-        raise UserError(f"row {index}: {module}: from {source} points to a row before the first")
+        raise RowError(index, f"{module}: from {source} points to a row before the first")
     if absolute >= index:
-        raise UserError(
-            f"row {index}: {module}: from {source} points {'to itself' if absolute == index else 'forward'}; "
-            f"a row can read rows 0 to {index - 1}, or -1 for the one before it"
-        )
+        where = "to itself" if absolute == index else "forward"
+        cure = f"a row can read rows 0 to {index - 1}, or -1 for the one before it"
+        raise RowError(index, f"{module}: from {source} points {where}; {cure}")
     return absolute
 
 

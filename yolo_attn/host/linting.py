@@ -5,12 +5,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import ultralytics
-from ultralytics.nn import tasks
 
-from yolo_attn.errors import UserError
+from yolo_attn.errors import RowError, UserError
 from yolo_attn.graph import ModelGraph, read_model
 from yolo_attn.graph.lint import (
     Finding,
@@ -23,6 +21,7 @@ from yolo_attn.graph.lint import (
 from yolo_attn.host.geometry import row_strides
 from yolo_attn.host.names import find_model_yaml
 from yolo_attn.host.parser import UNREAD_BY_DESIGN, is_our_row, name_fault, read_our_row
+from yolo_attn.host.variant import model_yaml
 
 __all__ = ["lint"]
 
@@ -46,7 +45,7 @@ def lint(model: str | Path) -> list[Finding]:
     findings += find_bypasses(graph, is_our_row)
     findings += _against_base(graph)
     if not findings:
-        findings = _by_building(document, graph, tasks.guess_model_scale(str(model)))
+        findings = _by_building(model, graph)
     return sorted(set(findings), key=lambda f: (f.row, f.message))
 
 
@@ -59,16 +58,16 @@ def _names_and_options(graph: ModelGraph) -> list[Finding]:
         elif is_our_row(row):
             try:
                 read_our_row(i, row)
-            except UserError as error:
-                findings.append(Finding(i, str(error).removeprefix(f"row {i}: ")))
+            except RowError as error:
+                findings.append(Finding(error.row, error.fault))
     return findings
 
 
 def _against_base(graph: ModelGraph) -> list[Finding]:
     """Compare with the stock models of the same rows: what every one of them does otherwise is reported."""
-    modules = tuple(row.module for row in graph if not is_our_row(row))
     if not any(is_our_row(row) for row in graph):
         return []
+    modules = tuple(row.module for row in graph if not is_our_row(row))
     reports = [compare_with_base(graph, base, name, is_our_row) for name, base in _stock_models().get(modules, [])]
     return min(reports, key=len, default=[])
 
@@ -83,13 +82,13 @@ def _stock_models() -> Mapping[tuple[str, ...], list[tuple[str, ModelGraph]]]:
     return found
 
 
-def _by_building(document: dict[str, Any], graph: ModelGraph, scale: str) -> list[Finding]:
+def _by_building(model: str | Path, graph: ModelGraph) -> list[Finding]:
     """Build the model and send an image through: what fails there, and what the head reads."""
-    document = {**document, "scale": scale} if document.get("scales") and scale else document
     if any(row.module == "C2fAttn" for row in graph):
         return []  # text goes into these rows, which a lone image has none of
     try:
-        return find_head_faults(graph, row_strides(document))
+        return find_head_faults(graph, row_strides(model_yaml(model)))
+    except RowError as error:
+        return [Finding(error.row, error.fault)]
     except UserError as error:
-        row, _, message = str(error).removeprefix("row ").partition(": ")
-        return [Finding(int(row), message)] if row.isdigit() else [Finding(graph.head_index, str(error))]
+        return [Finding(graph.head_index, str(error))]

@@ -23,8 +23,9 @@ import torch
 from torch import nn
 from ultralytics.nn import tasks
 
-from yolo_attn.errors import UserError, did_you_mean
+from yolo_attn.errors import RowError, UserError, did_you_mean
 from yolo_attn.graph import IMAGE, ModelGraph, Row
+from yolo_attn.graph.lint import find_dead_rows
 from yolo_attn.host.binding import Binding, UnsupportedHostError
 from yolo_attn.registry import LayerSpec, check_inputs, get_layer, is_layer, layer_names
 
@@ -70,10 +71,10 @@ def _module_names(document: dict[str, Any]) -> list[str]:
 
 
 def _check_names(names: list[str]) -> None:
-    """Raise UserError for a row whose module neither the host nor the registry knows."""
+    """Raise RowError for a row whose module neither the host nor the registry knows."""
     for i, name in enumerate(names):
         if fault := name_fault(name):
-            raise UserError(f"row {i}: {fault}")
+            raise RowError(i, fault)
 
 
 def name_fault(name: str) -> str:
@@ -92,11 +93,9 @@ def _host_layers() -> list[str]:
 class _Probe(nn.Module):
     """Stands behind the head and receives the parser's channel table."""
 
-    def __init__(self, channels: Any, width: Any, max_channels: Any) -> None:
+    def __init__(self, channels: Any) -> None:
         super().__init__()
         self.channels = channels
-        self.width = width
-        self.max_channels = max_channels
 
 
 class _KeepRandomState(nn.Module):
@@ -162,13 +161,8 @@ class _Build:
         return nn.Sequential(*modules), self._saved_rows(froms)
 
     def _check_dead_rows(self) -> None:
-        for i in self.graph.dead_rows():
-            name = self.graph.rows[i].module
-            if name not in UNREAD_BY_DESIGN:
-                raise UserError(
-                    f"row {i}: {name} is read by nobody, so it would do nothing; "
-                    f"let a later row or the head read row {i}, or remove it"
-                )
+        for finding in find_dead_rows(self.graph, UNREAD_BY_DESIGN):
+            raise RowError(finding.row, finding.message)
 
     def _stand_in(self) -> tuple[dict[str, Any], list[int]]:
         """Return a document of stock rows with the same channels, and where each row stands in it."""
@@ -181,7 +175,7 @@ class _Build:
             sections["backbone" if i < self.graph.backbone_length else "head"].extend(rows)
             position.append(emitted + offset)
             emitted += len(rows)
-        sections["head"].append([-1, 1, _PROBE, ["ch", "width", "max_channels"]])
+        sections["head"].append([-1, 1, _PROBE, ["ch"]])
         return {**copy.deepcopy(self.document), **sections}, position
 
     def _placeholders(self, i: int, row: Row, sources: list[int]) -> tuple[list[list[Any]], int]:
@@ -209,13 +203,11 @@ class _Build:
             try:
                 layer: Any = ours.spec.cls(channels if ours.row.several else channels[0], **options)
             except (TypeError, ValueError) as error:
-                raise UserError(f"row {ours.index}: {error}") from error
+                raise RowError(ours.index, str(error)) from error
         for attribute in HOST_ATTRIBUTES:
             if attribute in {*layer.__dict__, *layer._modules, *layer._parameters, *layer._buffers}:
-                raise UserError(
-                    f"row {ours.index}: {ours.spec.name} uses the attribute {attribute!r}, "
-                    f"which Ultralytics sets on every layer; rename it"
-                )
+                fault = f"{ours.spec.name} uses the attribute {attribute!r}, which Ultralytics sets on every layer"
+                raise RowError(ours.index, f"{fault}; rename it")
         layer.np = sum(p.numel() for p in layer.parameters())
         layer.type = f"{type(layer).__module__}.{type(layer).__qualname__}"
         return layer  # type: ignore[no-any-return]
@@ -262,7 +254,7 @@ def read_our_row(index: int, row: Row) -> OurRow:
         if row.several and spec.inputs == 1 and not spec.more_inputs:
             row.several = False  # [-1] and -1 say the same
     except UserError as error:
-        raise UserError(f"row {index}: {error}") from error
+        raise RowError(index, str(error)) from error
     return OurRow(index, row, spec, options)
 
 

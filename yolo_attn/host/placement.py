@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from yolo_attn.errors import UserError
+from yolo_attn.errors import UserError, counted
 from yolo_attn.graph import IMAGE, Insertion, ModelGraph, dump_model, list_sites, place
 from yolo_attn.host.geometry import Cost, model_cost, row_strides
 from yolo_attn.host.variant import base_yaml
@@ -76,7 +76,7 @@ class Placement:
         """Return what the placement changes, as lines to read."""
         lines = [
             f"row {i.row:>3}: {self.layer.name} at {site}, reads {_row_name(i.row - 1)}, "
-            f"read by {_count(i.readers, 'row')} that read it before"
+            f"read by {counted(i.readers, 'row')} that read it before"
             for i, site in zip(self.insertions, self.sites, strict=True)
         ]
         more = self.after.params - self.before.params
@@ -91,10 +91,6 @@ def _row_name(index: int) -> str:
     return "the image" if index == IMAGE else f"row {index}"
 
 
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'s' * (number != 1)}"
-
-
 def place_layer(model: str, layer: str, at: str, options: dict[str, Any] | None = None) -> Placement:
     """Put a layer into a model at sites: indices shift, readers follow.
 
@@ -105,7 +101,8 @@ def place_layer(model: str, layer: str, at: str, options: dict[str, Any] | None 
         options: The layer's options by name.
 
     Raises:
-        UserError: Unknown layer, option or site, a layer of several inputs, or channels the layer cannot take.
+        UserError: Unknown layer, option or site, or a layer of several inputs. What only building can tell (an option's
+            value, channels that the layer cannot take) is raised by `after` and `account`, which build it.
     """
     spec, options = get_layer(layer), dict(options or {})
     spec.check_options(options)

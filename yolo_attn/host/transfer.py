@@ -25,6 +25,9 @@ from yolo_attn.host.parser import is_our_row
 __all__ = ["TRANSFER", "TransferReport", "last_transfer"]
 
 
+_MODELS = ("model", "ema")  # where a checkpoint holds its models
+
+
 @dataclass(frozen=True)
 class TransferReport:
     """What a transfer brought.
@@ -56,14 +59,14 @@ def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
         graphs = _graphs(self, weights)
         if graphs is None:
             return original(self, weights, verbose)
-        target, source = graphs
+        target, mapping = graphs[0], align(*graphs, is_our_row)
         if isinstance(weights, dict):
-            shown: Any = {k: _reindexed(v, target, source) for k, v in weights.items() if k in ("model", "ema") and v}
+            shown: Any = {k: _reindexed(v, mapping, len(target)) for k, v in weights.items() if k in _MODELS and v}
             given = shown.get("ema") or shown["model"]
         else:
-            shown = given = _reindexed(weights, target, source)
+            shown = given = _reindexed(weights, mapping, len(target))
         result = original(self, shown, verbose)
-        report = _report(self, given, target, align(target, source, is_our_row))
+        report = _report(self, given, target, mapping)
         _reports[self] = report
         if verbose:
             tasks.LOGGER.info(f"yolo-attn: {report}")
@@ -104,14 +107,13 @@ def _graph_of(model: Any) -> ModelGraph | None:
     return graph if len(graph) == len(modules) else None
 
 
-def _reindexed(source: nn.Module, target_graph: ModelGraph, source_graph: ModelGraph) -> nn.Module:
+def _reindexed(source: nn.Module, mapping: dict[int, int], length: int) -> nn.Module:
     """Return a view of the source whose rows stand where the target has them; its tensors are shared, not copied."""
-    mapping = align(target_graph, source_graph, is_our_row)
     source.float()
     view = copy.copy(source)
     view.__dict__ = {**source.__dict__, "_modules": dict(source._modules)}
     rows: Any = source.model
-    view.model = nn.Sequential(*(rows[mapping[i]] if i in mapping else nn.Identity() for i in range(len(target_graph))))
+    view.model = nn.Sequential(*(rows[mapping[i]] if i in mapping else nn.Identity() for i in range(length)))
     return view
 
 

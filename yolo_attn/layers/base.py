@@ -23,7 +23,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.errors import UserError
+from yolo_attn.errors import RowError, UserError
 
 __all__ = ["Chain", "Fusion", "Gate", "Mixer"]
 
@@ -68,11 +68,12 @@ class Layer(nn.Module):
         if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             return  # shapes are tensors there, and were right before the trace began
         if not isinstance(x, Tensor):
-            raise UserError(f"{_label(self)}: expects one tensor (B, {self.channels}, H, W), got {_what(x)}")
+            raise _input_error(self, f"expects one tensor (B, {self.channels}, H, W), got {_what(x)}")
         if x.ndim != MAP_RANK or x.shape[1] != self.channels:
-            raise UserError(
-                f"{_label(self)}: expects (B, {self.channels}, H, W), got {tuple(x.shape)}; "
-                f"build it with channels={x.shape[1] if x.ndim > 1 else '...'}"
+            raise _input_error(
+                self,
+                f"expects (B, {self.channels}, H, W), got {tuple(x.shape)}; "
+                f"build it with channels={x.shape[1] if x.ndim > 1 else '...'}",
             )
 
     def extra_repr(self) -> str:
@@ -198,15 +199,14 @@ class Fusion(nn.Module):
         """Raise UserError, a ValueError, unless xs are maps of this layer's channels, of one size where it asks."""
         if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             return  # shapes are tensors there, and were right before the trace began
-        name = _label(self)
         if not isinstance(xs, (list, tuple)) or len(xs) != len(self.channels):
-            raise UserError(f"{name}: expects a list of {len(self.channels)} tensors, got {_what(xs)}")
+            raise _input_error(self, f"expects a list of {len(self.channels)} tensors, got {_what(xs)}")
         for n, (x, channels) in enumerate(zip(xs, self.channels, strict=True)):
             if x.ndim != MAP_RANK or x.shape[1] != channels:
-                raise UserError(f"{name}: expects (B, {channels}, H, W) as input {n}, got {tuple(x.shape)}")
+                raise _input_error(self, f"expects (B, {channels}, H, W) as input {n}, got {tuple(x.shape)}")
         sizes = [tuple(x.shape[2:]) for x in xs]
         if self.same_size and any(size != sizes[0] for size in sizes):
-            raise UserError(f"{name}: the inputs have sizes {sizes}; bring them to one, with nn.Upsample or a stride")
+            raise _input_error(self, f"the inputs have sizes {sizes}; bring them to one, with nn.Upsample or a stride")
 
     def extra_repr(self) -> str:
         """Show channels and start, which no submodule shows."""
@@ -265,10 +265,10 @@ def fitting_groups(channels: int, groups: int) -> int:
     return gcd(channels, groups)
 
 
-def _label(layer: nn.Module) -> str:
-    """Return a layer's name, with its row where it stands in a model (the host numbers the rows in `i`)."""
-    row = getattr(layer, "i", None)
-    return (f"row {row}: " if isinstance(row, int) else "") + type(layer).__name__
+def _input_error(layer: nn.Module, fault: str) -> UserError:
+    """Return what to raise for a wrong input, with the row of a layer in a model (the host numbers rows in `i`)."""
+    row, message = getattr(layer, "i", None), f"{type(layer).__name__}: {fault}"
+    return RowError(row, message) if isinstance(row, int) else UserError(message)
 
 
 def _what(x: Any) -> str:
