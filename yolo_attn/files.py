@@ -63,20 +63,20 @@ def make_folder(path: Path) -> None:
         raise disk_error(error, path) from error
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that readers see the old content or the new, whatever happens in between.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that readers see the old content or the new, whatever happens in between.
 
     Args:
         path: The file; its folder exists.
-        text: Its whole content.
+        content: Its whole content; text is encoded as UTF-8.
 
     Raises:
         UserError: The disk is full or cannot be written; the old content is as it was.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
+        with temporary.open("wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)  # noqa: PTH105 (the name by which tests make it fail)

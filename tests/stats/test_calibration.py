@@ -1,0 +1,134 @@
+"""Do the intervals hold what they say? Studies of equal arms, and of arms that differ, simulated by the thousand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import special, stats
+
+from tests.stats.simulated import Images
+from yolo_attn.stats.ap import average_precisions, summarise
+from yolo_attn.stats.bootstrap import image_weights
+from yolo_attn.stats.compare import Estimate, difference, estimate
+
+STUDIES, REPLICATES = 2000, 200
+# Standard deviation of one run's training noise, standard error of the images.
+NOISES = {"training larger": (1.0, 0.2), "equal": (1.0, 1.0), "training smaller": (0.2, 1.0)}
+
+Floats = NDArray[np.float64]
+Rejects = Callable[[Floats, Floats], NDArray[np.bool_]]
+
+
+def binomial(studies: int) -> tuple[float, float]:
+    """Where 99 of 100 shares of false alarms lie, when one in twenty is the truth."""
+    low, high = stats.binom.interval(0.99, studies, 0.05)
+    return low / studies, high / studies
+
+
+def normal_studies(seeds: int, training: float, images: float, effect: float = 0.0) -> tuple[Floats, Floats]:
+    """Differences [seeds, STUDIES], and their bootstrap [seeds, REPLICATES, STUDIES].
+
+    Half of the training noise's variance is interplay with the images, which a bootstrap sees too.
+    """
+    rng = np.random.default_rng(0)
+    values = effect + rng.normal(0, training, (seeds, STUDIES)) + rng.normal(0, images, STUDIES)
+    draws = rng.normal(0, images, (REPLICATES, STUDIES)) + rng.normal(
+        0, training / 2**0.5, (seeds, REPLICATES, STUDIES)
+    )
+    return values, values[:, None] + draws
+
+
+def outside(found: Estimate, truth: float) -> float:
+    low, high = found.interval()
+    return float(np.mean((low > truth) | (high < truth)))
+
+
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_false_alarms_and_coverage(seeds: int, noise: str) -> None:
+    low, high = binomial(STUDIES)
+    values, draws = normal_studies(seeds, *NOISES[noise])
+    found = estimate(values, draws)
+    assert low <= outside(found, 0.0) <= high
+    tests = [difference(found, study) for study in range(0, STUDIES, 50)]
+    assert [test.p < 0.05 for test in tests if test.p is not None] == [
+        test.ci95[0] > 0 or test.ci95[1] < 0 for test in tests if test.ci95 is not None
+    ]
+    values, draws = normal_studies(seeds, *NOISES[noise], effect=1.5)
+    assert low <= outside(estimate(values, draws), 1.5) <= high
+
+
+def satterthwaite(values: Floats, draws: Floats) -> NDArray[np.bool_]:
+    found = estimate(values, draws)
+    return np.abs(found.mean) > -special.stdtrit(found.df, 0.025) * np.sqrt(found.variance)
+
+
+def percentiles(values: Floats, draws: Floats) -> NDArray[np.bool_]:
+    """Seeds and images drawn together."""
+    rng = np.random.default_rng(1)
+    seeds, replicates = draws.shape[:2]
+    picked = rng.integers(0, seeds, (replicates, seeds))
+    means = draws[picked, np.arange(replicates)[:, None]].mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5], axis=0)
+    return (low > 0) | (high < 0)
+
+
+def over_seeds_alone(values: Floats, draws: Floats) -> NDArray[np.bool_]:
+    return np.asarray(stats.ttest_1samp(values, 0).pvalue < 0.05)
+
+
+def images_twice(values: Floats, draws: Floats) -> NDArray[np.bool_]:
+    """The bootstrap's variance of the mean, in which the interplay is once more."""
+    found = estimate(values, draws)
+    twice = Estimate(found.mean, found.sd, draws.mean(axis=0).var(axis=0, ddof=1), found.seeds, found.replicates)
+    low, high = twice.interval()
+    return (low > 0) | (high < 0)
+
+
+@pytest.mark.parametrize(
+    ("method", "seeds", "noise"),
+    [
+        (satterthwaite, 3, (1.0, 0.2)),
+        (percentiles, 3, (1.0, 0.2)),
+        (percentiles, 5, (1.0, 0.2)),
+        (over_seeds_alone, 3, (1.0, 1.0)),
+        (over_seeds_alone, 10, (0.2, 1.0)),
+        (images_twice, 5, (1.0, 0.0)),
+    ],
+)
+def test_the_calibration_tells_a_method_that_does_not_hold(
+    method: Rejects, seeds: int, noise: tuple[float, float]
+) -> None:
+    low, high = binomial(STUDIES)
+    assert not low <= float(np.mean(method(*normal_studies(seeds, *noise)))) <= high
+
+
+# Skill of the arm that varies from seed to seed, and from image to image (the same in all seeds).
+SKILLS = {"training larger": (0.3, 0.0), "equal": (0.15, 0.5), "training smaller": (0.0, 0.8)}
+RUN_STUDIES, RUN_IMAGES, RUN_REPLICATES, RUN_SEEDS = 600, 120, 100, 3
+
+
+def simulated_study(rng: np.random.Generator, by_seed: float, by_image: float) -> tuple[Floats, Floats]:
+    """Differences in mAP50-95 of two equal arms [seeds], and their bootstrap [seeds, replicates]."""
+    images = Images(rng, RUN_IMAGES, classes=1)
+    weights = np.concatenate([np.ones((1, RUN_IMAGES), np.int16), image_weights(RUN_IMAGES, RUN_REPLICATES)])
+    arms = []
+    for _ in range(2):
+        skill = images.arm(by_image)
+        runs = [images.evaluate(skill + rng.normal(0, by_seed)) for _ in range(RUN_SEEDS)]
+        arms.append(np.stack([summarise(average_precisions(run, weights))[0][:, 0] for run in runs]))
+    change = arms[1] - arms[0]
+    return change[:, 0], change[:, 1:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", SKILLS)
+def test_false_alarms_from_detections_to_verdict(noise: str) -> None:
+    rng = np.random.default_rng(0)
+    studies = [simulated_study(rng, *SKILLS[noise]) for _ in range(RUN_STUDIES)]
+    values, draws = (np.stack(parts, axis=-1) for parts in zip(*studies, strict=True))
+    low, high = binomial(RUN_STUDIES)
+    assert low <= outside(estimate(values, draws), 0.0) <= high

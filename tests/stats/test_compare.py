@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import special, stats
+
+from yolo_attn.stats.compare import (
+    Difference,
+    critical_value,
+    difference,
+    estimate,
+    holm,
+    minimum_detectable,
+    paired_difference,
+    verdict,
+)
+
+SEEDS = (3, 5, 10)
+
+
+def false_alarms(seeds: int, ratio: float, level: float, usual: bool = False) -> float:
+    """How often equal arms differ, with a share of the variance that comes from training; integrated over its estimate.
+
+    Args:
+        seeds: Number of seeds.
+        ratio: The true share.
+        level: Asked for.
+        usual: Student's t with Satterthwaite's degrees of freedom instead.
+    """
+    quantiles = (np.arange(2000) + 0.5) / 2000
+    training = ratio * stats.chi2.ppf(quantiles, seeds - 1) / (seeds - 1)
+    variance = training + 1 - ratio
+    share = training / variance
+    if usual:
+        critical = -special.stdtrit((seeds - 1) / share**2, level / 2)
+    else:
+        critical = critical_value(level / 2, share, seeds)
+    return float(np.mean(2 * special.ndtr(-critical * np.sqrt(variance))))
+
+
+@pytest.mark.parametrize(
+    ("seeds", "level", "low", "high", "usual"),
+    [
+        (3, 0.05, 0.0415, 0.0505, 0.079),
+        (5, 0.05, 0.0445, 0.0501, 0.059),
+        (10, 0.05, 0.0460, 0.0501, 0.052),
+        (3, 0.05 / 3, 0.0125, 0.0215, 0.044),
+        (5, 0.05 / 3, 0.0143, 0.0168, 0.025),
+        (10, 0.05 / 3, 0.0145, 0.0168, 0.019),
+    ],
+)
+def test_false_alarms_are_what_was_asked_for_at_every_ratio_of_the_noises(
+    seeds: int, level: float, low: float, high: float, usual: float
+) -> None:
+    """The table in compare.py."""
+    ratios = [*np.linspace(0.01, 0.99, 50), 0.999]
+    ours = [false_alarms(seeds, ratio, level) for ratio in ratios]
+    assert low < min(ours)
+    assert max(ours) < high
+    assert max(false_alarms(seeds, ratio, level, usual=True) for ratio in ratios) == pytest.approx(usual, abs=0.001)
+
+
+def test_the_critical_value_is_students_or_the_normal_one_where_one_noise_is_alone() -> None:
+    for seeds, tail in itertools.product(SEEDS, (0.025, 0.005)):
+        assert critical_value(tail, 1.0, seeds) == pytest.approx(stats.t.ppf(1 - tail, seeds - 1))
+        assert critical_value(tail, 0.0, seeds) == pytest.approx(stats.norm.ppf(1 - tail))
+        between = critical_value(tail, np.linspace(0, 1, 50), seeds)
+        assert (np.diff(between) >= 0).all()
+
+
+def normal_draws(rng: np.random.Generator, seeds: int, shared: float, own: float, replicates: int = 4000) -> np.ndarray:
+    """[seeds, replicates] with a common part of the replicate's images and one of each seed's own."""
+    return shared * rng.normal(size=replicates) + own * rng.normal(size=(seeds, replicates))
+
+
+def test_the_images_part_is_what_all_seeds_share() -> None:
+    rng = np.random.default_rng(0)
+    draws = normal_draws(rng, 4, shared=0.3, own=1.0, replicates=40000)
+    found = estimate(np.array([[1.0], [2.0], [3.0], [6.0]]), draws[:, :, None])
+    assert found.images[0] == pytest.approx(0.09, abs=0.02)  # the variance of the mean is 0.09 + 1 / 4
+    assert found.mean[0] == 3.0
+    assert found.training[0] == pytest.approx(np.var([1, 2, 3, 6], ddof=1) / 4)
+    by_hand = np.cov(draws)
+    pairs = by_hand[~np.eye(4, dtype=bool)].mean()
+    assert found.images[0] == pytest.approx(pairs)
+
+
+def test_replicates_without_a_number_are_left_out() -> None:
+    rng = np.random.default_rng(0)
+    draws = normal_draws(rng, 3, 1.0, 0.5, 300)
+    holed = draws.copy()
+    holed[:, ::3] = np.nan
+    values = np.arange(3.0)[:, None]
+    found = estimate(np.repeat(values, 2, axis=1), np.stack([holed, draws], axis=-1))
+    rest = estimate(values, draws[:, np.arange(300) % 3 > 0][:, :, None])
+    assert found.images[0] == pytest.approx(rest.images[0])
+    assert found.images[1] != pytest.approx(rest.images[0], rel=1e-6)
+    unknown = estimate(np.full((3, 1), np.nan), np.full((3, 300, 1), np.nan))
+    assert math.isnan(unknown.mean[0])
+    assert math.isnan(unknown.interval()[0][0])
+
+
+def compared(values: list[float], draws: np.ndarray) -> Difference:
+    """The difference of an arm to a baseline that is zero everywhere."""
+    zero, seeds = np.zeros(draws.shape[1]), range(len(values))
+    found = paired_difference(
+        dict.fromkeys(seeds, 0.0), dict(enumerate(values)), dict.fromkeys(seeds, zero), dict(enumerate(draws))
+    )
+    assert found is not None
+    return found
+
+
+def test_interval_and_p_value_never_disagree() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        seeds = int(rng.integers(2, 8))
+        scale = rng.uniform(0, 2)
+        found = compared(list(rng.normal(1, 1, seeds)), normal_draws(rng, seeds, scale, 0.5, 100))
+        assert found.ci95 is not None
+        assert found.p is not None
+        assert found.p_better is not None
+        low, high = found.ci95
+        assert low < found.mean < high
+        assert low + high == pytest.approx(2 * found.mean)
+        assert (found.p < 0.05) == (low > 0 or high < 0)
+        assert found.p_better == pytest.approx(1 - found.p / 2 if found.mean > 0 else found.p / 2)
+
+
+def test_p_is_students_over_seeds_where_the_images_add_nothing() -> None:
+    values = [0.02, 0.03, 0.01, 0.025]
+    found = compared(values, np.zeros((4, 100)))
+    assert found.p == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
+    assert found.df == pytest.approx(3)
+    interval = stats.ttest_1samp(values, 0).confidence_interval()
+    assert found.ci95 == pytest.approx((interval.low, interval.high))
+
+
+def test_equal_seeds_leave_the_images_noise_alone() -> None:
+    rng = np.random.default_rng(0)
+    draws = np.tile(rng.normal(0.02, 0.01, 1000), (3, 1))
+    found = compared([0.02, 0.02, 0.02], draws)
+    error = draws[0].std(ddof=1)
+    assert found.se_images == pytest.approx(error)
+    assert found.p == pytest.approx(2 * stats.norm.sf(0.02 / error))
+    assert found.df == pytest.approx(999)
+
+
+def test_identical_models_are_no_discovery() -> None:
+    rng = np.random.default_rng(0)
+    values = {seed: float(rng.random()) for seed in range(3)}
+    draws = {seed: rng.random(100) for seed in range(3)}
+    found = paired_difference(values, values, draws, draws)
+    assert found is not None
+    assert (found.mean, found.ci95, found.p, found.p_better) == (0.0, (0.0, 0.0), 1.0, 0.5)
+    assert (found.sd_training, found.se_images) == (0.0, 0.0)
+    assert verdict(found, found.p) == "not shown"
+
+
+def test_a_difference_without_any_noise_is_as_sure_as_can_be() -> None:
+    found = compared([0.1, 0.1, 0.1], np.full((3, 50), 0.1))
+    assert found.ci95 == pytest.approx((0.1, 0.1))
+    assert found.p == pytest.approx(0, abs=1e-11)
+    assert verdict(found, found.p) == "better"
+
+
+def test_only_common_seeds_with_a_number_count() -> None:
+    draws = {seed: np.random.default_rng(seed).random(50) for seed in range(4)}
+    base = {0: 0.1, 1: 0.2, 2: math.nan, 3: 0.3}
+    other = {0: 0.2, 1: 0.4, 2: 0.5}
+    found = paired_difference(base, other, draws, draws)
+    assert found is not None
+    assert found.seeds == 2
+    assert found.mean == pytest.approx(0.15)
+    assert paired_difference(base, {7: 0.1}, draws, {7: draws[0]}) is None
+
+
+def test_one_seed_says_nothing_about_training_and_two_allow_no_verdict() -> None:
+    rng = np.random.default_rng(0)
+    single = compared([0.5], rng.normal(0.5, 0.01, (1, 500)))
+    assert (single.ci95, single.p, single.p_better, single.sd_training, single.df) == (None,) * 5
+    assert single.se_images == pytest.approx(0.01, rel=0.1)
+    assert verdict(single, single.p) is None
+    two = compared([0.5, 0.51], rng.normal(0.5, 0.01, (2, 500)))
+    assert two.ci95 is not None
+    assert verdict(two, two.p) is None
+
+
+@pytest.mark.parametrize(
+    ("mean", "p", "expected"), [(0.1, 0.01, "better"), (-0.1, 0.01, "worse"), (0.1, 0.05, "not shown")]
+)
+def test_the_verdict_goes_by_the_corrected_p_value(mean: float, p: float, expected: str) -> None:
+    found = Difference(mean, (0, 0), 0.001, 0.999, 0.1, 0.1, 2.0, 3)
+    assert verdict(found, p) == expected
+    assert verdict(None, p) is None
+    assert verdict(found, None) is None
+
+
+def test_holm_against_the_definition() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([None, 0.5, None, 0.6]) == [None, 1.0, None, 1.0]
+    assert holm([]) == []
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        p = list(rng.random(6) ** 3)
+        corrected = np.array(holm(p), float)
+        for alpha in rng.random(10):
+            # Step down: reject while p is at most alpha / (number left).
+            order, rejected = np.argsort(p), np.zeros(6, bool)
+            for step, index in enumerate(order):
+                if p[index] > alpha / (6 - step):
+                    break
+                rejected[index] = True
+            assert np.array_equal(corrected <= alpha, rejected)
+
+
+@pytest.mark.parametrize(("seeds", "training", "images"), [(3, 1.0, 0.2), (5, 1.0, 1.0), (10, 0.2, 1.0), (2, 1.0, 0.0)])
+def test_the_minimum_detectable_difference_is_found_four_times_of_five(
+    seeds: int, training: float, images: float
+) -> None:
+    size = minimum_detectable(seeds, training, images)
+    rng = np.random.default_rng(0)
+    studies = 20000
+    values = size + rng.normal(0, training, (seeds, studies)) + rng.normal(0, images, studies)
+    variance = values.var(axis=0, ddof=1) / seeds + images**2
+    share = values.var(axis=0, ddof=1) / seeds / variance
+    found = np.abs(values.mean(axis=0)) > critical_value(0.025, share, seeds) * np.sqrt(variance)
+    assert found.mean() == pytest.approx(0.8, abs=0.01)
+
+
+def test_the_minimum_detectable_difference_of_known_noise_is_the_textbooks() -> None:
+    expected = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
+    assert minimum_detectable(5, 0.0, 0.01) == pytest.approx(0.01 * expected, rel=1e-3)
+    assert minimum_detectable(3, 0.0, 0.0) == 0.0
+    assert minimum_detectable(10, 0.01, 0.0) < minimum_detectable(5, 0.01, 0.0) < minimum_detectable(3, 0.01, 0.0)
+    with pytest.raises(ValueError, match="at least 2"):
+        minimum_detectable(1, 0.01, 0.01)
+
+
+def test_columns_are_estimated_each_by_itself() -> None:
+    rng = np.random.default_rng(0)
+    values, draws = rng.normal(size=(4, 3)), rng.normal(size=(4, 200, 3))
+    together = estimate(values, draws)
+    for column in range(3):
+        alone = dataclasses.asdict(difference(estimate(values[:, [column]], draws[:, :, [column]])))
+        found = dataclasses.asdict(difference(together, column))
+        assert found.pop("ci95") == pytest.approx(alone.pop("ci95"))
+        assert found == pytest.approx(alone)

@@ -1,0 +1,303 @@
+"""What an evaluated checkpoint found, image by image: every statistic of a study is computed from this.
+
+Detections are matched with objects as in COCO's evaluation (https://cocodataset.org/#detection-eval), per image and
+class, at ten thresholds of similarity and in four ranges of object area.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from yolo_attn.stats import npz
+
+__all__ = ["AREAS", "MAX_DETECTIONS", "THRESHOLDS", "Matches", "MatchesBuilder", "in_area"]
+
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+MAX_DETECTIONS = 100  # an image and class
+# Name and limits, in square pixels of the original image; both limits belong to the range.
+AREAS = (("all", 0.0, 1e10), ("small", 0.0, 32.0**2), ("medium", 32.0**2, 96.0**2), ("large", 96.0**2, 1e10))
+
+_VERSION = 1
+_PACKED = ("hit", "ignored", "found")
+_DTYPES: dict[str, Any] = {
+    **dict.fromkeys(("gt_image", "gt_class", "det_image", "det_class"), np.int32),
+    **dict.fromkeys(("gt_area", "gt_box", "det_score", "det_area", "det_box"), np.float32),
+    "gt_crowd": np.bool_,
+}
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Matches:
+    """The objects of a set of images, the detections in them, and which belongs to which.
+
+    G objects, D detections; both in the order of the images, the detections of an image by falling score.
+
+    Args:
+        images: Names of all evaluated images, sorted, with or without objects.
+        classes: Names of the classes.
+        gt_image: [G] index of the object's image.
+        gt_class: [G] index of its class.
+        gt_area: [G] area in square pixels of the original image.
+        gt_box: [G, 4] x1, y1, x2, y2 in pixels of the original image.
+        gt_crowd: [G] whether it stands for a crowd, which need not be found and may be found many times.
+        det_image: [D] index of the detection's image.
+        det_class: [D] index of its class.
+        det_score: [D] confidence.
+        det_area: [D] area, as for objects.
+        det_box: [D, 4] box, as for objects.
+        hit: [4, 10, D] right, in each of `AREAS` and at each of `THRESHOLDS`.
+        ignored: [4, 10, D] neither right nor wrong there: it belongs to a crowd or to an object of another area, or to
+            no object and has another area itself.
+        found: [10, G] whether the object has a detection, all areas taken together.
+    """
+
+    images: tuple[str, ...]
+    classes: tuple[str, ...]
+    gt_image: Ints
+    gt_class: Ints
+    gt_area: Floats
+    gt_box: Floats
+    gt_crowd: Bools
+    det_image: Ints
+    det_class: Ints
+    det_score: Floats
+    det_area: Floats
+    det_box: Floats
+    hit: Bools
+    ignored: Bools
+    found: Bools
+
+    def save(self, path: Path) -> None:
+        """Write them to an .npz file.
+
+        Raises:
+            UserError: The disk is full or cannot be written; the old content is as it was.
+        """
+        header = {"version": _VERSION, "images": self.images, "classes": self.classes}
+        arrays = {name: getattr(self, name) for name in _DTYPES}
+        npz.save(path, header, arrays | {name: np.packbits(getattr(self, name), axis=-1) for name in _PACKED})
+
+    @classmethod
+    def load(cls, path: Path) -> Matches:
+        """Read them from an .npz file.
+
+        Raises:
+            UserError: The file is missing, damaged, or of another format version.
+        """
+        header, arrays = npz.load(path, _VERSION)
+        try:
+            objects, detections = len(arrays["gt_image"]), len(arrays["det_image"])
+            lengths = {"hit": detections, "ignored": detections, "found": objects}
+            content: dict[str, Any] = {name: np.asarray(arrays[name], dtype) for name, dtype in _DTYPES.items()}
+            for name in _PACKED:
+                content[name] = _unpacked(arrays[name], lengths[name])
+            matches = cls(tuple(map(str, header["images"])), tuple(map(str, header["classes"])), **content)
+        except (KeyError, TypeError, ValueError) as error:
+            raise npz.damaged(path, str(error).splitlines()[0]) from None
+        fault = matches._fault()
+        if fault:
+            raise npz.damaged(path, fault)
+        return matches
+
+    def _fault(self) -> str | None:
+        """Return what does not fit together."""
+        objects, detections = len(self.gt_image), len(self.det_image)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray) and value.shape != _shape(field.name, objects, detections):
+                return f"{field.name} has shape {value.shape}"
+        for name, limit in (("image", len(self.images)), ("class", len(self.classes))):
+            for side in ("gt", "det"):
+                index = getattr(self, f"{side}_{name}")
+                if index.size and (index.min() < 0 or index.max() >= limit):
+                    return f"{side}_{name} points beyond the {limit} that there are"
+        return None
+
+
+def _shape(name: str, objects: int, detections: int) -> tuple[int, ...]:
+    if name in {"hit", "ignored"}:
+        return (len(AREAS), len(THRESHOLDS), detections)
+    if name == "found":
+        return (len(THRESHOLDS), objects)
+    count = objects if name.startswith("gt_") else detections
+    return (count, 4) if name.endswith("_box") else (count,)
+
+
+def _unpacked(bits: NDArray[np.uint8], count: int) -> Bools:
+    """Undo packbits along the last axis."""
+    if bits.shape[-1] != -(-count // 8):
+        raise ValueError(f"{bits.shape[-1]} bytes for {count} bits")
+    return np.unpackbits(bits, axis=-1, count=count).view(np.bool_)
+
+
+def in_area(area: ArrayLike) -> Bools:
+    """Return [4, n] whether areas, in square pixels, belong to each of `AREAS`."""
+    values = np.asarray(area, np.float32)
+    return np.stack([(values >= low) & (values <= high) for _, low, high in AREAS])
+
+
+class MatchesBuilder:
+    """Collects the images of an evaluation.
+
+    Args:
+        classes: Names of the classes.
+    """
+
+    def __init__(self, classes: Iterable[str]) -> None:
+        self.classes = tuple(classes)
+        self._images: dict[str, dict[str, NDArray[Any]]] = {}
+
+    def add_image(
+        self,
+        name: str,
+        *,
+        gt_class: ArrayLike,
+        gt_area: ArrayLike,
+        gt_box: ArrayLike,
+        gt_crowd: ArrayLike | None = None,
+        det_class: ArrayLike,
+        det_score: ArrayLike,
+        det_area: ArrayLike,
+        det_box: ArrayLike,
+        similarity: ArrayLike,
+    ) -> None:
+        """Match the detections of an image with its objects.
+
+        Per class the detections choose, by falling score, the most similar object that is left; the 100 with the
+        highest scores take part. A counted object goes before an ignored one, whatever their similarities. Among
+        equally similar objects the last is taken, among equal scores the first, as COCO's code does.
+
+        Args:
+            name: The image; every name once.
+            gt_class: [G] class of each object.
+            gt_area: [G] its area in square pixels of the original image.
+            gt_box: [G, 4] its box: x1, y1, x2, y2 in pixels of the original image.
+            gt_crowd: [G] whether it stands for a crowd; by default none does.
+            det_class: [D] class of each detection.
+            det_score: [D] its confidence.
+            det_area: [D] its area.
+            det_box: [D, 4] its box.
+            similarity: [G, D] from 0 to 1: IoU of boxes or masks, OKS of keypoints, whatever the task goes by. For a
+                crowd it is the share of the detection that lies in it.
+
+        Raises:
+            ValueError: The name came before, or arrays do not fit together.
+        """
+        if name in self._images:
+            raise ValueError(f"image {name!r}: added twice")
+        objects: dict[str, NDArray[Any]] = {
+            "gt_class": np.asarray(gt_class, np.int32).reshape(-1),
+            "gt_area": np.asarray(gt_area, np.float32).reshape(-1),
+            "gt_box": np.asarray(gt_box, np.float32).reshape(-1, 4),
+        }
+        count = len(objects["gt_class"])
+        objects["gt_crowd"] = np.zeros(count, np.bool_) if gt_crowd is None else np.asarray(gt_crowd).astype(np.bool_)
+        detections: dict[str, NDArray[Any]] = {
+            "det_class": np.asarray(det_class, np.int32).reshape(-1),
+            "det_score": np.asarray(det_score, np.float32).reshape(-1),
+            "det_area": np.asarray(det_area, np.float32).reshape(-1),
+            "det_box": np.asarray(det_box, np.float32).reshape(-1, 4),
+        }
+        table = np.asarray(similarity, np.float64).reshape(count, -1 if count else len(detections["det_class"]))
+        _check_lengths(name, objects, count)
+        _check_lengths(name, detections, table.shape[1])
+        order = _strongest(detections["det_class"], detections["det_score"])
+        detections = {key: value[order] for key, value in detections.items()}
+        self._images[name] = {**objects, **detections, **_match(objects, detections, table[:, order])}
+
+    def build(self) -> Matches:
+        """Return the matches of all images that were added."""
+        names = tuple(sorted(self._images))
+        parts = [self._images[name] for name in names]
+        counts = {side: [len(part[f"{side}_class"]) for part in parts] for side in ("gt", "det")}
+        content: dict[str, Any] = {
+            f"{side}_image": np.repeat(np.arange(len(names), dtype=np.int32), counts[side]) for side in counts
+        }
+        for name, dtype in (_DTYPES | dict.fromkeys(_PACKED, np.bool_)).items():
+            if name not in content:
+                content[name] = _join([part[name] for part in parts], _shape(name, 0, 0), dtype)
+        return Matches(names, self.classes, **content)
+
+
+def _check_lengths(name: str, arrays: dict[str, NDArray[Any]], length: int) -> None:
+    for key, value in arrays.items():
+        if len(value) != length:
+            raise ValueError(f"image {name!r}: {key} has {len(value)} entries, not {length}")
+
+
+def _join(parts: Sequence[NDArray[Any]], empty: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """Concatenate along the axis of objects or detections, which is 0 in the shape of an empty set."""
+    return np.concatenate([np.zeros(empty, dtype), *parts], axis=empty.index(0))
+
+
+def _strongest(classes: Ints, scores: Floats) -> NDArray[np.intp]:
+    """Return the detections that take part, by falling score; equal scores keep their order."""
+    order = np.argsort(-scores, kind="stable")
+    if len(order) <= MAX_DETECTIONS:
+        return order
+    by_class = np.argsort(classes[order], kind="stable")
+    grouped = classes[order][by_class]
+    rank = np.empty(len(order), np.intp)
+    rank[by_class] = np.arange(len(order)) - np.searchsorted(grouped, grouped)
+    return order[rank < MAX_DETECTIONS]
+
+
+def _match(
+    objects: dict[str, NDArray[Any]], detections: dict[str, NDArray[Any]], similarity: NDArray[np.float64]
+) -> dict[str, Bools]:
+    """Return hit, ignored and found of one image; detections by falling score."""
+    crowd = objects["gt_crowd"]
+    counted = in_area(objects["gt_area"]) & ~crowd  # [4, G]
+    cells = (len(AREAS), len(THRESHOLDS))
+    hit = np.zeros((*cells, similarity.shape[1]), np.bool_)
+    ignored = np.repeat(~in_area(detections["det_area"])[:, None], len(THRESHOLDS), axis=1)
+    taken = np.zeros((*cells, len(crowd)), np.bool_)
+    for name in np.intersect1d(objects["gt_class"], detections["det_class"]):
+        mine = np.flatnonzero(objects["gt_class"] == name)
+        chosen = np.flatnonzero(detections["det_class"] == name)
+        _match_class(similarity[np.ix_(mine, chosen)], mine, chosen, (counted, crowd, hit, ignored, taken))
+    return {"hit": hit, "ignored": ignored, "found": taken[0]}
+
+
+def _match_class(
+    similarity: NDArray[np.float64],
+    mine: NDArray[np.intp],
+    chosen: NDArray[np.intp],
+    state: tuple[Bools, Bools, Bools, Bools, Bools],
+) -> None:
+    """Match the detections of one class, all areas and thresholds at a time.
+
+    Args:
+        similarity: [g, d] of the objects and detections of the class.
+        mine: [g] index of each object in its image.
+        chosen: [d] index of each detection in its image.
+        state: counted [4, G], crowd [G], hit [4, 10, D], ignored [4, 10, D] and taken [4, 10, G] of the image; the last
+            three are changed.
+    """
+    counted, crowd, hit, ignored, taken = state
+    # An object's preference: its place when sorted by similarity, and any counted object before any ignored one.
+    place = np.argsort(np.argsort(similarity, axis=0, kind="stable"), axis=0)
+    bonus = len(mine) * counted[:, None, mine]
+    free = np.ones((len(AREAS), len(THRESHOLDS), len(mine)), np.bool_)
+    for column in np.flatnonzero(similarity.max(axis=0) >= THRESHOLDS[0]):
+        allowed = free & (similarity[:, column] >= THRESHOLDS[:, None])
+        preference = np.where(allowed, place[:, column] + bonus, -1)
+        best = preference.argmax(axis=-1)  # [4, 10]
+        area, threshold = np.nonzero(allowed.any(axis=-1))
+        local = best[area, threshold]
+        index, detection = mine[local], chosen[column]
+        right = counted[area, index]
+        hit[area, threshold, detection] = right
+        ignored[area, threshold, detection] = ~right
+        taken[area, threshold, index] = True
+        free[area, threshold, local] = crowd[index]
