@@ -1,4 +1,4 @@
-"""Write configs/: each layer of one input in the neck of each family, popular ones in the backbone too.
+"""Write configs/: each layer of one input in the neck of each family, popular ones in the backbone and blocks too.
 
 python scripts/make_configs.py            writes the files
 python scripts/make_configs.py --check    exits with status 1 if a file would change
@@ -17,8 +17,9 @@ from yolo_attn.registry import list_layers
 
 OURS = "yolo_attn.layers."
 FAMILIES = {"yolo11": "YOLO11", "yolov8": "YOLOv8", "yolo26": "YOLO26"}
+BLOCKS = {"yolo11": "C3k2", "yolov8": "C2f", "yolo26": "C3k2"}
 NECK = tuple(s.name for s in list_layers() if s.inputs == 1 and not s.more_inputs and s.cls.__module__.startswith(OURS))
-BACKBONE = ("SE", "ECA", "CBAM", "CA", "SimAM", "EMA")
+POPULAR = ("SE", "ECA", "CBAM", "CA", "SimAM", "EMA")
 FOLDER = Path(__file__).resolve().parent.parent / "configs"
 
 
@@ -38,22 +39,30 @@ def main() -> int:
 
 def make_all() -> Iterator[tuple[Path, str]]:
     """Yield each file with its text."""
-    for family, title in FAMILIES.items():
-        for site, layers in (("neck", NECK), ("backbone", BACKBONE)):
-            for layer in layers:
-                suffix = "" if site == "neck" else f"-{site}"
-                yield FOLDER / f"{family}-{layer.lower()}{suffix}.yaml", make(family, title, layer, site)
+    for family in FAMILIES:
+        block = BLOCKS[family]
+        yield from make_files(family, NECK, "neck", "")
+        yield from make_files(family, POPULAR, "backbone", "-backbone")
+        yield from make_files(family, POPULAR, f"inside:{block}", f"-{block.lower()}")
 
 
-def make(family: str, title: str, layer: str, site: str) -> str:
+def make_files(family: str, layers: tuple[str, ...], site: str, suffix: str) -> Iterator[tuple[Path, str]]:
+    """Yield the files of one family with layers at a site."""
+    for layer in layers:
+        name = f"-{layer.lower()}{suffix}.yaml"
+        yield FOLDER / f"{family}{name}", make(family, layer, site, f"{family}n{name}")
+
+
+def make(family: str, layer: str, site: str, file: str) -> str:
     """Return one model YAML as text."""
     placed = place_layer(f"{family}.yaml", layer, site)
     document = {key: value for key, value in placed.document.items() if key != "scale"}  # the name says it
-    spec, levels = placed.layer, ", ".join(s.split(".")[1] for s in placed.sites)
-    file = f"{family}n-{layer.lower()}{'' if site == 'neck' else '-' + site}.yaml"
+    spec, block = placed.layer, placed.insertions[0].block
+    levels = ", ".join(s.split(".")[1] for s in placed.sites if not block)
     header = "\n".join(
         [
-            f"{title} object detection with {layer} in the {site} ({levels})",
+            f"{FAMILIES[family]} object detection with {layer} "
+            + (f"inside each bottleneck of its {block} blocks" if block else f"in the {site} ({levels})"),
             f"{layer}: {spec.paper}, {spec.url}",
             f"Made by scripts/make_configs.py from {family}.yaml: {layer}@{site}",
             f"Use it at any scale: yolo-attn train model={file} data=digits",

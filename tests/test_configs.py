@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from ultralytics.nn import tasks
+from ultralytics.nn.modules.block import Bottleneck, PSABlock
 
+from yolo_attn.host.linting import lint
 from yolo_attn.host.variant import model_yaml
-from yolo_attn.registry import is_layer
+from yolo_attn.registry import list_layers
 
 ROOT = Path(__file__).resolve().parent.parent
+LAYERS = {spec.name.lower(): spec.cls for spec in list_layers()}
 FILES = sorted(p.name for p in (ROOT / "configs").glob("*.yaml"))
 
 
@@ -36,15 +40,28 @@ def test_every_config_builds_at_every_scale(file: str) -> None:
     family, _, rest = file.partition("-")
     if not _has(family):
         pytest.skip(f"this Ultralytics has no {family}")
+    inside = re.search("-(c2f|c3k2)", file)
     for scale in "nsmlx":
         document = model_yaml(f"{family}{scale}-{rest}")
         assert document["scale"] == scale
         with torch.device("meta"):
             modules, _ = tasks.parse_model(document, 3, False)
-        ours = [m for m in modules if is_layer(type(m).__name__)]
-        assert len(ours) == (3 if "backbone" not in file else 4)  # P3 to P5; P2 to P5
-        if scale == "n":
-            rest_of_it = sum(p.numel() for m in modules if m not in ours for p in m.parameters())
-            with torch.device("meta"):
-                base, _ = tasks.parse_model(model_yaml(f"{family}n.yaml"), 3, False)
-            assert rest_of_it == sum(p.numel() for p in base.parameters())
+        ours = [m for m in modules.modules() if type(m) is LAYERS[Path(rest).stem.partition("-")[0]]]
+        if not inside:
+            assert len(ours) == (3 if "backbone" not in file else 4)  # P3 to P5; P2 to P5
+        if scale not in ("n", "l" if inside else "n"):  # at l, C3k2 holds C3k
+            continue
+        with torch.device("meta"):
+            base, _ = tasks.parse_model(model_yaml(f"{family}{scale}.yaml"), 3, False)
+        if inside:
+            blocks = [row for row in base if type(row).__name__ == ("C2f" if family == "yolov8" else "C3k2")]
+            assert len(ours) == sum(isinstance(m, (Bottleneck, PSABlock)) for b in blocks for m in b.modules())
+        own = sum(p.numel() for m in ours for p in m.parameters())
+        assert sum(p.numel() for p in modules.parameters()) - own == sum(p.numel() for p in base.parameters())
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if re.search("-ema-(c2f|c3k2)", f)])
+def test_lint_has_nothing_to_say_of_blocks(file: str) -> None:
+    if not _has(file.partition("-")[0]):
+        pytest.skip("this Ultralytics has no such family")
+    assert lint(file) == []

@@ -47,6 +47,9 @@ def test_a_command_is_understood(command: str, fresh_folder: Path, capsys: pytes
         assert len(study.variants) == 3
         for variant in study.variants:
             make_variant(study.base, variant)
+    elif verb == "maps":  # its model is trained by another command
+        assert main([verb, *words]) == 2
+        assert "no such checkpoint" in capsys.readouterr().err
     elif verb == "lint":
         main(["place", "model=yolo11n.yaml", "layer=SE", "at=neck", f"out={keys['model']}"])
         assert main([verb, *words]) == 0
@@ -55,11 +58,20 @@ def test_a_command_is_understood(command: str, fresh_folder: Path, capsys: pytes
 
 
 def test_the_rows_build() -> None:
-    rows = [row for b in blocks("yaml") for row in yaml.safe_load(b)]
+    rows = [row for b in blocks("yaml") for row in yaml.safe_load(b) if isinstance(row, list)]
     ours = [row for row in rows if yolo_attn.registry.is_layer(row[2])]
     assert len(ours) == 2
     for row in ours:
         yolo_attn.build(row[2], 64, **(row[3][0] if row[3] else {}))
+
+
+def test_the_study_file_is_a_study(fresh_folder: Path) -> None:
+    from yolo_attn.study.plan import Study
+
+    (text,) = [block for block in blocks("yaml") if "variants" in block]
+    Path("study.yaml").write_text(text)
+    study = Study.from_arguments({"study": "study.yaml"})
+    assert (study.controls, study.seeds, study.train["epochs"]) == (("null",), (0, 1, 2, 3, 4), 100)
 
 
 def test_a_layer_of_ones_own_works_as_shown() -> None:

@@ -31,7 +31,10 @@ Ours:
   layers    list the attention layers; `layers CBAM` shows one      [family=channel] [format=json]
   place     put a layer into a model YAML: indices shift, readers follow
   lint      find the mistakes of a hand-made model YAML             [format=json]
-  compare   train a base and its variants with common starts and seeds; continues where it was stopped
+  compare   train a base, variants and controls with common starts and seeds; verdicts with intervals
+  report    make a study's reports again: table, CSV, Markdown, LaTeX, HTML
+  profile   parameters, GFLOPs, latency and memory, row by row or model beside model  [format=json]
+  maps      where the attention layers of a model look on pictures  [format=json]
   doctor    show what is installed and whether it fits together     [format=json]
 
   yolo-attn help VERB     more about one verb
@@ -53,7 +56,7 @@ yolo-attn place model=MODEL layer=LAYER at=SITES [out=FILE] [exist_ok=True] [opt
 Writes a whole model YAML with the layer behind every site, and says what that changes. Indices shift, every reader of
 a site reads the new row, and pretrained weights of the base transfer whole.
 
-  model      a model YAML (yolo11n.yaml) or a checkpoint (yolo11n.pt)
+  model      a model YAML (yolo11n.yaml), a checkpoint (yolo11n.pt), either with layers (yolo11n.yaml+SE@neck)
   at         neck, neck.P3 ..., backbone, backbone.P4 ..., backbone.end, after:<row>; several with commas
   out        the file to write (yolo11-cbam.yaml); an existing one is kept unless exist_ok=True
   the rest   the layer's options: start=identity reduction=8 ...
@@ -67,6 +70,41 @@ Checks a hand-made model YAML: unknown names, options, a from that dangles or po
 skips that read past a layer, a head at the wrong strides, and, against the stock model it was made from, rows whose
 indices were not shifted. Exit status 1 when something is found.
 """,
+    "report": """\
+yolo-attn report from=DIR [out=DIR]
+
+Computes a study's results again from the matches that its runs stored, without training, and writes results.json, .csv,
+.md, .tex (booktabs) and report.html, one file that needs no network. Prints the table.
+
+  from       the folder of a study, such as runs/compare/exp
+  out        where the files go (the study's folder)
+""",
+    "profile": """\
+yolo-attn profile model=MODEL[,MODEL ...] [against=MODEL] [imgsz=640] [device=DEVICE] [rounds=30] [format=json]
+
+Shows what a model costs: parameters, operations counted while it runs, latency of one image, peak memory. One model is
+shown row by row, several side by side with their ratios to the first.
+
+  model      model YAMLs (yolo11n-cbam.yaml), checkpoints (best.pt), or layers on a base (yolo11n.yaml+CBAM@neck)
+  against    the model that the others are compared with
+  device     cpu, or the number of a GPU (the first one where there is one)
+  rounds     measured passes of each model; the models take turns
+
+  yolo-attn profile model=yolo11n-cbam.yaml,yolo11n-gam.yaml against=yolo11n.yaml
+""",
+    "maps": """\
+yolo-attn maps model=MODEL source=PICTURES [imgsz=640] [project=runs] [name=maps] [exist_ok=True] [format=json]
+
+Writes a PNG for each picture with the maps of every attention layer over it, in one colour scale from P3 to P5, and
+shows what the gates do: mean, spread, the share that is shut or passes all; a gate that is the same everywhere is named
+as dead. Layers without weights to look at are named, and get no map.
+
+  model      a checkpoint (best.pt); a model YAML gives the maps of an untrained model
+  source     a picture or a folder of pictures
+  imgsz      pixels of the longer side (as in training)
+
+  yolo-attn maps model=runs/detect/train/weights/best.pt source=path/to/images
+""",
     "doctor": """\
 yolo-attn doctor [format=json]
 
@@ -74,22 +112,30 @@ Shows the versions, which Ultralytics is imported and from where, whether the la
 the devices, and the folders in use. Exit status 1 when something does not fit.
 """,
     "compare": """\
-yolo-attn compare [study=FILE] [base=MODEL] [data=DATA] [variants=A,B] [seeds=N] [project=DIR] [name=NAME] [key=value]
+yolo-attn compare [study=FILE] [base=MODEL] [data=DATA] [variants=A,B] [controls=null,width] [seeds=N] [workers=N]
+                  [project=DIR] [name=NAME] [key=value]
 
-Trains the base and every variant, once for each seed, each run in its own process, and writes a table,
-results.json, results.csv and results.md. Without arguments: the built-in dataset, a small base, three variants.
+Trains the base, every variant and every control, once for each seed, each run in its own process, from common starts,
+and writes report.html, results.json, .csv, .md and .tex. Without arguments: the built-in dataset, a small base, three
+variants and the null control, within a quarter of an hour on two CPU cores.
 
   base       a model YAML (yolo11n.yaml) or a checkpoint (yolo11n.pt)
-  variants   Layer@site on the base, or a model YAML: SE@neck,CBAM@backbone.P5,yolo11n-gam.yaml
-             sites: neck, neck.P3 ..., backbone, backbone.P4 ..., backbone.end, after:<row>
-  seeds      a number (3 means 0,1,2) or a list (0,7,42)
+  variants   Layer@site on the base, or a model YAML: SE@neck,CBAM[reduction=8]@backbone.P5,yolo11n-gam.yaml
+             sites: neck, neck.P3 ..., backbone, backbone.P4 ..., backbone.end, after:<row>, inside:<block>
+  controls   null (identity layers at the variants' sites), width (a base as large as the largest variant)
+  seeds      a number (3 means 0,1,2) or a list (0,7,42); below three there is no verdict
   data       digits, a name from datasets.yaml, or the path of a data YAML
   exist_ok   True adds to the study that the folder holds
   retry      True runs failed runs again
   threads    CPU threads of a run (all cores)
+  device     as Ultralytics takes it: cpu, 0, or 0,1 for its multi-GPU training inside each run
+  workers    runs at once on this machine (one for each GPU, or as many as have cores), memory permitting
+  runner     ray sends the runs to a Ray cluster, address= as in Ray (pip install "yolo-attn[ray]")
   the rest   Ultralytics' training arguments: epochs=100 imgsz=640 batch=16 lr0=0.01 ...
 
-The same command again goes on where it was: no run is done twice.
+Before it trains it tells the expected time and the smallest difference that it can be expected to find. The same
+command again goes on where it was, half-trained runs too: no run is done twice. A study file holds base, data, variants,
+controls, seeds and train: {epochs: 100, ...}; there, train: {workers: 8} means Ultralytics' data loaders.
 """,
 }
 
@@ -142,7 +188,8 @@ def _help(words: list[str]) -> int:
     topic = words[0] if words else ""
     if topic in STOCK_VERBS:
         print(f"yolo-attn {topic} takes the arguments of `yolo {topic}`: https://docs.ultralytics.com/modes/{topic}/")
-        print("A model may be one of ours (yolo11n-cbam.yaml) and data a name from datasets.yaml (digits).")
+        print("A model may be one of ours (yolo11n-cbam.yaml) or a base with layers at sites (yolo11n.yaml+CBAM@neck,")
+        print("best.pt+SE[reduction=8,start=identity]@neck), and data a name from datasets.yaml (digits).")
         return 0
     if topic and topic not in HELP_OF:
         raise UserError(f"no help on {topic!r}{did_you_mean(topic, (*HELP_OF, *STOCK_VERBS))}")
@@ -217,8 +264,9 @@ def _doctor(words: list[str]) -> int:
 
 
 def _place(words: list[str]) -> int:
+    from yolo_attn.graph.shorthand import read_value, stem_of
     from yolo_attn.host.names import without_letter
-    from yolo_attn.host.placement import place_layer, read_option
+    from yolo_attn.host.placement import place_layer
     from yolo_attn.registry import get_layer
 
     keys = _keys(words)
@@ -232,8 +280,8 @@ def _place(words: list[str]) -> int:
         if key not in known:
             hint = did_you_mean(key, ("model", "layer", "at", "out", "exist_ok", *known))
             raise UserError(f"{key} is no key of place and no option of {layer}{hint}")
-    placed = place_layer(model, layer, at, {key: read_option(value) for key, value in keys.items()})
-    out = Path(own.get("out") or f"{without_letter(Path(model).stem)}-{placed.layer.name.lower()}.yaml")
+    placed = place_layer(model, layer, at, {key: read_value(value) for key, value in keys.items()})
+    out = Path(own.get("out") or f"{without_letter(stem_of(model))}-{placed.layer.name.lower()}.yaml")
     account = placed.account()  # builds it, so that a file is written only of what can be built
     write_new(out, placed.text(), exist_ok=own.get("exist_ok", "False").lower() == "true")
     print(account)
@@ -258,7 +306,71 @@ def _lint(words: list[str]) -> int:
 def _compare(words: list[str]) -> int:
     from yolo_attn.study import compare
 
-    return compare(_keys(words)).exit_status
+    return compare(_keys(words), command=" ".join(["yolo-attn", "compare", *words])).exit_status
+
+
+def _report(words: list[str]) -> int:
+    from yolo_attn.study.report import make_report, read_results, text_table
+
+    keys = _keys(words, ("from", "out"))
+    if not keys.get("from"):
+        raise UserError("report needs from=, the folder of a study; such as: yolo-attn report from=runs/compare/exp")
+    folder = Path(keys["from"]).expanduser()
+    page = make_report(folder, Path(keys["out"]).expanduser() if keys.get("out") else None)
+    print(text_table(read_results(page.parent)))
+    print(f"written: {page}")
+    return 0
+
+
+def _profile(words: list[str]) -> int:
+    from yolo_attn.analysis.models import open_models
+    from yolo_attn.analysis.profile import as_dicts, as_text, profile_all
+
+    keys = _keys(words, ("model", "against", "imgsz", "device", "rounds", "format"))
+    if not keys.get("model"):
+        raise UserError("profile needs model=, such as: yolo-attn profile model=yolo11n-cbam.yaml")
+    shown, imgsz, rounds = _format(keys), _whole(keys, "imgsz", 640), _whole(keys, "rounds", 30)
+    models = open_models(keys["model"], against=keys.get("against"))
+    found = profile_all(models, imgsz, device=keys.get("device"), rounds=rounds, progress=_counter("round"))
+    print(json.dumps(as_dicts(found), indent=2) if shown == "json" else as_text(found))
+    return 0
+
+
+def _maps(words: list[str]) -> int:
+    from yolo_attn.analysis.gallery import as_dict, as_text, make_gallery, new_folder
+
+    keys = _keys(words, ("model", "source", "imgsz", "project", "name", "exist_ok", "format"))
+    for key in ("model", "source"):
+        if not keys.get(key):
+            raise UserError(f"maps needs {key}=; such as: yolo-attn maps model=best.pt source=path/to/images")
+    shown, imgsz = _format(keys), _whole(keys, "imgsz", 0) or None
+    folder = Path(keys.get("project") or "runs").expanduser() / (keys.get("name") or "maps")
+    folder = new_folder(folder, exist_ok=keys.get("exist_ok", "False").lower() == "true")
+    gallery = make_gallery(keys["model"], keys["source"], folder, imgsz=imgsz, progress=_counter("picture"))
+    print(json.dumps(as_dict(gallery), indent=2, ensure_ascii=False) if shown == "json" else as_text(gallery))
+    return 0
+
+
+def _whole(keys: dict[str, str], key: str, default: int) -> int:
+    """Return a key's whole number of at least 1."""
+    text = keys.get(key)
+    if text is None:
+        return default
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"{key}={text}: use a whole number of at least 1")
+    return int(text)
+
+
+def _counter(word: str) -> Callable[[int, int], None] | None:
+    """Return what tells how far a long work is, on a terminal; None elsewhere."""
+    if not sys.stderr.isatty():
+        return None
+
+    def tell(done: int, total: int) -> None:
+        sys.stderr.write(f"\r{word} {done}/{total}" if done < total else "\r" + 40 * " " + "\r")
+        sys.stderr.flush()
+
+    return tell
 
 
 OUR_VERBS: dict[str, Callable[[list[str]], int]] = {
@@ -266,6 +378,9 @@ OUR_VERBS: dict[str, Callable[[list[str]], int]] = {
     "place": _place,
     "lint": _lint,
     "compare": _compare,
+    "report": _report,
+    "profile": _profile,
+    "maps": _maps,
     "doctor": _doctor,
 }
 
@@ -305,11 +420,31 @@ def _as_it_is(value: str, words: list[str]) -> str:
 
 
 def _check_model(value: str, words: list[str]) -> str:
+    """Check that a model can be had and is one for the task that the command names; a shorthand gets its full name."""
+    from yolo_attn.graph.shorthand import read_shorthand
+
+    named = _named_task(words)
+    task = _model_task(value) if named else _check_file(value)
+    if named and task and named != task:
+        raise UserError(f"model={value} is a {task} model and the command says {named}: give a {named} model")
+    shorthand = read_shorthand(value)
+    return f"model={shorthand.name}" if shorthand else ""
+
+
+def _check_pretrained(value: str, words: list[str]) -> str:
+    if value.endswith(".pt"):
+        _check_file(value)
+    return ""
+
+
+def _check_file(value: str) -> str:
+    """Check a model's file: a model YAML as a whole, a checkpoint from outside; return "" (no task was asked for)."""
+    from yolo_attn.graph.shorthand import read_shorthand
     from yolo_attn.host.checkpoint import check_checkpoint
     from yolo_attn.host.variant import YAML_SUFFIXES, model_yaml
 
     path = Path(value)
-    if path.suffix in YAML_SUFFIXES:
+    if path.suffix in YAML_SUFFIXES or read_shorthand(value):
         model_yaml(value)
     elif path.suffix == ".pt" and "://" not in value:
         if path.parent != Path() and not path.exists():
@@ -318,8 +453,18 @@ def _check_model(value: str, words: list[str]) -> str:
     return ""
 
 
-def _check_pretrained(value: str, words: list[str]) -> str:
-    return _check_model(value, words) if value.endswith(".pt") else ""
+def _model_task(value: str) -> str:
+    """Return a model's task; for one that has yet to be downloaded, what its name says, which may be nothing."""
+    from yolo_attn.graph.shorthand import read_shorthand
+    from yolo_attn.host.checkpoint import task_of
+    from yolo_attn.host.variant import YAML_SUFFIXES, base_yaml
+
+    _check_file(value)
+    path = Path(value)
+    if path.suffix in YAML_SUFFIXES or read_shorthand(value) or (path.suffix == ".pt" and path.is_file()):
+        return task_of(base_yaml(value))
+    endings = {"-seg": "segment", "-pose": "pose", "-obb": "obb", "-cls": "classify", "-sem": "semantic"}
+    return next((task for ending, task in endings.items() if ending in path.stem), "")
 
 
 def _check_data(value: str, words: list[str]) -> str:
@@ -336,14 +481,13 @@ _CHECKS = {"model": _check_model, "pretrained": _check_pretrained, "data": _chec
 
 
 def _task(words: list[str]) -> str:
-    """Return the task that a command names, by word, by key or by the model's file name."""
-    for word in words:
-        task = word.removeprefix("task=")
-        if task in STOCK_TASKS:
-            return task
+    """Return the task of a command: what it names, else its model's."""
     model = next((w.partition("=")[2] for w in words if w.startswith("model=")), "")
-    endings = {"-seg": "segment", "-pose": "pose", "-obb": "obb", "-cls": "classify", "-sem": "semantic"}
-    return next((task for ending, task in endings.items() if ending in Path(model).stem), "detect")
+    return _named_task(words) or (_model_task(model) if model else "") or "detect"
+
+
+def _named_task(words: list[str]) -> str:
+    return next((task for task in (word.removeprefix("task=") for word in words) if task in STOCK_TASKS), "")
 
 
 def _user_mistake(error: Exception) -> str | None:

@@ -106,7 +106,7 @@ def test_the_ways_to_state_classes(dataset: Dataset, names: dict[str, Any]) -> N
         ({"names": "a"}, "names is 'a'; it has to be a list"),
         ({"names": []}, r"names is \[\]"),
         ({"names": {1: "a", 2: "b"}}, "whole numbers 0 to 1"),
-        ({"train": None}, "train is None"),
+        ({"train": None}, "has no train split"),
         ({"val": 3}, "val is 3"),
         ({"train": ["images/train", None]}, "train is .*None"),
         ({"train": "images/trian"}, "the images of train are not at .*images/trian; correct train or path"),
@@ -244,7 +244,7 @@ def test_other_splits_on_request(dataset: Dataset) -> None:
     dataset.entries["test"] = "images/val"
     assert list(dataset.check(splits=("test",)).splits) == ["test"]
     del dataset.entries["test"]
-    with pytest.raises(UserError, match="test is None"):
+    with pytest.raises(UserError, match="has no test split"):
         dataset.check(splits=("test",))
 
 

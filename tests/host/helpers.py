@@ -7,13 +7,18 @@ import inspect
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
+import ultralytics
 from torch import Tensor, nn
 from ultralytics.nn.tasks import DetectionModel
 
 from yolo_attn.graph import ModelGraph
+from yolo_attn.host.checkpoint import task_of
 from yolo_attn.host.variant import model_yaml
 
 
@@ -21,6 +26,19 @@ def build(document: dict[str, Any] | str, seed: int = 0, nc: int | None = None) 
     """Build a detection model from a seed."""
     torch.manual_seed(seed)
     return DetectionModel(copy.deepcopy(document), nc=nc, verbose=False)
+
+
+def build_as_its_class(document: dict[str, Any], seed: int = 0) -> nn.Module:
+    """Build a model of any task, as the class of Ultralytics that its head belongs to, without a download."""
+    document = copy.deepcopy(document)
+    for row in document["backbone"]:
+        if row[2] == "TorchVision":
+            row[3][2] = None
+    head = document["head"][-1][2]
+    starts = {"RTDETR": "RTDETR", "World": "YOLOWorld", "YOLOE": "YOLOE"}
+    kind = getattr(ultralytics, next((k for start, k in starts.items() if head.startswith(start)), "YOLO"))
+    torch.manual_seed(seed)
+    return kind.task_map.fget(None)[task_of(document)]["model"](document, verbose=False)
 
 
 def with_row(base: str, after: int, layer: str, *args: Any, redirect: bool = True) -> tuple[dict[str, Any], int]:
@@ -70,3 +88,14 @@ def python(code: str, *args: str, cwd: Any = None, check: bool = True, **env: st
     if check:
         assert done.returncode == 0, done.stdout + done.stderr
     return done
+
+
+def tiny_dataset(folder: Path) -> Path:
+    """Write two images with a box each, and return the data YAML."""
+    for part in ("images", "labels"):
+        (folder / part).mkdir()
+    for n in range(2):
+        cv2.imwrite(str(folder / "images" / f"{n}.png"), np.full((32, 32, 3), 90 * n + 40, np.uint8))
+        (folder / "labels" / f"{n}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (folder / "data.yaml").write_text(f"path: {folder}\ntrain: images\nval: images\nnames: [thing]\n")
+    return folder / "data.yaml"

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ultralytics
 import yaml
+from torch import nn
 
+from yolo_attn import register_layer
 from yolo_attn.cli import main
 from yolo_attn.graph import ModelGraph
 from yolo_attn.host.linting import lint
 from yolo_attn.host.variant import model_yaml
 from yolo_attn.paths import config_folder
+from yolo_attn.registry import unregister_layer
 
 STOCK = sorted(p.name for p in (Path(ultralytics.__file__).parent / "cfg" / "models").rglob("*.yaml"))
-DOWNLOADS = [name for name in STOCK if "resnet" in name and "cls" in name]  # torchvision fetches weights for these
+SEVERAL = ("yolov5n", "yolov8n-seg", "yolov9t", "yolo11n-pose", "yolov10n", "rtdetr-l", "yolov8s-world")
 
 
 def with_cbam(after: int = 4, base: str = "yolov8n.yaml") -> dict[str, Any]:
@@ -26,22 +31,26 @@ def with_cbam(after: int = 4, base: str = "yolov8n.yaml") -> dict[str, Any]:
     return graph.to_document()
 
 
+CURE = re.compile(r"was the index shifted\?|let |each has to be|cannot take what it reads")
+
+
 def found(document: dict[str, Any], folder: Path) -> list[str]:
     path = folder / "mine.yaml"
     path.write_text(yaml.safe_dump(document, sort_keys=False))
     return [str(f) for f in lint(path)]
 
 
-@pytest.mark.parametrize("name", [n for n in STOCK if n not in DOWNLOADS])
+@pytest.mark.parametrize("name", STOCK)
 def test_stock_models_are_clean(name: str) -> None:
     assert lint(name) == []
 
 
-@pytest.mark.parametrize("layer", ["cbam", "gam", "crisscross"])
-def test_our_configs_are_clean(layer: str) -> None:
-    for path in config_folder().glob(f"*-{layer}*.yaml"):
-        if Path(path.name.partition("-")[0] + ".yaml").name in STOCK:
-            assert lint(path) == []
+@pytest.mark.parametrize("family", ["yolov8", *(pytest.param(f, marks=pytest.mark.slow) for f in ("yolo11", "yolo26"))])
+def test_our_configs_are_clean(family: str) -> None:
+    paths = sorted(config_folder().glob(f"{family}-*.yaml"))
+    assert paths
+    if f"{family}.yaml" in STOCK:
+        assert [p.name for p in paths if lint(p)] == []
 
 
 def test_correct_insertions_are_clean_at_every_position(tmp_path: Path) -> None:
@@ -49,14 +58,43 @@ def test_correct_insertions_are_clean_at_every_position(tmp_path: Path) -> None:
         assert found(with_cbam(after), tmp_path) == [], after
 
 
-def test_unshifted_indices_are_found_at_every_position(tmp_path: Path) -> None:
-    """The mistake of platform after platform: a row put in, no number changed; the network builds and is another."""
-    for after in range(21):
-        document = model_yaml("yolov8n.yaml")
-        section, at = ("backbone", after) if after < 9 else ("head", after - 10)
-        document[section].insert(at + 1, [-1, 1, "CBAM", []])
+def unshifted(document: dict[str, Any], after: int) -> dict[str, Any]:
+    """Put a row in and change no number, as everyone does once."""
+    document = copy.deepcopy(document)
+    length = len(document["backbone"])
+    section, at = ("backbone", after) if after < length else ("head", after - length)
+    document[section].insert(at + 1, [-1, 1, "CBAM", []])
+    return document
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_unshifted_indices_are_found_at_every_position(name: str, tmp_path: Path) -> None:
+    """The network builds and is another one, and wherever it is another, that is found."""
+    base = model_yaml(f"{name}.yaml")
+    for after in range(len(base["backbone"]) + len(base["head"]) - 1):
+        document, right = unshifted(base, after), ModelGraph(base)
+        right.insert_after(after, "CBAM", [])
+        same = [row.sources for row in right] == [row.sources for row in ModelGraph(document)]
         findings = found(document, tmp_path)
-        assert any("was the index shifted?" in f or "read by nobody" in f for f in findings), after
+        assert bool(findings) != same, after
+        assert all(CURE.search(finding) for finding in findings), findings
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_a_reader_left_behind_is_found_whichever_it_is(name: str, tmp_path: Path) -> None:
+    """Shifted, but one reader still takes the row before the layer: it bypasses it, or leaves it dead."""
+    base = ModelGraph(model_yaml(f"{name}.yaml"))
+    for after in (base.backbone_length - 2, *base.rows[base.head_index].sources):
+        for reader in base.readers(after):
+            graph = ModelGraph(model_yaml(f"{name}.yaml"))
+            new = graph.insert_after(after, "CBAM", [])
+            row = graph.rows[reader + 1]
+            row.sources = [after if s == new else s for s in row.sources]
+            row.relative = [False for _ in row.sources]
+            findings = found(graph.to_document(), tmp_path)
+            alone = base.readers(after) == [reader]
+            words = f"row {new}: CBAM is read by nobody" if alone else f"past CBAM in row {new}; let it read row {new}"
+            assert any(words in finding for finding in findings), (after, reader, findings)
 
 
 def test_an_unshifted_index_is_named_with_its_row_and_cure(tmp_path: Path) -> None:
@@ -89,7 +127,22 @@ def test_a_dead_row_before_the_head(tmp_path: Path) -> None:
         ([-1, 1, "CBAM", [256]], "row 5: CBAM takes its options by name"),
         ([-1, 1, "CBAM", [{"mode": "n"}]], "row 5: CBAM has no option 'mode'"),
         ([-1, 1, "CBAM", [{"reduction": -1}]], "row 5: CBAMChannel: reduction=-1"),
-        ([[-1, 3], 1, "CBAM", []], "row 5: CBAM reads 1 input, not 2"),
+        ([[-1, 3], 1, "CBAM", []], "row 5: CBAM reads 1 input, not 2; join them in a row of Concat before it"),
+        ([-1, 1, "GMU", []], "row 5: GMU reads several rows; write them as a list, such as [-1, 6]"),
+        ([-1, 1, "CBAM", ["n"]], "row 5: CBAM takes its options by name, in one mapping, and no channels"),
+        ([-1, 1, "CBAM", ["avg pool"]], "row 5: CBAM takes its options by name, in one mapping, and no channels"),
+        ([-1, 1, "CBAM", [{"start": "n"}]], "row 5: CBAMChannel: start='n'; use"),
+        ([-1, 1, "nn.Conf2d", []], "row 5: nn.Conf2d cannot be built with []: module 'torch.nn' has no attribute"),
+        ([[-1, 3], 1, "Conv", [64]], "row 5: Conv reads one row, not 2; join them in a row of Concat before it"),
+        (
+            [-1, 1, "Conv", [64, "n"]],
+            "row 5: Conv: Ultralytics would replace 'n' by its parser's variable n; write",
+        ),
+        ([-1, 1, "Conv", [64, "ch"]], "row 5: Conv: Ultralytics would replace 'ch' by its parser's variable ch; write"),
+        ([-1, 1, "Conv", [64, "3x3"]], "row 5: Conv cannot be built with [64, '3x3']: a string among them is no value"),
+        ([-1, 1, "C2f+CBAM", [64, True, {"mode": 1}]], "row 5: CBAM has no option 'mode'"),
+        ([-1, 1, "C2f+Cbam", [64, True]], "row 5: unknown layer 'Cbam' in 'C2f+Cbam'; did you mean CBAM?"),
+        ([[-1, 2], 1, "Concat", [1]], "row 5: Concat cannot take what it reads: "),
         ([-1, 3, "CBAM", []], "row 5: CBAM is not repeated"),
         ([30, 1, "CBAM", []], "row 5: CBAM: from 30 points forward"),
         ([-9, 1, "CBAM", []], "row 5: CBAM: from -9 points to a row before the first"),
@@ -100,6 +153,28 @@ def test_a_bad_row(row: list[Any], expected: str, tmp_path: Path) -> None:
     document = with_cbam(4)
     document["backbone"][5] = row
     assert any(f.startswith(expected) for f in found(document, tmp_path))
+
+
+@pytest.mark.parametrize("name", ["f", "i", "np", "type"])
+def test_an_attribute_that_the_parser_overwrites(name: str, tmp_path: Path) -> None:
+    @register_layer(family="channel", summary="uses a name that Ultralytics sets on every layer")
+    class Overwritten(nn.Module):
+        def __init__(self, channels: int) -> None:
+            super().__init__()
+            setattr(self, name, nn.Conv2d(channels, channels, 1))
+
+    try:
+        document = with_cbam(4)
+        document["backbone"][5][2] = "Overwritten"
+        assert found(document, tmp_path) == [
+            f"row 5: Overwritten uses the attribute {name!r}, which Ultralytics sets on every layer; rename it"
+        ]
+    finally:
+        unregister_layer("Overwritten")
+
+
+def test_a_model_by_shorthand_is_clean() -> None:
+    assert lint("yolov8n-seg.yaml+CBAM@neck+SE[start=identity]@inside:C2f") == []
 
 
 def test_all_malformed_rows_are_listed_at_once(tmp_path: Path) -> None:

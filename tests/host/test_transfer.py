@@ -8,10 +8,11 @@ import pytest
 import torch
 from ultralytics import YOLO
 
-from tests.host.helpers import base_key, build, equal_tensors, marked, with_row
+from tests.host.helpers import base_key, build, build_as_its_class, equal_tensors, marked, with_row
 from yolo_attn.graph import ModelGraph
+from yolo_attn.host import transfer
 from yolo_attn.host.transfer import last_transfer
-from yolo_attn.host.variant import make_variant
+from yolo_attn.host.variant import make_variant, model_yaml
 
 BASES = ("yolo11n.yaml", "yolov8n.yaml")
 
@@ -130,6 +131,69 @@ def test_identity_start_with_transferred_weights_gives_the_bases_outputs(source)
         variant.load(base, verbose=False)
         with torch.no_grad():
             assert torch.allclose(variant(x)[0], expected, atol=1e-5, rtol=1e-5), layer
+
+
+@pytest.mark.parametrize("given", ["base", "own", "other"])
+def test_another_number_of_classes_from_a_variant(given: str) -> None:
+    """What the stock load() does between two bases, for a base's, a variant's own and another variant's weights."""
+    document, other = (model_yaml(f"yolov8n.yaml+{layers}") for layers in ("SE@neck", "SE@neck+CBAM@after:4"))
+    source = marked(build({"base": model_yaml("yolov8n.yaml"), "own": document, "other": other}[given], seed=5))
+    bare = build("yolov8n.yaml", seed=5)
+    stock = [i for i, row in enumerate(source.yaml["backbone"] + source.yaml["head"]) if row[2] not in ("SE", "CBAM")]
+    bare.model.load_state_dict(
+        {f"{n}.{key}": value for n, i in enumerate(stock) for key, value in source.model[i].state_dict().items()}
+    )
+    plain, variant = build("yolov8n.yaml", nc=3), build(document, nc=3)
+    for model, weights in ((plain, bare), (variant, source)):
+        torch.manual_seed(1)
+        model.load(weights, verbose=False)
+    rows = [i for i, row in enumerate(document["backbone"] + document["head"]) if row[2] != "SE"]
+    for n, i in enumerate(rows):
+        for (key, a), b in zip(
+            plain.model[n].state_dict().items(), variant.model[i].state_dict().values(), strict=True
+        ):
+            assert torch.equal(a, b), (n, key)
+    report = last_transfer(variant)
+    assert report is not None and report.ours_arrived == (0 if given == "base" else report.ours)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "names"),
+    [
+        ("yolo11n.yaml", "yolo11n-seg.yaml", ("detect", "segment")),
+        ("yolo11n-pose.yaml", "yolo11n-obb.yaml", ("pose", "obb")),
+        ("yolo11n-seg.yaml", "yolo11n.yaml", ("segment", "detect")),
+        ("yolo11n.yaml", "yolo11n-cls.yaml", ("detect", "classify")),
+    ],
+)
+def test_weights_of_another_task(given: str, wanted: str, names: tuple[str, str], monkeypatch) -> None:
+    """What fits arrives as between two bases, each tensor in its own layer, and both tasks are named."""
+    said: list[str] = []
+    monkeypatch.setattr(transfer.tasks.LOGGER, "info", said.append)
+    source = marked(build_as_its_class(model_yaml(given), seed=3))
+    plain = build_as_its_class(model_yaml(wanted))
+    document = model_yaml(f"{wanted}+CBAM@backbone")
+    variant, fresh = build_as_its_class(document), build_as_its_class(document)
+    plain.load(source, verbose=False)
+    variant.load(source)
+    line = f"yolo-attn: weights of a {names[0]} model for a {names[1]} model: what fits is taken"
+    assert said.count(line) == 1
+    rows = [i for i, row in enumerate(document["backbone"] + document["head"]) if row[2] != "CBAM"]
+    offered = {n: row.state_dict() for n, row in enumerate(source.model)}
+    for n, i in enumerate(rows):
+        # The classifier's C2PSA is row 9, the detector's row 10: here it is found, where stock misses it.
+        found = wanted == "yolo11n-cls.yaml" and n == 9
+        expected = offered[10] if found else plain.model[n].state_dict()
+        for key, value in variant.model[i].state_dict().items():
+            assert torch.equal(value, expected[key]), (n, key)
+    untouched = [i for i in range(len(variant.model)) if i not in rows]
+    assert all(
+        torch.equal(a, b)
+        for i in untouched
+        for a, b in zip(variant.model[i].state_dict().values(), fresh.model[i].state_dict().values(), strict=True)
+    )
+    report = last_transfer(variant)
+    assert report is not None and 0 < report.arrived <= report.base
 
 
 def test_load_through_the_public_api(tmp_path) -> None:

@@ -2,45 +2,14 @@
 
 from __future__ import annotations
 
-import weakref
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
-
-class _LiveBytes(TorchDispatchMode):
-    """Counts the bytes of the tensors that operators have returned and that are still held."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.live = self.peak = 0
-        self._holders: Counter[int] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for tensor in torch.utils._pytree.tree_leaves(result):
-            if isinstance(tensor, torch.Tensor):
-                self._hold(tensor)
-        return result
-
-    def _hold(self, tensor: torch.Tensor) -> None:
-        storage = tensor.untyped_storage()
-        key, size = storage._cdata, storage.nbytes()
-        if not self._holders[key]:
-            self.live += size
-            self.peak = max(self.peak, self.live)
-        self._holders[key] += 1
-        weakref.finalize(tensor, self._release, key, size)
-
-    def _release(self, key: int, size: int) -> None:
-        self._holders[key] -= 1
-        if not self._holders[key]:
-            self.live -= size
+from yolo_attn.analysis.memory import LiveBytes
 
 
 class _FusedAttention(TorchFunctionMode):
@@ -62,6 +31,6 @@ def peak_bytes(build: Callable[[], torch.nn.Module], *shapes: tuple[int, ...]) -
     with FakeTensorMode(), torch.no_grad():
         layer = build().eval()
         xs = [torch.empty(shape) for shape in shapes]
-        with _FusedAttention(), _LiveBytes() as mode:
+        with _FusedAttention(), LiveBytes() as mode:
             layer(xs[0] if len(xs) == 1 else xs)
     return mode.peak

@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from yolo_attn.study import inputs
+from yolo_attn.study import engine, inputs, report
 from yolo_attn.study.engine import compare
 from yolo_attn.study.plan import Arm, Study
-from yolo_attn.study.runner import run_in_child
+from yolo_attn.study.runner import LocalRunner
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 
@@ -37,8 +36,13 @@ def fake_study(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(inputs, "build_arms", build)
     monkeypatch.setattr("yolo_attn.data.resolve_data", lambda data: data)
     monkeypatch.setattr(
-        "yolo_attn.data.check_data", lambda data, *rest: SimpleNamespace(present=True, digest=f"of {data}")
+        "yolo_attn.data.check_data",
+        lambda data, *rest: SimpleNamespace(present=True, digest=f"of {data}", names={0: "one"}, splits={}),
     )
+    monkeypatch.setattr(engine, "_POLL_SECONDS", 0.02)
+    monkeypatch.setattr(inputs, "shared_start", lambda *_: [499, 499])
+    write = report.write_reports
+    monkeypatch.setattr(report, "write_reports", lambda folder, data, **_: write(folder, data, html=False))
     monkeypatch.setenv("FAKE_JOURNAL", str(fresh_folder / "journal"))
     return fresh_folder
 
@@ -54,10 +58,11 @@ class Fake:
         self.home = home
         self.folder = home / "runs" / "compare" / "s"
         self.stream = StringIO()
+        self.workers = 1
 
     def compare(self, **arguments: Any) -> Any:
         given = {"variants": "A,B", "seeds": 2, "epochs": 3, "threads": 1, "device": "cpu", "name": "s", **arguments}
-        runner = partial(run_in_child, command=(sys.executable, str(FAKE_WORKER)), poll=0.02)
+        runner = LocalRunner(self.workers, command=(sys.executable, str(FAKE_WORKER)))
         return compare({key: value for key, value in given.items() if value is not None}, runner, self.stream)
 
     def said(self) -> str:

@@ -18,6 +18,9 @@ package = types.ModuleType("yolo_attn")
 package.__path__ = [str(Path(__file__).resolve().parents[2] / "yolo_attn")]
 sys.modules["yolo_attn"] = package
 
+import numpy as np  # noqa: E402
+
+from yolo_attn.stats.matches import MatchesBuilder  # noqa: E402
 from yolo_attn.study import worker  # noqa: E402
 
 
@@ -26,6 +29,26 @@ def note(event: str, order: dict[str, Any]) -> None:
     handle = os.open(os.environ["FAKE_JOURNAL"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.write(handle, line)
     os.close(handle)
+
+
+def found(arm: str, seed: int) -> Any:
+    """Twenty images of one object each; arm B finds more of them, and every seed misses its own."""
+    builder = MatchesBuilder(["one", "two"])
+    box = np.array([[0.0, 0.0, 10.0, 10.0]])
+    for image in range(20):
+        hit = (image * 7 + seed) % 20 < (14 if arm == "B" else 9)
+        builder.add_image(
+            f"{image}.png",
+            gt_class=[0],
+            gt_area=[100.0],
+            gt_box=box,
+            det_class=[0],
+            det_score=[0.5 + image / 100],
+            det_area=[100.0],
+            det_box=box,
+            similarity=[[1.0 if hit else 0.1]],
+        )
+    return builder.build()
 
 
 def perform(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
@@ -48,11 +71,14 @@ def perform(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
         raise RuntimeError("cannot save") from OSError(errno.ENOSPC, "No space left on device")
     if deed == "hang":
         time.sleep(60)
+    if deed == "sleepy":
+        time.sleep(1.0)
     if deed == "slow":
         time.sleep(0.1)
     note("finish", order)
     value = 0.4 + 0.01 * order["seed"] + (0.05 if order["arm"] == "B" else 0.0)
-    metrics = dict.fromkeys(("mAP50-95", "mAP50", "mAP75", "precision", "recall"), value)
+    metrics = dict.fromkeys(("mAP50-95", "mAP50", "mAP75"), value)
+    found(order["arm"], order["seed"]).save(folder / "matches.npz")
     return {
         "seconds": 1.0,
         "epochs": 3,

@@ -2,17 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
-import torch
 import yaml
-from torch import nn
 
 from yolo_attn.errors import UserError
+from yolo_attn.host.geometry import model_cost
 from yolo_attn.study import inputs
 from yolo_attn.study.plan import Study
-from yolo_attn.study.training import _seed_loader, count_flops
 
 
 def study(**arguments: object) -> Study:
@@ -47,13 +44,43 @@ def test_a_model_file_with_a_fault_is_an_arm_with_an_error(fresh_folder: Path) -
     assert not arms[2].error
 
 
-def test_two_arms_that_are_the_same_are_refused(fresh_folder: Path) -> None:
-    with pytest.raises(UserError, match="yolo11n"):
-        inputs.build_arms(study(variants="yolo11n.yaml"))
+def test_two_arms_may_be_the_same_model_but_not_have_one_name(fresh_folder: Path) -> None:
     base = inputs.build_arms(study(variants="SE@neck"))[1].model
     Path("mine.yaml").write_text(yaml.safe_dump(dict(base)))
-    with pytest.raises(UserError, match="same model"):
-        inputs.build_arms(study(variants="SE@neck,mine.yaml"))
+    arms = inputs.build_arms(study(variants="SE@neck,mine.yaml"))
+    assert arms[1].model == arms[2].model
+    Path("SE@neck.yaml").write_text(yaml.safe_dump(dict(base)))
+    with pytest.raises(UserError, match="name SE@neck"):
+        inputs.build_arms(study(variants="SE@neck,SE@neck.yaml"))
+
+
+def test_the_null_control_has_identities_where_the_variants_have_layers() -> None:
+    base, *_, null = inputs.build_arms(study(variants="SE@neck.P3,CBAM@backbone.P5,yolo11n-eca.yaml", controls="null"))
+    rows = null.model["backbone"] + null.model["head"]
+    assert [row[2] for row in rows if row[2] == "nn.Identity"] == ["nn.Identity"] * 4  # three of the neck, one before
+    assert len(rows) == len(base.model["backbone"] + base.model["head"]) + 4
+    assert inputs.shared_start(null, base, "detect", 10) == inputs.shared_start(base, base, "detect", 10)
+
+
+def test_the_width_control_is_the_narrowest_base_with_the_largest_variants_parameters() -> None:
+    base, gam, width = inputs.build_arms(study(variants="GAM@neck", controls="width"))
+    params = [model_cost(dict(arm.model)).params for arm in (base, gam, width)]
+    assert params[0] < params[1] <= params[2] < 1.06 * params[1]
+    assert width.kind == "control"
+
+
+def test_a_control_that_cannot_be_made_is_an_arm_with_an_error() -> None:
+    null = inputs.build_arms(study(base="yolo11n.yaml", variants="yolov8n.yaml", controls="null"))[-1]
+    assert "null" in str(null.error)
+
+
+def test_every_variant_starts_with_all_of_the_bases_tensors() -> None:
+    base, *others = inputs.build_arms(study(variants="SE@neck,CBAM@backbone", controls="width"))
+    counts = [inputs.shared_start(arm, base, "detect", 10) for arm in (base, *others)]
+    assert counts[0] is not None
+    assert counts[:3] == [[counts[0][1]] * 2] * 3
+    assert counts[3] is not None
+    assert counts[3][0] < counts[3][1] / 2  # another width: other shapes
 
 
 @pytest.mark.parametrize(("device", "kind"), [("cpu", "cpu"), ("mps", "mps"), ("0", "cuda"), ("0,1", "cuda")])
@@ -65,10 +92,12 @@ def test_a_dataset_that_is_not_there_is_downloaded_first(monkeypatch: pytest.Mon
     present = [False]
     monkeypatch.setattr(
         "yolo_attn.data.check_data",
-        lambda *_: SimpleNamespace(present=present[0], digest="of the images" if present[0] else ""),
+        lambda *_: SimpleNamespace(
+            present=present[0], digest="of the images" if present[0] else "", names={}, splits={}
+        ),
     )
     monkeypatch.setattr("ultralytics.data.utils.check_det_dataset", lambda data: present.__setitem__(0, True))
-    assert inputs.data_fingerprint("coco8.yaml", "detect") == "of the images"
+    assert inputs.read_dataset("coco8.yaml", "detect").digest == "of the images"
 
     def offline(data: str) -> None:
         raise ConnectionError("no\nnetwork")
@@ -76,32 +105,4 @@ def test_a_dataset_that_is_not_there_is_downloaded_first(monkeypatch: pytest.Mon
     present[0] = False
     monkeypatch.setattr("ultralytics.data.utils.check_det_dataset", offline)
     with pytest.raises(UserError, match="no network"):
-        inputs.data_fingerprint("coco8.yaml", "detect")
-
-
-def test_flops_count_a_multiply_accumulate_as_two() -> None:
-    convolution = nn.Conv2d(3, 8, 3, padding=1, bias=False)
-    assert count_flops(convolution, torch.zeros(1, 3, 10, 12)) == 2 * 3 * 8 * 9 * 10 * 12
-
-
-class Loader:
-    def __init__(self, seed: int) -> None:
-        self.generator = torch.Generator()
-        self.generator.manual_seed(seed)
-        self.resets = 0
-
-    def reset(self) -> None:
-        self.resets += 1
-
-
-def test_a_loader_that_ignores_the_seed_gets_it() -> None:
-    constant = 6148914691236517205 - 1  # what Ultralytics up to 8.4.100 seeds with, whatever the seed
-
-    def after(seed: int) -> Any:
-        loader = Loader(constant)
-        _seed_loader(loader, seed)
-        return loader
-
-    assert after(1).generator.initial_seed() != after(2).generator.initial_seed()
-    assert after(1).resets == 1
-    assert after(0).resets == 0  # what newer versions do with seed 0: left alone
+        inputs.read_dataset("coco8.yaml", "detect")

@@ -41,10 +41,12 @@ def test_epochs_are_counted_from_the_table(tmp_path: Path) -> None:
 def test_a_pipe_gets_one_line_for_each_run(tmp_path: Path) -> None:
     stream = StringIO()
     progress = Progress(2, 3, {}, stream)
-    progress.start(run(), [run(seed=1)])
-    progress.tick(run(), trained(tmp_path, 1))
+    progress.waiting = [run(seed=1)]
+    progress.start(run())
+    progress.tick(lambda _: trained(tmp_path, 1))
     progress.finish(run(), DONE, tmp_path / "train.log")
-    progress.start(run(seed=1), [])
+    progress.waiting = []
+    progress.start(run(seed=1))
     progress.finish(run(seed=1), {"status": "failed", "error": "ValueError: no"}, tmp_path / "train.log")
     first, second = stream.getvalue().splitlines()
     assert first.startswith("[1/2] A seed 0: mAP50-95 50.00, mAP50 -, 0:00")
@@ -52,27 +54,48 @@ def test_a_pipe_gets_one_line_for_each_run(tmp_path: Path) -> None:
     assert second.endswith("train.log)")
 
 
-def test_a_terminal_gets_a_live_line_with_the_time_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def clock_hand(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
     monkeypatch.setattr("yolo_attn.study.progress.time.monotonic", lambda: now[0])
     monkeypatch.setattr(
         "yolo_attn.study.progress.shutil.get_terminal_size", lambda: __import__("os").terminal_size((120, 9))
     )
+    return now
+
+
+def test_a_terminal_gets_a_live_line_with_the_time_left(tmp_path: Path, clock_hand: list[float]) -> None:
     stream = Terminal()
     progress = Progress(3, 4, {}, stream)
-    progress.start(run(), [run(seed=1), run(seed=2)])
-    now[0] += 10
-    progress.tick(run(), trained(tmp_path, 1))
+    progress.waiting = [run(seed=1), run(seed=2)]
+    progress.start(run())
+    clock_hand[0] += 10
+    progress.tick(lambda _: trained(tmp_path, 1))
     # 1 of 4 epochs in 10 s: 30 s more for this run, 40 s for each of the two others.
-    assert "[1/3] A seed 0: epoch 2/4, 0:10, whole study 0:10, about 1:50 left" in stream.getvalue()
-    now[0] += 20
+    assert "[0/3 done] A seed 0 2/4, 0:10, about 1:50 left" in stream.getvalue()
+    clock_hand[0] += 20
     progress.finish(run(), DONE, tmp_path)
     assert "about 1:00 left" in stream.getvalue()
+
+
+def test_runs_beside_each_other_share_the_time_that_is_left(tmp_path: Path, clock_hand: list[float]) -> None:
+    stream = Terminal()
+    progress = Progress(4, 4, {"A": [100.0], "B": [100.0]}, stream)
+    progress.waiting = [run("A", 1), run("B", 1)]
+    progress.start(run("A"))
+    progress.start(run("B"))
+    clock_hand[0] += 40
+    progress.tick(lambda _: tmp_path)
+    # Two have 60 s left and two wait for 100 s each, two at a time.
+    assert "A seed 0 1/4, B seed 0 1/4, 0:40, about 2:40 left" in stream.getvalue()
+    progress.finish(run("A"), DONE, tmp_path)
+    assert "[1/4] A seed 0: " in stream.getvalue()
 
 
 def test_time_left_uses_what_earlier_runs_took(tmp_path: Path) -> None:
     stream = StringIO()
     progress = Progress(3, 4, {"A": [100.0], "B": [300.0]}, stream)
-    progress.start(run("C"), [run("A"), run("D")])
+    progress.waiting = [run("A"), run("D")]
+    progress.start(run("C"))
     progress.finish(run("C"), {"status": "interrupted", "error": "killed"}, tmp_path)
     assert "about 5:00 left" in stream.getvalue()  # A as A did: 100 s; D as the mean of all: 200 s

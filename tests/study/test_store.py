@@ -10,7 +10,7 @@ from tests.study.conftest import fake_arm
 from yolo_attn.errors import UserError
 from yolo_attn.study.inputs import make_run
 from yolo_attn.study.plan import Arm, Run, Study
-from yolo_attn.study.store import Store, choose_folder, slug
+from yolo_attn.study.store import SCHEMA, Store, choose_folder, slug
 
 VERSIONS = {"yolo-attn": "1", "ultralytics": "2", "torch": "3"}
 COMMON: dict[str, Any] = {
@@ -95,7 +95,7 @@ class TestFolder:
         Path("runs/compare/x").mkdir(parents=True)
         Path("runs/compare/x", left).write_text("{")
         assert begin(study(name="x")) == Path("runs/compare/x")
-        assert json.loads(Path("runs/compare/x/store.json").read_text())["schema"] == 1
+        assert json.loads(Path("runs/compare/x/store.json").read_text())["schema"] == SCHEMA
         assert not list(Path("runs/compare/x").glob("*.tmp"))
 
     @pytest.mark.parametrize("content", ["", "variants: [", "base: 3", "- a", "\x00"])
@@ -112,8 +112,8 @@ class TestFolder:
         with pytest.raises(UserError, match=r"torch 3, installed is 4.*torch==3.*name=NAME"):
             store.state({**VERSIONS, "torch": "4"})
         state = json.loads((store.folder / "store.json").read_text())
-        (store.folder / "store.json").write_text(json.dumps({**state, "schema": 2}))
-        with pytest.raises(UserError, match="schema 2"):
+        (store.folder / "store.json").write_text(json.dumps({**state, "schema": 99}))
+        with pytest.raises(UserError, match="schema 99"):
             store.state(VERSIONS)
         (store.folder / "store.json").write_text("{")
         with pytest.raises(UserError, match="damaged"):

@@ -115,6 +115,8 @@ def image_root(entries: Mapping[str, Any], path: Path) -> Path:
 def split_sources(entries: Mapping[str, Any], split: str, root: Path, path: Path) -> list[Path]:
     """Return the folders and list files that a split names."""
     value = entries.get(split)
+    if value is None:
+        raise UserError(f"{path}: has no {split} split; add a line such as {split}: images/{split}")
     parts = [value] if isinstance(value, str) else value
     if not parts or not isinstance(parts, list) or not all(isinstance(part, str) and part for part in parts):
         raise UserError(

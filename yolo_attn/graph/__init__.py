@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from yolo_attn.graph.align import align
+from yolo_attn.graph.blocks import block_of, layer_in
 from yolo_attn.graph.document import dump_model, read_model
 from yolo_attn.graph.place import Insertion, place
 from yolo_attn.graph.rows import IMAGE, ModelGraph, Row
-from yolo_attn.graph.sites import list_sites, resolve_sites
+from yolo_attn.graph.sites import list_blocks, list_sites, resolve_sites
 
 __all__ = [
     "IMAGE",
@@ -14,7 +15,10 @@ __all__ = [
     "ModelGraph",
     "Row",
     "align",
+    "block_of",
     "dump_model",
+    "layer_in",
+    "list_blocks",
     "list_sites",
     "place",
     "read_model",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from difflib import SequenceMatcher
 
+from yolo_attn.graph.blocks import block_of
 from yolo_attn.graph.rows import ModelGraph, Row
 
 __all__ = ["align"]
@@ -13,9 +14,9 @@ __all__ = ["align"]
 def align(target: ModelGraph, source: ModelGraph, is_ours: Callable[[Row], bool]) -> dict[int, int]:
     """Map row indices of the target to the rows of the source that are the same layer.
 
-    Stock rows are matched in order; when both models have the same sequence of stock modules, one to one. Rows of
-    ours are matched when they stand between the same stock rows and have the same name, so that a variant's own
-    checkpoint, or another variant's, brings its attention layers along.
+    Stock rows are matched in order, whatever layer is inside them; when both models have the same sequence of stock
+    modules, one to one. Rows of ours are matched when they stand between the same stock rows and have the same name,
+    so that a variant's own checkpoint, or another variant's, brings its attention layers along.
 
     Args:
         target: The model that receives.
@@ -28,10 +29,12 @@ def align(target: ModelGraph, source: ModelGraph, is_ours: Callable[[Row], bool]
     target_stock = [i for i, row in enumerate(target) if not is_ours(row)]
     source_stock = [i for i, row in enumerate(source) if not is_ours(row)]
     pairs = _match(
-        [target.rows[i].module for i in target_stock],
-        [source.rows[i].module for i in source_stock],
+        [block_of(target.rows[i].module) for i in target_stock],
+        [block_of(source.rows[i].module) for i in source_stock],
     )
     mapping = {target_stock[a]: source_stock[b] for a, b in pairs}
+    if target.head_index not in mapping and source.head_index not in mapping.values():
+        mapping[target.head_index] = source.head_index  # heads of two tasks: what both have goes by one name in them
     mapping.update(_match_ours(target, source, mapping, is_ours))
     return mapping
 

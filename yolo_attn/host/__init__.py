@@ -13,13 +13,15 @@ from yolo_attn import registry
 from yolo_attn.host import safe_load
 from yolo_attn.host.binding import SUPPORTED, Binding, UnsupportedHostError
 from yolo_attn.host.ddp import DDP_FILE
+from yolo_attn.host.freezing import FREEZING
 from yolo_attn.host.names import MODEL_FILES, SCALES
 from yolo_attn.host.parser import PARSER
+from yolo_attn.host.shorthand import SHORTHANDS
 from yolo_attn.host.transfer import TRANSFER
 
 __all__ = ["BINDINGS", "SUPPORTED", "UnsupportedHostError", "register", "unregister"]
 
-BINDINGS: tuple[Binding, ...] = (PARSER, TRANSFER, DDP_FILE, MODEL_FILES, SCALES)
+BINDINGS: tuple[Binding, ...] = (PARSER, TRANSFER, DDP_FILE, MODEL_FILES, SCALES, FREEZING, *SHORTHANDS)
 """Every name of the host that we bind."""
 
 

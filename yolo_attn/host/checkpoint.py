@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError
 
-__all__ = ["check_checkpoint", "read_checkpoint"]
+__all__ = ["check_checkpoint", "read_checkpoint", "task_of"]
 
 
 _MODEL_OWNERS = (b"ultralytics", b"models.yolo")  # the packages whose classes a checkpoint of a model names
@@ -59,3 +61,8 @@ def read_checkpoint(path: str | Path) -> nn.Module:
             f"{path}: not a checkpoint of an Ultralytics model ({reason[0] if reason else error!r})"
         ) from error
     return model  # type: ignore[no-any-return]
+
+
+def task_of(document: Mapping[str, Any]) -> str:
+    """Return the task of a model YAML."""
+    return str(tasks.guess_model_task(dict(document)) or "detect")  # None for RT-DETR, which only detects

@@ -11,11 +11,16 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from ultralytics.nn import tasks
 
-__all__ = ["Cost", "model_cost", "row_strides"]
+from yolo_attn.errors import RowError
+from yolo_attn.graph import block_of
+from yolo_attn.host.parser import build_rows
+
+__all__ = ["Cost", "build_on_meta", "model_cost", "row_strides", "run_on_meta"]
 
 _SIDE = 256  # a multiple of every stride in use
+_WEIGHTS = 2  # where a TorchVision row [channels, model, weights, ...] names the weights that it downloads
+_TEXT_WIDTH = 512  # of the text features that open-vocabulary models read, as the host's own placeholders have it
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ def row_strides(document: dict[str, Any]) -> list[float | None]:
 
 @functools.lru_cache(maxsize=16)
 def _strides(document: str) -> tuple[float | None, ...]:
-    modules, outputs = _run(json.loads(document), _SIDE, with_head=False)
+    modules, outputs = run_on_meta(json.loads(document), _SIDE, with_head=False)
     maps = [x if isinstance(x, torch.Tensor) and x.ndim == 4 else None for x in outputs]  # noqa: PLR2004 - B, C, H, W
     strides = (None if x is None else _SIDE / x.shape[2] for x in maps)
     return (*strides, *[None] * (len(modules) - len(maps)))
@@ -52,33 +57,53 @@ def _strides(document: str) -> tuple[float | None, ...]:
 def model_cost(document: dict[str, Any], imgsz: int = 640) -> Cost:
     """Return parameters and GFLOPs of a model YAML at an image size."""
     with FlopCounterMode(display=False) as counter:
-        modules, _ = _run(document, imgsz, with_head=True)
+        modules, _ = run_on_meta(document, imgsz, with_head=True)
     return Cost(sum(p.numel() for p in modules.parameters()), counter.get_total_flops() / 1e9)
 
 
-def _run(document: dict[str, Any], side: int, *, with_head: bool) -> tuple[nn.Sequential, list[Any]]:
+def run_on_meta(document: dict[str, Any], side: int, *, with_head: bool) -> tuple[nn.Sequential, list[Any]]:
     """Build a model and send an image through its rows; return the rows and their outputs."""
     channels = int(document.get("channels") or 3)
-    modules: nn.Sequential
-    with torch.device("meta"), torch.random.fork_rng(devices=[]):
-        modules, _ = tasks.parse_model(_with_scale(document), channels, False)
+    modules = build_on_meta(document)
     modules.eval()
-    modules[-1].train()  # detection heads return their maps then, and decode no boxes
+    if type(modules[-1]).__name__ != "RTDETRDecoder":  # which cannot train without boxes
+        modules[-1].train()  # detection heads return their maps then, and decode no boxes
     outputs: list[Any] = []
     x: Any = torch.zeros(1, channels, side, side, device="meta")
+    text = torch.zeros(1, int(document.get("nc") or 80), _TEXT_WIDTH, device="meta")
     with torch.no_grad(), torch.device("meta"):
-        for module in modules if with_head else modules[:-1]:
+        for i, module in enumerate(modules if with_head else modules[:-1]):
             source: Any = module.f
             if source != -1:
                 x = outputs[source] if isinstance(source, int) else [x if s == -1 else outputs[s] for s in source]
-            x = module(x)
+            x = _call(i, module, x, text)
+            if type(module).__name__ == "ImagePoolingAttn":
+                text = x
             outputs.append(x)
     return modules, outputs
 
 
-def _with_scale(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy with a scale, so that the parser does not warn about the missing one."""
+def build_on_meta(document: dict[str, Any]) -> nn.Sequential:
+    """Return a model's rows without memory and without a download, at its scale or, when it states none, its first."""
     document = copy.deepcopy(document)
     if document.get("scales") and not document.get("scale"):
         document["scale"] = next(iter(document["scales"]))
-    return document
+    for row in [*document["backbone"], *document["head"]]:
+        if block_of(row[2]) == "TorchVision" and len(row[3]) > _WEIGHTS:
+            row[3][_WEIGHTS] = None
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        return build_rows(document, int(document.get("channels") or 3))
+
+
+def _call(i: int, module: nn.Module, x: Any, text: torch.Tensor) -> Any:
+    """Call a row as the host's model classes do: rows of open-vocabulary models read text features too."""
+    name = type(module).__name__
+    try:
+        if name in ("C2fAttn", "ImagePoolingAttn", "WorldDetect"):
+            return module(x, text)
+        return module([*x, text] if name.startswith("YOLOE") else x)
+    except NotImplementedError:  # of PyTorch's, for the meta device
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise RowError(i, f"{name} cannot take what it reads: {reason}") from error

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import ultralytics
+from ultralytics.nn import tasks
 
 from yolo_attn.errors import RowError, UserError
-from yolo_attn.graph import ModelGraph, read_model
+from yolo_attn.graph import ModelGraph, block_of, layer_in, read_model
 from yolo_attn.graph.lint import (
     Finding,
     compare_with_base,
@@ -18,9 +19,18 @@ from yolo_attn.graph.lint import (
     find_head_faults,
     find_malformed_rows,
 )
+from yolo_attn.graph.shorthand import read_shorthand
 from yolo_attn.host.geometry import row_strides
 from yolo_attn.host.names import find_model_yaml
-from yolo_attn.host.parser import UNREAD_BY_DESIGN, is_our_row, name_fault, read_our_row
+from yolo_attn.host.parser import (
+    PARSER,
+    UNREAD_BY_DESIGN,
+    has_layer,
+    is_our_row,
+    name_fault,
+    read_block_row,
+    read_our_row,
+)
 from yolo_attn.host.variant import model_yaml
 
 __all__ = ["lint"]
@@ -35,12 +45,12 @@ def lint(model: str | Path) -> list[Finding]:
     Raises:
         UserError: There is no such file, or it is no model YAML at all.
     """
-    document = read_model(find_model_yaml(model))
+    document = model_yaml(model) if read_shorthand(model) else read_model(find_model_yaml(model))
     findings = find_malformed_rows(document)
     if findings:
         return findings  # the rows cannot be followed further
     graph = ModelGraph(document)
-    findings = _names_and_options(graph)
+    findings = _names_and_options(graph) + _captured_strings(graph)
     findings += find_dead_rows(graph, UNREAD_BY_DESIGN)
     findings += find_bypasses(graph, is_our_row)
     findings += _against_base(graph)
@@ -55,19 +65,39 @@ def _names_and_options(graph: ModelGraph) -> list[Finding]:
         fault = name_fault(row.module)
         if fault:
             findings.append(Finding(i, fault))
-        elif is_our_row(row):
+        elif has_layer(row):
             try:
-                read_our_row(i, row)
+                (read_block_row if layer_in(row.module) else read_our_row)(i, row)
             except RowError as error:
                 findings.append(Finding(error.row, error.fault))
     return findings
 
 
+def _captured_strings(graph: ModelGraph) -> list[Finding]:
+    """Return the rows with a string that the host's parser would replace: it takes it for a variable of its own."""
+    code = (PARSER.original or tasks.parse_model).__code__
+    variables = {*code.co_varnames, *code.co_cellvars} - _stock_strings()
+    return [
+        Finding(i, f"{row.module}: Ultralytics would replace {arg!r} by its parser's variable {arg}; write the value")
+        for i, row in enumerate(graph)
+        if not is_our_row(row)
+        for arg in row.args
+        if isinstance(arg, str) and arg in variables
+    ]
+
+
+@functools.cache
+def _stock_strings() -> frozenset[str]:
+    """Return the strings in the rows of the host's own models, such as `nc`, which are meant."""
+    graphs = [graph for models in _stock_models().values() for _, graph in models]
+    return frozenset(arg for graph in graphs for row in graph for arg in row.args if isinstance(arg, str))
+
+
 def _against_base(graph: ModelGraph) -> list[Finding]:
     """Compare with the stock models of the same rows: what every one of them does otherwise is reported."""
-    if not any(is_our_row(row) for row in graph):
+    if not any(has_layer(row) for row in graph):
         return []
-    modules = tuple(row.module for row in graph if not is_our_row(row))
+    modules = tuple(block_of(row.module) for row in graph if not is_our_row(row))
     reports = [compare_with_base(graph, base, name, is_our_row) for name, base in _stock_models().get(modules, [])]
     return min(reports, key=len, default=[])
 
@@ -84,8 +114,6 @@ def _stock_models() -> Mapping[tuple[str, ...], list[tuple[str, ModelGraph]]]:
 
 def _by_building(model: str | Path, graph: ModelGraph) -> list[Finding]:
     """Build the model and send an image through: what fails there, and what the head reads."""
-    if any(row.module == "C2fAttn" for row in graph):
-        return []  # text goes into these rows, which a lone image has none of
     try:
         return find_head_faults(graph, row_strides(model_yaml(model)))
     except RowError as error:

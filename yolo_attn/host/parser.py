@@ -16,7 +16,7 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,12 +24,24 @@ from torch import nn
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import RowError, UserError, did_you_mean
-from yolo_attn.graph import IMAGE, ModelGraph, Row
+from yolo_attn.graph import IMAGE, ModelGraph, Row, layer_in
+from yolo_attn.graph.blocks import JOINT, block_of, split_args
 from yolo_attn.graph.lint import find_dead_rows
 from yolo_attn.host.binding import Binding, UnsupportedHostError
+from yolo_attn.host.blocks import block_fault, host_layers, put_layers
 from yolo_attn.registry import LayerSpec, check_inputs, get_layer, is_layer, layer_names
 
-__all__ = ["PARSER", "UNREAD_BY_DESIGN", "OurRow", "is_our_row", "name_fault", "read_our_row"]
+__all__ = [
+    "PARSER",
+    "UNREAD_BY_DESIGN",
+    "OurRow",
+    "build_rows",
+    "has_layer",
+    "is_our_row",
+    "name_fault",
+    "read_block_row",
+    "read_our_row",
+]
 
 # Attributes that the parser sets on every module: a layer that uses one of these names would lose it.
 HOST_ATTRIBUTES = ("f", "i", "np", "type")
@@ -45,12 +57,17 @@ def is_our_row(row: Row) -> bool:
     return is_layer(row.module)
 
 
+def has_layer(row: Row) -> bool:
+    """Whether a row is one of our layers, or a stock block with one inside (`C3k2+EMA`)."""
+    return is_our_row(row) or bool(layer_in(row.module))
+
+
 def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
     def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:
         """Build a model YAML, with rows of ours or without."""
         names = _module_names(d)
         _check_names(names)
-        if not any(map(is_layer, names)):
+        if not any(is_layer(name) or layer_in(name) for name in names):
             return original(d, ch, verbose)  # type: ignore[no-any-return]
         with _lock:
             return _Build(original, d, ch).run(verbose)
@@ -79,15 +96,12 @@ def _check_names(names: list[str]) -> None:
 
 def name_fault(name: str) -> str:
     """Return what is wrong with a row's module name, "" when the host or the registry knows it."""
+    if JOINT in name:
+        return block_fault(name)
     if not name or is_layer(name) or hasattr(tasks, name) or name.startswith(("nn.", "torchvision.ops.")):
         return ""
-    hint = did_you_mean(name, [*layer_names(), *_host_layers()]) or "; yolo-attn layers lists ours"
+    hint = did_you_mean(name, [*layer_names(), *host_layers()]) or "; yolo-attn layers lists ours"
     return f"unknown layer {name!r}{hint}"
-
-
-def _host_layers() -> list[str]:
-    """Return the names of the host's own layers."""
-    return [n for n, v in vars(tasks).items() if isinstance(v, type) and issubclass(v, nn.Module)]
 
 
 class _Probe(nn.Module):
@@ -122,7 +136,7 @@ _PROBE, _KEEP, _RESTORE = _HELPERS
 
 @dataclass
 class OurRow:
-    """A row of ours, read and checked."""
+    """A row with a layer of ours, read and checked; for a layer inside a block, the row is the block's own."""
 
     index: int
     row: Row
@@ -139,6 +153,9 @@ class _Build:
         self.input_channels = channels
         self.graph = ModelGraph(document)
         self.ours = {i: read_our_row(i, row) for i, row in enumerate(self.graph) if is_our_row(row)}
+        self.inside = {i: read_block_row(i, row) for i, row in enumerate(self.graph) if layer_in(row.module)}
+        if self.graph.head_index in self.inside:
+            raise RowError(self.graph.head_index, "a layer goes inside a block before the head, not inside the head")
         self._check_dead_rows()
         self.seed = torch.get_rng_state()
 
@@ -146,19 +163,32 @@ class _Build:
         """Return the modules and the rows whose outputs must be kept, as the stock parser does."""
         stand_in, position = self._stand_in()
         lines: list[str] = []
-        with _helpers_known_to_parser(), _captured_log(lines if verbose else None):
-            parsed, _ = self.original(stand_in, self.input_channels, verbose)
+        parsed = self._parse(stand_in, position, lines)
         probe = parsed[-1]
         self._check_probe(probe, position)
         modules = [parsed[position[i]] for i in range(len(self.graph))]
         for i, ours in self.ours.items():
             modules[i] = self._build_layer(ours, probe.channels, position)
+        for i, block in self.inside.items():
+            self._fill_block(block, modules[i], probe.channels[position[i]])
         froms = self.graph.froms()
         for i, module in enumerate(modules):
             module.i, module.f = i, froms[i]
         if verbose:
             self._log_table(lines, modules, position)
         return nn.Sequential(*modules), self._saved_rows(froms)
+
+    def _parse(self, stand_in: dict[str, Any], position: list[int], lines: list[str]) -> Any:
+        """Run the stock parser, collecting its table; what it stumbles over is told with its row."""
+        try:
+            with _helpers_known_to_parser(), _captured_log(lines):
+                return self.original(stand_in, self.input_channels, True)[0]
+        except (OSError, UserError, UnsupportedHostError):
+            raise
+        except Exception as error:
+            built = sum(line[:3].strip().isdigit() for line in lines)  # one line for each row that was built
+            i = next((i for i, p in enumerate(position) if p >= built), self.graph.head_index)
+            raise RowError(i, _build_fault(self.graph.rows[i], error)) from error
 
     def _check_dead_rows(self) -> None:
         for finding in find_dead_rows(self.graph, UNREAD_BY_DESIGN):
@@ -180,6 +210,8 @@ class _Build:
 
     def _placeholders(self, i: int, row: Row, sources: list[int]) -> tuple[list[list[Any]], int]:
         """Return the stock rows that stand for one row, and which of them is it."""
+        if i in self.inside:
+            row = self.inside[i].row
         if i not in self.ours:
             return [[sources if row.several else sources[0], row.repeats, row.module, copy.deepcopy(row.args)]], 0
         out = self.ours[i].options.get("out")
@@ -190,20 +222,20 @@ class _Build:
 
     def _check_probe(self, probe: nn.Module, position: list[int]) -> None:
         table = getattr(probe, "channels", None)
-        if not isinstance(table, list) or len(table) <= max(position) or not all(isinstance(c, int) for c in table):
+        kinds = (int, list)  # a list is what CBLinear has, which hands on several maps
+        if not isinstance(table, list) or len(table) <= max(position) or not all(isinstance(c, kinds) for c in table):
             raise UnsupportedHostError(f"parse_model keeps no channel table (got {table!r:.60})")
 
-    def _build_layer(self, ours: OurRow, table: list[int], position: list[int]) -> nn.Module:
+    def _build_layer(self, ours: OurRow, table: list[Any], position: list[int]) -> nn.Module:
         channels = [self.input_channels if s == IMAGE else table[position[s]] for s in ours.row.sources]
+        for source, width in zip(ours.row.sources, channels, strict=True):
+            if not isinstance(width, int):
+                fault = f"{self.graph.rows[source].module} hands on several maps, and {ours.spec.name} reads one"
+                raise RowError(ours.index, f"row {source} {fault}")
         options = dict(ours.options)
         if "out" in options:
             options["out"] = table[position[ours.index]]
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(self._row_seed(ours))
-            try:
-                layer: Any = ours.spec.cls(channels if ours.row.several else channels[0], **options)
-            except (TypeError, ValueError) as error:
-                raise RowError(ours.index, str(error)) from error
+        layer: Any = self._build(ours, ours.spec.name, channels if ours.row.several else channels[0], options)
         for attribute in HOST_ATTRIBUTES:
             if attribute in {*layer.__dict__, *layer._modules, *layer._parameters, *layer._buffers}:
                 fault = f"{ours.spec.name} uses the attribute {attribute!r}, which Ultralytics sets on every layer"
@@ -212,10 +244,31 @@ class _Build:
         layer.type = f"{type(layer).__module__}.{type(layer).__qualname__}"
         return layer  # type: ignore[no-any-return]
 
-    def _row_seed(self, ours: OurRow) -> int:
-        """Return a seed that depends on the random state the build began with, and on the row."""
-        key = self.seed.numpy().tobytes() + f"{ours.index} {ours.spec.name}".encode()
-        return int.from_bytes(hashlib.sha256(key).digest()[:7], "big")
+    def _fill_block(self, ours: OurRow, module: Any, channels: Any) -> None:
+        """Put the layer inside a built block."""
+        if not isinstance(channels, int):
+            raise RowError(ours.index, f"{ours.row.module} hands on several maps, and a layer inside a block reads one")
+
+        def build(path: str, width: int) -> nn.Module:
+            return self._build(ours, f"{ours.spec.name} {path}", width, ours.options)
+
+        put_layers(module, ours.spec.name, channels, build)
+        module.np = sum(p.numel() for p in module.parameters())
+        module.type = f"{module.type}+{ours.spec.name}"
+
+    def _build(self, ours: OurRow, key: str, channels: Any, options: dict[str, Any]) -> nn.Module:
+        """Build one layer of a row, under a random state of its own."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self._seed(f"{ours.index} {key}"))
+            try:
+                return ours.spec.cls(channels, **options)
+            except (TypeError, ValueError) as error:
+                raise RowError(ours.index, str(error)) from error
+
+    def _seed(self, key: str) -> int:
+        """Return a seed that depends on the random state the build began with, and on the layer's place."""
+        digest = hashlib.sha256(self.seed.numpy().tobytes() + key.encode()).digest()
+        return int.from_bytes(digest[:7], "big")
 
     def _saved_rows(self, froms: list[int | list[int]]) -> list[int]:
         """Return the rows that are read by other than the next row, as the stock parser lists them."""
@@ -234,11 +287,36 @@ class _Build:
                 tasks.LOGGER.info(self._table_line(i, froms[i], modules[i], line))
 
     def _table_line(self, i: int, source: int | list[int], module: nn.Module, line: str) -> str:
+        if i in self.inside:
+            options = f" {self.inside[i].options}" if self.inside[i].options else ""
+            args = line[38:].split(maxsplit=1)[1].rstrip()  # behind the number of parameters and the type
+            return f"{i:>3}{source!s:>20}{line[23:26]}{module.np:10.0f}  {module.type:<45}{args}{options}"
         if i not in self.ours:
             return f"{i:>3}{source!s:>20}{line[23:]}"
         ours = self.ours[i]
         shown = [getattr(module, "channels", ""), *([ours.options] if ours.options else [])]
         return f"{i:>3}{source!s:>20}{1:>3}{module.np:10.0f}  {module.type:<45}{shown!s:<30}"
+
+
+def build_rows(document: dict[str, Any], channels: int) -> nn.Sequential:
+    """Build the rows of a model YAML, of ours or not; what cannot be built is told with its row.
+
+    Raises:
+        RowError: A row that is none, is read by nobody, or cannot be built.
+    """
+    _check_names(_module_names(document))
+    with _lock:
+        return _Build(PARSER.original or tasks.parse_model, document, channels).run(verbose=False)[0]
+
+
+def _build_fault(row: Row, error: Exception) -> str:
+    """Return what the parser's error says of a stock row."""
+    if row.several and isinstance(error, TypeError) and "indices must be integers" in str(error):
+        return f"{row.module} reads one row, not {len(row.sources)}; join them in a row of Concat before it"
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    if isinstance(error, SyntaxError):
+        reason = "a string among them is no value that Ultralytics' parser can read"
+    return f"{row.module} cannot be built with {row.args!r}: {reason}"
 
 
 def read_our_row(index: int, row: Row) -> OurRow:
@@ -248,14 +326,33 @@ def read_our_row(index: int, row: Row) -> OurRow:
         if row.repeats != 1:
             raise UserError(f"{row.module} is not repeated; write 1, and one row for each")
         options = _read_options(spec, row)
-        check_inputs(spec, len(row.sources))
         if not row.several and (spec.inputs > 1 or spec.more_inputs):
             raise UserError(f"{row.module} reads several rows; write them as a list, such as [-1, 6]")
+        if row.several and len(row.sources) > spec.inputs == 1 and not spec.more_inputs:
+            cure = "join them in a row of Concat before it"
+            raise UserError(f"{row.module} reads 1 input, not {len(row.sources)}; {cure}")
+        check_inputs(spec, len(row.sources))
         if row.several and spec.inputs == 1 and not spec.more_inputs:
             row.several = False  # [-1] and -1 say the same
     except UserError as error:
         raise RowError(index, str(error)) from error
     return OurRow(index, row, spec, options)
+
+
+def read_block_row(index: int, row: Row) -> OurRow:
+    """Check a row of a block with a layer inside; what is returned holds the block's own row."""
+    fault = block_fault(row.module)
+    if fault:
+        raise RowError(index, fault)
+    spec = get_layer(layer_in(row.module))
+    args, options = split_args(row.args)
+    try:
+        spec.check_options(options)
+        if options.get("out") is not None:
+            raise UserError(f"{row.module!r}: inside a block the channels stay, so {spec.name} takes no out")
+    except UserError as error:
+        raise RowError(index, str(error)) from error
+    return OurRow(index, replace(row, module=block_of(row.module), args=args), spec, options)
 
 
 def _read_options(spec: LayerSpec, row: Row) -> dict[str, Any]:
@@ -285,11 +382,8 @@ def _helpers_known_to_parser() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _captured_log(lines: list[str] | None) -> Iterator[None]:
+def _captured_log(lines: list[str]) -> Iterator[None]:
     """Collect what the parser logs instead of showing it; other threads and loggers are left alone."""
-    if lines is None:
-        yield
-        return
     this_thread = threading.get_ident()
 
     def collect(record: logging.LogRecord) -> bool:

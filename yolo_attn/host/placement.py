@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-import yaml
+from torch import nn
 
 from yolo_attn.errors import UserError, counted
-from yolo_attn.graph import IMAGE, Insertion, ModelGraph, dump_model, list_sites, place
-from yolo_attn.host.geometry import Cost, model_cost, row_strides
+from yolo_attn.graph import IMAGE, Insertion, ModelGraph, align, dump_model, list_sites, place
+from yolo_attn.graph.shorthand import stem_of
+from yolo_attn.graph.sites import INSIDE, split_sites
+from yolo_attn.host.blocks import count_inside
+from yolo_attn.host.geometry import Cost, build_on_meta, model_cost, row_strides
+from yolo_attn.host.parser import is_our_row
 from yolo_attn.host.variant import base_yaml
 from yolo_attn.registry import LayerSpec, get_layer
 from yolo_attn.version import __version__
@@ -30,7 +33,7 @@ class Placement:
         options: The layer's options.
         document: The whole model YAML as a mapping.
         insertions: What was put in, in order of rows.
-        sites: The named site of each insertion, or the row it follows.
+        sites: The named site of each insertion, or the row it follows or stands inside.
         base_document: The base's model YAML as a mapping.
     """
 
@@ -53,13 +56,30 @@ class Placement:
         """What the variant costs at 640 pixels."""
         return model_cost(self.document)
 
+    @cached_property
+    def modules(self) -> nn.Sequential:
+        """The variant's rows, built without memory."""
+        return build_on_meta(self.document)
+
+    def transfer(self) -> tuple[int, int]:
+        """Return how many of the base's tensors arrive in their own layers of the variant, and how many it has."""
+        base, own = build_on_meta(self.base_document), self.modules.state_dict()
+        mapping = align(ModelGraph(self.document), ModelGraph(self.base_document), is_our_row)
+        arriving = 0
+        for row, source in mapping.items():
+            for key, tensor in base[source].state_dict().items():
+                arriving += f"{row}.{key}" in own and own[f"{row}.{key}"].shape == tensor.shape
+        return arriving, len(base.state_dict())
+
     def text(self) -> str:
         """Return the model YAML as text, with a header that records how it was made."""
+        sites = [site for i, site in zip(self.insertions, self.sites, strict=True) if not i.block]
+        sites += dict.fromkeys(split_sites(self.at)[1])
         options = ", ".join(f"{key}={value}" for key, value in self.options.items())
         paper = f"{self.layer.paper}, {self.layer.url}" if self.layer.paper else self.layer.summary
         header = "\n".join(
             [
-                f"{Path(self.base).stem} with {self.layer.name} at {', '.join(self.sites)}",
+                f"{stem_of(self.base)} with {self.layer.name} at {', '.join(sites)}",
                 f"{self.layer.name}: {paper}",
                 f"Made by yolo-attn {__version__} from {self.base}: {self.layer.name} at {self.at}"
                 + (f" with {options}" if options else ""),
@@ -70,21 +90,29 @@ class Placement:
     @property
     def notes(self) -> dict[int, str]:
         """The site of each new row, by its index."""
-        return {i.row: site for i, site in zip(self.insertions, self.sites, strict=True)}
+        return {i.row: site for i, site in zip(self.insertions, self.sites, strict=True) if not i.block}
 
     def account(self) -> str:
         """Return what the placement changes, as lines to read."""
-        lines = [
-            f"row {i.row:>3}: {self.layer.name} at {site}, reads {_row_name(i.row - 1)}, "
-            f"read by {counted(i.readers, 'row')} that read it before"
-            for i, site in zip(self.insertions, self.sites, strict=True)
-        ]
+        lines = [self._change(i, site) for i, site in zip(self.insertions, self.sites, strict=True)]
         more = self.after.params - self.before.params
         share = 100 * more / self.before.params
         lines.append(f"parameters {self.before.params:,} -> {self.after.params:,} (+{more:,}, {share:.2f} %)")
         lines.append(f"GFLOPs at 640: {self.before.gflops:.2f} -> {self.after.gflops:.2f}")
-        lines.append("pretrained weights: every tensor of the base transfers into its own layer")
+        arriving, tensors = self.transfer()
+        new = len(self.modules.state_dict()) - arriving
+        lines.append(f"pretrained weights: {arriving}/{tensors} base tensors transfer into their own layers, {new} new")
         return "\n".join(lines)
+
+    def _change(self, insertion: Insertion, site: str) -> str:
+        """Return one line about one insertion."""
+        row = f"row {insertion.row:>3}:"
+        if block := insertion.block:
+            layers = counted(count_inside(self.modules[insertion.row], self.layer.name), "layer")
+            return f"{row} {block} -> {block}+{self.layer.name}, {layers} inside"
+        readers = counted(insertion.readers, "row")
+        reads = f"reads {_row_name(insertion.row - 1)}, read by {readers} that read it before"
+        return f"{row} {self.layer.name} at {site}, {reads}"
 
 
 def _row_name(index: int) -> str:
@@ -92,12 +120,12 @@ def _row_name(index: int) -> str:
 
 
 def place_layer(model: str, layer: str, at: str, options: dict[str, Any] | None = None) -> Placement:
-    """Put a layer into a model at sites: indices shift, readers follow.
+    """Put a layer into a model at sites: indices shift, readers follow; inside a block, nothing moves.
 
     Args:
         model: A model YAML's name or path, or a checkpoint.
         layer: The layer's name or an alias.
-        at: Sites with commas between them, such as "neck" or "backbone.P4,neck.P3".
+        at: Sites with commas between them, such as "neck", "backbone.P4,neck.P3" or "inside:C3k2".
         options: The layer's options by name.
 
     Raises:
@@ -122,18 +150,9 @@ def place_layer(model: str, layer: str, at: str, options: dict[str, Any] | None 
         options=options,
         document=document,
         insertions=tuple(insertions),
-        sites=tuple(names.get(i.follows, f"row {i.follows} of the base") for i in insertions),
+        sites=tuple(
+            f"{INSIDE}{i.follows}" if i.block else names.get(i.follows, f"row {i.follows} of the base")
+            for i in insertions
+        ),
         base_document=base,
     )
-
-
-def read_option(text: str) -> Any:
-    """Return an option's value as a YAML would read it.
-
-    Raises:
-        UserError: The text is no YAML value.
-    """
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{text!r} is not a value that a YAML can hold") from error

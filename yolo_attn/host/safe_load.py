@@ -8,18 +8,19 @@ from typing import Any
 import torch
 from torch import nn
 
+from yolo_attn.host.blocks import CLASSES
 from yolo_attn.registry import list_layers
 
 __all__ = ["allow", "withdraw"]
 
 
 def _classes() -> set[type[nn.Module]]:
-    """Return the registered layers, and every module class of ours or of a user's that they may be made of."""
+    """Return the registered layers, every module class of ours or of a user's that they may be made of, and blocks."""
     layers = [spec.cls for spec in list_layers()]
     foreign = {cls.__module__ for cls in layers}
     files = [file for name, file in sys.modules.items() if name.startswith("yolo_attn.layers.") or name in foreign]
     parts = [value for file in files for value in vars(file).values() if _is_module_class(value)]
-    return {*layers, *(part for part in parts if sys.modules.get(part.__module__) in files)}
+    return {*layers, *CLASSES.values(), *(part for part in parts if sys.modules.get(part.__module__) in files)}
 
 
 def _is_module_class(value: Any) -> bool:

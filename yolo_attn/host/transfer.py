@@ -18,13 +18,16 @@ from torch import nn
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError
-from yolo_attn.graph import ModelGraph, align
+from yolo_attn.graph import ModelGraph, Row, align
 from yolo_attn.host.binding import Binding
-from yolo_attn.host.parser import is_our_row
+from yolo_attn.host.blocks import is_inside, layer_inside
+from yolo_attn.host.checkpoint import task_of
+from yolo_attn.host.parser import has_layer, is_our_row
 
-__all__ = ["TRANSFER", "TransferReport", "last_transfer"]
+__all__ = ["TRANSFER", "TransferReport", "is_inserted_row", "last_transfer"]
 
 
+_IDENTITY = "nn.Identity"  # no stock model has such a row: it was put in, as a control does
 _MODELS = ("model", "ema")  # where a checkpoint holds its models
 
 
@@ -35,9 +38,9 @@ class TransferReport:
     Args:
         base: Tensors of the target's stock rows.
         arrived: How many of them came from their own layer in the source.
-        ours: Tensors of our rows.
+        ours: Tensors of our layers, rows of their own and inside blocks.
         ours_arrived: How many of those came from the source.
-        new: Our rows that start fresh, such as "row 5 CBAM".
+        new: The rows whose layers start fresh, such as "row 5 CBAM" or "row 8 C3k2+EMA".
     """
 
     base: int
@@ -56,23 +59,30 @@ class TransferReport:
 def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
     def load(self: Any, weights: Any, verbose: bool = True) -> Any:
         """Load weights from a base, a variant or any other model of the same rows."""
+        if verbose:
+            _say_tasks(self, weights)
         graphs = _graphs(self, weights)
         if graphs is None:
             return original(self, weights, verbose)
-        target, mapping = graphs[0], align(*graphs, is_our_row)
+        target, mapping = graphs[0], align(*graphs, is_inserted_row)
         if isinstance(weights, dict):
             shown: Any = {k: _reindexed(v, mapping, len(target)) for k, v in weights.items() if k in _MODELS and v}
             given = shown.get("ema") or shown["model"]
         else:
             shown = given = _reindexed(weights, mapping, len(target))
         result = original(self, shown, verbose)
-        report = _report(self, given, target, mapping)
+        report = _report(self, given, graphs, mapping)
         _reports[self] = report
         if verbose:
             tasks.LOGGER.info(f"yolo-attn: {report}")
         return result
 
     return load
+
+
+def is_inserted_row(row: Row) -> bool:
+    """Whether a row stands between the rows of a base: a layer of ours, or an identity."""
+    return is_our_row(row) or row.module == _IDENTITY
 
 
 TRANSFER = Binding(tasks.BaseModel, "load", _wrap)
@@ -86,13 +96,29 @@ def last_transfer(model: nn.Module) -> TransferReport | None:
     return _reports.get(model)
 
 
+def _say_tasks(target: nn.Module, weights: Any) -> None:
+    """Name both tasks when weights come from a model of another one; what fits is taken, as Ultralytics does."""
+    given, wanted = getattr(_source(weights), "yaml", None), getattr(target, "yaml", None)
+    if isinstance(given, dict) and isinstance(wanted, dict) and task_of(given) != task_of(wanted):
+        tasks.LOGGER.info(
+            f"yolo-attn: weights of a {task_of(given)} model for a {task_of(wanted)} model: what fits is taken"
+        )
+
+
+def _source(weights: Any) -> Any:
+    return (weights.get("ema") or weights.get("model")) if isinstance(weights, dict) else weights
+
+
 def _graphs(target: nn.Module, weights: Any) -> tuple[ModelGraph, ModelGraph] | None:
     """Return the rows of both models, or None when neither has rows of ours and the stock way is right."""
-    source = (weights.get("ema") or weights.get("model")) if isinstance(weights, dict) else weights
-    graphs = [_graph_of(target), _graph_of(source)]
+    graphs = [_graph_of(target), _graph_of(_source(weights))]
     if graphs[0] is None or graphs[1] is None:
         return None
-    return (graphs[0], graphs[1]) if any(is_our_row(row) for g in graphs if g for row in g) else None
+    return (
+        (graphs[0], graphs[1])
+        if any(has_layer(row) or is_inserted_row(row) for g in graphs if g for row in g)
+        else None
+    )
 
 
 def _graph_of(model: Any) -> ModelGraph | None:
@@ -117,15 +143,26 @@ def _reindexed(source: nn.Module, mapping: dict[int, int], length: int) -> nn.Mo
     return view
 
 
-def _report(target: nn.Module, given: nn.Module, graph: ModelGraph, mapping: dict[int, int]) -> TransferReport:
+def _report(
+    target: nn.Module, given: nn.Module, graphs: tuple[ModelGraph, ModelGraph], mapping: dict[int, int]
+) -> TransferReport:
     """Count what arrived: tensors that now equal the source's, in the row they belong to."""
     own, offered = target.state_dict(), given.state_dict()
     totals = {True: [0, 0], False: [0, 0]}  # ours or not: tensors, arrived
     for key, tensor in own.items():
         if not key.startswith("model."):
             continue
-        count = totals[is_our_row(graph.rows[int(key.split(".")[1])])]
+        row = graphs[0].rows[int(key.split(".")[1])]
+        count = totals[is_our_row(row) or is_inside(key, row)]
         count[0] += 1
         count[1] += key in offered and torch.equal(offered[key].to(tensor.device), tensor)
-    new = [f"row {i} {row.module}" for i, row in enumerate(graph) if is_our_row(row) and i not in mapping]
+    new = [f"row {i} {row.module}" for i, row in enumerate(graphs[0]) if _is_fresh(i, graphs, mapping)]
     return TransferReport(totals[False][0], totals[False][1], totals[True][0], totals[True][1], tuple(new))
+
+
+def _is_fresh(index: int, graphs: tuple[ModelGraph, ModelGraph], mapping: dict[int, int]) -> bool:
+    """Whether a row of the target has a layer of ours that its counterpart in the source has not."""
+    row = graphs[0].rows[index]
+    if is_our_row(row) or index not in mapping:
+        return has_layer(row) and index not in mapping
+    return layer_inside(row) not in ("", layer_inside(graphs[1].rows[mapping[index]]))

@@ -4,54 +4,58 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from yolo_attn.errors import UserError
-from yolo_attn.study import inputs
+from yolo_attn.study import expect, inputs
 from yolo_attn.study.plan import Arm, Run, Study
-from yolo_attn.study.progress import Progress
+from yolo_attn.study.progress import Progress, clock
 from yolo_attn.study.results import ArmRuns, Results, make_results
-from yolo_attn.study.runner import LOG, Outcome, run_in_child
+from yolo_attn.study.runner import LOG, Handle, LocalRunner, Outcome, Runner
 from yolo_attn.study.store import MODEL, Store, choose_folder, read_plan
 
-__all__ = ["Runner", "compare"]
+__all__ = ["compare"]
+
+_POLL_SECONDS = 0.25
 
 
-class Runner(Protocol):
-    """How one run is carried out; `run_in_child` is the local one."""
-
-    def __call__(self, folder: Path, threads: int, tick: Callable[[], None]) -> Outcome:
-        """Do what a run folder asks for and return how it ended."""
-
-
-def compare(arguments: Mapping[str, object], runner: Runner = run_in_child, stream: TextIO | None = None) -> Results:
-    """Train a base and its variants with common seeds, and report.
+def compare(
+    arguments: Mapping[str, object], runner: Runner | None = None, stream: TextIO | None = None, command: str = ""
+) -> Results:
+    """Train a base, its variants and controls with common seeds, and report.
 
     Called again with the same arguments it goes on where it was: no run is done twice. Prints progress and a table, and
-    writes `results.json`, `results.csv` and `results.md` into the study's folder after every run.
+    keeps the results in the study's folder up to date after every run.
 
     Args:
-        arguments: `base`, `data`, `variants`, `seeds`, or `study` (a file); `project`, `name`, `exist_ok`, `device`,
-            `threads`, `retry`; and Ultralytics' training keys. None of them is needed.
-        runner: How a run is carried out.
+        arguments: `base`, `data`, `variants`, `controls`, `seeds`, or `study` (a file); `project`, `name`, `exist_ok`,
+            `device`, `threads`, `workers`, `runner`, `address`, `retry`; and Ultralytics' training keys. None of them
+            is needed.
+        runner: What carries the runs out; by default what `runner=` asks for.
         stream: Where progress and table go; standard output by default.
+        command: The command line, for the report.
 
     Raises:
         UserError: A mistake in the arguments, a folder that another process holds, a full disk. What was done is kept.
-        KeyboardInterrupt: After the run in progress was stopped; its message says how to go on.
+        KeyboardInterrupt: After the runs in progress were stopped; its message says how to go on.
     """
     study = Study.from_arguments(arguments)
     store = Store(choose_folder(study))
-    engine = _plan(study, store, stream or sys.stdout)
-    with store.opened(engine.study, engine.state):
-        engine.prepare()
-        return engine.run(runner)
+    engine = _plan(study, store, stream or sys.stdout, command)
+    carrier = runner or _make_runner(engine.study, engine.state)
+    try:
+        with store.opened(engine.study, engine.state):
+            engine.prepare()
+            return engine.run(carrier)
+    finally:
+        carrier.close()
 
 
-def _plan(study: Study, store: Store, stream: TextIO) -> _Engine:
+def _plan(study: Study, store: Store, stream: TextIO, command: str) -> _Engine:
     """Work out everything that can be wrong before anything is written."""
     versions = inputs.versions()
     stored: dict[str, Any] = {}
@@ -68,9 +72,11 @@ def _plan(study: Study, store: Store, stream: TextIO) -> _Engine:
     data = resolve_data(study.data)
     threads = study.threads or stored.get("threads") or study.usual_threads or _cores()
     device = inputs.device_kind(study.device)
+    split = str(study.train.get("split", "val"))
+    dataset = inputs.read_dataset(data, task, split)
     common = {
         "schema": 1,
-        "data": inputs.data_fingerprint(data, task, str(study.train.get("split", "val"))),
+        "data": dataset.digest,
         "recipe": dict(study.train),
         "versions": versions,
         "device": device,
@@ -85,7 +91,21 @@ def _plan(study: Study, store: Store, stream: TextIO) -> _Engine:
     state = {"versions": versions, "threads": threads, "device": device}
     # Seed by seed: a study that is stopped early has whole comparisons, of fewer seeds.
     runs = [inputs.make_run(arm, seed, common) for seed in study.seeds for arm in arms if not arm.error]
-    return _Engine(study, store, arms, runs, order, state, stream)
+    return _Engine(study, store, arms, runs, order, state, dataset, stream, command)
+
+
+def _make_runner(study: Study, state: Mapping[str, Any]) -> Runner:
+    """Return what carries the runs out."""
+    threads = int(state["threads"])
+    if study.runner == "ray":
+        from yolo_attn.study.ray_runner import RayRunner
+
+        device = study.device or ("0" if state["device"] == "cuda" else "cpu")
+        return RayRunner(study.address, device, threads, study.data)
+    gpus = inputs.free_gpus() if study.device is None and state["device"] == "cuda" else []
+    usual = len(gpus) if state["device"] == "cuda" else max(1, _cores() // threads)
+    workers = study.workers or max(1, usual)
+    return LocalRunner(workers, gpus if len(gpus) > 1 else ())
 
 
 def _cores() -> int:
@@ -101,11 +121,13 @@ class _Engine:
     Args:
         study: What is asked.
         store: Where it is kept.
-        arms: Baseline and variants.
-        runs: Their runs, in the order in which they are done.
+        arms: Baseline, variants and controls.
+        runs: Their runs, in the order in which they are started.
         order: What every worker needs beside its inputs.
         state: What the store records about itself.
+        dataset: The dataset's digest and sizes.
         stream: Where progress and table go.
+        command: The command line.
     """
 
     study: Study
@@ -114,8 +136,11 @@ class _Engine:
     runs: Sequence[Run]
     order: Mapping[str, Any]
     state: Mapping[str, Any]
+    dataset: inputs.Dataset
     stream: TextIO
+    command: str
     _states: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _shared: dict[str, list[int] | None] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Make every run's folder and read the results that are there."""
@@ -129,64 +154,106 @@ class _Engine:
 
     def run(self, runner: Runner) -> Results:
         """Do every run that has no result yet, and return the results."""
-        waiting = [run for run in self.runs if self._states[run.key]["status"] == "waiting"]
-        progress = Progress(len(self.runs), int(self.study.train.get("epochs", 100)), self._known_times(), self.stream)
-        self._announce(progress, len(waiting))
-        results = self._report()
+        # Two arms that are the same model share their runs.
+        runs = {run.key: run for run in reversed(self.runs)}
+        waiting = [run for run in self.runs if runs[run.key] is run and self._states[run.key]["status"] == "waiting"]
+        self._shared = {
+            arm.name: inputs.shared_start(arm, self.arms[0], str(self.order["task"]), len(self.dataset.names))
+            for arm in self.arms
+            if not arm.error
+        }
+        progress = Progress(len(runs), int(self.study.train.get("epochs", 100)), self._known_times(), self.stream)
+        self._announce(progress, len(runs), waiting, runner)
+        self._report(pictures=False)
         try:
-            while waiting:
-                run = waiting.pop(0)
-                progress.start(run, waiting)
-                results = self._do(run, runner, progress)
+            self._do_all(waiting, runner, progress)
         except KeyboardInterrupt:
             progress.close()
             self._states = {
                 key: {"status": "waiting"} if state["status"] == "running" else state
                 for key, state in self._states.items()
             }
-            results = self._report()
-            done = len(results.of_status("done"))
+            done = len(self._report(pictures=False).of_status("done"))
             raise KeyboardInterrupt(
                 f"stopped with {done} of {len(self.runs)} runs done; the same command goes on there"
             ) from None
         finally:
             progress.close()
-        self._conclude(progress, results)
-        return results
+        return self._conclude(progress)
 
-    def _do(self, run: Run, runner: Runner, progress: Progress) -> Results:
-        folder = self.store.path(run)
-        self._states[run.key] = {"status": "running"}
-        self._report()
-        outcome = runner(folder, int(self.state["threads"]), lambda: progress.tick(run, folder))
+    def _do_all(self, waiting: list[Run], runner: Runner, progress: Progress) -> None:
+        """Keep the runner busy until no run is left."""
+        active: dict[str, tuple[Run, Handle]] = {}
+        progress.waiting = waiting
+        try:
+            while waiting or active:
+                self._start_what_fits(waiting, active, runner, progress)
+                time.sleep(_POLL_SECONDS if active else 0)
+                for run, handle in list(active.values()):
+                    outcome = handle.poll()
+                    if outcome is not None:
+                        del active[run.key]
+                        self._finish(run, outcome, progress)
+                progress.tick(self.store.path)
+        finally:
+            for _, handle in active.values():
+                handle.stop()
+
+    def _start_what_fits(
+        self, waiting: list[Run], active: dict[str, tuple[Run, Handle]], runner: Runner, progress: Progress
+    ) -> None:
+        while waiting and runner.has_room(len(active), self._memory()):
+            run = waiting.pop(0)
+            self._states[run.key] = {"status": "running"}
+            self._report(pictures=False)
+            progress.start(run)
+            active[run.key] = (run, runner.start(self.store.path(run), int(self.state["threads"])))
+
+    def _finish(self, run: Run, outcome: Outcome, progress: Progress) -> None:
         result = self.store.result(run) if outcome.finished else None
         self._states[run.key] = result or {"status": "interrupted", "error": outcome.reason}
-        progress.finish(run, self._states[run.key], folder / LOG)
-        return self._report()
+        progress.finish(run, self._states[run.key], self.store.path(run) / LOG)
+        self._report(pictures=False)
 
-    def _report(self) -> Results:
-        """Write the report as of now."""
+    def _memory(self) -> dict[str, float]:
+        """Return the most that a finished run needed, in MiB, by kind."""
+        most: dict[str, float] = {}
+        for state in self._states.values():
+            for kind, amount in (state.get("memory_mib") or {}).items():
+                if amount is not None:
+                    most[kind] = max(most.get(kind, 0.0), float(amount))
+        return most
+
+    def _report(self, *, pictures: bool = True) -> Results:
+        """Write the report as of now; without pictures, the page with the plots is left as it is."""
+        roots = {str(state["image_root"]) for state in self._states.values() if state.get("image_root")}
         study = {
             "data": self.study.data,
+            "data_digest": self.dataset.digest,
+            "images": self.dataset.images,
+            "instances": self.dataset.instances,
+            "image_root": roots.pop() if len(roots) == 1 else None,
+            "task": self.order["task"],
             "recipe": dict(self.study.train),
             "versions": self.state["versions"],
             "seeds": list(self.study.seeds),
             "device": self.state["device"],
             "threads": self.state["threads"],
+            "command": self.command,
         }
         results = make_results(self.store.folder, study, [self._arm_runs(arm) for arm in self.arms])
-        results.write()
+        results.write(pictures=pictures)
         return results
 
     def _arm_runs(self, arm: Arm) -> ArmRuns:
         if arm.error:
             runs = [{"seed": seed, "status": "failed", "error": arm.error} for seed in self.study.seeds]
-            return ArmRuns(arm, None, runs)
+            return ArmRuns(arm, None, runs, None)
         mine = [run for run in self.runs if run.arm is arm]
         states = [
             {**self._states[run.key], "seed": run.seed, "folder": self._relative(self.store.path(run))} for run in mine
         ]
-        return ArmRuns(arm, self._relative(self.store.path(mine[0]) / MODEL), states)
+        return ArmRuns(arm, self._relative(self.store.path(mine[0]) / MODEL), states, self._shared.get(arm.name))
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.store.folder).as_posix()
@@ -199,20 +266,51 @@ class _Engine:
                 times.setdefault(run.arm.name, []).append(float(state["wall_seconds"]))
         return times
 
-    def _announce(self, progress: Progress, waiting: int) -> None:
-        study, total = self.study, len(self.runs)
+    def _announce(self, progress: Progress, total: int, waiting: Sequence[Run], runner: Runner) -> None:
+        """Tell, before anything is trained, what is going to be, from which starts, and what it can show."""
+        study = self.study
         progress.say(
             f"compare: arms {len(self.arms)}, seeds {len(study.seeds)}, runs {total}, of them done before "
-            f"{total - waiting}; folder {self.store.folder}"
+            f"{total - len(waiting)}; folder {self.store.folder}"
         )
         for arm in self.arms:
             if arm.error:
                 progress.say(f"{arm.name}: left out: {arm.error}")
+        start = "the checkpoint" if self.order["weights"] else "the base, seed by seed"
+        counts = [f"{name} {counted[0]}/{counted[1]}" for name, counted in self._shared.items() if counted]
+        progress.say(f"tensors that start as in {start}: {', '.join(counts)}")
+        progress.say(expect.detectable_line(len(study.seeds), self.dataset.images, self.store.folder))
+        seconds = self._expected_seconds(waiting)
+        if seconds:
+            at_once = min(getattr(runner, "workers", 1), len(waiting))
+            side = f", {at_once} runs at a time" if at_once > 1 else ""
+            progress.say(f"expected time: {clock(seconds / at_once)}{side}")
         unused = self.store.unused(self.runs)
         if unused:
             progress.say(f"{unused} earlier runs in the folder are of other inputs (recipe, data, model) and not used")
 
-    def _conclude(self, progress: Progress, results: Results) -> None:
+    def _expected_seconds(self, waiting: Sequence[Run]) -> float | None:
+        if not waiting:
+            return None
+        known, guess = self._known_times(), None
+        if not known and self.dataset.train_images:
+            where = "cpu" if self.state["device"] == "cpu" else str(self.state["device"])
+            guess = expect.guess_run_seconds(
+                self.arms[0].model,
+                str(self.order["task"]),
+                len(self.dataset.names),
+                train_images=self.dataset.train_images,
+                recipe=self.study.train,
+                where=where,
+                threads=int(self.state["threads"]),
+            )
+        return expect.study_seconds([run.arm.name for run in waiting], known, guess)
+
+    def _conclude(self, progress: Progress) -> Results:
+        results = self._report(pictures=False)
+        if results.exit_status == 0:
+            self._measure_latency(progress)
+        results = self._report()
         progress.say("\n" + results.table())
         for name, run in results.of_status("failed"):
             progress.say(f"failed: {name} seed {run['seed']}: {run['error']}{self._log_of(run)}")
@@ -220,7 +318,15 @@ class _Engine:
             progress.say(f"interrupted: {name} seed {run['seed']}: {run['error']}; the same command runs it again")
         if any(run["folder"] for _, run in results.of_status("failed")):
             progress.say("Failed runs are not run again, unless with retry=True.")
-        progress.say(f"Results: {self.store.folder / 'results.json'}, .csv, .md")
+        progress.say(f"Results: {self.store.folder / 'report.html'}, results.json, .csv, .md, .tex")
+        return results
+
+    def _measure_latency(self, progress: Progress) -> None:
+        """Time the arms beside each other, when that was not done yet."""
+        from yolo_attn.study.latency import measure
+
+        first = {arm.name: next(run for run in self.runs if run.arm is arm) for arm in self.arms if not arm.error}
+        measure(self.store, first, int(self.study.train.get("imgsz", 640)), int(self.state["threads"]), progress.say)
 
     def _log_of(self, run: Mapping[str, Any]) -> str:
         return f" (see {self.store.folder / run['folder'] / LOG})" if run["folder"] else ""

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import UserError
+from yolo_attn.graph.shorthand import base_of, stem_of
 from yolo_attn.study.plan import Arm, Run, Study
 
-__all__ = ["build_arms", "data_fingerprint", "device_kind", "make_run", "study_task", "versions", "weights_fingerprint"]
+__all__ = [
+    "Dataset",
+    "build_arms",
+    "device_kind",
+    "free_gpus",
+    "make_run",
+    "read_dataset",
+    "shared_start",
+    "study_task",
+    "versions",
+    "weights_fingerprint",
+]
 
 
 def versions() -> dict[str, str]:
@@ -40,25 +54,25 @@ def device_kind(device: str | None) -> str:
 
 def study_task(model: Mapping[str, Any]) -> str:
     """Return the task of a model YAML."""
-    from ultralytics.nn.tasks import guess_model_task
+    from yolo_attn.host.checkpoint import task_of
 
-    return str(guess_model_task(dict(model)))
+    return task_of(model)
 
 
 def build_arms(study: Study) -> list[Arm]:
-    """Return the baseline and the variants of a study, in the order of the report.
+    """Return the baseline, the variants and the controls of a study, in the order of the report.
 
     A placement that is misspelt stops here, before anything is trained. A model file that cannot be read as a model
     becomes an arm with an error: it is shown with it, and the others run.
 
     Raises:
-        UserError: A base or a placement that does not exist, or two arms that are the same model.
+        UserError: A base or a placement that does not exist, or two arms with one name.
     """
     from yolo_attn.host.names import find_model_yaml
     from yolo_attn.host.variant import YAML_SUFFIXES, base_yaml, make_variant
 
-    weights = _checkpoint(study.base) if study.is_checkpoint else None
-    arms = [Arm(Path(study.base).stem, "baseline", _plain(base_yaml(study.base)), weights)]
+    weights = _checkpoint(base_of(study.base)) if study.is_checkpoint else None
+    arms = [Arm(stem_of(study.base), "baseline", _plain(base_yaml(study.base)), weights)]
     for text in study.variants:
         try:
             variant = make_variant(study.base, text)
@@ -69,17 +83,31 @@ def build_arms(study: Study) -> list[Arm]:
             arms.append(Arm(Path(text).stem, "variant", weights=weights, error=str(error)))
         else:
             arms.append(Arm(variant.name, "variant", _plain(variant.yaml), weights))
-    _refuse_equal(arms)
+    arms += [_control(name, arms, weights) for name in study.controls]
+    _refuse_equal_names(arms)
     return arms
 
 
-def _refuse_equal(arms: list[Arm]) -> None:
-    for place, arm in enumerate(arms):
-        for other in arms[:place]:
-            if arm.name == other.name:
-                raise UserError(f"variants: two arms have the name {arm.name}; rename one of the files")
-            if arm.model and arm.model == other.model:
-                raise UserError(f"variants: {arm.name} and {other.name} are the same model; drop one")
+def _control(name: str, arms: Sequence[Arm], weights: Path | None) -> Arm:
+    """Return a control arm; one that cannot be made is shown with its error."""
+    from yolo_attn.host.geometry import model_cost
+    from yolo_attn.study.controls import null_model, widened_model
+
+    variants = [arm.model for arm in arms[1:] if arm.model]
+    try:
+        if name == "null":
+            return Arm(name, "control", null_model(arms[0].model, variants), weights)
+        largest = max((model_cost(dict(model)).params for model in variants), default=0)
+        return Arm(name, "control", widened_model(arms[0].model, largest), weights)
+    except UserError as error:
+        return Arm(name, "control", weights=weights, error=str(error))
+
+
+def _refuse_equal_names(arms: list[Arm]) -> None:
+    names = [arm.name for arm in arms]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"variants: two arms have the name {name}; rename one of the files")
 
 
 def _plain(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,8 +127,27 @@ def weights_fingerprint(path: Path | None) -> str | None:
     return None if path is None else _hash_file(path)
 
 
-def data_fingerprint(data: str, task: str, split: str = "val") -> str:
-    """Check a dataset and return a hash of its classes, images and labels; it does not change with place or dates.
+@dataclass(frozen=True)
+class Dataset:
+    """What a study needs to know of its dataset.
+
+    Args:
+        digest: Hash of classes, images and labels; it does not change with place or dates.
+        names: Names of the classes.
+        images: Images of the split that is evaluated.
+        instances: Objects in them.
+        train_images: Images of the training split.
+    """
+
+    digest: str
+    names: Mapping[int, str]
+    images: int | None = None
+    instances: int | None = None
+    train_images: int | None = None
+
+
+def read_dataset(data: str, task: str, split: str = "val") -> Dataset:
+    """Check a dataset and return what a study needs of it.
 
     Args:
         data: Resolved dataset; Ultralytics downloads it when it is not there.
@@ -117,7 +164,33 @@ def data_fingerprint(data: str, task: str, split: str = "val") -> str:
     if not summary.present:
         _download(data)
         summary = check_data(data, task, splits)
-    return summary.digest or data  # an archive or a URL is not looked into
+    trained, evaluated = summary.splits.get("train"), summary.splits.get(split)
+    return Dataset(
+        summary.digest or data,  # an archive or a URL is not looked into
+        summary.names,
+        evaluated.images if evaluated else None,
+        evaluated.instances if evaluated else None,
+        trained.images if trained else None,
+    )
+
+
+def shared_start(arm: Arm, baseline: Arm, task: str, classes: int) -> list[int] | None:
+    """Return how many of the base's tensors an arm starts with, and of how many; None when it cannot be built."""
+    from yolo_attn.host.start import shared_tensors
+
+    try:
+        return list(shared_tensors(baseline.model, arm.model, task, classes, arm.weights))
+    except (UserError, ValueError, TypeError, RuntimeError, KeyError, IndexError):
+        return None  # its run will fail, with the same error, and show it
+
+
+def free_gpus() -> list[str]:
+    """Return the CUDA devices that this process sees, by the numbers that its children may use."""
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    named = [name for name in (visible or "").split(",") if name]
+    return named or [str(number) for number in range(torch.cuda.device_count())]
 
 
 def _download(data: str) -> None:

@@ -10,16 +10,18 @@ from typing import Any
 import yaml
 
 from yolo_attn.errors import UserError, did_you_mean
+from yolo_attn.graph.shorthand import base_of
 from yolo_attn.study.recipe import PINNED, check_recipe, parse_value, recipe_keys
 
-__all__ = ["DEFAULT_NAME", "DEFAULT_PROJECT", "DEFAULT_STUDY", "Arm", "Place", "Run", "Study"]
+__all__ = ["CONTROLS", "DEFAULT_NAME", "DEFAULT_PROJECT", "DEFAULT_STUDY", "Arm", "Place", "Run", "Study"]
 
 # The study of a `compare` without arguments: minutes on two CPU cores. Its recipe goes with its dataset.
 DEFAULT_STUDY: dict[str, Any] = {
     "base": "yolo11n.yaml",
     "data": "digits",
-    "variants": ["SE@neck", "CBAM@neck", "CA@neck"],
-    "seeds": 1,
+    "variants": ["SE@neck", "CBAM@neck", "EMA@neck"],
+    "controls": ["null"],
+    "seeds": 3,
     # Found by trying: small batches without accumulation (nbs) give a from-scratch model enough steps in few epochs,
     # and digits must not be mirrored.
     "train": {
@@ -46,8 +48,14 @@ DEFAULT_THREADS = 1
 DEFAULT_PROJECT = "runs/compare"
 DEFAULT_NAME = "compare"
 
-_FILE_KEYS = ("base", "data", "variants", "seeds", "train")
-_STUDY_KEYS = (*_FILE_KEYS[:4], "study", "project", "name", "exist_ok", "device", "threads", "retry")
+CONTROLS = ("null", "width")
+RUNNERS = ("local", "ray")
+_FILE_KEYS = ("base", "data", "variants", "controls", "seeds", "train")
+_STUDY_KEYS = (
+    *_FILE_KEYS[:5],
+    *("study", "project", "name", "exist_ok", "device", "threads", "retry", "workers", "runner", "address"),
+)
+_LISTS = ("variants", "controls", "seeds")
 _MAX_SEED = 2**31
 _MAX_COUNT = 1000
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
@@ -76,23 +84,31 @@ class Study:
         base: Model YAML name or path, or a checkpoint.
         data: Dataset name or data YAML.
         variants: Placements ("SE@neck") or model YAMLs, in the order of the report.
+        controls: "null" (identity layers at the variants' sites), "width" (a base as large as the largest variant).
         seeds: One run per arm and seed.
         train: The recipe: Ultralytics training keys.
         place: The folder.
         device: As Ultralytics takes it; None chooses.
         threads: CPU threads of one run; None takes what the store holds, or what is usual.
         retry: Run again what failed.
+        workers: Runs at once on this machine; None for as many as there are GPUs, or processors for their threads.
+        runner: "local" or "ray".
+        address: The Ray cluster.
     """
 
     base: str
     data: str
     variants: tuple[str, ...]
+    controls: tuple[str, ...]
     seeds: tuple[int, ...]
     train: Mapping[str, Any]
     place: Place
     device: str | None = None
     threads: int | None = None
     retry: bool = False
+    workers: int | None = None
+    runner: str = "local"
+    address: str | None = None
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, object]) -> Study:
@@ -116,12 +132,16 @@ class Study:
             base=_filled("base", whole["base"]),
             data=_filled("data", whole["data"]),
             variants=_variants(whole["variants"]),
+            controls=_controls(whole["controls"]),
             seeds=_seeds(whole["seeds"]),
             train=dict(sorted(train.items())),
             place=_place(settings),
             device=device,
-            threads=_threads(settings.get("threads")),
+            threads=_count(settings, "threads"),
             retry=_flag(settings, "retry"),
+            workers=_count(settings, "workers"),
+            runner=_runner(settings),
+            address=_text(settings, "address"),
         )
 
     @property
@@ -131,6 +151,7 @@ class Study:
             "base": self.base,
             "data": self.data,
             "variants": list(self.variants),
+            "controls": list(self.controls),
             "seeds": list(self.seeds),
             "train": dict(self.train),
         }
@@ -144,14 +165,13 @@ class Study:
     @property
     def is_checkpoint(self) -> bool:
         """True when the base brings weights."""
-        return self.base.endswith(".pt")
+        return base_of(self.base).endswith(".pt")
 
     def asks_the_same(self, statement: Mapping[str, Any]) -> bool:
         """Return True when a stored statement asks for the same runs, in whatever order."""
         mine, other = self.statement, dict(statement)
         return all(
-            sorted(mine[key]) == sorted(other[key]) if key in {"variants", "seeds"} else mine[key] == other[key]
-            for key in _FILE_KEYS
+            sorted(mine[key]) == sorted(other[key]) if key in _LISTS else mine[key] == other[key] for key in _FILE_KEYS
         )
 
     def added_to(self, statement: Mapping[str, Any]) -> Study:
@@ -163,11 +183,8 @@ class Study:
         mine = self.statement
         if any(mine[key] != statement[key] for key in ("base", "data", "train")):
             return self
-        return replace(
-            self,
-            variants=tuple(dict.fromkeys([*statement["variants"], *self.variants])),
-            seeds=tuple(dict.fromkeys([*statement["seeds"], *self.seeds])),
-        )
+        variants, controls, seeds = (tuple(dict.fromkeys([*statement[key], *mine[key]])) for key in _LISTS)
+        return replace(self, variants=variants, controls=controls, seeds=seeds)
 
 
 @dataclass(frozen=True)
@@ -176,7 +193,7 @@ class Arm:
 
     Args:
         name: Its name in the report.
-        kind: "baseline" or "variant".
+        kind: "baseline", "variant" or "control".
         model: The model YAML; empty when it could not be made.
         weights: A checkpoint to start from.
         error: Why the model could not be made.
@@ -216,9 +233,14 @@ def _refuse_unknown(training: Mapping[str, object]) -> None:
 
 
 def _defaults(stated: Mapping[str, object]) -> dict[str, Any]:
-    """Return the default study; its recipe only for its dataset, since another one needs another size and length."""
+    """Return the default study; its recipe only for its dataset, which others do not fit, its controls for its arms."""
     own_data = stated.get("data", DEFAULT_STUDY["data"]) == DEFAULT_STUDY["data"]
-    return {**DEFAULT_STUDY, "train": DEFAULT_STUDY["train"] if own_data else {}}
+    own_arms = stated.keys().isdisjoint({"base", "variants"})
+    return {
+        **DEFAULT_STUDY,
+        "train": DEFAULT_STUDY["train"] if own_data else {},
+        "controls": DEFAULT_STUDY["controls"] if own_arms else [],
+    }
 
 
 def _from_file(path: Path) -> dict[str, Any]:
@@ -242,7 +264,7 @@ def _from_file(path: Path) -> dict[str, Any]:
     if not isinstance(train, dict):
         raise UserError(f"study={path}: train must be a mapping of Ultralytics' training keys, such as {{epochs: 100}}")
     check_recipe(train, f"study={path}, train: ")
-    return {"seeds": DEFAULT_STUDY["seeds"], **content, "train": train}
+    return {"seeds": DEFAULT_STUDY["seeds"], **content, "controls": content.get("controls") or [], "train": train}
 
 
 def _filled(key: str, value: object) -> str:
@@ -316,11 +338,37 @@ def _seeds(value: object) -> tuple[int, ...]:
     return tuple(parsed)
 
 
-def _threads(value: object) -> int | None:
-    parsed = parse_value(value)
+def _controls(value: object) -> tuple[str, ...]:
+    items = split_list(value) if isinstance(value, str) else value
+    if not isinstance(items, Iterable):
+        raise UserError(f"controls={value}: must be a list of {' and '.join(CONTROLS)}")
+    # YAML reads an unquoted null as nothing, and it is the name of a control here.
+    names = ["null" if item is None else str(item).strip() for item in items]
+    names = [name for name in names if name]
+    for name in names:
+        if name not in CONTROLS:
+            raise UserError(f"controls: unknown control '{name}'{did_you_mean(name, CONTROLS)} ({', '.join(CONTROLS)})")
+        if names.count(name) > 1:
+            raise UserError(f"controls: {name} is listed twice")
+    return tuple(names)
+
+
+def _runner(settings: Mapping[str, object]) -> str:
+    runner = str(settings.get("runner", "local")).strip()
+    if runner not in RUNNERS:
+        raise UserError(f"runner={runner}: must be local or ray{did_you_mean(runner, RUNNERS)}")
+    if runner == "local" and settings.get("address") is not None:
+        raise UserError(f"address={settings['address']}: belongs to runner=ray")
+    if runner == "ray" and settings.get("workers") is not None:
+        raise UserError("workers=: the cluster's processors and GPUs tell how many runs go at once; leave it out")
+    return runner
+
+
+def _count(settings: Mapping[str, object], key: str) -> int | None:
+    parsed = parse_value(settings.get(key))
     if parsed is None or (isinstance(parsed, int) and not isinstance(parsed, bool) and parsed >= 1):
         return parsed
-    raise UserError(f"threads={value}: must be a whole number, 1 or more")
+    raise UserError(f"{key}={settings[key]}: must be a whole number, 1 or more")
 
 
 def _flag(settings: Mapping[str, object], key: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, TextIO
@@ -32,12 +32,13 @@ class Progress:
         self.total = total
         self.epochs = epochs
         self.stream = stream
+        self.waiting: list[Run] = []
         self._known = {name: list(seconds) for name, seconds in known.items()}
-        self._waiting: list[Run] = []
+        self._running: dict[str, tuple[Run, float]] = {}
+        self._most = 1  # how many have run at once
         self._live = stream.isatty()
         self._drawn = 0
         self._began = time.monotonic()
-        self._run_began = self._began
         self._last_drawing = 0.0
 
     def say(self, text: str) -> None:
@@ -45,32 +46,35 @@ class Progress:
         self._erase()
         print(text, file=self.stream, flush=True)
 
-    def start(self, run: Run, waiting: list[Run]) -> None:
-        """Tell that a run starts; `waiting` are those after it."""
-        self._run_began, self._waiting, self._last_drawing = time.monotonic(), waiting, 0.0
+    def start(self, run: Run) -> None:
+        """Tell that a run starts."""
+        self._running[run.key] = (run, time.monotonic())
+        self._most = max(self._most, len(self._running))
+        self._last_drawing = 0.0
 
-    def tick(self, run: Run, folder: Path) -> None:
+    def tick(self, folder_of: Callable[[Run], Path]) -> None:
         """Draw the live line."""
         now = time.monotonic()
-        if not self._live or now - self._last_drawing < _LIVE_SECONDS:
+        if not self._live or not self._running or now - self._last_drawing < _LIVE_SECONDS:
             return
         self._last_drawing = now
-        epoch = epochs_done(folder)
-        passed = now - self._run_began
-        guess = self._expected(run)
-        if epoch and self.epochs:  # the run itself knows better
-            guess = passed * self.epochs / epoch
-        waiting = self._rest(guess)
-        rest = None if guess is None or waiting is None else max(guess - passed, 0.0) + waiting
+        shown, left, guesses = [], [], []
+        for run, began in self._running.values():
+            epoch, passed = epochs_done(folder_of(run)), now - began
+            guess = passed * self.epochs / epoch if epoch and self.epochs else self._expected(run)
+            guesses.append(guess)
+            left.append(None if guess is None else max(guess - passed, 0.0))
+            shown.append(f"{run.arm.name} seed {run.seed} {min(epoch + 1, self.epochs)}/{self.epochs}")
+        usual = next((guess for guess in guesses if guess is not None), None)
         self._draw(
-            f"{self._place()} {run.arm.name} seed {run.seed}: epoch {min(epoch + 1, self.epochs)}/{self.epochs}, "
-            f"{clock(passed)}, whole study {clock(now - self._began)}{_left(rest)}"
+            f"[{self.total - len(self.waiting) - len(self._running)}/{self.total} done] {', '.join(shown)}, "
+            f"{clock(now - self._began)}{_left(self._rest(left, usual))}"
         )
 
     def finish(self, run: Run, state: Mapping[str, Any], log: Path) -> None:
         """Tell how a run ended."""
-        seconds = time.monotonic() - self._run_began
-        place = self._place()
+        _, began = self._running.pop(run.key)
+        seconds = time.monotonic() - began
         if state["status"] == "done":
             self._known.setdefault(run.arm.name, []).append(seconds)
             metrics = state["metrics"]
@@ -78,14 +82,17 @@ class Progress:
             text = f"mAP50-95 {main}, mAP50 {loose}, {clock(seconds)}"
         else:
             text = f"{state['status']}: {state['error']} (see {log})"
-        self.say(f"{place} {run.arm.name} seed {run.seed}: {text}{_left(self._rest())}")
+        now = time.monotonic()
+        left = [
+            None if (guess := self._expected(other)) is None else max(guess - (now - since), 0.0)
+            for other, since in self._running.values()
+        ]
+        place = f"[{self.total - len(self.waiting) - len(self._running)}/{self.total}]"
+        self.say(f"{place} {run.arm.name} seed {run.seed}: {text}{_left(self._rest(left))}")
 
     def close(self) -> None:
         """Take the live line away."""
         self._erase()
-
-    def _place(self) -> str:
-        return f"[{self.total - len(self._waiting)}/{self.total}]"
 
     def _expected(self, run: Run) -> float | None:
         """Return the seconds that a run will take: as its arm's others did, or as all did."""
@@ -93,10 +100,18 @@ class Progress:
         every = [seconds for known in self._known.values() for seconds in known]
         return fmean(own) if own else (fmean(every) if every else None)
 
-    def _rest(self, otherwise: float | None = None) -> float | None:
-        """Return the seconds that the waiting runs will take."""
-        times = [self._expected(run) or otherwise for run in self._waiting]
-        return None if None in times else sum(time_ for time_ in times if time_ is not None)
+    def _rest(self, left: Sequence[float | None], otherwise: float | None = None) -> float | None:
+        """Return the seconds until the last run ends, when as many run at once as have so far.
+
+        Args:
+            left: Seconds that the running ones still take.
+            otherwise: What a run takes of which nothing is known.
+        """
+        times = [*left, *(self._expected(run) or otherwise for run in self.waiting)]
+        if None in times:
+            return None
+        known = [seconds for seconds in times if seconds is not None]
+        return max([sum(known) / self._most, *(seconds for seconds in left if seconds is not None)], default=0.0)
 
     def _draw(self, text: str) -> None:
         text = text[: shutil.get_terminal_size().columns - 1]

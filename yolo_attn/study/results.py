@@ -1,30 +1,36 @@
-"""The results of a study: what every run gave, and each arm's mean and spread over its seeds."""
+"""The results of a study: the content of `results.json`, and what is written with it.
+
+Average precision, intervals and verdicts are computed from the stored matches of each run (`measured`, `numbers`).
+Costs, and what Ultralytics' validator says, are taken from the runs' results. `results.schema.json`, beside this file,
+describes the outcome.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
 
-from yolo_attn.files import write_atomically
+from yolo_attn.errors import UserError
+from yolo_attn.files import read_json, write_atomically
 from yolo_attn.study.plan import Arm
-from yolo_attn.study.table import markdown_table, text_table
+from yolo_attn.study.store import LATENCY
 
-__all__ = ["METRICS", "RESULTS", "ArmRuns", "Results", "as_json", "make_results"]
+if TYPE_CHECKING:
+    from yolo_attn.study.numbers import ArmNumbers, Source
 
-METRICS = ("mAP50-95", "mAP50", "mAP75", "precision", "recall")
+__all__ = ["RESULTS", "SCHEMA", "SCHEMA_FILE", "ArmRuns", "Results", "as_json", "make_results"]
+
 RESULTS = "results"
-_SCHEMA = 1
-_RUN_KEYS = (
-    *("seed", "status", "error", "seconds", "epochs", "memory_mib", "folder"),
-    *("metrics", "metrics_best", "per_class"),
-)
+SCHEMA = 1
+SCHEMA_FILE = Path(__file__).with_name("results.schema.json")
+_RUN_KEYS = ("seed", "status", "error", "seconds", "epochs", "memory_mib", "folder")
+_LOOSE_SEEDS = 2
 
 
 @dataclass(frozen=True)
@@ -34,13 +40,20 @@ class ArmRuns:
     Args:
         arm: The arm.
         model: Its model YAML, relative to the study's folder.
-        runs: For each seed of the study, its `status` ("waiting", "running", "done", "failed" or "interrupted") and
-            what its result holds.
+        runs: For each seed of the study, its `status` ("waiting", "running", "done", "failed" or "interrupted"), its
+            `folder` relative to the study's, and what its result holds.
+        transferred: How many tensors of the base its start has, and how many the base has; None when unknown.
     """
 
     arm: Arm
     model: str | None
     runs: Sequence[Mapping[str, Any]]
+    transferred: Sequence[int] | None = None
+
+    @property
+    def done(self) -> list[Mapping[str, Any]]:
+        """The runs that have a result."""
+        return [run for run in self.runs if run["status"] == "done"]
 
 
 @dataclass(frozen=True)
@@ -66,17 +79,23 @@ class Results:
 
     def table(self) -> str:
         """Return the results as an aligned text table."""
+        from yolo_attn.study.report import text_table
+
         return text_table(self.data)
 
-    def write(self) -> None:
-        """Write `results.json`, `results.csv` and `results.md` into the study's folder.
+    def write(self, *, pictures: bool = True) -> None:
+        """Write `results.json` and the reports into the study's folder.
+
+        Args:
+            pictures: Whether the page with the plots, which takes seconds, is written too.
 
         Raises:
             UserError: The disk is full or cannot be written; the earlier files are as they were.
         """
+        from yolo_attn.study.report import write_reports
+
         write_atomically(self.folder / f"{RESULTS}.json", as_json(self.data))
-        write_atomically(self.folder / f"{RESULTS}.csv", _as_csv(self.data))
-        write_atomically(self.folder / f"{RESULTS}.md", markdown_table(self.data))
+        write_reports(self.folder, self.data, html=pictures)
 
 
 def as_json(data: Mapping[str, Any]) -> str:
@@ -97,65 +116,128 @@ def _finite(value: Any) -> Any:
 def make_results(folder: Path, study: Mapping[str, Any], arms: Sequence[ArmRuns]) -> Results:
     """Return the results of a study.
 
+    Every done run's metrics, and their bootstrap, are computed from its matches once and kept in its folder.
+
     Args:
         folder: Its folder.
-        study: `data`, `recipe`, `versions`, `seeds`, `device` and `threads` of the study.
-        arms: The baseline first, then the variants in the order of the plan.
+        study: What is known of the study: `data`, `recipe`, `versions`, `seeds`, `device`, `threads` and more, which
+            is taken over as it is.
+        arms: The baseline first, then variants and controls in the order of the plan.
+
+    Raises:
+        UserError: Stored matches are missing, damaged, or of different images.
     """
-    head = {"schema": _SCHEMA, "baseline": arms[0].arm.name, **study}
-    return Results(folder, {**head, "arms": [_arm_results(item) for item in arms]})
+    from yolo_attn.stats.bootstrap import REPLICATES, SEED
+    from yolo_attn.study.numbers import Source, arm_numbers, detectable, with_verdicts
+
+    sources = [tuple(Source.of(folder / run["folder"], int(run["seed"])) for run in item.done) for item in arms]
+    numbers = [arm_numbers(own, sources[0] if number else None) for number, own in enumerate(sources)]
+    verdicts = with_verdicts([item.arm.kind for item in arms], numbers)
+    latency = _latency(folder)
+    head = {
+        "schema": SCHEMA,
+        "baseline": arms[0].arm.name,
+        "task": None,
+        "command": None,
+        **study,
+        **_sizes(study, next((own[0] for own in sources if own), None)),
+        "made": study.get("made") or _last_result(arms),
+        "bootstrap": {"replicates": REPLICATES, "seed": SEED},
+        "minimum_detectable": detectable(numbers[1:]) or study.get("minimum_detectable"),
+        "notes": [*study.get("notes", []), *_notes(numbers)],
+    }
+    rows = [
+        _arm_results(item, found, delta, latency) for item, found, delta in zip(arms, numbers, verdicts, strict=True)
+    ]
+    return Results(folder, _finite({**head, "arms": rows}))
 
 
-def _arm_results(item: ArmRuns) -> dict[str, Any]:
-    done = [run for run in item.runs if run["status"] == "done"]
+def _sizes(study: Mapping[str, Any], where: Source | None) -> dict[str, int | None]:
+    """Return the numbers of images and objects, as the matches have them once there are any."""
+    from yolo_attn.study.numbers import measured
+
+    if where is None:
+        return {key: study.get(key) for key in ("images", "instances")}
+    first = measured(where)
+    return {"images": first.images, "instances": sum(first.instances)}
+
+
+def _latency(folder: Path) -> Mapping[str, Any]:
+    """Return what was timed, by arm."""
+    path = folder / LATENCY
+    if not path.exists():
+        return {}
+    try:
+        arms = read_json(path).get("arms")
+    except UserError:  # a measurement that is made again when the study goes on
+        return {}
+    return arms if isinstance(arms, dict) else {}
+
+
+def _last_result(arms: Sequence[ArmRuns]) -> str | None:
+    """Return when the last result came in: the same results have the same date, however often they are written."""
+    ends = [run["began"] + run["wall_seconds"] for item in arms for run in item.done if run.get("began")]
+    return datetime.fromtimestamp(max(ends), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ") if ends else None
+
+
+def _notes(numbers: Sequence[ArmNumbers]) -> list[str]:
+    """Return what must be known to read the numbers."""
+    seeds = [found.seeds for arm in numbers if arm.delta for found in arm.delta.values() if found]
+    if _LOOSE_SEEDS in seeds:
+        return ["Intervals from two seeds are wide and still loose: one pair of runs says little about training noise."]
+    return []
+
+
+def _arm_results(
+    item: ArmRuns,
+    found: ArmNumbers,
+    verdict: tuple[Mapping[str, Any] | None, str | None],
+    latency: Mapping[str, Any],
+) -> dict[str, Any]:
+    from yolo_attn.stats.ap import METRICS
+
+    done = item.done
     first: Mapping[str, Any] = done[0] if done else {}
+    best = [run.get("metrics_best") or {} for run in done]
+    delta, word = verdict
     return {
         "name": item.arm.name,
         "kind": item.arm.kind,
         "model": item.model,
         "params": first.get("params"),
         "gflops": first.get("gflops"),
-        "latency_ms": None,
-        "runs": [_run_results(run) for run in item.runs],
-        "metrics": {name: _summary([run["metrics"][name] for run in done]) for name in METRICS},
-        "metrics_best": {name: _summary([run["metrics_best"][name] for run in done]) for name in METRICS},
-        "per_class": {name: _summary(values) for name, values in _by_class(done).items()},
-        "delta": None,
-        "verdict": None,
-        "transferred": first.get("transferred"),
+        "latency_ms": latency.get(item.arm.name),
+        "seconds": fmean(run["seconds"] for run in done) if done else None,
+        "memory_mib": _most_memory(done),
+        "runs": [_run_results(run, found.runs.get(run["seed"])) for run in item.runs],
+        "metrics": found.metrics,
+        "metrics_best": {name: _plain([values.get(name) for values in best]) for name in METRICS},
+        "per_class": found.per_class,
+        "delta": delta,
+        "verdict": word,
+        "transferred": None if item.transferred is None else list(item.transferred),
     }
 
 
-def _run_results(run: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: run.get(key) for key in _RUN_KEYS}
+def _run_results(run: Mapping[str, Any], metrics: Mapping[str, float] | None) -> dict[str, Any]:
+    plain = {key: run.get(key) for key in _RUN_KEYS}
+    others = {key: run.get(key) for key in ("metrics_best", "metrics_ultralytics")}
+    return {**plain, "metrics": metrics, **others}
 
 
-def _by_class(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-    names = dict.fromkeys(name for run in runs for name in run["per_class"])
-    return {name: [run["per_class"][name] for run in runs if name in run["per_class"]] for name in names}
+def _most_memory(runs: Sequence[Mapping[str, Any]]) -> dict[str, float | None] | None:
+    """Return the largest peaks of any run, by kind: what a machine must have."""
+    peaks = [run["memory_mib"] for run in runs if run.get("memory_mib")]
+    kinds = dict.fromkeys(kind for peak in peaks for kind in peak)
+    most = {kind: max((peak[kind] for peak in peaks if peak.get(kind) is not None), default=None) for kind in kinds}
+    return most or None
 
 
-def _summary(values: Sequence[float | None]) -> dict[str, Any]:
-    """Return mean and standard deviation over seeds (n - 1 in the denominator); null where there are too few."""
-    known = [value for value in values if value is not None]
+def _plain(values: Sequence[float | None]) -> dict[str, Any]:
+    """Return mean and standard deviation over seeds of numbers whose image noise is not known."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
     return {
-        "mean": statistics.fmean(known) if known else None,
-        "sd": statistics.stdev(known) if len(known) > 1 else None,
+        "mean": fmean(known) if known else None,
+        "sd": stdev(known) if len(known) > 1 else None,
         "ci95": None,
     }
-
-
-def _as_csv(data: Mapping[str, Any]) -> str:
-    """Return one line for each run."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    best = [f"{name}(best.pt)" for name in METRICS]
-    cost = ["params", "gflops", "seconds", "epochs", "error"]
-    writer.writerow(["arm", "kind", "seed", "status", *METRICS, *best, *cost])
-    for arm in data["arms"]:
-        for run in arm["runs"]:
-            numbers = [(run[which] or {}).get(name) for which in ("metrics", "metrics_best") for name in METRICS]
-            head = [arm["name"], arm["kind"], run["seed"], run["status"]]
-            tail = [arm["params"], arm["gflops"], run["seconds"], run["epochs"], run["error"]]
-            writer.writerow([*head, *numbers, *tail])
-    return stream.getvalue()

@@ -5,9 +5,14 @@
     runs/<arm>-s<seed>-<key>/      one run
         run.json  model.yaml       what to train
         train.log                  everything the run printed
+        state.pt                   the whole training state, from which a run that was cut goes on; gone when it is done
         train/                     Ultralytics' own output, with weights/last.pt and weights/best.pt
+        matches.npz                what last.pt found on every image: all statistics are made from it
+        maps.npz                   what attention looks at on a few images
         result.json                written last and whole: the run is over, done or failed
-    results.json  .csv  .md        the report, written again after every run
+    latency.json                   what an image takes in each arm, timed when all runs are done
+    results.json .csv .md .tex     the results, written again after every run
+    report.html                    the report
 
 Every file is written whole or not at all; one process at a time works in the folder.
 """
@@ -28,10 +33,25 @@ from yolo_attn.errors import UserError
 from yolo_attn.files import FolderLock, make_folder, read_json, write_atomically
 from yolo_attn.study.plan import Place, Run, Study
 
-__all__ = ["MODEL", "RESULT", "RUN", "SCHEMA", "TRAIN", "Store", "choose_folder", "read_plan", "slug"]
+__all__ = [
+    "LATENCY",
+    "MAPS",
+    "MATCHES",
+    "MODEL",
+    "RESULT",
+    "RUN",
+    "SCHEMA",
+    "TRAIN",
+    "TRAINING_STATE",
+    "Store",
+    "choose_folder",
+    "read_plan",
+    "slug",
+]
 
-SCHEMA = 1
+SCHEMA = 2
 PLAN, STATE, RUN, MODEL, RESULT = "study.yaml", "store.json", "run.json", "model.yaml", "result.json"
+MATCHES, MAPS, TRAINING_STATE, LATENCY = "matches.npz", "maps.npz", "state.pt", "latency.json"
 TRAIN = "train"
 _KEY_DIGITS = 8
 
@@ -85,7 +105,7 @@ def read_plan(folder: Path) -> dict[str, Any]:
         statement = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         statement = None
-    keys = {"base": str, "data": str, "variants": list, "seeds": list, "train": dict}
+    keys = {"base": str, "data": str, "variants": list, "controls": list, "seeds": list, "train": dict}
     if not isinstance(statement, dict) or not all(isinstance(statement.get(key), kind) for key, kind in keys.items()):
         raise UserError(f"{path}: damaged; restore it, or give another name=NAME (nothing was overwritten)")
     return statement

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import hashlib
 import os
 import platform
 import sys
 import time
-from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,27 @@ import torch
 from torch import nn
 
 import yolo_attn  # noqa: F401  (registers the layers in Ultralytics' parser)
-from yolo_attn.study.store import MODEL, TRAIN
+from yolo_attn.analysis.flops import count_flops
+from yolo_attn.analysis.gallery import record_maps
+from yolo_attn.analysis.models import fitting_side, input_channels
+from yolo_attn.host.checkpoint import read_checkpoint
+from yolo_attn.host.recorder import Recorder
+from yolo_attn.host.repeatable import elapsed_seconds, find_trainer
+from yolo_attn.stats.ap import evaluate
+from yolo_attn.stats.matches import Matches
+from yolo_attn.study.measured import measure
+from yolo_attn.study.store import MAPS, MATCHES, MODEL, TRAIN
 
-__all__ = ["count_flops", "count_transferred", "train_and_measure"]
+__all__ = ["train_and_measure"]
 
 # What evaluation takes over from the recipe, beside image size and batch.
 _SHARED = ("imgsz", "batch", "split", "workers", "iou", "conf", "max_det", "single_cls", "agnostic_nms", "classes")
-# The constant by which Ultralytics seeds its data loaders; up to 8.4.100 without the seed (see _seed_loader).
-_LOADER_SEED = 6148914691236517205
+_MAPPED_IMAGES = 3
 _INTEGRATIONS = ("clearml", "comet", "dvc", "hub", "mlflow", "neptune", "raytune", "tensorboard", "wandb", "sync")
 
 
 def train_and_measure(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
-    """Train and evaluate one run.
+    """Train and evaluate one run; cut short before, it goes on from the last whole state.
 
     Args:
         folder: Its folder, with `model.yaml`.
@@ -40,46 +47,62 @@ def train_and_measure(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
     """
     inputs = order["inputs"]
     recipe, seed, threads = inputs["recipe"], int(inputs["seed"]), int(inputs["threads"])
+    document: dict[str, Any] = inputs["model"]
     _keep_to_itself()
     torch.set_num_threads(threads)
     torch.manual_seed(seed)  # the first build; Ultralytics seeds again for the one that it trains
 
-    model = _model_class(inputs["model"])(str(folder / MODEL), task=order["task"])
-    start: dict[str, Any] = {"transferred": None}
+    model = _model_class(document)(str(folder / MODEL), task=order["task"])
     pretrained = {"pretrained": False}
     if order["weights"]:
         model.load(order["weights"])
         pretrained = {}
-
-    def on_start(trainer: Any) -> None:
-        """Ultralytics resets the thread count and, in older versions, ignores the seed for the data order."""
-        torch.set_num_threads(threads)
-        _seed_loader(trainer.train_loader, seed)
-        if order["weights"]:
-            start["transferred"] = count_transferred(Path(order["weights"]), trainer.model)
-
-    model.add_callback("on_pretrain_routine_end", on_start)
+    # Ultralytics resets the thread count when it chooses a device.
+    model.add_callback("on_pretrain_routine_end", lambda trainer: torch.set_num_threads(threads))
     shared = {"data": order["data"], "device": order["device"], "project": str(folder), "exist_ok": True}
+    trainer = find_trainer(order["task"], rtdetr=_is_rtdetr(document))
+    before = elapsed_seconds(folder)
     began = time.perf_counter()
-    model.train(**recipe, **pretrained, **shared, seed=seed, name=TRAIN)
-    seconds = time.perf_counter() - began
-
+    model.train(trainer=trainer, **recipe, **pretrained, **shared, seed=seed, name=TRAIN)
+    seconds = before + time.perf_counter() - began
     memory = _peak_memory()
-    weights = folder / TRAIN / "weights"
-    settings = {key: recipe[key] for key in _SHARED if key in recipe} | shared
-    # last.pt is the main result: best.pt was chosen on the very images that the result reports.
-    last, per_class = _evaluate(weights / "last.pt", inputs["model"], settings, "val-last", threads)
-    best, _ = _evaluate(weights / "best.pt", inputs["model"], settings, "val-best", threads)
     return {
         "seconds": seconds,
         "epochs": _count_epochs(folder / TRAIN / "results.csv"),
-        "metrics": last,
-        "metrics_best": best,
-        "per_class": per_class,
-        **_cost(weights / "last.pt", inputs["model"], int(recipe.get("imgsz", 640))),
+        **_measure(folder, order, shared),
         "memory_mib": memory,
-        **start,
         "environment": _environment(threads),
+    }
+
+
+def _measure(folder: Path, order: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+    """Evaluate the checkpoints: last.pt is the result, since best.pt was chosen on the images that it is told of."""
+    inputs = order["inputs"]
+    recipe, threads = inputs["recipe"], int(inputs["threads"])
+    device = shared["device"]
+    one_device = {"device": str(device).split(",")[0]} if device else {}
+    settings = {key: recipe[key] for key in _SHARED if key in recipe} | shared | one_device
+    weights = folder / TRAIN / "weights"
+    last = _evaluate(weights / "last.pt", inputs["model"], settings, "val-last", threads)
+    last.matches.save(folder / MATCHES)
+    measure(folder)  # the bootstrap, here and not in the one process that reports
+    numbers = evaluate(last.matches)
+    best = numbers["metrics"]
+    if recipe.get("val", True):  # otherwise only the last epoch was ever validated, and best.pt is last.pt
+        other = _evaluate(weights / "best.pt", inputs["model"], settings, "val-best", threads)
+        best = evaluate(other.matches)["metrics"]
+    module, imgsz = read_checkpoint(weights / "last.pt").cpu().eval(), int(recipe.get("imgsz", 640))
+    pictures = [Path(last.image_root) / name for name in last.matches.images[:_MAPPED_IMAGES]]
+    record_maps(module, pictures, folder / MAPS, imgsz=imgsz)
+    return {
+        "metrics": numbers["metrics"],
+        "metrics_best": best,
+        "metrics_ultralytics": last.stock,
+        "per_class": numbers["per_class"],
+        "images": len(last.matches.images),
+        "instances": len(last.matches.gt_class),
+        "image_root": last.image_root,
+        **_cost(module, imgsz),
     }
 
 
@@ -87,7 +110,11 @@ def _model_class(document: dict[str, Any]) -> Any:
     """Return the Ultralytics class for a model YAML: the file is always `model.yaml`, so its name cannot tell."""
     from ultralytics import RTDETR, YOLO
 
-    return _without_task(RTDETR) if document["head"][-1][2] == "RTDETRDecoder" else YOLO
+    return _without_task(RTDETR) if _is_rtdetr(document) else YOLO
+
+
+def _is_rtdetr(document: dict[str, Any]) -> bool:
+    return bool(document["head"][-1][2] == "RTDETRDecoder")
 
 
 def _without_task(kind: Any) -> Any:
@@ -103,66 +130,41 @@ def _keep_to_itself() -> None:
     dict.update(SETTINGS, {key: False for key in _INTEGRATIONS if key in SETTINGS} | {"api_key": ""})
 
 
-def _seed_loader(loader: Any, seed: int) -> None:
-    """Let the seed decide data order and augmentation in every Ultralytics version, as the later ones do it."""
-    wanted = (_LOADER_SEED - 1 + seed) % 2**64  # -1: the rank of a process that trains alone
-    generator = getattr(loader, "generator", None)
-    if generator is not None and generator.initial_seed() != wanted:
-        generator.manual_seed(wanted)
-        loader.reset()
+@dataclass(frozen=True)
+class _Evaluation:
+    """What the validation of one checkpoint gave."""
 
-
-def count_transferred(source: Path, target: nn.Module) -> list[int]:
-    """Return how many of a checkpoint's tensors are in a model, by value, and how many it has.
-
-    Args:
-        source: The checkpoint.
-        target: A model before its first training step.
-    """
-    from yolo_attn.host.checkpoint import read_checkpoint
-
-    offered = Counter(_digest(tensor) for tensor in read_checkpoint(source).state_dict().values())
-    present = Counter(_digest(tensor) for tensor in target.state_dict().values())
-    return [(offered & present).total(), offered.total()]
-
-
-def _digest(tensor: torch.Tensor) -> str:
-    data = tensor.detach().cpu().float().contiguous().numpy()
-    return hashlib.blake2b(data.tobytes(), digest_size=16).hexdigest() + str(tuple(tensor.shape))
+    matches: Matches
+    stock: dict[str, float]
+    image_root: str
 
 
 def _evaluate(
     weights: Path, document: dict[str, Any], settings: dict[str, Any], name: str, threads: int
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the metrics of a checkpoint, over all classes and mAP50-95 of each."""
+) -> _Evaluation:
+    """Validate a checkpoint through Ultralytics, and record what it found on each image."""
     model = _model_class(document)(str(weights))
+    recorder = Recorder()
     model.add_callback("on_val_start", lambda validator: torch.set_num_threads(threads))
+    model.add_callback("on_val_start", recorder.attach)
     result = model.val(**settings, name=name, plots=False)
     with contextlib.suppress(OSError):  # the validator makes a folder and, without plots, leaves it empty
         (Path(settings["project"]) / name).rmdir()
-    box = result.box
-    metrics = {"mAP50-95": box.map, "mAP50": box.map50, "mAP75": box.map75, "precision": box.mp, "recall": box.mr}
-    per_class = {str(result.names[int(index)]): float(ap) for index, ap in zip(box.ap_class_index, box.ap, strict=True)}
-    return {key: float(value) for key, value in metrics.items()}, per_class
+    scored = next((getattr(result, kind) for kind in ("seg", "pose") if hasattr(result, kind)), result.box)
+    names = ("mAP50-95", "mAP50", "mAP75", "precision", "recall")
+    values = (scored.map, scored.map50, scored.map75, scored.mp, scored.mr)
+    stock = {key: float(value) for key, value in zip(names, values, strict=True)}
+    return _Evaluation(recorder.matches(), stock, recorder.image_root)
 
 
-def _cost(weights: Path, document: dict[str, Any], imgsz: int) -> dict[str, Any]:
+def _cost(module: nn.Module, imgsz: int) -> dict[str, Any]:
     """Return parameters and GFLOPs (a multiplication and an addition count two) of one image."""
-    module = _model_class(document)(str(weights)).model.float().cpu().eval()
-    channels = int(document.get("channels", document.get("ch", 3)))
+    side = fitting_side(module, imgsz)
+    image = torch.zeros(1, input_channels(module), side, side)
     return {
         "params": sum(parameter.numel() for parameter in module.parameters()),
-        "gflops": count_flops(module, torch.zeros(1, channels, imgsz, imgsz)) / 1e9,
+        "gflops": count_flops(module, image) / 1e9,
     }
-
-
-def count_flops(module: nn.Module, image: torch.Tensor) -> int:
-    """Return the floating-point operations of a forward pass, counted while it runs (2 per multiply-accumulate)."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module(image)
-    return int(counter.get_total_flops())
 
 
 def _peak_memory() -> dict[str, float | None]:

@@ -22,11 +22,12 @@ from yolo_attn.errors import UserError
 from yolo_attn.files import FolderLock, is_disk_full, read_json, write_atomically
 from yolo_attn.study.results import as_json
 from yolo_attn.study.runner import DISK_FULL_STATUS
-from yolo_attn.study.store import RESULT, RUN, TRAIN
+from yolo_attn.study.store import RESULT, RUN, TRAIN, TRAINING_STATE
 
 __all__ = ["main"]
 
 _BUSY_STATUS = 75  # EX_TEMPFAIL of sysexits.h
+_DATASET_SECONDS = 24 * 3600.0
 _OTHERS_LAST_SECONDS = 120.0  # how long a child whose parent died may take to notice
 _ROOM = 16 * 2**20  # bytes; below it a checkpoint that could not be written is the disk's fault, whatever was raised
 
@@ -65,12 +66,13 @@ def _run(folder: Path, perform: Perform) -> int:
         if is_disk_full(error) or shutil.disk_usage(folder).free < _ROOM:
             return DISK_FULL_STATUS
         outcome = {"status": "failed", "error": one_line(error)}
-    times = {"began": began, "wall_seconds": time.time() - began}
+    times = {"began": began, "wall_seconds": time.time() - began, "node": order.get("node")}
     try:
         write_atomically(folder / RESULT, as_json({"key": order["key"], "seed": order["seed"], **outcome, **times}))
     except UserError as error:
         print(error)
         return DISK_FULL_STATUS
+    (folder / TRAINING_STATE).unlink(missing_ok=True)
     return 0 if outcome["status"] == "done" else 1
 
 
@@ -90,15 +92,42 @@ def one_line(error: BaseException) -> str:
 
 
 def _clear(folder: Path) -> None:
-    """Remove what an attempt that was cut short left."""
-    for name in (TRAIN, "val-last", "val-best"):
+    """Remove what an attempt that was cut short left, but for what it can go on from."""
+    for name in ("val-last", "val-best", *(() if (folder / TRAINING_STATE).exists() else (TRAIN,))):
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _train_and_measure(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
     from yolo_attn.study.training import train_and_measure
 
+    if "node" in order:
+        _take_up(folder, order)
     return train_and_measure(folder, order)
+
+
+def _take_up(folder: Path, order: dict[str, Any]) -> None:
+    """Make sure that this node of a cluster would give the result that the study asks for.
+
+    Raises:
+        UserError: Its packages or its copy of the dataset are others.
+    """
+    from yolo_attn.data import resolve_data
+    from yolo_attn.study import inputs
+
+    wanted = order["inputs"]
+    for package, version in inputs.versions().items():
+        if version != wanted["versions"][package]:
+            raise UserError(
+                f"node {order['node']} has {package} {version}, the study {wanted['versions'][package]}; "
+                "install the same versions on all nodes"
+            )
+    lock = FolderLock(folder.parent)
+    lock.acquire(_DATASET_SECONDS)  # one run of a node at a time makes or downloads the dataset
+    with lock:
+        order["data"] = resolve_data(order["data"])
+        digest = inputs.read_dataset(order["data"], order["task"], wanted["recipe"].get("split", "val")).digest
+    if digest != wanted["data"]:
+        raise UserError(f"node {order['node']}: {order['data']} holds other images or labels than the study's dataset")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,88 @@
+"""Models take turns, and the numbers are those of the clock."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from yolo_attn.analysis import latency
+from yolo_attn.analysis.latency import measure_latency
+
+
+class _Clock:
+    """A clock that only models move."""
+
+    now = 0.0
+    calls: list[str]
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+class _Model(nn.Module):
+    """Takes as many milliseconds as it is told, the n-th call the n-th."""
+
+    def __init__(self, clock: _Clock, name: str, milliseconds: list[float]) -> None:
+        super().__init__()
+        self.clock, self.name, self.milliseconds = clock, name, milliseconds
+
+    def __deepcopy__(self, memo: dict) -> _Model:
+        return _Model(self.clock, f"{self.name}'", list(self.milliseconds))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert not self.training
+        assert x.shape == (1, 3, 32, 64)
+        self.clock.calls.append(self.name)
+        self.clock.now += self.milliseconds.pop(0) / 1000
+        return x
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
+    clock = _Clock()
+    clock.calls = []
+    monkeypatch.setattr(latency, "time", clock)
+    return clock
+
+
+def test_models_take_turns_in_an_order_that_rotates(clock: _Clock) -> None:
+    models = {name: _Model(clock, name, [1.0] * 9) for name in "abc"}
+    told: list[tuple[int, int]] = []
+    found = measure_latency(models, (3, 32, 50), rounds=4, warm_up=2, progress=lambda *done: told.append(done))
+    warm = ["a'", "a'", "b'", "b'", "c'", "c'"]
+    rounds = ["a'", "b'", "c'", "b'", "c'", "a'", "c'", "a'", "b'", "a'", "b'", "c'"]
+    assert clock.calls == warm + rounds  # copies: the models themselves were not run
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert list(found) == ["a", "b", "c"]
+
+
+def test_median_and_percentiles_without_the_warm_up(clock: _Clock) -> None:
+    slow_at_first = [1000.0, 900.0, *range(10, 0, -1), 0.0]
+    found = measure_latency({"m": _Model(clock, "m", slow_at_first)}, (3, 32, 64), rounds=11, warm_up=2)["m"]
+    assert found["median"] == pytest.approx(5)
+    assert found["p10"] == pytest.approx(1)
+    assert found["p90"] == pytest.approx(9)
+    assert found["rounds"] == 11
+    assert found["device"] == "cpu"
+    assert found["threads"] == torch.get_num_threads()
+
+
+def test_measured_is_the_fused_model() -> None:
+    class Fusing(nn.Module):
+        fused = False
+        seen: list[bool] = []  # noqa: RUF012 (shared with the copy)
+
+        def fuse(self, verbose: bool = True) -> Fusing:
+            self.fused = True
+            return self
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.seen.append(self.fused)
+            return x
+
+    model = Fusing().train()
+    measure_latency({"m": model}, (3, 8, 8), rounds=1, warm_up=1)
+    assert model.seen == [True, True]
+    assert not model.fused
+    assert model.training

@@ -1,0 +1,231 @@
+"""Attention maps of whole models, against gates called by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from torch import nn
+from ultralytics import YOLO
+
+from yolo_attn import register_layer
+from yolo_attn.analysis.letterbox import Picture, letterbox, to_tensor
+from yolo_attn.analysis.maps import Statistics, attention_maps, look_at, total_statistics
+from yolo_attn.analysis.models import open_model
+from yolo_attn.analysis.profile import profile
+from yolo_attn.layers import SE
+from yolo_attn.layers.base import Gate
+from yolo_attn.registry import unregister_layer
+
+
+def picture(height: int = 64, width: int = 128, seed: int = 0) -> Picture:
+    return np.random.default_rng(seed).integers(0, 255, (height, width, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def cbam() -> nn.Module:
+    model = open_model("yolo11n-cbam.yaml")
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for i in (17, 21, 25):
+            for parameter in model.model[i].parameters():
+                parameter.add_(0.5 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def inputs_by_hand(model: nn.Module, image: torch.Tensor, row: int) -> torch.Tensor:
+    """Run the rows one after another, as a YAML tells, and return what a row reads."""
+    outputs: list[Any] = []
+    x: Any = image
+    with torch.no_grad():
+        for module in model.model:
+            if module.f != -1:
+                sources = [module.f] if isinstance(module.f, int) else module.f
+                x = [outputs[-1] if s == -1 else outputs[s] for s in sources]
+                x = x[0] if isinstance(module.f, int) else x
+            if module.i == row:
+                return x
+            x = module(x)
+            outputs.append(x)
+    raise AssertionError
+
+
+@pytest.mark.parametrize("row", [17, 25])
+def test_maps_are_the_gates_called_by_hand(cbam: nn.Module, row: int) -> None:
+    maps = {found.key: found for found in attention_maps(cbam, picture(), imgsz=128)}
+    padded, _ = letterbox(picture(), 128, 32)
+    x = inputs_by_hand(cbam, to_tensor(padded), row)
+    channel, spatial = cbam.model[row].channel, cbam.model[row].spatial
+    with torch.no_grad():
+        by_channel = channel.gate(x)
+        by_position = spatial.gate(x * by_channel)
+    vector, plane = maps[row, "CBAM.channel", ""], maps[row, "CBAM.spatial", ""]
+    np.testing.assert_array_equal(vector.array, by_channel[0, :, 0, 0].numpy())
+    np.testing.assert_array_equal(plane.array, by_position[0, 0].numpy())
+    assert (vector.kind, plane.kind) == ("channels", "map")
+    assert plane.stride == {17: 8, 25: 32}[row]
+    assert plane.title == f"row {row} CBAM.spatial ({ {17: 'P3', 25: 'P5'}[row] })"
+    assert plane.statistics.mean == pytest.approx(float(by_position.mean()))
+
+
+def test_padding_is_in_no_statistics_and_on_no_picture(cbam: nn.Module) -> None:
+    found = attention_maps(cbam, picture(24, 128), imgsz=128)[1]
+    assert found.array.shape == (4, 16)  # 24 lines in 32
+    assert found.statistics.count == 4 * 16
+    tall = attention_maps(cbam, picture(34, 128), imgsz=128)[1]  # lines 15 to 49 of 64
+    assert tall.array.shape == (8, 16)
+    assert tall.statistics.count == 6 * 16  # cells 1 to 6
+    inside = tall.array[1:7]
+    assert (tall.statistics.low, tall.statistics.high) == pytest.approx((inside.min(), inside.max()))
+    assert tall.on_picture(340, 1280).shape == (340, 1280)
+
+
+def test_a_yolo_is_looked_into() -> None:
+    model = YOLO("yolo11n-se.yaml")
+    assert [found.row for found in attention_maps(model, picture(), imgsz=128)] == [17, 21, 25]
+    assert profile(model, 64, device="cpu", rounds=1).rows[17].module == "SE"
+
+
+def test_nothing_stays_on_the_model(cbam: nn.Module) -> None:
+    cbam.train()
+    cbam.model[0].eval()
+    before = {name: set(vars(m)) for name, m in cbam.named_modules()}
+    modes = {name: m.training for name, m in cbam.named_modules()}
+    states = {key: value.clone() for key, value in cbam.state_dict().items()}
+    attention_maps(cbam, picture(), imgsz=128)
+    assert {name: set(vars(m)) for name, m in cbam.named_modules()} == before
+    assert {name: m.training for name, m in cbam.named_modules()} == modes
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in cbam.modules())
+    assert all(torch.equal(value, states[key]) for key, value in cbam.state_dict().items())
+    cbam.eval()
+
+
+def test_hooks_go_when_a_model_fails(cbam: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cbam.model[-1], "forward", lambda x: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        attention_maps(cbam, picture(), imgsz=128)
+    assert not any(m._forward_pre_hooks for m in cbam.modules())
+
+
+def test_work_in_place_behind_a_layer_does_not_change_its_map() -> None:
+    class Spoiling(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate = SE(3, reduction=1)
+            for parameter in self.gate.parameters():
+                nn.init.constant_(parameter, 0.5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.gate(x)
+            x.zero_()
+            return y
+
+    model = Spoiling()
+    (found,) = attention_maps(model, picture(64, 64), imgsz=64)
+    with torch.no_grad():
+        expected = model.gate.gate(to_tensor(picture(64, 64)))
+    assert expected.min() > 0.6  # that of a black image is one half
+    np.testing.assert_array_equal(found.array, expected[0, :, 0, 0].numpy())
+    assert found.name == "Spoiling+SE.gate"
+
+
+def test_layers_inside_blocks_are_found() -> None:
+    model = open_model("yolo11n.yaml+SE@inside:C3k2")
+    names = {(found.row, found.layer) for found in attention_maps(model, picture(), imgsz=128)}
+    rows = {i for i, module in enumerate(model.model) if type(module).__name__.startswith("C3k2")}
+    assert names == {(row, "SE") for row in rows}
+    found = attention_maps(model, picture(), imgsz=128)[0]
+    assert found.name.startswith("C3k2+SE.")
+    inner: Any = model.model[found.row]
+    for step in found.name.split(".")[1:]:
+        inner = getattr(inner, step)
+    assert type(inner).__name__ == "SE"
+
+
+def test_layers_without_weights_are_named_with_the_reason() -> None:
+    look = look_at(open_model("yolo11n-mhsa.yaml"), picture(), imgsz=128)
+    assert look.maps == ()
+    assert [(layer.row, layer.name) for layer in look.without] == [(17, "MHSA"), (21, "MHSA"), (25, "MHSA")]
+    assert "no weights to look at" in look.without[0].reason
+
+
+def test_a_layer_of_layers_shows_the_inner_ones_that_can_be_looked_at() -> None:
+    look = look_at(open_model("yolo11n-dualattention.yaml"), picture(), imgsz=128)
+    assert {found.name for found in look.maps} == {"DualAttention.channel"}  # position attention holds no weights
+    assert look.without == ()
+
+
+@pytest.fixture
+def own_layers() -> Iterator[None]:
+    @register_layer(family="channel", summary="a gate of a user's")
+    class OwnGate(Gate):
+        def gate(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean((2, 3), keepdim=True).sigmoid()
+
+    @register_layer(family="hybrid", summary="a plain module of a user's")
+    class OwnModule(nn.Module):
+        def __init__(self, channels: int) -> None:
+            super().__init__()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    yield
+    unregister_layer("OwnGate")
+    unregister_layer("OwnModule")
+
+
+def test_layers_of_a_user(own_layers: None) -> None:
+    gate = look_at(open_model("yolo11n.yaml+OwnGate@neck"), picture(), imgsz=128)
+    assert [(found.row, found.name) for found in gate.maps] == [(17, "OwnGate"), (21, "OwnGate"), (25, "OwnGate")]
+    plain = look_at(open_model("yolo11n.yaml+OwnModule@neck.P4"), picture(), imgsz=128)
+    assert [layer.name for layer in plain.without] == ["OwnModule"]
+
+
+def test_an_identity_start_is_dead_and_a_varied_gate_is_not(cbam: nn.Module) -> None:
+    fresh = open_model("yolo11n.yaml+CBAM[start=identity]@neck")
+    assert all(
+        found.statistics.dead and found.statistics.ones == found.statistics.count
+        for found in attention_maps(fresh, picture(), imgsz=128)
+    )
+    varied = attention_maps(cbam, picture(), imgsz=128)
+    assert not any(found.statistics.dead for found in varied if found.kind == "channels")
+
+
+def test_statistics_over_pictures(cbam: nn.Module) -> None:
+    looks = [look_at(cbam, picture(seed=seed), imgsz=128) for seed in range(3)]
+    totals = total_statistics(looks)
+    key = (17, "CBAM.spatial", "")
+    every = np.concatenate([found.array for look in looks for found in look.maps if found.key == key])
+    assert totals[key].count == every.size
+    assert totals[key].mean == pytest.approx(every.mean(), rel=1e-5)
+    assert totals[key].sd == pytest.approx(every.std(), rel=1e-4)
+
+
+floats = hnp.arrays(np.float64, st.integers(1, 20), elements=st.floats(-2, 2))
+
+
+@settings(max_examples=50, deadline=None)
+@given(floats, floats)
+def test_statistics_add_up(a: np.ndarray, b: np.ndarray) -> None:
+    together, both = Statistics.of(a) + Statistics.of(b), np.concatenate([a, b])
+    assert together.mean == pytest.approx(both.mean(), abs=1e-12)
+    assert together.sd == pytest.approx(both.std(), abs=1e-9)
+    assert together.zeros == (np.abs(both) <= 0.01).sum()
+    assert together.ones == (np.abs(both - 1) <= 0.01).sum()
+    assert (together.low, together.high) == (both.min(), both.max())
+    assert together.dead == (both.max() - both.min() <= 0.02)
+
+
+def test_the_image_size_is_that_of_the_training(cbam: nn.Module) -> None:
+    cbam.args = {"imgsz": 96}
+    found = attention_maps(cbam, picture(96, 96))[1]
+    del cbam.args
+    assert found.array.shape == (12, 12)
+    assert attention_maps(cbam, picture(96, 96), imgsz=70)[1].array.shape == (12, 12)  # rounded up, as by Ultralytics

@@ -1,0 +1,104 @@
+"""Layers inside blocks, as rows: names, sites, and that nothing moves."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from yolo_attn import UserError
+from yolo_attn.graph import Insertion, ModelGraph, align, block_of, layer_in, list_blocks, place
+
+DOCUMENT: dict[str, Any] = {
+    "nc": 2,
+    "backbone": [[-1, 1, "Conv", [8, 3, 2]], [-1, 2, "C2f", [16, True]], [-1, 1, "SPPF", [16, 5]]],
+    "head": [
+        [-1, 1, "nn.Upsample", [None, 2, "nearest"]],
+        [[-1, 0], 1, "Concat", [1]],
+        [-1, 2, "C2f", [16]],
+        [[5], 1, "Detect", ["nc"]],
+    ],
+}
+STRIDES = [2, 2, 2, 1, 1, 1, None]
+
+
+def rows(graph: ModelGraph) -> list[list[Any]]:
+    document = graph.to_document()
+    return [*document["backbone"], *document["head"]]
+
+
+def test_names() -> None:
+    assert (block_of("C3k2+EMA"), layer_in("C3k2+EMA")) == ("C3k2", "EMA")
+    assert (block_of("C3k2"), layer_in("C3k2")) == ("C3k2", "")
+    assert list_blocks(ModelGraph(DOCUMENT)) == {"Conv": [0], "C2f": [1, 5], "SPPF": [2], "Concat": [4]}
+
+
+@pytest.mark.parametrize(
+    ("site", "changed"),
+    [
+        ("inside:C2f", [1, 5]),
+        ("inside:backbone.C2f", [1]),
+        ("inside:neck.C2f", [5]),
+        ("inside:5", [5]),
+        ("inside:5, inside:C2f,inside:SPPF", [1, 2, 5]),
+    ],
+)
+def test_no_index_moves_and_nothing_else_changes(site: str, changed: list[int]) -> None:
+    graph, before = ModelGraph(DOCUMENT), rows(ModelGraph(DOCUMENT))
+    placed = place(graph, STRIDES, "SE", site, {"reduction": 8})
+    assert [(p.row, p.follows) for p in placed] == [(i, i) for i in changed]
+    for i, (new, old) in enumerate(zip(rows(graph), before, strict=True)):
+        inside = [*old[:2], f"{old[2]}+SE", [*old[3], {"reduction": 8}]]
+        assert new == (inside if i in changed else old)
+
+
+def test_sites_of_both_kinds_in_one_list() -> None:
+    graph = ModelGraph(DOCUMENT)
+    placed = place(graph, STRIDES, "SE", "inside:C2f,after:1,after:2")
+    assert placed == [Insertion(1, 1, 1, "C2f"), Insertion(2, 1, 1), Insertion(4, 2, 1), Insertion(7, 5, 1, "C2f")]
+    assert [row[2] for row in rows(graph)][:5] == ["Conv", "C2f+SE", "SE", "SPPF", "SE"]
+    assert rows(graph)[6:] == [[[-1, 0], 1, "Concat", [1]], [-1, 2, "C2f+SE", [16]], [[7], 1, "Detect", ["nc"]]]
+
+
+def test_rows_are_aligned_whatever_is_inside() -> None:
+    plain, graphs = ModelGraph(DOCUMENT), [ModelGraph(DOCUMENT), ModelGraph(DOCUMENT)]
+    place(graphs[0], STRIDES, "SE", "inside:C2f")
+    place(graphs[1], STRIDES, "CBAM", "inside:5,after:1")
+    for target, source in ((plain, graphs[0]), (graphs[0], plain), (graphs[1], graphs[0])):
+        mapping = align(target, source, lambda row: row.module == "CBAM")
+        names = [(block_of(target.rows[i].module), block_of(source.rows[j].module)) for i, j in mapping.items()]
+        assert all(a == b for a, b in names)
+        assert sorted(mapping.values()) == list(range(len(plain)))
+
+
+@pytest.mark.parametrize(
+    ("site", "words"),
+    [
+        (
+            "inside:C3k2",
+            "no site 'inside:C3k2' in this model; did you mean inside:C2f?; it has inside:Conv, inside:C2f",
+        ),
+        ("inside:neck.SPPF", "no site 'inside:neck.SPPF'"),
+        ("inside:head.C2f", "no site 'inside:head.C2f'"),
+        ("inside:nn.Upsample", "no site 'inside:nn.Upsample'"),
+        ("inside:", "no site 'inside:'"),
+        ("inside:6", "site 'inside:6': this model's rows before the head are 0 to 5"),
+        ("insid:C2f", "no site 'insid:C2f' in this model"),
+        ("inside:C2f,nek", "no site 'nek' in this model"),
+    ],
+)
+def test_sites_that_are_not_there(site: str, words: str) -> None:
+    graph = ModelGraph(DOCUMENT)
+    before = copy.deepcopy(rows(graph))
+    with pytest.raises(UserError) as caught:
+        place(graph, STRIDES, "SE", site)
+    assert words in str(caught.value)
+    assert rows(graph) == before
+
+
+def test_a_block_takes_one_layer() -> None:
+    graph = ModelGraph(DOCUMENT)
+    place(graph, STRIDES, "SE", "inside:5")
+    with pytest.raises(UserError, match=r"row 5: C2f\+SE has a layer inside already, and a block takes one"):
+        place(graph, STRIDES, "CBAM", "inside:C2f")

@@ -1,0 +1,98 @@
+"""`freeze` means the base's rows, in a variant too; attention layers stay trainable."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.nn import tasks
+
+from tests.host.helpers import tiny_dataset
+from yolo_attn.graph import ModelGraph
+from yolo_attn.host import freezing
+from yolo_attn.host.parser import is_our_row
+from yolo_attn.host.variant import model_yaml
+
+BASE = "yolov8n.yaml"
+VARIANT = "yolov8n.yaml+SE@after:2,after:9+EMA@inside:neck.C2f,inside:6"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_dataset(tmp_path_factory.mktemp("data"))
+
+
+def set_up(model: str, freeze: Any, data: Path, folder: Path) -> DetectionTrainer:
+    """Return a trainer as it stands before its first step."""
+    if ".yaml+" in model:
+        model = model.replace(".yaml+", "+") + ".yaml"
+    trainer = DetectionTrainer(
+        overrides={
+            "model": model,
+            "data": str(data),
+            "freeze": freeze,
+            "imgsz": 32,
+            "batch": 2,
+            "workers": 0,
+            "device": "cpu",
+            "plots": False,
+            "project": str(folder),
+            "exist_ok": True,
+        }
+    )
+    older = "world_size" in inspect.signature(freezing.FREEZING.original).parameters
+    trainer._setup_train(*[1] * older)
+    return trainer
+
+
+def frozen(trainer: DetectionTrainer) -> set[str]:
+    return {name for name, parameter in trainer.model.named_parameters() if not parameter.requires_grad}
+
+
+@pytest.mark.parametrize("freeze", [10, [0, 6, 15], ["21.cv1", 3, "8.nothing"], None])
+def test_the_rows_of_the_base_and_nothing_else(
+    freeze: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(freezing.LOGGER, "info", said.append)
+    base = frozen(set_up(BASE, freeze, data, tmp_path))
+    trainer = set_up(VARIANT, freeze, data, tmp_path)
+    stock = [i for i, row in enumerate(ModelGraph(model_yaml(VARIANT))) if not is_our_row(row)]
+    expected = set()
+    for name in base:
+        model, index, *rest = name.split(".")
+        expected.add(".".join([model, str(stock[int(index)]), *rest]))
+    assert frozen(trainer) == expected
+    assert trainer.args.freeze == freeze  # what is kept for a resumed run is what the user wrote
+    lines = [line for line in said if line.startswith("yolo-attn: freeze")]
+    assert len(lines) == (0 if freeze is None else 1)
+    if freeze == 10:
+        assert lines == [
+            "yolo-attn: freeze=10 means the base's rows 0-9, here rows 0-2, 4-10; attention layers stay trainable"
+        ]
+
+
+def test_more_rows_than_there_are(data: Path, tmp_path: Path) -> None:
+    """All of the base is frozen, which by itself Ultralytics would refuse: what is left to train is new."""
+    trainer = set_up(VARIANT, 99, data, tmp_path)
+    graph = ModelGraph(model_yaml(VARIANT))
+    left = {name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad}
+    new = {
+        name
+        for name, _ in trainer.model.named_parameters()
+        if ".attention." in name or is_our_row(graph.rows[int(name.split(".")[1])])
+    }
+    assert left == new != set()
+
+
+@pytest.mark.skipif(not tasks.check_yaml("yolo12.yaml", hard=False), reason="this Ultralytics has no YOLO12")
+def test_a_parameter_beside_a_layer_is_frozen_too(data: Path, tmp_path: Path) -> None:
+    """A block's own parameter that no path names without naming the layer inside the block as well."""
+    trainer = set_up("yolo12l.yaml+SE@inside:8", [8], data, tmp_path)
+    names = {name for name in frozen(trainer) if name.startswith("model.8.")}
+    own = {name for name, _ in trainer.model.named_parameters() if name.startswith("model.8.")}
+    assert "model.8.gamma" in names
+    assert own - names == {name for name in own if ".attention." in name} != set()

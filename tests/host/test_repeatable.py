@@ -1,0 +1,92 @@
+"""A training that was killed goes on to the very result of one that was not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from ultralytics.nn import tasks
+
+from yolo_attn.host.names import without_letter
+from yolo_attn.host.repeatable import STATE, STATE_SECONDS
+from yolo_attn.study.store import TRAINING_STATE
+
+pytestmark = pytest.mark.slow
+
+TRAIN = """
+import os, signal, sys
+from pathlib import Path
+import torch
+import yolo_attn
+from ultralytics import YOLO
+from yolo_attn.data.digits import make_digits
+from yolo_attn.host.names import without_letter
+from yolo_attn.host.repeatable import find_trainer
+
+model, kill_in, nbs, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+data = Path("digits/digits.yaml").resolve()
+if not data.exists():
+    make_digits(Path.cwd(), counts={"train": 20, "val": 8, "test": 2})
+torch.set_num_threads(1)
+yolo = YOLO(model)
+def kill(trainer):
+    if trainer.start_epoch == 0 and trainer.epoch == kill_in:
+        os.kill(os.getpid(), signal.SIGKILL)
+yolo.add_callback("on_train_batch_end", kill)
+yolo.train(trainer=find_trainer("detect"), data=str(data), epochs=4, imgsz=64, batch=4, nbs=nbs, seed=seed,
+    optimizer="SGD", lr0=0.01, warmup_epochs=1.5, close_mosaic=1, patience=0, plots=False, pretrained=False,
+    device="cpu", workers=0, project=str(Path.cwd()), name="train", exist_ok=True)
+"""
+
+
+def train(folder: Path, *arguments: object) -> int:
+    folder.mkdir(exist_ok=True)
+    (folder / "train.py").write_text(TRAIN)
+    environment = {**os.environ, STATE_SECONDS: "0", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "train.py", *map(str, arguments)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    (folder / "log").open("a").write(done.stdout + done.stderr)
+    return done.returncode
+
+
+def weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    checkpoint = torch.load(folder / "train" / "weights" / name, weights_only=False)
+    return checkpoint["model"].state_dict()
+
+
+def table(folder: Path) -> list[str]:
+    """What was logged of each epoch, without the second column, the time."""
+    lines = (folder / "train" / "results.csv").read_text().splitlines()
+    return [",".join(line.split(",")[:1] + line.split(",")[2:]) for line in lines]
+
+
+# nbs above the batch size leaves gradients of unfinished steps; YOLO26 has a loss whose weights follow the epoch.
+@pytest.mark.parametrize(("model", "kill_in", "nbs"), [("yolo11n-cbam.yaml", 2, 12), ("yolo26n.yaml", 3, 4)])
+def test_killed_and_resumed_is_the_same_training(tmp_path: Path, model: str, kill_in: int, nbs: int) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    if not tasks.check_yaml(without_letter(model), hard=False):
+        pytest.skip(f"this Ultralytics has no {model}")
+    assert train(whole, model, 99, nbs, 0) == 0, (whole / "log").read_text()[-2000:]
+    assert train(cut, model, kill_in, nbs, 0) != 0
+    assert (cut / STATE).exists()
+    assert train(cut, model, kill_in, nbs, 0) == 0, (cut / "log").read_text()[-2000:]
+    assert f"goes on after epoch {kill_in}" in (cut / "log").read_text()
+    assert table(cut) == table(whole)
+    for name in ("last.pt", "best.pt"):
+        one, other = weights(whole, name), weights(cut, name)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_the_seed_changes_the_data_order_and_the_start(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        assert train(tmp_path / str(seed), "yolo11n.yaml", 99, 4, seed) == 0
+    assert table(tmp_path / "0") != table(tmp_path / "1")
+
+
+def test_the_state_has_the_name_that_the_study_looks_for() -> None:
+    assert STATE == TRAINING_STATE

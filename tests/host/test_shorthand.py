@@ -1,0 +1,164 @@
+"""`yolo11n.yaml+CBAM@neck` wherever a model is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import ultralytics
+import yaml
+from ultralytics import YOLO
+from ultralytics.nn import tasks
+
+from tests.host.helpers import build, marked, python, tiny_dataset
+from yolo_attn import UserError, register, unregister
+from yolo_attn.cli import main
+from yolo_attn.graph import ModelGraph
+from yolo_attn.host.linting import lint
+from yolo_attn.host.transfer import last_transfer
+from yolo_attn.host.variant import base_yaml, make_variant, model_yaml
+
+
+def rows(document: dict[str, Any], *layers: str) -> list[tuple[int, str]]:
+    return [(i, row.module) for i, row in enumerate(ModelGraph(document)) if row.module in layers]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "task"),
+    [
+        ("yolo11n.yaml", "YOLO", "detect"),
+        ("yolo11n-seg.yaml", "YOLO", "segment"),
+        ("yolov8n-pose.yaml", "YOLO", "pose"),
+        ("yolo11n-obb.yaml", "YOLO", "obb"),
+        ("yolov8n-cls.yaml", "YOLO", "classify"),
+        ("yolov8s-world.yaml", "YOLOWorld", "detect"),
+        ("yoloe-v8s-seg.yaml", "YOLOE", "segment"),
+        ("yolov8n-rtdetr.yaml", "RTDETR", "detect"),
+    ],
+)
+def test_the_class_and_the_task_are_the_bases(name: str, kind: str, task: str) -> None:
+    if not hasattr(ultralytics, kind):
+        pytest.skip(f"this Ultralytics has no {kind}")
+    model = YOLO(f"{name}+SE@neck")
+    shown = f"{Path(name).stem}+SE@neck.yaml"
+    assert (type(model).__name__, model.task) == (kind, task)
+    assert model.overrides["model"] == model.cfg == model.model.yaml["yaml_file"] == shown
+    assert rows(model.model.yaml, "SE")
+    assert type(model.model) is model.task_map[task]["model"]
+
+
+def test_several_layers_with_options_at_sites_of_the_base() -> None:
+    document = model_yaml("yolo11n.yaml+SE[reduction=8,start=identity]@neck+CBAM@after:4,after:17+CA@after:4")
+    assert rows(document, "SE", "CBAM", "CA") == [
+        (5, "CBAM"),
+        (6, "CA"),
+        (19, "SE"),
+        (21, "CBAM"),
+        (24, "SE"),
+        (28, "SE"),
+    ]
+    graph = ModelGraph(document)
+    assert graph.rows[19].args == [{"reduction": 8, "start": "identity"}]
+    assert graph.rows[21].sources == [20] and graph.rows[20].module == "Conv"  # row 17 of the base
+    assert graph.dead_rows() == []
+    assert document["scale"] == "n"
+
+
+def test_the_same_everywhere() -> None:
+    document = model_yaml("yolo11s.yaml+SE[reduction=8]@neck")
+    assert make_variant("yolo11s.yaml", "SE[reduction=8]@neck").yaml == document
+    assert make_variant("yolov8n.yaml", "yolo11s.yaml+SE[reduction=8]@neck").yaml == document
+    assert base_yaml("yolo11s+SE[reduction=8]@neck.yaml") == document
+    assert {**tasks.yaml_model_load("yolo11s+SE[reduction=8]@neck.yaml"), "yaml_file": ""} == {
+        **document,
+        "yaml_file": "",
+    }
+    assert lint("yolo11s.yaml+SE[reduction=8]@neck") == []
+
+
+def test_another_process_finds_it_by_its_name(tmp_path: Path) -> None:
+    """As a worker of multi-GPU training does, which gets a run's arguments and imports yolo_attn."""
+    code = (
+        "import yolo_attn; from ultralytics.nn.tasks import DetectionModel as D; print(D('yolov8n+SE@neck.yaml').yaml)"
+    )
+    assert python(code, cwd=tmp_path).stdout.count("'SE'") == 3
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base: Any = marked(build("yolov8n.yaml", nc=3))
+    base.names = {0: "a", 1: "b", 2: "c"}
+    file = tmp_path_factory.mktemp("base") / "best.pt"
+    args = {"imgsz": 96, "task": "detect", "data": "digits.yaml", "epochs": 5}
+    torch.save({"model": base, "ema": None, "epoch": 3, "optimizer": {}, "train_args": args}, file)
+    return file
+
+
+def test_a_variant_of_a_checkpoint_has_its_weights(checkpoint: Path) -> None:
+    model = YOLO(f"{checkpoint}+CBAM[start=identity]@neck")
+    report = last_transfer(model.model)
+    assert report is not None
+    assert report.arrived == report.base == len(build("yolov8n.yaml", nc=3).state_dict())
+    assert model.names == {0: "a", 1: "b", 2: "c"}
+    assert (model.task, model.overrides["imgsz"]) == ("detect", 96)
+    assert model.overrides["model"] == f"{checkpoint}+CBAM[start=identity]@neck.yaml"
+    assert model.model.yaml["nc"] == 3
+    assert not getattr(model.model, "pt_path", None)  # its exports have a name of their own
+    assert not model.ckpt.get("optimizer") and model.ckpt  # a training starts from the weights, and resumes nothing
+
+
+def test_place_goes_on_from_a_shorthand(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["place", "model=yolo11n.yaml+SE@neck", "layer=CBAM", "at=backbone.P5"]) == 0
+    assert "SE, which" not in capsys.readouterr().err
+    assert rows(model_yaml("yolo11n-se-cbam.yaml"), "SE", "CBAM") == [(11, "CBAM"), (18, "SE"), (22, "SE"), (26, "SE")]
+
+
+def test_without_us_the_name_is_unknown() -> None:
+    unregister()
+    try:
+        with pytest.raises(Exception, match="SE@neck"):
+            YOLO("yolov8n.yaml+SE@neck")
+    finally:
+        register()
+    assert rows(YOLO("yolov8n.yaml+SE@neck").model.yaml, "SE")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("yolo11n.yaml+CBAM", "variant 'CBAM': write Layer@site or Layer[option=value]@site, such as CBAM@neck"),
+        ("yolo11n.yaml+Cbam@neck", "unknown layer 'Cbam'; did you mean CBAM?"),
+        ("yolo11n.yaml+CBAM[reductoin=8]@neck", "CBAM has no option 'reductoin'; did you mean reduction?"),
+        ("yolo11n.yaml+GMU@neck", "GMU reads several rows, and a site is one: write its row by hand in a YAML"),
+        ("yolo11n.yaml+SE@after:23", "site 'after:23': this model's rows before the head are 0 to 22"),
+        ("yolo11n.yaml+SE@neck+SE@after:24", "site 'after:24': this model's rows before the head are 0 to 22"),
+        ("nowhere/best.pt+SE@neck", "nowhere/best.pt: no such checkpoint"),
+    ],
+)
+def test_mistakes(name: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        YOLO(name)
+    assert str(caught.value) == message
+    for verb in ("train", "export", "predict"):
+        assert main([verb, f"model={name}"]) == 2
+        assert capsys.readouterr().err == f"yolo-attn: {message}\n"
+
+
+@pytest.mark.slow
+def test_train_on_and_on(tmp_path: Path) -> None:
+    """A variant is trained, its checkpoint validated by stock `yolo`, and another layer placed in that and trained."""
+    data = tiny_dataset(tmp_path)
+    common = [f"data={data}", "imgsz=32", "workers=0", "device=cpu", "plots=False", f"project={tmp_path}", "epochs=1"]
+    call = "import sys; from yolo_attn.cli import main; sys.exit(main(sys.argv[1:]))"
+    stock = "import sys; from ultralytics.cfg import entrypoint; entrypoint()"
+    python(call, "train", "model=yolov8n.yaml+SE@neck", "freeze=2", "name=a", *common, cwd=tmp_path)
+    args = yaml.safe_load((tmp_path / "a" / "args.yaml").read_text())
+    assert (args["model"], args["freeze"]) == ("yolov8n+SE@neck.yaml", 2)
+    last = tmp_path / "a" / "weights" / "last.pt"
+    python(stock, "val", f"model={last}", *common[:-1], cwd=tmp_path)
+    done = python(call, "train", f"model={last}+CBAM@backbone.P5", "name=b", *common, cwd=tmp_path)
+    assert "355/355 base tensors arrived in their own layers, 6/16 attention tensors; new: row 10 CBAM" in done.stdout
+    document = YOLO(tmp_path / "b" / "weights" / "last.pt").model.yaml
+    assert rows(document, "SE", "CBAM") == [(10, "CBAM"), (17, "SE"), (21, "SE"), (25, "SE")]

@@ -1,0 +1,227 @@
+"""The page in a real browser: nothing fails, nothing is loaded, nothing overlaps, tables sort, text has contrast."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.study.report.synthetic import ARMS, SCRIPT, make_study
+from yolo_attn.study.report import make_report
+from yolo_attn.study.report.figures.plot import shortened
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PLAYWRIGHT = importlib.util.find_spec("playwright") is not None
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM and not PLAYWRIGHT, reason="neither Chromium nor playwright is installed"),
+]
+
+# What a reader reads, as boxes: the blocks of text, and the texts of every plot, which must not cover each other.
+OVERLAPS = """() => {
+  const overlap = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
+    && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1.5;
+  const pairs = (boxes, where) => {
+    const bad = [];
+    for (let i = 0; i < boxes.length; i++) for (let j = i + 1; j < boxes.length; j++)
+      if (overlap(boxes[i].box, boxes[j].box)) bad.push(`${where}: ${boxes[i].text} | ${boxes[j].text}`);
+    return bad;
+  };
+  const seen = (element) => ({text: element.textContent.trim().slice(0, 40), box: element.getBoundingClientRect()});
+  const shown = ({box}) => box.width > 0 && box.height > 0;
+  let bad = [];
+  for (const plot of document.querySelectorAll("svg.plot"))
+    bad = bad.concat(pairs([...plot.querySelectorAll("text")].map(seen).filter(shown), plot.querySelector("title").id));
+  const blocks = "h1, h2, h3, h4, p, li, dt, dd, summary, figcaption, svg.plot, table, .pair svg, .tiles img";
+  bad = bad.concat(pairs([...document.querySelectorAll(blocks)]
+    .filter((e) => !e.parentElement.closest("table, li p, .warnings li")).map(seen).filter(shown), "page"));
+  for (const table of document.querySelectorAll("table"))
+    bad = bad.concat(pairs([...table.querySelectorAll("tr")].map(seen).filter(shown), table.id));
+  return bad;
+}"""
+
+# What sticks out of the page, or out of its own cell or plot.
+OUTSIDE = """() => {
+  const width = document.documentElement.clientWidth, bad = [];
+  if (document.documentElement.scrollWidth > width) bad.push(`page ${document.documentElement.scrollWidth}`);
+  for (const element of document.querySelectorAll("main *")) {
+    if (element.closest(".scroll, svg") && !element.matches(".scroll")) continue;
+    const box = element.getBoundingClientRect();
+    if (box.width && (box.left < -0.5 || box.right > width + 0.5)) bad.push(element.tagName + element.textContent);
+  }
+  for (const text of document.querySelectorAll("svg.plot text")) {
+    const box = text.getBoundingClientRect(), frame = text.closest("svg").getBoundingClientRect();
+    const inside = (low, high) => box[low] >= frame[low] - 1 && box[high] <= frame[high] + 1;
+    if (!inside("left", "right") || !inside("top", "bottom"))
+      bad.push(`${text.closest("svg").querySelector("title").id}: ${text.textContent}`);
+  }
+  for (const cell of document.querySelectorAll("td, th"))
+    if (cell.scrollWidth > cell.clientWidth + 1) bad.push(`cell ${cell.textContent}`);
+  return bad;
+}"""
+
+# Texts whose contrast with the page is below 4.5 (WCAG AA); texts of plots stand on the page too.
+FAINT = """() => {
+  const luminance = (colour) => {
+    const [r, g, b] = colour.match(/[\\d.]+/g).slice(0, 3).map((v) => v / 255)
+      .map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (element) => {
+    for (let e = element; e; e = e.parentElement) {
+      const colour = getComputedStyle(e).backgroundColor;
+      if (!/, 0\\)$|transparent/.test(colour)) return colour;
+    }
+    return getComputedStyle(document.body).backgroundColor;
+  };
+  const bad = [];
+  for (const element of document.querySelectorAll("main *")) {
+    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    if (!own || element.matches("title, desc") || !element.getBoundingClientRect().width) continue;
+    const style = getComputedStyle(element);
+    const ink = element.closest("svg.plot") ? style.fill : style.color;
+    const [a, b] = [luminance(ink), luminance(ground(element))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) bad.push(`${ratio.toFixed(2)} ${element.tagName} ${element.textContent.slice(0, 40)}`);
+  }
+  return bad;
+}"""
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("page")
+    make_study(folder / "full")
+    make_study(folder / "one", seeds=1, arms=("yolo11n", "SE@neck"), latency=False, pictures=False, maps=False)
+    return {name: make_report(folder / name).resolve() for name in ("full", "one")}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    assert PLAYWRIGHT, "Chromium is installed, playwright is not: pip install -e '.[test]'"
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # Without a Chromium of the system: playwright's own, from `playwright install chromium`.
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()
+
+
+class Visit:
+    """A page in the browser; what it complains of and asks for is noted."""
+
+    def __init__(self, browser: Any, path: Path, width: int, **options: Any) -> None:
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        self.page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(path.as_uri())
+
+    def __enter__(self) -> Visit:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.context.close()
+
+    def open_all(self) -> None:
+        self.page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true; })")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["full", "one"])
+def test_nothing_fails_overlaps_or_is_faint(
+    name: str, scheme: str, width: int, pages: dict[str, Path], browser: Any
+) -> None:
+    with Visit(browser, pages[name], width, color_scheme=scheme) as visit:
+        visit.open_all()
+        assert visit.page.evaluate(OVERLAPS) == []
+        assert visit.page.evaluate(OUTSIDE) == []
+        assert visit.page.evaluate(FAINT) == []
+        assert visit.complaints == []
+        assert [url for url in visit.requests if not url.startswith("data:")] == [pages[name].as_uri()]
+        dark = visit.page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+        assert dark == (scheme == "dark")
+
+
+def test_the_checks_of_the_layout_find_faults(pages: dict[str, Path], browser: Any) -> None:
+    with Visit(browser, pages["one"], 390) as visit:
+        faults = (
+            "h2 { margin-bottom: -20px } h1 { width: 500px; color: #ccc } svg.plot text { font-size: 40px !important }"
+        )
+        visit.page.add_style_tag(content=faults)
+        overlaps, outside = visit.page.evaluate(OVERLAPS), visit.page.evaluate(OUTSIDE)
+        assert any(fault.startswith("page") for fault in overlaps) and any("forest" in fault for fault in overlaps)
+        assert any(fault.startswith("H1") for fault in outside) and any("forest" in fault for fault in outside)
+        assert visit.page.evaluate(FAINT)
+
+
+def column(visit: Visit, index: int) -> list[str]:
+    cells = visit.page.locator(f"#verdict-table tbody tr > :nth-child({index + 1})").all()
+    return [cell.get_attribute("data-value") or "" for cell in cells]
+
+
+def test_tables_sort_by_click_and_by_key(pages: dict[str, Path], browser: Any) -> None:
+    with Visit(browser, pages["full"], 1280) as visit:
+        heads = visit.page.locator("#verdict-table thead th")
+        before = column(visit, 0)
+        heads.nth(4).get_by_role("button").click()
+        assert heads.nth(4).get_attribute("aria-sort") == "descending"
+        values = [float(value) for value in column(visit, 4) if value]
+        assert values == sorted(values, reverse=True)
+        assert column(visit, 4)[-2:] == ["", ""]  # the baseline and the arm that failed have no difference
+        heads.nth(4).get_by_role("button").press("Enter")
+        assert heads.nth(4).get_attribute("aria-sort") == "ascending"
+        assert [float(value) for value in column(visit, 4) if value] == values[::-1]
+        assert column(visit, 4)[-2:] == ["", ""]
+        heads.nth(0).get_by_role("button").press("Space")
+        assert heads.nth(4).get_attribute("aria-sort") is None
+        assert heads.nth(0).get_attribute("aria-sort") == "ascending"
+        assert sorted(column(visit, 0)) == sorted(before) != before
+        assert visit.complaints == []
+
+
+def test_every_plot_shows_every_arm(pages: dict[str, Path], browser: Any) -> None:
+    with Visit(browser, pages["full"], 1280) as visit:
+        plots = {plot.get_attribute("aria-labelledby"): plot for plot in visit.page.locator("svg.plot").all()}
+        for ident, plot in plots.items():
+            if ident is None or ident.startswith("classes"):  # one arm each
+                continue
+            texts = "\n".join(plot.locator("text").all_text_contents())
+            drawn = [name for name, arm in ARMS.items() if arm.recall is not None or not ident.startswith("pareto")]
+            for name in drawn:
+                if name == "yolo11n" and ident.startswith("forest"):
+                    continue
+                start = shortened(name, 80).partition("…")[0]
+                assert start in texts, (ident, name)
+
+
+def test_the_page_is_whole_without_scripts(pages: dict[str, Path], browser: Any) -> None:
+    with Visit(browser, pages["full"], 1280, java_script_enabled=False) as visit:
+        assert visit.page.locator("#verdict-table tbody tr").count() == len(ARMS)
+        assert visit.page.locator("#verdict-table button").count() == 0
+        assert visit.page.locator("svg.plot").first.is_visible()
+        assert visit.page.get_by_text(SCRIPT).first.is_visible()
+        visit.page.locator("#runs summary").click()
+        assert visit.page.locator("#run-table").is_visible()
+
+
+def test_it_prints_light_and_whole(pages: dict[str, Path], browser: Any) -> None:
+    with Visit(browser, pages["full"], 1032, color_scheme="dark") as visit:  # the width of the paper, less its margins
+        visit.page.emulate_media(media="print", color_scheme="dark")
+        visit.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert visit.page.locator("#run-table").is_visible()
+        assert visit.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert visit.page.evaluate(OUTSIDE) == []
+        tables = "[...document.querySelectorAll('table')].map((table) => table.getBoundingClientRect().right)"
+        assert max(visit.page.evaluate(tables)) <= 1032
+        assert visit.page.pdf(prefer_css_page_size=True).startswith(b"%PDF")

@@ -1,0 +1,387 @@
+"""The reports of a made-up study: every arm everywhere, names of every kind harmless, what is missing left out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from tests.study.report.synthetic import ARMS, CHINESE, LATEX, LONG, SCRIPT, make_study
+from yolo_attn.cli import main
+from yolo_attn.errors import UserError
+from yolo_attn.study.report import make_report, text_table, write_reports
+from yolo_attn.study.report.figures.pareto import frontier
+from yolo_attn.study.report.files import escape_latex, escape_markdown
+from yolo_attn.study.report.formats import p_value, probability, typeset
+from yolo_attn.study.report.text import columns, shorten
+from yolo_attn.study.report.view import Estimate, StudyView
+from yolo_attn.study.results import SCHEMA_FILE
+
+PLOTS = ("forest-mAP50-95", "pareto-latency", "pareto-params", "pareto-gflops", "runs-mAP50", "forest-mAP-small",
+         "curve-loss", "curve-map")  # fmt: skip
+
+
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
+
+
+class Page(HTMLParser):
+    """What a browser would see of a page: elements with their attributes and text, ids, and whether tags close."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: dict[str, list[list[str]]] = {}
+        self.plots: dict[str, str] = {}
+        self.words: list[str] = []
+        self._table = self._plot = ""
+        self.feed(text)
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.tags.append(tag)
+        self.attributes.append((tag, given))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self._table = given.get("id") or ""
+            self.rows[self._table] = []
+        elif tag == "tr" and self._table:
+            self.rows[self._table].append([])
+        elif tag in {"td", "th"} and self._table:
+            self.rows[self._table][-1].append("")
+        elif tag == "svg" and given.get("class") == "plot":
+            self._plot = (given.get("aria-labelledby") or "").split("-title")[0]
+            self.plots[self._plot] = ""
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+        if tag == "table":
+            self._table = ""
+        elif tag == "svg":
+            self._plot = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in {"style", "script"}:
+            self.words.append(data)
+        if self._table and {"td", "th"} & set(self.open):
+            self.rows[self._table][-1][-1] += data
+        if self._plot:
+            self.plots[self._plot] += data
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    @property
+    def ids(self) -> list[str]:
+        return [given["id"] or "" for _, given in self.attributes if "id" in given]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("study")
+    data = make_study(folder)
+    make_report(folder)
+    return folder, data
+
+
+@pytest.fixture(scope="module")
+def page(study: tuple[Path, dict[str, Any]]) -> Page:
+    return Page((study[0] / "report.html").read_text(encoding="utf-8"))
+
+
+def test_the_made_up_study_is_what_a_study_writes(study: tuple[Path, dict[str, Any]]) -> None:
+    schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator(schema).validate(study[1])
+
+
+# --- every arm, in every form ---------------------------------------------------------------------------------------
+
+
+def test_every_arm_is_in_every_table_and_plot(page: Page) -> None:
+    assert len(page.rows["verdict-table"]) == len(ARMS) + 1
+    assert len(page.rows["run-table"]) == 5 * len(ARMS) + 1
+    for name in ARMS:
+        assert any(name in row[0] for row in page.rows["verdict-table"])
+        for plot in PLOTS:
+            if name != "yolo11n" or not plot.startswith("forest"):  # which shows differences to it
+                assert name in page.plots[plot], (name, plot)
+    done = [name for name, arm in ARMS.items() if arm.recall is not None and arm.kind != "baseline"]
+    for name in done:
+        assert name in page.rows["class-table"][0]
+    assert sum(plot.startswith("classes-") for plot in page.plots) == len(done)
+
+
+def test_the_numbers_of_the_page_are_those_of_the_study(study: tuple[Path, dict[str, Any]], page: Page) -> None:
+    heads = page.rows["verdict-table"][0]
+    for arm in study[1]["arms"]:
+        row = next(row for row in page.rows["verdict-table"][1:] if row[0].startswith(arm["name"]))
+        cells = dict(zip(heads, row, strict=True))
+        mean = arm["metrics"]["mAP50-95"]["mean"]
+        assert cells["mAP50-95"].startswith(DASH if mean is None else f"{100 * mean:.2f}")
+        delta = (arm["delta"] or {}).get("mAP50-95", {"mean": None})["mean"]
+        assert cells["Difference"].startswith(DASH if delta is None else f"{100 * delta:+.2f}".replace("-", MINUS))
+        assert cells["Seeds"] == f"{sum(run['status'] == 'done' for run in arm['runs'])}/5"
+
+
+def test_only_what_is_shown_is_bold(study: tuple[Path, dict[str, Any]]) -> None:
+    text = (study[0] / "report.html").read_text(encoding="utf-8")
+    table = text[text.index('id="verdict-table"') : text.index("</table>")]
+    for row in re.findall(r"<tr data-arm.*?</tr>", table, flags=re.DOTALL):
+        shown = "verdict better" in row or "verdict worse" in row
+        assert row.count("<strong>") == (2 if shown else 0)
+    assert table.count("<strong>") > 0
+    assert "**not shown**" not in (study[0] / "results.md").read_text(encoding="utf-8")
+
+
+def test_text_table(study: tuple[Path, dict[str, Any]]) -> None:
+    lines = text_table(study[1]).splitlines()
+    table = lines[: len(ARMS) + 1]
+    assert max(map(columns, lines)) <= 120
+    assert len({columns(line) for line in table}) == 1  # aligned to the last column, in Chinese too
+    assert [line.split()[0] for line in table[1:3]] == ["yolo11n", "SE@neck"]
+    assert "better" in lines[2] and "[" in lines[2]
+    assert any("80%" in line for line in lines)
+
+
+def test_csv_has_a_line_for_each_run(study: tuple[Path, dict[str, Any]]) -> None:
+    rows = list(csv.DictReader(io.StringIO((study[0] / "results.csv").read_text(encoding="utf-8"))))
+    assert len(rows) == 5 * len(ARMS)
+    assert {row["arm"] for row in rows} == set(ARMS)
+    for arm in study[1]["arms"]:
+        for run in arm["runs"]:
+            row = next(row for row in rows if row["arm"] == arm["name"] and row["seed"] == str(run["seed"]))
+            assert row["status"] == run["status"]
+            assert row["mAP50-95"] == ("" if run["metrics"] is None else repr(run["metrics"]["mAP50-95"]))
+
+
+def test_markdown_keeps_names_as_they_are(study: tuple[Path, dict[str, Any]]) -> None:
+    text = (study[0] / "results.md").read_text(encoding="utf-8")
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(table) == len(ARMS) + 2
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
+    assert not re.search(r"(?<!\\)<", text)
+    unescaped = re.sub(r"\\([^\w\s])", r"\1", text)
+    for name in ARMS:
+        assert name.replace("\\", "") in unescaped.replace("\\", "")
+
+
+# --- harmless names -------------------------------------------------------------------------------------------------
+
+
+def test_the_page_holds_one_script_and_loads_nothing(study: tuple[Path, dict[str, Any]], page: Page) -> None:
+    assert page.tags.count("script") == 1
+    assert not {"i", "em", "b", "iframe", "object"} & set(page.tags)  # they stand in names, errors and notes
+    assert SCRIPT in page.text and "<em>its</em>" in page.text and "<i>has</i>" in page.text
+    for tag, given in page.attributes:
+        for key in ("src", "href", "xlink:href"):
+            value = given.get(key) or "#"
+            assert value.startswith(("#", "data:")), (tag, value)
+    text = (study[0] / "report.html").read_text(encoding="utf-8")
+    assert "@import" not in text and not re.search(r"url\((?!#)", text)
+    assert len(text) < 5_000_000
+
+
+def test_ids_are_unique_and_every_reference_arrives(study: tuple[Path, dict[str, Any]], page: Page) -> None:
+    assert len(page.ids) == len(set(page.ids))
+    text = (study[0] / "report.html").read_text(encoding="utf-8")
+    references = re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', text)
+    assert {a or b for a, b in references} <= set(page.ids)
+
+
+def test_latex_sets_every_character() -> None:
+    assert escape_latex(r"a_b & 50% #1 {x} $y$ ~^ \b") == (
+        r"a\_b \& 50\% \#1 \{x\} \$y\$ \textasciitilde{}\textasciicircum{} \textbackslash{}b"
+    )
+    assert escape_latex("é ± 中\n<b>") == r"é $\pm$ U+4E2D\, \textless{}b\textgreater{}"
+
+
+def test_latex_table_has_a_row_for_each_arm(study: tuple[Path, dict[str, Any]]) -> None:
+    text = (study[0] / "results.tex").read_text(encoding="utf-8")
+    body = text[text.index(r"\midrule") : text.index(r"\bottomrule")].splitlines()[1:]
+    assert len(body) == len(ARMS)
+    assert all(line.endswith(r"\\") for line in body)
+    width = len(re.search(r"begin\{tabular\}\{(\w+)\}", text)[1])  # type: ignore[index]
+    assert all(len(re.findall(r"(?<!\\)&", line)) == width - 1 for line in body)
+    for name in (SCRIPT, LATEX, LONG):
+        assert sum(line.startswith(escape_latex(name)) for line in body) == 1
+    assert any(CHINESE in line for line in text.splitlines() if line.startswith("% "))
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_latex_compiles(study: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    shutil.copy(study[0] / "results.tex", tmp_path)
+    paper = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\\input{results.tex}\\end{document}"
+    (tmp_path / "paper.tex").write_text(paper)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_markdown_escapes() -> None:
+    assert escape_markdown("a|b *c* <d> x_y _z_") == r"a\|b \*c\* \<d\> x_y \_z\_"
+
+
+# --- studies of every size ------------------------------------------------------------------------------------------
+
+
+def test_one_seed_has_no_verdict_and_says_so(fresh_folder: Path) -> None:
+    options = {"latency": False, "validated": False, "pictures": False, "maps": False}
+    data = make_study(fresh_folder, seeds=1, arms=("yolo11n", "SE@neck"), **options)
+    table = text_table(data)
+    assert "Single runs: differences of this size are usually noise." in table
+    assert "verdict" not in table.splitlines()[0] and "ms" not in table.splitlines()[0].split()
+    base, other = (arm["metrics"]["mAP50-95"]["mean"] for arm in data["arms"])
+    assert table.splitlines()[2].endswith(f"{100 * (other - base):+.2f}")
+    write_reports(fresh_folder, data)
+    page = Page((fresh_folder / "report.html").read_text(encoding="utf-8"))
+    assert {"pareto-params", "curve-loss", "runs-mAP50-95"} <= set(page.plots)
+    assert not {"pareto-latency", "curve-map"} & set(page.plots)
+    for reason in (
+        "no run has stored maps",
+        "Training did not validate",
+        "The picture files were not found",
+        "no controls",
+    ):
+        assert reason in page.text
+
+
+def test_two_seeds_are_too_few_for_a_verdict(fresh_folder: Path) -> None:
+    table = text_table(make_study(fresh_folder, seeds=2, arms=("yolo11n", "SE@neck"), images=8, maps=False))
+    assert "2 seeds: too few for a verdict" in table
+
+
+def test_a_study_that_has_just_begun(fresh_folder: Path) -> None:
+    """Nothing is known but the plan: waiting runs, null everywhere."""
+    waiting = {"seed": 0, "status": "waiting", "error": None}
+    nothing = {"params": None, "gflops": None, "latency_ms": None, "metrics": {}, "per_class": {}, "delta": None}
+    arms = [
+        {"name": name, "kind": kind, "runs": [waiting], **nothing}
+        for name, kind in (("a", "baseline"), ("b", "variant"))
+    ]
+    data = {"schema": 1, "baseline": "a", "data": "digits", "recipe": {}, "versions": {}, "seeds": [0], "arms": arms}
+    write_reports(fresh_folder, data)
+    page = Page((fresh_folder / "report.html").read_text(encoding="utf-8"))
+    assert not page.plots
+    assert "Not finished: 2 runs of 2 waiting or running" in page.text
+    assert text_table(data).splitlines()[1].split() == ["a", "(baseline)", "0/1", "-", "-", "-", "-", "-"]
+
+
+def test_what_is_no_number_is_shown_as_missing(fresh_folder: Path) -> None:
+    data = make_study(fresh_folder, seeds=3, arms=("yolo11n", "SE@neck"), images=8, maps=False)
+    arm = data["arms"][1]
+    arm["gflops"] = float("nan")
+    arm["metrics"]["mAP-large"] = {"mean": float("nan"), "sd": None, "ci95": [float("nan"), 1.0]}
+    arm["delta"]["mAP-large"] = {"mean": float("inf"), "ci95": None}
+    write_reports(fresh_folder, data)
+    for name in ("report.html", "results.csv", "results.md", "results.tex"):
+        assert not re.search(r"\b(nan|inf|None)\b", (fresh_folder / name).read_text(encoding="utf-8")), name
+
+
+def test_damaged_files_of_runs_leave_the_report_standing(fresh_folder: Path) -> None:
+    data = make_study(fresh_folder, seeds=3, arms=("yolo11n", "SE@neck"), images=8)
+    run = fresh_folder / data["arms"][1]["runs"][0]["folder"]
+    (run / "matches.npz").write_bytes(b"PK\x03\x04 cut off")
+    (run / "maps.npz").write_bytes(b"")
+    (run / "train" / "results.csv").write_bytes(b"\xff\xfeepoch,\n1,2,3\n")
+    next((fresh_folder / "pictures").iterdir()).write_bytes(b"no picture")
+    text = make_report(fresh_folder).read_text(encoding="utf-8")
+    assert "common seeds" in text
+
+
+def test_the_page_is_left_out_while_a_study_runs(fresh_folder: Path) -> None:
+    data = make_study(fresh_folder, seeds=1, arms=("yolo11n", "SE@neck"), images=4, maps=False)
+    write_reports(fresh_folder, data, html=False)
+    assert {path.name for path in fresh_folder.glob("re*.*")} == {
+        *("results.json", "results.csv", "results.md", "results.tex")
+    }
+
+
+def test_the_same_study_gives_the_same_page(study: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    again = make_report(study[0], tmp_path / "elsewhere")
+    assert again.read_bytes() == (study[0] / "report.html").read_bytes()
+
+
+# --- yolo-attn report -----------------------------------------------------------------------------------------------
+
+
+def test_the_command_remakes_the_reports(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_study(fresh_folder / "s", seeds=1, arms=("yolo11n", "SE@neck"), images=4, maps=False)
+    assert main(["report", "from=s", "out=there"]) == 0
+    assert str(Path("there") / "report.html") in capsys.readouterr().out
+    assert (fresh_folder / "there" / "report.html").is_file()
+    assert not (fresh_folder / "s" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["report"], "needs from="),
+        (["report", "from=nowhere"], "no such folder"),
+        (["report", "from=."], "no study"),
+        (["report", "form=."], "did you mean from?"),
+    ],
+)
+def test_the_command_names_a_mistake(
+    words: list[str], fault: str, fresh_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert fault in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", '{"schema": 99, "arms": [{"name": "a"}]}', '{"schema": 1, "arms": []}', '{"schema": 1, "arms": [1]}'],
+)
+def test_damaged_results_are_told_in_one_line(content: str, fresh_folder: Path) -> None:
+    (fresh_folder / "results.json").write_text(content)
+    with pytest.raises(UserError, match=r"results\.json") as caught:
+        make_report(fresh_folder)
+    assert "\n" not in str(caught.value)
+    assert "damaged" in str(caught.value) or "schema 99" in str(caught.value)
+
+
+# --- small parts ----------------------------------------------------------------------------------------------------
+
+
+def test_numbers() -> None:
+    assert [p_value(p) for p in (None, 0.0, 0.00099, 0.0421, 1.0)] == ["-", "<0.001", "<0.001", "0.042", "1.000"]
+    assert [probability(p) for p in (0.0, 0.5, 0.994, 0.999)] == ["<0.01", "0.50", "0.99", ">0.99"]
+    assert typeset("-1.20 [-3.00, +0.60]") == f"{MINUS}1.20 [{MINUS}3.00, +0.60]"
+    assert typeset("11.9-14.0") == f"11.9{DASH}14.0"
+    assert shorten("CBAM@neck.P3", 12) == "CBAM@neck.P3"
+    assert columns(shorten("注意力注意力注意力", 8)) <= 8
+
+
+def test_an_interval_needs_both_ends() -> None:
+    assert Estimate.read({"mean": 1, "ci95": [0.5, None]}).half is None
+    assert Estimate.read({"mean": True, "ci95": [0.5, 1.5]}) == Estimate(low=0.5, high=1.5)
+
+
+def test_frontier() -> None:
+    assert frontier([(2, 0.5), (1, 0.0), (3, 0.4), (2, 0.2), (4, 0.9)]) == [(1, 0.0), (2, 0.5), (4, 0.9)]
+
+
+def test_arms_are_sorted_by_difference_and_controls_come_last(study: tuple[Path, dict[str, Any]]) -> None:
+    arms = StudyView.read(json.loads(json.dumps(study[1]))).arms
+    assert [arm.kind for arm in arms] == ["baseline"] + 5 * ["variant"] + 2 * ["control"]
+    means = [arm.delta("mAP50-95").mean for arm in arms if arm.kind == "variant"]
+    assert means[-1] is None  # the arm that failed
+    assert means[:-1] == sorted(means[:-1], reverse=True)  # type: ignore[type-var]

@@ -1,0 +1,147 @@
+"""Runs on a Ray cluster of two nodes on this machine, on loopback addresses of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.study.conftest import FAKE_WORKER, Fake
+from yolo_attn.errors import UserError
+from yolo_attn.study.engine import compare
+from yolo_attn.study.ray_runner import RayRunner
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs yolo-attn[ray]"),
+]
+
+HEAD, OTHER, PORT = "127.0.0.1", "127.0.0.2", 6391
+
+
+class Cluster:
+    """Two nodes of one processor each, without a dashboard."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._start("--head", f"--node-ip-address={HEAD}", f"--port={PORT}", "--include-dashboard=false",
+                    f"--temp-dir={folder}")  # fmt: skip
+        self._start(f"--address={HEAD}:{PORT}", f"--node-ip-address={OTHER}")
+
+    def _start(self, *arguments: str) -> None:
+        command = [str(Path(sys.executable).with_name("ray")), "start", *arguments, "--num-cpus=1",
+                   "--disable-usage-stats", "--object-store-memory=80000000"]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def processes(self, *words: str) -> list[int]:
+        """The processes of this cluster whose command holds all words."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, ValueError):
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                if all(word in command for word in words):
+                    found.append(int(entry.name))
+        return found
+
+    def kill_other(self) -> None:
+        """Take away the node that the study is not on, as a power cut does: its raylet, and with it all it started."""
+        import ray
+
+        own = ray.get_runtime_context().get_node_id()
+        (address,) = [node["NodeManagerAddress"] for node in ray.nodes() if node["NodeID"] != own and node["Alive"]]
+        for pid in self.processes("raylet/raylet", f"--node_ip_address={address} "):
+            os.kill(pid, signal.SIGKILL)
+
+    def stop(self) -> None:
+        subprocess.run(
+            [str(Path(sys.executable).with_name("ray")), "stop", "--force"], capture_output=True, check=False
+        )
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # sockets need a short path
+    running = Cluster(folder)
+    yield running
+    import ray
+
+    ray.shutdown()
+    running.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def on(cluster: Cluster, fake: Fake, **arguments: Any) -> Any:
+    given = {"variants": "slow.1,slow.2", "seeds": 2, "epochs": 3, "threads": 1, "device": "cpu", "name": "s"}
+    runner = RayRunner(f"{HEAD}:{PORT}", "cpu", 1, "digits", (sys.executable, str(FAKE_WORKER)))
+    try:
+        return compare({**given, **arguments}, runner, fake.stream)
+    finally:
+        runner.close()
+
+
+def nodes(fake: Fake) -> set[str]:
+    import json
+
+    return {json.loads(text)["node"] for text in fake.stored().values()}
+
+
+def test_runs_spread_over_the_nodes_and_give_what_they_give_here(fake: Fake, cluster: Cluster) -> None:
+    far = on(cluster, fake, variants="slow.1,slow.2,fail.x", seeds=3, name="s")
+    assert len(nodes(fake)) == 2
+    assert far.exit_status == 1
+    statuses = [{run["status"] for run in arm["runs"]} for arm in far.data["arms"]]
+    assert statuses == [{"done"}, {"done"}, {"done"}, {"failed"}]
+    assert "ValueError: it broke in two lines" in fake.said()
+    (log,) = fake.folder.glob("runs/slow.1-s0-*/train.log")
+    assert "training slow.1 1" in log.read_text()
+    started = len(fake.starts())
+    assert on(cluster, fake, variants="slow.1,slow.2,fail.x", seeds=3, name="s").data == far.data
+    assert len(fake.starts()) == started
+    here = fake.compare(variants="slow.1,slow.2", seeds=3, name="here")
+    assert [arm["metrics"] for arm in here.data["arms"]] == [arm["metrics"] for arm in far.data["arms"][:3]]
+
+
+def test_a_killed_worker_and_a_killed_node_lose_nothing(
+    fake: Fake, cluster: Cluster, wait_for: Callable[[Callable[[], bool]], None]
+) -> None:
+    deeds: list[str] = []
+    kept: dict[str, str] = {}
+
+    def destroy() -> None:
+        wait_for(lambda: ("sleepy.1", "0") in fake.starts())
+        (worker,) = cluster.processes("ray::sleepy.1-s0-")  # Ray names the process after its task
+        os.kill(worker, signal.SIGKILL)
+        deeds.append("worker")
+        wait_for(lambda: len(fake.stored()) >= 2)
+        kept.update(fake.stored())
+        cluster.kill_other()
+        deeds.append("node")
+
+    thread = threading.Thread(target=destroy)
+    thread.start()
+    results = on(cluster, fake, variants="sleepy.1,sleepy.2,sleepy.3", seeds=3)
+    thread.join()
+    assert deeds == ["worker", "node"]
+    assert results.exit_status == 0
+    assert len(fake.stored()) == 12
+    assert {name: fake.stored()[name] for name in kept} == kept, "a run that was in the store was done again"
+
+
+def test_an_address_without_a_cluster_is_told() -> None:
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"address=127\.0\.0\.1:1: no Ray cluster"):
+        RayRunner("127.0.0.1:1", "cpu", 1, "digits")
+    assert time.monotonic() - began < 120

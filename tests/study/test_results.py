@@ -1,0 +1,311 @@
+"""From stored matches to results.json."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.stats.simulated import Images
+from yolo_attn.errors import UserError
+from yolo_attn.stats import compare
+from yolo_attn.stats.ap import METRICS, evaluate
+from yolo_attn.stats.bootstrap import draws, image_weights
+from yolo_attn.stats.matches import Matches
+from yolo_attn.study import measured, numbers
+from yolo_attn.study.plan import Arm
+from yolo_attn.study.results import SCHEMA_FILE, ArmRuns, Results, as_json, make_results
+
+MAIN = "mAP50-95"
+HEAD: dict[str, Any] = {
+    "data": "simulated",
+    "task": "detect",
+    "recipe": {"epochs": 1},
+    "versions": {"yolo-attn": "1"},
+    "device": "cpu",
+    "threads": 1,
+    "command": "yolo-attn compare",
+}
+
+
+@pytest.fixture(autouse=True)
+def forgetful() -> Iterator[None]:
+    """Every test starts as a new process does."""
+    numbers.measured.cache_clear()
+    numbers.arm_numbers.cache_clear()
+    yield
+
+
+class Made:
+    """A study whose runs are simulated.
+
+    Args:
+        folder: Its folder.
+        images: Number of images.
+    """
+
+    def __init__(self, folder: Path, images: int = 60) -> None:
+        self.folder = folder
+        self.rng = np.random.default_rng(0)
+        self.images = Images(self.rng, images)
+        self.arms: list[ArmRuns] = []
+
+    def add(self, name: str, kind: str, skill: float = 0.0, seeds: Sequence[int] = (0, 1, 2), like: str = "") -> None:
+        """Add an arm; `like` names one whose runs it shares."""
+        runs = [self._run(like or name, seed, skill, made=not like) for seed in seeds]
+        self.arms.append(ArmRuns(Arm(name, kind), f"runs/{name}.yaml", runs, (10, 12)))
+
+    def _run(self, name: str, seed: int, skill: float, made: bool) -> dict[str, Any]:
+        folder = self.folder / "runs" / f"{name}-s{seed}"
+        if made:
+            folder.mkdir(parents=True)
+            level = np.full(self.images.count, skill + self.rng.normal(0, 0.05))
+            self.images.evaluate(level).save(folder / "matches.npz")
+        other = {"mAP50-95": 0.5, "mAP50": 0.6, "mAP75": float("nan")}
+        return {
+            "seed": seed,
+            "status": "done",
+            "error": None,
+            "folder": folder.relative_to(self.folder).as_posix(),
+            "seconds": 10.0 + seed,
+            "epochs": 1,
+            "memory_mib": {"process": 100.0 + seed, "cuda": None},
+            "metrics_best": other,
+            "metrics_ultralytics": {**other, "precision": 0.9, "recall": 0.8},
+            "params": 1000,
+            "gflops": 1.5,
+            "began": 1.7e9,
+            "wall_seconds": 10.0 + seed,
+        }
+
+    def results(self) -> Results:
+        return make_results(self.folder, HEAD | {"seeds": [0, 1, 2]}, self.arms)
+
+    def arm(self, name: str) -> dict[str, Any]:
+        return next(arm for arm in self.results().data["arms"] if arm["name"] == name)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    study = Made(tmp_path_factory.mktemp("study"))
+    study.add("base", "baseline")
+    study.add("good", "variant", skill=1.5)
+    study.add("bad", "variant", skill=-1.5)
+    study.add("same", "variant", like="base")
+    study.add("null", "control")
+    study.results()
+    return study
+
+
+@pytest.fixture
+def made(template: Made, tmp_path: Path) -> Made:
+    """A study with its bootstrap computed."""
+    study = copy.copy(template)
+    study.folder, study.arms = tmp_path / "study", list(template.arms)
+    shutil.copytree(template.folder, study.folder)
+    return study
+
+
+def check_schema(data: Any) -> None:
+    schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    Draft202012Validator.check_schema(schema)
+    Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(data)
+
+
+def test_verdicts(made: Made) -> None:
+    data = made.results().data
+    assert {arm["name"]: arm["verdict"] for arm in data["arms"]} == {
+        "base": None,
+        "good": "better",
+        "bad": "worse",
+        "same": "not shown",
+        "null": "not shown",
+    }
+    same = made.arm("same")["delta"][MAIN]
+    assert (same["mean"], same["ci95"], same["p"], same["p_better"]) == (0.0, [0.0, 0.0], 1.0, 0.5)
+
+
+def test_holm_goes_over_the_variants_only(made: Made) -> None:
+    for metric in METRICS:
+        deltas = {arm["name"]: (arm["delta"] or {}).get(metric) for arm in made.results().data["arms"]}
+        if metric in {"mAP-small", "mAP-medium"}:  # every object is large
+            assert set(deltas.values()) == {None}
+            continue
+        variants = [deltas[name] for name in ("good", "bad", "same")]
+        corrected = compare.holm([delta["p"] for delta in variants])
+        assert [delta["p_holm"] for delta in variants] == corrected
+        assert deltas["null"]["p_holm"] is None
+        assert deltas["null"]["p"] is not None
+
+
+def test_the_numbers_are_those_of_the_matches(made: Made) -> None:
+    arm = made.arm("good")
+    stored = {
+        name: [Matches.load(made.folder / f"runs/{name}-s{seed}/matches.npz") for seed in range(3)]
+        for name in ("base", "good")
+    }
+    found = [evaluate(matches) for matches in stored["good"]]
+    assert [run["metrics"][MAIN] for run in arm["runs"]] == pytest.approx([one["metrics"][MAIN] for one in found])
+    assert arm["metrics"][MAIN]["mean"] == pytest.approx(np.mean([one["metrics"][MAIN] for one in found]))
+    weights = image_weights(made.images.count)
+    for column, name in enumerate(METRICS[:3]):
+        values = {key: {s: evaluate(m)["metrics"][name] for s, m in enumerate(runs)} for key, runs in stored.items()}
+        sample = {
+            key: {seed: draws(matches, weights).metrics[:, column] for seed, matches in enumerate(runs)}
+            for key, runs in stored.items()
+        }
+        expected = compare.paired_difference(values["base"], values["good"], sample["base"], sample["good"])
+        assert expected is not None
+        delta = arm["delta"][name]
+        for key in ("mean", "ci95", "p", "p_better", "sd_training", "se_images", "df", "seeds"):
+            assert delta[key] == pytest.approx(getattr(expected, key), rel=1e-4), key
+    classes = [one["per_class"]["class1"] for one in found]
+    base = [evaluate(matches)["per_class"]["class1"] for matches in stored["base"]]
+    assert arm["per_class"]["class1"]["mean"] == pytest.approx(np.mean(classes))
+    assert arm["per_class"]["class1"]["instances"] == (made.images.gt_class == 1).sum()
+    assert arm["per_class"]["class1"]["delta"]["mean"] == pytest.approx(np.mean(classes) - np.mean(base))
+    low, high = arm["per_class"]["class1"]["delta"]["ci95"]
+    assert low < np.mean(classes) - np.mean(base) < high
+
+
+def test_results_fit_their_schema_and_are_json(made: Made) -> None:
+    made.arms.append(
+        ArmRuns(
+            Arm("broken", "variant", error="cannot be built"), None, [{"seed": 0, "status": "failed", "error": "x"}]
+        )
+    )
+    made.arms.append(
+        ArmRuns(Arm("later", "variant"), "m.yaml", [{"seed": 0, "status": "waiting", "folder": "runs/later"}])
+    )
+    results = made.results()
+    check_schema(results.data)
+    assert json.loads(as_json(results.data)) == results.data
+    assert (results.data["images"], results.data["instances"]) == (60, len(made.images.gt_class))
+    assert results.data["made"] == "2023-11-14T22:13:32Z"
+    assert results.exit_status == 1
+    assert results.of_status("failed")[0][0] == "broken"
+    arm = results.data["arms"][1]
+    assert (arm["seconds"], arm["memory_mib"], arm["transferred"]) == (11.0, {"process": 102.0, "cuda": None}, [10, 12])
+    assert arm["metrics_best"]["mAP75"] == {"mean": None, "sd": None, "ci95": None}
+    assert arm["metrics_best"][MAIN] == {"mean": 0.5, "sd": 0.0, "ci95": None}
+
+
+def test_the_schema_tells_what_is_wrong(made: Made) -> None:
+    sound = made.results().data
+    for change in (
+        lambda data: data.update(schema=2),
+        lambda data: data.pop("bootstrap"),
+        lambda data: data["arms"][0].update(kind="variant"),
+        lambda data: data["arms"][1].update(verdict="best"),
+        lambda data: data["arms"][1]["delta"][MAIN].pop("p_holm"),
+        lambda data: data["arms"][1]["metrics"][MAIN].update(ci95=[0.1]),
+        lambda data: data["arms"][1]["runs"][0].update(metrics=None),
+        lambda data: data["arms"][1]["runs"][0]["metrics"].update({MAIN: 41.2}),
+    ):
+        data = json.loads(as_json(sound))
+        change(data)
+        with pytest.raises(Exception, match=r"(?s).+") as caught:
+            check_schema(data)
+        assert type(caught.value).__name__ == "ValidationError"
+
+
+def test_below_three_seeds_there_is_no_verdict(tmp_path: Path) -> None:
+    study = Made(tmp_path)
+    study.add("base", "baseline")
+    study.add("two", "variant", skill=1.5, seeds=(0, 1))
+    study.add("one", "variant", skill=1.5, seeds=(2,))
+    study.add("other", "variant", skill=1.5, seeds=(7, 8, 9))
+    data = study.results().data
+    check_schema(data)
+    two, one, other = data["arms"][1:]
+    assert {arm["verdict"] for arm in (two, one, other)} == {None}
+    assert two["delta"][MAIN]["ci95"] is not None
+    assert (one["delta"][MAIN]["ci95"], one["metrics"][MAIN]["ci95"]) == (None, None)
+    assert other["delta"] is None
+    assert data["minimum_detectable"] is None
+    assert "two seeds" in data["notes"][0]
+
+
+def test_the_minimum_detectable_difference_is_that_of_the_pooled_noise(made: Made) -> None:
+    data = made.results().data
+    deltas = [arm["delta"][MAIN] for arm in data["arms"][1:]]
+    training, images = (
+        math.sqrt(np.mean([delta[key] ** 2 for delta in deltas])) for key in ("sd_training", "se_images")
+    )
+    assert data["minimum_detectable"][MAIN] == pytest.approx(compare.minimum_detectable(3, training, images))
+    assert "mAP-small" not in data["minimum_detectable"]
+
+
+def test_the_bootstrap_is_computed_once(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = made.results().data
+
+    def never(*_: object) -> None:
+        raise AssertionError("computed again")
+
+    numbers.measured.cache_clear()
+    numbers.arm_numbers.cache_clear()
+    monkeypatch.setattr(measured, "draws", never)
+    monkeypatch.setattr(measured.Matches, "load", never)
+    assert made.results().data == first
+
+
+@pytest.mark.parametrize("content", [b"", b"PK nonsense", None])
+def test_a_damaged_or_lost_cache_is_made_again(made: Made, content: bytes | None) -> None:
+    first = made.results().data
+    path = made.folder / "runs/good-s1/draws.npz"
+    whole = path.read_bytes()
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    numbers.measured.cache_clear()
+    numbers.arm_numbers.cache_clear()
+    assert made.results().data == first
+    assert len(path.read_bytes()) == len(whole)
+
+
+def test_other_matches_give_other_numbers_in_the_same_process(made: Made) -> None:
+    before = made.arm("good")
+    other = made.images.evaluate(np.full(made.images.count, 3.0))
+    other.save(made.folder / "runs/good-s1/matches.npz")
+    after = made.arm("good")
+    assert after["runs"][0] == before["runs"][0]
+    assert after["runs"][1]["metrics"][MAIN] > before["runs"][1]["metrics"][MAIN]
+    assert after["delta"][MAIN]["mean"] > before["delta"][MAIN]["mean"]
+
+
+def test_missing_damaged_or_foreign_matches_are_told(made: Made, tmp_path: Path) -> None:
+    path = made.folder / "runs/good-s1/matches.npz"
+    sound = path.read_bytes()
+    path.unlink()
+    with pytest.raises(UserError, match=r"good-s1.matches.npz: missing; .* run it again"):
+        made.results()
+    path.write_bytes(sound[: len(sound) // 2])
+    with pytest.raises(UserError, match=r"good-s1.matches.npz: damaged"):
+        made.results()
+    elsewhere = Images(np.random.default_rng(9), 60)
+    elsewhere.evaluate(np.zeros(60)).save(path)
+    with pytest.raises(UserError, match=r"good-s1.matches.npz: of other images"):
+        made.results()
+
+
+def test_a_full_disk_is_told_and_nothing_is_lost(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (made.folder / "runs/good-s1/draws.npz").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", full)
+        with pytest.raises(UserError, match=r"draws.npz: no space left"):
+            made.results()
+    assert not list(made.folder.glob("runs/*/.*"))
+    check_schema(made.results().data)

@@ -1,0 +1,1 @@
+"""Looking at models: what they cost (`profile`), and where their attention goes (`maps`)."""

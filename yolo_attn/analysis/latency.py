@@ -1,0 +1,86 @@
+"""Latency of models measured in turn, so that whatever else the machine does hits all of them alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from yolo_attn.analysis.models import deploy, fitting_side, processor_name
+
+__all__ = ["measure_latency", "synchronize"]
+
+ROUNDS = 30
+WARM_UP = 5
+
+
+def measure_latency(
+    models: Mapping[str, nn.Module],
+    shape: Sequence[int],
+    *,
+    rounds: int = ROUNDS,
+    warm_up: int = WARM_UP,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Measure the forward pass of one image through each model, in milliseconds.
+
+    The models take turns, round by round (ABC, BCA, CAB, ...), in one process: a slow moment of the machine, a clock
+    that falls, or the place behind a large model hits all of them. Reading, letterboxing and non-maximum suppression
+    are not part of it.
+
+    Args:
+        models: The models by name. Measured are copies, fused as in deployment.
+        shape: (C, H, W) of an image, rounded up to the models' stride.
+        rounds: Measured passes of each model.
+        warm_up: Passes of each model before.
+        device: Where to measure.
+        progress: Is told (rounds done, rounds) after each.
+
+    Returns:
+        For each name "median", "p10", "p90" (milliseconds), "device", "processor", "threads" and "rounds".
+    """
+    device = torch.device(device)
+    ready = {name: deploy(model, device) for name, model in models.items()}
+    channels, *sides = shape
+    size = [max(fitting_side(model, side) for model in ready.values()) for side in sides]
+    image = torch.rand(1, channels, *size, generator=torch.Generator().manual_seed(0)).to(device)
+    times: dict[str, list[float]] = {name: [] for name in ready}
+    names = list(ready)
+    with torch.no_grad():
+        for name in names:
+            for _ in range(warm_up):
+                ready[name](image)
+        for turn in range(rounds):
+            first = turn % len(names)
+            for name in names[first:] + names[:first]:
+                times[name].append(_milliseconds(ready[name], image))
+            if progress is not None:
+                progress(turn + 1, rounds)
+    about = {"device": str(device), "processor": processor_name(device), "threads": torch.get_num_threads()}
+    return {name: {**_summary(times[name]), **about, "rounds": rounds} for name in names}
+
+
+def _milliseconds(model: nn.Module, image: torch.Tensor) -> float:
+    synchronize(image.device)
+    began = time.perf_counter()
+    model(image)
+    synchronize(image.device)
+    return 1000 * (time.perf_counter() - began)
+
+
+def _summary(times: list[float]) -> dict[str, float]:
+    median, low, high = np.percentile(times, (50, 10, 90))
+    return {"median": float(median), "p10": float(low), "p90": float(high)}
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a device has done what it was given; a CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

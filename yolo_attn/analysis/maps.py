@@ -1,0 +1,351 @@
+"""Attention maps: what every attention layer of a model makes of a picture.
+
+    maps = attention_maps("runs/detect/train/weights/best.pt", "street.jpg")
+
+Hooks note the input of each layer while one picture passes, and are gone afterwards; the layer's own gate or weights
+are then computed from it (see `readings`). Nothing is stored on the modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from yolo_attn.analysis.letterbox import FloatMap, Frame, Picture, letterbox, read_picture, to_tensor
+from yolo_attn.analysis.models import fitting_side, input_channels, max_stride, network_of, row_name, rows
+from yolo_attn.analysis.readings import Reading, is_readable, read, why_unreadable
+from yolo_attn.layers.base import Chain, Fusion, Layer
+from yolo_attn.registry import list_layers
+
+__all__ = ["AttentionMap", "Look", "NoMap", "Statistics", "attention_maps", "look_at", "total_statistics"]
+
+_DEFAULT_SIDE = 640
+_SAME = 0.02  # a gate whose values all lie this close together does not attend
+_NEAR = 0.01  # how close to 0 or 1 a gate counts as saturated
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """The values of a gate or of weights, over positions and channels of one picture or several.
+
+    Args:
+        count: How many values.
+        mean: Their mean.
+        squares: Sum of their squared distances from the mean.
+        zeros: How many are within 0.01 of 0: what they multiply is shut off.
+        ones: How many are within 0.01 of 1: what they multiply passes as it is.
+        low: The least value.
+        high: The greatest value.
+    """
+
+    count: int
+    mean: float
+    squares: float
+    zeros: int
+    ones: int
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: NDArray[Any]) -> Statistics:
+        """Return the statistics of some values."""
+        values = values.astype(np.float64)
+        mean = float(values.mean())
+        return cls(
+            count=values.size,
+            mean=mean,
+            squares=float(((values - mean) ** 2).sum()),
+            zeros=int((np.abs(values) <= _NEAR).sum()),
+            ones=int((np.abs(values - 1) <= _NEAR).sum()),
+            low=float(values.min()),
+            high=float(values.max()),
+        )
+
+    def __add__(self, other: Statistics) -> Statistics:
+        """Return the statistics of both together."""
+        count = self.count + other.count
+        apart = other.mean - self.mean
+        return Statistics(
+            count=count,
+            mean=self.mean + apart * other.count / count,
+            squares=self.squares + other.squares + apart**2 * self.count * other.count / count,
+            zeros=self.zeros + other.zeros,
+            ones=self.ones + other.ones,
+            low=min(self.low, other.low),
+            high=max(self.high, other.high),
+        )
+
+    @property
+    def sd(self) -> float:
+        """Standard deviation."""
+        return float((self.squares / self.count) ** 0.5)
+
+    @property
+    def dead(self) -> bool:
+        """Whether all values are nearly the same, at every position, in every channel and picture."""
+        return self.high - self.low <= _SAME
+
+    def as_dict(self) -> dict[str, float | bool]:
+        """Return the statistics as plain data, numbers near 0 and 1 as shares."""
+        return {
+            "mean": self.mean,
+            "sd": self.sd,
+            "zeros": self.zeros / self.count,
+            "ones": self.ones / self.count,
+            "low": self.low,
+            "high": self.high,
+            "dead": self.dead,
+        }
+
+
+@dataclass(frozen=True)
+class AttentionMap:
+    """What one attention layer makes of one picture.
+
+    Args:
+        row: Index of the row in the model YAML.
+        name: The row's module and the way to the layer inside it, such as "CBAM.spatial".
+        layer: The layer, such as "CBAMSpatial".
+        part: Which of several readings of the layer it is, such as "input 1"; mostly "".
+        unit: "gate": what the features are multiplied by; "weight": attention, where 1 is even.
+        kind: "map" over positions, or "channels" where positions do not differ.
+        array: The map (h, w) of the letterboxed image, the mean over its channels; or the vector (C,).
+        stride: Stride of the layer's map.
+        statistics: Of all values on the picture, before any mean is taken.
+        frame: Where the picture stands in the letterboxed image.
+    """
+
+    row: int
+    name: str
+    layer: str
+    part: str
+    unit: str
+    kind: str
+    array: FloatMap
+    stride: float
+    statistics: Statistics
+    frame: Frame
+
+    @property
+    def key(self) -> tuple[int, str, str]:
+        """What tells the layers' readings of a model apart."""
+        return self.row, self.name, self.part
+
+    @property
+    def scale_group(self) -> tuple[str, str, str]:
+        """What has one colour scale: the same reading of the same layer at all rows."""
+        return self.layer, self.part, self.kind
+
+    @property
+    def level(self) -> str:
+        """The stride as a level: "P3" for 8, or "stride 6" where it is no power of two."""
+        power = np.log2(self.stride)
+        return f"P{power:.0f}" if power == round(power) else f"stride {self.stride:g}"
+
+    @property
+    def title(self) -> str:
+        """Row, layer, part and level, to stand over a picture."""
+        part = f" {self.part}" if self.part else ""
+        return f"row {self.row} {self.name}{part} ({self.level})"
+
+    def on_picture(self, height: int, width: int) -> FloatMap:
+        """Return the map at the pixels of the picture, brought to a size, the letterbox's padding cut off."""
+        return self.frame.onto_picture(self.array, height, width)
+
+
+@dataclass(frozen=True)
+class NoMap:
+    """An attention layer that has nothing to look at.
+
+    Args:
+        row: Index of its row.
+        name: The row's module and the way to the layer inside it.
+        reason: Why, in words.
+    """
+
+    row: int
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a model's attention layers make of one picture.
+
+    Args:
+        name: File name of the picture.
+        picture: The picture, in OpenCV's order of colours or grey.
+        maps: The maps, by row.
+        without: The layers that have none.
+    """
+
+    name: str
+    picture: Picture
+    maps: tuple[AttentionMap, ...]
+    without: tuple[NoMap, ...]
+
+
+def attention_maps(
+    model: str | Path | nn.Module, image: str | Path | Picture, *, imgsz: int | None = None
+) -> list[AttentionMap]:
+    """Return the attention maps of a model for a picture.
+
+    Args:
+        model: A checkpoint, a model YAML (untrained then), a network or a `YOLO(...)`.
+        image: A picture's path, or the picture (H, W, 3) in OpenCV's order of colours.
+        imgsz: Pixels of the longer side, rounded up to the model's stride; as in training where a checkpoint tells,
+            else 640.
+
+    Raises:
+        UserError: No such model or picture.
+    """
+    return list(look_at(network_of(model), image, imgsz=imgsz).maps)
+
+
+def look_at(model: nn.Module, image: str | Path | Picture, *, imgsz: int | None = None) -> Look:
+    """Return what a network's attention layers make of a picture; `attention_maps` with what has no map.
+
+    Raises:
+        UserError: No such picture, or one that the model cannot read.
+    """
+    side = fitting_side(model, imgsz or trained_side(model))
+    if isinstance(image, (str, Path)):
+        name, picture = Path(image).name, read_picture(Path(image), input_channels(model))
+    else:
+        name, picture = "", image
+    padded, frame = letterbox(picture, side, max_stride(model))
+    found = list(find_layers(model))
+    maps: list[AttentionMap] = []
+    without: list[NoMap] = []
+    with _evaluating(model):
+        inputs = _inputs_of([layer.module for layer in found if is_readable(layer.module)], model, to_tensor(padded))
+        for layer in found:
+            readings = read(layer.module, inputs[layer.module]) if layer.module in inputs else []
+            maps += (_map(layer, reading, inputs[layer.module], frame) for reading in readings)
+            if not readings:
+                without.append(NoMap(layer.row, layer.name, _reason(layer.module, inputs)))
+    return Look(name, picture, tuple(maps), tuple(without))
+
+
+def trained_side(model: nn.Module) -> int:
+    """Return the image size that a network was trained with, or 640 where it does not tell."""
+    args = getattr(model, "args", None)
+    side = args.get("imgsz") if isinstance(args, dict) else getattr(args, "imgsz", None)
+    return side if isinstance(side, int) else _DEFAULT_SIDE
+
+
+def total_statistics(looks: Iterable[Look]) -> dict[tuple[int, str, str], Statistics]:
+    """Return the statistics of every reading over several pictures, by the key of its maps."""
+    every: dict[tuple[int, str, str], list[Statistics]] = {}
+    for look in looks:
+        for found in look.maps:
+            every.setdefault(found.key, []).append(found.statistics)
+    return {key: reduce(Statistics.__add__, parts) for key, parts in every.items()}
+
+
+@dataclass(frozen=True)
+class FoundLayer:
+    """An attention layer in a model.
+
+    Args:
+        row: Index of its row.
+        name: The row's module and the way to the layer inside it.
+        module: The layer.
+    """
+
+    row: int
+    name: str
+    module: nn.Module
+
+
+def find_layers(model: nn.Module) -> Iterator[FoundLayer]:
+    """Yield the attention layers of a model by row; of layers in layers the outermost that can be looked at."""
+    registered = [spec.cls for spec in list_layers()]
+    for i, row in enumerate(rows(model)):
+        for path, module in _layers_in(row, tuple(registered)):
+            yield FoundLayer(i, ".".join([row_name(row), *path]), module)
+
+
+def _layers_in(
+    module: nn.Module, registered: tuple[type[nn.Module], ...], path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], nn.Module]]:
+    ours = isinstance(module, (Layer, Fusion, *registered))
+    if ours and is_readable(module):
+        yield path, module
+        return
+    inner = [
+        found
+        for name, child in module.named_children()
+        for found in _layers_in(child, registered, (*path, name))
+        if not ours or isinstance(module, Chain) or is_readable(found[1])
+    ]
+    yield from inner
+    if ours and not inner:
+        yield path, module
+
+
+def _inputs_of(modules: Sequence[nn.Module], model: nn.Module, image: torch.Tensor) -> dict[nn.Module, Any]:
+    """Return the input of each module when an image passes a model; those that it does not reach are missing."""
+    inputs: dict[nn.Module, Any] = {}
+
+    def note(module: nn.Module, args: tuple[Any, ...]) -> None:
+        given = args[0]
+        # Copies, because a layer behind may work in place.
+        inputs[module] = given.clone() if isinstance(given, torch.Tensor) else [x.clone() for x in given]
+
+    handles = [module.register_forward_pre_hook(note) for module in modules]
+    parameter = next(model.parameters(), image)
+    try:
+        with torch.no_grad():
+            model(image.to(parameter.device, parameter.dtype))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return inputs
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode, and each module back into its own afterwards."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _map(layer: FoundLayer, reading: Reading, inputs: Any, frame: Frame) -> AttentionMap:
+    first = inputs if isinstance(inputs, torch.Tensor) else inputs[0]
+    values: NDArray[Any] = reading.values.cpu().numpy()
+    if reading.is_map:
+        down, across = frame.cells(*values.shape[-2:])
+        values = values[..., down, across]
+    return AttentionMap(
+        row=layer.row,
+        name=layer.name,
+        layer=type(layer.module).__name__,
+        part=reading.part,
+        unit=reading.unit,
+        kind="map" if reading.is_map else "channels",
+        array=reading.plane().cpu().numpy().astype(np.float32),
+        stride=frame.height / first.shape[2],
+        statistics=Statistics.of(values),
+        frame=frame,
+    )
+
+
+def _reason(module: nn.Module, inputs: dict[nn.Module, Any]) -> str:
+    if not is_readable(module):
+        return why_unreadable(module)
+    return "its weights have no map's shape" if module in inputs else "no picture reaches it"

@@ -1,0 +1,217 @@
+"""Models to look at: opened by name, brought into the form in which they are deployed, and their rows."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import platform
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from yolo_attn.errors import UserError
+from yolo_attn.registry import list_layers
+
+__all__ = [
+    "deploy",
+    "find_device",
+    "network_of",
+    "open_model",
+    "open_models",
+    "our_layers",
+    "processor_name",
+    "row_name",
+    "short_name",
+]
+
+_DEFAULT_STRIDE = 32
+_COMMA = re.compile(r",(?=[^,@]*\.(?:yaml|yml|pt)(?:\+|,|$))|,$")  # one that a model's file follows
+_DECODER = "RTDETRDecoder"
+
+
+def open_model(name: str | Path) -> nn.Module:
+    """Return the network that a name stands for, in float32 and in evaluation mode.
+
+    Args:
+        name: A checkpoint (best.pt), a model YAML (yolo11n-cbam.yaml) or a base with layers at sites
+            (yolo11n.yaml+CBAM@neck).
+
+    Raises:
+        UserError: There is no such model, or it cannot be built.
+    """
+    import yolo_attn  # noqa: F401  (registers the layers in Ultralytics' parser)
+    from yolo_attn.host.checkpoint import read_checkpoint
+
+    text = str(name)
+    with _quiet():
+        module = read_checkpoint(text) if text.endswith(".pt") else _build(text)
+    return module.float().eval()
+
+
+def network_of(model: str | Path | nn.Module) -> nn.Module:
+    """Return the network that is meant: by name, by itself, or in a `YOLO(...)`.
+
+    Raises:
+        UserError: There is no such model.
+    """
+    if isinstance(model, (str, Path)):
+        return open_model(model)
+    inner = getattr(model, "model", None)
+    return inner if isinstance(inner, nn.Module) and not isinstance(inner, nn.Sequential) else model
+
+
+def _build(name: str) -> nn.Module:
+    """Return a freshly built network."""
+    from ultralytics import RTDETR, YOLO
+
+    from yolo_attn.host.variant import base_yaml
+
+    decoder = base_yaml(name)["head"][-1][2] == _DECODER
+    try:
+        return cast(nn.Module, (RTDETR if decoder else YOLO)(name).model)
+    except FileNotFoundError as error:
+        raise UserError(str(error).splitlines()[0]) from error
+
+
+def open_models(names: str, *, against: str | None = None) -> dict[str, nn.Module]:
+    """Return several networks by short names, the one to compare with first.
+
+    Args:
+        names: Names with commas between them; a comma inside `Layer@P3,P4` or `Layer[a=1,b=2]` belongs to the name.
+        against: The name of the network to compare with.
+
+    Raises:
+        UserError: There is no such model, or one is given twice.
+    """
+    given = [*([against] if against else []), *(name for name in _COMMA.split(names) if name)]
+    twice = [name for name in given if given.count(name) > 1]
+    if twice:
+        raise UserError(f"model {twice[0]} is given twice")
+    short = [short_name(name) for name in given]
+    titles = short if len(set(short)) == len(short) else given
+    return {title: open_model(name) for title, name in zip(titles, given, strict=True)}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the tables that Ultralytics prints of every model it builds out of the output."""
+    logger = logging.getLogger("ultralytics")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def short_name(name: str | Path) -> str:
+    """Return a model's name for a table: yolo11n-cbam.yaml is yolo11n-cbam, runs/x/weights/best.pt is x/best."""
+    base, plus, layers = str(name).partition("+")
+    path = Path(base)
+    stem = path.stem
+    if path.suffix == ".pt" and path.parent.name == "weights" and path.parent.parent.name:
+        stem = f"{path.parent.parent.name}/{stem}"
+    return stem + plus + layers
+
+
+def deploy(model: nn.Module, device: torch.device) -> nn.Module:
+    """Return a copy as it is deployed: in evaluation mode, batch norms fused into their convolutions, on a device.
+
+    Ultralytics' fusing also joins and drops what only training needs: parallel convolutions and, in its later versions,
+    the second head of end-to-end models.
+    """
+    model = copy.deepcopy(model).float().eval().requires_grad_(False)
+    fuse = getattr(model, "fuse", None)
+    if callable(fuse):
+        with _quiet():
+            model = fuse(verbose=False)
+    return model.to(device)
+
+
+def find_device(name: str | None) -> torch.device:
+    """Return a device by the name that Ultralytics gives it: "cpu", "0" for the first GPU, "mps"; None for the best.
+
+    Raises:
+        UserError: No such device here.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not name:
+        return torch.device("cuda:0" if gpus else "cpu")
+    text = f"cuda:{name}" if name.isdigit() else name
+    try:
+        device = torch.device(text)
+    except RuntimeError:
+        raise UserError(f"device={name}: use cpu, mps, or the number of a GPU, such as 0") from None
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise UserError(f"device={name}: PyTorch sees {gpus or 'no'} GPU{'s' * (gpus != 1)} here; use cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("device=mps: not there on this machine; use cpu")
+    if device.type not in {"cpu", "cuda", "mps"}:
+        raise UserError(f"device={name}: use cpu, mps, or the number of a GPU, such as 0")
+    return device
+
+
+def processor_name(device: torch.device) -> str:
+    """Return the name of the processor behind a device, such as "NVIDIA H200"."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def input_channels(model: nn.Module) -> int:
+    """Return how many channels the images of a model have."""
+    document: Any = getattr(model, "yaml", None)
+    if not isinstance(document, dict):
+        return 3
+    return int(document.get("channels") or document.get("ch") or 3)
+
+
+def max_stride(model: nn.Module) -> int:
+    """Return what the sides of a model's images are multiples of."""
+    stride = getattr(model, "stride", None)
+    return max(_DEFAULT_STRIDE, int(stride.max())) if isinstance(stride, torch.Tensor) else _DEFAULT_STRIDE
+
+
+def fitting_side(model: nn.Module, imgsz: int) -> int:
+    """Return an image's side rounded up to what a model can take, as Ultralytics rounds it."""
+    stride = max_stride(model)
+    return max(1, -(-imgsz // stride)) * stride
+
+
+def rows(model: nn.Module) -> list[nn.Module]:
+    """Return the modules of a model's rows; a module that is no YOLO model is one row."""
+    inner = getattr(model, "model", None)
+    return list(inner) if isinstance(inner, nn.Sequential) else [model]
+
+
+def row_name(module: nn.Module) -> str:
+    """Return the name by which a YAML row names a module, with the layers of ours inside: C3k2+EMA."""
+    given = getattr(module, "type", None)  # set by Ultralytics' parser; a method of any other module
+    kind = given.rpartition(".")[2] if isinstance(given, str) else type(module).__name__
+    names = our_layers(module)
+    own = {spec.cls: spec.name for spec in list_layers()}.get(type(module))
+    return own or "+".join([kind, *(name for name in names if name not in kind.split("+"))])
+
+
+def our_layers(module: nn.Module) -> list[str]:
+    """Return the names of the registered layers in a module, outermost ones only, each once."""
+    names = {spec.cls: spec.name for spec in list_layers()}
+    found: dict[str, None] = {}
+
+    def search(module: nn.Module) -> None:
+        if type(module) in names:
+            found[names[type(module)]] = None
+        else:
+            for child in module.children():
+                search(child)
+
+    search(module)
+    return list(found)

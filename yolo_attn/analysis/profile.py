@@ -1,0 +1,306 @@
+"""What models cost: parameters, operations, latency and memory, row by row and side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from yolo_attn.analysis.flops import count_flops, flop_counter
+from yolo_attn.analysis.latency import ROUNDS, measure_latency, synchronize
+from yolo_attn.analysis.memory import peak_memory
+from yolo_attn.analysis.models import (
+    deploy,
+    find_device,
+    fitting_side,
+    input_channels,
+    network_of,
+    our_layers,
+    row_name,
+    rows,
+    short_name,
+)
+from yolo_attn.analysis.tables import align
+from yolo_attn.errors import UserError
+
+__all__ = [
+    "Profile",
+    "RowCost",
+    "as_dicts",
+    "as_text",
+    "count_flops",
+    "measure_latency",
+    "profile",
+    "profile_all",
+]
+
+_ROW_PASSES = 10
+_MAP_RANK = 4  # batch, channels, height, width
+
+
+@dataclass(frozen=True)
+class RowCost:
+    """What one row costs.
+
+    Args:
+        row: Index in the model YAML.
+        module: Its name there, with the layers of ours inside.
+        ours: Whether it is or holds an attention layer.
+        params: Parameters, as trained.
+        gflops: Billions of operations for one image, as deployed.
+        shape: Shape of its output; of the first tensor where there are several.
+        stride: Image height over map height; None where the output is no map.
+        time_share: Its part of the time that the rows take together, as deployed.
+    """
+
+    row: int
+    module: str
+    ours: bool
+    params: int
+    gflops: float
+    shape: tuple[int, ...] | None
+    stride: float | None
+    time_share: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a model costs for one image of a size.
+
+    Args:
+        name: The model.
+        imgsz: Height and width of the image.
+        params: Parameters as trained, which is what Ultralytics prints before a training.
+        params_fused: Parameters as deployed: batch norms fused, what only training needs dropped.
+        gflops: Billions of operations as deployed, two for a multiply-add (see `flops`).
+        latency_ms: What `measure_latency` tells: median, p10, p90, device, processor, threads, rounds.
+        memory: What `peak_memory` tells: mib, measure.
+        rows: What each row costs.
+    """
+
+    name: str
+    imgsz: int
+    params: int
+    params_fused: int
+    gflops: float
+    latency_ms: Mapping[str, Any]
+    memory: Mapping[str, Any]
+    rows: tuple[RowCost, ...]
+
+
+def profile(
+    model: str | Path | nn.Module, imgsz: int = 640, *, device: str | None = None, rounds: int = ROUNDS
+) -> Profile:
+    """Measure what one model costs.
+
+    Args:
+        model: A model YAML, a checkpoint, a base with layers at sites, a network or a `YOLO(...)`.
+        imgsz: Height and width of the image, rounded up to the model's stride.
+        device: "cpu", "0", "mps"; None for the first GPU, or the CPU where there is none.
+        rounds: Measured passes for the latency.
+
+    Raises:
+        UserError: No such model or device.
+    """
+    name = "model" if isinstance(model, nn.Module) else short_name(model)
+    return profile_all({name: network_of(model)}, imgsz, device=device, rounds=rounds)[0]
+
+
+def profile_all(
+    models: Mapping[str, nn.Module],
+    imgsz: int = 640,
+    *,
+    device: str | None = None,
+    rounds: int = ROUNDS,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Profile]:
+    """Measure what several models cost, their latencies in turn.
+
+    Args:
+        models: Networks by name; they are left as they are.
+        imgsz: Height and width of the image, rounded up to the models' stride.
+        device: As in `profile`.
+        rounds: Measured passes of each model.
+        progress: Is told (rounds done, rounds).
+
+    Raises:
+        UserError: No such device, or models that read images of different channels.
+    """
+    place = find_device(device)
+    channels = {input_channels(model) for model in models.values()}
+    if len(channels) > 1:
+        raise UserError(f"the models read images of different channels: {', '.join(map(str, sorted(channels)))}")
+    side = max(fitting_side(model, imgsz) for model in models.values())
+    shape = (channels.pop(), side, side)
+    latency = measure_latency(models, shape, rounds=rounds, device=place, progress=progress)
+    return [_profile(name, model, shape, place, latency[name]) for name, model in models.items()]
+
+
+def _profile(
+    name: str, model: nn.Module, shape: tuple[int, int, int], device: torch.device, latency: Mapping[str, Any]
+) -> Profile:
+    image = torch.zeros(1, *shape, device=device)
+    deployed = deploy(model, device)
+    costs, total = _count_rows(deployed, image)
+    shares = _time_rows(deployed, image)
+    trained = rows(model)
+    return Profile(
+        name=name,
+        imgsz=shape[1],
+        params=_count(model),
+        params_fused=_count(deployed),
+        gflops=total / 1e9,
+        latency_ms=latency,
+        memory=peak_memory(deployed, image),
+        rows=tuple(
+            RowCost(
+                row=i,
+                module=row_name(module),
+                ours=bool(our_layers(module)),
+                params=_count(module),
+                gflops=flops / 1e9,
+                shape=output,
+                stride=shape[1] / output[2] if output is not None and len(output) == _MAP_RANK else None,
+                time_share=share,
+            )
+            for i, (module, (flops, output), share) in enumerate(zip(trained, costs, shares, strict=True))
+        ),
+    )
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _count_rows(model: nn.Module, image: torch.Tensor) -> tuple[list[tuple[int, tuple[int, ...] | None]], int]:
+    """Return operations and output shape of each row, and all operations together."""
+    found: list[tuple[int, tuple[int, ...] | None]] = [(0, None)] * len(rows(model))
+    before = [0]
+
+    with torch.no_grad(), flop_counter() as counter:
+
+        def start(row: int) -> None:
+            before[0] = counter.get_total_flops()
+
+        def end(row: int, output: Any) -> None:
+            found[row] = (int(counter.get_total_flops()) - before[0], _shape(output))
+
+        with _around_rows(model, start, end):
+            model(image)
+        return found, counter.get_total_flops()
+
+
+def _time_rows(model: nn.Module, image: torch.Tensor) -> list[float]:
+    """Return each row's share of the time, medians over some passes."""
+    seconds = np.zeros((_ROW_PASSES + 1, len(rows(model))))
+    began = [0.0]
+    turn = 0
+
+    def start(row: int) -> None:
+        synchronize(image.device)
+        began[0] = time.perf_counter()
+
+    def end(row: int, output: Any) -> None:
+        synchronize(image.device)
+        seconds[turn, row] = time.perf_counter() - began[0]
+
+    with torch.no_grad(), _around_rows(model, start, end):
+        for turn in range(_ROW_PASSES + 1):  # noqa: B007 (read by `end`)
+            model(image)
+    medians = np.median(seconds[1:], axis=0)  # the first pass warms up
+    return [float(share) for share in medians / medians.sum()]
+
+
+@contextmanager
+def _around_rows(model: nn.Module, start: Callable[[int], None], end: Callable[[int, Any], None]) -> Iterator[None]:
+    """Call `start(row)` before and `end(row, output)` after each row, by hooks that are gone afterwards."""
+    handles = []
+    for i, module in enumerate(rows(model)):
+        handles.append(module.register_forward_pre_hook(lambda _, __, i=i: start(i)))
+        handles.append(module.register_forward_hook(lambda _, __, output, i=i: end(i, output)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _shape(output: Any) -> tuple[int, ...] | None:
+    """Return the shape of an output, of the first tensor in it."""
+    tensors = [x for x in torch.utils._pytree.tree_leaves(output) if isinstance(x, torch.Tensor)]
+    return tuple(tensors[0].shape) if tensors else None
+
+
+# --- shown ------------------------------------------------------------------------------------------------------
+
+
+def as_dicts(profiles: Sequence[Profile]) -> list[dict[str, Any]]:
+    """Return profiles as plain data, for programs."""
+    return [dataclasses.asdict(found) for found in profiles]
+
+
+def as_text(profiles: Sequence[Profile]) -> str:
+    """Return profiles as tables to read: one model row by row, several side by side with ratios to the first."""
+    first = profiles[0]
+    lines = [_rows_table(first), ""] if len(profiles) == 1 else []
+    lines += [_side_by_side(profiles), "", *_remarks(first, rows_shown=len(profiles) == 1)]
+    return "\n".join(lines)
+
+
+def _rows_table(found: Profile) -> str:
+    header = ("row", "module", "params", "GFLOPs", "output", "stride", "time")
+    body = [
+        (
+            f"{'*' if r.ours else ' '}{r.row}",
+            r.module,
+            f"{r.params:,}",
+            f"{r.gflops:.4f}",
+            "-" if r.shape is None else " x ".join(map(str, r.shape[1:])),
+            "-" if r.stride is None else f"{r.stride:g}",
+            f"{100 * r.time_share:.1f} %",
+        )
+        for r in found.rows
+    ]
+    return align([header, *body], left=(1, 4))
+
+
+_FIGURES: tuple[tuple[str, Callable[[Profile], float], str], ...] = (
+    ("parameters, as trained", lambda p: p.params, "{:,}"),
+    ("parameters, fused", lambda p: p.params_fused, "{:,}"),
+    ("GFLOPs", lambda p: p.gflops, "{:.3f}"),
+    ("latency, median ms", lambda p: p.latency_ms["median"], "{:.2f}"),
+    ("latency, p10 ms", lambda p: p.latency_ms["p10"], "{:.2f}"),
+    ("latency, p90 ms", lambda p: p.latency_ms["p90"], "{:.2f}"),
+    ("peak memory, MiB", lambda p: p.memory["mib"], "{:.1f}"),
+)
+
+
+def _side_by_side(profiles: Sequence[Profile]) -> str:
+    first, *others = profiles
+    lines = [(f"{first.imgsz} x {first.imgsz}", first.name, *(cell for p in others for cell in (p.name, "ratio")))]
+    for label, value, show in _FIGURES:
+        base = value(first)
+        more = (cell for p in others for cell in (show.format(value(p)), f"{value(p) / base:.3f}" if base else "-"))
+        lines.append((label, show.format(base), *more))
+    return align(lines, left=(0,))
+
+
+def _remarks(found: Profile, *, rows_shown: bool) -> list[str]:
+    about = found.latency_ms
+    threads = f", {about['threads']} thread{'s' * (about['threads'] != 1)}" if about["device"] == "cpu" else ""
+    lines = [
+        f"Latency: one image through the fused model in float32 on {about['device']} ({about['processor']}{threads}), "
+        f"{about['rounds']} rounds, models in turn; without reading the image and without non-maximum suppression.",
+        "GFLOPs: counted while the fused model runs, 2 per multiply-add; convolutions, linear layers, matrix products "
+        "and attention, no sums element by element.",
+        f"Memory: peak of {found.memory['measure']}, weights included.",
+    ]
+    return [*(["* rows with attention layers; time: share of the rows' time."] if rows_shown else []), *lines]

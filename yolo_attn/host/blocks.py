@@ -1,0 +1,184 @@
+"""A layer of ours inside a stock block, `C3k2+EMA`: on the residual branch of each bottleneck in it, before the add.
+
+The stock parser builds the block. Here the module that ends each branch gets the layer as one more child, named
+`attention`, and hands its output on through it: an `nn.Sequential` does so by itself; any other module's class is
+exchanged for a subclass that does. No tensor of the block changes its name, and the block's own `forward` still runs,
+so whatever a release changes in it holds here too.
+
+A transformer block has two residual branches, self-attention and a convolutional feed-forward one. The layer stands on
+the second: it is what corresponds to a bottleneck's convolutions, and the first attends already.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+from ultralytics.nn import modules, tasks
+from ultralytics.nn.modules import block as blocks
+
+from yolo_attn.errors import did_you_mean
+from yolo_attn.graph import Row, block_of, layer_in
+from yolo_attn.host.binding import UnsupportedHostError
+from yolo_attn.registry import get_layer, is_layer, layer_names
+
+__all__ = [
+    "CHILD",
+    "CLASSES",
+    "block_fault",
+    "branch_ends",
+    "count_inside",
+    "host_layers",
+    "is_inside",
+    "layer_inside",
+    "put_layers",
+]
+
+CHILD = "attention"
+"""Name of the child that holds the layer; below it the layer has its own name, so that no other layer's tensors fit."""
+
+# Each residual block, with its child whose output is added to (or, where the shortcut is off, would be). Newer releases
+# have more of them than older ones.
+_BRANCHES = {
+    "Bottleneck": "cv2",
+    "CIB": "cv1",
+    "GhostBottleneck": "conv",
+    "ResNetBlock": "cv3",
+    "PSA": "ffn",
+    "PSABlock": "ffn",
+    "ABlock": "mlp",
+    "HGBlock": "ec",
+    "SPPF": "cv2",
+    "C1": "m",
+    "RepC3": "m",
+}
+BRANCHES: dict[type[nn.Module], str] = {
+    getattr(blocks, name): child for name, child in _BRANCHES.items() if hasattr(blocks, name)
+}
+
+
+class _WithLayer(nn.Module):
+    """What the subclasses add: the module's output goes through its child `attention`.
+
+    It is `__call__` that is extended, because Ultralytics puts other methods in the place of `forward` when it fuses a
+    model (`forward_fuse`) or exports one (`forward_split`).
+    """
+
+    attention: nn.Module
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the module, then the layer."""
+        return self.attention(super().__call__(*args, **kwargs))
+
+
+def _with_layer(cls: type[nn.Module]) -> type[nn.Module]:
+    doc = f"Ultralytics' {cls.__name__} with a layer of ours at its output."
+    return type(f"{cls.__name__}WithLayer", (_WithLayer, cls), {"__module__": __name__, "__doc__": doc})
+
+
+CLASSES: dict[type[nn.Module], type[nn.Module]] = {
+    value: _with_layer(value)
+    for value in {**vars(modules), **vars(blocks), **vars(tasks)}.values()
+    if isinstance(value, type) and issubclass(value, nn.Module) and value.__module__.startswith(modules.__name__)
+}
+"""For each module class of the host, the subclass that hands its output on through a layer."""
+
+# A checkpoint names these classes by module and name, so they have to be found there.
+globals().update({cls.__name__: cls for cls in CLASSES.values()})
+
+
+def host_layers() -> list[str]:
+    """Return the names of the host's own layers."""
+    return [n for n, v in vars(tasks).items() if isinstance(v, type) and issubclass(v, nn.Module)]
+
+
+def block_fault(name: str) -> str:
+    """Return what is wrong with a row's module name `Block+Layer`, "" when such a block can be built."""
+    block, layer = block_of(name), layer_in(name)
+    if is_layer(block):
+        return f"{name!r}: {block} is no block of Ultralytics; give each layer a row of its own"
+    if "." not in block and not hasattr(tasks, block):
+        return f"unknown block {block!r} in {name!r}{did_you_mean(block, host_layers())}"
+    cls = getattr(tasks, block, None)
+    if not isinstance(cls, type) or cls not in CLASSES:
+        return f"{name!r}: a layer cannot stand inside {block}; give it a row of its own"
+    if not is_layer(layer):
+        hint = did_you_mean(layer, layer_names()) or "; yolo-attn layers lists ours"
+        return f"unknown layer {layer!r} in {name!r}{hint}"
+    spec = get_layer(layer)
+    if spec.inputs > 1 or spec.more_inputs:
+        return f"{name!r}: {spec.name} reads several rows, and inside a block there is one map"
+    return ""
+
+
+def count_inside(module: nn.Module, layer: str) -> int:
+    """Return how many layers of a name stand inside a built row."""
+    return sum(f".{path}".endswith(f".{CHILD}.{layer}") for path, _ in module.named_modules())
+
+
+def layer_inside(row: Row) -> str:
+    """Return the name, no alias, of the layer inside a row's block; "" when there is none."""
+    name = layer_in(row.module)
+    return get_layer(name).name if is_layer(name) else name
+
+
+def is_inside(key: str, row: Row) -> bool:
+    """Whether a tensor of a row, by its key, belongs to the layer inside the row's block."""
+    return bool(layer_in(row.module)) and f".{CHILD}.{layer_inside(row)}." in key
+
+
+def branch_ends(module: nn.Module) -> dict[str, nn.Module]:
+    """Return the modules of a built row whose output a layer inside it attends to, by their paths.
+
+    They are the ends of its residual branches; where a block has none, the block itself.
+    """
+    if type(module) is nn.Sequential:  # a repeated row
+        return {
+            f"{name}.{path}".rstrip("."): end
+            for name, block in module.named_children()
+            for path, end in branch_ends(block).items()
+        }
+    found = {
+        f"{path}.{child}".lstrip("."): part.get_submodule(child)
+        for path, part in module.named_modules()
+        for cls, child in BRANCHES.items()
+        if isinstance(part, cls)
+    }
+    return found or {"": module}
+
+
+def put_layers(module: nn.Module, name: str, channels: int, build: Callable[[str, int], nn.Module]) -> None:
+    """Put a layer on each branch of a built row; the row is changed in place.
+
+    Args:
+        module: The row's module as the stock parser built it.
+        name: The layer's name.
+        channels: Channels of the row's output.
+        build: Returns the layer for a branch's path and channels.
+    """
+    for path, end in branch_ends(module).items():
+        _attach(end, name, build(path, _width(end, channels)))
+
+
+def _width(end: nn.Module, otherwise: int) -> int:
+    """Return the channels that a module puts out: those of its last convolution, or for a whole block the row's."""
+    if type(end) is nn.Sequential:
+        return _width(end[-1], otherwise)
+    if isinstance(end, modules.GhostConv):
+        return 2 * _width(end.cv2, otherwise)
+    if isinstance(end, modules.RepConv):
+        return int(end.c2)
+    return int(end.conv.out_channels) if isinstance(end, modules.Conv) else otherwise
+
+
+def _attach(end: nn.Module, name: str, layer: nn.Module) -> None:
+    if hasattr(end, CHILD):
+        raise UnsupportedHostError(f"{type(end).__name__} has an attribute {CHILD!r} of its own")
+    if type(end) is not nn.Sequential:
+        cls = CLASSES.get(type(end))
+        if cls is None:
+            raise UnsupportedHostError(f"a branch ends in a {type(end).__name__}")
+        end.__class__ = cls
+    end.add_module(CHILD, nn.Sequential(OrderedDict({name: layer})))

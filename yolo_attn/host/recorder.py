@@ -1,0 +1,186 @@
+"""What Ultralytics' validators find, image by image, as data of our own.
+
+A validator keeps per-detection hits and forgets the images. Recorded here are, for each image, the objects, the
+detections after non-maximum suppression, both in pixels of the original image, and how alike each pair is: box IoU,
+mask IoU, keypoint similarity or probabilistic IoU, whatever the task is scored by.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from ultralytics.models.rtdetr.val import RTDETRValidator
+from ultralytics.utils import ops
+
+from yolo_attn.stats.matches import Matches, MatchesBuilder
+
+__all__ = ["Recorder"]
+
+_PLAIN_BOX = 4  # x, y, x, y; one more number is an angle
+
+
+_Detections = tuple[torch.Tensor, np.ndarray, np.ndarray]  # boxes in pixels of the input, scores, classes
+
+
+@dataclass(frozen=True)
+class _Boxes:
+    """Boxes in pixels of the original image: corners (N, 4) of their upright frames, and areas (N)."""
+
+    corners: np.ndarray
+    areas: np.ndarray
+
+
+class Recorder:
+    """Records one validation.
+
+    Add `recorder.attach` as a callback on "on_val_start", validate, and take `matches()`.
+    """
+
+    def __init__(self) -> None:
+        self.image_root = ""
+        self._builder: MatchesBuilder | None = None
+        self._similarity: dict[int, np.ndarray] = {}
+        self._image = -1
+
+    def attach(self, validator: Any) -> None:
+        """Listen to a validator that is about to start."""
+        files = [str(file) for file in validator.dataloader.dataset.im_files]
+        self.image_root = os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120
+        validator.update_metrics = self._on_batch(validator, validator.update_metrics)
+        validator._prepare_batch = self._on_image(validator._prepare_batch)
+        validator.match_predictions = self._on_match(validator.match_predictions)
+
+    def matches(self) -> Matches:
+        """Return what was recorded."""
+        if self._builder is None:
+            raise RuntimeError("nothing was recorded: the validator has seen no image")
+        return self._builder.build()
+
+    def _on_batch(self, validator: Any, original: Callable[..., Any]) -> Callable[..., Any]:
+        def update_metrics(preds: Any, batch: dict[str, Any]) -> None:
+            builder = self._builder = self._builder or MatchesBuilder(
+                [str(name) for _, name in sorted(validator.data["names"].items())]
+            )
+            found = [_detections(preds, i) for i in range(len(batch["im_file"]))]
+            self._similarity.clear()
+            original(preds, batch)
+            for i, detections in enumerate(found):
+                self._add(builder, validator, batch, i, detections)
+
+        return update_metrics
+
+    def _on_image(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def prepare_batch(image: int, *args: Any, **kwargs: Any) -> Any:
+            self._image = image
+            return original(image, *args, **kwargs)
+
+        return prepare_batch
+
+    def _on_match(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def match_predictions(pred: Any, true: Any, iou: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            # Masks and keypoints are matched after the boxes: the last is what the task is scored by.
+            self._similarity[self._image] = iou.detach().cpu().numpy().astype(np.float64)
+            return original(pred, true, iou, *args, **kwargs)
+
+        return match_predictions
+
+    def _add(
+        self, builder: MatchesBuilder, validator: Any, batch: dict[str, Any], image: int, detections: _Detections
+    ) -> None:
+        boxes, scores, classes = detections
+        mine = batch["batch_idx"] == image
+        to_original = _Geometry(validator, batch, image)
+        true = batch["bboxes"][mine].float().clone()
+        true[:, :_PLAIN_BOX] *= true.new_tensor(batch["img"].shape[2:])[[1, 0, 1, 0]]
+        objects = to_original(true if true.shape[1] > _PLAIN_BOX else ops.xywh2xyxy(true), clip=False)
+        found = to_original(boxes, clip=True)
+        true_classes = batch["cls"][mine].reshape(-1).cpu().numpy().astype(np.int64)
+        if validator.args.single_cls:
+            classes, true_classes = np.zeros_like(classes), np.zeros_like(true_classes)
+        similarity = self._similarity.get(image)
+        if similarity is None or (boxes.shape[1] == _PLAIN_BOX and not _has_shapes(batch)):
+            similarity = _box_iou(objects.corners, found.corners)
+        builder.add_image(
+            os.path.relpath(batch["im_file"][image], self.image_root).replace(os.sep, "/"),
+            gt_class=true_classes,
+            gt_area=objects.areas,
+            gt_box=objects.corners,
+            det_class=classes,
+            det_score=scores,
+            det_area=found.areas,
+            det_box=found.corners,
+            similarity=similarity,
+        )
+
+
+class _Geometry:
+    """From pixels of the network's input to pixels of the original image."""
+
+    def __init__(self, validator: Any, batch: dict[str, Any], image: int) -> None:
+        self.size = tuple(batch["img"].shape[2:])
+        self.original = tuple(batch["ori_shape"][image])
+        self.ratio_pad = batch["ratio_pad"][image]
+        self.stretched = isinstance(validator, RTDETRValidator)
+
+    def __call__(self, boxes: torch.Tensor, *, clip: bool) -> _Boxes:
+        boxes = boxes.detach().cpu().double()
+        if boxes.shape[1] > _PLAIN_BOX:  # centre, sizes, angle
+            frames = ops.xywhr2xyxyxyxy(boxes)
+            corners = self._move(torch.cat([frames.amin(1), frames.amax(1)], 1) if len(boxes) else boxes[:, :4])
+            sizes = self._move(torch.cat([torch.zeros_like(boxes[:, 2:4]), boxes[:, 2:4]], 1), shift=False)
+            return _Boxes(corners.numpy(), (sizes[:, 2] * sizes[:, 3]).numpy())
+        corners = self._move(boxes)
+        if clip:
+            height, width = self.original
+            corners = torch.minimum(corners.clamp(min=0), corners.new_tensor([width, height, width, height]))
+        sides = (corners[:, 2:] - corners[:, :2]).clamp(min=0)
+        return _Boxes(corners.numpy(), sides.prod(1).numpy())
+
+    def _move(self, corners: torch.Tensor, *, shift: bool = True) -> torch.Tensor:
+        if self.stretched:
+            scale = [self.original[1] / self.size[1], self.original[0] / self.size[0]]
+            return corners * torch.tensor(scale * 2, dtype=corners.dtype)
+        # Two gains, since the resized sides are whole pixels; stock code takes the first for both.
+        (down, across), pad = self.ratio_pad
+        moved = corners - corners.new_tensor([*pad, *pad]) if shift else corners
+        return moved / torch.tensor([across, down] * 2, dtype=corners.dtype)
+
+
+def _has_shapes(batch: dict[str, Any]) -> bool:
+    """Whether objects are scored by more than their boxes."""
+    return any(key in batch for key in ("masks", "keypoints"))
+
+
+def _detections(preds: Any, image: int) -> _Detections:
+    """Return boxes, scores and classes of an image, from what this version's validator hands around."""
+    if isinstance(preds, tuple):  # old segmentation: (detections, mask prototypes)
+        preds = preds[0]
+    found = preds[image]
+    if isinstance(found, dict):
+        boxes, scores, classes = found["bboxes"], found["conf"], found["cls"]
+    else:  # old versions: x, y, x, y, score, class, then masks, keypoints or the angle
+        boxes, scores, classes = found[:, :4], found[:, 4], found[:, 5]
+        if found.shape[1] == _PLAIN_BOX + 3:
+            boxes = torch.cat([boxes, found[:, 6:]], 1)
+    return boxes.detach().clone(), _array(scores), _array(classes).astype(np.int64)
+
+
+def _array(values: torch.Tensor) -> np.ndarray:
+    array: np.ndarray = np.array(values.detach().float().cpu())
+    return array
+
+
+def _box_iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the IoU of upright boxes, (N, 4) and (M, 4) to (N, M)."""
+    low = np.maximum(one[:, None, :2], other[None, :, :2])
+    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(2)
+    areas = [np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(1) for boxes in (one, other)]
+    union = areas[0][:, None] + areas[1][None] - shared
+    similarity: np.ndarray = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return similarity

@@ -1,0 +1,315 @@
+"""Ultralytics' trainers, made repeatable: every epoch depends on seed and number alone, and a cut run goes on exactly.
+
+Stock training carries random states, gradients of unfinished steps and the order of its data loader from one epoch into
+the next, and its checkpoints hold half-precision weights only; a resumed training is therefore another training. Here
+an epoch begins with random states and a data order made from (seed, epoch, rank), ends with no gradient left over, and
+the whole state is written in full precision beside the stock checkpoints.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from ultralytics.models.rtdetr.train import RTDETRTrainer
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.models.yolo.obb import OBBTrainer
+from ultralytics.models.yolo.pose import PoseTrainer
+from ultralytics.models.yolo.segment import SegmentationTrainer
+from ultralytics.utils import LOGGER, RANK
+
+from yolo_attn.files import FolderLock, is_disk_full
+
+__all__ = ["STATE", "STATE_SECONDS", "elapsed_seconds", "find_trainer"]
+
+STATE = "state.pt"
+"""The file of the whole training state, in the project folder of the training."""
+STATE_SECONDS = "YOLO_ATTN_STATE_SECONDS"
+"""Environment variable: how many seconds of training may be lost; the state is written no more often than that."""
+_DEFAULT_STATE_SECONDS = 30.0
+_DATASET_SECONDS = 24 * 3600.0  # how long another run may take to scan the dataset
+
+
+class _Repeatable:
+    """Mixed into a trainer of Ultralytics'."""
+
+    _in_epoch = False
+    _pending = 0
+    _wanted = 1
+    _elapsed = 0.0  # seconds trained before this process
+    _saved_at: float | None = None
+
+    # What Ultralytics calls.
+
+    def run_callbacks(self: Any, event: str) -> None:
+        """Do our part of an event, then what stock callbacks there are."""
+        if event == "on_pretrain_routine_end":
+            self._restore_state()
+        elif event == "on_train_start":
+            self._saved_at = time.monotonic()
+            self.train_time_start -= self._elapsed
+        elif event == "on_train_epoch_start":
+            self._begin_epoch()
+        elif event == "on_train_epoch_end":
+            self._end_epoch()
+        super().run_callbacks(event)  # type: ignore[misc]
+
+    @property
+    def accumulate(self) -> int:
+        """Batches for one optimizer step.
+
+        Ultralytics counts them in a local variable, which a resumed training could not restore. So it is told to step
+        after every batch, and `optimizer_step` does the counting.
+        """
+        return 1 if self._in_epoch else self._wanted
+
+    @accumulate.setter
+    def accumulate(self, value: int) -> None:
+        self._wanted = value
+
+    def optimizer_step(self: Any) -> None:
+        """Step when enough batches have come since the last step."""
+        self._pending += 1
+        if self._pending >= self._wanted:
+            self._pending = 0
+            super().optimizer_step()  # type: ignore[misc]
+
+    def save_model(self: Any) -> Any:
+        """Save the stock checkpoints, and from time to time the whole state."""
+        saved = super().save_model()  # type: ignore[misc]
+        if time.monotonic() - (self._saved_at or 0.0) >= _state_seconds():
+            self._save_state()
+        return saved
+
+    def get_dataloader(self: Any, *args: Any, **kwargs: Any) -> Any:
+        """Build a data loader; one run of a study at a time scans the dataset and writes its label cache."""
+        lock = FolderLock(Path(self.save_dir).parents[1]) if RANK in {-1, 0} else None
+        if lock is None:
+            return super().get_dataloader(*args, **kwargs)  # type: ignore[misc]
+        lock.acquire(_DATASET_SECONDS)
+        with lock:
+            return super().get_dataloader(*args, **kwargs)  # type: ignore[misc]
+
+    def final_eval(self: Any) -> None:
+        """Strip the checkpoints; the study evaluates them itself."""
+        from ultralytics.utils.torch_utils import strip_optimizer
+
+        if RANK in {-1, 0}:
+            for checkpoint in (self.last, self.best):
+                if checkpoint.exists():
+                    strip_optimizer(checkpoint)
+
+    def _build_train_pipeline(self: Any) -> None:
+        """Build the loaders once; a second time means that Ultralytics would go on with half the batch."""
+        if self._in_epoch:
+            raise RuntimeError(
+                f"out of memory with batch={self.args.batch * 2}: Ultralytics would go on with half of it, and this "
+                "run would be trained otherwise than the others; give all of them a smaller batch="
+            )
+        super()._build_train_pipeline()  # type: ignore[misc]
+
+    def _close_dataloader_mosaic(self: Any) -> None:
+        """Close the mosaic, and start the epoch's data order anew, so that closing it again changes nothing."""
+        super()._close_dataloader_mosaic()  # type: ignore[misc]
+        self._seed_loader()
+
+    # Epochs that depend on seed and number alone.
+
+    def _begin_epoch(self: Any) -> None:
+        self._in_epoch = True
+        self._pending = 0
+        seed = self._epoch_seed("global")
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002 (the stream that Ultralytics draws from)
+        torch.manual_seed(seed)
+        _forget_images(self.train_loader.dataset)
+        self._seed_loader()
+        self.train_loader.reset()
+
+    def _end_epoch(self: Any) -> None:
+        if self._pending:
+            self._pending = 0
+            super().optimizer_step()  # type: ignore[misc]
+        self._in_epoch = False
+
+    def _seed_loader(self: Any) -> None:
+        loader = self.train_loader
+        sampler: Any = getattr(loader, "sampler", None)
+        if hasattr(sampler, "set_epoch"):  # multi-GPU: a sampler of its own seed, which stock training never sets
+            sampler.seed = self.args.seed
+            sampler.set_epoch(self.epoch if self._in_epoch else self.start_epoch)
+        if getattr(loader, "generator", None) is not None:
+            loader.generator.manual_seed(self._epoch_seed("loader"))
+
+    def _epoch_seed(self: Any, what: str) -> int:
+        epoch = self.epoch if self._in_epoch else self.start_epoch
+        text = f"{what} {self.args.seed} {epoch} {RANK}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+
+    # The whole state.
+
+    def _save_state(self: Any) -> None:
+        state = {
+            "epoch": self.epoch + 1,
+            "elapsed": time.time() - self.train_time_start,
+            "model": _plain(self.model).state_dict(),
+            "ema": self.ema.ema.state_dict(),
+            "updates": self.ema.updates,
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": {k: v for k, v in self.scheduler.state_dict().items() if k != "lr_lambdas"},
+            "scaler": self.scaler.state_dict(),
+            "metrics": _numbers(self.metrics),
+            "fitness": _number(self.fitness),
+            "best_fitness": _number(self.best_fitness),
+            "stopper": _numbers(vars(self.stopper)),
+            "csv": self.csv.read_text(encoding="utf-8"),
+            "best": _file_tensor(self.best) if self.args.val else None,
+        }
+        path = self._state_path()
+        temporary = path.with_name(f".{path.name}.tmp")
+        try:
+            torch.save(_without_numpy(state), temporary)
+            os.replace(temporary, path)  # noqa: PTH105
+        except (OSError, RuntimeError) as error:
+            temporary.unlink(missing_ok=True)
+            if is_disk_full(error):
+                raise
+            LOGGER.warning(f"yolo-attn: {path} could not be written ({error}); cut now, the run starts again")
+        self._saved_at = time.monotonic()
+
+    def _restore_state(self: Any) -> None:
+        path = self._state_path()
+        if not path.exists():
+            return
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        _plain(self.model).load_state_dict(state["model"])
+        if self.ema:
+            self.ema.ema.load_state_dict(state["ema"])
+            self.ema.updates = state["updates"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.__dict__.update(state["scheduler"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.start_epoch = state["epoch"]
+        self.fitness, self.best_fitness = state["fitness"], state["best_fitness"]
+        self.stopper.__dict__.update(state["stopper"])
+        self._elapsed = state["elapsed"]
+        self._restore_loss(state["epoch"])
+        if self.args.close_mosaic and self.start_epoch > self.epochs - self.args.close_mosaic:
+            self._close_dataloader_mosaic()
+        if RANK in {-1, 0}:
+            self.metrics = state["metrics"]
+            self.csv.write_text(state["csv"], encoding="utf-8")
+            if state["best"] is not None:
+                self.best.write_bytes(state["best"].numpy().tobytes())
+        LOGGER.info(f"yolo-attn: goes on after epoch {state['epoch']}")
+
+    def _restore_loss(self: Any, epoch: int) -> None:
+        """Give losses whose weights change with the epoch their weights, as stock resuming does."""
+        model: Any = _plain(self.model)
+        if hasattr(model, "init_criterion"):
+            criterion = model.init_criterion()
+            if hasattr(criterion, "update") and hasattr(criterion, "updates"):
+                criterion.updates = epoch - 1
+                criterion.update()
+                model.criterion = criterion
+
+    def _state_path(self: Any) -> Path:
+        return Path(self.save_dir).parent / STATE
+
+
+class RepeatableDetectionTrainer(_Repeatable, DetectionTrainer):  # type: ignore[misc]
+    """Detection."""
+
+
+class RepeatableSegmentationTrainer(_Repeatable, SegmentationTrainer):  # type: ignore[misc]
+    """Segmentation."""
+
+
+class RepeatablePoseTrainer(_Repeatable, PoseTrainer):  # type: ignore[misc]
+    """Pose."""
+
+
+class RepeatableOBBTrainer(_Repeatable, OBBTrainer):  # type: ignore[misc]
+    """Oriented boxes."""
+
+
+class RepeatableRTDETRTrainer(_Repeatable, RTDETRTrainer):  # type: ignore[misc]
+    """RT-DETR."""
+
+
+# Every class has a name in this module: multi-GPU workers import it by that.
+_TRAINERS: dict[str, type] = {
+    "detect": RepeatableDetectionTrainer,
+    "segment": RepeatableSegmentationTrainer,
+    "pose": RepeatablePoseTrainer,
+    "obb": RepeatableOBBTrainer,
+}
+
+
+def find_trainer(task: str, *, rtdetr: bool = False) -> type:
+    """Return the repeatable trainer of a task.
+
+    Args:
+        task: "detect", "segment", "pose" or "obb".
+        rtdetr: Whether the model is an RT-DETR.
+    """
+    return RepeatableRTDETRTrainer if rtdetr else _TRAINERS[task]
+
+
+def elapsed_seconds(folder: Path) -> float:
+    """Return the seconds of training that the state in a project folder stands for, 0 without a state."""
+    path = folder / STATE
+    return float(torch.load(path, map_location="cpu", weights_only=True)["elapsed"]) if path.exists() else 0.0
+
+
+def _state_seconds() -> float:
+    return float(os.environ.get(STATE_SECONDS, _DEFAULT_STATE_SECONDS))
+
+
+def _plain(model: Any) -> nn.Module:
+    """Return a model without the wrappers of compilation and multi-GPU training."""
+    while not hasattr(model, "yaml") and (hasattr(model, "_orig_mod") or hasattr(model, "module")):
+        model = getattr(model, "_orig_mod", None) or model.module
+    return model  # type: ignore[no-any-return]
+
+
+def _forget_images(dataset: Any) -> None:
+    """Empty the buffer from which mosaics are drawn; in-process loaders would carry it from epoch to epoch."""
+    buffer = getattr(dataset, "buffer", None)
+    if not isinstance(buffer, list):
+        return
+    if getattr(dataset, "cache", None) != "ram":
+        for index in buffer:
+            dataset.ims[index] = dataset.im_hw0[index] = dataset.im_hw[index] = None
+    buffer.clear()
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _numbers(values: Any) -> dict[str, Any]:
+    """Return the plain numbers of a mapping: what the safe loader reads."""
+    kinds = (int, float, np.number, np.ndarray, torch.Tensor)
+    found = {k: v for k, v in (values or {}).items() if isinstance(v, kinds)}
+    return {k: v if isinstance(v, (bool, int)) else float(v) for k, v in found.items()}
+
+
+def _without_numpy(value: Any) -> Any:
+    """Return a state with Python's numbers for numpy's, which the safe loader does not read."""
+    if isinstance(value, dict):
+        return {key: _without_numpy(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_without_numpy(item) for item in value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _file_tensor(path: Path) -> torch.Tensor | None:
+    return torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8) if path.exists() else None

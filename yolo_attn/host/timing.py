@@ -1,0 +1,57 @@
+"""How long a training step takes here, found by doing a few."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+import torch
+
+from yolo_attn.host.start import build_model
+
+__all__ = ["step_seconds"]
+
+_STEPS = 3
+_AT_MOST = 20.0  # seconds for all steps together
+
+
+def step_seconds(
+    document: Mapping[str, Any], task: str, classes: int, *, batch: int, imgsz: int, device: str, threads: int
+) -> float:
+    """Return the seconds of one forward and backward pass of a batch, loss and data loading left out.
+
+    Args:
+        document: The model YAML.
+        task: Its task.
+        classes: Number of classes.
+        batch: Images in the batch.
+        imgsz: Their height and width in pixels.
+        device: Where, as torch names it.
+        threads: CPU threads.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        model = build_model(document, task, classes).to(device).train()
+        channels = int(document.get("channels") or document.get("ch") or 3)
+        images = torch.rand(batch, channels, imgsz, imgsz, device=device)
+        seconds: list[float] = []
+        while len(seconds) <= _STEPS and sum(seconds) < _AT_MOST:
+            began = time.perf_counter()
+            sum(output.float().mean() for output in _tensors(model(images))).backward()  # type: ignore[union-attr]
+            if images.is_cuda:
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - began)
+        return median(seconds[1:] or seconds)  # the first one warms up
+    finally:
+        torch.set_num_threads(before)
+
+
+def _tensors(outputs: Any) -> list[torch.Tensor]:
+    """Return every tensor with a gradient that a model in training puts out."""
+    if isinstance(outputs, torch.Tensor):
+        return [outputs] if outputs.requires_grad else []
+    parts = outputs.values() if isinstance(outputs, Mapping) else outputs if isinstance(outputs, (list, tuple)) else []
+    return [tensor for part in parts for tensor in _tensors(part)]

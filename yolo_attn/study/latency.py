@@ -1,0 +1,68 @@
+"""Latency of a study's arms, timed beside each other when the runs are done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from yolo_attn.errors import UserError
+from yolo_attn.files import read_json, write_atomically
+from yolo_attn.study.plan import Run
+from yolo_attn.study.store import LATENCY, TRAIN, Store
+
+__all__ = ["measure"]
+
+_ROUNDS = 100
+
+
+def measure(store: Store, runs: Mapping[str, Run], imgsz: int, threads: int, say: Callable[[str], None]) -> None:
+    """Time one checkpoint of each arm, in turns, and keep the figures; what was timed already is left as it is.
+
+    Args:
+        store: The study's store.
+        runs: A done run of each arm, by the arm's name.
+        imgsz: Height and width of the image.
+        threads: CPU threads.
+        say: Where to tell.
+    """
+    key = _key(runs, imgsz, threads)
+    path = store.folder / LATENCY
+    if path.exists():
+        try:
+            if read_json(path).get("key") == key:
+                return
+        except UserError:
+            pass  # damaged: it is only a measurement, and is made again
+    say(f"latency: {len(runs)} arms in turns, batch 1 ...")
+    figures = _time(store, runs, imgsz, threads)
+    write_atomically(path, json.dumps({"key": key, "imgsz": imgsz, "arms": figures}, indent=2) + "\n")
+
+
+def _key(runs: Mapping[str, Run], imgsz: int, threads: int) -> str:
+    text = json.dumps([sorted((name, run.key) for name, run in runs.items()), imgsz, threads])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _time(store: Store, runs: Mapping[str, Run], imgsz: int, threads: int) -> dict[str, Any]:
+    import torch
+
+    from yolo_attn.analysis.profile import measure_latency
+    from yolo_attn.host.checkpoint import read_checkpoint
+
+    models: dict[str, Any] = {}
+    for name, run in runs.items():
+        weights = store.path(run) / TRAIN / "weights" / "last.pt"
+        if weights.is_file():
+            models[name] = read_checkpoint(weights)
+    if not models:
+        return {}
+    channels = int(next(iter(models.values())).yaml.get("channels", 3))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return dict(measure_latency(models, (channels, imgsz, imgsz), rounds=_ROUNDS, device=device))
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,92 @@
+"""The results of a study to read: terminal text, CSV, Markdown, LaTeX, and one self-contained HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from yolo_attn.errors import UserError
+from yolo_attn.files import FolderLock, make_folder, read_json, write_atomically
+from yolo_attn.study.report.files import as_csv, as_latex, as_markdown
+from yolo_attn.study.report.text import text_table
+from yolo_attn.study.report.view import StudyView
+
+__all__ = ["HTML", "make_report", "read_results", "text_table", "write_reports"]
+
+HTML = "report.html"
+_RESULTS = "results.json"
+_SCHEMA = 1
+
+
+def write_reports(folder: Path, data: Mapping[str, Any], *, html: bool = True, out: Path | None = None) -> None:
+    """Write `results.csv`, `results.md`, `results.tex` and `report.html`, each whole or not at all.
+
+    Args:
+        folder: The study's folder.
+        data: The content of `results.json`.
+        html: Whether the page is written too; it takes seconds, so not after every run of a study.
+        out: Where the files go; the study's folder by default.
+
+    Raises:
+        UserError: The disk is full or cannot be written; the earlier files are as they were.
+    """
+    out = out or folder
+    study = StudyView.read(data)
+    write_atomically(out / "results.csv", as_csv(study))
+    write_atomically(out / "results.md", as_markdown(study))
+    write_atomically(out / "results.tex", as_latex(study))
+    if html:
+        from yolo_attn.study.report.page import as_html  # draws: matplotlib only where it is needed
+
+        write_atomically(out / HTML, as_html(study, folder))
+
+
+def make_report(folder: Path, out: Path | None = None) -> Path:
+    """Compute the results of a study again from the stored matches of its runs, write the reports, return the page.
+
+    Args:
+        folder: The study's folder.
+        out: Where the files go; the study's folder by default.
+
+    Raises:
+        UserError: The folder is not there or holds no study, something in it is damaged or of another version, or
+            another process works in it.
+    """
+    from yolo_attn.study.rebuild import rebuild
+    from yolo_attn.study.results import as_json
+
+    read_results(folder)  # what is wrong with the folder is told before it is locked
+    with FolderLock(folder):
+        results = rebuild(folder)
+        out = out or folder
+        make_folder(out)
+        write_atomically(out / _RESULTS, as_json(results.data))
+        write_reports(folder, results.data, out=out)
+    return out / HTML
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """Return the content of a study's `results.json`.
+
+    Raises:
+        UserError: It is not there, damaged, or of another version.
+    """
+    path = folder / _RESULTS
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give the folder of a study, such as from=runs/compare/exp")
+    if not path.is_file():
+        raise UserError(f"{folder}: no study with results ({_RESULTS} is not there); `yolo-attn compare` makes one")
+    again = f"`yolo-attn compare study={folder / 'study.yaml'}` makes it again from the runs"
+    try:
+        data = read_json(path)
+    except UserError:
+        raise UserError(f"{path}: damaged; {again}") from None
+    if data.get("schema") != _SCHEMA:
+        raise UserError(
+            f"{path}: schema {data.get('schema')}, this yolo-attn reads {_SCHEMA}; use the one that wrote it"
+        )
+    arms = data.get("arms")
+    if not isinstance(arms, list) or not arms or not all(isinstance(arm, dict) and "name" in arm for arm in arms):
+        raise UserError(f"{path}: damaged (it has no arms); {again}")
+    return data

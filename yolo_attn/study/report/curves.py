@@ -1,0 +1,105 @@
+"""Training curves from the tables that Ultralytics writes, whose columns differ by version and task."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from yolo_attn.study.report.view import Arm, StudyView
+from yolo_attn.study.store import TRAIN
+
+__all__ = ["Curve", "Curves", "read_curves"]
+
+_Table = Mapping[str, list[float]]
+_Floats = npt.NDArray[np.float64]
+_MAP = "metrics/mAP50-95"
+_BY_TASK = {"segment": "(M)", "pose": "(P)"}  # what the task is about; boxes in all others
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A quantity over the epochs: mean over seeds, lowest and highest seed."""
+
+    epochs: _Floats
+    mean: _Floats
+    low: _Floats
+    high: _Floats
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Curves by name of their arm."""
+
+    loss: Mapping[str, Curve]
+    precision: Mapping[str, Curve]
+
+
+def read_curves(folder: Path, study: StudyView) -> Curves:
+    """Return the sum of the training losses, and mAP50-95 in points where training validated.
+
+    Args:
+        folder: The study's folder.
+        study: Its results.
+    """
+    tables = {arm.name: _tables(folder, arm) for arm in study.arms}
+    ending = _BY_TASK.get(study.task, "(B)")
+    loss = {name: [_loss(table) for table in found] for name, found in tables.items()}
+    precision = {name: [_precision(table, ending) for table in found] for name, found in tables.items()}
+    return Curves(_curves(loss), _curves(precision))
+
+
+def _tables(folder: Path, arm: Arm) -> list[_Table]:
+    paths = [folder / run.folder / TRAIN / "results.csv" for run in arm.done if run.folder]
+    return [table for path in paths if (table := _read(path))]
+
+
+def _read(path: Path) -> _Table:
+    """Read a table of numbers; {} where there is none. What is no number is NaN."""
+    try:
+        rows = list(csv.reader(path.read_text(encoding="utf-8", errors="replace").splitlines()))
+    except (OSError, csv.Error):
+        return {}
+    if not rows:
+        return {}
+    names = [name.strip() for name in rows[0]]
+    lines = [row for row in rows[1:] if len(row) == len(names)]
+    return {name: [_float(row[column]) for row in lines] for column, name in enumerate(names)} if lines else {}
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _loss(table: _Table) -> _Floats | None:
+    """Return the sum of the training losses of each epoch."""
+    losses = [values for name, values in table.items() if name.startswith("train/") and name.endswith("loss")]
+    return np.sum(losses, axis=0) if losses else None
+
+
+def _precision(table: _Table, ending: str) -> _Floats | None:
+    """Return mAP50-95 of each epoch in points; None where training did not validate, which leaves zeros or nothing."""
+    name = _MAP + ending if _MAP + ending in table else _MAP + "(B)"
+    values = 100 * np.asarray(table.get(name, []), dtype=np.float64)
+    return values if np.any(values > 0) else None
+
+
+def _curves(found: Mapping[str, Sequence[_Floats | None]]) -> dict[str, Curve]:
+    known = {name: [values for values in runs if values is not None] for name, runs in found.items()}
+    return {name: _curve(runs) for name, runs in known.items() if runs}
+
+
+def _curve(runs: Sequence[_Floats]) -> Curve:
+    """Return mean and band over runs, as far as all of them go; an epoch where a run has no number has none."""
+    length = min(len(values) for values in runs)
+    values = np.stack([run[:length] for run in runs])
+    values[~np.isfinite(values)] = np.nan
+    return Curve(np.arange(1.0, length + 1), values.mean(0), values.min(0), values.max(0))

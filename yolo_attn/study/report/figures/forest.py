@@ -1,0 +1,132 @@
+"""Differences with their intervals, one below the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+
+from yolo_attn.study.report.figures.palette import arm_style, light
+from yolo_attn.study.report.figures.plot import (
+    SMALL,
+    TEXT,
+    WIDTH,
+    Margins,
+    Plot,
+    as_plot,
+    new_plot,
+    rows_of,
+    shortened,
+    text_width,
+)
+from yolo_attn.study.report.formats import signed, signed_interval, typeset
+from yolo_attn.study.report.view import Arm, Estimate
+
+__all__ = ["arms_forest", "classes_forest"]
+
+_ROW = 38.0  # an arm: its name, the interval below
+_CLASS_ROW = 16.0
+_GUTTER = 118.0  # at most, for the names of classes
+_LABEL = -0.14  # of a name, in rows
+_MARK = 0.21
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """One difference as it is drawn."""
+
+    label: str
+    estimate: Estimate
+    colour: str
+    marker: str = "o"
+
+
+def arms_forest(ident: str, metric: str, arms: Sequence[Arm]) -> Plot | None:
+    """Draw every arm's difference to the baseline in one metric; None where no arm has one.
+
+    Args:
+        ident: The plot's id.
+        metric: Such as "mAP50-95".
+        arms: All but the baseline.
+    """
+    if all(arm.delta(metric).mean is None for arm in arms):
+        return None
+    styles = [arm_style(arm) for arm in arms]
+    marks = [
+        _Mark(arm.label, arm.delta(metric), style.colour, style.marker) for arm, style in zip(arms, styles, strict=True)
+    ]
+    figure, axes = new_plot(_ROW * len(marks), Margins())
+    rows_of(axes, len(marks))
+    _scale(axes, [mark.estimate for mark in marks])
+    across = axes.get_yaxis_transform()
+    for row, mark in enumerate(marks):
+        value = _told(mark.estimate)
+        room = WIDTH - 24 - text_width(value, SMALL)
+        axes.text(0, row + _LABEL, shortened(mark.label, room), transform=across, size=TEXT, va="center")
+        axes.text(1, row + _LABEL, value, transform=across, size=SMALL, va="center", ha="right", color=light("muted"))
+        _draw(axes, row + _MARK, mark, width=2.2, size=7)
+    axes.set_xlabel(f"difference in {metric}, points")
+    parts = [f"{mark.label}: {_told(mark.estimate)}" for mark in marks]
+    return as_plot(figure, ident, f"Difference in {metric} to the baseline", f"In points: {'; '.join(parts)}.")
+
+
+def classes_forest(ident: str, arm: Arm, names: Sequence[str], rare: int) -> Plot:
+    """Draw an arm's difference to the baseline in every class, the largest gain first.
+
+    Args:
+        ident: The plot's id.
+        arm: The arm.
+        names: The classes from top to bottom; None of them without a difference.
+        rare: Below this number of instances a class is grey.
+    """
+    style = arm_style(arm)
+    results = [arm.per_class[name] for name in names]
+    gutter = min(_GUTTER, 14 + max(text_width(name, SMALL) for name in names))
+    figure, axes = new_plot(_CLASS_ROW * len(names), Margins(left=gutter))
+    rows_of(axes, len(names))
+    _scale(axes, [result.delta for result in results])
+    for row, (name, result) in enumerate(zip(names, results, strict=True)):
+        few = result.instances is not None and result.instances < rare
+        label = shortened(name, gutter - 12, SMALL)
+        ink = light("muted" if few else "ink")
+        axes.annotate(
+            label,
+            (0, row),
+            (-8, 0),
+            ("axes fraction", "data"),
+            "offset pixels",
+            size=SMALL,
+            va="center",
+            ha="right",
+            color=ink,
+        )
+        _draw(axes, row, _Mark(name, result.delta, light("faint") if few else style.colour, style.marker), 1.6, 5)
+    axes.set_xlabel("difference in mAP50-95, points")
+    parts = [f"{name}: {_told(result.delta)}" for name, result in zip(names, results, strict=True)]
+    return as_plot(figure, ident, f"{arm.label}: difference per class", f"In points: {'; '.join(parts)}.")
+
+
+def _told(estimate: Estimate) -> str:
+    if estimate.mean is None:
+        return "no result"
+    return typeset(f"{signed(estimate.mean)} {signed_interval(estimate)}".strip())
+
+
+def _draw(axes: Axes, row: float, mark: _Mark, width: float, size: float) -> None:
+    estimate = mark.estimate
+    if estimate.mean is None:
+        return
+    if estimate.low is not None and estimate.high is not None:
+        ends = [100 * estimate.low, 100 * estimate.high]
+        axes.plot(ends, [row, row], color=mark.colour, linewidth=width, solid_capstyle="round")
+    axes.plot([100 * estimate.mean], [row], mark.marker, color=mark.colour, markersize=size, markeredgewidth=0)
+
+
+def _scale(axes: Axes, estimates: Sequence[Estimate]) -> None:
+    """Show every interval, and zero."""
+    ends = [end for e in estimates for end in (e.mean, e.low, e.high) if end is not None]
+    low, high = min(0.0, *ends), max(0.0, *ends)
+    edge = 0.05 * (high - low) or 0.01
+    axes.set_xlim(100 * (low - edge), 100 * (high + edge))
+    axes.axvline(0, color=light("muted"), linewidth=1, zorder=0.9)

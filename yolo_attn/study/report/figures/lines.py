@@ -1,0 +1,88 @@
+"""Training curves: each arm's mean over its seeds, and the band between its lowest and highest seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from yolo_attn.study.report.curves import Curve
+from yolo_attn.study.report.figures.palette import arm_style, light
+from yolo_attn.study.report.figures.plot import (
+    SMALL,
+    WIDTH,
+    Margins,
+    Plot,
+    as_plot,
+    flow,
+    label_left,
+    new_plot,
+    shortened,
+    text_width,
+)
+from yolo_attn.study.report.view import Arm
+
+__all__ = ["training_curves"]
+
+_HEIGHT = 210.0
+_BELOW = 38.0
+_SWATCH = 22.0
+_LINE = 16.0
+
+
+def training_curves(ident: str, title: str, unit: str, arms: Sequence[Arm], curves: Mapping[str, Curve]) -> Plot | None:
+    """Draw a quantity over the epochs; None where no arm has it.
+
+    Args:
+        ident: The plot's id.
+        title: What it shows.
+        unit: What stands at its axis.
+        arms: All arms, the baseline first.
+        curves: By the arms' names; an arm without one is named in the legend all the same.
+    """
+    if not curves:
+        return None
+    places, height = flow([_SWATCH + text_width(_name(arm), SMALL) + 10 for arm in arms], _LINE)
+    figure, axes = new_plot(_HEIGHT, Margins(left=54, top=height + 12, bottom=_BELOW))
+    axes.grid(color=light("rule"), linewidth=0.7)
+    axes.set_axisbelow(True)
+    for arm in arms:
+        if arm.name in curves:
+            _draw(axes, arm, curves[arm.name])
+    axes.margins(x=0.02)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_xlabel("epoch")
+    label_left(axes, unit)
+    for arm, (x, y) in zip(arms, places, strict=True):
+        _draw_name(axes, arm, (8 + x, _HEIGHT + _BELOW + height + 4 - y), arm.name in curves)
+    parts = [f"{arm.label}: {_told(curves.get(arm.name))}" for arm in arms]
+    return as_plot(figure, ident, title, f"First, last: {'; '.join(parts)}.")
+
+
+def _told(curve: Curve | None) -> str:
+    return "no result" if curve is None else f"{curve.mean[0]:.4g}, {curve.mean[-1]:.4g}"
+
+
+def _draw(axes: Axes, arm: Arm, curve: Curve) -> None:
+    style = arm_style(arm)
+    if np.any(curve.high > curve.low):
+        axes.fill_between(curve.epochs, curve.low, curve.high, color=style.colour, alpha=0.16, linewidth=0)
+    marker = style.marker if len(curve.epochs) == 1 else "None"
+    axes.plot(curve.epochs, curve.mean, marker=marker, color=style.colour, linestyle=style.line, linewidth=1.5)
+
+
+def _name(arm: Arm) -> str:
+    return shortened(arm.label, WIDTH - 24 - _SWATCH, SMALL)
+
+
+def _draw_name(axes: Axes, arm: Arm, place: tuple[float, float], known: bool) -> None:
+    """Write a name behind a piece of its line; grey where the arm has no curve."""
+    style, (x, y) = arm_style(arm), place
+    line = {"arrowstyle": "-", "color": style.colour, "lw": 2, "ls": style.line, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", place, (x + 16, y), "figure pixels", "figure pixels", arrowprops=line)
+    axes.annotate(
+        _name(arm), (x + _SWATCH, y), xycoords="figure pixels", size=SMALL, va="center",
+        color=light("ink" if known else "muted"), annotation_clip=False,
+    )  # fmt: skip

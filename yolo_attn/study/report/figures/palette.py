@@ -1,0 +1,87 @@
+"""Colours of the report, light and dark; plots are drawn in the light ones and follow the page's theme.
+
+The arms' colours are those of Okabe and Ito (Color Universal Design, 2008), told apart with any colour vision; the dark
+page has lighter ones.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from yolo_attn.study.report.view import Arm
+
+__all__ = ["THEME", "ArmStyle", "arm_style", "as_variables"]
+
+# name: (light, dark); every light colour once, since a plot's colours are found again by it
+THEME = {
+    "paper": ("#ffffff", "#15181c"),
+    "panel": ("#f5f7f9", "#1d2126"),
+    "ink": ("#1c2127", "#e7eaee"),
+    "muted": ("#57616c", "#a4aeb9"),
+    "faint": ("#a9b2bc", "#606b77"),
+    "rule": ("#dde2e7", "#333b44"),
+    "link": ("#0b5cad", "#7cb8f2"),
+    "better": ("#00664b", "#4fd1a5"),
+    "worse": ("#a63d00", "#ff9d66"),
+    "arm-0": ("#0072b2", "#56a9e8"),
+    "arm-1": ("#d55e00", "#ff8b45"),
+    "arm-2": ("#009e73", "#2fcfa0"),
+    "arm-3": ("#b8578f", "#eaa2cd"),
+    "arm-4": ("#c28500", "#f2bd4a"),
+    "arm-5": ("#3f9bd0", "#9ad6fb"),
+    "arm-6": ("#7a5c1e", "#cbb072"),
+    "arm-7": ("#6b4fa0", "#b9a2ea"),
+}
+_ARMS = [name for name in THEME if name.startswith("arm-")]
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+_LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
+_BY_LIGHT = {light: name for name, (light, _) in THEME.items()}
+
+LineStyle = str | tuple[int, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class ArmStyle:
+    """How an arm is drawn in every plot.
+
+    Args:
+        name: Its colour's name in the theme.
+        marker: Matplotlib's sign for its points.
+        line: Matplotlib's form of its lines.
+    """
+
+    name: str
+    marker: str
+    line: LineStyle
+
+    @property
+    def colour(self) -> str:
+        """The colour's light form."""
+        return light(self.name)
+
+
+def light(name: str) -> str:
+    """Return the light form of a colour of the theme."""
+    return THEME[name][0]
+
+
+def arm_style(arm: Arm) -> ArmStyle:
+    """Return an arm's style: the baseline dark, controls grey and dashed, variants in colours."""
+    if arm.kind == "baseline":
+        return ArmStyle("ink", "o", "-")
+    if arm.kind == "control":
+        return ArmStyle("muted", _MARKERS[arm.index % len(_MARKERS)], (0, (3, 2)))
+    place = arm.index - 1
+    line = _LINES[place // len(_ARMS) % len(_LINES)]
+    return ArmStyle(_ARMS[place % len(_ARMS)], _MARKERS[place % len(_MARKERS)], line)
+
+
+def as_variables(svg: str) -> str:
+    """Return an SVG whose colours are the page's variables, with the light ones where it stands alone."""
+    return re.sub(r"#[0-9a-f]{6}\b", _variable, svg)
+
+
+def _variable(match: re.Match[str]) -> str:
+    name = _BY_LIGHT.get(match.group())
+    return match.group() if name is None else f"var(--{name}, {match.group()})"

@@ -1,0 +1,120 @@
+"""Numbers as readers of detection results write them: average precision in points (a hundredth), signs, intervals."""
+
+from __future__ import annotations
+
+import re
+
+from yolo_attn.study.progress import clock
+from yolo_attn.study.report.view import Estimate, Latency
+
+__all__ = [
+    "NONE",
+    "count",
+    "duration",
+    "gflops",
+    "interval",
+    "latency",
+    "mean_and_half",
+    "mebibytes",
+    "millions",
+    "milliseconds",
+    "p_value",
+    "points",
+    "probability",
+    "signed",
+    "signed_interval",
+    "typeset",
+]
+
+NONE = "-"
+_LEAST_P = 0.001
+_MOST_PROBABLE = 0.995
+
+
+def points(value: float | None) -> str:
+    """Return 0.4106 as 41.06."""
+    return NONE if value is None else f"{100 * value:.2f}"
+
+
+def signed(value: float | None) -> str:
+    """Return a difference of 0.0097 as +0.97."""
+    return NONE if value is None else f"{100 * value:+.2f}"
+
+
+def interval(estimate: Estimate) -> str:
+    """Return "[40.11, 42.01]", or "" when there is none."""
+    return "" if estimate.half is None else f"[{points(estimate.low)}, {points(estimate.high)}]"
+
+
+def signed_interval(estimate: Estimate) -> str:
+    """Return "[-0.45, +2.39]", or "" when there is none."""
+    return "" if estimate.half is None else f"[{signed(estimate.low)}, {signed(estimate.high)}]"
+
+
+def mean_and_half(estimate: Estimate) -> str:
+    """Return "41.06 ± 0.95": the mean and half the width of its 95 % interval."""
+    half = "" if estimate.half is None else f" ± {points(estimate.half)}"
+    return f"{points(estimate.mean)}{half}"
+
+
+def p_value(value: float | None) -> str:
+    """Return a p value with three digits behind the point."""
+    if value is None:
+        return NONE
+    return f"<{_LEAST_P}" if value < _LEAST_P else f"{value:.3f}"
+
+
+def probability(value: float | None) -> str:
+    """Return a probability with two digits; never 0.00 or 1.00, which no study shows."""
+    if value is None:
+        return NONE
+    if value >= _MOST_PROBABLE:
+        return ">0.99"
+    return "<0.01" if value <= 1 - _MOST_PROBABLE else f"{value:.2f}"
+
+
+def count(value: int | None) -> str:
+    """Return 2602542 as 2,602,542."""
+    return NONE if value is None else f"{value:,}"
+
+
+def millions(value: int | None) -> str:
+    """Return 2602542 as 2.603M."""
+    return NONE if value is None else f"{value / 1e6:.3f}M"
+
+
+def gflops(value: float | None) -> str:
+    """Return three digits that count."""
+    return NONE if value is None else f"{value:.3g}"
+
+
+def milliseconds(value: float | None) -> str:
+    """Return three digits that count."""
+    if value is None:
+        return NONE
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}"  # noqa: PLR2004
+
+
+def latency(value: Latency | None) -> str:
+    """Return "12.3 (11.9-14.0)": median, 10th and 90th percentile."""
+    if value is None:
+        return NONE
+    if value.p10 is None or value.p90 is None:
+        return milliseconds(value.median)
+    return f"{milliseconds(value.median)} ({milliseconds(value.p10)}-{milliseconds(value.p90)})"
+
+
+def duration(seconds: float | None) -> str:
+    """Return seconds as 1:02:03 or 2:03."""
+    return NONE if seconds is None else clock(seconds)
+
+
+def mebibytes(value: float | None) -> str:
+    """Return MiB without digits behind the point."""
+    return NONE if value is None else f"{value:,.0f}"
+
+
+def typeset(text: str) -> str:
+    """Return a text of numbers with real minus signs, and dashes between the ends of a range."""
+    text = re.sub(r"(?<![\w.])-(?=\d)", "−", text)  # noqa: RUF001
+    return re.sub(r"(?<=\d)-(?=\d)", "–", text)  # noqa: RUF001

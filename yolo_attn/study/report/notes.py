@@ -1,0 +1,104 @@
+"""What a reader must know beside the numbers: how to read them, and what went differently from what was planned."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from yolo_attn.errors import counted
+from yolo_attn.study.report.formats import points, signed, typeset
+from yolo_attn.study.report.view import MAIN, Arm, StudyView
+
+__all__ = ["answer", "reading_notes", "warnings"]
+
+_ENOUGH = 3  # seeds; below it there is no verdict
+
+
+def reading_notes(study: StudyView) -> list[str]:
+    """Return how to read the table, and what this study can and cannot show."""
+    done = max(len(arm.done) for arm in study.arms)
+    return [_units(study), *_strength(study, done), *study.notes]
+
+
+def _units(study: StudyView) -> str:
+    intervals = any(arm.metric(MAIN).half is not None for arm in study.arms)
+    half = ", mean ± half of its 95% interval" if intervals else ""
+    return f"mAP in points{half}, of last.pt. vs base: difference in {MAIN} over common seeds."
+
+
+def _strength(study: StudyView, done: int) -> list[str]:
+    if done == 1:
+        return ["Single runs: differences of this size are usually noise. Give more seeds, such as seeds=3."]
+    if 1 < done < _ENOUGH:
+        return [f"{counted(done, 'seed')}: too few for a verdict. Give more, such as seeds=3."]
+    lines = []
+    if any(arm.verdict for arm in study.others):
+        lines.append(
+            "Verdict: better or worse where p < 0.05, corrected over the variants (Holm); not shown is not equal."
+        )
+    detectable = study.detectable.get(MAIN)
+    if detectable is not None:
+        lines.append(f"A true difference of {points(detectable)} points would be shown with a probability of 80%.")
+    return lines
+
+
+def answer(study: StudyView) -> str:
+    """Return what the study says about its variants, in one or two sentences."""
+    if not study.variants:
+        return "There is no variant to compare."
+    groups = {verdict: [arm for arm in study.variants if arm.verdict == verdict] for verdict in ("better", "worse")}
+    said = [f"Shown to be {verdict}: {_listed(arms)}." for verdict, arms in groups.items() if arms]
+    rest = [arm for arm in study.variants if arm.verdict == "not shown"]
+    if rest:
+        said.append(f"No difference was shown for {_listed(rest, difference=False)}.")
+    unknown = [arm for arm in study.variants if arm.verdict is None]
+    if unknown:
+        said.append(f"There is no verdict on {_listed(unknown, difference=False)}.")
+    done = max(len(arm.done) for arm in study.arms)
+    if 0 < done < _ENOUGH:
+        said += _strength(study, done)
+    return " ".join(said)
+
+
+def _listed(arms: list[Arm], *, difference: bool = True) -> str:
+    gains = [f" ({typeset(signed(arm.delta(MAIN).mean))} points)" if difference else "" for arm in arms]
+    names = [arm.name + gain for arm, gain in zip(arms, gains, strict=True)]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def warnings(study: StudyView) -> list[str]:
+    """Return what was not as planned or not equal between the arms."""
+    return [*_unfinished(study), *_unequal_epochs(study), *_transfer(study)]
+
+
+def _unfinished(study: StudyView) -> list[str]:
+    waiting = study.total - study.done - len(study.undone)
+    lines = [f"Not finished: {counted(waiting, 'run')} of {study.total} waiting or running."] if waiting else []
+    seeds: dict[tuple[str, str, str | None], list[int]] = {}
+    for arm, run in study.undone:
+        seeds.setdefault((arm.name, run.status, run.error), []).append(run.seed)
+    return [*lines, *(_undone(*what, which) for what, which in seeds.items())]
+
+
+def _undone(name: str, status: str, error: str | None, seeds: list[int]) -> str:
+    of = "seed" if len(seeds) == 1 else "seeds"
+    return f"{name}, {of} {', '.join(map(str, seeds))}: {status}{f': {error}' if error else ''}"
+
+
+def _unequal_epochs(study: StudyView) -> list[str]:
+    trained = [(arm.name, run.epochs) for arm in study.arms for run in arm.done if run.epochs is not None]
+    usual, _ = Counter(epochs for _, epochs in trained).most_common(1)[0] if trained else (0, 0)
+    others: dict[str, set[int]] = {}
+    for name, epochs in trained:
+        if epochs != usual:
+            others.setdefault(name, set()).add(epochs)
+    told = [f"{name}: a run of {' and of '.join(map(str, sorted(epochs)))} epochs" for name, epochs in others.items()]
+    return [f"Unequal training: {'; '.join(told)}; the others have {usual}."] if told else []
+
+
+def _transfer(study: StudyView) -> list[str]:
+    return [
+        f"{arm.name}: {arm.transferred[0]} of {arm.transferred[1]} tensors of the base arrived "
+        f"({100 * arm.transferred[0] / arm.transferred[1]:.0f}%); the rest start untrained."
+        for arm in study.arms
+        if arm.transferred and arm.transferred[0] < arm.transferred[1]
+    ]
