@@ -134,8 +134,8 @@ variants and the null control, within a quarter of an hour on two CPU cores.
   the rest   Ultralytics' training arguments: epochs=100 imgsz=640 batch=16 lr0=0.01 ...
 
 Before it trains it tells the expected time and the smallest difference that it can be expected to find. The same
-command again goes on where it was, half-trained runs too: no run is done twice. A study file holds base, data, variants,
-controls, seeds and train: {epochs: 100, ...}; there, train: {workers: 8} means Ultralytics' data loaders.
+command again goes on where it was, half-trained runs too: no run is done twice. A study file holds base, data,
+variants, controls, seeds and train: {epochs: 100, ...}; in it, train: {workers: 8} means Ultralytics' data loaders.
 """,
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 from tests.host.helpers import python
+from yolo_attn.host.repeatable import find_trainer
 
 
 def test_the_worker_script_imports_us_first(tmp_path: Path) -> None:
@@ -122,3 +125,11 @@ sys.exit(done.returncode)
     done = python(code, cwd=tmp_path, check=False, OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert (tmp_path / "ddp" / "weights" / "last.pt").exists()
+
+
+@pytest.mark.parametrize("task", ["detect", "segment", "pose", "obb", "rtdetr"])
+def test_the_trainers_of_a_study_are_found_by_the_workers(task: str) -> None:
+    """Workers import the trainer's class by module and name, and get the name of its arguments from it."""
+    trainer = find_trainer("detect", rtdetr=True) if task == "rtdetr" else find_trainer(task)
+    assert getattr(importlib.import_module(trainer.__module__), trainer.__name__) is trainer
+    assert pickle.loads(pickle.dumps(trainer)) is trainer

@@ -32,11 +32,11 @@ def note(event: str, order: dict[str, Any]) -> None:
 
 
 def found(arm: str, seed: int) -> Any:
-    """Twenty images of one object each; arm B finds more of them, and every seed misses its own."""
+    """Twenty images of one object each; B finds more of them, crippled fewer, and every seed misses its own."""
     builder = MatchesBuilder(["one", "two"])
     box = np.array([[0.0, 0.0, 10.0, 10.0]])
     for image in range(20):
-        hit = (image * 7 + seed) % 20 < (14 if arm == "B" else 9)
+        hit = (image * 7 + seed) % 20 < {"B": 14, "crippled": 2}.get(arm, 9)
         builder.add_image(
             f"{image}.png",
             gt_class=[0],

@@ -69,11 +69,11 @@ def test_results_have_the_documented_shape(fake: Fake) -> None:
 
 
 def test_three_seeds_give_verdicts(fake: Fake) -> None:
-    data = fake.compare(variants="A,B", seeds=4).data
-    base, same, better = data["arms"]
+    data = fake.compare(variants="A,B,crippled", seeds=4).data
+    base, same, better, worse = data["arms"]
     assert base["verdict"] is None
     assert (same["verdict"], same["delta"]["mAP50-95"]["mean"]) == ("not shown", 0.0)
-    assert better["verdict"] == "better"
+    assert (better["verdict"], worse["verdict"]) == ("better", "worse")
     assert better["delta"]["mAP50-95"]["ci95"][0] > 0
     assert data["minimum_detectable"]["mAP50-95"] > 0
 

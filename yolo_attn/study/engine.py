@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from yolo_attn.errors import UserError
+from yolo_attn.files import read_json
 from yolo_attn.study import expect, inputs
 from yolo_attn.study.plan import Arm, Run, Study
 from yolo_attn.study.progress import Progress, clock
-from yolo_attn.study.results import ArmRuns, Results, make_results
+from yolo_attn.study.results import RESULTS, ArmRuns, Results, make_results
 from yolo_attn.study.runner import LOG, Handle, LocalRunner, Outcome, Runner
 from yolo_attn.study.store import MODEL, Store, choose_folder, read_plan
 
@@ -157,11 +158,7 @@ class _Engine:
         # Two arms that are the same model share their runs.
         runs = {run.key: run for run in reversed(self.runs)}
         waiting = [run for run in self.runs if runs[run.key] is run and self._states[run.key]["status"] == "waiting"]
-        self._shared = {
-            arm.name: inputs.shared_start(arm, self.arms[0], str(self.order["task"]), len(self.dataset.names))
-            for arm in self.arms
-            if not arm.error
-        }
+        self._shared = self._count_shared() if waiting else self._known_shared()
         progress = Progress(len(runs), int(self.study.train.get("epochs", 100)), self._known_times(), self.stream)
         self._announce(progress, len(runs), waiting, runner)
         self._report(pictures=False)
@@ -180,6 +177,20 @@ class _Engine:
         finally:
             progress.close()
         return self._conclude(progress)
+
+    def _count_shared(self) -> dict[str, list[int] | None]:
+        """Build every arm and count the base's tensors in it."""
+        task, classes = str(self.order["task"]), len(self.dataset.names)
+        return {arm.name: inputs.shared_start(arm, self.arms[0], task, classes) for arm in self.arms if not arm.error}
+
+    def _known_shared(self) -> dict[str, list[int] | None]:
+        """Return what was counted when the runs were done."""
+        path = self.store.folder / f"{RESULTS}.json"
+        try:
+            known = {arm["name"]: arm["transferred"] for arm in read_json(path)["arms"]}
+        except (UserError, KeyError, TypeError):
+            return self._count_shared()
+        return known if {arm.name for arm in self.arms} <= known.keys() else self._count_shared()
 
     def _do_all(self, waiting: list[Run], runner: Runner, progress: Progress) -> None:
         """Keep the runner busy until no run is left."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -124,7 +125,10 @@ def _checkpoint(base: str) -> Path:
 
 def weights_fingerprint(path: Path | None) -> str | None:
     """Return the hash of a checkpoint's content."""
-    return None if path is None else _hash_file(path)
+    if path is None:
+        return None
+    state = path.stat()
+    return _hash_file(path, state.st_mtime_ns, state.st_size)
 
 
 @dataclass(frozen=True)
@@ -202,7 +206,9 @@ def _download(data: str) -> None:
         raise UserError(f"data={data}: could not be downloaded ({' '.join(str(error).split())})") from None
 
 
-def _hash_file(path: Path) -> str:
+@functools.lru_cache(maxsize=8)
+def _hash_file(path: Path, changed: int, size: int) -> str:
+    """Return a file's hash, computed once for all runs that start from it, as long as it does not change."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):

@@ -121,6 +121,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._paths: dict[str, Path] = {}
+        self._listed: dict[str, list[Path]] | None = None
         self._planned_on = self._plan_text()
 
     @property
@@ -231,10 +232,18 @@ class Store:
 
     def _find(self, run: Run) -> Path | None:
         """Return the folder that holds a run, under whatever name its arm had then."""
-        for path in sorted(self.folder.glob(f"runs/*-s{run.seed}-{run.key[:_KEY_DIGITS]}/{RUN}")):
-            if read_json(path).get("key") == run.key:
-                return path.parent
+        for folder in self._folders().get(run.key[:_KEY_DIGITS], []):
+            if (folder / RUN).is_file() and read_json(folder / RUN).get("key") == run.key:
+                return folder
         return None
+
+    def _folders(self) -> dict[str, list[Path]]:
+        """Return the run folders by the digits that their names end with; listed once, since there may be thousands."""
+        if self._listed is None:
+            self._listed = {}
+            for folder in sorted(self.folder.glob("runs/*")):
+                self._listed.setdefault(folder.name.rpartition("-")[2], []).append(folder)
+        return self._listed
 
 
 def slug(name: str) -> str:

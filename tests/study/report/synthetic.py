@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from yolo_attn.stats import npz
 from yolo_attn.stats.ap import METRICS, evaluate, instances
 from yolo_attn.stats.matches import Matches, MatchesBuilder
+from yolo_attn.study.report import HTML, read_results, write_reports
 from yolo_attn.study.store import slug
 
 SIDE = 160
@@ -43,6 +44,14 @@ ARMS = {
     "null": Quality("control", 0.62, 1.0),
     "width": Quality("control", 0.64, 1.11),
 }
+
+
+def render(folder: Path, out: Path | None = None) -> Path:
+    """Write the reports of what a made study's results.json says, and return the page."""
+    out = out or folder
+    out.mkdir(exist_ok=True)
+    write_reports(folder, read_results(folder), out=out)
+    return out / HTML
 
 
 def make_study(

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.study.report.synthetic import ARMS, SCRIPT, make_study
-from yolo_attn.study.report import make_report
+from tests.study.report.synthetic import ARMS, SCRIPT, make_study, render
 from yolo_attn.study.report.figures.plot import shortened
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -98,7 +97,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("page")
     make_study(folder / "full")
     make_study(folder / "one", seeds=1, arms=("yolo11n", "SE@neck"), latency=False, pictures=False, maps=False)
-    return {name: make_report(folder / name).resolve() for name in ("full", "one")}
+    return {name: render(folder / name).resolve() for name in ("full", "one")}
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +107,8 @@ def browser() -> Iterator[Any]:
 
     with sync_playwright() as playwright:
         # Without a Chromium of the system: playwright's own, from `playwright install chromium`.
+        if not CHROMIUM and not Path(playwright.chromium.executable_path).exists():
+            pytest.skip("no Chromium: install your system's, or run `playwright install chromium`")
         opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         yield opened
         opened.close()

@@ -15,7 +15,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.study.report.synthetic import ARMS, CHINESE, LATEX, LONG, SCRIPT, make_study
+from tests.study.report.synthetic import ARMS, CHINESE, LATEX, LONG, SCRIPT, make_study, render
 from yolo_attn.cli import main
 from yolo_attn.errors import UserError
 from yolo_attn.study.report import make_report, text_table, write_reports
@@ -97,7 +97,7 @@ class Page(HTMLParser):
 def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("study")
     data = make_study(folder)
-    make_report(folder)
+    render(folder)
     return folder, data
 
 
@@ -301,7 +301,7 @@ def test_damaged_files_of_runs_leave_the_report_standing(fresh_folder: Path) -> 
     (run / "maps.npz").write_bytes(b"")
     (run / "train" / "results.csv").write_bytes(b"\xff\xfeepoch,\n1,2,3\n")
     next((fresh_folder / "pictures").iterdir()).write_bytes(b"no picture")
-    text = make_report(fresh_folder).read_text(encoding="utf-8")
+    text = render(fresh_folder).read_text(encoding="utf-8")
     assert "common seeds" in text
 
 
@@ -314,7 +314,7 @@ def test_the_page_is_left_out_while_a_study_runs(fresh_folder: Path) -> None:
 
 
 def test_the_same_study_gives_the_same_page(study: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    again = make_report(study[0], tmp_path / "elsewhere")
+    again = render(study[0], tmp_path / "elsewhere")
     assert again.read_bytes() == (study[0] / "report.html").read_bytes()
 
 
