@@ -20,6 +20,7 @@ import pytest
 
 from tests.study.conftest import FAKE_WORKER, Fake
 from yolo_attn.errors import UserError
+from yolo_attn.files import FolderLock
 from yolo_attn.study.engine import compare
 from yolo_attn.study.ray_runner import RayRunner
 
@@ -66,21 +67,28 @@ class Cluster:
             os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:
-        subprocess.run(
-            [str(Path(sys.executable).with_name("ray")), "stop", "--force"], capture_output=True, check=False
-        )
+        """End this cluster's processes, and no other's: all that serve it name its folder."""
+        for pid in self.processes(str(self.folder)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # sockets need a short path
-    running = Cluster(folder)
-    yield running
-    import ray
+def cluster() -> Iterator[Cluster]:
+    # One at a time: tests look for Ray's processes by name.
+    shared = Path(tempfile.gettempdir()) / "yolo-attn-ray-tests"
+    shared.mkdir(exist_ok=True)
+    lock = FolderLock(shared)
+    assert lock.acquire(timeout=1800)
+    with lock:
+        folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # sockets need a short path
+        running = Cluster(folder)
+        yield running
+        import ray
 
-    ray.shutdown()
-    running.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+        ray.shutdown()
+        running.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def on(cluster: Cluster, fake: Fake, **arguments: Any) -> Any:

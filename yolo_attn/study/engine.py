@@ -337,7 +337,9 @@ class _Engine:
         from yolo_attn.study.latency import measure
 
         first = {arm.name: next(run for run in self.runs if run.arm is arm) for arm in self.arms if not arm.error}
-        measure(self.store, first, int(self.study.train.get("imgsz", 640)), int(self.state["threads"]), progress.say)
+        imgsz, threads = int(self.study.train.get("imgsz", 640)), int(self.state["threads"])
+        device = str(self.state["device"])
+        measure(self.store, first, imgsz=imgsz, threads=threads, device=device, say=progress.say)
 
     def _log_of(self, run: Mapping[str, Any]) -> str:
         return f" (see {self.store.folder / run['folder'] / LOG})" if run["folder"] else ""

@@ -17,7 +17,9 @@ __all__ = ["measure"]
 _ROUNDS = 100
 
 
-def measure(store: Store, runs: Mapping[str, Run], imgsz: int, threads: int, say: Callable[[str], None]) -> None:
+def measure(
+    store: Store, runs: Mapping[str, Run], *, imgsz: int, threads: int, device: str, say: Callable[[str], None]
+) -> None:
     """Time one checkpoint of each arm, in turns, and keep the figures; what was timed already is left as it is.
 
     Args:
@@ -25,9 +27,13 @@ def measure(store: Store, runs: Mapping[str, Run], imgsz: int, threads: int, say
         runs: A done run of each arm, by the arm's name.
         imgsz: Height and width of the image.
         threads: CPU threads.
+        device: Where, as torch names it; where the runs were trained elsewhere and it is not here, the CPU.
         say: Where to tell.
     """
-    key = _key(runs, imgsz, threads)
+    import torch
+
+    where = device if device != "cuda" or torch.cuda.is_available() else "cpu"
+    key = _key(runs, imgsz, threads, where)
     path = store.folder / LATENCY
     if path.exists():
         try:
@@ -36,16 +42,16 @@ def measure(store: Store, runs: Mapping[str, Run], imgsz: int, threads: int, say
         except UserError:
             pass  # damaged: it is only a measurement, and is made again
     say(f"latency: {len(runs)} arms in turns, batch 1 ...")
-    figures = _time(store, runs, imgsz, threads)
+    figures = _time(store, runs, imgsz, threads, where)
     write_atomically(path, json.dumps({"key": key, "imgsz": imgsz, "arms": figures}, indent=2) + "\n")
 
 
-def _key(runs: Mapping[str, Run], imgsz: int, threads: int) -> str:
-    text = json.dumps([sorted((name, run.key) for name, run in runs.items()), imgsz, threads])
+def _key(runs: Mapping[str, Run], imgsz: int, threads: int, device: str) -> str:
+    text = json.dumps([sorted((name, run.key) for name, run in runs.items()), imgsz, threads, device])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _time(store: Store, runs: Mapping[str, Run], imgsz: int, threads: int) -> dict[str, Any]:
+def _time(store: Store, runs: Mapping[str, Run], imgsz: int, threads: int, device: str) -> dict[str, Any]:
     import torch
 
     from yolo_attn.analysis.profile import measure_latency
@@ -59,7 +65,6 @@ def _time(store: Store, runs: Mapping[str, Run], imgsz: int, threads: int) -> di
     if not models:
         return {}
     channels = int(next(iter(models.values())).yaml.get("channels", 3))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
