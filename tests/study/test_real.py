@@ -39,7 +39,7 @@ def squares(fresh_folder: Path) -> Path:
 
 
 def run(data: Path, **arguments: Any) -> Any:
-    recipe = {"epochs": 1, "imgsz": 64, "batch": 6, "workers": 0}
+    recipe = {"epochs": 1, "imgsz": 64, "batch": 6}
     given = {"data": data, "base": "yolo11n.yaml", "seeds": 1, "threads": 1, "device": "cpu", **recipe, **arguments}
     return compare(given, stream=StringIO())
 

@@ -86,10 +86,10 @@ def _loss(table: _Table) -> _Floats | None:
 
 
 def _precision(table: _Table, ending: str) -> _Floats | None:
-    """Return mAP50-95 of each epoch in points; None where training did not validate, which leaves zeros or nothing."""
+    """Return mAP50-95 of each epoch in points; None without validation, which leaves zeros before the last epoch."""
     name = _MAP + ending if _MAP + ending in table else _MAP + "(B)"
     values = 100 * np.asarray(table.get(name, []), dtype=np.float64)
-    return values if np.any(values > 0) else None
+    return values if np.any(values[:-1] > 0) else None
 
 
 def _curves(found: Mapping[str, Sequence[_Floats | None]]) -> dict[str, Curve]:
