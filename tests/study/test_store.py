@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.study.conftest import fake_arm
 from yolo_attn.errors import UserError
@@ -150,3 +151,14 @@ def test_slugs_are_file_names() -> None:
     assert slug("SE@neck+CBAM@backbone.P5") == "SE-neck-CBAM-backbone.P5"
     assert slug("../../etc") == "etc"
     assert slug("注意") == "arm"
+
+
+def test_a_store_of_an_earlier_version_is_told_by_its_schema(fresh_folder: Path) -> None:
+    folder = begin(study(name="x"))
+    plan = yaml.safe_load((folder / "study.yaml").read_text())
+    del plan["controls"]  # which earlier versions did not know
+    (folder / "study.yaml").write_text(yaml.safe_dump(plan))
+    (folder / "store.json").write_text(json.dumps({**STATE, "schema": 1}))
+    assert choose_folder(study(name="x")) == folder
+    with pytest.raises(UserError, match=f"store schema 1, this yolo-attn has {SCHEMA}"):
+        Store(folder).state(VERSIONS)

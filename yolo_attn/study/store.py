@@ -105,6 +105,8 @@ def read_plan(folder: Path) -> dict[str, Any]:
         statement = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         statement = None
+    if isinstance(statement, dict):
+        statement.setdefault("controls", [])  # earlier versions knew none; which they were, store.json tells
     keys = {"base": str, "data": str, "variants": list, "controls": list, "seeds": list, "train": dict}
     if not isinstance(statement, dict) or not all(isinstance(statement.get(key), kind) for key, kind in keys.items()):
         raise UserError(f"{path}: damaged; restore it, or give another name=NAME (nothing was overwritten)")
