@@ -36,7 +36,12 @@ yolo = YOLO(model)
 def kill(trainer):
     if trainer.start_epoch == 0 and trainer.epoch == kill_in:
         os.kill(os.getpid(), signal.SIGKILL)
+def kill_at_the_end(trainer):
+    if kill_in == 4 and not Path("killed").exists():
+        Path("killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
 yolo.add_callback("on_train_batch_end", kill)
+yolo.add_callback("on_train_end", kill_at_the_end)
 yolo.train(trainer=find_trainer("detect"), data=str(data), epochs=4, imgsz=64, batch=4, nbs=nbs, seed=seed,
     optimizer="SGD", lr0=0.01, warmup_epochs=1.5, close_mosaic=1, patience=0, plots=False, pretrained=False,
     device="cpu", workers=0, project=str(Path.cwd()), name="train", exist_ok=True)
@@ -80,6 +85,12 @@ def test_killed_and_resumed_is_the_same_training(tmp_path: Path, model: str, kil
         one, other = weights(whole, name), weights(cut, name)
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_killed_after_the_last_epoch_it_trains_none_beyond(tmp_path: Path) -> None:
+    assert train(tmp_path / "cut", "yolo11n.yaml", 4, 4, 0) != 0
+    assert train(tmp_path / "cut", "yolo11n.yaml", 4, 4, 0) == 0
+    assert [line.split(",")[0] for line in table(tmp_path / "cut")[1:]] == ["1", "2", "3", "4"]
 
 
 def test_the_seed_changes_the_data_order_and_the_start(tmp_path: Path) -> None:

@@ -65,22 +65,26 @@ def victims(study: subprocess.Popen[bytes]) -> list[int]:
     return [child.pid for child in children if "yolo_attn.study.worker" in " ".join(child.cmdline())]
 
 
-def test_killed_twenty_times_it_ends_as_an_undisturbed_study(tmp_path: Path, cluster: Cluster) -> None:
+def test_killed_twenty_times_it_ends_as_an_undisturbed_study(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     calm, wild = tmp_path / "calm", tmp_path / "wild"
     run_to_the_end(calm)
     assert len(results(calm)) == RUNS
 
     chance, killed = random.Random(7), Counter[str]()
     kept: dict[str, str] = {}
+    nodes: Cluster | None = None
     while killed.total() < KILLS_HERE + KILLS_ON_RAY:
         on_ray = killed.total() >= KILLS_HERE
+        if on_ray and nodes is None:
+            nodes = request.getfixturevalue("cluster")
         study = start(wild, *(["runner=ray", f"address={HEAD}:{PORT}"] if on_ray else ["workers=2"]))
         while study.poll() is None and killed.total() < KILLS_HERE + (KILLS_ON_RAY if on_ray else 0):
-            time.sleep(chance.uniform(1.5, 6))
+            # Mostly too short for a run to end; now and then long enough for one or two.
+            time.sleep(10 if killed.total() % 5 == 4 else chance.uniform(0.5, 3))
             before = results(wild)
             assert {name: before[name] for name in kept} == kept, "a finished run was done again"
             kept = before
-            killed.update([strike(study, cluster, on_ray, chance)])
+            killed.update([strike(study, nodes, chance)])
             killed.pop("nobody", None)
             assert len(kept) < RUNS, "the study was over before it was killed often enough"
         study.kill()
@@ -101,10 +105,10 @@ def test_killed_twenty_times_it_ends_as_an_undisturbed_study(tmp_path: Path, clu
         assert np.array_equal(first.det_score, second.det_score)
 
 
-def strike(study: subprocess.Popen[bytes], cluster: Cluster, on_ray: bool, chance: random.Random) -> str:
+def strike(study: subprocess.Popen[bytes], nodes: Cluster | None, chance: random.Random) -> str:
     """Kill one of a study's processes, and tell which."""
-    if on_ray:
-        found, kind = cluster.processes("ray::", "-s"), "ray worker"
+    if nodes is not None:
+        found, kind = nodes.processes("ray::", "-s"), "ray worker"
     elif chance.random() < 0.5:
         found, kind = victims(study), "child"
     else:

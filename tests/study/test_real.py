@@ -53,7 +53,7 @@ def test_a_study_of_two_arms(squares: Path, fresh_folder: Path) -> None:
     for arm in (base, variant):
         (one,) = arm["runs"]
         assert (one["status"], one["epochs"]) == ("done", 1)
-        assert set(one["per_class"]) == {"even", "odd"}
+        assert set(arm["per_class"]) == {"even", "odd"}
         assert 0 <= one["metrics"]["mAP50-95"] <= one["metrics"]["mAP50"] <= 1
         assert (results.folder / one["folder"] / "train" / "weights" / "last.pt").is_file()
 

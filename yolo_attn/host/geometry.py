@@ -6,6 +6,7 @@ import copy
 import functools
 import json
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -101,7 +102,10 @@ def _call(i: int, module: nn.Module, x: Any, text: torch.Tensor) -> Any:
     try:
         if name in ("C2fAttn", "ImagePoolingAttn", "WorldDetect"):
             return module(x, text)
-        return module([*x, text] if name.startswith("YOLOE") else x)
+        if name.startswith("YOLOE"):  # early releases take the text beside the maps, later ones among them
+            beside = {"cls_pe", "text"} & signature(module.forward).parameters.keys()
+            return module(x, text) if beside else module([*x, text])
+        return module(x)
     except NotImplementedError:  # of PyTorch's, for the meta device
         raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:

@@ -84,7 +84,8 @@ class _Repeatable:
     def save_model(self: Any) -> Any:
         """Save the stock checkpoints, and from time to time the whole state."""
         saved = super().save_model()  # type: ignore[misc]
-        if time.monotonic() - (self._saved_at or 0.0) >= _state_seconds():
+        over = self.stop or self.epoch + 1 >= self.epochs  # nothing to go on with: what follows is evaluation
+        if not over and time.monotonic() - (self._saved_at or 0.0) >= _state_seconds():
             self._save_state()
         return saved
 
