@@ -17,7 +17,6 @@ __all__ = ["detectable_line", "guess_run_seconds", "study_seconds"]
 # and 300 images give a difference a standard error of 1.2 points, which falls with their square root.
 _USUAL_SPREAD = 0.02
 _USUAL_IMAGE_ERROR, _USUAL_IMAGES = 0.0116, 300
-_LEAST_SEEDS = 3
 # Of a step without loss, optimizer, data and evaluation, to a step with them; found on small and middling models.
 _OVERHEAD = 1.5
 _START_SECONDS = 15.0  # imports, building, reading the dataset
@@ -77,10 +76,10 @@ def detectable_line(seeds: int, images: int | None, folder: Path) -> str:
         images: Images that are evaluated.
         folder: The study's folder; what earlier runs told goes before what is usual.
     """
-    if seeds < _LEAST_SEEDS:
-        return f"seeds {seeds}: below {_LEAST_SEEDS} there is no verdict, since chance cannot be told from an effect"
-    from yolo_attn.stats.compare import minimum_detectable
+    from yolo_attn.stats.compare import MIN_SEEDS, minimum_detectable
 
+    if seeds < MIN_SEEDS:
+        return f"seeds {seeds}: below {MIN_SEEDS} there is no verdict, since chance cannot be told from an effect"
     measured = _measured_noise(folder)
     spread, error = measured or (_USUAL_SPREAD, _USUAL_IMAGE_ERROR * math.sqrt(_USUAL_IMAGES / max(images or 1, 1)))
     least = 100 * minimum_detectable(seeds, spread, error)

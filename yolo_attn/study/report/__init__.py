@@ -11,12 +11,12 @@ from yolo_attn.files import FolderLock, make_folder, read_json, write_atomically
 from yolo_attn.study.report.files import as_csv, as_latex, as_markdown
 from yolo_attn.study.report.text import text_table
 from yolo_attn.study.report.view import StudyView
+from yolo_attn.study.results import RESULTS, SCHEMA, as_json
 
 __all__ = ["HTML", "make_report", "read_results", "text_table", "write_reports"]
 
 HTML = "report.html"
-_RESULTS = "results.json"
-_SCHEMA = 1
+_RESULTS = f"{RESULTS}.json"
 
 
 def write_reports(folder: Path, data: Mapping[str, Any], *, html: bool = True, out: Path | None = None) -> None:
@@ -54,7 +54,6 @@ def make_report(folder: Path, out: Path | None = None) -> Path:
             another process works in it.
     """
     from yolo_attn.study.rebuild import rebuild
-    from yolo_attn.study.results import as_json
 
     read_results(folder)  # what is wrong with the folder is told before it is locked
     with FolderLock(folder):
@@ -82,9 +81,9 @@ def read_results(folder: Path) -> dict[str, Any]:
         data = read_json(path)
     except UserError:
         raise UserError(f"{path}: damaged; {again}") from None
-    if data.get("schema") != _SCHEMA:
+    if data.get("schema") != SCHEMA:
         raise UserError(
-            f"{path}: schema {data.get('schema')}, this yolo-attn reads {_SCHEMA}; use the one that wrote it"
+            f"{path}: schema {data.get('schema')}, this yolo-attn reads {SCHEMA}; use the one that wrote it"
         )
     arms = data.get("arms")
     if not isinstance(arms, list) or not arms or not all(isinstance(arm, dict) and "name" in arm for arm in arms):
