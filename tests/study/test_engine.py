@@ -301,8 +301,10 @@ def test_ctrl_c_leaves_no_child(fake: Fake, wait_for: Callable[[Callable[[], boo
     process = fake.in_background(variants="hang.x", seeds=1)
     wait_for(lambda: ("hang.x", "0") in fake.starts())
     child = int(fake.journal()[-1][3])
-    os.kill(process.pid or 0, signal.SIGINT)
-    process.join(30)
+    for _ in range(3):  # a signal that comes during garbage collection is lost in hypothesis' callback there
+        if process.exitcode is None:
+            os.kill(process.pid or 0, signal.SIGINT)
+            process.join(20)
     assert process.exitcode == 130
     assert not alive(child)
 
