@@ -37,8 +37,10 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def start(self) -> None:
         self._start("--head", f"--node-ip-address={HEAD}", f"--port={PORT}", "--include-dashboard=false",
-                    f"--temp-dir={folder}")  # fmt: skip
+                    f"--temp-dir={self.folder}")  # fmt: skip
         self._start(f"--address={HEAD}:{PORT}", f"--node-ip-address={OTHER}")
 
     def _start(self, *arguments: str) -> None:
@@ -74,7 +76,9 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    # Newer releases ask for a token, which a first start would have to make; nobody but us is on these addresses.
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     # One at a time: tests look for Ray's processes by name.
     shared = Path(tempfile.gettempdir()) / "yolo-attn-ray-tests"
     shared.mkdir(exist_ok=True)
@@ -83,12 +87,15 @@ def cluster() -> Iterator[Cluster]:
     with lock:
         folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # sockets need a short path
         running = Cluster(folder)
-        yield running
-        import ray
+        try:
+            running.start()
+            yield running
+        finally:
+            import ray
 
-        ray.shutdown()
-        running.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+            ray.shutdown()
+            running.stop()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def on(cluster: Cluster, fake: Fake, **arguments: Any) -> Any:

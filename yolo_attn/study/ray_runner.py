@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import UserError
-from yolo_attn.files import disk_error, make_folder, read_json
+from yolo_attn.files import make_folder, read_json, write_atomically
 from yolo_attn.study.runner import LOG, WORKER, LocalRunner, Outcome
 from yolo_attn.study.store import MAPS, MATCHES, MODEL, RESULT, RUN, TRAIN
 
@@ -72,7 +72,7 @@ class RayRunner:
             _check_reachable(address)
             try:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-            except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            except (self._ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
                 reason = " ".join(str(error).split())[:200]
                 raise UserError(f"address={address}: no Ray cluster can be reached there ({reason})") from None
 
@@ -150,13 +150,7 @@ def _unpack(files: Mapping[str, bytes], folder: Path) -> None:
     for name in sorted(files, key=lambda name: name == RESULT):
         path = folder / name
         make_folder(path.parent)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_bytes(files[name])
-            os.replace(temporary, path)  # noqa: PTH105
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise disk_error(error, path) from error
+        write_atomically(path, files[name])
 
 
 def carry_out(
