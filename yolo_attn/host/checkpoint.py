@@ -12,7 +12,7 @@ from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError
 
-__all__ = ["check_checkpoint", "read_checkpoint", "task_of"]
+__all__ = ["check_checkpoint", "is_rtdetr", "read_checkpoint", "task_of"]
 
 
 _MODEL_OWNERS = (b"ultralytics", b"models.yolo")  # the packages whose classes a checkpoint of a model names
@@ -61,6 +61,11 @@ def read_checkpoint(path: str | Path) -> nn.Module:
             f"{path}: not a checkpoint of an Ultralytics model ({reason[0] if reason else error!r})"
         ) from error
     return model  # type: ignore[no-any-return]
+
+
+def is_rtdetr(document: Mapping[str, Any]) -> bool:
+    """Whether a model YAML is an RT-DETR, which has classes of its own in Ultralytics."""
+    return bool(document["head"][-1][2] == "RTDETRDecoder")
 
 
 def task_of(document: Mapping[str, Any]) -> str:

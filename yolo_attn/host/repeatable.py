@@ -267,7 +267,10 @@ def find_trainer(task: str, *, rtdetr: bool = False) -> type:
 def elapsed_seconds(folder: Path) -> float:
     """Return the seconds of training that the state in a project folder stands for, 0 without a state."""
     path = folder / STATE
-    return float(torch.load(path, map_location="cpu", weights_only=True)["elapsed"]) if path.exists() else 0.0
+    if not path.exists():
+        return 0.0
+    # mmap: one number is wanted, and the tensors stay on the disk.
+    return float(torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)["elapsed"])
 
 
 def _state_seconds() -> float:

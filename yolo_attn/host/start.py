@@ -12,7 +12,7 @@ from torch import nn
 from ultralytics.nn import tasks
 
 from yolo_attn.graph import ModelGraph, align
-from yolo_attn.host.checkpoint import read_checkpoint
+from yolo_attn.host.checkpoint import is_rtdetr, read_checkpoint
 from yolo_attn.host.transfer import is_inserted_row
 
 __all__ = ["build_model", "shared_tensors"]
@@ -53,7 +53,7 @@ def shared_tensors(
 
 def build_model(document: Mapping[str, Any], task: str, classes: int, seed: int = 0) -> nn.Module:
     """Build a model as a training with a seed would start it; the random state outside is left as it is."""
-    kind = tasks.RTDETRDetectionModel if document["head"][-1][2] == "RTDETRDecoder" else _CLASSES[task]
+    kind = tasks.RTDETRDetectionModel if is_rtdetr(document) else _CLASSES[task]
     channels = int(document.get("channels") or document.get("ch") or 3)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -24,10 +24,10 @@ from yolo_attn.host.blocks import is_inside, layer_inside
 from yolo_attn.host.checkpoint import task_of
 from yolo_attn.host.parser import has_layer, is_our_row
 
-__all__ = ["TRANSFER", "TransferReport", "is_inserted_row", "last_transfer"]
+__all__ = ["IDENTITY", "TRANSFER", "TransferReport", "is_inserted_row", "last_transfer"]
 
 
-_IDENTITY = "nn.Identity"  # no stock model has such a row: it was put in, as a control does
+IDENTITY = "nn.Identity"  # no stock model has such a row: it was put in, as a control does
 _MODELS = ("model", "ema")  # where a checkpoint holds its models
 
 
@@ -82,7 +82,7 @@ def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def is_inserted_row(row: Row) -> bool:
     """Whether a row stands between the rows of a base: a layer of ours, or an identity."""
-    return is_our_row(row) or row.module == _IDENTITY
+    return is_our_row(row) or row.module == IDENTITY
 
 
 TRANSFER = Binding(tasks.BaseModel, "load", _wrap)

@@ -15,7 +15,6 @@ from yolo_attn.errors import UserError
 
 __all__ = ["null_model", "widened_model"]
 
-_IDENTITY = "nn.Identity"
 _GRID = 64  # widths are tried in steps of 1/64 of the base's
 _TRIES = 64
 _MARGIN = 0.9
@@ -32,13 +31,14 @@ def null_model(base: Mapping[str, Any], variants: Sequence[Mapping[str, Any]]) -
         UserError: No variant has a row of ours, so there is no place for an identity.
     """
     from yolo_attn.graph import ModelGraph
+    from yolo_attn.host.transfer import IDENTITY
 
     graph = ModelGraph(dict(base))
     rows = sorted({row for variant in variants for row in _followed_rows(graph, ModelGraph(dict(variant)))})
     if not rows:
         raise UserError("controls: null stands where the variants have rows of attention, and none of them has one")
     for shift, row in enumerate(rows):
-        graph.insert_after(row + shift, _IDENTITY, [])
+        graph.insert_after(row + shift, IDENTITY, [])
     return graph.to_document()
 
 

@@ -305,21 +305,19 @@ class _Engine:
             return None
         known, guess = self._known_times(), None
         if not known and self.dataset.train_images:
-            where = "cpu" if self.state["device"] == "cpu" else str(self.state["device"])
             guess = expect.guess_run_seconds(
                 self.arms[0].model,
                 str(self.order["task"]),
                 len(self.dataset.names),
                 train_images=self.dataset.train_images,
                 recipe=self.study.train,
-                where=where,
+                where=str(self.state["device"]),
                 threads=int(self.state["threads"]),
             )
         return expect.study_seconds([run.arm.name for run in waiting], known, guess)
 
     def _conclude(self, progress: Progress) -> Results:
-        results = self._report(pictures=False)
-        if results.exit_status == 0:
+        if all(state["status"] == "done" for state in self._states.values()) and not any(a.error for a in self.arms):
             self._measure_latency(progress)
         results = self._report()
         progress.say("\n" + results.table())

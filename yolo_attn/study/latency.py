@@ -54,6 +54,7 @@ def _key(runs: Mapping[str, Run], imgsz: int, threads: int, device: str) -> str:
 def _time(store: Store, runs: Mapping[str, Run], imgsz: int, threads: int, device: str) -> dict[str, Any]:
     import torch
 
+    from yolo_attn.analysis.models import input_channels
     from yolo_attn.analysis.profile import measure_latency
     from yolo_attn.host.checkpoint import read_checkpoint
 
@@ -64,7 +65,7 @@ def _time(store: Store, runs: Mapping[str, Run], imgsz: int, threads: int, devic
             models[name] = read_checkpoint(weights)
     if not models:
         return {}
-    channels = int(next(iter(models.values())).yaml.get("channels", 3))
+    channels = input_channels(next(iter(models.values())))
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -7,9 +7,9 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any, TextIO
 
+from yolo_attn.study.expect import study_seconds
 from yolo_attn.study.plan import Run
 from yolo_attn.study.store import TRAIN
 
@@ -96,9 +96,7 @@ class Progress:
 
     def _expected(self, run: Run) -> float | None:
         """Return the seconds that a run will take: as its arm's others did, or as all did."""
-        own = self._known.get(run.arm.name)
-        every = [seconds for known in self._known.values() for seconds in known]
-        return fmean(own) if own else (fmean(every) if every else None)
+        return study_seconds([run.arm.name], self._known, None)
 
     def _rest(self, left: Sequence[float | None], otherwise: float | None = None) -> float | None:
         """Return the seconds until the last run ends, when as many run at once as have so far.

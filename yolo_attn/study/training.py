@@ -19,7 +19,7 @@ import yolo_attn  # noqa: F401  (registers the layers in Ultralytics' parser)
 from yolo_attn.analysis.flops import count_flops
 from yolo_attn.analysis.gallery import record_maps
 from yolo_attn.analysis.models import fitting_side, input_channels
-from yolo_attn.host.checkpoint import read_checkpoint
+from yolo_attn.host.checkpoint import is_rtdetr, read_checkpoint
 from yolo_attn.host.recorder import Recorder
 from yolo_attn.host.repeatable import elapsed_seconds, find_trainer
 from yolo_attn.stats.ap import evaluate
@@ -60,7 +60,7 @@ def train_and_measure(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
     # Ultralytics resets the thread count when it chooses a device.
     model.add_callback("on_pretrain_routine_end", lambda trainer: torch.set_num_threads(threads))
     shared = {"data": order["data"], "device": order["device"], "project": str(folder), "exist_ok": True}
-    trainer = find_trainer(order["task"], rtdetr=_is_rtdetr(document))
+    trainer = find_trainer(order["task"], rtdetr=is_rtdetr(document))
     before = elapsed_seconds(folder)
     began = time.perf_counter()
     model.train(trainer=trainer, **recipe, **pretrained, **shared, seed=seed, name=TRAIN)
@@ -110,11 +110,7 @@ def _model_class(document: dict[str, Any]) -> Any:
     """Return the Ultralytics class for a model YAML: the file is always `model.yaml`, so its name cannot tell."""
     from ultralytics import RTDETR, YOLO
 
-    return _without_task(RTDETR) if _is_rtdetr(document) else YOLO
-
-
-def _is_rtdetr(document: dict[str, Any]) -> bool:
-    return bool(document["head"][-1][2] == "RTDETRDecoder")
+    return _without_task(RTDETR) if is_rtdetr(document) else YOLO
 
 
 def _without_task(kind: Any) -> Any:
