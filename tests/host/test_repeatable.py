@@ -64,8 +64,8 @@ def weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
 
 
 def table(folder: Path) -> list[str]:
-    """What was logged of each epoch, without the second column, the time."""
-    lines = (folder / "train" / "results.csv").read_text().splitlines()
+    """What was logged of each epoch, without the second column, the time, and the padding of early releases."""
+    lines = (folder / "train" / "results.csv").read_text().replace(" ", "").splitlines()
     return [",".join(line.split(",")[:1] + line.split(",")[2:]) for line in lines]
 
 
