@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and folders that one process holds at a time."""
+"""Files that are read with their mistakes named, and written whole or not at all; folders that one process holds."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import yaml
+
 from yolo_attn.errors import UserError
 
 __all__ = [
@@ -21,7 +23,9 @@ __all__ = [
     "disk_error",
     "is_disk_full",
     "make_folder",
+    "parse_yaml",
     "read_json",
+    "read_yaml",
     "write_atomically",
     "write_new",
 ]
@@ -115,6 +119,41 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Read a YAML file safely.
+
+    Raises:
+        UserError: It is missing, not text or not YAML; one line names what and where.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a text file (UTF-8)") from error
+    return parse_yaml(text, path)
+
+
+def parse_yaml(text: str, source: str | Path) -> Any:
+    """Return what a YAML text holds.
+
+    Args:
+        text: The text.
+        source: Where it is from, for the message.
+
+    Raises:
+        UserError: It is not YAML; line and column are named.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise UserError(f"{source}{where}: not valid YAML: {error.problem or error.context}") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
+        raise UserError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -287,7 +287,7 @@ def test_the_paths_are_those_that_ultralytics_finds(dataset: Dataset, monkeypatc
         except FileNotFoundError:
             assert path == "set"
             continue
-        ours = description.image_root(description.read_yaml(dataset.yaml), dataset.yaml)
+        ours = description.image_root(description.read_description(dataset.yaml), dataset.yaml)
         assert os.path.realpath(theirs) == os.path.realpath(ours)
 
 

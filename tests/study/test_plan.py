@@ -106,7 +106,7 @@ def test_lists_are_split_outside_of_brackets(text: str, items: list[str]) -> Non
         ({"exist_ok": "perhaps"}, "exist_ok=perhaps"),
         ({"retry": 3}, "retry=3"),
         ({"threads": 0}, "threads=0"),
-        ({"study": "nothing.yaml"}, "study=nothing.yaml"),
+        ({"study": "nothing.yaml"}, "nothing.yaml: No such file"),
     ],
 )
 def test_mistakes_are_named(arguments: dict[str, Any], says: str) -> None:
@@ -148,7 +148,7 @@ def test_a_statement_is_a_study_file(tmp_path: Path) -> None:
         ({**FILE, "train": {"epoch": 3}}, "did you mean epochs?"),
         ({**FILE, "train": {"name": "x"}}, "command line"),
         ({**FILE, "variants": []}, "variants= is empty"),
-        ("base: [", "not YAML"),
+        ("base: [", "not valid YAML"),
         ("- 1", "must hold the keys"),
         ("", "must hold the keys"),
     ],

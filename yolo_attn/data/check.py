@@ -13,7 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from yolo_attn.data.description import class_names, find_yaml, image_root, keypoint_shape, read_yaml, split_sources
+from yolo_attn.data.description import (
+    class_names,
+    find_yaml,
+    image_root,
+    keypoint_shape,
+    read_description,
+    split_sources,
+)
 from yolo_attn.data.labels import LABEL_TASKS, Rules, find_images, label_path, read_labels
 from yolo_attn.data.names import datasets_folder, list_datasets
 from yolo_attn.errors import UserError
@@ -75,7 +82,7 @@ def check_data(data: str, task: str = "detect", splits: Sequence[str] = ("train"
     path = find_yaml(data)
     if path is None:
         return DataSummary(data, task, names={}, present=False)
-    entries = read_yaml(path)
+    entries = read_description(path)
     names = class_names(entries, path)
     root = image_root(entries, path)
     sources = {split: split_sources(entries, split, root, path) for split in splits}

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from yolo_attn.data.names import BUILT_IN, YAML_SUFFIXES, datasets_folder, host_yamls
 from yolo_attn.errors import UserError
+from yolo_attn.files import parse_yaml
 
-__all__ = ["class_names", "find_yaml", "image_root", "keypoint_shape", "read_yaml", "split_sources"]
+__all__ = ["class_names", "find_yaml", "image_root", "keypoint_shape", "read_description", "split_sources"]
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".ndjson")  # what Ultralytics unpacks or converts itself
 LOOKS_HERE = (8, 3, 134)  # from this release of Ultralytics on `path:` may be relative to the working folder
@@ -47,21 +46,14 @@ def _only_yaml(folder: Path) -> Path:
     return found[0]
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_description(path: Path) -> dict[str, Any]:
     """Read a data YAML, which has to be a mapping."""
     try:
         text = path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:
         raise UserError(f"cannot read the data YAML {path}: {error.strerror}") from error
-    try:
-        # Ultralytics too leaves out control characters, which YAML does not allow
-        entries = yaml.safe_load("".join(c for c in text if c.isprintable() or c.isspace()))
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise UserError(f"{path}{where}: not valid YAML: {error.problem}") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    # Ultralytics too leaves out control characters, which YAML does not allow
+    entries = parse_yaml("".join(c for c in text if c.isprintable() or c.isspace()), path)
     if entries is None:
         raise UserError(f"{path} is empty; a data YAML has the keys path, train, val and names")
     if not isinstance(entries, dict):

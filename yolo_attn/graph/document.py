@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from yolo_attn.errors import UserError
+from yolo_attn.files import read_yaml
 from yolo_attn.graph.rows import ModelGraph
 
 __all__ = ["dump_model", "read_model"]
@@ -23,24 +24,6 @@ def read_model(path: str | Path) -> dict[str, Any]:
     if not isinstance(document, dict) or "backbone" not in document or "head" not in document:
         raise UserError(f"{path}: not a model YAML: it has no backbone and head")
     return document
-
-
-def read_yaml(path: str | Path) -> Any:
-    """Read any YAML file safely, with its mistakes told in one line."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a text file") from error
-    try:
-        return yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise UserError(f"{path}{where}: not valid YAML: {error.problem or error.context}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from error
 
 
 def dump_model(document: dict[str, Any], header: str = "", notes: dict[int, str] | None = None) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError, did_you_mean
-from yolo_attn.graph.document import read_yaml
+from yolo_attn.files import read_yaml
 from yolo_attn.host.binding import Binding
 from yolo_attn.paths import config_folder
 

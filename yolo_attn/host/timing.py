@@ -1,9 +1,10 @@
-"""How long a training step takes here, found by doing a few."""
+"""How long a training step takes here, found by doing a few, with a stated number of threads."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from yolo_attn.host.start import build_model
 
-__all__ = ["step_seconds"]
+__all__ = ["step_seconds", "torch_threads"]
 
 _STEPS = 3
 _AT_MOST = 20.0  # seconds for all steps together
@@ -31,9 +32,7 @@ def step_seconds(
         device: Where, as torch names it.
         threads: CPU threads.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with torch_threads(threads):
         model = build_model(document, task, classes).to(device).train()
         channels = int(document.get("channels") or document.get("ch") or 3)
         images = torch.rand(batch, channels, imgsz, imgsz, device=device)
@@ -45,6 +44,15 @@ def step_seconds(
                 torch.cuda.synchronize()
             seconds.append(time.perf_counter() - began)
         return median(seconds[1:] or seconds)  # the first one warms up
+
+
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Give torch this many CPU threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
     finally:
         torch.set_num_threads(before)
 

@@ -52,11 +52,10 @@ def _key(runs: Mapping[str, Run], imgsz: int, threads: int, device: str) -> str:
 
 
 def _time(store: Store, runs: Mapping[str, Run], imgsz: int, threads: int, device: str) -> dict[str, Any]:
-    import torch
-
     from yolo_attn.analysis.models import input_channels
     from yolo_attn.analysis.profile import measure_latency
     from yolo_attn.host.checkpoint import read_checkpoint
+    from yolo_attn.host.timing import torch_threads
 
     models: dict[str, Any] = {}
     for name, run in runs.items():
@@ -66,9 +65,5 @@ def _time(store: Store, runs: Mapping[str, Run], imgsz: int, threads: int, devic
     if not models:
         return {}
     channels = input_channels(next(iter(models.values())))
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with torch_threads(threads):
         return dict(measure_latency(models, (channels, imgsz, imgsz), rounds=_ROUNDS, device=device))
-    finally:
-        torch.set_num_threads(before)

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from yolo_attn.errors import UserError, did_you_mean
+from yolo_attn.files import read_yaml
 from yolo_attn.graph.shorthand import base_of
 from yolo_attn.study.recipe import PINNED, check_recipe, parse_value, recipe_keys
 
@@ -247,13 +246,7 @@ def _defaults(stated: Mapping[str, object]) -> dict[str, Any]:
 
 def _from_file(path: Path) -> dict[str, Any]:
     """Read a study file."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UserError(f"study={path}: cannot be read ({reason})") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"study={path}: not YAML ({' '.join(str(error).split())})") from None
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise UserError(f"study={path}: must hold the keys {', '.join(_FILE_KEYS)}")
     for key in content:

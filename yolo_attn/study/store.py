@@ -30,7 +30,7 @@ from typing import Any
 import yaml
 
 from yolo_attn.errors import UserError
-from yolo_attn.files import FolderLock, make_folder, read_json, write_atomically
+from yolo_attn.files import FolderLock, make_folder, read_json, read_yaml, write_atomically
 from yolo_attn.study.plan import Place, Run, Study
 
 __all__ = [
@@ -102,8 +102,8 @@ def read_plan(folder: Path) -> dict[str, Any]:
     """
     path = folder / PLAN
     try:
-        statement = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        statement = read_yaml(path)
+    except UserError:
         statement = None
     if isinstance(statement, dict):
         statement.setdefault("controls", [])  # earlier versions knew none; which they were, store.json tells
