@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from io import StringIO
@@ -90,6 +91,8 @@ class Fake:
         return process
 
     def _quietly(self, **arguments: Any) -> None:
+        # Whatever a shell starts in the background ignores it, tests too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             self.compare(**arguments)
         except KeyboardInterrupt:
