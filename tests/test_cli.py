@@ -37,12 +37,34 @@ def refuse(*words: str, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("help",), ("--help",), ("help", "layers"), ("help", "compare"), ("help", "train")]
+    "words",
+    [
+        *((), ("help",), ("--help",), ("help", "layers"), ("help", "compare"), ("help", "train")),
+        *(("compare", "--help"), ("profile", "-h"), ("train", "--help")),
+    ],
 )
 def test_help(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(*words, capsys=capsys)
     assert status == 0
     assert "yolo-attn" in out
+
+
+def test_the_version_is_ours_and_the_hosts(capsys: pytest.CaptureFixture[str]) -> None:
+    from importlib.metadata import version
+
+    _, out, _ = run("--version", capsys=capsys)
+    assert f"yolo-attn {yolo_attn.__version__}" in out
+    assert version("ultralytics") in out
+
+
+def test_a_placed_file_does_not_take_the_name_of_a_config(
+    fresh_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for at, name in (("neck.P4,after:10", "yolo11-cbam-neck-p4-after-10"), ("backbone", "yolo11-cbam-backbone-placed")):
+        _, out, _ = run("place", "model=yolo11n.yaml", "layer=CBAM", f"at={at}", capsys=capsys)
+        assert f"written: {name}.yaml" in out
+        assert Path(f"{name}.yaml").is_file()
+        assert not (ROOT / "configs" / f"{name}.yaml").exists()
 
 
 def test_layers_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,6 +142,18 @@ def test_doctor_finds_a_binding_that_other_code_replaced(
         (("val", "model=nowhere/best.pt"), "no such checkpoint"),
         (("train", "model=yolo11n.yaml", "data=digitz"), "digits"),
         (("train", "model=yolo11n.yaml", "data=nowhere.yaml"), "nowhere.yaml"),
+        (("train", "model=yolo11n-se.yaml", "data=digits", "imgsz=abc"), "imgsz=abc"),
+        (("train", "model=yolo11n-se.yaml", "data=digits", "epochs=x"), "epochs=x"),
+        (("train", "model=yolo11n.yaml+SE[reduction=8@neck"), "unmatched '[' or ']'"),
+        (("train", "model=yolo11n-se.yaml", "pretrained=best.pt+SE@neck"), "write the layers in model="),
+        (("train", "model=yolo11n-se.yaml", "pretrained=yolo11n.yaml"), "pretrained= takes a checkpoint"),
+        (("train", "model=yolo11n-se.yaml", "freeze=[0,cv2]"), "[0,1,22.cv2]"),
+        (("train", "resume=True"), "model=runs/detect/train/weights/last.pt"),
+        (("train", "resume"), "model=runs/detect/train/weights/last.pt"),
+        (("train", "resume=runs/last.pt"), "runs/last.pt: no such checkpoint"),
+        (("lint", "model=odd.png"), "odd.png: not the name of a model YAML"),
+        (("place", "model=yolo11n.yaml", "layer=SE", "at=neck", "out=."), "a folder; give a file with out=FILE"),
+        (("place", "model=yolo11n.yaml", "layer=SE", "at=neck", "exist_ok=maybe"), "must be True or False"),
         (("compare", "variant=SE@neck"), "variants"),
         (("compare", "variants"), "not key=value"),
     ],
@@ -215,6 +249,41 @@ def test_the_scripts_are_the_verbs(script: str, fresh_folder: Path) -> None:
     )
     assert done.returncode == 2
     assert "nonsense" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["train", "predict"])
+def test_a_picture_is_no_model(verb: str, fresh_folder: Path, capsys) -> None:
+    Path("odd.png").touch()
+    assert "odd.png" in refuse(verb, "model=odd.png", "data=digits", capsys=capsys)
+
+
+def test_what_cannot_be_downloaded_is_one_line() -> None:
+    from yolo_attn.cli import _user_mistake
+
+    for said in ("Environment may be offline.", "Environment is not online.", "Retry limit reached."):
+        told = _user_mistake(ConnectionError(f"❌  Download failure for https://a.b/c/yolo11n.pt. {said}"))
+        assert told is not None and told.startswith("yolo11n.pt: not here, and it could not be downloaded (Download f")
+        assert told.endswith("; download it by hand, or give its path")
+
+
+def test_a_resumed_checkpoint_is_the_model() -> None:
+    from yolo_attn.cli import _with_resumed_model
+
+    assert _with_resumed_model(["train", "resume=a/last.pt"]) == ["train", "resume=a/last.pt", "model=a/last.pt"]
+    for words in (["train", "resume", "model=a.pt"], ["train", "resume=False"], ["val", "resume=True"]):
+        assert _with_resumed_model(words) == words
+
+
+def test_a_number_with_an_exponent_as_an_option(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("model=yolov8n.yaml", "layer=SimAM", "at=neck.P5", "e_lambda=1e-4", "out=mine.yaml")
+    assert run("place", *words, capsys=capsys)[0] == 0
+    assert "e_lambda: 0.0001" in Path("mine.yaml").read_text()
+
+
+def test_a_file_that_cannot_be_written_is_told_with_its_key(fresh_folder: Path, capsys) -> None:
+    Path("file").touch()
+    line = refuse("place", "model=yolov8n.yaml", "layer=SE", "at=neck", "out=file/mine.yaml", capsys=capsys)
+    assert line.endswith("with out=FILE")
 
 
 def test_errors_on_the_way_to_the_disk_are_told_without_a_file_name_too() -> None:

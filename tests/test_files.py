@@ -103,3 +103,24 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     os.waitpid(child, 0)
     assert lock.acquire(timeout=5)
     lock.release()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+def test_a_lock_that_was_given_back_is_free_whatever_was_forked_meanwhile(tmp_path: Path) -> None:
+    """Data loaders fork their workers while the dataset is locked, and keep them."""
+    lock = FolderLock(tmp_path)
+    assert lock.acquire()
+    child = os.fork()
+    if child == 0:
+        signal.pause()
+    try:
+        lock.release()
+        assert FolderLock(tmp_path).acquire()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_locks_of_two_names_are_two_locks(tmp_path: Path) -> None:
+    with FolderLock(tmp_path), FolderLock(tmp_path, ".other.lock"):
+        assert not FolderLock(tmp_path, ".other.lock").acquire()

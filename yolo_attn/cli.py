@@ -9,7 +9,7 @@ import errno
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from yolo_attn.errors import UserError, did_you_mean
@@ -58,7 +58,7 @@ a site reads the new row, and pretrained weights of the base transfer whole.
 
   model      a model YAML (yolo11n.yaml), a checkpoint (yolo11n.pt), either with layers (yolo11n.yaml+SE@neck)
   at         neck, neck.P3 ..., backbone, backbone.P4 ..., backbone.end, after:<row>; several with commas
-  out        the file to write (yolo11-cbam.yaml); an existing one is kept unless exist_ok=True
+  out        the file to write (yolo11-cbam-neck.yaml); an existing one is kept unless exist_ok=True
   the rest   the layer's options: start=identity reduction=8 ...
 
   yolo-attn place model=yolo11n.yaml layer=CBAM at=neck.P4,neck.P5 start=identity
@@ -128,7 +128,7 @@ variants and the null control, within a quarter of an hour on two CPU cores.
   exist_ok   True adds to the study that the folder holds
   retry      True runs failed runs again
   threads    CPU threads of a run (all cores)
-  device     as Ultralytics takes it: cpu, 0, or 0,1 for its multi-GPU training inside each run
+  device     as Ultralytics takes it: cpu, mps, 0, or 0,1 for its multi-GPU training inside each run
   workers    runs at once on this machine (one for each GPU, or as many as have cores), memory permitting
   runner     ray sends the runs to a Ray cluster, address= as in Ray (pip install "yolo-attn[ray]")
   the rest   Ultralytics' training arguments: epochs=100 imgsz=640 batch=16 lr0=0.01 ...
@@ -174,10 +174,12 @@ def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("help", "-h", "--help"):
         return _help(words[1:])
     verb = words[0]
+    if verb == "--version":
+        return _version()
+    if verb in (*OUR_VERBS, *STOCK_VERBS) and {"-h", "--help"} & set(words):
+        return _help([verb])
     if verb in OUR_VERBS:
         return OUR_VERBS[verb](words[1:])
-    if verb == "--version":
-        verb = words[0] = "version"
     if verb in (*STOCK_VERBS, *STOCK_TASKS, *STOCK_SPECIAL):
         return _stock(words)
     hint = did_you_mean(verb, (*OUR_VERBS, *STOCK_VERBS)) or "; see: yolo-attn help"
@@ -194,6 +196,16 @@ def _help(words: list[str]) -> int:
     if topic and topic not in HELP_OF:
         raise UserError(f"no help on {topic!r}{did_you_mean(topic, (*HELP_OF, *STOCK_VERBS))}")
     print(HELP_OF.get(topic, HELP), end="")
+    if not topic:
+        print()
+        _version()
+    return 0
+
+
+def _version() -> int:
+    from yolo_attn.doctor import versions
+
+    print(versions())
     return 0
 
 
@@ -222,6 +234,17 @@ def _keys(words: Sequence[str], known: Sequence[str] | None = None) -> dict[str,
 
 def _key_hint(word: str, known: Sequence[str]) -> str:
     return f"; did you mean {word}=...?" if word in known else ""
+
+
+def _flag(keys: Mapping[str, str], key: str) -> bool:
+    """Return a key's value, which is True or False; False when it was not given."""
+    value = keys.get(key, "False").lower()
+    if value not in _FLAGS:
+        raise UserError(f"{key}={keys[key]}: must be True or False")
+    return _FLAGS[value]
+
+
+_FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 def _format(keys: dict[str, str]) -> str:
@@ -274,19 +297,28 @@ def _place(words: list[str]) -> int:
         if not keys.get(key):
             raise UserError(f"place needs {key}=; such as: yolo-attn place model=yolo11n.yaml layer=CBAM at=neck")
     model, layer, at = (keys.pop(key) for key in ("model", "layer", "at"))
-    own = {key: keys.pop(key) for key in ("out", "exist_ok") if key in keys}
+    own: dict[str, str] = {key: keys.pop(key) for key in ("out", "exist_ok") if key in keys}
+    replace = _flag(own, "exist_ok")
     known = get_layer(layer).options
     for key in keys:
         if key not in known:
             hint = did_you_mean(key, ("model", "layer", "at", "out", "exist_ok", *known))
             raise UserError(f"{key} is no key of place and no option of {layer}{hint}")
     placed = place_layer(model, layer, at, {key: read_value(value) for key, value in keys.items()})
-    out = Path(own.get("out") or f"{without_letter(stem_of(model))}-{placed.layer.name.lower()}.yaml")
+    out = Path(own.get("out") or _unlike_ours(without_letter(stem_of(model)), f"{placed.layer.name}-{at}"))
     account = placed.account()  # builds it, so that a file is written only of what can be built
-    write_new(out, placed.text(), exist_ok=own.get("exist_ok", "False").lower() == "true")
+    write_new(out, placed.text(), exist_ok=replace)
     print(account)
     print(f"written: {out}")
     return 0
+
+
+def _unlike_ours(base: str, placed: str) -> str:
+    """Return a file name that no config of ours has: the file would be taken for it wherever that one is named."""
+    from yolo_attn.paths import config_folder
+
+    stem = f"{base}-{re.sub(r'[^a-z0-9]+', '-', placed.lower()).strip('-')}"
+    return f"{stem}-placed.yaml" if (config_folder() / f"{stem}.yaml").exists() else f"{stem}.yaml"
 
 
 def _lint(words: list[str]) -> int:
@@ -345,7 +377,7 @@ def _maps(words: list[str]) -> int:
             raise UserError(f"maps needs {key}=; such as: yolo-attn maps model=best.pt source=path/to/images")
     shown, imgsz = _format(keys), _whole(keys, "imgsz", 0) or None
     folder = Path(keys.get("project") or "runs").expanduser() / (keys.get("name") or "maps")
-    folder = new_folder(folder, exist_ok=keys.get("exist_ok", "False").lower() == "true")
+    folder = new_folder(folder, exist_ok=_flag(keys, "exist_ok"))
     gallery = make_gallery(keys["model"], keys["source"], folder, imgsz=imgsz, progress=_counter("picture"))
     print(json.dumps(as_dict(gallery), indent=2, ensure_ascii=False) if shown == "json" else as_text(gallery))
     return 0
@@ -392,8 +424,8 @@ def _stock(words: list[str]) -> int:
     """Hand a command to Ultralytics, with the layers registered and the inputs checked first."""
     from yolo_attn.host.command import run_stock, run_tune
 
-    words = _checked(words)
     try:
+        words = _checked(words)
         (run_tune if "tune" in words else run_stock)(words)
     except UserError:
         raise
@@ -411,8 +443,19 @@ def _checked(words: list[str]) -> list[str]:
         return words
     from yolo_attn.host.command import read_words
 
-    words = read_words(words)
+    words = _with_resumed_model(read_words(words))
     return [_CHECKS.get(w.partition("=")[0], _as_it_is)(w.partition("=")[2], words) or w for w in words]
+
+
+def _with_resumed_model(words: list[str]) -> list[str]:
+    """Return the words with the model that `resume=path/last.pt` means; Ultralytics would take a default one."""
+    keys = dict(word.removeprefix("--").partition("=")[::2] for word in words)
+    resumed = keys.get("resume", "False") or "True"
+    if "train" not in words or "model" in keys or resumed.lower() in ("false", "none"):
+        return words
+    if not resumed.endswith(".pt"):
+        raise UserError("train resume needs the run to go on with: model=runs/detect/train/weights/last.pt")
+    return [*words, f"model={resumed}"]
 
 
 def _as_it_is(value: str, words: list[str]) -> str:
@@ -432,9 +475,27 @@ def _check_model(value: str, words: list[str]) -> str:
 
 
 def _check_pretrained(value: str, words: list[str]) -> str:
+    from yolo_attn.graph.shorthand import read_shorthand
+    from yolo_attn.host.variant import YAML_SUFFIXES
+
+    if read_shorthand(value) or Path(value).suffix in YAML_SUFFIXES:
+        raise UserError(f"pretrained={value}: pretrained= takes a checkpoint; write the layers in model=")
     if value.endswith(".pt"):
         _check_file(value)
     return ""
+
+
+def _check_resume(value: str, words: list[str]) -> str:
+    if value.endswith(".pt") and not Path(value).is_file():  # Ultralytics would go on with another run, without a word
+        raise UserError(f"resume={value}: no such checkpoint")
+    return ""
+
+
+def _check_freeze(value: str, words: list[str]) -> str:
+    """Give Ultralytics a list that it can read: it passes over [0,1,22.cv2] in silence."""
+    from yolo_attn.host.freezing import read_freeze
+
+    return f"freeze={read_freeze(value)}"
 
 
 def _check_file(value: str) -> str:
@@ -477,7 +538,13 @@ def _check_data(value: str, words: list[str]) -> str:
     return f"data={resolved}"
 
 
-_CHECKS = {"model": _check_model, "pretrained": _check_pretrained, "data": _check_data}
+_CHECKS = {
+    "model": _check_model,
+    "pretrained": _check_pretrained,
+    "data": _check_data,
+    "resume": _check_resume,
+    "freeze": _check_freeze,
+}
 
 
 def _task(words: list[str]) -> str:
@@ -495,19 +562,31 @@ def _user_mistake(error: Exception) -> str | None:
     text = _first_line(error)
     if isinstance(error, OSError) and error.errno in FULL_DISK | NOT_WRITABLE:
         return str(disk_error(error, Path(error.filename or "the output")))
-    if isinstance(error, (FileNotFoundError, SyntaxError)):
-        return text
     if isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):
         return str(disk_error(OSError(errno.ENOSPC, ""), Path("a checkpoint")))
-    if isinstance(error, (RuntimeError, TypeError, ValueError)) and re.search(
-        r"ERROR|❌|Dataset '|Invalid", str(error)
-    ):
-        return text
-    return None
+    if isinstance(error, ConnectionError):
+        url = re.search(r"https?://\S+?(?=\.?(\s|$))", text)
+        name = url[0].rpartition("/")[2] if url else "the model"
+        return f"{name}: not here, and it could not be downloaded ({text}); download it by hand, or give its path"
+    if isinstance(error, NotImplementedError) and "'None' task" in text:
+        return "the last row of this model is no head, such as Detect; see: yolo-attn lint model=FILE"
+    return text if _is_about_input(error, text) else None
+
+
+def _is_about_input(error: Exception, text: str) -> bool:
+    """Whether an error of Ultralytics' is about what the user gave, and its first line says what."""
+    if isinstance(error, (FileNotFoundError, SyntaxError)):
+        return True
+    if isinstance(error, AssertionError):
+        return "nothing to resume" in text
+    if not isinstance(error, (RuntimeError, TypeError, ValueError)):
+        return False
+    # 'imgsz=abc' is not ..., model='x.png' is not ...
+    return bool(re.search(r"ERROR|❌|Dataset '|Invalid", str(error)) or re.match(r"'?\w+=", text))
 
 
 def _first_line(error: Exception) -> str:
     """Return the first line of a message that says something, without signs and colours."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    text = re.sub(r"\x1b\[[0-9;]*m|❌️?\s*", "", str(error))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

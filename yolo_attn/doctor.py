@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["as_text", "examine"]
+__all__ = ["as_text", "examine", "versions"]
 
 PACKAGES = ("torch", "torchvision", "numpy", "opencv-python", "onnx", "onnxruntime")
+_ELSEWHERE = ("yolo-attn", "ultralytics", "supported", "bindings", "problems")  # not in the list of plain findings
 
 
 def examine() -> dict[str, Any]:
@@ -51,6 +53,19 @@ def examine() -> dict[str, Any]:
     }
 
 
+def versions() -> str:
+    """Return our version beside that of the Ultralytics that is imported, on one line."""
+    import ultralytics
+
+    import yolo_attn
+
+    return _versions({"yolo-attn": yolo_attn.__version__, "ultralytics": ultralytics.__version__})
+
+
+def _versions(report: Mapping[str, Any]) -> str:
+    return f"yolo-attn {report['yolo-attn']} with Ultralytics {report['ultralytics']}"
+
+
 def _version(name: str) -> str:
     try:
         return version(name)
@@ -67,7 +82,14 @@ def _devices(torch: Any) -> str:
 
 def as_text(report: dict[str, Any]) -> str:
     """Return the findings as lines to read."""
-    lines = [f"{key:<18}{value}" for key, value in report.items() if key not in ("bindings", "problems")]
-    lines += [f"{name:<40}{'registered' if ok else 'NOT registered'}" for name, ok in report["bindings"].items()]
+    told = {key: str(value) for key, value in report.items() if key not in _ELSEWHERE}
+    bindings = {name: "registered" if ok else "NOT registered" for name, ok in report["bindings"].items()}
+    lines = [f"{_versions(report)} (supported: {report['supported']})", *_columns(told), *_columns(bindings)]
     lines += [f"problem: {p}" for p in report["problems"]] or ["everything fits together"]
     return "\n".join(lines)
+
+
+def _columns(pairs: Mapping[str, str]) -> list[str]:
+    """Return names and what stands behind them, aligned to the longest name."""
+    width = max(map(len, pairs), default=0) + 2
+    return [f"{name:<{width}}{value}" for name, value in pairs.items()]

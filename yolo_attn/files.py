@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ import yaml
 from yolo_attn.errors import UserError
 
 __all__ = [
+    "EXPONENT",
     "FULL_DISK",
     "NOT_WRITABLE",
     "FolderLock",
@@ -32,17 +34,26 @@ __all__ = [
 
 FULL_DISK = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+# 1e-4 and the like, which YAML 1.1 reads as text: it wants 1.0e-4.
+EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 _TEMPORARY = ".tmp"
+_LOCKED_BYTE = 1 << 20  # Windows locks bytes: one beyond the process id, which others must be able to read
 
 
-def disk_error(error: OSError, path: Path) -> UserError:
-    """Return the one line that tells a user why a path could not be written, and the cure."""
+def disk_error(error: OSError, path: Path, key: str = "project=FOLDER") -> UserError:
+    """Return the one line that tells a user why a path could not be written, and the cure.
+
+    Args:
+        error: What went wrong.
+        path: The path.
+        key: What gives another one.
+    """
     if error.errno in FULL_DISK:
         return UserError(f"{path}: no space left on the disk; free some and give the same command again to go on")
     if error.errno in NOT_WRITABLE:
         reason = "read-only file system" if error.errno == errno.EROFS else "no permission"
-        return UserError(f"{path}: cannot be written ({reason}); give a folder that can be with project=FOLDER")
-    return UserError(f"{path}: cannot be written ({error.strerror or error}); give another folder with project=FOLDER")
+        return UserError(f"{path}: cannot be written ({reason}); give one that can be with {key}")
+    return UserError(f"{path}: cannot be written ({error.strerror or error}); give another with {key}")
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -55,8 +66,12 @@ def is_disk_full(error: BaseException) -> bool:
     return False
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path, key: str = "project=FOLDER") -> None:
     """Make a folder and its parents; it may exist.
+
+    Args:
+        path: The folder.
+        key: What gives another one, for the message.
 
     Raises:
         UserError: The folder cannot be made.
@@ -64,15 +79,16 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise disk_error(error, path) from error
+        raise disk_error(error, path, key) from error
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
+def write_atomically(path: Path, content: str | bytes, key: str = "project=FOLDER") -> None:
     """Write a file so that readers see the old content or the new, whatever happens in between.
 
     Args:
         path: The file; its folder exists.
         content: Its whole content; text is encoded as UTF-8.
+        key: What gives another place, for the message.
 
     Raises:
         UserError: The disk is full or cannot be written; the old content is as it was.
@@ -86,7 +102,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         os.replace(temporary, path)  # noqa: PTH105 (the name by which tests make it fail)
         _sync_folder(path.parent)
     except OSError as error:
-        raise disk_error(error, path) from error
+        raise disk_error(error, path, key) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -103,10 +119,12 @@ def write_new(path: Path, text: str, *, exist_ok: bool) -> None:
     Raises:
         UserError: It is there and may not be replaced, or it cannot be written.
     """
+    if path.is_dir():
+        raise UserError(f"{path}: a folder; give a file with out=FILE, such as out={path / 'mine.yaml'}")
     if path.exists() and not exist_ok:
         raise UserError(f"{path} exists and was kept; give another out=FILE, or exist_ok=True to replace it")
-    make_folder(path.parent)
-    write_atomically(path, text)
+    make_folder(path.parent, "out=FILE")
+    write_atomically(path, text, "out=FILE")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -121,19 +139,25 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def read_yaml(path: str | Path) -> Any:
+def read_yaml(path: str | Path, *, lenient: bool = False) -> Any:
     """Read a YAML file safely.
+
+    Args:
+        path: The file.
+        lenient: Whether bytes that are not UTF-8, such as comments in another encoding, and unprintable signs are left
+            out, as Ultralytics does. A file with zero bytes is no text all the same.
 
     Raises:
         UserError: It is missing, not text or not YAML; one line names what and where.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        content = Path(path).read_bytes()
+        text = content.decode("utf-8-sig", errors="ignore" if lenient and b"\0" not in content else "strict")
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not a text file (UTF-8)") from error
-    return parse_yaml(text, path)
+    return parse_yaml(yaml.reader.Reader.NON_PRINTABLE.sub("", text) if lenient else text, path)
 
 
 def parse_yaml(text: str, source: str | Path) -> Any:
@@ -175,12 +199,15 @@ def read_json(path: Path) -> dict[str, Any]:
 class FolderLock:
     """Exclusive use of a folder by one process; the system releases it when the process ends, however it ends.
 
+    Should the owner end without a release, forks of it (a data loader's workers) keep the lock until they end too.
+
     Args:
-        folder: An existing folder; the lock is its file `.lock`, which holds the owner's process id.
+        folder: An existing folder.
+        name: Its file that is locked, and holds the owner's process id.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / ".lock"
+    def __init__(self, folder: Path, name: str = ".lock") -> None:
+        self.path = folder / name
         self._handle: int | None = None
 
     def acquire(self, timeout: float = 0.0) -> bool:
@@ -214,13 +241,15 @@ class FolderLock:
     def release(self) -> None:
         """Give the lock back."""
         if self._handle is not None:
-            os.close(self._handle)  # closing unlocks
+            _unlock(self._handle)  # closing alone does not unlock while a fork of this process has the file open
+            os.close(self._handle)
             self._handle = None
 
     def __enter__(self) -> FolderLock:
         if self._handle is None and not self.acquire():
             raise UserError(
-                f"{self.path.parent}: another compare (process {self.owner()}) works in it; wait, or give name=NAME"
+                f"{self.path.parent}: another compare (process {self.owner()}) works in it; wait until it is done, or "
+                "take another folder"
             )
         return self
 
@@ -236,7 +265,7 @@ def _lock(handle: int) -> bool:
         import msvcrt
 
         try:
-            os.lseek(handle, 1 << 20, os.SEEK_SET)  # beyond the process id, which others must be able to read
+            os.lseek(handle, _LOCKED_BYTE, os.SEEK_SET)
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
             os.lseek(handle, 0, os.SEEK_SET)
         except OSError:
@@ -252,3 +281,17 @@ def _lock(handle: int) -> bool:
         # A file system without locks must not stop a study; only "held by another" does.
         return error.errno not in {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
     return True
+
+
+def _unlock(handle: int) -> None:
+    """Unlock an open file for this process and its forks."""
+    with contextlib.suppress(OSError, ImportError):  # a system or file system without locks
+        if sys.platform == "win32":
+            import msvcrt
+
+            os.lseek(handle, _LOCKED_BYTE, os.SEEK_SET)
+            msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_UN)

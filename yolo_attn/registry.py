@@ -12,7 +12,7 @@ The registry knows nothing about Ultralytics; `yolo_attn.host` reads it.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from yolo_attn.errors import UserError, counted, did_you_mean
+from yolo_attn.files import EXPONENT
 
 __all__ = ["LayerSpec", "build", "get_layer", "list_layers", "register_layer"]
 
@@ -75,6 +76,21 @@ class LayerSpec:
             if option not in known:
                 hint = did_you_mean(option, known) or f"; it takes {', '.join(known) or 'no options'}"
                 raise UserError(f"{self.name} has no option {option!r}{hint}")
+
+    def read_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return options as a YAML holds them, with numbers such as 1e-4 as numbers where no string is expected.
+
+        Raises:
+            UserError: The layer has no option of one of these names.
+        """
+        self.check_options(options)
+        known = self.options
+        return {
+            key: float(value)
+            if isinstance(value, str) and EXPONENT.fullmatch(value) and not isinstance(known[key], str)
+            else value
+            for key, value in options.items()
+        }
 
 
 _specs: dict[str, LayerSpec] = {}

@@ -30,6 +30,9 @@ def pictures(fresh_folder: Path) -> Path:
     return folder
 
 
+SPOILT = ("a_broken.png", "z_empty.jpg")
+
+
 def maps(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
     return run("maps", *words, "imgsz=64", capsys=capsys)
 
@@ -72,6 +75,28 @@ def test_no_map_is_made_up(pictures: Path, capsys: pytest.CaptureFixture[str]) -
     status, out, _ = maps("model=yolo11n-pam.yaml", "source=pictures", capsys=capsys)
     assert status == 0
     assert "no map: row 17 PAM: it has no gate and offers no weights to look at" in out
+    assert not Path("runs").exists()
+
+
+def test_a_picture_that_cannot_be_read_is_skipped_and_named(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (pictures / "a_broken.png").write_bytes(b"no picture")
+    (pictures / "z_empty.jpg").write_bytes(b"")
+    status, out, _ = maps("model=yolo11n-se.yaml", "source=pictures", capsys=capsys)
+    assert status == 0
+    assert sorted(p.name for p in Path("runs/maps").iterdir()) == ["tall.png", "wide.png"]
+    told = [f"skipped: {Path('pictures') / name}: not a picture that OpenCV can read" for name in SPOILT]
+    assert out.splitlines()[-3:] == [*told, f"2 pictures in {Path('runs/maps')}, 2 skipped"]
+    found = json.loads(maps("model=yolo11n-se.yaml", "source=pictures", "format=json", capsys=capsys)[1])
+    assert (found["images"], found["files"]) == (2, ["tall.png", "wide.png"])
+    assert [Path(reason.partition(": ")[0]).name for reason in found["skipped"]] == list(SPOILT)
+
+
+def test_a_folder_of_which_nothing_can_be_read_is_a_mistake(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in pictures.iterdir():
+        path.write_bytes(b"no picture")
+    said = refuse("maps", "model=yolo11n-se.yaml", "source=pictures", capsys=capsys)
+    assert "tall.jpg: not a picture that OpenCV can read (and of 1 more picture none can be used)" in said
+    assert "more" not in refuse("maps", "model=yolo11n-se.yaml", "source=pictures/wide.png", capsys=capsys)
     assert not Path("runs").exists()
 
 
@@ -148,6 +173,15 @@ def test_a_run_keeps_the_maps_of_a_few_pictures(pictures: Path) -> None:
     assert [layer.maps[0].shape for layer in stored.layers if layer.kind == "map"] == [(8, 4), (4, 2), (2, 1)]
     assert record_maps(open_model("yolo11n.yaml"), files, Path("none.npz"), imgsz=64) == 0
     assert record_maps("yolo11n-pam.yaml", files, Path("none.npz"), imgsz=64) == 0
+    assert not Path("none.npz").exists()
+
+
+def test_a_picture_that_cannot_be_read_costs_a_run_nothing(pictures: Path) -> None:
+    files = sorted(pictures.iterdir())
+    files[0].write_bytes(b"no picture")
+    assert record_maps("yolo11n-se.yaml", files, Path("maps.npz"), imgsz=64) == 3
+    assert load_maps(Path("maps.npz")).images == ("wide.png",)
+    assert record_maps("yolo11n-se.yaml", files[:1], Path("none.npz"), imgsz=64) == 0
     assert not Path("none.npz").exists()
 
 

@@ -37,7 +37,7 @@ def test_round_trip(tmp_path: Path) -> None:
     stored = load_maps(tmp_path / "maps.npz")
     assert stored.images == ("0.jpg", "1.jpg")
     first, second = stored.layers  # the map over positions comes first
-    assert (first.row, first.name, first.kind) == (4, "CBAM.spatial", "map")
+    assert (first.row, first.name, first.level, first.kind) == (4, "CBAM.spatial", "P3", "map")
     assert (second.row, second.name, second.kind) == (4, "CBAM.channel", "channels")
     for n in range(2):
         np.testing.assert_allclose(first.maps[n], planes[n], atol=1e-3)

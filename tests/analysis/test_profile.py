@@ -86,6 +86,7 @@ def test_models_of_different_channels_are_not_compared() -> None:
 
 def test_short_names() -> None:
     assert short_name("configs/yolo11-cbam.yaml") == "yolo11-cbam"
+    assert short_name("my+models/yolo11n.yaml+CBAM@neck") == "yolo11n+CBAM@neck"
     assert short_name("runs/detect/train2/weights/best.pt") == "train2/best"
     assert short_name("yolo11n.yaml+SE@neck.P3,neck.P4") == "yolo11n+SE@neck.P3,neck.P4"
 

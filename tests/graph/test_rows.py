@@ -109,6 +109,38 @@ def test_align_when_rows_are_missing() -> None:
     assert mapping == {0: 0, 1: 1, 2: 2, 4: 3, 5: 4, 6: 5}
 
 
+def kinds(*names: str) -> ModelGraph:
+    rows = [[-1, 1, name, []] for name in names]
+    return ModelGraph({"backbone": rows[:1], "head": rows[1:]})
+
+
+def align_all(target: ModelGraph, source: ModelGraph, fits: set[tuple[int, int]], tensors: int = 3) -> dict[int, int]:
+    return align(target, source, lambda row: row.module == "SE", lambda a, b: tensors if (a, b) in fits else None)
+
+
+def test_align_by_what_fits_when_the_sequences_differ() -> None:
+    source = kinds("Conv", "C2f", "Conv", "C2f", "SPPF", "Detect")
+    target = kinds("Conv", "C2f", "Conv", "C2f", "Conv", "SE", "C2f", "SPPF", "Detect")
+    fits = {(0, 0), (1, 1), (6, 3), (7, 4), (3, 1), (4, 0)}
+    assert align_all(target, source, fits) == {0: 0, 1: 1, 6: 3, 7: 4}  # and not 3, 4: in order, most tensors
+
+
+def test_align_by_number_when_nothing_else_fits() -> None:
+    source, target = kinds("Conv", "C2f", "SPPF", "Detect"), kinds("Conv", "C3", "SE", "SPPF", "Detect")
+    assert align_all(target, source, {(0, 0), (3, 2), (4, 3)}) == {0: 0, 1: 1, 3: 2, 4: 3}
+    source = kinds("Conv", "C2f", "SPPF", "Conv", "Detect")
+    assert align_all(target, source, {(3, 1), (4, 2)}) == {0: 0, 1: 1, 3: 2, 4: 3}  # two widths: it fits by chance
+
+
+@given(st.sets(st.tuples(st.integers(0, 9), st.integers(0, 7))))
+@settings(max_examples=60, deadline=None)
+def test_align_keeps_rows_of_the_same_number_that_fit(fits: set[tuple[int, int]]) -> None:
+    mapping = align_all(kinds(*["Conv"] * 10), kinds(*["Conv"] * 8), fits)
+    assert all(mapping[n] == n for n in range(8) if (n, n) in fits)
+    assert [mapping[i] for i in sorted(mapping)] == sorted(set(mapping.values()))
+    assert all((i, j) in fits for i, j in mapping.items()) or all(i == j for i, j in mapping.items())
+
+
 @given(st.integers(0, 2**32))
 @settings(max_examples=60, deadline=None)
 def test_any_sequence_of_insertions_keeps_the_network(seed: int) -> None:

@@ -19,6 +19,9 @@ from yolo_attn.graph.shorthand import PlacedLayer, read_placed_layers, read_shor
         ("mine.yml+SE@neck", "mine.yml", "mine.yml+SE@neck.yaml"),
         ("a+b/x.yaml+SE@neck+EMA@inside:C3k2", "a+b/x.yaml", "a+b/x+SE@neck+EMA@inside:C3k2.yaml"),
         ("x.yaml+SE[reduction=8,start=identity]@neck", "x.yaml", "x+SE[reduction=8,start=identity]@neck.yaml"),
+        ("/me@lab/x.yaml+SE@neck", "/me@lab/x.yaml", "/me@lab/x+SE@neck.yaml"),
+        ("/x.yaml+A@b/x.pt+SE@neck+CA@after:3", "/x.yaml+A@b/x.pt", "/x.yaml+A@b/x.pt+SE@neck+CA@after:3.yaml"),
+        ("C:\\me@lab\\x.yaml+SE@neck", "C:\\me@lab\\x.yaml", "C:\\me@lab\\x+SE@neck.yaml"),
     ],
 )
 def test_a_variants_name_says_the_same_again(text: str, base: str, name: str) -> None:
@@ -30,7 +33,18 @@ def test_a_variants_name_says_the_same_again(text: str, base: str, name: str) ->
 
 
 @pytest.mark.parametrize(
-    "text", ["yolo11n.yaml", "yolo11n.pt", "a+b/yolo11n.yaml", "c++/x.pt", "https://host/x.pt+SE@neck", "", "x+y.yaml"]
+    "text",
+    [
+        "yolo11n.yaml",
+        "yolo11n.pt",
+        "a+b/yolo11n.yaml",
+        "c++/x.pt",
+        "https://host/x.pt+SE@neck",
+        "",
+        "x+y.yaml",
+        "x+SE@b/y.yaml",
+        "x.pt+a/y.yaml",
+    ],
 )
 def test_other_names_are_none(text: str) -> None:
     assert read_shorthand(text) is None
@@ -46,6 +60,11 @@ def test_layers_with_options() -> None:
         PlacedLayer("SE", "neck.P4,neck.P5", {"reduction": 8, "start": "identity"}),
         PlacedLayer("X", "after:3", {"k": [3, 5], "s": "a"}),
     ]
+
+
+def test_numbers_with_an_exponent() -> None:
+    (layer,) = read_placed_layers("X[a=1e-4,b=[2E3, '1e-4'],c=.5e+1,d=1e,e=\"1e-4\"]@neck")
+    assert layer.options == {"a": 1e-4, "b": [2000.0, "1e-4"], "c": 5.0, "d": "1e", "e": "1e-4"}
 
 
 def test_stems() -> None:

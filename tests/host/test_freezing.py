@@ -11,6 +11,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn import tasks
 
 from tests.host.helpers import tiny_dataset
+from yolo_attn import UserError
 from yolo_attn.graph import ModelGraph
 from yolo_attn.host import freezing
 from yolo_attn.host.parser import is_our_row
@@ -73,6 +74,43 @@ def test_the_rows_of_the_base_and_nothing_else(
         assert lines == [
             "yolo-attn: freeze=10 means the base's rows 0-9, here rows 0-2, 4-10; attention layers stay trainable"
         ]
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("10", 10),
+        ("None", None),
+        ("[0,1,22.cv2]", ["0", "1", "22.cv2"]),
+        ("['0', \"22.cv2\"]", ["0", "22.cv2"]),
+        ("0, 22.cv2", ["0", "22.cv2"]),
+        ("22.cv2.0", ["22.cv2.0"]),
+    ],
+)
+def test_what_a_command_line_says(text: str, read: Any) -> None:
+    assert freezing.read_freeze(text) == read
+
+
+@pytest.mark.parametrize("text", ["", "[]", "cv2", "[0,cv2]", "-1", "True"])
+def test_what_is_no_list_of_rows(text: str) -> None:
+    with pytest.raises(UserError, match="use a number of rows, or a list of rows and of names in them"):
+        freezing.read_freeze(text)
+
+
+def test_what_was_frozen_is_said(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(freezing.LOGGER, "info", said.append)
+    monkeypatch.setattr(freezing.LOGGER, "warning", said.append)
+    entries = ["0", 1, "22.cv2", "24", "8.nothing", "0.conv.weight"]
+    trainer = set_up(VARIANT, entries, data, tmp_path)
+    lines = [line for line in said if line.startswith("yolo-attn: freeze")]
+    assert lines == [
+        f"yolo-attn: freeze={entries} means the base's rows 0-1, 22.cv2, 0.conv.weight, here rows 0-1, 24.cv2, "
+        "0.conv.weight; attention layers stay trainable",
+        f"yolo-attn: freeze={entries}: the base has no 24, 8.nothing; nothing is frozen for it",
+    ]
+    starts = {".".join(name.split(".")[1 : 3 if "cv2" in name else 2]) for name in frozen(trainer)}
+    assert starts - {"24"} == {"0", "1", "24.cv2"}  # and row 24's dfl, which Ultralytics always freezes
 
 
 def test_more_rows_than_there_are(data: Path, tmp_path: Path) -> None:

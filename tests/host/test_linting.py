@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import ultralytics
 import yaml
 from torch import nn
 
+from tests.host.helpers import build
 from yolo_attn import register_layer
 from yolo_attn.cli import main
 from yolo_attn.graph import ModelGraph
@@ -171,6 +173,61 @@ def test_an_attribute_that_the_parser_overwrites(name: str, tmp_path: Path) -> N
         ]
     finally:
         unregister_layer("Overwritten")
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"nc": None}, "nc: missing or empty; write the number of classes, such as nc: 80"),
+        ({"nc": "80"}, "nc: '80' is no whole number of at least 1; write the number of classes, such as nc: 80"),
+        ({"nc": 0}, "nc: 0 is no whole number of at least 1; write the number of classes, such as nc: 80"),
+        ({"scales": {"n": [0.5, 0.25]}}, "scales: n: [0.5, 0.25] are not three numbers above 0; write depth, width"),
+        ({"scales": ["n", "s"]}, "scales: ['n', 's'] is no mapping; write one line for each scale, such as n: ["),
+        ({"scale": "q"}, "scale: 'q' is not one of its scales (n, s, m, l, x)"),
+        ({"activation": "ReLUX"}, "activation: 'ReLUX' is no PyTorch module; did you mean nn.ReLU()?"),
+        ({"activation": "nn.ReLU"}, "activation: 'nn.ReLU' is no PyTorch module; did you mean nn.ReLU()?"),
+        ({"activation": 3}, "activation: 3 is no PyTorch module; write one, such as nn.ReLU()"),
+        (
+            {"scales": None, "width_multiple": "x"},
+            "width_multiple: 'x' is no number above 0; write width_multiple: 1.0",
+        ),
+    ],
+)
+def test_a_key_that_is_wrong(keys: dict[str, Any], expected: str, tmp_path: Path, capsys) -> None:
+    document = {**with_cbam(4), **keys}
+    if "scale" not in keys:
+        del document["scale"]
+    (finding,) = found(document, tmp_path)
+    assert finding.startswith(expected)
+    for words in (["place", "layer=SE", "at=neck", f"out={tmp_path / 'out.yaml'}"], ["export", "imgsz=32"]):
+        assert main([*words, f"model={tmp_path / 'mine.yaml'}"]) == 2
+        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("yolo-attn: ")]
+        assert len(said) == 1 and expected in said[0] and "row" not in said[0]
+
+
+def test_a_stock_model_is_built_with_any_activation(tmp_path: Path) -> None:
+    document = {**with_cbam(4), "activation": "torch.nn.LeakyReLU(0.1)"}
+    assert found(document, tmp_path) == []
+
+
+def test_a_model_without_a_head(tmp_path: Path) -> None:
+    document = with_cbam(4)
+    del document["head"][-1]
+    assert found(document, tmp_path) == [
+        "row 22: C2f is the last row and is no head; a model ends with one, such as [[15, 18, 21], 1, Detect, [nc]]"
+    ]
+
+
+def test_all_that_is_wrong_is_listed(tmp_path: Path) -> None:
+    document = {**with_cbam(4), "nc": "80", "activation": "ReLU"}
+    document["backbone"][5][2], document["backbone"][7][2] = "Cbam", "C2F"
+    assert [f.partition(":")[0] for f in found(document, tmp_path)] == ["activation", "nc", "row 5", "row 7"]
+
+
+def test_a_checkpoint_is_linted_by_its_own_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "best.pt"
+    torch.save({"model": build(with_cbam(4)), "ema": None, "train_args": {}}, file)
+    assert lint(file) == lint(f"{file}+SE@neck") == []
 
 
 def test_a_model_by_shorthand_is_clean() -> None:

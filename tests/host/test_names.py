@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ultralytics import YOLO
 from ultralytics.nn import tasks
 
 from yolo_attn import UserError
+from yolo_attn.host import shorthand
+from yolo_attn.host.linting import lint
+from yolo_attn.host.names import find_model_yaml, without_letter
 from yolo_attn.host.variant import base_yaml, make_variant, model_yaml
 from yolo_attn.paths import config_folder
 
@@ -24,6 +28,40 @@ def test_a_file_of_the_users_comes_first(fresh_folder: Path) -> None:
     document = model_yaml("yolo11n-se.yaml")
     (fresh_folder / "yolo11-cbam.yaml").write_text(yaml.safe_dump(document))
     assert any(row[2] == "SE" for row in model_yaml("yolo11n-cbam.yaml")["head"])
+
+
+def test_the_very_file_comes_before_a_ready_config(fresh_folder: Path) -> None:
+    """Early releases ask for the name without its scale letter first, and that is one of ours."""
+    document = model_yaml("yolo11n-se.yaml")
+    Path("yolo11n-cbam.yaml").write_text(yaml.safe_dump(document))
+
+    def early(path: str) -> dict:
+        found = tasks.check_yaml(without_letter(path), hard=False) or tasks.check_yaml(path)
+        return yaml.safe_load(Path(found).read_text(encoding="utf-8"))
+
+    load = shorthand._wrap_yaml_model_load(early)
+    assert any(row[2] == "SE" for row in load("yolo11n-cbam.yaml")["head"])
+    assert any(row[2] == "CBAM" for row in load("yolo11s-cbam.yaml")["head"])  # of which there is no file here
+    assert any(row[2] == "SE" for row in tasks.yaml_model_load("yolo11n-cbam.yaml")["head"])
+
+
+@pytest.mark.parametrize("layer", ["", "  - [-1, 1, SE, []]\n"])
+def test_comments_in_another_encoding(layer: str, fresh_folder: Path) -> None:
+    text = (
+        f"# \u6ce8\u610f\nnc: 3\nbackbone:\n  - [-1, 1, Conv, [16, 3, 2]]\n{layer}head:\n  - [[-1], 1, Detect, [nc]]\n"
+    )
+    Path("mine.yaml").write_bytes(text.encode("gbk"))
+    assert tasks.yaml_model_load("mine.yaml")["nc"] == 3
+    assert tasks.guess_model_scale("mine.yaml") == ""
+    assert len(YOLO("mine.yaml", verbose=False).model.model) == 2 + bool(layer)
+    assert lint("mine.yaml") == []
+
+
+def test_what_is_no_yaml_at_all_is_left_to_ultralytics(fresh_folder: Path) -> None:
+    Path("mine.yaml").write_text("nc: [")
+    assert tasks.guess_model_scale("mine.yaml") == ""
+    with pytest.raises(UserError, match="not the name of a model YAML"):
+        find_model_yaml("best.onnx")
 
 
 def test_a_stated_scale_counts(fresh_folder: Path) -> None:

@@ -256,6 +256,29 @@ def test_mistakes_name_row_and_cure(document: dict, words: list[str]) -> None:
         assert word in message
 
 
+@pytest.mark.parametrize("level", [logging.INFO, logging.ERROR])
+def test_the_row_is_named_whatever_is_logged(level: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks.LOGGER, "level", level)
+    tasks.LOGGER.manager._clear_cache()
+    document = with_row("yolov8n.yaml", 4, "SE")[0]
+    document["head"][3][2] = "nn.Upsampel"
+    try:
+        with pytest.raises(UserError, match=r"^row 14: nn.Upsampel cannot be built"):
+            build(document)
+    finally:
+        monkeypatch.undo()
+        tasks.LOGGER.manager._clear_cache()
+
+
+def test_numbers_with_an_exponent_are_numbers() -> None:
+    """YAML 1.1 reads 1e-4, which has no point, as a string."""
+    document = with_row("yolov8n.yaml", 4, "SimAM", {"e_lambda": "1e-5"})[0]
+    document["backbone"][6 + 1] = [-1, 6, "C2f+SimAM", [512, True, {"e_lambda": "2E-5"}]]
+    model = build(document)
+    found = [m.e_lambda for m in model.modules() if type(m).__name__ == "SimAM"]
+    assert found[0] == 1e-5 and set(found[1:]) == {2e-5}
+
+
 def test_inputs_of_different_sizes_name_the_row() -> None:
     graph = ModelGraph(model_yaml("yolo11n.yaml"))
     new = graph.insert_after(13, "WeightedFusion", [])

@@ -7,11 +7,13 @@ import copy
 import pytest
 import torch
 from ultralytics import YOLO
+from ultralytics.nn import tasks
 
 from tests.host.helpers import base_key, build, build_as_its_class, equal_tensors, marked, with_row
 from yolo_attn.graph import ModelGraph
 from yolo_attn.host import transfer
-from yolo_attn.host.transfer import last_transfer
+from yolo_attn.host.names import without_letter
+from yolo_attn.host.transfer import align_every_model, last_transfer
 from yolo_attn.host.variant import make_variant, model_yaml
 
 BASES = ("yolo11n.yaml", "yolov8n.yaml")
@@ -194,6 +196,79 @@ def test_weights_of_another_task(given: str, wanted: str, names: tuple[str, str]
     )
     report = last_transfer(variant)
     assert report is not None and 0 < report.arrived <= report.base
+
+
+FAMILIES = (
+    ("yolov8n.yaml", "yolov8n-p2.yaml", "yolov8n-p6.yaml"),
+    ("yolo26n.yaml", "yolo26n-p2.yaml", "yolo26n-p6.yaml"),
+)
+PAIRS = [(a, b) for family in FAMILIES for a in family for b in family if a != b] + [
+    ("yolo11n.yaml", "yolov8n-p6.yaml")
+]
+THERE = [
+    pytest.param(*pair, sites, marks=[] if pair == PAIRS[1] and sites == "neck" else pytest.mark.slow)
+    for pair in PAIRS
+    for sites in ("neck", "backbone")
+    if all(tasks.check_yaml(without_letter(name), hard=False) for name in pair)
+]
+
+
+@pytest.mark.parametrize(("given", "wanted", "sites"), THERE)
+def test_rows_that_moved(given: str, wanted: str, sites: str) -> None:
+    """From a plain model to its P2 and P6 ones, and back: each row arrives whole, or not at all, and in order; and all
+    that the stock load() brings into the base's own layers arrives in the variant."""
+    source, document = marked(build(given, seed=3)), model_yaml(f"{wanted}+CBAM@{sites}")
+    plain, before = build(wanted, seed=4), build(wanted, seed=4)
+    variant, fresh = build(document, seed=4), build(document, seed=4)
+    plain.load(source, verbose=False)
+    variant.load(source, verbose=False)
+    stock = [i for i, row in enumerate(ModelGraph(document)) if row.module != "CBAM"]
+    offered = [row.state_dict() for row in source.model]
+    arrived, last = [], -1
+    for n, i in enumerate(stock):
+        own, untouched = variant.model[i].state_dict(), fresh.model[i].state_dict()
+        if n < len(offered) and same(plain.model[n].state_dict(), offered[n]):
+            assert same(own, offered[n]), n
+        if all(torch.equal(own[key], untouched[key]) for key in own):
+            continue
+        (row,) = [j for j, tensors in enumerate(offered) if same(tensors, own)]
+        assert row > last
+        last = row
+        arrived.append((n, row))
+    report = last_transfer(variant)
+    assert report is not None and report.arrived == sum(len(offered[row]) for _, row in arrived)
+    assert [row for n, row in arrived if n < 7] == list(range(7)) or given.startswith("yolo11")
+    with align_every_model():
+        before.load(source, verbose=False)
+    assert all(same(before.model[n].state_dict(), variant.model[i].state_dict()) for n, i in enumerate(stock))
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Whether two rows have the same tensors by value; they must be of one kind."""
+    return one.keys() == other.keys() and all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+def test_between_two_scales_nothing_pairs_by_chance() -> None:
+    """What fits elsewhere in a wider model does not belong there: a variant gets what its base gets."""
+    source, document = marked(build("yolov8s.yaml")), model_yaml("yolov8n-p2.yaml+SE@neck")
+    plain, variant = build("yolov8n-p2.yaml", seed=4), build(document, seed=4)
+    plain.load(source, verbose=False)
+    variant.load(source, verbose=False)
+    stock = [i for i, row in enumerate(ModelGraph(document)) if row.module != "SE"]
+    assert all(same(plain.model[n].state_dict(), variant.model[i].state_dict()) for n, i in enumerate(stock))
+
+
+def test_a_hand_made_head_gets_what_its_base_gets() -> None:
+    """One row of the neck exchanged: the rest, and of the head what fits, is what the stock load() brings the base."""
+    base = model_yaml("yolo11n.yaml")
+    base["head"][5] = [-1, 2, "C2f", [256]]
+    graph = ModelGraph(base)
+    graph.insert_after(16, "SE", [])
+    source = marked(build("yolo11n.yaml", seed=3))
+    plain, variant = build(base, seed=4), build(graph.to_document(), seed=4)
+    plain.load(source, verbose=False)
+    variant.load(source, verbose=False)
+    assert all(same(row.state_dict(), variant.model[n + (n > 16)].state_dict()) for n, row in enumerate(plain.model))
 
 
 def test_load_through_the_public_api(tmp_path) -> None:

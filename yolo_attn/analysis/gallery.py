@@ -30,7 +30,8 @@ class Gallery:
         files: Their names.
         layers: Each reading of each layer, by row: the map of the first picture, and the statistics of all.
         without: The layers that have nothing to look at.
-        images: How many pictures.
+        images: How many pictures were looked at.
+        skipped: The files of a folder that could not be read, each with the reason.
     """
 
     folder: Path
@@ -38,6 +39,7 @@ class Gallery:
     layers: tuple[tuple[AttentionMap, Statistics], ...]
     without: tuple[NoMap, ...]
     images: int
+    skipped: tuple[str, ...] = ()
 
 
 def make_gallery(
@@ -50,6 +52,8 @@ def make_gallery(
 ) -> Gallery:
     """Write one PNG for each picture, with the maps of every layer over it.
 
+    A picture of a folder that cannot be read is left out, as long as there is another.
+
     Args:
         model: A checkpoint, a model YAML or a network.
         source: A picture or a folder of them.
@@ -58,7 +62,8 @@ def make_gallery(
         progress: Is told (pictures done, pictures).
 
     Raises:
-        UserError: No such model or picture, a model without attention layers, or a folder that cannot be written.
+        UserError: No such model or picture, none that can be read, a model without attention layers, or a folder that
+            cannot be written.
     """
     from yolo_attn.analysis.overlay import draw
 
@@ -68,21 +73,33 @@ def make_gallery(
     pictures = find_pictures(source)
     first: Look | None = None
     files: list[str] = []
+    skipped: list[str] = []
     totals: dict[tuple[int, str, str], Statistics] = {}
     for n, path in enumerate(pictures):
-        look = look_at(network, path, imgsz=imgsz)  # before the folder is made, so that a mistake leaves none
+        look = _look(network, path, imgsz, skipped)  # before the folder is made, so that a mistake leaves none
         first = first or look
-        for found in look.maps:
+        for found in look.maps if look else ():
             totals[found.key] = totals[found.key] + found.statistics if found.key in totals else found.statistics
-        if look.maps:
+        if look and look.maps:
             make_folder(folder)
             files.append(f"{path.stem if _is_single(path, pictures) else path.name}.png")
             write_atomically(folder / files[-1], draw(look))
         if progress is not None:
             progress(n + 1, len(pictures))
-    maps = first.maps if first else ()
-    layers = tuple((found, totals[found.key]) for found in maps)
-    return Gallery(folder, tuple(files), layers, first.without if first else (), len(pictures))
+    if first is None:
+        others = f" (and of {counted(len(skipped) - 1, 'more picture')} none can be used)" if len(skipped) > 1 else ""
+        raise UserError(f"{skipped[0]}{others}")
+    layers = tuple((found, totals[found.key]) for found in first.maps)
+    return Gallery(folder, tuple(files), layers, first.without, len(pictures) - len(skipped), tuple(skipped))
+
+
+def _look(network: nn.Module, path: Path, imgsz: int | None, skipped: list[str]) -> Look | None:
+    """Return what a network makes of a picture; None, and the reason noted, when it cannot be read."""
+    try:
+        return look_at(network, path, imgsz=imgsz)
+    except UserError as error:
+        skipped.append(str(error))
+        return None
 
 
 def new_folder(folder: Path, *, exist_ok: bool) -> Path:
@@ -103,7 +120,9 @@ def _is_single(path: Path, pictures: Sequence[Path]) -> bool:
 def record_maps(
     model: str | Path | nn.Module, pictures: Sequence[Path], path: Path, *, imgsz: int | None = None
 ) -> int:
-    """Store the maps of a few pictures in a small file (see `mapfile`); a model without any leaves no file.
+    """Store the maps of a few pictures in a small file (see `mapfile`); where there are none, no file.
+
+    A picture that cannot be read, or not for a model of so many channels, is left out: a training has worked without.
 
     Args:
         model: A checkpoint, a model YAML or a network.
@@ -115,12 +134,12 @@ def record_maps(
         How many maps a picture has.
 
     Raises:
-        UserError: No such model or picture, or a file that cannot be written.
+        UserError: No such model, or a file that cannot be written.
     """
     network = network_of(model)
     if next(find_layers(network), None) is None:
         return 0
-    looks = [look_at(network, picture, imgsz=imgsz) for picture in pictures]
+    looks = [look for picture in pictures if (look := _look(network, picture, imgsz, []))]
     if not looks or not looks[0].maps:
         return 0
     save_maps(path, looks)
@@ -136,6 +155,7 @@ def as_dict(gallery: Gallery) -> dict[str, Any]:
         "folder": str(gallery.folder) if gallery.files else None,
         "files": list(gallery.files),
         "images": gallery.images,
+        "skipped": list(gallery.skipped),
         "layers": [
             {
                 "row": found.row,
@@ -159,8 +179,10 @@ def as_text(gallery: Gallery) -> str:
     lines = [_table(gallery), _LEGEND] if gallery.layers else []
     lines += [f"dead: {found.title}: {s.mean:.3g} everywhere" for found, s in gallery.layers if s.dead]
     lines += [f"no map: row {layer.row} {layer.name}: {layer.reason}" for layer in gallery.without]
+    lines += [f"skipped: {reason}" for reason in gallery.skipped]
     if gallery.files:
-        lines.append(f"{counted(len(gallery.files), 'picture')} in {gallery.folder}")
+        left_out = f", {len(gallery.skipped)} skipped" if gallery.skipped else ""
+        lines.append(f"{counted(len(gallery.files), 'picture')} in {gallery.folder}{left_out}")
     return "\n".join(lines)
 
 

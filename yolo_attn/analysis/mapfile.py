@@ -38,6 +38,7 @@ class StoredLayer:
     Args:
         row: Index of its row.
         name: The row's module and the way to the layer inside it, with the part.
+        level: Its stride as a level, such as "P3"; "" where the file is of a version that did not keep it.
         unit: "gate" or "weight".
         kind: "map" or "channels".
         statistics: mean, sd, zeros, ones (shares), low, high, dead.
@@ -46,6 +47,7 @@ class StoredLayer:
 
     row: int
     name: str
+    level: str
     unit: str
     kind: str
     statistics: dict[str, Any]
@@ -102,6 +104,7 @@ def _header(looks: Sequence[Look]) -> dict[str, Any]:
                 "row": found.row,
                 "name": found.name,
                 "part": found.part,
+                "level": found.level,
                 "unit": found.unit,
                 "kind": found.kind,
                 "statistics": statistics[found.key].as_dict(),
@@ -169,6 +172,7 @@ def _stored(layer: dict[str, Any], arrays: dict[str, NDArray[Any]], images: int)
     return StoredLayer(
         row=int(layer["row"]),
         name=str(arrays[f"name_{key}"]),
+        level=str(layer.get("level", "")),
         unit=str(layer["unit"]),
         kind=str(layer["kind"]),
         statistics=dict(layer["statistics"]),

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from yolo_attn.errors import UserError
+from yolo_attn.graph.shorthand import base_of
 from yolo_attn.registry import list_layers
 
 __all__ = [
@@ -111,12 +112,12 @@ def _quiet() -> Iterator[None]:
 
 def short_name(name: str | Path) -> str:
     """Return a model's name for a table: yolo11n-cbam.yaml is yolo11n-cbam, runs/x/weights/best.pt is x/best."""
-    base, plus, layers = str(name).partition("+")
+    base = base_of(str(name))
     path = Path(base)
     stem = path.stem
     if path.suffix == ".pt" and path.parent.name == "weights" and path.parent.parent.name:
         stem = f"{path.parent.parent.name}/{stem}"
-    return stem + plus + layers
+    return stem + str(name)[len(base) :]
 
 
 def deploy(model: nn.Module, device: torch.device) -> nn.Module:

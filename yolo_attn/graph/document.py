@@ -15,12 +15,12 @@ __all__ = ["dump_model", "read_model"]
 
 
 def read_model(path: str | Path) -> dict[str, Any]:
-    """Read a model YAML.
+    """Read a model YAML, as leniently as Ultralytics: bytes that are not UTF-8 are left out.
 
     Raises:
         UserError: The file is missing, not text, not YAML (line and column are named) or not a mapping.
     """
-    document = read_yaml(path)
+    document = read_yaml(path, lenient=True)
     if not isinstance(document, dict) or "backbone" not in document or "head" not in document:
         raise UserError(f"{path}: not a model YAML: it has no backbone and head")
     return document

@@ -22,15 +22,15 @@ class Finding:
     """One thing that looks wrong.
 
     Args:
-        row: Index of the row.
+        row: Index of the row; None for what is wrong with the file, beside its rows.
         message: What is wrong, and the cure.
     """
 
-    row: int
+    row: int | None
     message: str
 
     def __str__(self) -> str:
-        return f"row {self.row}: {self.message}"
+        return self.message if self.row is None else f"row {self.row}: {self.message}"
 
 
 def find_malformed_rows(document: Mapping[str, Any]) -> list[Finding]:

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from yolo_attn.errors import UserError
+from yolo_attn.files import EXPONENT
 
 __all__ = ["PlacedLayer", "Shorthand", "base_of", "read_placed_layers", "read_shorthand", "read_value", "stem_of"]
 
@@ -27,6 +28,14 @@ _EXAMPLE = "write Layer@site or Layer[option=value]@site, such as CBAM@neck"
 _FILE = re.compile(r"\.(yaml|yml|pt)\+")  # where the base ends
 _PART = r"[A-Za-z_]\w*(?:\[[^@]*\])?@[^+@]+"
 _NAME = re.compile(rf"(?P<base>[^@]+?)\+(?P<parts>{_PART}(?:\+{_PART})*)\.yaml")
+_FOLDER = re.compile(r".*[/\\]")
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads 1e-4 as a number, as it is meant; YAML 1.1 wants 1.0e-4."""
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("+-.0123456789"))
 
 
 @dataclass(frozen=True)
@@ -76,10 +85,12 @@ def read_shorthand(name: str | Path) -> Shorthand | None:
     text = str(name).strip()
     if "+" not in text or "://" in text or Path(text).is_file():
         return None
-    if match := _FILE.search(text):
-        return Shorthand(text[: match.end() - 1], text[match.end() :].removesuffix(".yaml"))
-    if match := _NAME.fullmatch(text):
-        return Shorthand(f"{match['base']}.yaml", match["parts"])
+    folder = match[0] if (match := _FOLDER.match(text)) else ""  # which may hold any sign
+    name = text[len(folder) :]
+    if match := _FILE.search(name):
+        return Shorthand(folder + name[: match.end() - 1], name[match.end() :].removesuffix(".yaml"))
+    if match := _NAME.fullmatch(name):
+        return Shorthand(f"{folder}{match['base']}.yaml", match["parts"])
     return None
 
 
@@ -120,13 +131,13 @@ def _read_placed_layer(part: str) -> PlacedLayer:
 
 
 def read_value(text: str) -> Any:
-    """Return an option's value as a YAML would read it.
+    """Return an option's value as a YAML would read it, and 1e-4 as the number that it is.
 
     Raises:
         UserError: The text is no YAML value.
     """
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
     except yaml.YAMLError as error:
         raise UserError(f"{text!r} is not a value that a YAML can hold") from error
 

@@ -14,6 +14,7 @@ import torch
 from ultralytics import cfg, utils
 
 from yolo_attn.errors import UserError, did_you_mean
+from yolo_attn.graph.shorthand import stem_of
 
 __all__ = ["read_words", "run_stock", "run_tune"]
 
@@ -70,7 +71,7 @@ def run_tune(words: Sequence[str]) -> None:
         raise UserError("tune needs a model: model=yolo11n-cbam.yaml, or a checkpoint")
     with tempfile.TemporaryDirectory() as folder:
         if Path(name).suffix in (".yaml", ".yml"):
-            name = _as_checkpoint(YOLO(name, task=task), Path(folder) / f"{Path(name).stem}.pt")
+            name = _as_checkpoint(YOLO(name, task=task), Path(folder) / f"{stem_of(name)}.pt")
         YOLO(name, task=task).tune(**overrides)
 
 

@@ -7,7 +7,8 @@ counted and not frozen: they are new, and have to be trained.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
@@ -15,12 +16,13 @@ from torch import nn
 from ultralytics.engine import trainer
 from ultralytics.utils import LOGGER, RANK
 
+from yolo_attn.errors import UserError
 from yolo_attn.graph import ModelGraph
 from yolo_attn.host.binding import Binding
 from yolo_attn.host.transfer import is_inserted_row
 from yolo_attn.registry import list_layers
 
-__all__ = ["FREEZING"]
+__all__ = ["FREEZING", "read_freeze"]
 
 
 def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,23 +61,58 @@ def _translate(stated: Any, model: Any, alone: list[nn.Parameter]) -> Any:
         alone: Takes the parameters that no entry can name without naming a layer of ours too.
     """
     stock = _stock_rows(model)
-    if not stock or not stated or not isinstance(stated, (int, list)):
+    if not stock or not stated:
         return stated
-    wanted = [str(e) for e in (range(min(stated, len(stock))) if isinstance(stated, int) else stated)]
-    known = [e for e in wanted if e.partition(".")[0].isdigit() and int(e.partition(".")[0]) < len(stock)]
-    entries: list[Any] = [e for e in wanted if e not in known]
-    numbers = [int(e.partition(".")[0]) for e in known]
-    for entry, number in zip(known, numbers, strict=True):
-        inner = entry.partition(".")[2]
-        path = f"{stock[number]}.{inner}".removesuffix(".")
-        named = dict(model.model.named_modules()).get(path)
-        entries += _paths(named, path, alone) if named is not None else [path]  # a name that is none freezes nothing
-    if known and RANK in (-1, 0):
-        LOGGER.info(
-            f"yolo-attn: freeze={stated} means the base's rows {_ranges(numbers)}, here rows "
-            f"{_ranges([stock[n] for n in numbers])}; attention layers stay trainable"
-        )
+    wanted = [str(e) for e in (range(min(stated, len(stock))) if isinstance(stated, int) else _entries(stated))]
+    modules = {**dict(model.model.named_modules()), **dict(model.model.named_parameters())}
+    entries: list[str] = []
+    here: dict[str, str] = {}  # what was found: its name in the base and in this model
+    for entry in wanted:
+        number, dot, inner = entry.partition(".")
+        row = stock[int(number)] if number.isdigit() and int(number) < len(stock) else None
+        path = f"{row}{dot}{inner}"
+        if row is None or path not in modules:
+            continue
+        here[entry] = path
+        entries += _paths(modules[path], path, alone)
+    if RANK in (-1, 0):
+        _tell(stated, here, [entry for entry in wanted if entry not in here])
     return entries
+
+
+def read_freeze(text: str) -> int | list[str] | None:
+    """Read `freeze` as a command line has it: 10, [0, 1, 22.cv2], or the same without brackets.
+
+    Raises:
+        UserError: It is neither a number of rows nor a list of rows and of names in them.
+    """
+    if text.strip() == "None":
+        return None
+    if text.strip().isdecimal():
+        return int(text)
+    entries = [entry.strip().strip("'\"") for entry in text.strip().strip("[]()").split(",") if entry.strip()]
+    if not entries or not all(re.fullmatch(r"\d+(\.\w+)*", entry) for entry in entries):
+        raise UserError(f"freeze={text}: use a number of rows, or a list of rows and of names in them: [0,1,22.cv2]")
+    return entries
+
+
+def _entries(stated: Any) -> list[Any]:
+    """Return the entries of a list, a tuple or a text."""
+    if isinstance(stated, str):
+        read = read_freeze(stated)
+        return list(range(read)) if isinstance(read, int) else read or []
+    return list(stated) if isinstance(stated, (list, tuple)) else []
+
+
+def _tell(stated: Any, here: dict[str, str], missing: list[str]) -> None:
+    """Say what is frozen, and which entries name nothing."""
+    if here:
+        LOGGER.info(
+            f"yolo-attn: freeze={stated} means the base's rows {_ranges(here)}, here rows {_ranges(here.values())}; "
+            "attention layers stay trainable"
+        )
+    if missing:
+        LOGGER.warning(f"yolo-attn: freeze={stated}: the base has no {', '.join(missing)}; nothing is frozen for it")
 
 
 def _stock_rows(model: Any) -> list[int]:
@@ -93,9 +130,11 @@ def _has_ours(module: nn.Module) -> bool:
     return any(type(part) in ours for part in module.modules())
 
 
-def _paths(module: nn.Module, path: str, alone: list[nn.Parameter]) -> Iterator[str]:
+def _paths(module: nn.Module | nn.Parameter, path: str, alone: list[nn.Parameter]) -> Iterator[str]:
     """Yield the paths that stand for a module without the layers of ours in it."""
-    if not _has_ours(module):
+    if isinstance(module, nn.Parameter):
+        alone.append(module)  # Ultralytics freezes what stands below a name
+    elif not _has_ours(module):
         yield path
     elif not any(type(module) is spec.cls for spec in list_layers()):
         alone.extend(module.parameters(recurse=False))
@@ -103,8 +142,10 @@ def _paths(module: nn.Module, path: str, alone: list[nn.Parameter]) -> Iterator[
             yield from _paths(child, f"{path}.{name}", alone)
 
 
-def _ranges(numbers: list[int]) -> str:
-    """Return numbers as "0-4, 6"."""
-    runs = groupby(enumerate(sorted(set(numbers))), key=lambda pair: pair[1] - pair[0])
+def _ranges(entries: Iterable[str]) -> str:
+    """Return rows and names as "0-4, 6, 22.cv2"."""
+    given = list(entries)
+    runs = groupby(enumerate(sorted({int(e) for e in given if e.isdigit()})), key=lambda pair: pair[1] - pair[0])
     ends = [(run[0][1], run[-1][1]) for run in (list(group) for _, group in runs)]
-    return ", ".join(f"{a}-{b}" if b > a else f"{a}" for a, b in ends)
+    rows = [f"{a}-{b}" if b > a else f"{a}" for a, b in ends]
+    return ", ".join([*rows, *(e for e in given if not e.isdigit())])

@@ -87,7 +87,7 @@ def run_on_meta(document: dict[str, Any], side: int, *, with_head: bool) -> tupl
 def build_on_meta(document: dict[str, Any]) -> nn.Sequential:
     """Return a model's rows without memory and without a download, at its scale or, when it states none, its first."""
     document = copy.deepcopy(document)
-    if document.get("scales") and not document.get("scale"):
+    if not document.get("scale") and isinstance(document.get("scales"), dict) and document["scales"]:
         document["scale"] = next(iter(document["scales"]))
     for row in [*document["backbone"], *document["head"]]:
         if block_of(row[2]) == "TorchVision" and len(row[3]) > _WEIGHTS:

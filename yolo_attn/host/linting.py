@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import ultralytics
 from ultralytics.nn import tasks
@@ -20,7 +21,9 @@ from yolo_attn.graph.lint import (
     find_malformed_rows,
 )
 from yolo_attn.graph.shorthand import read_shorthand
+from yolo_attn.host.checkpoint import is_rtdetr
 from yolo_attn.host.geometry import row_strides
+from yolo_attn.host.keys import find_key_faults
 from yolo_attn.host.names import find_model_yaml
 from yolo_attn.host.parser import (
     PARSER,
@@ -31,7 +34,7 @@ from yolo_attn.host.parser import (
     read_block_row,
     read_our_row,
 )
-from yolo_attn.host.variant import model_yaml
+from yolo_attn.host.variant import base_yaml
 
 __all__ = ["lint"]
 
@@ -40,23 +43,34 @@ def lint(model: str | Path) -> list[Finding]:
     """Return what looks wrong in a model YAML, sorted by row; nothing when all is well.
 
     Args:
-        model: Its name or path.
+        model: Its name or path, a shorthand, or a checkpoint, which carries its model YAML.
 
     Raises:
         UserError: There is no such file, or it is no model YAML at all.
     """
-    document = model_yaml(model) if read_shorthand(model) else read_model(find_model_yaml(model))
+    is_file = not read_shorthand(model) and Path(model).suffix != ".pt"
+    document = read_model(find_model_yaml(model)) if is_file else base_yaml(str(model))
     findings = find_malformed_rows(document)
     if findings:
         return findings  # the rows cannot be followed further
     graph = ModelGraph(document)
-    findings = _names_and_options(graph) + _captured_strings(graph)
+    findings = [Finding(None, fault) for fault in find_key_faults(document)]
+    findings += _names_and_options(graph) + _captured_strings(graph) + _without_head(document, graph)
     findings += find_dead_rows(graph, UNREAD_BY_DESIGN)
     findings += find_bypasses(graph, is_our_row)
     findings += _against_base(graph)
     if not findings:
         findings = _by_building(model, graph)
-    return sorted(set(findings), key=lambda f: (f.row, f.message))
+    return sorted(set(findings), key=lambda f: (-1 if f.row is None else f.row, f.message))
+
+
+def _without_head(document: Mapping[str, Any], graph: ModelGraph) -> list[Finding]:
+    """Return the last row when it is no head."""
+    module = graph.rows[graph.head_index].module
+    if tasks.guess_model_task({"head": [list(document["head"][-1])]}) or is_rtdetr(document):
+        return []
+    cure = "a model ends with one, such as [[15, 18, 21], 1, Detect, [nc]]"
+    return [Finding(graph.head_index, f"{module} is the last row and is no head; {cure}")]
 
 
 def _names_and_options(graph: ModelGraph) -> list[Finding]:
@@ -115,8 +129,8 @@ def _stock_models() -> Mapping[tuple[str, ...], list[tuple[str, ModelGraph]]]:
 def _by_building(model: str | Path, graph: ModelGraph) -> list[Finding]:
     """Build the model and send an image through: what fails there, and what the head reads."""
     try:
-        return find_head_faults(graph, row_strides(model_yaml(model)))
+        return find_head_faults(graph, row_strides(base_yaml(str(model))))
     except RowError as error:
         return [Finding(error.row, error.fault)]
     except UserError as error:
-        return [Finding(graph.head_index, str(error))]
+        return [Finding(None, str(error))]

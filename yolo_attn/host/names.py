@@ -6,8 +6,10 @@ and Ultralytics' own. A top-level `scale:` in a YAML counts as well as the lette
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from yolo_attn.files import read_yaml
 from yolo_attn.host.binding import Binding
 from yolo_attn.paths import config_folder
 
-__all__ = ["MODEL_FILES", "SCALES", "find_model_yaml", "without_letter"]
+__all__ = ["MODEL_FILES", "SCALES", "find_model_yaml", "literal_first", "without_letter"]
 
 _SCALE_LETTER = re.compile(r"(\d+)([nslmx])(.+)?$")
 
@@ -34,7 +36,7 @@ def _wrap_check_yaml(original: Callable[..., Any]) -> Callable[..., Any]:
         found = original(file, suffix, hard=False)
         if found:
             return found
-        if Path(file).name == str(file):
+        if Path(file).name == str(file) and not _literal_exists.get():
             ours = config_folder() / Path(file).name
             if ours.is_file():
                 return str(ours)
@@ -70,7 +72,10 @@ def _stated_scale(path: Path) -> str | None:
     found = tasks.check_yaml(path, hard=False) if path.suffix in (".yaml", ".yml") else None
     if not found or Path(found).name != path.name:
         return None
-    document = read_yaml(found)
+    try:
+        document = read_yaml(found, lenient=True)
+    except UserError:
+        return None  # who loads it will say what is wrong
     if not isinstance(document, dict) or document.get("scale") is None:
         return None
     scale, scales = document["scale"], document.get("scales")
@@ -78,6 +83,25 @@ def _stated_scale(path: Path) -> str | None:
         known = ", ".join(map(str, scales)) if isinstance(scales, dict) else "none: it has no scales"
         raise UserError(f"{path}: scale: {scale!r} is not one of its scales ({known})")
     return str(scale)
+
+
+_literal_exists: ContextVar[bool] = ContextVar("yolo_attn_literal_exists", default=False)
+
+
+@contextlib.contextmanager
+def literal_first(name: str | Path) -> Iterator[None]:
+    """While a model YAML is loaded that exists under its very name, let no config of ours answer for it.
+
+    Early releases (up to 8.3.200 at least) ask for the name without its scale letter before they ask for the name.
+
+    Args:
+        name: The model YAML's name or path.
+    """
+    token = _literal_exists.set(Path(name).is_file())
+    try:
+        yield
+    finally:
+        _literal_exists.reset(token)
 
 
 MODEL_FILES = Binding(tasks, "check_yaml", _wrap_check_yaml)
@@ -88,8 +112,10 @@ def find_model_yaml(name: str | Path) -> Path:
     """Return the file that a model YAML's name stands for, its scale letter set aside.
 
     Raises:
-        UserError: There is no such file.
+        UserError: There is no such file, or the name is not one of a YAML.
     """
+    if Path(name).suffix not in (".yaml", ".yml"):
+        raise UserError(f"{name}: not the name of a model YAML, such as yolo11n.yaml or yolo11n.yaml+CBAM@neck")
     found = tasks.check_yaml(str(name), hard=False) or tasks.check_yaml(without_letter(str(name)), hard=False)
     if not found:
         try:

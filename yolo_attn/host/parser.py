@@ -29,6 +29,7 @@ from yolo_attn.graph.blocks import JOINT, block_of, split_args
 from yolo_attn.graph.lint import find_dead_rows
 from yolo_attn.host.binding import Binding, UnsupportedHostError
 from yolo_attn.host.blocks import block_fault, host_layers, put_layers
+from yolo_attn.host.keys import find_key_faults
 from yolo_attn.registry import LayerSpec, check_inputs, get_layer, is_layer, layer_names
 
 __all__ = [
@@ -152,6 +153,8 @@ class _Build:
         self.document = document
         self.input_channels = channels
         self.graph = ModelGraph(document)
+        for fault in find_key_faults(document):
+            raise UserError(fault)
         self.ours = {i: read_our_row(i, row) for i, row in enumerate(self.graph) if is_our_row(row)}
         self.inside = {i: read_block_row(i, row) for i, row in enumerate(self.graph) if layer_in(row.module)}
         if self.graph.head_index in self.inside:
@@ -186,13 +189,15 @@ class _Build:
         except (OSError, UserError, UnsupportedHostError):
             raise
         except Exception as error:
-            built = sum(line[:3].strip().isdigit() for line in lines)  # one line for each row that was built
-            i = next((i for i, p in enumerate(position) if p >= built), self.graph.head_index)
+            reached = _row_reached(error)
+            if reached is None:
+                raise UserError(f"this model cannot be built: {_reason(error)}") from error
+            i = next((i for i, p in enumerate(position) if p >= reached), self.graph.head_index)
             raise RowError(i, _build_fault(self.graph.rows[i], error)) from error
 
     def _check_dead_rows(self) -> None:
         for finding in find_dead_rows(self.graph, UNREAD_BY_DESIGN):
-            raise RowError(finding.row, finding.message)
+            raise RowError(finding.row, finding.message) if finding.row is not None else UserError(finding.message)
 
     def _stand_in(self) -> tuple[dict[str, Any], list[int]]:
         """Return a document of stock rows with the same channels, and where each row stands in it."""
@@ -313,10 +318,25 @@ def _build_fault(row: Row, error: Exception) -> str:
     """Return what the parser's error says of a stock row."""
     if row.several and isinstance(error, TypeError) and "indices must be integers" in str(error):
         return f"{row.module} reads one row, not {len(row.sources)}; join them in a row of Concat before it"
-    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    reason = _reason(error)
     if isinstance(error, SyntaxError):
         reason = "a string among them is no value that Ultralytics' parser can read"
     return f"{row.module} cannot be built with {row.args!r}: {reason}"
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error that says something."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _row_reached(error: Exception) -> int | None:
+    """Return the row that the stock parser was at, its loop variable; None when it had not come to the rows."""
+    reached, trace = None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_name == "parse_model" and isinstance(at := trace.tb_frame.f_locals.get("i"), int):
+            reached = at
+        trace = trace.tb_next
+    return reached
 
 
 def read_our_row(index: int, row: Row) -> OurRow:
@@ -347,7 +367,7 @@ def read_block_row(index: int, row: Row) -> OurRow:
     spec = get_layer(layer_in(row.module))
     args, options = split_args(row.args)
     try:
-        spec.check_options(options)
+        options = spec.read_options(options)
         if options.get("out") is not None:
             raise UserError(f"{row.module!r}: inside a block the channels stay, so {spec.name} takes no out")
     except UserError as error:
@@ -365,8 +385,7 @@ def _read_options(spec: LayerSpec, row: Row) -> dict[str, Any]:
             f"{row.module} takes its options by name, in one mapping, and no channels (they are inferred): "
             f"write {example} or [], not {row.args!r}"
         )
-    spec.check_options(row.args[0])
-    return dict(row.args[0])
+    return spec.read_options(row.args[0])
 
 
 @contextlib.contextmanager

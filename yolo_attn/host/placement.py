@@ -9,12 +9,12 @@ from typing import Any
 from torch import nn
 
 from yolo_attn.errors import UserError, counted
-from yolo_attn.graph import IMAGE, Insertion, ModelGraph, align, dump_model, list_sites, place
+from yolo_attn.graph import IMAGE, Insertion, ModelGraph, dump_model, list_sites, place
 from yolo_attn.graph.shorthand import stem_of
 from yolo_attn.graph.sites import INSIDE, split_sites
 from yolo_attn.host.blocks import count_inside
 from yolo_attn.host.geometry import Cost, build_on_meta, model_cost, row_strides
-from yolo_attn.host.parser import is_our_row
+from yolo_attn.host.transfer import align_rows
 from yolo_attn.host.variant import base_yaml
 from yolo_attn.registry import LayerSpec, get_layer
 from yolo_attn.version import __version__
@@ -64,7 +64,7 @@ class Placement:
     def transfer(self) -> tuple[int, int]:
         """Return how many of the base's tensors arrive in their own layers of the variant, and how many it has."""
         base, own = build_on_meta(self.base_document), self.modules.state_dict()
-        mapping = align(ModelGraph(self.document), ModelGraph(self.base_document), is_our_row)
+        mapping = align_rows(ModelGraph(self.document), ModelGraph(self.base_document))
         arriving = 0
         for row, source in mapping.items():
             for key, tensor in base[source].state_dict().items():

@@ -17,8 +17,9 @@ from ultralytics.engine import model as engine
 from ultralytics.models.yolo.model import YOLO
 from ultralytics.nn import tasks
 
-from yolo_attn.graph.shorthand import Shorthand, read_shorthand
+from yolo_attn.graph.shorthand import Shorthand, read_shorthand, stem_of
 from yolo_attn.host.binding import Binding
+from yolo_attn.host.names import literal_first
 from yolo_attn.host.variant import model_yaml
 
 __all__ = ["SHORTHANDS"]
@@ -29,7 +30,8 @@ def _wrap_yaml_model_load(original: Callable[..., dict[str, Any]]) -> Callable[.
         """Return the model YAML that a name stands for: a file's content, or a base with layers placed in it."""
         shorthand = read_shorthand(path)
         if shorthand is None:
-            return original(path)
+            with literal_first(path):
+                return original(path)
         return {**model_yaml(path), "yaml_file": shorthand.name}
 
     return yaml_model_load
@@ -42,6 +44,8 @@ def _wrap_model_init(original: Callable[..., None]) -> Callable[..., None]:
         original(self, **given)
         if shorthand and shorthand.base.endswith(".pt"):
             _take_over(self, shorthand.base)
+        if shorthand:
+            self.model.pt_path = _export_path(shorthand)
 
     return __init__
 
@@ -93,9 +97,17 @@ def _take_over(model: Any, base: str) -> None:
     names = getattr(given, "names", None)
     if isinstance(names, dict) and len(names) == len(getattr(model.model, "names", ())):
         model.model.names = dict(names)
-    model.model.pt_path = None  # an export is not to take the base's name
     model.overrides = {**model._reset_ckpt_args(model.ckpt.get("train_args", {})), **model.overrides}
     model.ckpt = {key: value for key, value in model.ckpt.items() if key != "optimizer"}  # no run of it to resume
+
+
+def _export_path(shorthand: Shorthand) -> str:
+    """Return what exports are called after: best-se.pt beside best.pt, yolo11n-se.pt here; no file of it is needed.
+
+    The shorthand itself holds signs that not every system allows in a file's name, and the base's name is the base's.
+    """
+    folder = Path(shorthand.base).parent if shorthand.base.endswith(".pt") else Path()
+    return str(folder / f"{stem_of(shorthand.name)}.pt")
 
 
 SHORTHANDS = (

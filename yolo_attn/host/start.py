@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from ultralytics.nn import tasks
 
-from yolo_attn.graph import ModelGraph, align
+from yolo_attn.graph import ModelGraph
 from yolo_attn.host.checkpoint import is_rtdetr, read_checkpoint
-from yolo_attn.host.transfer import is_inserted_row
+from yolo_attn.host.transfer import align_every_model, align_rows
 
 __all__ = ["build_model", "shared_tensors"]
 
@@ -40,7 +40,7 @@ def shared_tensors(
     source = read_checkpoint(weights).float() if weights else None
     ours = _start(model, task, classes, source)
     theirs = source if source is not None else _start(base, task, classes, None)
-    rows = align(ModelGraph(dict(model)), ModelGraph(dict(base)), is_inserted_row)
+    rows = align_rows(ModelGraph(dict(model)), ModelGraph(dict(base)))
     offered, own = theirs.state_dict(), ours.state_dict()
     found = 0
     for target, row in rows.items():
@@ -64,5 +64,6 @@ def _start(document: Mapping[str, Any], task: str, classes: int, weights: nn.Mod
     """Build a model, and give it the weights that there are."""
     model = build_model(document, task, classes)
     if weights is not None:
-        model.load(weights, verbose=False)  # type: ignore[operator]
+        with align_every_model():
+            model.load(weights, verbose=False)  # type: ignore[operator]
     return model

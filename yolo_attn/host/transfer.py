@@ -3,12 +3,17 @@
 Ultralytics matches tensors by key, and a key holds the row's index; a row put in moves every index behind it. Here the
 source is shown to the stock `load()` with its rows re-indexed like the target's, so that its own rules (intersecting
 shapes, another number of classes, class names) apply to the right pairs.
+
+Where the stock rows of the two models differ (a P2 or P6 model from a plain one), a variant gets all rows that the
+stock `load()` would bring into its base, and beyond them those that fit as a whole; see `yolo_attn.graph.align`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -18,13 +23,23 @@ from torch import nn
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError
-from yolo_attn.graph import ModelGraph, Row, align
+from yolo_attn.graph import ModelGraph, Row, align, block_of
+from yolo_attn.graph.align import Fit
 from yolo_attn.host.binding import Binding
 from yolo_attn.host.blocks import is_inside, layer_inside
 from yolo_attn.host.checkpoint import task_of
+from yolo_attn.host.geometry import build_on_meta
 from yolo_attn.host.parser import has_layer, is_our_row
 
-__all__ = ["IDENTITY", "TRANSFER", "TransferReport", "is_inserted_row", "last_transfer"]
+__all__ = [
+    "IDENTITY",
+    "TRANSFER",
+    "TransferReport",
+    "align_every_model",
+    "align_rows",
+    "is_inserted_row",
+    "last_transfer",
+]
 
 
 IDENTITY = "nn.Identity"  # no stock model has such a row: it was put in, as a control does
@@ -64,7 +79,7 @@ def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
         graphs = _graphs(self, weights)
         if graphs is None:
             return original(self, weights, verbose)
-        target, mapping = graphs[0], align(*graphs, is_inserted_row)
+        target, mapping = graphs[0], align_rows(*graphs)
         if isinstance(weights, dict):
             shown: Any = {k: _reindexed(v, mapping, len(target)) for k, v in weights.items() if k in _MODELS and v}
             given = shown.get("ema") or shown["model"]
@@ -84,6 +99,33 @@ def is_inserted_row(row: Row) -> bool:
     """Whether a row stands between the rows of a base: a layer of ours, or an identity."""
     return is_our_row(row) or row.module == IDENTITY
 
+
+def align_rows(target: ModelGraph, source: ModelGraph) -> dict[int, int]:
+    """Map row indices of one model to the rows of another that are the same layer, as `load` brings weights over.
+
+    Args:
+        target: The model that receives.
+        source: The model that gives.
+    """
+    return align(target, source, is_inserted_row, _fit(target, source))
+
+
+@contextlib.contextmanager
+def align_every_model() -> Iterator[None]:
+    """Let models without rows of ours be aligned as well, for as long as this lasts.
+
+    Outside of it they take the stock way, by row number. In a comparison a base whose rows are not those of the weights
+    has to start like its variants.
+    """
+    global _align_all  # noqa: PLW0603 (the stock `load` has no argument for it)
+    before, _align_all = _align_all, True
+    try:
+        yield
+    finally:
+        _align_all = before
+
+
+_align_all = False
 
 TRANSFER = Binding(tasks.BaseModel, "load", _wrap)
 
@@ -111,14 +153,11 @@ def _source(weights: Any) -> Any:
 
 def _graphs(target: nn.Module, weights: Any) -> tuple[ModelGraph, ModelGraph] | None:
     """Return the rows of both models, or None when neither has rows of ours and the stock way is right."""
-    graphs = [_graph_of(target), _graph_of(_source(weights))]
-    if graphs[0] is None or graphs[1] is None:
+    own, given = _graph_of(target), _graph_of(_source(weights))
+    if own is None or given is None:
         return None
-    return (
-        (graphs[0], graphs[1])
-        if any(has_layer(row) or is_inserted_row(row) for g in graphs if g for row in g)
-        else None
-    )
+    ours = any(has_layer(row) or is_inserted_row(row) for graph in (own, given) for row in graph)
+    return (own, given) if ours or _align_all else None
 
 
 def _graph_of(model: Any) -> ModelGraph | None:
@@ -131,6 +170,41 @@ def _graph_of(model: Any) -> ModelGraph | None:
     except UserError:
         return None
     return graph if len(graph) == len(modules) else None
+
+
+def _fit(target: ModelGraph, source: ModelGraph) -> Fit:
+    """Return what tells how well the rows of two models fit; they are built, without memory, once it is asked."""
+
+    @functools.cache
+    def shapes() -> tuple[list[dict[str, torch.Size]], list[dict[str, torch.Size]]] | None:
+        try:
+            return _row_shapes(target), _row_shapes(source)
+        except (UserError, OSError):  # a checkpoint of rows that this release cannot build
+            return None
+
+    def fit(row: int, given: int) -> int | None:
+        one, other = target.rows[row], source.rows[given]
+        same, heads = block_of(one.module) == block_of(other.module), row == target.head_index
+        if heads != (given == source.head_index) or (heads and len(one.sources) != len(other.sources)):
+            return None
+        known = shapes()
+        if not (same or heads) or known is None:
+            return 1 if same else None
+        own, offered = known[0][row], known[1][given]
+        # Heads of two tasks have much in common, under the same names; in all else nothing may be missing.
+        wanted = own.keys() | offered.keys() if same else own.keys() & offered.keys()
+        return len(wanted) if all(own.get(key) == offered.get(key) for key in wanted) else None
+
+    return fit
+
+
+def _row_shapes(graph: ModelGraph) -> list[dict[str, torch.Size]]:
+    """Return the shape of each tensor of each row, our layers' left out, for a fixed number of classes and channels."""
+    document = {**graph.to_document(), "nc": 1, "channels": 3}
+    return [
+        {key: tensor.shape for key, tensor in module.state_dict().items() if not is_inside(f".{key}", row)}
+        for row, module in zip(graph, build_on_meta(document), strict=True)
+    ]
 
 
 def _reindexed(source: nn.Module, mapping: dict[int, int], length: int) -> nn.Module:

@@ -47,8 +47,9 @@ def model_yaml(name: str | Path) -> dict[str, Any]:
     path = find_model_yaml(name)
     document = read_model(path)
     scale = tasks.guess_model_scale(str(name))
-    if document.get("scales"):
-        document["scale"] = scale or next(iter(document["scales"]))
+    scales = document.get("scales")
+    if isinstance(scales, dict) and scales:
+        document["scale"] = scale or next(iter(scales))
     ModelGraph(document)  # every row well-formed, or an error that names it
     return document
 

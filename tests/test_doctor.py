@@ -1,0 +1,31 @@
+"""What `yolo-attn doctor` says."""
+
+from __future__ import annotations
+
+import pytest
+import ultralytics
+
+import yolo_attn
+from tests.test_cli import run
+from yolo_attn import doctor
+
+BOTH = f"yolo-attn {yolo_attn.__version__} with Ultralytics {ultralytics.__version__}"
+
+
+def test_names_of_any_length_stay_apart_from_what_is_told() -> None:
+    long = "a_package.a_module.a_class_with_a_long_name.a_method_with_another"
+    report = {**doctor.examine(), "bindings": {long: True, "short": False}, "problems": []}
+    lines = doctor.as_text(report).splitlines()
+    assert f"{long}  registered" in lines
+    assert f"{'short':<{len(long)}}  NOT registered" in lines
+
+
+def test_both_versions_stand_on_the_first_line() -> None:
+    first, *others = doctor.as_text(doctor.examine()).splitlines()
+    assert first == f"{BOTH} (supported: {yolo_attn.host.SUPPORTED})"
+    assert not [line for line in others if line.startswith(("yolo-attn ", "ultralytics ")) and " from " not in line]
+
+
+def test_help_tells_both_versions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("help", capsys=capsys)[1].splitlines()[-1] == BOTH
+    assert BOTH not in run("help", "layers", capsys=capsys)[1]
