@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import yaml
 
-from yolo_attn.data import check_data, datasets_folder, description
+from yolo_attn.data import check_data, datasets_folder, description, drop_stale_caches
 from yolo_attn.errors import UserError
 
 BOX = "1 0.5 0.5 0.2 0.2"
@@ -86,6 +89,104 @@ def test_the_digest_changes_with_a_label_a_name_and_an_image_and_not_with_the_pl
     (second.root / "images" / "val" / "0.jpg").write_bytes(b"another")
     digests.append(second.check().digest)
     assert len(set(digests)) == 4
+
+
+def test_the_digest_is_what_it_was_in_every_version(dataset: Dataset) -> None:
+    """Stored studies are found by it."""
+    assert dataset.check().digest == "ec93f32b84729d0fd75a0aeec5c94fb13b9b810f97c2022475453dacab399697"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{"kpt_shape": [2, 3]}, {"flip_idx": [1, 0]}, {"channels": 1}, {"kpt_oks_sigmas": [0.1, 0.2]}],
+    ids=lambda entry: next(iter(entry)),
+)
+def test_the_digest_changes_with_what_the_data_yaml_says_to_training(dataset: Dataset, entry: dict[str, Any]) -> None:
+    before = dataset.check().digest
+    dataset.entries |= entry
+    assert dataset.check().digest != before
+    dataset.entries |= {"author": "me", **dict.fromkeys(entry)}
+    assert dataset.check().digest == before
+
+
+def as_jpeg(value: int, end: bytes = b"") -> bytes:
+    image = np.full((32, 48, 3), value, dtype=np.uint8)
+    return bytes(cv2.imencode(".jpg", image)[1]) + end
+
+
+@pytest.mark.parametrize("name", ["0.jpg", "0.png"])  # what counts is the content
+def test_the_digest_does_not_change_when_ultralytics_repairs_a_jpeg(dataset: Dataset, name: str) -> None:
+    (dataset.root / "images" / "train" / "0.jpg").unlink()
+    image = dataset.root / "images" / "train" / name
+    image.write_bytes(as_jpeg(90, end=b"\0\0"))
+    before, first = dataset.check().digest, image.read_bytes()
+    assert read_classes(dataset) == [1]  # the other files are no images
+    assert image.stat().st_size != len(first)
+    assert dataset.check().digest == before
+    image.write_bytes(np.random.default_rng(0).bytes(5000))
+    assert dataset.check().digest != before
+
+
+def test_an_image_that_ultralytics_cannot_repair_counts_as_it_is(dataset: Dataset) -> None:
+    image = dataset.root / "images" / "train" / "0.jpg"
+    for content in (as_jpeg(90)[:-60], b"\xff\xd8\xff"):
+        image.write_bytes(content)
+        before = dataset.check().digest
+        assert image.read_bytes() == content
+        image.write_bytes(content[:-1])
+        assert dataset.check().digest != before
+
+
+def read_classes(dataset: Dataset) -> list[int]:
+    """Return the classes as Ultralytics reads them for training, from its cache where it has one."""
+    from ultralytics.cfg import get_cfg
+    from ultralytics.data.dataset import YOLODataset
+
+    data = {"names": {0: "a", 1: "b"}, "nc": 2, "channels": 3}
+    folder = str(dataset.root / "images" / "train")
+    read = YOLODataset(img_path=folder, data=data, task="detect", imgsz=32, augment=False, hyp=get_cfg())
+    return [int(number) for label in read.labels for number in label["cls"].ravel()]
+
+
+def test_labels_that_were_edited_are_read_again_whatever_their_size(dataset: Dataset) -> None:
+    for image in (dataset.root / "images" / "train").iterdir():
+        image.write_bytes(as_jpeg(90))
+    assert sorted(read_classes(dataset)) == [0, 1, 1]
+    cache = dataset.root / "labels" / "train.cache"
+    summary = dataset.check()
+    assert summary.splits["train"].stale_cache is None
+    drop_stale_caches(summary)
+    assert cache.exists()
+
+    time.sleep(0.02)  # more than the clock of a file system's dates needs for a tick
+    label = dataset.root / "labels" / "train" / "0.txt"
+    label.write_text(BOX.replace("1", "0", 1))
+    os.utime(label, (1, 1))  # a copy may keep an old date
+    summary = dataset.check()
+    assert summary.splits["train"].stale_cache == cache
+    assert summary.splits["val"].stale_cache is None
+    assert cache.exists()  # a check changes nothing
+    drop_stale_caches(summary)
+    assert not cache.exists()
+    assert sorted(read_classes(dataset)) == [0, 0, 1]
+
+
+def test_a_stale_cache_that_cannot_be_removed_is_told(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from ultralytics.utils import LOGGER
+
+    cache = dataset.root / "labels" / "train.cache"
+    cache.touch()
+    os.utime(cache, (1, 1))
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    monkeypatch.setattr(LOGGER, "propagate", True)
+    drop_stale_caches(dataset.check())
+    assert f"{cache} is older than the labels and cannot be removed (Permission denied); remove it" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from yolo_attn.data.check import DataSummary, SplitSummary, check_data
+from yolo_attn.data.check import DataSummary, SplitSummary, check_data, drop_stale_caches
 from yolo_attn.data.digits import make_digits
 from yolo_attn.data.names import DatasetInfo, datasets_folder, list_datasets, resolve_data
 
@@ -12,6 +12,7 @@ __all__ = [
     "SplitSummary",
     "check_data",
     "datasets_folder",
+    "drop_stale_caches",
     "list_datasets",
     "make_digits",
     "resolve_data",

@@ -1,8 +1,8 @@
 """Checking a dataset before hours of training: what Ultralytics would skip in silence or fail on late is told at once.
 
 Ultralytics leaves an image with a bad label file out of training, with a warning in a long log; then a comparison
-runs on other data than the user believes. Here the first such file is an error. Nothing is downloaded, written or
-unpickled (Ultralytics' own .cache files are pickles).
+runs on other data than the user believes. Here the first such file is an error. A check downloads, writes and unpickles
+nothing (Ultralytics' own .cache files are pickles); `drop_stale_caches` removes those that are older than their labels.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from yolo_attn.data.description import (
     keypoint_shape,
     read_description,
     split_sources,
+    training_entries,
 )
 from yolo_attn.data.labels import LABEL_TASKS, Rules, find_images, label_path, read_labels
 from yolo_attn.data.names import datasets_folder, list_datasets
 from yolo_attn.errors import UserError
 
-__all__ = ["DataSummary", "SplitSummary", "check_data"]
+__all__ = ["DataSummary", "SplitSummary", "check_data", "drop_stale_caches"]
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,13 @@ class SplitSummary:
         images: Number of images.
         labelled: Number of images with at least one object.
         instances: Number of objects.
+        stale_cache: Ultralytics' label cache, when it is older than a label file or an image.
     """
 
     images: int
     labelled: int = 0
     instances: int = 0
+    stale_cache: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class DataSummary:
         names: Class names by index.
         splits: What each checked split holds; empty when the dataset is not on this machine.
         present: Whether the images are on this machine; if not, Ultralytics will download them.
-        digest: SHA-256 of class names, image names, image sizes in bytes and labels; "" when they were not read.
+        digest: SHA-256 of class names, image names, image sizes in bytes, labels and what else the data YAML says to
+            training; "" when they were not read.
     """
 
     data: str
@@ -95,6 +99,8 @@ def check_data(data: str, task: str = "detect", splits: Sequence[str] = ("train"
         raise UserError(f"{path}: the images of {split} are not at {source}; correct {split} or path (now {root})")
     rules = Rules(task, frozenset(names), keypoint_shape(entries, path, task))
     digest = hashlib.sha256(repr(sorted(names.items())).encode())
+    for key, value in training_entries(entries).items():
+        digest.update(f"{key} {value!r}\n".encode())
     summaries = {split: _check_split(split, sources[split], rules, path, digest) for split in splits}
     return DataSummary(str(path), task, names, summaries, digest=digest.hexdigest())
 
@@ -108,17 +114,52 @@ def _check_split(split: str, sources: Sequence[Path], rules: Rules, path: Path, 
     images = sorted(image for source in sources for image in find_images(source))
     if not images:
         raise UserError(f"{path}: there are no images in {split}: {', '.join(map(str, sources))}")
-    labelled = instances = files = 0
+    labelled = instances = files = changed = 0
     for image, labels in zip(images, read_labels(images, rules), strict=True):
         digest.update(f"{split} {os.path.basename(image)} {labels.image_bytes}\n".encode())  # noqa: PTH119 (speed)
         digest.update(labels.text or b"")
         files += labels.text is not None
         labelled += labels.instances > 0
         instances += labels.instances
+        changed = max(changed, labels.changed)
     if rules.task in LABEL_TASKS and not instances:
         what = "are all empty" if files else f"are missing, the first one is {label_path(images[0])}"
         raise UserError(f"{path}: no object in the {len(images)} images of {split}: their label files {what}")
-    return SplitSummary(len(images), labelled, instances)
+    return SplitSummary(len(images), labelled, instances, _stale_cache(images[0], changed))
+
+
+def _stale_cache(first: str, changed: int) -> Path | None:
+    """Return the label cache of a split when it is older than what it was made from.
+
+    Args:
+        first: The split's first image, whose label folder the cache lies beside.
+        changed: When the split's images and label files last changed, in nanoseconds.
+    """
+    cache = Path(label_path(first)).parent.with_suffix(".cache")
+    return cache if cache.is_file() and cache.stat().st_mtime_ns < changed else None
+
+
+def drop_stale_caches(summary: DataSummary) -> None:
+    """Remove the label caches that are older than their labels; Ultralytics makes them anew.
+
+    Up to some release it takes a cache whose files have the same names and sizes for fresh, and would train and
+    evaluate with the old labels. Where a cache cannot be removed, that is told.
+
+    Args:
+        summary: From `check_data`.
+    """
+    for cache in (split.stale_cache for split in summary.splits.values()):
+        if cache is None:
+            continue
+        try:
+            cache.unlink(missing_ok=True)
+        except OSError as error:
+            from ultralytics.utils import LOGGER
+
+            LOGGER.warning(
+                f"yolo-attn: {cache} is older than the labels and cannot be removed ({error.strerror}); remove it, "
+                "since some Ultralytics releases would train with the labels that it holds"
+            )
 
 
 def _check_folder(data: str) -> DataSummary:

@@ -11,9 +11,18 @@ from yolo_attn.data.names import BUILT_IN, YAML_SUFFIXES, datasets_folder, host_
 from yolo_attn.errors import UserError
 from yolo_attn.files import parse_yaml
 
-__all__ = ["class_names", "find_yaml", "image_root", "keypoint_shape", "read_description", "split_sources"]
+__all__ = [
+    "class_names",
+    "find_yaml",
+    "image_root",
+    "keypoint_shape",
+    "read_description",
+    "split_sources",
+    "training_entries",
+]
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".ndjson")  # what Ultralytics unpacks or converts itself
+TRAINING_ENTRIES = ("channels", "flip_idx", "kpt_oks_sigmas", "kpt_shape")  # beside classes, images and labels
 LOOKS_HERE = (8, 3, 134)  # from this release of Ultralytics on `path:` may be relative to the working folder
 
 
@@ -128,3 +137,8 @@ def keypoint_shape(entries: Mapping[str, Any], path: Path, task: str) -> tuple[i
         case shape if task == "pose":
             raise UserError(f"{path}: kpt_shape is {shape!r}; task pose needs kpt_shape: [number of keypoints, 2 or 3]")
     return 0, 0
+
+
+def training_entries(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the stated entries, beside classes and splits, that change what is trained or how it is evaluated."""
+    return {key: entries[key] for key in TRAINING_ENTRIES if entries.get(key) is not None}

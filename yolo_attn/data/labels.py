@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +23,7 @@ ORIENTED = 9  # the least numbers in a row of class and corners
 BOM = b"\xef\xbb\xbf"  # Windows editors put it at the start of a UTF-8 file
 SHOWN = 60  # characters of a bad row that a message shows
 CHUNK = 512  # label files that one thread takes at a time
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
 class Rules(NamedTuple):
@@ -38,11 +41,19 @@ class Rules(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """The size of an image file, its label file's content (None when there is none) and number of objects."""
+    """What there is of one image.
+
+    Args:
+        image_bytes: Size of its file, as training will find it.
+        changed: When its file or its label file last changed, in nanoseconds.
+        text: Content of its label file, None when there is none.
+        instances: Number of objects.
+    """
 
     image_bytes: int
-    text: bytes | None
-    instances: int
+    changed: int
+    text: bytes | None = None
+    instances: int = 0
 
 
 def find_images(source: Path) -> Iterator[str]:
@@ -85,17 +96,18 @@ def read_labels(images: Sequence[str], rules: Rules) -> Iterator[Labels]:
 def _read_label(image: str, rules: Rules) -> Labels:
     """Read and check the label file of one image."""
     try:
-        image_bytes = os.stat(image).st_size  # noqa: PTH116 (a Path for each image is slow)
+        image_bytes, changed = _image_state(image)
     except OSError as error:
         raise UserError(f"cannot read the image {image}: {error.strerror}") from error
     if rules.task not in LABEL_TASKS:
-        return Labels(image_bytes, None, 0)
+        return Labels(image_bytes, changed)
     file = label_path(image)
     try:
         with open(file, "rb") as stream:  # noqa: PTH123
             text = stream.read()
+            changed = max(changed, _changed(os.fstat(stream.fileno())))
     except FileNotFoundError:
-        return Labels(image_bytes, None, 0)  # an image without objects
+        return Labels(image_bytes, changed)  # an image without objects
     except OSError as error:
         raise UserError(f"cannot read the label file {file}: {error.strerror}") from error
     rows = [row.split() for row in text.removeprefix(BOM).splitlines()]
@@ -108,7 +120,36 @@ def _read_label(image: str, rules: Rules) -> Labels:
             kinds.add(len(row) == BOX)
     if len(kinds) > 1:
         raise UserError(f"{file} mixes boxes (5 numbers) and polygons; Ultralytics drops such files")
-    return Labels(image_bytes, text, sum(map(bool, rows)))
+    return Labels(image_bytes, changed, text, sum(map(bool, rows)))
+
+
+def _image_state(image: str) -> tuple[int, int]:
+    """Return the size that an image file has or will have in training, and when it last changed."""
+    with open(image, "rb", buffering=0) as stream:  # noqa: PTH123 (a Path for each image is slow)
+        state = os.fstat(stream.fileno())
+        unfinished = state.st_size > len(JPEG_END) and stream.read(len(JPEG_START)) == JPEG_START
+        if unfinished:
+            stream.seek(-len(JPEG_END), os.SEEK_END)
+            unfinished = stream.read() != JPEG_END
+    return (_repaired_size(image) if unfinished else state.st_size), _changed(state)
+
+
+def _changed(state: os.stat_result) -> int:
+    """Return when a file last changed; a copy may keep the date of its content, but not the date of the file."""
+    return max(state.st_mtime_ns, state.st_ctime_ns)
+
+
+def _repaired_size(image: str) -> int:
+    """Return the size that a JPEG without a clean end has after Ultralytics' first scan, which writes such files anew.
+
+    The scan is done on a copy. So the size is the same before and after it, and it is what training reads.
+    """
+    from ultralytics.data.utils import verify_image
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        copy = shutil.copy(image, folder)
+        verify_image(((copy, 0), ""))
+        return os.stat(copy).st_size  # noqa: PTH116
 
 
 def _row_problem(row: Sequence[bytes], rules: Rules) -> str:
