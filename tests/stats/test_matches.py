@@ -245,3 +245,7 @@ def test_the_fingerprint_is_that_of_the_content(stored: Path) -> None:
     assert npz.fingerprint(stored) == first
     rewritten(stored, det_score=npz.load(stored, 1)[1]["det_score"] / 2)
     assert npz.fingerprint(stored) != first
+
+
+def test_classes_of_one_name_are_told_apart() -> None:
+    assert MatchesBuilder(["8", "9", "8", "8 (2)"]).classes == ("8", "9", "8 (2)", "8 (2) (3)")

@@ -30,7 +30,7 @@ at zero, so the two never disagree. df is told for information.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,7 @@ __all__ = [
     "holm",
     "minimum_detectable",
     "paired_difference",
+    "pooled_noise",
     "verdict",
 ]
 
@@ -63,11 +64,12 @@ class Difference:
 
     Args:
         mean: Mean difference over the common seeds.
-        ci95: Its 95 % interval; None with one seed, which says nothing about training. With two it is wide and loose.
-        p: Two-sided p-value; None with one seed.
-        p_better: Confidence that the true difference is above zero; None with one seed.
+        ci95: Its 95 % interval; None with one seed, which says nothing about training, and with one test image, which
+            says nothing about others. With two seeds it is wide and loose.
+        p: Two-sided p-value; None where there is no interval.
+        p_better: Confidence that the true difference is above zero; None where there is no interval.
         sd_training: Standard deviation over seeds of one run's difference; None with one seed.
-        se_images: Standard error that comes from the test images and that more seeds don't remove.
+        se_images: Standard error that comes from the test images and that more seeds don't remove; None with one image.
         df: Satterthwaite's degrees of freedom, for information.
         seeds: Number of common seeds.
     """
@@ -89,7 +91,7 @@ class Estimate:
     Args:
         mean: [C] mean over seeds.
         sd: [C] standard deviation over seeds; not a number with one seed.
-        images: [C] variance of the mean that comes from the test images (B).
+        images: [C] variance of the mean that comes from the test images (B); not a number with one image.
         seeds: Number of seeds (n).
         replicates: Of the bootstrap (R).
     """
@@ -128,12 +130,13 @@ class Estimate:
         return self.mean - margin, self.mean + margin
 
 
-def estimate(values: NDArray[Any], draws: NDArray[Any]) -> Estimate:
+def estimate(values: NDArray[Any], draws: NDArray[Any], *, test_images: int | None = None) -> Estimate:
     """Return means over seeds and their variances.
 
     Args:
         values: [n, C] a number of C kinds for each of n seeds.
         draws: [n, R, C] the same in the replicates of a bootstrap over images; what is not a number is left out.
+        test_images: Number of images; a bootstrap over one always draws the same.
     """
     seeds, replicates = draws.shape[:2]
     sample = np.asarray(draws, np.float64)
@@ -147,6 +150,8 @@ def estimate(values: NDArray[Any], draws: NDArray[Any]) -> Estimate:
         images = (centred.mean(axis=0) ** 2).sum(axis=0) / (count - 1)
         if seeds > 1:  # the variance of the mean is (own + (n - 1) shared) / n
             images = np.maximum((seeds * images - own) / (seeds - 1), 0.0)
+    if test_images == 1:
+        images = np.full_like(images, np.nan)
     sd = np.std(values, axis=0, ddof=1) if seeds > 1 else np.full(values.shape[1], np.nan)
     return Estimate(np.mean(values, axis=0), np.asarray(sd), images, seeds, replicates)
 
@@ -189,12 +194,18 @@ def difference(found: Estimate, column: int = 0) -> Difference:
     """Return one column of an estimate of differences, with its test."""
     mean, images = float(found.mean[column]), float(found.images[column])
     if found.seeds == 1:
-        return Difference(mean, None, None, None, None, math.sqrt(images), None, 1)
+        return Difference(mean, None, None, None, None, _root(images), None, 1)
+    if not math.isfinite(images):
+        return Difference(mean, None, None, None, float(found.sd[column]), None, None, found.seeds)
     low, high = (float(end[column]) for end in found.interval())
     p = _p_value(abs(mean), math.sqrt(found.variance[column]), float(found.share[column]), found.seeds)
     p_better = 0.5 if mean == 0 else 1 - p / 2 if mean > 0 else p / 2
     spread = float(found.sd[column]), math.sqrt(images), float(found.df[column])
     return Difference(mean, (low, high), p, p_better, *spread, found.seeds)
+
+
+def _root(variance: float) -> float | None:
+    return math.sqrt(variance) if math.isfinite(variance) else None
 
 
 def _p_value(distance: float, error: float, share: float, seeds: int) -> float:
@@ -239,16 +250,35 @@ def verdict(found: Difference | None, p: float | None, alpha: float = 0.05) -> s
     return "better" if found.mean > 0 else "worse"
 
 
+def pooled_noise(noises: Iterable[tuple[float, float]]) -> tuple[float, float] | None:
+    """Return sd_training and se_images that stand for those of several differences: the roots of their mean squares.
+
+    A difference without any noise is one of a model to itself, and tells nothing of others; None if there is no other.
+
+    Args:
+        noises: sd_training and se_images of each difference.
+    """
+    known = [noise for noise in noises if any(noise)]
+    if not known:
+        return None
+    training, images = (math.sqrt(np.mean(np.square(part))) for part in zip(*known, strict=True))
+    return training, images
+
+
 def minimum_detectable(
-    seeds: int, sd_training: float, se_images: float, alpha: float = 0.05, power: float = 0.8
+    seeds: int, sd_training: float, se_images: float, *, variants: int = 1, alpha: float = 0.05, power: float = 0.8
 ) -> float:
     """Return the smallest true difference that a study finds with the given power.
+
+    With several variants it is that of one among others that change nothing: Holm's correction then asks for a p-value
+    below alpha divided by their number.
 
     Args:
         seeds: Number of common seeds, 2 or more.
         sd_training: Standard deviation of one run's difference to the baseline's with the same seed.
         se_images: Standard error that comes from the test images.
-        alpha: Two-sided level of the test.
+        variants: Number of variants that are tested together.
+        alpha: Two-sided level of the tests, all taken together.
         power: How often a difference of that size is found.
     """
     if seeds <= 1:
@@ -260,7 +290,7 @@ def minimum_detectable(
     quantile = (np.arange(_NODES) + 0.5) / _NODES
     training = sd_training**2 / seeds * special.chdtri(seeds - 1, 1 - quantile) / (seeds - 1)
     total = training + se_images**2
-    margin = critical_value(alpha / 2, training / total, seeds) * np.sqrt(total)
+    margin = critical_value(alpha / variants / 2, training / total, seeds) * np.sqrt(total)
 
     def lacking(size: float) -> float:
         found = special.ndtr((size - margin) / scale) + special.ndtr((-size - margin) / scale)

@@ -146,15 +146,26 @@ def in_area(area: ArrayLike) -> Bools:
     return np.stack([(values >= low) & (values <= high) for _, low, high in AREAS])
 
 
+def _told_apart(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names of which no two are the same."""
+    known: dict[str, None] = {}
+    for index, name in enumerate(names):
+        own = name
+        while own in known:
+            own = f"{own} ({index})"
+        known[own] = None
+    return tuple(known)
+
+
 class MatchesBuilder:
     """Collects the images of an evaluation.
 
     Args:
-        classes: Names of the classes.
+        classes: Names of the classes; one that is there already gets its number added.
     """
 
     def __init__(self, classes: Iterable[str]) -> None:
-        self.classes = tuple(classes)
+        self.classes = _told_apart(classes)
         self._images: dict[str, dict[str, NDArray[Any]]] = {}
 
     def add_image(
