@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pickle
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 import torch
 
 from tests.host.helpers import python
 from yolo_attn.host.repeatable import find_trainer
+from yolo_attn.study import worker
 
 
 def test_the_worker_script_imports_us_first(tmp_path: Path) -> None:
@@ -22,18 +28,26 @@ import yolo_attn
 from types import SimpleNamespace
 from ultralytics.utils import dist
 from ultralytics.models.yolo.detect import DetectionTrainer
+from yolo_attn.host.repeatable import RepeatableDetectionTrainer
 class Trainer(DetectionTrainer):
     def __init__(self):
         self.args = SimpleNamespace(model="yolo11n-cbam.yaml", imgsz=64)
         self.model, self.callbacks, self.hub_session = "yolo11n-cbam.yaml", {}, None
-trainer = Trainer()
-file = dist.generate_ddp_file(trainer)
-print(open(file).read())
-dist.ddp_cleanup(trainer, file)
+class Run(Trainer, RepeatableDetectionTrainer):
+    save_dir = "runs/A/train"
+for trainer in (Trainer(), Run()):
+    file = dist.generate_ddp_file(trainer)
+    print(open(file).read())
+    print("---")
+    dist.ddp_cleanup(trainer, file)
 """
-    lines = [line for line in python(code, cwd=tmp_path).stdout.splitlines() if line.strip()]
-    ours = lines.index("import yolo_attn")
-    assert ours < next(i for i, line in enumerate(lines) if "Ultralytics Multi-GPU" in line)
+    stock, run, _ = python(code, cwd=tmp_path).stdout.split("---")
+    for script in (stock, run):
+        lines = [line for line in script.splitlines() if line.strip()]
+        ours = lines.index("import yolo_attn")
+        assert ours < next(i for i, line in enumerate(lines) if "Ultralytics Multi-GPU" in line)
+    assert "join_run" not in stock
+    assert f"join_run({str(Path('runs/A'))!r}, " in run.partition("Ultralytics Multi-GPU")[0]
 
 
 def test_a_worker_builds_our_layers_in_a_fresh_process(tmp_path: Path) -> None:
@@ -46,8 +60,6 @@ def test_a_worker_builds_our_layers_in_a_fresh_process(tmp_path: Path) -> None:
         + "from ultralytics.nn.tasks import DetectionModel\n"
         + "print(type(DetectionModel('yolo11n-cbam.yaml', verbose=False).model[17]).__name__)\n"
     )
-    import os
-
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, env=env, cwd=tmp_path, check=False
@@ -125,6 +137,100 @@ sys.exit(done.returncode)
     done = python(code, cwd=tmp_path, check=False, OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert (tmp_path / "ddp" / "weights" / "last.pt").exists()
+
+
+# The worker of a run whose training is two ranks that meet and then wait, started as Ultralytics starts them.
+RUN = """
+import subprocess, sys
+from ultralytics.utils import dist
+from yolo_attn.host.ddp import _preamble
+from yolo_attn.study import worker
+
+RANK = '''
+if __name__ == "__main__":
+    import os, time
+    from pathlib import Path
+    from torch import distributed
+    distributed.init_process_group("gloo")
+    distributed.barrier()
+    Path("rank" + os.environ["RANK"]).write_text(str(os.getpid()))
+    time.sleep(120)
+'''
+
+def perform(folder, order):
+    script = folder / "ranks.py"
+    script.write_text(_preamble(folder) + RANK)
+    subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port",
+        str(dist.find_free_network_port()), str(script)], check=True, cwd=folder)
+    return {}
+
+sys.exit(worker.main(sys.argv[1:], perform))
+"""
+STUDY = """
+import sys, time
+from pathlib import Path
+from yolo_attn.study.runner import LocalRunner
+child = LocalRunner(command=(sys.executable, sys.argv[1])).start(Path(sys.argv[2]), 1)
+Path(sys.argv[2], "worker").write_text(str(child._process.pid))
+sys.stdin.readline()
+child.stop()
+print("stopped", flush=True)
+time.sleep(120)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.distributed.is_available() or os.name != "posix", reason="needs torch.distributed")
+@pytest.mark.parametrize("ended", ["stopped", "worker killed", "study killed"])
+def test_no_rank_outlives_its_run_and_none_is_left_when_the_next_attempt_begins(tmp_path: Path, ended: str) -> None:
+    folder, script = tmp_path / "run", tmp_path / "run.py"
+    folder.mkdir()
+    script.write_text(RUN)
+    (folder / "run.json").write_text('{"key": "k", "seed": 0}')
+    command = [sys.executable, "-c", STUDY, str(script), str(folder)]
+    study = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert study.stdin is not None
+    assert study.stdout is not None
+    try:
+        numbers = [wait_for_number(folder / f"rank{rank}") for rank in range(2)]
+        ranks = [psutil.Process(number) for number in numbers]
+        assert [os.getpgid(number) for number in numbers] == numbers  # outside the worker's group
+        if ended == "stopped":
+            study.stdin.write(b"\n")
+            study.stdin.flush()
+            assert study.stdout.readline() == b"stopped\n"
+            assert not any(map(lives, ranks))
+        elif ended == "worker killed":  # while the study is busy and does not notice
+            os.kill(wait_for_number(folder / "worker"), signal.SIGKILL)
+        else:
+            study.kill()
+        found: list[bool] = []
+
+        def look(*_: object) -> dict[str, Any]:
+            found.extend(map(lives, ranks))
+            return {}
+
+        assert worker.main([str(folder)], look) == 0
+        assert found == [False, False]
+    finally:
+        study.kill()
+        study.communicate()
+
+
+def wait_for_number(path: Path) -> int:
+    """Return the process id in a file, as soon as it is there."""
+    deadline = time.monotonic() + 120
+    while not path.exists() or not path.read_text():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.05)
+    return int(path.read_text())
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.mark.parametrize("task", ["detect", "segment", "pose", "obb", "rtdetr"])

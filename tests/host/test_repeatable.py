@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from ultralytics.nn import tasks
 
 from yolo_attn.host.names import without_letter
-from yolo_attn.host.repeatable import STATE, STATE_SECONDS
+from yolo_attn.host.repeatable import STATE, STATE_SECONDS, check_state, find_trainer
 from yolo_attn.study.store import TRAINING_STATE
 
-pytestmark = pytest.mark.slow
+slow = pytest.mark.slow
 
 TRAIN = """
 import os, signal, sys
@@ -70,6 +73,7 @@ def table(folder: Path) -> list[str]:
 
 
 # nbs above the batch size leaves gradients of unfinished steps; YOLO26 has a loss whose weights follow the epoch.
+@slow
 @pytest.mark.parametrize(("model", "kill_in", "nbs"), [("yolo11n-cbam.yaml", 2, 12), ("yolo26n.yaml", 3, 4)])
 def test_killed_and_resumed_is_the_same_training(tmp_path: Path, model: str, kill_in: int, nbs: int) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
@@ -87,12 +91,14 @@ def test_killed_and_resumed_is_the_same_training(tmp_path: Path, model: str, kil
         assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+@slow
 def test_killed_after_the_last_epoch_it_trains_none_beyond(tmp_path: Path) -> None:
     assert train(tmp_path / "cut", "yolo11n.yaml", 4, 4, 0) != 0
     assert train(tmp_path / "cut", "yolo11n.yaml", 4, 4, 0) == 0
     assert [line.split(",")[0] for line in table(tmp_path / "cut")[1:]] == ["1", "2", "3", "4"]
 
 
+@slow
 def test_the_seed_changes_the_data_order_and_the_start(tmp_path: Path) -> None:
     for seed in (0, 1):
         assert train(tmp_path / str(seed), "yolo11n.yaml", 99, 4, seed) == 0
@@ -101,3 +107,77 @@ def test_the_seed_changes_the_data_order_and_the_start(tmp_path: Path) -> None:
 
 def test_the_state_has_the_name_that_the_study_looks_for() -> None:
     assert STATE == TRAINING_STATE
+
+
+def write_state(folder: Path) -> Path:
+    torch.save({"elapsed": 12.5, "model": {"weight": torch.ones(5000)}}, folder / STATE)
+    return folder / STATE
+
+
+def test_a_state_tells_how_long_it_was_trained(tmp_path: Path) -> None:
+    assert check_state(tmp_path) == 0.0
+    path = write_state(tmp_path)
+    assert check_state(tmp_path) == 12.5
+    assert path.exists()
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut short", "zeros", "other bytes", "zeros in a tensor", "another file"])
+def test_a_damaged_state_counts_as_none(tmp_path: Path, damage: str) -> None:
+    path = write_state(tmp_path)
+    whole = path.read_bytes()
+    damaged = {
+        "empty": b"",
+        "cut short": whole[:-100],
+        "zeros": bytes(len(whole)),
+        "other bytes": whole[:200] + b"x" * 50 + whole[250:],
+        "zeros in a tensor": whole[:10_000] + bytes(512) + whole[10_512:],  # torch.load notices nothing
+        "another file": b"a text",
+    }
+    path.write_bytes(damaged[damage])
+    assert check_state(tmp_path) == 0.0
+    assert not path.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_state_that_cannot_be_opened_is_not_damaged(tmp_path: Path) -> None:
+    path = write_state(tmp_path)
+    path.chmod(0)
+    with pytest.raises(PermissionError):
+        check_state(tmp_path)
+    assert path.exists()
+
+
+def test_a_state_is_on_the_disk_before_it_takes_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a power cut leaves an empty file under the name of the good one that was there before."""
+    done: list[str] = []
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (done.append("sync"), sync(handle)))
+    monkeypatch.setattr(os, "replace", lambda old, new: (done.append("replace"), replace(old, new)))
+    a_trainer(tmp_path)._save_state()
+    assert done == ["sync", "replace"]
+    assert check_state(tmp_path) > 0
+
+
+def a_trainer(folder: Path) -> Any:
+    """A trainer after its third epoch, without what only training needs."""
+    trainer = object.__new__(find_trainer("detect"))
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    (folder / "results.csv").write_text("epoch\n")
+    vars(trainer).update(
+        epoch=2,
+        train_time_start=time.time() - 7.0,
+        model=model,
+        ema=SimpleNamespace(ema=model, updates=3),
+        optimizer=optimizer,
+        scheduler=torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 1.0),
+        scaler=torch.amp.GradScaler("cpu", enabled=False),
+        metrics={},
+        fitness=0.1,
+        best_fitness=0.1,
+        stopper=SimpleNamespace(),
+        csv=folder / "results.csv",
+        save_dir=folder / "train",
+        args=SimpleNamespace(val=False),
+    )
+    return trainer

@@ -158,7 +158,7 @@ def test_a_killed_child_is_no_result_and_runs_again(fake: Fake) -> None:
     assert (run["status"], run["metrics"]) == ("interrupted", None)
     assert "SIGKILL" in run["error"]
     assert results.data["arms"][2]["runs"][0]["status"] == "done"
-    assert "the same command runs it again" in fake.said()
+    assert "The same command runs again what was interrupted" in fake.said()
     assert fake.compare(variants="killed.x,A", seeds=1).exit_status == 0
     assert fake.starts()[3:] == [("killed.x", "0")]
 

@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
 
+from yolo_attn import registry
 from yolo_attn.errors import UserError
+from yolo_attn.host import start
 from yolo_attn.host.geometry import model_cost
 from yolo_attn.study import inputs
-from yolo_attn.study.plan import Study
+from yolo_attn.study.expect import guess_run_seconds
+from yolo_attn.study.plan import Arm, Study
 
 
 def study(**arguments: object) -> Study:
@@ -42,6 +49,50 @@ def test_a_model_file_with_a_fault_is_an_arm_with_an_error(fresh_folder: Path) -
     assert arms[1].name == "broken"
     assert arms[1].error
     assert not arms[2].error
+
+
+CLASH = """
+nc: 3
+backbone:
+  - [-1, 1, Conv, [64, 3, 2]]
+  - [-1, 1, Conv, [128, 3, 2]]
+  - [-1, 1, Conv, [256, 3, 2]]
+  - [-1, 2, C2PSA, [512]]
+head:
+  - [[1, 2, 3], 1, Detect, [nc]]
+"""
+
+
+def test_a_model_that_cannot_be_built_is_an_arm_with_an_error_whatever_was_raised(fresh_folder: Path) -> None:
+    Path("clash.yaml").write_text(CLASH)
+    base, clash, se, null, width = inputs.build_arms(study(variants="clash.yaml,SE@neck", controls="null,width"))
+    assert clash.error == "row 3: C2PSA cannot be built with [512]: AssertionError"
+    assert [arm.error for arm in (base, se, null, width)] == [None] * 4
+    broken = Arm("clash", "variant", yaml.safe_load(CLASH))
+    assert inputs.shared_start(broken, base, "detect", 3) is None
+    model = {"train_images": 8, "recipe": {"batch": 2, "imgsz": 32, "epochs": 1}, "where": "cpu", "threads": 1}
+    assert guess_run_seconds(broken.model, "detect", 3, **model) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [AttributeError, ZeroDivisionError, NameError, AssertionError])
+def test_any_exception_in_building_an_arm_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise kind("it\nbroke")
+
+    monkeypatch.setattr("yolo_attn.host.geometry.row_strides", refuse)
+    monkeypatch.setattr(start, "build_model", refuse)
+    arms = inputs.build_arms(study(variants="SE@neck,yolo11n-cbam.yaml"))
+    assert [arm.error for arm in arms[1:]] == [f"{kind.__name__}: it broke"] * 2
+
+
+def test_a_layer_that_only_the_quick_build_cannot_take_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise NotImplementedError("not on the meta device")
+
+    monkeypatch.setattr("yolo_attn.host.geometry.row_strides", refuse)
+    assert inputs.build_arms(study(variants="yolo11n-se.yaml"))[1].error is None
 
 
 def test_two_arms_may_be_the_same_model_but_not_have_one_name(fresh_folder: Path) -> None:
@@ -83,11 +134,6 @@ def test_every_variant_starts_with_all_of_the_bases_tensors() -> None:
     assert counts[3][0] < counts[3][1] / 2  # another width: other shapes
 
 
-@pytest.mark.parametrize(("device", "kind"), [("cpu", "cpu"), ("mps", "mps"), ("0", "cuda"), ("0,1", "cuda")])
-def test_device_kinds(device: str, kind: str) -> None:
-    assert inputs.device_kind(device) == kind
-
-
 def test_a_dataset_that_is_not_there_is_downloaded_first(monkeypatch: pytest.MonkeyPatch) -> None:
     present = [False]
     monkeypatch.setattr(
@@ -106,3 +152,93 @@ def test_a_dataset_that_is_not_there_is_downloaded_first(monkeypatch: pytest.Mon
     monkeypatch.setattr("ultralytics.data.utils.check_det_dataset", offline)
     with pytest.raises(UserError, match="no network"):
         inputs.read_dataset("coco8.yaml", "detect")
+
+
+GATE = """
+from yolo_attn import register_layer
+from {package}.base import Base
+
+
+@register_layer(family="channel", summary="scales each channel by its mean", aliases=("Average",))
+class MeanGate(Base):
+    def gate(self, x):
+        return {body}
+"""
+
+
+@pytest.fixture
+def write_gate(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Write a package of a user's, with the layer MeanGate, and import it; again to edit it."""
+    package = fresh_folder / "users_gates"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(fresh_folder))
+
+    def write(body: str = "x.mean((2, 3), keepdim=True)", base: str = "pass") -> None:
+        (package / "gate.py").write_text(GATE.format(package=package.name, body=body))
+        (package / "base.py").write_text(f"from yolo_attn.layers.base import Gate\nclass Base(Gate):\n    {base}\n")
+        if not registry.is_layer("MeanGate"):
+            __import__("users_gates.gate")
+
+    yield write
+    if registry.is_layer("MeanGate"):
+        registry.unregister_layer("MeanGate")
+    for name in [name for name in sys.modules if name.partition(".")[0] == package.name]:
+        del sys.modules[name]
+    inputs._distribution.cache_clear()
+
+
+def model_with(*modules: str) -> dict[str, Any]:
+    rows = [[-1, 1, "Conv", [8]], *([-1, 1, module, []] for module in modules)]
+    return {"backbone": rows, "head": [[[0], 1, "Detect", [1]]]}
+
+
+@pytest.mark.parametrize("module", ["MeanGate", "Average", "C3k2+MeanGate", "C3k2+Average"])
+def test_the_source_of_a_users_layer_is_in_the_key(write_gate: Callable[..., None], module: str) -> None:
+    def key() -> str:
+        return inputs.make_run(Arm("A", "variant", model_with("SE", module)), 0, {}).key
+
+    write_gate()
+    keys = [key()]
+    write_gate(body="x.amax((2, 3), keepdim=True)")
+    keys.append(key())
+    write_gate(body="x.amax((2, 3), keepdim=True)", base="scale = 3")
+    keys.append(key())
+    assert len(set(keys)) == 3
+    write_gate()
+    assert key() == keys[0]
+
+
+def test_a_users_layer_is_seen_wherever_a_variant_puts_it(write_gate: Callable[..., None]) -> None:
+    write_gate()
+    base, *arms = inputs.build_arms(study(variants="MeanGate@neck,Average@inside:C3k2,SE@neck"))
+    assert [list(inputs.foreign_layers(arm.model)) for arm in (base, *arms)] == [[], ["MeanGate"], ["MeanGate"], []]
+
+
+def test_the_distribution_of_a_users_layer_is_in_the_key(
+    write_gate: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_gate()
+    assert inputs.foreign_layers(model_with("MeanGate"))["MeanGate"].keys() == {"source"}
+    entry = EntryPoint("gates", "users_gates.gate:MeanGate", "yolo_attn.layers")
+    vars(entry)["dist"] = SimpleNamespace(name="users-gates", version="1.2")
+    monkeypatch.setattr(inputs, "entry_points", lambda group: [entry])
+    inputs._distribution.cache_clear()
+    assert inputs.foreign_layers(model_with("MeanGate"))["MeanGate"]["package"] == "users-gates 1.2"
+
+
+def test_arms_without_a_users_layer_keep_the_keys_that_they_had(write_gate: Callable[..., None]) -> None:
+    write_gate()
+    run = inputs.make_run(Arm("A", "variant", model_with("SE", "C3k2+CBAM")), 0, {"data": "d"})
+    assert run.inputs.keys() == {"data", "model", "weights", "seed"}
+    assert run.key == "1f31115da608f543987d43abbe3c5986ebc03fd1d18488040a6dd6dcdec794d3"
+
+
+def test_a_run_whose_layer_was_edited_since_it_was_planned_is_refused(write_gate: Callable[..., None]) -> None:
+    write_gate()
+    run = inputs.make_run(Arm("A", "variant", model_with("MeanGate")), 0, {})
+    inputs.check_layers(run.inputs)
+    write_gate(body="x")
+    with pytest.raises(UserError, match="layer MeanGate: its code is not the one"):
+        inputs.check_layers(run.inputs)
+    inputs.check_layers({"model": model_with("SE")})

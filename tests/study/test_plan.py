@@ -39,7 +39,8 @@ def test_what_ultralytics_would_choose_by_itself_is_pinned() -> None:
     train = study(data="coco8.yaml").train
     assert (train["optimizer"], train["lr0"], train["deterministic"], train["patience"]) == ("SGD", 0.01, True, 0)
     assert train["amp"] is False  # on a CPU
-    assert study(device="0").train["amp"] is True
+    assert study(device="0", runner="ray").train["amp"] is True
+    assert study(device="CPU").train == study().train
     assert (
         study(optimizer="AdamW", lr0="1e-3", patience=5).train | {"optimizer": "AdamW", "lr0": 0.001}
         == study(optimizer="AdamW", lr0=0.001, patience="5").train
@@ -82,6 +83,13 @@ def test_lists_are_split_outside_of_brackets(text: str, items: list[str]) -> Non
         ({"pretrained": "yolo11n.pt"}, "base="),
         ({"time": 1}, "epochs="),
         ({"optimizer": "auto"}, "optimizer=SGD"),
+        ({"optimizer": "foo"}, "optimizer=foo: unknown to Ultralytics (Adam, "),
+        ({"optimizer": "AdamX"}, "; did you mean Adam"),
+        ({"optimizer": None}, "optimizer=None"),
+        ({"source": "a.jpg"}, "source=a.jpg is not for a study to be given: it belongs to predict"),
+        ({"tracker": "botsort.yaml"}, "it belongs to track"),
+        ({"format": "onnx"}, "it belongs to export"),
+        ({"device": "gpu"}, "device=gpu: not a device"),
         ({"epochs": 0}, "epochs=0"),
         ({"epochs": "many"}, "epochs=many"),
         ({"batch": -1}, "batch=-1"),
@@ -114,6 +122,12 @@ def test_mistakes_are_named(arguments: dict[str, Any], says: str) -> None:
         study(**arguments)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam", "AdamW", "RMSProp", "NAdam"])
+def test_the_optimizers_of_the_host_are_taken_in_silence(optimizer: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert study(optimizer=optimizer).train["optimizer"] == optimizer
+    assert not "".join(capfd.readouterr())
 
 
 FILE: dict[str, Any] = {"base": "yolov8n.yaml", "data": "coco8", "variants": ["SE@neck", "CA@neck"], "seeds": [1, 5]}

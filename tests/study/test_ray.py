@@ -22,7 +22,7 @@ from tests.study.conftest import FAKE_WORKER, Fake
 from yolo_attn.errors import UserError
 from yolo_attn.files import FolderLock
 from yolo_attn.study.engine import compare
-from yolo_attn.study.ray_runner import RayRunner
+from yolo_attn.study.ray_runner import RayRunner, _leave
 
 pytestmark = [
     pytest.mark.slow,
@@ -153,6 +153,18 @@ def test_a_killed_worker_and_a_killed_node_lose_nothing(
     assert results.exit_status == 0
     assert len(fake.stored()) == 12
     assert {name: fake.stored()[name] for name in kept} == kept, "a run that was in the store was done again"
+
+
+@pytest.mark.parametrize(("status", "left"), [("failed", ["state.pt"]), ("done", None)])
+def test_a_node_keeps_of_a_failed_run_what_its_retry_goes_on_from(
+    tmp_path: Path, status: str, left: list[str] | None
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("state.pt", "result.json"):
+        (run / name).touch()
+    _leave(run, status)
+    assert (sorted(path.name for path in run.iterdir()) if run.exists() else None) == left
 
 
 def test_an_address_without_a_cluster_is_told() -> None:

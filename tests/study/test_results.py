@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import errno
 import json
 import math
@@ -238,12 +239,56 @@ def test_below_three_seeds_there_is_no_verdict(tmp_path: Path) -> None:
 
 def test_the_minimum_detectable_difference_is_that_of_the_pooled_noise(made: Made) -> None:
     data = made.results().data
-    deltas = [arm["delta"][MAIN] for arm in data["arms"][1:]]
+    arms = {arm["name"]: arm for arm in data["arms"]}
+    deltas = [arms[name]["delta"][MAIN] for name in ("good", "bad")]  # not the base itself, not a control
     training, images = (
         math.sqrt(np.mean([delta[key] ** 2 for delta in deltas])) for key in ("sd_training", "se_images")
     )
-    assert data["minimum_detectable"][MAIN] == pytest.approx(compare.minimum_detectable(3, training, images))
+    expected = compare.minimum_detectable(3, training, images, variants=3)
+    assert data["minimum_detectable"][MAIN] == pytest.approx(expected)
     assert "mAP-small" not in data["minimum_detectable"]
+
+
+def test_without_any_noise_nothing_is_said_to_be_detectable(tmp_path: Path) -> None:
+    study = Made(tmp_path)
+    study.add("base", "baseline", skill=-50.0)
+    study.add("other", "variant", skill=-50.0)
+    data = study.results().data
+    check_schema(data)
+    assert data["arms"][0]["metrics"][MAIN]["mean"] == 0.0
+    assert data["minimum_detectable"] is None
+    assert "No arm finds anything yet" in " ".join(data["notes"])
+
+
+def test_one_test_image_gives_no_interval_and_no_verdict(tmp_path: Path) -> None:
+    study = Made(tmp_path, images=1)
+    study.add("base", "baseline")
+    study.add("good", "variant", skill=3.0)
+    data = study.results().data
+    check_schema(data)
+    assert {arm["verdict"] for arm in data["arms"]} == {None}
+    assert data["arms"][1]["delta"][MAIN]["ci95"] is None
+    assert data["arms"][1]["metrics"][MAIN]["ci95"] is None
+    assert data["minimum_detectable"] is None
+    assert "One test image" in " ".join(data["notes"])
+
+
+def test_other_padding_of_the_same_images_is_no_other_dataset(made: Made) -> None:
+    path = made.folder / "runs/good-s1/matches.npz"
+    before = made.arm("good")["delta"][MAIN]["mean"]
+    matches = Matches.load(path)
+    dataclasses.replace(matches, gt_area=np.nextafter(matches.gt_area, np.float32(np.inf))).save(path)
+    assert made.arm("good")["delta"][MAIN]["mean"] == pytest.approx(before, abs=1e-3)
+
+
+def test_a_latency_counts_only_for_the_run_it_was_measured_of(made: Made) -> None:
+    timed = {"median": 1.0, "p10": 0.9, "p90": 1.1, "device": "cpu"}
+    figures = {"base": {**timed, "run": "runs/base-s0"}, "good": {**timed, "run": "runs/good-s0-of-another-recipe"}}
+    (made.folder / "latency.json").write_text(json.dumps({"key": "k", "imgsz": 64, "arms": figures}))
+    data = made.results().data
+    check_schema(data)
+    assert data["arms"][0]["latency_ms"]["median"] == 1.0
+    assert data["arms"][1]["latency_ms"] is None
 
 
 def test_the_bootstrap_is_computed_once(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

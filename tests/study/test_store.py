@@ -49,6 +49,7 @@ def test_the_key_is_of_everything_that_decides_the_result(tmp_path: Path) -> Non
     assert run(threads=2).key != key
     assert make_run(fake_arm("A"), 1, COMMON).key != key
     assert make_run(Arm("A", "variant", {**fake_arm("A").model, "scale": "s"}), 0, COMMON).key != key
+    assert run(devices=2).key != key
     # The name and the place in the report decide nothing.
     assert make_run(Arm("renamed", "baseline", fake_arm("A").model), 0, COMMON).key == key
     weights = tmp_path / "a.pt"
@@ -56,6 +57,18 @@ def test_the_key_is_of_everything_that_decides_the_result(tmp_path: Path) -> Non
     with_weights = make_run(Arm("A", "variant", fake_arm("A").model, weights), 0, COMMON).key
     weights.write_bytes(b"2")
     assert len({key, with_weights, make_run(Arm("A", "variant", fake_arm("A").model, weights), 0, COMMON).key}) == 3
+
+
+def test_a_run_that_is_forgotten_keeps_the_state_that_its_retry_goes_on_from(fresh_folder: Path) -> None:
+    asked = study()
+    store = Store(choose_folder(asked))
+    with store.opened(asked, STATE):
+        folder = store.prepare(run(), {})
+        for name in ("result.json", "state.pt"):
+            (folder / name).write_text("{}")
+        store.forget(run())
+    assert not (folder / "result.json").exists()
+    assert (folder / "state.pt").exists()
 
 
 def test_the_order_of_a_recipe_does_not_change_the_key() -> None:
@@ -74,6 +87,23 @@ class TestFolder:
         assert choose_folder(study(epochs=98)).name == "compare3"
         assert choose_folder(study()) == first
         assert choose_folder(study(epochs=99)) == second
+
+    def test_without_a_name_a_study_is_added_to_the_one_of_its_base_data_and_recipe(self) -> None:
+        first, second = begin(study()), begin(study(base="yolov8n.yaml"))
+        assert (first.name, second.name) == ("compare", "compare2")
+        assert choose_folder(study(base="yolov8n.yaml", seeds=9, exist_ok=True)) == second
+        assert choose_folder(study(variants="B", exist_ok=True)) == first
+        # Where there is none of its kind it is a new study, not another one's end.
+        for other in ({"epochs": 99}, {"base": "yolov5n.yaml"}, {"data": "coco8.yaml"}):
+            assert choose_folder(study(exist_ok=True, **other)).name == "compare3"
+
+    def test_a_study_that_could_be_added_to_several_is_refused_unless_one_is_this_very_study(self) -> None:
+        begin(study())
+        second = begin(study(variants="B"))
+        with pytest.raises(UserError, match=r"compare and compare2 hold studies of this base.*name=NAME"):
+            choose_folder(study(variants="C", exist_ok=True))
+        assert choose_folder(study(variants="B", exist_ok=True)) == second
+        assert choose_folder(study(variants="C", exist_ok=True, name="compare2")) == second
 
     @pytest.mark.parametrize("named", [{"name": "x"}, {"project": "p"}])
     def test_a_named_folder_with_another_study_is_refused_with_both_cures(self, named: dict[str, str]) -> None:

@@ -77,6 +77,42 @@ def test_a_full_disk_is_no_result(folder: Path, monkeypatch: pytest.MonkeyPatch)
     assert not (folder / "result.json").exists()
 
 
+def test_a_failed_run_keeps_the_state_that_it_can_go_on_from(folder: Path) -> None:
+    state = folder / "state.pt"
+
+    def trains_and_fails(*_: object) -> dict[str, Any]:
+        state.write_bytes(b"epoch 5")
+        raise RuntimeError("out of memory")
+
+    assert worker.main([str(folder)], trains_and_fails) == 1
+    assert state.read_bytes() == b"epoch 5"
+    assert result(folder)["error"] == "RuntimeError: out of memory"
+
+
+def test_a_state_that_leads_nowhere_is_told_and_a_run_that_is_done_has_none(folder: Path) -> None:
+    state = folder / "state.pt"
+    state.write_bytes(b"epoch 5")
+
+    def fails(*_: object) -> dict[str, Any]:
+        raise RuntimeError("not a number")
+
+    assert worker.main([str(folder)], fails) == 1
+    assert state.exists()
+    assert "not a number (it went on from state.pt and came no further; delete that file" in result(folder)["error"]
+    (folder / "result.json").unlink()
+    assert worker.main([str(folder)], lambda *_: {}) == 0
+    assert not state.exists()
+
+
+def test_a_run_does_not_begin_beside_a_rank_of_an_earlier_attempt(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_OTHERS_LAST_SECONDS", 0.2)
+    with FolderLock(folder, ".rank1.lock"):
+        assert worker.main([str(folder)], lambda *_: pytest.fail("ran")) == 75
+    assert worker.main([str(folder)], lambda *_: {}) == 0
+
+
 def test_a_folder_that_an_orphan_holds_is_left_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "_OTHERS_LAST_SECONDS", 0.2)
     (folder / "train").mkdir()

@@ -1,11 +1,13 @@
 """Multi-GPU training: the worker processes must know our layers too.
 
-Ultralytics starts its DDP workers from a generated script. That script gets one more line on top, which imports this
-package (and the modules of layers registered by the user) before anything is built.
+Ultralytics starts its DDP workers from a generated script. That script gets more lines on top: they import this package
+(and the modules of layers registered by the user) before anything is built, and in a run of a study they bind each
+worker to the run, so that none outlives it.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,10 +23,11 @@ __all__ = ["DDP_FILE"]
 
 def _wrap(original: Callable[..., str]) -> Callable[..., str]:
     def generate_ddp_file(trainer: Any) -> str:
-        """Write the worker script, with our import on top."""
+        """Write the worker script, with our lines on top."""
         path = original(trainer)
         script = Path(path)
-        script.write_text(_preamble() + script.read_text(encoding="utf-8"), encoding="utf-8")
+        lines = _preamble(getattr(trainer, "run_folder", None))
+        script.write_text(lines + script.read_text(encoding="utf-8"), encoding="utf-8")
         return path
 
     return generate_ddp_file
@@ -33,9 +36,13 @@ def _wrap(original: Callable[..., str]) -> Callable[..., str]:
 DDP_FILE = Binding(dist, "generate_ddp_file", _wrap)
 
 
-def _preamble() -> str:
-    """Return the lines that make every registered layer known in a fresh process."""
+def _preamble(run: Path | None = None) -> str:
+    """Return the lines that make every registered layer known in a fresh process, and bind it to a study's run."""
     modules = sorted({spec.cls.__module__ for spec in list_layers()} - {"__main__"})
     foreign = [m for m in modules if m.partition(".")[0] != "yolo_attn"]
     lines = ["import sys", f"sys.path[:] = {sys.path!r}", "import yolo_attn", *(f"import {m}" for m in foreign)]
+    if run is not None:
+        # Where processes are not forked, data loaders import the script again; they are no ranks.
+        lines += ["if __name__ == '__main__':", "    from yolo_attn.processes import join_run"]
+        lines += [f"    join_run({str(run)!r}, {os.getpid()})"]
     return "\n".join(lines) + "\n"

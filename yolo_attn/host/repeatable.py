@@ -12,8 +12,9 @@ import hashlib
 import os
 import random
 import time
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from ultralytics.utils import LOGGER, RANK
 
 from yolo_attn.files import FolderLock, is_disk_full
 
-__all__ = ["STATE", "STATE_SECONDS", "elapsed_seconds", "find_trainer"]
+__all__ = ["STATE", "STATE_SECONDS", "check_state", "find_trainer"]
 
 STATE = "state.pt"
 """The file of the whole training state, in the project folder of the training."""
@@ -91,7 +92,7 @@ class _Repeatable:
 
     def get_dataloader(self: Any, *args: Any, **kwargs: Any) -> Any:
         """Build a data loader; one run of a study at a time scans the dataset and writes its label cache."""
-        lock = FolderLock(Path(self.save_dir).parents[1]) if RANK in {-1, 0} else None
+        lock = FolderLock(self.run_folder.parent) if RANK in {-1, 0} else None
         if lock is None:
             return super().get_dataloader(*args, **kwargs)  # type: ignore[misc]
         lock.acquire(_DATASET_SECONDS)
@@ -176,13 +177,16 @@ class _Repeatable:
         path = self._state_path()
         temporary = path.with_name(f".{path.name}.tmp")
         try:
-            torch.save(_without_numpy(state), temporary)
+            with temporary.open("wb") as stream:
+                torch.save(_without_numpy(state), stream)
+                stream.flush()
+                os.fsync(stream.fileno())  # after a power cut the name stands for the old state or this one, whole
             os.replace(temporary, path)  # noqa: PTH105
         except (OSError, RuntimeError) as error:
             temporary.unlink(missing_ok=True)
             if is_disk_full(error):
                 raise
-            LOGGER.warning(f"yolo-attn: {path} could not be written ({error}); cut now, the run starts again")
+            LOGGER.warning(f"yolo-attn: {path} could not be written ({error}); cut now, more is trained again")
         self._saved_at = time.monotonic()
 
     def _restore_state(self: Any) -> None:
@@ -222,7 +226,12 @@ class _Repeatable:
                 model.criterion = criterion
 
     def _state_path(self: Any) -> Path:
-        return Path(self.save_dir).parent / STATE
+        return Path(self.run_folder / STATE)
+
+    @property
+    def run_folder(self: Any) -> Path:
+        """The folder of the run that this training belongs to."""
+        return Path(self.save_dir).parent
 
 
 class RepeatableDetectionTrainer(_Repeatable, DetectionTrainer):  # type: ignore[misc]
@@ -264,13 +273,33 @@ def find_trainer(task: str, *, rtdetr: bool = False) -> type:
     return RepeatableRTDETRTrainer if rtdetr else _TRAINERS[task]
 
 
-def elapsed_seconds(folder: Path) -> float:
-    """Return the seconds of training that the state in a project folder stands for, 0 without a state."""
+def check_state(folder: Path) -> float:
+    """Return the seconds of training that the state in a project folder stands for, 0 without a state.
+
+    A damaged state (a disk that failed, a copy cut short) counts as none: it is removed, and the log says so. This is
+    done here, once, and not where it is restored: the processes of a multi-GPU training must agree on it.
+    """
     path = folder / STATE
     if not path.exists():
         return 0.0
-    # mmap: one number is wanted, and the tensors stay on the disk.
-    return float(torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)["elapsed"])
+    with path.open("rb") as stream:  # what cannot be opened (no permission, a network disk away) is not damaged
+        seconds = _read_seconds(path, stream)
+    if seconds is None:
+        path.unlink()
+        LOGGER.warning(f"yolo-attn: {path} was damaged and is removed; the training starts again")
+    return seconds or 0.0
+
+
+def _read_seconds(path: Path, stream: IO[bytes]) -> float | None:
+    """Return the seconds of training that a state stands for, None when not every byte of it is as it was written."""
+    try:
+        with zipfile.ZipFile(stream) as archive:  # which is what torch.save writes, and torch.load checks no sums
+            if archive.testzip() is not None:
+                return None
+        # mmap: one number is wanted, and the tensors stay on the disk.
+        return float(torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)["elapsed"])
+    except Exception:  # damaged bytes may read as anything
+        return None
 
 
 def _state_seconds() -> float:

@@ -73,6 +73,10 @@ def _plan(study: Study, store: Store, stream: TextIO, command: str) -> _Engine:
     data = resolve_data(study.data)
     threads = study.threads or stored.get("threads") or study.usual_threads or _cores()
     device = inputs.device_kind(study.device)
+    devices = inputs.count_devices(study.device)
+    several = {"devices": devices} if devices > 1 else {}
+    if "device" in stored:
+        _tell_of_devices(store, stored, f"{devices} {device}", stream)
     split = str(study.train.get("split", "val"))
     dataset = inputs.read_dataset(data, task, split)
     common = {
@@ -82,6 +86,7 @@ def _plan(study: Study, store: Store, stream: TextIO, command: str) -> _Engine:
         "versions": versions,
         "device": device,
         "threads": threads,
+        **several,
     }
     order = {
         "task": task,
@@ -89,10 +94,22 @@ def _plan(study: Study, store: Store, stream: TextIO, command: str) -> _Engine:
         "device": study.device or ("cpu" if device == "cpu" else None),
         "weights": str(arms[0].weights) if arms[0].weights else None,
     }
-    state = {"versions": versions, "threads": threads, "device": device}
+    state = {"versions": versions, "threads": threads, "device": device, **several}
     # Seed by seed: a study that is stopped early has whole comparisons, of fewer seeds.
     runs = [inputs.make_run(arm, seed, common) for seed in study.seeds for arm in arms if not arm.error]
     return _Engine(study, store, arms, runs, order, state, dataset, stream, command)
+
+
+def _tell_of_devices(store: Store, stored: Mapping[str, Any], now: str, stream: TextIO) -> None:
+    """Tell that a study goes on on other devices than before, where none of its runs can be used."""
+    before = f"{stored.get('devices', 1)} {stored.get('device')}"
+    if now != before:
+        print(
+            f"{store.folder}: last trained on {before}, now on {now}; runs of the two are not mixed, so what was not "
+            f"trained on {now} yet is trained",
+            file=stream,
+            flush=True,
+        )
 
 
 def _make_runner(study: Study, state: Mapping[str, Any]) -> Runner:
@@ -104,9 +121,9 @@ def _make_runner(study: Study, state: Mapping[str, Any]) -> Runner:
         device = study.device or ("0" if state["device"] == "cuda" else "cpu")
         return RayRunner(study.address, device, threads, study.data)
     gpus = inputs.free_gpus() if study.device is None and state["device"] == "cuda" else []
-    usual = len(gpus) if state["device"] == "cuda" else max(1, _cores() // threads)
+    usual = max(1, _cores() // threads) if state["device"] == "cpu" else len(gpus)
     workers = study.workers or max(1, usual)
-    return LocalRunner(workers, gpus if len(gpus) > 1 else ())
+    return LocalRunner(workers, gpus if len(gpus) > 1 else (), study.device or str(state["device"]))
 
 
 def _cores() -> int:
@@ -245,6 +262,7 @@ class _Engine:
             "instances": self.dataset.instances,
             "image_root": roots.pop() if len(roots) == 1 else None,
             "task": self.order["task"],
+            "weights": Path(self.order["weights"]).name if self.order["weights"] else None,
             "recipe": dict(self.study.train),
             "versions": self.state["versions"],
             "seeds": list(self.study.seeds),
@@ -290,7 +308,7 @@ class _Engine:
         start = "the checkpoint" if self.order["weights"] else "the base, seed by seed"
         counts = [f"{name} {counted[0]}/{counted[1]}" for name, counted in self._shared.items() if counted]
         progress.say(f"tensors that start as in {start}: {', '.join(counts)}")
-        progress.say(expect.detectable_line(len(study.seeds), self.dataset.images, self.store.folder))
+        progress.say(self._detectable_line())
         seconds = self._expected_seconds(waiting)
         if seconds:
             at_once = min(getattr(runner, "workers", 1), len(waiting))
@@ -299,6 +317,19 @@ class _Engine:
         unused = self.store.unused(self.runs)
         if unused:
             progress.say(f"{unused} earlier runs in the folder are of other inputs (recipe, data, model) and not used")
+
+    def _detectable_line(self) -> str:
+        variants = sum(arm.kind == "variant" and not arm.error for arm in self.arms)
+        return expect.detectable_line(len(self.study.seeds), self.dataset.images, variants, self._earlier_results())
+
+    def _earlier_results(self) -> Mapping[str, Any]:
+        """Return the folder's results when they are of this base, data and recipe; {} when there are none."""
+        study = {"baseline": self.arms[0].name, "data_digest": self.dataset.digest, "recipe": dict(self.study.train)}
+        try:
+            known = read_json(self.store.folder / f"{RESULTS}.json")
+        except UserError:
+            return {}
+        return known if all(known.get(key) == value for key, value in study.items()) else {}
 
     def _expected_seconds(self, waiting: Sequence[Run]) -> float | None:
         if not waiting:
@@ -311,33 +342,38 @@ class _Engine:
                 len(self.dataset.names),
                 train_images=self.dataset.train_images,
                 recipe=self.study.train,
-                where=str(self.state["device"]),
+                where=inputs.first_device(self.study.device),
                 threads=int(self.state["threads"]),
             )
         return expect.study_seconds([run.arm.name for run in waiting], known, guess)
 
     def _conclude(self, progress: Progress) -> Results:
-        if all(state["status"] == "done" for state in self._states.values()) and not any(a.error for a in self.arms):
+        if {state["status"] for state in self._states.values()} <= {"done", "failed"}:
             self._measure_latency(progress)
         results = self._report()
         progress.say("\n" + results.table())
-        for name, run in results.of_status("failed"):
-            progress.say(f"failed: {name} seed {run['seed']}: {run['error']}{self._log_of(run)}")
-        for name, run in results.of_status("interrupted"):
-            progress.say(f"interrupted: {name} seed {run['seed']}: {run['error']}; the same command runs it again")
-        if any(run["folder"] for _, run in results.of_status("failed")):
+        failed = [(name, run) for name, run in results.of_status("failed") if run["folder"]]
+        for name, run in failed:
+            progress.say(f"log of {name} seed {run['seed']}: {self.store.folder / run['folder'] / LOG}")
+        if failed:
             progress.say("Failed runs are not run again, unless with retry=True.")
+        if results.of_status("interrupted"):
+            progress.say("The same command runs again what was interrupted.")
         progress.say(f"Results: {self.store.folder / 'report.html'}, results.json, .csv, .md, .tex")
         return results
 
     def _measure_latency(self, progress: Progress) -> None:
-        """Time the arms beside each other, when that was not done yet."""
+        """Time the arms beside each other, when that was not done yet; the results stand without it, too."""
         from yolo_attn.study.latency import measure
 
-        first = {arm.name: next(run for run in self.runs if run.arm is arm) for arm in self.arms if not arm.error}
+        done = [run for run in reversed(self.runs) if self._states[run.key]["status"] == "done"]
+        first = {run.arm.name: run for run in done}
+        if not first:
+            return
         imgsz, threads = int(self.study.train.get("imgsz", 640)), int(self.state["threads"])
-        device = str(self.state["device"])
-        measure(self.store, first, imgsz=imgsz, threads=threads, device=device, say=progress.say)
-
-    def _log_of(self, run: Mapping[str, Any]) -> str:
-        return f" (see {self.store.folder / run['folder'] / LOG})" if run["folder"] else ""
+        device = inputs.first_device(self.study.device)
+        try:
+            measure(self.store, first, imgsz=imgsz, threads=threads, device=device, say=progress.say)
+        except (UserError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()
+            progress.say(f"latency: not measured ({reason[0] if reason else type(error).__name__})")

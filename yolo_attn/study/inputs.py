@@ -6,19 +6,26 @@ import functools
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.errors import UserError
+from yolo_attn.errors import RowError, UserError
 from yolo_attn.graph.shorthand import base_of, stem_of
+from yolo_attn.study.device import count_devices, device_kind, first_device
 from yolo_attn.study.plan import Arm, Run, Study
 
 __all__ = [
     "Dataset",
     "build_arms",
+    "check_layers",
+    "count_devices",
     "device_kind",
+    "first_device",
+    "foreign_layers",
     "free_gpus",
     "make_run",
     "read_dataset",
@@ -43,16 +50,6 @@ def versions() -> dict[str, str]:
     }
 
 
-def device_kind(device: str | None) -> str:
-    """Return the kind of device that Ultralytics will take: "cpu", "cuda", "mps", …."""
-    import torch
-
-    if device is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind = device.split(":")[0]
-    return kind if kind.isalpha() else "cuda"
-
-
 def study_task(model: Mapping[str, Any]) -> str:
     """Return the task of a model YAML."""
     from yolo_attn.host.checkpoint import task_of
@@ -63,30 +60,63 @@ def study_task(model: Mapping[str, Any]) -> str:
 def build_arms(study: Study) -> list[Arm]:
     """Return the baseline, the variants and the controls of a study, in the order of the report.
 
-    A placement that is misspelt stops here, before anything is trained. A model file that cannot be read as a model
-    becomes an arm with an error: it is shown with it, and the others run.
+    A placement that is misspelt stops here, before anything is trained. A model that cannot be read or built becomes an
+    arm with an error: it is shown with it, and the others run.
 
     Raises:
         UserError: A base or a placement that does not exist, or two arms with one name.
     """
-    from yolo_attn.host.names import find_model_yaml
-    from yolo_attn.host.variant import YAML_SUFFIXES, base_yaml, make_variant
+    from yolo_attn.host.variant import base_yaml
 
     weights = _checkpoint(base_of(study.base)) if study.is_checkpoint else None
     arms = [Arm(stem_of(study.base), "baseline", _plain(base_yaml(study.base)), weights)]
-    for text in study.variants:
-        try:
-            variant = make_variant(study.base, text)
-        except UserError as error:
-            if Path(text).suffix not in YAML_SUFFIXES:
-                raise
-            find_model_yaml(text)  # a file that is not there is a slip of the pen as well
-            arms.append(Arm(Path(text).stem, "variant", weights=weights, error=str(error)))
-        else:
-            arms.append(Arm(variant.name, "variant", _plain(variant.yaml), weights))
+    arms += [_variant(study.base, text, weights) for text in study.variants]
     arms += [_control(name, arms, weights) for name in study.controls]
     _refuse_equal_names(arms)
     return arms
+
+
+def _variant(base: str, text: str, weights: Path | None) -> Arm:
+    """Return a variant's arm; one that cannot be made is shown with its error."""
+    from yolo_attn.host.names import find_model_yaml
+    from yolo_attn.host.variant import YAML_SUFFIXES, make_variant
+
+    is_file = Path(text).suffix in YAML_SUFFIXES
+    try:
+        variant = make_variant(base, text)
+        fault = _fault(variant.yaml)
+    except Exception as error:
+        if isinstance(error, UserError) and not is_file:
+            raise
+        if is_file:
+            find_model_yaml(text)  # a file that is not there is a slip of the pen as well
+        return Arm(Path(text).stem if is_file else text, "variant", weights=weights, error=_line(error))
+    if fault:
+        return Arm(variant.name, "variant", weights=weights, error=fault)
+    return Arm(variant.name, "variant", _plain(variant.yaml), weights)
+
+
+def _fault(model: Mapping[str, Any]) -> str | None:
+    """Return why a model cannot be built, None when it can."""
+    from yolo_attn.host.geometry import row_strides
+    from yolo_attn.host.start import build_model
+
+    try:
+        row_strides(_plain(model))
+    except Exception as first:  # quick, but there are layers that cannot be built without memory
+        try:
+            build_model(model, study_task(model), int(model.get("nc") or 80))
+        except Exception as error:
+            return _line(first if isinstance(first, RowError) else error)
+    return None
+
+
+def _line(error: BaseException) -> str:
+    """Return what went wrong with a model in one line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, UserError):
+        return text
+    return f"{type(error).__name__}: {text or 'no message'}"[:500]
 
 
 def _control(name: str, arms: Sequence[Arm], weights: Path | None) -> Arm:
@@ -100,8 +130,8 @@ def _control(name: str, arms: Sequence[Arm], weights: Path | None) -> Arm:
             return Arm(name, "control", null_model(arms[0].model, variants), weights)
         largest = max((model_cost(dict(model)).params for model in variants), default=0)
         return Arm(name, "control", widened_model(arms[0].model, largest), weights)
-    except UserError as error:
-        return Arm(name, "control", weights=weights, error=str(error))
+    except Exception as error:
+        return Arm(name, "control", weights=weights, error=_line(error))
 
 
 def _refuse_equal_names(arms: list[Arm]) -> None:
@@ -161,13 +191,14 @@ def read_dataset(data: str, task: str, split: str = "val") -> Dataset:
     Raises:
         UserError: The dataset cannot be had, or has a fault.
     """
-    from yolo_attn.data import check_data
+    from yolo_attn.data import check_data, drop_stale_caches
 
     splits = tuple(dict.fromkeys(["train", split]))
     summary = check_data(data, task, splits)
     if not summary.present:
         _download(data)
         summary = check_data(data, task, splits)
+    drop_stale_caches(summary)
     trained, evaluated = summary.splits.get("train"), summary.splits.get(split)
     return Dataset(
         summary.digest or data,  # an archive or a URL is not looked into
@@ -184,7 +215,7 @@ def shared_start(arm: Arm, baseline: Arm, task: str, classes: int) -> list[int] 
 
     try:
         return list(shared_tensors(baseline.model, arm.model, task, classes, arm.weights))
-    except (UserError, ValueError, TypeError, RuntimeError, KeyError, IndexError):
+    except Exception:
         return None  # its run will fail, with the same error, and show it
 
 
@@ -206,7 +237,65 @@ def _download(data: str) -> None:
         raise UserError(f"data={data}: could not be downloaded ({' '.join(str(error).split())})") from None
 
 
-@functools.lru_cache(maxsize=8)
+def foreign_layers(model: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Return what the code is of those layers in a model YAML that are not this package's own.
+
+    Returns:
+        By the layer's name: `source`, the hashes of the files that hold its class and those that it is derived from;
+        `package`, name and version of the distribution that brought it. Empty for models without any.
+    """
+    from yolo_attn.graph import block_of, layer_in
+    from yolo_attn.registry import get_layer, is_layer
+
+    rows = [*(model.get("backbone") or []), *(model.get("head") or [])]
+    modules = [str(row[2]) for row in rows]
+    names = {name for module in modules for name in (block_of(module), layer_in(module)) if is_layer(name)}
+    specs = {get_layer(name).name: get_layer(name).cls for name in sorted(names)}
+    return {name: _code_of(cls) for name, cls in specs.items() if _package_of(cls) != "yolo_attn"}
+
+
+def check_layers(inputs: Mapping[str, Any]) -> None:
+    """Check that the layers here are the ones that a run was planned with.
+
+    Args:
+        inputs: The run's inputs.
+
+    Raises:
+        UserError: One was edited since, or this node of a cluster has another version of it.
+    """
+    planned, found = inputs.get("layers", {}), foreign_layers(inputs["model"])
+    for name in sorted(planned.keys() | found.keys()):
+        if planned.get(name) != found.get(name):
+            raise UserError(f"layer {name}: its code is not the one that the study was planned with; compare again")
+
+
+def _package_of(cls: type) -> str:
+    return cls.__module__.partition(".")[0]
+
+
+def _code_of(cls: type) -> dict[str, str]:
+    """Return a hash of a class's source, and the distribution that it is from, as far as they can be found."""
+    hashes = []
+    versioned = {"yolo_attn", "torch", "ultralytics", *sys.stdlib_module_names}  # a run's key has the versions of these
+    for module in sorted({base.__module__ for base in cls.__mro__ if _package_of(base) not in versioned}):
+        file = getattr(sys.modules.get(module), "__file__", None)
+        if file and Path(file).is_file():
+            state = Path(file).stat()
+            hashes.append(_hash_file(Path(file), state.st_mtime_ns, state.st_size))
+    package = _distribution(_package_of(cls))
+    return {"source": " ".join(hashes), **({"package": package} if package else {})}
+
+
+@functools.cache
+def _distribution(package: str) -> str:
+    """Return name and version of the distribution whose entry points name a package, "" when none does."""
+    for entry in entry_points(group="yolo_attn.layers"):
+        if entry.module.partition(".")[0] == package and entry.dist:
+            return f"{entry.dist.name} {entry.dist.version}"
+    return ""
+
+
+@functools.lru_cache(maxsize=64)
 def _hash_file(path: Path, changed: int, size: int) -> str:
     """Return a file's hash, computed once for all runs that start from it, as long as it does not change."""
     digest = hashlib.sha256()
@@ -224,6 +313,13 @@ def make_run(arm: Arm, seed: int, common: Mapping[str, Any]) -> Run:
         seed: Its seed.
         common: What all runs of the study share: data, recipe, versions, device and threads.
     """
-    inputs = {**common, "model": arm.model, "weights": weights_fingerprint(arm.weights), "seed": seed}
+    layers = foreign_layers(arm.model)
+    inputs = {
+        **common,
+        "model": arm.model,
+        "weights": weights_fingerprint(arm.weights),
+        "seed": seed,
+        **({"layers": layers} if layers else {}),  # without any, a key is what it was before there was this entry
+    }
     text = json.dumps(inputs, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return Run(arm, seed, inputs, hashlib.sha256(text.encode()).hexdigest())

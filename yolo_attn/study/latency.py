@@ -15,12 +15,15 @@ from yolo_attn.study.store import LATENCY, TRAIN, Store
 __all__ = ["measure"]
 
 _ROUNDS = 100
+_VERSION = 2  # of what is kept
 
 
 def measure(
     store: Store, runs: Mapping[str, Run], *, imgsz: int, threads: int, device: str, say: Callable[[str], None]
 ) -> None:
     """Time one checkpoint of each arm, in turns, and keep the figures; what was timed already is left as it is.
+
+    Each figure tells the run whose checkpoint it is of: in a folder whose recipe has changed it is no longer the arm's.
 
     Args:
         store: The study's store.
@@ -29,10 +32,12 @@ def measure(
         threads: CPU threads.
         device: Where, as torch names it; where the runs were trained elsewhere and it is not here, the CPU.
         say: Where to tell.
-    """
-    import torch
 
-    where = device if device != "cuda" or torch.cuda.is_available() else "cpu"
+    Raises:
+        UserError: A checkpoint is damaged, or the disk is full.
+        RuntimeError: The device has no memory for it.
+    """
+    where = device if _is_here(device) else "cpu"
     key = _key(runs, imgsz, threads, where)
     path = store.folder / LATENCY
     if path.exists():
@@ -46,8 +51,15 @@ def measure(
     write_atomically(path, json.dumps({"key": key, "imgsz": imgsz, "arms": figures}, indent=2) + "\n")
 
 
+def _is_here(device: str) -> bool:
+    import torch
+
+    kind, _, number = device.partition(":")
+    return kind != "cuda" or int(number or 0) < torch.cuda.device_count()
+
+
 def _key(runs: Mapping[str, Run], imgsz: int, threads: int, device: str) -> str:
-    text = json.dumps([sorted((name, run.key) for name, run in runs.items()), imgsz, threads, device])
+    text = json.dumps([_VERSION, sorted((name, run.key) for name, run in runs.items()), imgsz, threads, device])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -66,4 +78,6 @@ def _time(store: Store, runs: Mapping[str, Run], imgsz: int, threads: int, devic
         return {}
     channels = input_channels(next(iter(models.values())))
     with torch_threads(threads):
-        return dict(measure_latency(models, (channels, imgsz, imgsz), rounds=_ROUNDS, device=device))
+        found = measure_latency(models, (channels, imgsz, imgsz), rounds=_ROUNDS, device=device)
+    folders = {name: store.path(run).relative_to(store.folder).as_posix() for name, run in runs.items()}
+    return {name: {**figures, "run": folders[name]} for name, figures in found.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -23,6 +22,7 @@ from yolo_attn.stats.compare import (
     estimate,
     holm,
     minimum_detectable,
+    pooled_noise,
     verdict,
 )
 from yolo_attn.study.measured import Measured, measure
@@ -100,7 +100,7 @@ def arm_numbers(own: tuple[Source, ...], base: tuple[Source, ...] | None) -> Arm
     _check_alike(own, base or ())
     mine = {where.seed: measured(where) for where in own}
     first = mine[own[0].seed]
-    summaries = _summaries(estimate(*_stacked(list(mine.values()))))
+    summaries = _summaries(estimate(*_stacked(list(mine.values())), test_images=first.images))
     pairs = [(mine[where.seed], measured(where)) for where in base or () if where.seed in mine]
     differences = _differences(pairs) if pairs else None
     changes = [None] * len(summaries) if differences is None else _changes(differences)
@@ -130,7 +130,7 @@ def _stacked(runs: Sequence[Measured]) -> tuple[NDArray[np.float64], NDArray[np.
 def _differences(pairs: Sequence[tuple[Measured, Measured]]) -> Estimate:
     """Return the differences over common seeds: of an arm's runs to the baseline's."""
     (mine, my_draws), (base, base_draws) = (_stacked(side) for side in zip(*pairs, strict=True))
-    return estimate(mine - base, my_draws.astype(np.float64) - base_draws)
+    return estimate(mine - base, my_draws.astype(np.float64) - base_draws, test_images=pairs[0][0].images)
 
 
 def _summaries(found: Estimate) -> list[dict[str, Any]]:
@@ -203,20 +203,20 @@ def _as_json(found: Difference) -> dict[str, Any]:
     return {**asdict(found), "ci95": None if found.ci95 is None else list(found.ci95)}
 
 
-def detectable(arms: Sequence[ArmNumbers]) -> dict[str, float] | None:
+def detectable(variants: Sequence[ArmNumbers]) -> dict[str, float] | None:
     """Return the smallest true difference that a study with this noise finds with 80 % power, for each metric.
 
-    The noise is pooled over the arms; None while no difference has enough seeds for a verdict.
+    The noise is pooled over the variants; None while no difference has enough seeds for a verdict. Controls are left
+    out: an identity layer may differ from the base by nothing at all.
 
     Args:
-        arms: The numbers of the variants and controls.
+        variants: Their numbers.
     """
     sizes: dict[str, float] = {}
     for name in METRICS:
-        found = [arm.delta[name] for arm in arms if arm.delta]
+        found = [arm.delta[name] for arm in variants if arm.delta]
         known = [item for item in found if item and item.seeds >= MIN_SEEDS and item.p is not None]
-        if known:
-            training = math.sqrt(np.mean([(item.sd_training or 0.0) ** 2 for item in known]))
-            images = math.sqrt(np.mean([(item.se_images or 0.0) ** 2 for item in known]))
-            sizes[name] = minimum_detectable(max(item.seeds for item in known), training, images)
+        noise = pooled_noise((item.sd_training or 0.0, item.se_images or 0.0) for item in known)
+        if noise:
+            sizes[name] = minimum_detectable(min(item.seeds for item in known), *noise, variants=len(known))
     return sizes or None

@@ -10,6 +10,7 @@ from typing import Any
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.files import read_yaml
 from yolo_attn.graph.shorthand import base_of
+from yolo_attn.study.device import check_share, device_kind, read_device
 from yolo_attn.study.recipe import PINNED, check_recipe, parse_value, recipe_keys
 
 __all__ = ["CONTROLS", "DEFAULT_NAME", "DEFAULT_PROJECT", "DEFAULT_STUDY", "Arm", "Place", "Run", "Study"]
@@ -46,6 +47,7 @@ DEFAULT_STUDY: dict[str, Any] = {
 }
 # Maps as small as those of the default study gain little from a second thread, and lose much under other load.
 DEFAULT_THREADS = 1
+DEFAULT_BATCH = 16  # Ultralytics'
 DEFAULT_PROJECT = "runs/compare"
 DEFAULT_NAME = "compare"
 
@@ -89,7 +91,7 @@ class Study:
         seeds: One run per arm and seed.
         train: The recipe: Ultralytics training keys.
         place: The folder.
-        device: As Ultralytics takes it; None chooses.
+        device: From `read_device`; None chooses.
         threads: CPU threads of one run; None takes what the store holds, or what is usual.
         retry: Run again what failed.
         workers: Runs at once on this machine; None for as many as there are GPUs, or processors for their threads.
@@ -127,8 +129,11 @@ class Study:
         file = settings.pop("study", None)
         stated = {key: value for key, value in settings.items() if key in _FILE_KEYS}
         whole = (_from_file(Path(str(file))) if file is not None else _defaults(stated)) | stated
-        device = _text(settings, "device")
-        train = {**PINNED, "amp": not _is_cpu(device), **check_recipe(whole["train"]), **check_recipe(training)}
+        runner = _runner(settings)
+        device = read_device(settings.get("device"), here=runner == "local")
+        amp = device_kind(device) != "cpu"
+        train = {**PINNED, "amp": amp, **check_recipe(whole["train"]), **check_recipe(training)}
+        check_share(device, int(train.get("batch", DEFAULT_BATCH)))
         return cls(
             base=_filled("base", whole["base"]),
             data=_filled("data", whole["data"]),
@@ -141,7 +146,7 @@ class Study:
             threads=_count(settings, "threads"),
             retry=_flag(settings, "retry"),
             workers=_count(settings, "workers"),
-            runner=_runner(settings),
+            runner=runner,
             address=_text(settings, "address"),
         )
 
@@ -175,15 +180,20 @@ class Study:
             sorted(mine[key]) == sorted(other[key]) if key in _LISTS else mine[key] == other[key] for key in _FILE_KEYS
         )
 
+    def is_akin_to(self, statement: Mapping[str, Any]) -> bool:
+        """Return True when a stored statement is of the same base, dataset and recipe."""
+        mine = self.statement
+        return all(mine[key] == statement[key] for key in ("base", "data", "train"))
+
     def added_to(self, statement: Mapping[str, Any]) -> Study:
         """Return the study of a folder after adding this one to it.
 
         The stored variants and seeds stay, and the new ones follow. A study of another base, dataset or recipe has
         nothing in common with the stored one and takes its place in the report.
         """
-        mine = self.statement
-        if any(mine[key] != statement[key] for key in ("base", "data", "train")):
+        if not self.is_akin_to(statement):
             return self
+        mine = self.statement
         variants, controls, seeds = (tuple(dict.fromkeys([*statement[key], *mine[key]])) for key in _LISTS)
         return replace(self, variants=variants, controls=controls, seeds=seeds)
 
@@ -273,15 +283,7 @@ def _text(settings: Mapping[str, object], key: str) -> str | None:
     value = settings.get(key)
     if value is None or str(value).strip().lower() in {"", "none", "null"}:
         return None
-    if isinstance(value, (list, tuple)):
-        return ",".join(str(item) for item in value)
-    return str(value).strip().strip("[]").replace(" ", "")
-
-
-def _is_cpu(device: str | None) -> bool:
-    import torch
-
-    return device == "cpu" if device else not torch.cuda.is_available()
+    return str(value).strip()
 
 
 def _variants(value: object) -> tuple[str, ...]:

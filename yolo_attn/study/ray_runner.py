@@ -24,7 +24,7 @@ from typing import Any
 from yolo_attn.errors import UserError
 from yolo_attn.files import make_folder, read_json, write_atomically
 from yolo_attn.study.runner import LOG, WORKER, LocalRunner, Outcome
-from yolo_attn.study.store import MAPS, MATCHES, MODEL, RESULT, RUN, TRAIN
+from yolo_attn.study.store import MAPS, MATCHES, MODEL, RESULT, RUN, TRAIN, TRAINING_STATE
 
 __all__ = ["RayRunner", "carry_out"]
 
@@ -158,8 +158,8 @@ def carry_out(
 ) -> dict[str, Any]:
     """Carry one run out, on the node that Ray chose.
 
-    The folder is kept under the run's key until the run is over, so that a run which lost its worker goes on where it
-    was if it comes back to the same node.
+    The folder is kept under the run's key until the run is done, so that a run which lost its worker, or failed and is
+    retried, goes on where it was if it comes back to the same node.
 
     Args:
         files: Names and contents: run.json, model.yaml, and weights.pt where the base has weights.
@@ -189,8 +189,16 @@ def carry_out(
     names = [name for name in (*_BACK, *_BACK_WEIGHTS, RESULT) if (run / name).is_file()]
     back = {name: (run / name).read_bytes() for name in names}
     if RESULT in back:
-        shutil.rmtree(run, ignore_errors=True)
+        _leave(run, json.loads(back[RESULT])["status"])
     return {"files": back, "reason": outcome.reason}
+
+
+def _leave(run: Path, status: str) -> None:
+    """Remove what this node need not keep: of a failed run the state stays, from which a retry here goes on."""
+    if status == "failed" and (run / TRAINING_STATE).exists():
+        (run / RESULT).unlink()
+    else:
+        shutil.rmtree(run, ignore_errors=True)
 
 
 def _scratch() -> Path:

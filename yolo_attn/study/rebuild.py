@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from yolo_attn.errors import UserError
 from yolo_attn.files import read_json
 from yolo_attn.study.plan import Arm
-from yolo_attn.study.results import ArmRuns, Results, make_results
+from yolo_attn.study.results import RESULTS, ArmRuns, Results, make_results
 from yolo_attn.study.store import RESULT
 
 __all__ = ["rebuild"]
@@ -17,20 +18,33 @@ __all__ = ["rebuild"]
 _COMPUTED = ("schema", "baseline", "arms", "bootstrap", "minimum_detectable", "notes", "made")
 
 
-def rebuild(folder: Path) -> Results:
+def rebuild(folder: Path, *, whole: bool = True) -> Results:
     """Return the results of a study, every number computed again from the stored matches of its runs.
 
     Args:
         folder: The study's folder; its `results.json` tells which runs belong to which arm.
+        whole: Whether every run that was done must still be there; otherwise one that is gone counts as not done.
 
     Raises:
-        UserError: It is no study, or something in it is damaged.
+        UserError: It is no study, something in it is damaged, or a run that was done is gone.
     """
     from yolo_attn.study.report import read_results
 
     known = read_results(folder)
     head = {key: value for key, value in known.items() if key not in _COMPUTED}
-    return make_results(folder, head, [_arm_runs(folder, arm) for arm in known["arms"]])
+    try:
+        arms = [_arm_runs(folder, arm) for arm in known["arms"]]
+        gone = [(arm["name"], run) for arm in known["arms"] for run in arm["runs"] if _is_gone(folder, run)]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{folder / RESULTS}.json: damaged (an arm's {error} is missing or wrong)") from None
+    if whole and gone:
+        name, run = gone[0]
+        others = f" (and {len(gone) - 1} more)" if len(gone) > 1 else ""
+        raise UserError(
+            f"{folder / str(run['folder']) / RESULT}: missing, though {name}, seed {run['seed']} was done{others}; "
+            "restore its folder, or give out=DIR for a report of what is left (nothing was changed)"
+        )
+    return make_results(folder, head, arms)
 
 
 def _arm_runs(folder: Path, arm: Mapping[str, Any]) -> ArmRuns:
@@ -41,7 +55,16 @@ def _arm_runs(folder: Path, arm: Mapping[str, Any]) -> ArmRuns:
 def _run(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the store holds of a run now: its result may have come in since the results were written."""
     where = {"seed": run["seed"], "folder": run["folder"]}
-    if run["folder"] and (folder / run["folder"] / RESULT).is_file():
+    if _has_result(folder, run):
         return {**read_json(folder / run["folder"] / RESULT), **where}
     status = "waiting" if run["status"] == "done" else run["status"]
     return {"status": status, "error": run.get("error"), **where}
+
+
+def _is_gone(folder: Path, run: Mapping[str, Any]) -> bool:
+    """Whether a run was done and has no result any more."""
+    return bool(run["status"] == "done" and not _has_result(folder, run))
+
+
+def _has_result(folder: Path, run: Mapping[str, Any]) -> bool:
+    return bool(run["folder"]) and (folder / run["folder"] / RESULT).is_file()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,17 @@ _OWNED = {
     "exist_ok": "it belongs on the command line",
     "device": "it belongs on the command line",
 }
+# Ultralytics' keys for what a study does not do; given here, they would change no result and yet start all runs anew.
+_OTHER_MODES = {
+    "predict": (
+        *("source", "vid_stride", "stream_buffer", "visualize", "embed", "show", "save_frames", "save_txt"),
+        *("save_conf", "save_crop", "show_labels", "show_conf", "show_boxes", "line_width"),
+    ),
+    "track": ("tracker",),
+    "export": ("format", "keras", "optimize", "int8", "dynamic", "simplify", "opset", "workspace"),
+}
+_OWNED |= {key: f"it belongs to {mode}" for mode, keys in _OTHER_MODES.items() for key in keys}
+_OPTIMIZERS = frozenset({"Adam", "AdamW", "Adamax", "NAdam", "RAdam", "SGD"})
 _AT_LEAST = {"epochs": 1, "imgsz": 32, "batch": 1}
 _WORDS = {"true": True, "false": False, "none": None, "null": None}
 
@@ -90,7 +102,33 @@ def _check_values(recipe: Mapping[str, Any], where: str) -> None:
         raise UserError(
             f"{where}optimizer=auto gives arms different optimizers; name one, such as optimizer=SGD lr0=0.01"
         )
+    if "optimizer" in recipe:
+        _check_optimizer(str(recipe["optimizer"]), where)
     try:
         get_cfg(overrides=dict(recipe))
     except (TypeError, ValueError, SyntaxError, KeyError, AssertionError) as error:
         raise UserError(f"{where}{str(error).strip().splitlines()[0]}") from None
+
+
+def _check_optimizer(name: str, where: str) -> None:
+    """Ask the installed Ultralytics for an optimizer that not every release knows; making one takes seconds."""
+    if name in _OPTIMIZERS:
+        return
+    from torch import nn
+    from ultralytics.engine.trainer import BaseTrainer
+    from ultralytics.utils import LOGGER
+
+    level = LOGGER.level
+    LOGGER.setLevel("ERROR")  # it tells of every optimizer that it makes
+    try:
+        BaseTrainer.build_optimizer(None, nn.Linear(1, 1), name=name, lr=0.01, momentum=0.9)
+    except NotImplementedError as error:
+        known = re.findall(r"\w+", "".join(re.findall(r"[\[{](.*?)[\]}]", str(error))))
+        names = sorted({*known} - {"auto"})
+        raise UserError(
+            f"{where}optimizer={name}: unknown to Ultralytics{did_you_mean(name, names)} ({', '.join(names)})"
+        ) from None
+    except Exception:  # noqa: S110 (it knows the name, and stumbles over the stand-in for a model)
+        pass
+    finally:
+        LOGGER.setLevel(level)

@@ -132,19 +132,21 @@ def make_results(folder: Path, study: Mapping[str, Any], arms: Sequence[ArmRuns]
 
     sources = [tuple(Source.of(folder / run["folder"], int(run["seed"])) for run in item.done) for item in arms]
     numbers = [arm_numbers(own, sources[0] if number else None) for number, own in enumerate(sources)]
-    verdicts = with_verdicts([item.arm.kind for item in arms], numbers)
+    kinds = [item.arm.kind for item in arms]
+    verdicts = with_verdicts(kinds, numbers)
     latency = _latency(folder)
+    sizes = _sizes(study, next((own[0] for own in sources if own), None))
     head = {
         "schema": SCHEMA,
         "baseline": arms[0].arm.name,
         "task": None,
         "command": None,
         **study,
-        **_sizes(study, next((own[0] for own in sources if own), None)),
+        **sizes,
         "made": study.get("made") or _last_result(arms),
         "bootstrap": {"replicates": REPLICATES, "seed": SEED},
-        "minimum_detectable": detectable(numbers[1:]) or study.get("minimum_detectable"),
-        "notes": [*study.get("notes", []), *_notes(numbers)],
+        "minimum_detectable": detectable([own for own, kind in zip(numbers, kinds, strict=True) if kind == "variant"]),
+        "notes": _notes(numbers, sizes["images"]),
     }
     rows = [
         _arm_results(item, found, delta, latency) for item, found, delta in zip(arms, numbers, verdicts, strict=True)
@@ -163,7 +165,7 @@ def _sizes(study: Mapping[str, Any], where: Source | None) -> dict[str, int | No
 
 
 def _latency(folder: Path) -> Mapping[str, Any]:
-    """Return what was timed, by arm."""
+    """Return what was timed, by arm; each with the folder of the run whose checkpoint it was."""
     path = folder / LATENCY
     if not path.exists():
         return {}
@@ -180,12 +182,18 @@ def _last_result(arms: Sequence[ArmRuns]) -> str | None:
     return datetime.fromtimestamp(max(ends), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ") if ends else None
 
 
-def _notes(numbers: Sequence[ArmNumbers]) -> list[str]:
+def _notes(numbers: Sequence[ArmNumbers], images: int | None) -> list[str]:
     """Return what must be known to read the numbers."""
     seeds = [found.seeds for arm in numbers if arm.delta for found in arm.delta.values() if found]
+    found = [value for arm in numbers for run in arm.runs.values() for value in run.values() if math.isfinite(value)]
+    notes = []
     if _LOOSE_SEEDS in seeds:
-        return ["Intervals from two seeds are wide and still loose: one pair of runs says little about training noise."]
-    return []
+        notes.append("Intervals from two seeds are wide and still loose: a pair of runs says little of training noise.")
+    if images == 1 and found:
+        notes.append("One test image says nothing about others: there are no intervals and no verdicts.")
+    if found and not any(found):
+        notes.append("No arm finds anything yet: every average precision is 0. Train longer, or look at the recipe.")
+    return notes
 
 
 def _arm_results(
@@ -197,6 +205,7 @@ def _arm_results(
     from yolo_attn.stats.ap import METRICS
 
     done = item.done
+    timed = latency.get(item.arm.name)
     first: Mapping[str, Any] = done[0] if done else {}
     best = [run.get("metrics_best") or {} for run in done]
     delta, word = verdict
@@ -206,7 +215,7 @@ def _arm_results(
         "model": item.model,
         "params": first.get("params"),
         "gflops": first.get("gflops"),
-        "latency_ms": latency.get(item.arm.name),
+        "latency_ms": timed if timed and timed.get("run") in {run["folder"] for run in done} else None,
         "seconds": fmean(run["seconds"] for run in done) if done else None,
         "memory_mib": _most_memory(done),
         "runs": [_run_results(run, found.runs.get(run["seed"])) for run in item.runs],

@@ -1,13 +1,15 @@
 """Runs in processes of their own, on this machine.
 
 A child's standard input is a pipe whose other end only this process holds: when this process ends, however it ends,
-the system closes it, and the child, which waits for that, ends too (`end_with_parent` in worker.py).
+the system closes it, and the child, which waits for that, ends too (`end_with_parent` in worker.py). The processes of a
+multi-GPU run watch the child in turn (processes.py).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from typing import IO, Protocol
 
 from yolo_attn.errors import UserError
 from yolo_attn.files import disk_error
+from yolo_attn.processes import kill, largest_memory, started_by
 from yolo_attn.study.store import RESULT
 
 __all__ = ["DISK_FULL_STATUS", "LOG", "WORKER", "Handle", "LocalRunner", "Outcome", "Runner", "child_environment"]
@@ -31,6 +34,8 @@ _SECRETS = ("ULTRALYTICS_API_KEY",)
 _MEBIBYTE = 2**20
 # What a run is taken to need before one has told: torch and Ultralytics alone take about half of it.
 _USUAL_MEMORY = 1500.0
+_SPARE = 1.2  # no run needs quite what another needed
+_CUDA_CONTEXT = 600.0  # MiB that a process takes on a GPU beside what torch counts
 
 
 @dataclass(frozen=True)
@@ -84,48 +89,77 @@ class LocalRunner:
 
     Args:
         workers: How many at once.
-        gpus: CUDA devices that runs take turns in, one each; none leaves the choice to the recipe's `device`.
+        gpus: CUDA devices that runs take turns in, one each; none leaves the choice to the runs' `device`.
+        device: The runs' `device`, where all runs share it.
         command: What to start; the folder is added to it.
     """
 
     workers: int = 1
     gpus: Sequence[str] = ()
+    device: str = "cpu"
     command: Sequence[str] = WORKER
-    _busy: dict[str, Child] = field(default_factory=dict)
+    _children: list[Child] = field(default_factory=list)
+    _cuda_at_rest: float = 0.0
 
     def has_room(self, running: int, memory: Mapping[str, float]) -> bool:
-        """Return True while there are free places, and memory for as much as a run needed so far."""
-        if running == 0:
-            return True
-        return running < self.workers and _fits(memory.get("process", _USUAL_MEMORY)) and self._fits_cuda(memory)
+        """Return True while there are free places, and memory for as much as a run needed so far.
 
-    def _fits_cuda(self, memory: Mapping[str, float]) -> bool:
-        """With a GPU for each run nothing is shared; on a shared one the next run must fit as the last did."""
-        if len(self.gpus) >= self.workers or "cuda" not in memory:
+        A run that was just started has taken next to nothing yet, so what it will need is set aside for it.
+        """
+        if running == 0:
+            self._cuda_at_rest = self._free_cuda() if self._shares_cuda() else 0.0
             return True
+        if running >= self.workers or not self._fits_cuda(running, memory):
+            return False
+        needed = memory.get("process", _USUAL_MEMORY)
+        return _free_memory() - self._set_aside(needed) > _SPARE * needed
+
+    def _set_aside(self, needed: float) -> float:
+        """Return the memory that the running children are still going to take, in MiB."""
+        self._children = [child for child in self._children if child.runs]
+        return sum(max(0.0, needed - child.memory) for child in self._children)
+
+    def _shares_cuda(self) -> bool:
+        """Return True when runs may come to share a GPU."""
+        return self.workers > max(1, len(self.gpus)) and bool(self.gpus or _cuda_numbers(self.device))
+
+    def _fits_cuda(self, running: int, memory: Mapping[str, float]) -> bool:
+        """Return True when another run has a GPU of its own, or fits on one beside others.
+
+        What one run takes on a GPU cannot be foreseen, so the first goes alone until it has told. What those that run
+        have taken so far cannot be seen either, so all of them must fit into what was free when none ran.
+        """
+        if not self._shares_cuda() or running < len(self.gpus):
+            return True
+        if "cuda" not in memory:
+            return False
+        needed = _SPARE * memory["cuda"] + _CUDA_CONTEXT
+        together = running // max(1, len(self.gpus)) + 1
+        return together * needed <= self._cuda_at_rest and needed <= self._free_cuda()
+
+    def _free_cuda(self) -> float:
+        """Return the memory that is free on the fullest of the GPUs that runs share, in MiB."""
         import torch
 
         if not torch.cuda.is_available():
-            return True
-        free, _ = torch.cuda.mem_get_info()
-        return free / _MEBIBYTE > 1.2 * memory["cuda"]
+            return 0.0
+        numbers = list(range(len(self.gpus))) or _cuda_numbers(self.device)
+        there = [number for number in numbers if number < torch.cuda.device_count()] or [0]
+        return float(min(torch.cuda.mem_get_info(number)[0] for number in there) / _MEBIBYTE)
 
     def start(self, folder: Path, threads: int) -> Child:
-        """Start a child.
+        """Start a child, on the GPU with the fewest.
 
         Raises:
             UserError: No room on the disk.
         """
-        extra, gpu = {}, next((gpu for gpu in self.gpus if not self._works_on(gpu)), None)
-        if gpu is not None:
-            extra["CUDA_VISIBLE_DEVICES"] = gpu
-        child = Child(folder, [*self.command, str(folder), "--end-with-parent"], child_environment(threads) | extra)
-        if gpu is not None:
-            self._busy[gpu] = child
+        self._children = [child for child in self._children if child.runs]
+        taken = [child.gpu for child in self._children]
+        gpu = min(self.gpus, key=taken.count, default=None)
+        environment = child_environment(threads) | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
+        child = Child(folder, [*self.command, str(folder), "--end-with-parent"], environment, gpu)
+        self._children.append(child)
         return child
-
-    def _works_on(self, gpu: str) -> bool:
-        return gpu in self._busy and self._busy[gpu].runs
 
     def close(self) -> None:
         """Nothing is held."""
@@ -138,10 +172,13 @@ class Child:
         folder: Its run folder.
         command: What to start.
         environment: Its environment.
+        gpu: The CUDA device that it was given, if any.
     """
 
-    def __init__(self, folder: Path, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path, command: Sequence[str], environment: Mapping[str, str], gpu: str | None = None
+    ) -> None:
+        self.folder, self.gpu = folder, gpu
         try:
             self._log: IO[bytes] = (folder / LOG).open("ab")
         except OSError as error:
@@ -161,6 +198,11 @@ class Child:
         """True until it has ended."""
         return self._process.poll() is None
 
+    @property
+    def memory(self) -> float:
+        """What it holds in memory now, in MiB, measured as its result tells it: of one process, the largest."""
+        return largest_memory(self._process.pid)
+
     def poll(self) -> Outcome | None:
         """Return how it ended, None while it runs.
 
@@ -174,11 +216,14 @@ class Child:
 
     def stop(self) -> None:
         """Make sure that neither the child nor anything it started is left."""
+        # Its group is not all: the ranks of multi-GPU training have groups of their own, and Windows knows none.
+        started = started_by(self._process.pid) if self.runs else []
         if os.name == "posix":
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         elif self.runs:
             self._process.kill()
+        kill(started)
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._process.wait()
@@ -203,11 +248,19 @@ def child_environment(threads: int, environment: Mapping[str, str] = os.environ)
     }
 
 
-def _fits(needed: float) -> bool:
-    """Return True when the machine has memory for another run, in MiB."""
+def _free_memory() -> float:
+    """Return the memory that the machine can give to new processes, in MiB."""
     import psutil
 
-    return bool(psutil.virtual_memory().available / _MEBIBYTE > 1.2 * needed)
+    return float(psutil.virtual_memory().available / _MEBIBYTE)
+
+
+def _cuda_numbers(device: str) -> list[int]:
+    """Return the CUDA devices that a `device=` names; [] when it names another kind."""
+    kind = device.partition(":")[0]
+    if kind.isalpha() and kind != "cuda":
+        return []
+    return [int(number) for number in re.findall(r"\d+", device)] or [0]
 
 
 def _outcome(folder: Path, status: int) -> Outcome:

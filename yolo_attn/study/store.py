@@ -38,6 +38,7 @@ __all__ = [
     "MAPS",
     "MATCHES",
     "MODEL",
+    "PLAN",
     "RESULT",
     "RUN",
     "SCHEMA",
@@ -57,21 +58,39 @@ _KEY_DIGITS = 8
 
 
 def choose_folder(study: Study) -> Path:
-    """Return the folder for a study: the one named, or the first default one that is free or holds this very study.
+    """Return the folder for a study: the one named, or one of the default names.
+
+    Of the default names it is the first that holds this very study; with `exist_ok=True` the one that holds a study of
+    the same base, dataset and recipe, to which this one is added; otherwise the first that is free.
 
     Raises:
-        UserError: The named folder holds something else and `exist_ok=True` was not given, or is damaged.
+        UserError: The named folder holds something else and `exist_ok=True` was not given, or is damaged; or this
+            study can be added to several.
     """
     place = study.place
-    if place.explicit or place.exist_ok:
+    if place.explicit:
         _check_named(place, study)
         return place.folder
-    number = 1
-    while True:
-        folder = place.folder if number == 1 else place.folder.with_name(f"{place.folder.name}{number}")
-        if _is_free(folder) or ((folder / PLAN).exists() and study.asks_the_same(read_plan(folder))):
-            return folder
+    akin, number = [], 1
+    while not _is_free(folder := _numbered(place.folder, number)):
+        if (folder / PLAN).exists():
+            statement = read_plan(folder)
+            if study.asks_the_same(statement):
+                return folder
+            if study.is_akin_to(statement):
+                akin.append(folder)
         number += 1
+    if not place.exist_ok or not akin:
+        return folder
+    if len(akin) > 1:
+        names = " and ".join(path.name for path in akin)
+        raise UserError(f"exist_ok=True: {names} hold studies of this base, data and recipe; say which with name=NAME")
+    return akin[0]
+
+
+def _numbered(folder: Path, number: int) -> Path:
+    """Return the folder that comes after a number of others of its name: compare, compare2, compare3, ...."""
+    return folder if number == 1 else folder.with_name(f"{folder.name}{number}")
 
 
 def _check_named(place: Place, study: Study) -> None:
@@ -224,7 +243,11 @@ class Store:
         return result
 
     def forget(self, run: Run) -> None:
-        """Remove the result of a run, so that it is run again."""
+        """Remove the result of a failed run, so that it is run again: from its training state, where it has one.
+
+        The trained epochs are kept, since most failures (memory, disk, evaluation) are not theirs. A state that does
+        lead to the same failure again is told in the run's error, with the cure (see `worker`).
+        """
         (self.path(run) / RESULT).unlink(missing_ok=True)
 
     def unused(self, runs: Sequence[Run]) -> int:

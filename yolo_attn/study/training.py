@@ -6,6 +6,7 @@ import contextlib
 import csv
 import os
 import platform
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from yolo_attn.analysis.gallery import record_maps
 from yolo_attn.analysis.models import fitting_side, input_channels
 from yolo_attn.host.checkpoint import is_rtdetr, read_checkpoint
 from yolo_attn.host.recorder import Recorder
-from yolo_attn.host.repeatable import elapsed_seconds, find_trainer
+from yolo_attn.host.repeatable import check_state, find_trainer
+from yolo_attn.host.transfer import align_every_model
 from yolo_attn.stats.ap import evaluate
 from yolo_attn.stats.matches import Matches
 from yolo_attn.study.measured import measure
@@ -55,17 +57,21 @@ def train_and_measure(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
     model = _model_class(document)(str(folder / MODEL), task=order["task"])
     pretrained = {"pretrained": False}
     if order["weights"]:
-        model.load(order["weights"])
+        with align_every_model():
+            model.load(order["weights"])
         pretrained = {}
     # Ultralytics resets the thread count when it chooses a device.
     model.add_callback("on_pretrain_routine_end", lambda trainer: torch.set_num_threads(threads))
     shared = {"data": order["data"], "device": order["device"], "project": str(folder), "exist_ok": True}
     trainer = find_trainer(order["task"], rtdetr=is_rtdetr(document))
-    before = elapsed_seconds(folder)
+    before = check_state(folder)
+    if not before:  # what is left of an attempt that there is no state of would be mixed with this one's
+        shutil.rmtree(folder / TRAIN, ignore_errors=True)
     began = time.perf_counter()
     model.train(trainer=trainer, **recipe, **pretrained, **shared, seed=seed, name=TRAIN)
     seconds = before + time.perf_counter() - began
-    memory = _peak_memory()
+    # Multi-GPU training is done by other processes, of which nothing is known here.
+    memory = {"process": None, "cuda": None} if "," in str(order["device"]) else _peak_memory()
     return {
         "seconds": seconds,
         "epochs": _count_epochs(folder / TRAIN / "results.csv"),

@@ -3,13 +3,16 @@
 Trains the folder's `model.yaml` as `run.json` says, evaluates the last and the best checkpoint, and writes
 `result.json` as its last act. Exit status 0 when done, 1 when failed, 74 when the disk is full, 75 when another process
 has the folder.
+
+The training state, `state.pt`, goes when the run is done. A failed run keeps it, so that after a cure (memory freed, a
+disk mounted again) `retry=True` goes on there. Whether a state is itself the cause nobody can tell here, so it is never
+deleted for that; an attempt that went on from one and came no further says so in its error, with the cure.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
 import threading
 import time
@@ -20,6 +23,7 @@ from typing import Any
 
 from yolo_attn.errors import UserError
 from yolo_attn.files import FolderLock, is_disk_full, read_json, write_atomically
+from yolo_attn.processes import end_all, ranks_ended
 from yolo_attn.study.results import as_json
 from yolo_attn.study.runner import DISK_FULL_STATUS
 from yolo_attn.study.store import RESULT, RUN, TRAIN, TRAINING_STATE
@@ -30,7 +34,7 @@ _BUSY_STATUS = 75  # EX_TEMPFAIL of sysexits.h
 _DATASET_SECONDS = 24 * 3600.0
 _OTHERS_LAST_SECONDS = 120.0  # how long a child whose parent died may take to notice
 _ROOM = 16 * 2**20  # bytes; below it a checkpoint that could not be written is the disk's fault, whatever was raised
-
+_NO_FURTHER = f"it went on from {TRAINING_STATE} and came no further; delete that file to train the run from its start"
 
 Perform = Callable[[Path, dict[str, Any]], dict[str, Any]]
 
@@ -50,6 +54,9 @@ def main(arguments: Sequence[str], perform: Perform | None = None) -> int:
         print(f"{folder}: process {lock.owner()} still works on this run")
         return _BUSY_STATUS
     with lock:
+        if not ranks_ended(folder, _OTHERS_LAST_SECONDS):
+            print(f"{folder}: a process of an earlier multi-GPU training still works on this run")
+            return _BUSY_STATUS
         if (folder / RESULT).exists():  # an earlier child finished it after its parent was gone
             return 0
         return _run(folder, perform or _train_and_measure)
@@ -58,7 +65,7 @@ def main(arguments: Sequence[str], perform: Perform | None = None) -> int:
 def _run(folder: Path, perform: Perform) -> int:
     order = read_json(folder / RUN)
     _clear(folder)
-    began = time.time()
+    began, state = time.time(), _written(folder / TRAINING_STATE)
     try:
         outcome = {"status": "done", "error": None, **perform(folder, order)}
     except (Exception, SystemExit) as error:
@@ -66,29 +73,36 @@ def _run(folder: Path, perform: Perform) -> int:
         if is_disk_full(error) or shutil.disk_usage(folder).free < _ROOM:
             return DISK_FULL_STATUS
         outcome = {"status": "failed", "error": one_line(error)}
+        if state is not None and state == _written(folder / TRAINING_STATE):
+            outcome["error"] += f" ({_NO_FURTHER})"
     times = {"began": began, "wall_seconds": time.time() - began, "node": order.get("node")}
     try:
         write_atomically(folder / RESULT, as_json({"key": order["key"], "seed": order["seed"], **outcome, **times}))
     except UserError as error:
         print(error)
         return DISK_FULL_STATUS
+    if outcome["status"] == "failed":
+        return 1
     (folder / TRAINING_STATE).unlink(missing_ok=True)
-    return 0 if outcome["status"] == "done" else 1
+    return 0
 
 
 def end_with_parent() -> None:
     """Wait until the parent's end of the pipe closes, then end this process and all that it started."""
     while os.read(0, 1):  # the parent writes nothing; os.read, since a buffered read would block a normal exit
         pass
-    if os.name == "posix" and os.getpgrp() == os.getpid():
-        os.killpg(os.getpgrp(), signal.SIGKILL)
-    os._exit(1)
+    end_all()
 
 
 def one_line(error: BaseException) -> str:
     """Return what went wrong in one line."""
     text = " ".join(str(error).split()) or "no message"
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"[:500]
+
+
+def _written(path: Path) -> int | None:
+    """Return when a file was written, in nanoseconds; None without one."""
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def _clear(folder: Path) -> None:
@@ -98,10 +112,12 @@ def _clear(folder: Path) -> None:
 
 
 def _train_and_measure(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
+    from yolo_attn.study.inputs import check_layers
     from yolo_attn.study.training import train_and_measure
 
     if "node" in order:
         _take_up(folder, order)
+    check_layers(order["inputs"])
     return train_and_measure(folder, order)
 
 

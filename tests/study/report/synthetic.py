@@ -21,7 +21,7 @@ from yolo_attn.study.store import slug
 SIDE = 160
 CLASSES = (*map(str, range(10)), "<b>& rare")
 SCRIPT = """<script>alert("x")</script> & 'quotes'"""
-LONG = "CBAM@neck.P3,neck.P4,neck.P5 with a name that goes on and on, to the very end"
+LONG = "yolo11n-CBAM.neck.P3.P4.P5-" + "a-name-that-goes-on-and-on-" * 3 + "without-a-space-to-the-end"
 CHINESE = "注意力@neck 中文"
 LATEX = r"broken_arm 50% #1 {x} $y$ a\b ~^"
 
@@ -187,6 +187,12 @@ def _run(
     (own / "train" / "results.csv").write_text(_training(arm.recall, dice, validated), encoding="utf-8")
     if maps:
         _save_maps(own / "maps.npz", dice)
+    result = {
+        "status": "done",
+        "key": f"{place}-{seed}",
+        "params": int(2_591_790 * arm.cost),
+        "gflops": 0.253 * arm.cost,
+    }
     run |= {
         "seconds": 100.0 + 10 * arm.cost + seed,
         "metrics": metrics,
@@ -195,6 +201,7 @@ def _run(
         "memory_mib": {"process": 1000.0 + 20 * place, "cuda": None},
         "epochs": 19 if name == LONG and seed == 1 else 20,
     }
+    (own / "result.json").write_text(json.dumps({**run, **result, "began": 1.7e9, "wall_seconds": 120.0}), "utf-8")
     return run, matches
 
 

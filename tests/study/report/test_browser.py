@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.study.report.synthetic import ARMS, SCRIPT, make_study, render
+from tests.study.report.synthetic import ARMS, LONG, SCRIPT, make_study, render
 from yolo_attn.study.report.figures.plot import shortened
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -204,6 +204,20 @@ def test_every_plot_shows_every_arm(pages: dict[str, Path], browser: Any) -> Non
                     continue
                 start = shortened(name, 80).partition("…")[0]
                 assert start in texts, (ident, name)
+
+
+@pytest.mark.parametrize(("width", "media"), [(1280, "screen"), (390, "screen"), (1032, "print")])
+def test_a_long_name_makes_no_wide_column(width: int, media: str, pages: dict[str, Path], browser: Any) -> None:
+    assert len(LONG) > 110
+    with Visit(browser, pages["full"], width) as visit:
+        visit.open_all()
+        visit.page.emulate_media(media=media)
+        for table in ("verdict-table", "run-table", "class-table"):
+            heads = f"#{table} th:has(.name)"
+            names = visit.page.eval_on_selector_all(heads, "heads => heads.map((head) => head.textContent)")
+            widths = visit.page.eval_on_selector_all(heads, "heads => heads.map((head) => head.offsetWidth)")
+            widest = max(width for name, width in zip(names, widths, strict=True) if LONG in name)
+            assert widest <= 230, (table, widest)
 
 
 def test_the_page_is_whole_without_scripts(pages: dict[str, Path], browser: Any) -> None:

@@ -13,21 +13,25 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 
 from tests.study.report.synthetic import ARMS, CHINESE, LATEX, LONG, SCRIPT, make_study, render
+from yolo_attn.analysis.mapfile import StoredLayer
 from yolo_attn.cli import main
 from yolo_attn.errors import UserError
-from yolo_attn.study.report import make_report, text_table, write_reports
+from yolo_attn.stats import npz
+from yolo_attn.study.report import make_report, precision, text_table, write_reports
 from yolo_attn.study.report.figures.pareto import frontier
 from yolo_attn.study.report.files import escape_latex, escape_markdown
 from yolo_attn.study.report.formats import p_value, probability, typeset
+from yolo_attn.study.report.maps import _chosen
 from yolo_attn.study.report.text import columns, shorten
 from yolo_attn.study.report.view import Estimate, StudyView
 from yolo_attn.study.results import SCHEMA_FILE
 
 PLOTS = ("forest-mAP50-95", "pareto-latency", "pareto-params", "pareto-gflops", "runs-mAP50", "forest-mAP-small",
-         "curve-loss", "curve-map")  # fmt: skip
+         "curve-loss", "curve-map", "precision-recall")  # fmt: skip
 
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -153,7 +157,7 @@ def test_only_what_is_shown_is_bold(study: tuple[Path, dict[str, Any]]) -> None:
 def test_text_table(study: tuple[Path, dict[str, Any]]) -> None:
     lines = text_table(study[1]).splitlines()
     table = lines[: len(ARMS) + 1]
-    assert max(map(columns, lines)) <= 120
+    assert max(map(columns, table)) <= 120
     assert len({columns(line) for line in table}) == 1  # aligned to the last column, in Chinese too
     assert [line.split()[0] for line in table[1:3]] == ["yolo11n", "SE@neck"]
     assert "better" in lines[2] and "[" in lines[2]
@@ -292,6 +296,167 @@ def test_what_is_no_number_is_shown_as_missing(fresh_folder: Path) -> None:
     write_reports(fresh_folder, data)
     for name in ("report.html", "results.csv", "results.md", "results.tex"):
         assert not re.search(r"\b(nan|inf|None)\b", (fresh_folder / name).read_text(encoding="utf-8")), name
+
+
+def test_three_seeds_on_one_image_have_no_intervals(fresh_folder: Path) -> None:
+    """What a study measured on a single image says: means, and null for all that the image's luck would decide."""
+    data = make_study(fresh_folder, seeds=3, arms=("yolo11n", "SE@neck", "null"), images=8, maps=False)
+    unknown = dict.fromkeys(("ci95", "p", "p_holm", "p_better", "se_images", "df"))
+    for arm in data["arms"]:
+        for found in [*arm["metrics"].values(), *(arm["delta"] or {}).values()]:
+            found |= {key: None for key in unknown if key in found}
+        for found in arm["per_class"].values():
+            found["ci95"] = None
+            if found["delta"]:
+                found["delta"]["ci95"] = None
+        arm["verdict"] = None
+    data["minimum_detectable"] = None
+    write_reports(fresh_folder, data)
+    for name in ("report.html", "results.md", "results.tex"):
+        assert not re.search(r"\b(nan|inf|None)\b", (fresh_folder / name).read_text(encoding="utf-8")), name
+    page = Page((fresh_folder / "report.html").read_text(encoding="utf-8"))
+    assert "There is no verdict on SE@neck." in page.text
+    assert set(PLOTS) <= set(page.plots)
+    assert "95% interval" not in text_table(data).splitlines()[0]
+
+
+@pytest.mark.parametrize("size", [None, {}, {"mAP50-95": None}, {"mAP50-95": 0.0}])
+def test_without_noise_nothing_is_promised(size: object, fresh_folder: Path) -> None:
+    data = make_study(fresh_folder, seeds=3, arms=("yolo11n", "SE@neck"), images=8, maps=False)
+    data["minimum_detectable"] = size
+    write_reports(fresh_folder, data)
+    page = Page((fresh_folder / "report.html").read_text(encoding="utf-8"))
+    assert "Can show" not in page.text and "80%" not in page.text and "80%" not in text_table(data)
+
+
+def test_what_can_be_shown_is_of_one_variant(study: tuple[Path, dict[str, Any]], page: Page) -> None:
+    note = "A true difference of 2.10 points in one variant would be shown with a probability of 80%."
+    assert note in page.text and note in text_table(study[1])
+    assert "Can show differences from 2.10 points" in page.text
+
+
+UNTRAINED = "All arms start untrained."
+
+
+@pytest.mark.parametrize(
+    ("weights", "pretrained", "untrained"),
+    [
+        ({"weights": None}, None, True),
+        ({"weights": "yolo11n.pt"}, None, False),
+        ({"weights": None}, "yolo11n.pt", False),
+        ({}, None, False),  # a study of an earlier version does not tell
+    ],
+)
+def test_an_untrained_start_is_a_limit(
+    weights: dict[str, Any], pretrained: str | None, untrained: bool, fresh_folder: Path
+) -> None:
+    data = make_study(fresh_folder, seeds=1, arms=("yolo11n", "SE@neck"), images=4, maps=False)
+    for arm in data["arms"]:
+        arm["transferred"] = [499, 499]
+    data |= weights
+    if pretrained:
+        data["recipe"]["pretrained"] = pretrained
+    page = Page(html_of(fresh_folder, data))
+    assert (UNTRAINED in page.text) == untrained
+    assert ("Start untrained" in page.text) == untrained
+    assert ("Start yolo11n.pt" in page.text) == bool(weights.get("weights"))
+
+
+def html_of(folder: Path, data: dict[str, Any]) -> str:
+    write_reports(folder, data)
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_arms_that_find_the_same_have_no_gains_and_losses(fresh_folder: Path) -> None:
+    data = make_study(fresh_folder, seeds=2, arms=("yolo11n", "SE@neck", "null"), images=8, maps=False)
+    base, better, null = ([run["folder"] for run in arm["runs"]] for arm in data["arms"])
+    for mine, theirs in zip(null, base, strict=True):
+        shutil.copy(fresh_folder / theirs / "matches.npz", fresh_folder / mine / "matches.npz")
+    page = Page(html_of(fresh_folder, data))
+    assert "By this score no image differs for null (control)." in page.text
+    assert "picture file" not in page.text  # all pictures are there
+    for mine, theirs in zip(better, base, strict=True):
+        shutil.copy(fresh_folder / theirs / "matches.npz", fresh_folder / mine / "matches.npz")
+    text = html_of(fresh_folder, data)
+    section = text[text.index('<section id="images">') :]
+    section = section[: section.index("</section>")]
+    assert "By this score no image differs for SE@neck, null (control)." in section
+    assert "<summary>" not in section and "picture file" not in section
+
+
+def test_some_pictures_that_are_missing_are_told(fresh_folder: Path) -> None:
+    data = make_study(fresh_folder, seeds=1, arms=("yolo11n", "SE@neck"), images=8, maps=False)
+    note = "the picture file was not found"
+    assert note not in html_of(fresh_folder, data)
+    shown = re.findall(r'<span class="name">(\d+\.png)', html_of(fresh_folder, data))
+    (fresh_folder / "pictures" / shown[0]).unlink()
+    assert note in html_of(fresh_folder, data)
+
+
+def test_what_was_not_as_planned_is_in_every_table(study: tuple[Path, dict[str, Any]], page: Page) -> None:
+    failed = "seeds 0, 1, 2, 3, 4: failed: RowError: row 17:"
+    assert failed in text_table(study[1])
+    assert failed in (study[0] / "results.md").read_text(encoding="utf-8")
+    assert failed in page.text
+    data = json.loads(json.dumps(study[1]))
+    data["arms"][1]["runs"][0]["status"] = "waiting"
+    assert "Not finished: 1 run of 40 waiting or running." in text_table(data).splitlines()
+
+
+def test_precision_and_recall(study: tuple[Path, dict[str, Any]], page: Page) -> None:
+    for arm in study[1]["arms"]:
+        mean = arm["metrics"]["mAP50"]["mean"]
+        told = "no result" if mean is None else f"{100 * mean:.2f}"
+        label = arm["name"] if arm["kind"] == "variant" else f"{arm['name']} ({arm['kind']})"
+        assert f"{label}: {told}" in page.plots["precision-recall"]
+
+
+def test_curves_that_would_take_long_are_left_out(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "_MOST_BYTES", 1000)
+    data = make_study(fresh_folder, seeds=1, arms=("yolo11n", "SE@neck"), images=4, maps=False)
+    page = Page(html_of(fresh_folder, data))
+    assert "precision-recall" not in page.plots
+    assert "Left out: precision and recall (the stored matches are too large to be read again)." in page.text
+
+
+def test_classes_tell_their_objects(study: tuple[Path, dict[str, Any]], page: Page) -> None:
+    for name, result in study[1]["arms"][1]["per_class"].items():
+        assert f"{name} ({result['instances']})" in page.plots["classes-1"]
+
+
+def test_maps_of_every_level_are_shown(fresh_folder: Path) -> None:
+    """Of more layers than are shown, each level has its share; a file that does not tell levels shows the first."""
+    levels = [*["P3"] * 8, *["P4"] * 3, "P5"]
+    layers = [StoredLayer(row, "EMA", level, "gate", "map", {}, ()) for row, level in enumerate(levels)]
+    chosen = _chosen(layers)
+    assert [layer.row for layer in chosen] == [0, 1, 2, 3, 4, 8, 9, 10, 11]
+    unknown = [StoredLayer(row, "EMA", "", "gate", "map", {}, ()) for row in range(12)]
+    assert [layer.row for layer in _chosen(unknown)] == list(range(9))
+    assert _chosen(layers[:5]) == layers[:5]
+
+
+@pytest.mark.parametrize(
+    ("levels", "told"),
+    [
+        (["P3"] * 9 + ["P4"] * 2, "seed 0, 9 of 11 layers, some of every level"),
+        ([None] * 11, "seed 0, the first 9 of 11 layers"),
+        (["P3"] * 9, "seed 0"),
+    ],
+)
+def test_layers_that_are_left_out_are_told(levels: list[str | None], told: str, fresh_folder: Path) -> None:
+    data = make_study(fresh_folder, seeds=1, arms=("yolo11n", "SE@neck"), images=4, maps=False)
+    arrays: dict[str, Any] = {"image_0": np.array("a.png")}
+    header = []
+    for row, level in enumerate(levels):
+        arrays |= {f"name_{row}": np.array("EMA"), f"range_{row}": np.array([0, 1], np.float32)}
+        arrays[f"map_{row}_0"] = np.full((4, 4), 0.5, np.float16)
+        entry = {"key": f"{row}", "row": row, "unit": "gate", "kind": "map", "statistics": {}}
+        header.append(entry | ({} if level is None else {"level": level}))
+    path = fresh_folder / data["arms"][1]["runs"][0]["folder"] / "maps.npz"
+    npz.save(path, {"version": 1, "images": 1, "layers": header, "without": []}, arrays)
+    text = html_of(fresh_folder, data)
+    assert f"<small>{told}</small></h3>" in text
+    assert ("row 0 EMA (P3)" in text) == (levels[0] == "P3")
 
 
 def test_damaged_files_of_runs_leave_the_report_standing(fresh_folder: Path) -> None:

@@ -12,6 +12,7 @@ from yolo_attn.study.report.files import as_csv, as_latex, as_markdown
 from yolo_attn.study.report.text import text_table
 from yolo_attn.study.report.view import StudyView
 from yolo_attn.study.results import RESULTS, SCHEMA, as_json
+from yolo_attn.study.store import PLAN
 
 __all__ = ["HTML", "make_report", "read_results", "text_table", "write_reports"]
 
@@ -45,20 +46,26 @@ def write_reports(folder: Path, data: Mapping[str, Any], *, html: bool = True, o
 def make_report(folder: Path, out: Path | None = None) -> Path:
     """Compute the results of a study again from the stored matches of its runs, write the reports, return the page.
 
+    Results never take the place of better ones: where a run that was done is gone, only `out` may be written, and `out`
+    may be no other study.
+
     Args:
         folder: The study's folder.
         out: Where the files go; the study's folder by default.
 
     Raises:
-        UserError: The folder is not there or holds no study, something in it is damaged or of another version, or
-            another process works in it.
+        UserError: The folder is not there or holds no study, something in it is missing, damaged or of another version,
+            or another process works in it.
     """
     from yolo_attn.study.rebuild import rebuild
 
     read_results(folder)  # what is wrong with the folder is told before it is locked
+    out = out or folder
+    elsewhere = out.resolve() != folder.resolve()
+    if elsewhere and (out / PLAN).exists():
+        raise UserError(f"out={out}: holds another study, whose results would be lost; give another folder")
     with FolderLock(folder):
-        results = rebuild(folder)
-        out = out or folder
+        results = rebuild(folder, whole=not elsewhere)
         make_folder(out)
         write_atomically(out / _RESULTS, as_json(results.data))
         write_reports(folder, results.data, out=out)

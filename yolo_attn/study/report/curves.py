@@ -24,9 +24,9 @@ _BY_TASK = {"segment": "(M)", "pose": "(P)"}  # what the task is about; boxes in
 
 @dataclass(frozen=True)
 class Curve:
-    """A quantity over the epochs: mean over seeds, lowest and highest seed."""
+    """A quantity over another, such as the epoch: mean over seeds, lowest and highest seed."""
 
-    epochs: _Floats
+    x: _Floats
     mean: _Floats
     low: _Floats
     high: _Floats

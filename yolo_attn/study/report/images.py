@@ -93,9 +93,14 @@ class ArmImages:
     gains: Sequence[Change]
     losses: Sequence[Change]
 
+    @property
+    def changes(self) -> Sequence[Change]:
+        """Both; empty where the arm finds as much as the baseline on every image."""
+        return [*self.gains, *self.losses]
+
 
 def find_changes(folder: Path, study: StudyView) -> tuple[list[ArmImages], list[Photo]]:
-    """Return for each arm the images with the largest differences to the baseline, and the pictures.
+    """Return for each arm the images with the largest differences to the baseline, if any, and the pictures.
 
     Args:
         folder: The study's folder.

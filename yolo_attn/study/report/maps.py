@@ -46,7 +46,8 @@ class LayerMaps:
     """The maps of one layer.
 
     Args:
-        title: Its row and name.
+        title: Its row, name and level.
+        level: Such as "P3"; "" when unknown.
         vector: Whether it has a value for each channel and none for places.
         mean: Over all images; None when unknown.
         dead: Whether it is the same everywhere.
@@ -54,6 +55,7 @@ class LayerMaps:
     """
 
     title: str
+    level: str
     vector: bool
     mean: float | None
     dead: bool
@@ -67,6 +69,8 @@ class ArmMaps:
     Args:
         low: What the first colour stands for.
         high: What the last colour stands for.
+        layers: Those that are shown, some of every level.
+        stored: How many the run has stored.
     """
 
     arm: Arm
@@ -74,6 +78,15 @@ class ArmMaps:
     low: float
     high: float
     layers: Sequence[LayerMaps]
+    stored: int
+
+    @property
+    def share(self) -> str:
+        """How many of the layers are shown; "" where all are."""
+        if len(self.layers) == self.stored:
+            return ""
+        shown = f"{len(self.layers)} of {self.stored} layers"
+        return f"{shown}, some of every level" if all(layer.level for layer in self.layers) else f"the first {shown}"
 
 
 def read_maps(folder: Path, study: StudyView) -> list[ArmMaps]:
@@ -107,8 +120,18 @@ def _read(path: Path, arm: Arm, seed: int) -> ArmMaps | None:
         return None
     low = min(0.0, *(float(values.min()) for layer in stored.layers for values in layer.maps))
     high = max(1.0, *(float(values.max()) for layer in stored.layers for values in layer.maps))
-    layers = [_layer(layer, stored.images, low, high) for layer in stored.layers[:_MOST_LAYERS]]
-    return ArmMaps(arm, seed, low, high, layers)
+    layers = [_layer(layer, stored.images, low, high) for layer in _chosen(stored.layers)]
+    return ArmMaps(arm, seed, low, high, layers, len(stored.layers))
+
+
+def _chosen(layers: Sequence[StoredLayer]) -> list[StoredLayer]:
+    """Return as many layers as are shown, by row: the levels in turns, so that each has its share."""
+    turns: dict[str, int] = {}
+    order: list[tuple[int, int]] = []
+    for place, layer in enumerate(layers):
+        order.append((turns.setdefault(layer.level, 0), place))
+        turns[layer.level] += 1
+    return [layers[place] for place in sorted(place for _, place in sorted(order)[:_MOST_LAYERS])]
 
 
 def _layer(layer: StoredLayer, images: Sequence[str], low: float, high: float) -> LayerMaps:
@@ -118,7 +141,8 @@ def _layer(layer: StoredLayer, images: Sequence[str], low: float, high: float) -
         for image, values in pairs
     ]
     mean, dead = layer.statistics.get("mean"), bool(layer.statistics.get("dead"))
-    return LayerMaps(f"row {layer.row} {layer.name}", layer.kind != "map", mean, dead, tiles)
+    title = f"row {layer.row} {layer.name}" + (f" ({layer.level})" if layer.level else "")
+    return LayerMaps(title, layer.level, layer.kind != "map", mean, dead, tiles)
 
 
 def _png(values: npt.NDArray[Any]) -> str:

@@ -36,8 +36,10 @@ def _strength(study: StudyView, done: int) -> list[str]:
             "Verdict: better or worse where p < 0.05, corrected over the variants (Holm); not shown is not equal."
         )
     detectable = study.detectable.get(MAIN)
-    if detectable is not None:
-        lines.append(f"A true difference of {points(detectable)} points would be shown with a probability of 80%.")
+    if detectable:
+        lines.append(
+            f"A true difference of {points(detectable)} points in one variant would be shown with a probability of 80%."
+        )
     return lines
 
 
@@ -96,9 +98,10 @@ def _unequal_epochs(study: StudyView) -> list[str]:
 
 
 def _transfer(study: StudyView) -> list[str]:
+    came, rest = ("start with the base's numbers", "with their own") if study.untrained else ("arrived", "untrained")
     return [
-        f"{arm.name}: {arm.transferred[0]} of {arm.transferred[1]} tensors of the base arrived "
-        f"({100 * arm.transferred[0] / arm.transferred[1]:.0f}%); the rest start untrained."
+        f"{arm.name}: {arm.transferred[0]} of {arm.transferred[1]} tensors of the base {came} "
+        f"({100 * arm.transferred[0] / arm.transferred[1]:.0f}%); the rest start {rest}."
         for arm in study.arms
         if arm.transferred and arm.transferred[0] < arm.transferred[1]
     ]

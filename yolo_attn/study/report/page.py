@@ -15,7 +15,7 @@ from markupsafe import Markup
 from yolo_attn.study.report import formats
 from yolo_attn.study.report.curves import read_curves
 from yolo_attn.study.report.figures.forest import arms_forest, classes_forest
-from yolo_attn.study.report.figures.lines import training_curves
+from yolo_attn.study.report.figures.lines import precision_curves, training_curves
 from yolo_attn.study.report.figures.palette import THEME, arm_style
 from yolo_attn.study.report.figures.pareto import COSTS, pareto
 from yolo_attn.study.report.figures.plot import Plot, drawing
@@ -23,6 +23,7 @@ from yolo_attn.study.report.figures.strip import runs_strip
 from yolo_attn.study.report.images import CONFIDENCE, MOST_ARMS, find_changes
 from yolo_attn.study.report.maps import colour_bar, read_maps
 from yolo_attn.study.report.notes import answer, reading_notes, warnings
+from yolo_attn.study.report.precision import read_precision
 from yolo_attn.study.report.view import MAIN, Arm, StudyView
 
 __all__ = ["as_html"]
@@ -115,6 +116,7 @@ def _sections(study: StudyView, folder: Path) -> list[Section]:
         Section("runs", "Every run", _runs(study), "no run is done"),
         Section("sizes", "Small, medium and large objects", _by_size(study), "no run has AP by size of object"),
         Section("classes", "Classes", _classes(study), "no arm has differences per class"),
+        _precision(study, folder),
         Section("training", "Training", _training(study, folder), "no run has a table of its training"),
         Section("images", "Largest gains and losses", _images(study, folder), "no two arms have stored matches"),
         Section("maps", "Attention maps", _maps(study, folder), "no run has stored maps"),
@@ -174,6 +176,13 @@ def _instances(arms: Sequence[Arm], name: str) -> int | None:
     return next((instances for instances in known if instances is not None), None)
 
 
+def _precision(study: StudyView, folder: Path) -> Section:
+    curves = read_precision(folder, study)
+    missing = "no run has stored matches" if curves is not None else "the stored matches are too large to be read again"
+    plots = _plots([precision_curves("precision-recall", study.arms, curves or {})])
+    return Section("precision", "Precision and recall", plots, missing)
+
+
 def _training(study: StudyView, folder: Path) -> dict[str, Any] | None:
     curves = read_curves(folder, study)
     plots = [
@@ -185,7 +194,17 @@ def _training(study: StudyView, folder: Path) -> dict[str, Any] | None:
 
 def _images(study: StudyView, folder: Path) -> dict[str, Any] | None:
     arms, photos = find_changes(folder, study)
-    return {"arms": arms, "photos": photos, "left_out": len(study.others) > MOST_ARMS} if arms else None
+    if not arms:
+        return None
+    differing = [images for images in arms if images.changes]
+    return {
+        "arms": differing,
+        "same": [images.arm for images in arms if not images.changes],
+        "photos": photos,
+        "bare": any(change.photo is None for images in differing for change in images.changes),
+        "most": MOST_ARMS,
+        "left_out": len(study.others) > MOST_ARMS,
+    }
 
 
 def _maps(study: StudyView, folder: Path) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from yolo_attn.study.report.notes import reading_notes
+from yolo_attn.study.report.notes import reading_notes, warnings
 from yolo_attn.study.report.summary import summarize
 from yolo_attn.study.report.view import StudyView
 
@@ -18,7 +18,7 @@ _GAP = "  "
 
 
 def text_table(data: Mapping[str, Any]) -> str:
-    """Return results as aligned text, with what must be known to read them.
+    """Return results as aligned text, with what must be known to read them and what was not as planned.
 
     Args:
         data: The content of `results.json`.
@@ -31,7 +31,7 @@ def text_table(data: Mapping[str, Any]) -> str:
     names = _fit([row[0] for row in rows], room)
     widths = [max(map(columns, names)), *numbers]
     lines = [_align([name, *row[1:]], widths) for name, row in zip(names, rows, strict=True)]
-    return "\n".join([*lines, *map(_printable, reading_notes(study))])
+    return "\n".join([*lines, *map(_printable, [*reading_notes(study), *warnings(study)])])
 
 
 def _fit(names: Sequence[str], room: int) -> list[str]:

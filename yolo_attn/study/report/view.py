@@ -263,6 +263,8 @@ class StudyView:
 
     Args:
         arms: The baseline, then the variants from the largest difference to the smallest, then the controls.
+        weights: The checkpoint that the base starts from.
+        untrained: Whether it is known to start from none.
     """
 
     arms: Sequence[Arm]
@@ -278,7 +280,8 @@ class StudyView:
     instances: int | None
     image_root: str | None
     command: str | None
-    question: str | None
+    weights: str | None
+    untrained: bool
     made: str | None
     detectable: Mapping[str, float | None]
     replicates: int | None
@@ -303,7 +306,8 @@ class StudyView:
             **counts,
             image_root=_text(data.get("image_root")),
             command=_text(data.get("command")),
-            question=_text(data.get("question")),
+            weights=_text(data.get("weights")),
+            untrained="weights" in data and not data["weights"] and not _mapping(data.get("recipe")).get("pretrained"),
             made=_text(data.get("made")),
             detectable=_numbers(data.get("minimum_detectable")),
             replicates=None if replicates is None else int(replicates),

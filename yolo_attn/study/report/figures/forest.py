@@ -82,13 +82,13 @@ def classes_forest(ident: str, arm: Arm, names: Sequence[str], rare: int) -> Plo
     """
     style = arm_style(arm)
     results = [arm.per_class[name] for name in names]
-    gutter = min(_GUTTER, 14 + max(text_width(name, SMALL) for name in names))
+    labels = [_class_label(name, result.instances) for name, result in zip(names, results, strict=True)]
+    gutter = min(_GUTTER, 14 + max(text_width(label, SMALL) for label in labels))
     figure, axes = new_plot(_CLASS_ROW * len(names), Margins(left=gutter))
     rows_of(axes, len(names))
     _scale(axes, [result.delta for result in results])
-    for row, (name, result) in enumerate(zip(names, results, strict=True)):
+    for row, (label, result) in enumerate(zip(labels, results, strict=True)):
         few = result.instances is not None and result.instances < rare
-        label = shortened(name, gutter - 12, SMALL)
         ink = light("muted" if few else "ink")
         axes.annotate(
             label,
@@ -101,10 +101,16 @@ def classes_forest(ident: str, arm: Arm, names: Sequence[str], rare: int) -> Plo
             ha="right",
             color=ink,
         )
-        _draw(axes, row, _Mark(name, result.delta, light("faint") if few else style.colour, style.marker), 1.6, 5)
+        _draw(axes, row, _Mark(label, result.delta, light("faint") if few else style.colour, style.marker), 1.6, 5)
     axes.set_xlabel("difference in mAP50-95, points")
     parts = [f"{name}: {_told(result.delta)}" for name, result in zip(names, results, strict=True)]
     return as_plot(figure, ident, f"{arm.label}: difference per class", f"In points: {'; '.join(parts)}.")
+
+
+def _class_label(name: str, instances: int | None) -> str:
+    """Return the name of a class, shortened if need be, and the number of its objects."""
+    count = "" if instances is None else f" ({instances:,})"
+    return shortened(name, _GUTTER - 14 - text_width(count, SMALL), SMALL) + count
 
 
 def _told(estimate: Estimate) -> str:

@@ -1,4 +1,4 @@
-"""Training curves: each arm's mean over its seeds, and the band between its lowest and highest seed."""
+"""Curves of the arms: over the epochs, mean over the seeds and the band between lowest and highest; over recall."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from yolo_attn.study.report.curves import Curve
@@ -24,7 +25,7 @@ from yolo_attn.study.report.figures.plot import (
 )
 from yolo_attn.study.report.view import Arm
 
-__all__ = ["training_curves"]
+__all__ = ["precision_curves", "training_curves"]
 
 _HEIGHT = 210.0
 _BELOW = 38.0
@@ -44,21 +45,51 @@ def training_curves(ident: str, title: str, unit: str, arms: Sequence[Arm], curv
     """
     if not curves:
         return None
-    places, height = flow([_SWATCH + text_width(_name(arm), SMALL) + 10 for arm in arms], _LINE)
-    figure, axes = new_plot(_HEIGHT, Margins(left=54, top=height + 12, bottom=_BELOW))
-    axes.grid(color=light("rule"), linewidth=0.7)
-    axes.set_axisbelow(True)
+    figure, axes = _new_plot(arms, curves, "epoch", unit)
     for arm in arms:
         if arm.name in curves:
             _draw(axes, arm, curves[arm.name])
     axes.margins(x=0.02)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.set_xlabel("epoch")
-    label_left(axes, unit)
-    for arm, (x, y) in zip(arms, places, strict=True):
-        _draw_name(axes, arm, (8 + x, _HEIGHT + _BELOW + height + 4 - y), arm.name in curves)
     parts = [f"{arm.label}: {_told(curves.get(arm.name))}" for arm in arms]
     return as_plot(figure, ident, title, f"First, last: {'; '.join(parts)}.")
+
+
+def precision_curves(ident: str, arms: Sequence[Arm], curves: Mapping[str, Curve]) -> Plot | None:
+    """Draw precision against recall, the means over seeds; None where no arm has it.
+
+    Args:
+        ident: The plot's id.
+        arms: All arms, the baseline first.
+        curves: In percent, by the arms' names.
+    """
+    if not curves:
+        return None
+    figure, axes = _new_plot(arms, curves, "recall, percent", "precision, percent")
+    for arm in arms:
+        if arm.name in curves:
+            style, curve = arm_style(arm), curves[arm.name]
+            axes.plot(curve.x, curve.mean, color=style.colour, linestyle=style.line, linewidth=1.5)
+    axes.set_xlim(0, 100)
+    axes.set_ylim(0, 104)
+    areas = {name: f"{curve.mean.mean():.2f}" for name, curve in curves.items()}
+    parts = [f"{arm.label}: {areas.get(arm.name, 'no result')}" for arm in arms]
+    return as_plot(
+        figure, ident, "Precision and recall at IoU 0.5", f"Mean precision, which is mAP50: {'; '.join(parts)}."
+    )
+
+
+def _new_plot(arms: Sequence[Arm], curves: Mapping[str, Curve], across: str, up: str) -> tuple[Figure, Axes]:
+    """Return axes named across and up, and above them the arms' names with a piece of their line."""
+    places, height = flow([_SWATCH + text_width(_name(arm), SMALL) + 10 for arm in arms], _LINE)
+    figure, axes = new_plot(_HEIGHT, Margins(left=54, top=height + 12, bottom=_BELOW))
+    axes.grid(color=light("rule"), linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(across)
+    label_left(axes, up)
+    for arm, (x, y) in zip(arms, places, strict=True):
+        _draw_name(axes, arm, (8 + x, _HEIGHT + _BELOW + height + 4 - y), arm.name in curves)
+    return figure, axes
 
 
 def _told(curve: Curve | None) -> str:
@@ -68,9 +99,9 @@ def _told(curve: Curve | None) -> str:
 def _draw(axes: Axes, arm: Arm, curve: Curve) -> None:
     style = arm_style(arm)
     if np.any(curve.high > curve.low):
-        axes.fill_between(curve.epochs, curve.low, curve.high, color=style.colour, alpha=0.16, linewidth=0)
-    marker = style.marker if len(curve.epochs) == 1 else "None"
-    axes.plot(curve.epochs, curve.mean, marker=marker, color=style.colour, linestyle=style.line, linewidth=1.5)
+        axes.fill_between(curve.x, curve.low, curve.high, color=style.colour, alpha=0.16, linewidth=0)
+    marker = style.marker if len(curve.x) == 1 else "None"
+    axes.plot(curve.x, curve.mean, marker=marker, color=style.colour, linestyle=style.line, linewidth=1.5)
 
 
 def _name(arm: Arm) -> str:

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.study.conftest import Fake
+from yolo_attn.errors import UserError
+from yolo_attn.study import inputs
+from yolo_attn.study.device import check_share, count_devices, device_kind, first_device, read_device
+from yolo_attn.study.plan import Study
+
+
+@pytest.fixture
+def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that seems to have four GPUs."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that has none."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "kind", "first", "count"),
+    [
+        ("cpu", "cpu", "cpu", "cpu", 1),
+        (" CPU ", "cpu", "cpu", "cpu", 1),
+        (0, "0", "cuda", "cuda:0", 1),
+        ("cuda", "0", "cuda", "cuda:0", 1),
+        ("cuda:1", "1", "cuda", "cuda:1", 1),
+        ("01", "1", "cuda", "cuda:1", 1),
+        ("[2, 1]", "2,1", "cuda", "cuda:2", 2),
+        ("(0,1)", "0,1", "cuda", "cuda:0", 2),
+        ([0, 1, 3], "0,1,3", "cuda", "cuda:0", 3),
+        ("cuda:0,cuda:1", "0,1", "cuda", "cuda:0", 2),
+        ("0,1,", "0,1", "cuda", "cuda:0", 2),
+        (None, None, "cuda", "cuda", 1),
+        ("", None, "cuda", "cuda", 1),
+        ("None", None, "cuda", "cuda", 1),
+    ],
+)
+@pytest.mark.usefixtures("four_gpus")
+def test_the_ways_to_name_a_device(given: object, name: str | None, kind: str, first: str, count: int) -> None:
+    assert read_device(given) == name
+    assert read_device(name) == name
+    assert (device_kind(name), first_device(name), count_devices(name)) == (kind, first, count)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("gpu", "not a device"),
+        ("cpu:0", "not a device"),
+        ("True", "not a device"),
+        ("cuda:x", "not a device"),
+        ("0;1", "not a device"),
+        ("-1", "leave device= out"),
+        ("-1,-1", "leave device= out"),
+        ("0,0", "named twice"),
+        ("0,4", "there is no CUDA device 4 here (PyTorch sees 4)"),
+    ],
+)
+@pytest.mark.usefixtures("four_gpus")
+def test_what_is_no_device_is_told(given: str, says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        read_device(given)
+    assert str(caught.value).startswith(f"device={given}: ")
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", ["0", "cuda", "0,1", "mps", "MPS:0", "xpu:0", "npu"])
+@pytest.mark.usefixtures("no_gpu")
+def test_a_device_that_is_not_here_is_refused_unless_the_runs_go_elsewhere(given: str) -> None:
+    with pytest.raises(UserError, match="give device=cpu"):
+        read_device(given)
+    assert read_device(given, here=False) in {"0", "0,1", "mps", "xpu:0", "npu"}
+    assert Study.from_arguments({"device": given, "runner": "ray"}).device == read_device(given, here=False)
+    with pytest.raises(UserError, match="give device=cpu"):
+        Study.from_arguments({"device": given})
+    assert first_device(None) == "cpu"
+
+
+def test_mps_is_taken_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert read_device("mps:0") == "mps"
+    assert (device_kind("mps"), first_device("mps")) == ("mps", "mps")
+
+
+@pytest.mark.usefixtures("four_gpus")
+def test_a_gpu_may_have_the_number_that_an_outer_restriction_gave_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6,7")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert read_device("7") == "7"
+    assert (first_device("7"), first_device("1")) == ("cuda:1", "cuda:1")
+    with pytest.raises(UserError, match="no CUDA device 5"):
+        read_device("5")
+
+
+def test_a_batch_is_shared_out_where_the_host_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ultralytics.utils import torch_utils
+
+    monkeypatch.setattr(torch_utils, "select_device", lambda device: None)
+    check_share("0,1", 7)
+    monkeypatch.setattr(torch_utils, "select_device", lambda device, batch: None)
+    check_share("0,1", 8)
+    check_share("0", 7)
+    with pytest.raises(UserError, match="batch=7: cannot be shared out to 2 devices; give a multiple of 2"):
+        check_share("0,1", 7)
+
+
+def test_another_number_of_gpus_is_another_run_and_is_told(
+    fake: Fake, four_gpus: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs, "first_device", lambda device: "cpu")  # there is none to time anything on
+    arguments = {"variants": "A", "seeds": 1}
+    fake.compare(**arguments, device="0")
+    fake.compare(**arguments, device="3")
+    assert len(fake.starts()) == 2
+    assert "last trained" not in fake.said()
+    fake.compare(**arguments, device="0,1")
+    assert len(fake.starts()) == 4
+    assert "s: last trained on 1 cuda, now on 2 cuda; runs of the two are not mixed" in fake.said()
+    fake.compare(**arguments, device="2,3")
+    fake.compare(**arguments, device="0")
+    assert len(fake.starts()) == 4
+    assert "last trained on 2 cuda, now on 1 cuda" in fake.said()

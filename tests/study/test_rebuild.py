@@ -1,0 +1,86 @@
+"""`yolo-attn report`: good results are never replaced by emptier ones."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.study.report.synthetic import make_study
+from yolo_attn.cli import main
+from yolo_attn.errors import UserError
+from yolo_attn.study.report import make_report, read_results
+
+FILES = ("results.json", "results.csv", "results.md", "results.tex", "report.html")
+
+
+@pytest.fixture
+def folder(fresh_folder: Path) -> Path:
+    """A finished study with its reports."""
+    options = {"latency": False, "pictures": False, "maps": False}
+    make_study(fresh_folder / "s", seeds=2, arms=("yolo11n", "SE@neck"), images=6, **options)
+    make_report(fresh_folder / "s")
+    return fresh_folder / "s"
+
+
+def contents(folder: Path) -> list[bytes]:
+    return [(folder / name).read_bytes() for name in FILES]
+
+
+def refuse(folder: Path, out: Path | None = None) -> str:
+    before = contents(folder)
+    with pytest.raises(UserError) as caught:
+        make_report(folder, out)
+    assert contents(folder) == before
+    return str(caught.value)
+
+
+def test_runs_that_are_gone_leave_the_results_as_they_are(folder: Path) -> None:
+    shutil.rmtree(folder / "runs")
+    said = refuse(folder)
+    first = read_results(folder)["arms"][0]["runs"][0]["folder"]
+    assert said.startswith(f"{folder / first / 'result.json'}: missing, though yolo11n, seed 0 was done (and 3 more)")
+    assert "\n" not in said and "restore" in said and "out=DIR" in said
+
+
+def test_the_first_run_that_is_missing_is_named(folder: Path) -> None:
+    run = read_results(folder)["arms"][1]["runs"][1]
+    (folder / run["folder"] / "result.json").unlink()
+    assert "SE@neck, seed 1 was done;" in refuse(folder)
+
+
+def test_what_is_left_can_be_written_elsewhere(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = read_results(folder)["arms"][1]["runs"][1]
+    shutil.rmtree(folder / run["folder"])
+    before = contents(folder)
+    assert main(["report", f"from={folder}", "out=left"]) == 0
+    assert "Not finished: 1 run of 4 waiting or running." in capsys.readouterr().out
+    assert contents(folder) == before
+    assert [run["status"] for run in read_results(Path("left"))["arms"][1]["runs"]] == ["done", "waiting"]
+
+
+def test_a_run_that_was_never_done_is_no_loss(folder: Path) -> None:
+    data = read_results(folder)
+    data["arms"][1]["runs"][0] |= {"status": "failed", "error": "it broke", "folder": None}
+    data["arms"][1]["runs"][1] |= {"status": "waiting"}
+    shutil.rmtree(folder / data["arms"][1]["runs"][1]["folder"])
+    (folder / "results.json").write_text(json.dumps(data))
+    make_report(folder)
+    assert [run["status"] for run in read_results(folder)["arms"][1]["runs"]] == ["failed", "waiting"]
+
+
+def test_another_study_is_not_overwritten(folder: Path) -> None:
+    other = folder.parent / "other"
+    shutil.copytree(folder, other)
+    (other / "study.yaml").write_text("base: yolo11n.yaml")
+    said = refuse(folder, other)
+    assert "another study" in said and contents(other) == contents(folder)
+
+
+def test_an_arm_without_its_runs_is_damage(folder: Path) -> None:
+    data = read_results(folder)
+    del data["arms"][1]["runs"]
+    (folder / "results.json").write_text(json.dumps(data))
+    assert "damaged" in refuse(folder)

@@ -1,0 +1,154 @@
+"""What a runner on this machine starts, and what it leaves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+
+from yolo_attn.study import runner as module
+from yolo_attn.study.engine import _make_runner
+from yolo_attn.study.runner import LocalRunner
+
+# Starts a process in a group of its own, as the launcher of multi-GPU training does, and waits for it.
+STARTS_ANOTHER = """
+import subprocess, sys
+from pathlib import Path
+process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+Path(sys.argv[1], "pid").write_text(str(process.pid))
+process.wait()
+"""
+
+
+class Machine:
+    """A machine with so much memory, and runs that take theirs when told; in MiB."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, memory: float, cuda: float = 0.0) -> None:
+        self.memory, self.cuda = memory, cuda
+        self.runs: list[SimpleNamespace] = []
+        monkeypatch.setattr(module, "_free_memory", lambda: self.memory - sum(run.memory for run in self.runs))
+        monkeypatch.setattr(LocalRunner, "_free_cuda", lambda _: self.cuda - sum(run.cuda for run in self.runs))
+        monkeypatch.setattr(module, "Child", self.child)
+
+    def child(self, folder: Path, command: Any, environment: dict[str, str], gpu: str | None) -> SimpleNamespace:
+        self.runs.append(SimpleNamespace(runs=True, memory=0.0, cuda=0.0, gpu=gpu))
+        return self.runs[-1]
+
+    def fill(self, runner: LocalRunner, known: dict[str, float]) -> int:
+        """Start what fits, and return how many run."""
+        running = [run for run in self.runs if run.runs]
+        for count in range(len(running), 100):
+            if not runner.has_room(count, known):
+                return count
+            runner.start(Path(), 1)
+        return 100
+
+    def finish(self, run: SimpleNamespace) -> None:
+        run.runs, run.memory, run.cuda = False, 0.0, 0.0
+
+
+def test_memory_is_set_aside_for_runs_that_have_not_taken_it_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine, runner = Machine(monkeypatch, 4000), LocalRunner(workers=16)
+    assert machine.fill(runner, {}) == 2  # 1500 each, as long as none has told
+    for run in machine.runs:
+        run.memory = 400.0
+    assert machine.fill(runner, {}) == 2
+    assert machine.fill(runner, {"process": 500.0}) == 7  # 3200 are free, 2 x 100 and 5 x 500 set aside
+    machine.finish(machine.runs[0])
+    assert machine.fill(runner, {"process": 500.0}) == 7
+
+
+def test_a_run_that_took_more_than_expected_has_nothing_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine, runner = Machine(monkeypatch, 4000), LocalRunner(workers=2)
+    runner.start(Path(), 1)
+    machine.runs[0].memory = 2100.0
+    assert machine.fill(runner, {}) == 2
+
+
+def test_the_first_always_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Machine(monkeypatch, 100).fill(LocalRunner(workers=4), {}) == 1
+    assert Machine(monkeypatch, 100, 10).fill(LocalRunner(workers=4, device="cuda"), {"cuda": 5e4}) == 1
+
+
+def test_on_a_shared_gpu_the_first_goes_alone_until_it_has_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine, runner = Machine(monkeypatch, 1e6, 10_000), LocalRunner(workers=9, device="0")
+    assert machine.fill(runner, {}) == 1
+    machine.finish(machine.runs[0])
+    # 1000 and a fifth more, and 600 for CUDA itself: five runs, whatever they have taken yet.
+    known = {"process": 100.0, "cuda": 1000.0}
+    assert machine.fill(runner, known) == 5
+    for run in machine.runs[1:]:
+        run.cuda = 1500.0
+    assert machine.fill(runner, known) == 5
+    machine.finish(machine.runs[1])
+    machine.cuda -= 3000  # somebody else's
+    assert machine.fill(runner, known) == 4
+
+
+def test_gpus_are_had_one_each_and_shared_only_beyond_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine, runner = Machine(monkeypatch, 1e6, 10_000), LocalRunner(workers=2, gpus=("4", "5"), device="cuda")
+    assert machine.fill(runner, {}) == 2
+    assert [run.gpu for run in machine.runs] == ["4", "5"]
+    machine.finish(machine.runs[0])
+    assert machine.fill(runner, {}) == 2
+    assert machine.runs[-1].gpu == "4"
+    machine, runner = Machine(monkeypatch, 1e6, 10_000), LocalRunner(workers=5, gpus=("4", "5"), device="cuda")
+    assert machine.fill(runner, {}) == 2
+    machine = Machine(monkeypatch, 1e6, 10_000)
+    assert machine.fill(LocalRunner(workers=5, gpus=("4", "5"), device="cuda"), {"cuda": 3000.0}) == 4
+    assert [run.gpu for run in machine.runs] == ["4", "5", "4", "5"]
+
+
+@pytest.mark.parametrize(
+    ("device", "numbers"),
+    [("cpu", []), ("mps", []), ("cuda", [0]), ("cuda:1", [1]), ("0", [0]), ("0,2", [0, 2]), ("npu:0", [])],
+)
+def test_the_gpus_of_a_device_are_known(device: str, numbers: list[int]) -> None:
+    assert module._cuda_numbers(device) == numbers
+
+
+@pytest.mark.parametrize(("device", "kind", "shared"), [("cpu", "cpu", []), (None, "cpu", []), ("1", "cuda", [1])])
+def test_a_study_tells_its_runner_the_device(device: str | None, kind: str, shared: list[int]) -> None:
+    study: Any = SimpleNamespace(runner="local", device=device, workers=2, address=None, data="digits")
+    made = _make_runner(study, {"threads": 1, "device": kind})
+    assert isinstance(made, LocalRunner)
+    assert module._cuda_numbers(made.device) == shared
+
+
+def test_nothing_that_a_stopped_run_started_is_left(
+    tmp_path: Path, wait_for: Callable[[Callable[[], bool]], None]
+) -> None:
+    child = LocalRunner(command=(sys.executable, "-c", STARTS_ANOTHER)).start(tmp_path, 1)
+    pid = tmp_path / "pid"
+    wait_for(lambda: pid.exists() and pid.read_text() != "")
+    (started,) = psutil.Process(child._process.pid).children()
+    assert started.pid == int(pid.read_text())
+    assert child.memory > 1
+    child.stop()
+    assert not started.is_running() or started.status() == psutil.STATUS_ZOMBIE
+
+
+END_WITH_PARENT = f"""
+import sys, threading
+from yolo_attn.study.worker import end_with_parent
+threading.Thread(target=end_with_parent, daemon=True).start()
+exec({STARTS_ANOTHER!r})
+"""
+
+
+def test_a_child_whose_parent_ends_takes_everything_with_it(
+    tmp_path: Path, wait_for: Callable[[Callable[[], bool]], None]
+) -> None:
+    process = subprocess.Popen([sys.executable, "-c", END_WITH_PARENT, str(tmp_path)], stdin=subprocess.PIPE)
+    wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "")
+    started = psutil.Process(int((tmp_path / "pid").read_text()))
+    assert process.stdin is not None
+    process.stdin.close()  # as the system does for a parent that ended
+    process.wait()
+    wait_for(lambda: not started.is_running() or started.status() == psutil.STATUS_ZOMBIE)

@@ -1,0 +1,47 @@
+"""What a run does before its training; real trainings are in test_real.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from yolo_attn.study import training
+
+ORDER: dict[str, Any] = {
+    "task": "detect",
+    "data": "digits",
+    "device": "cpu",
+    "weights": None,
+    "inputs": {"recipe": {}, "seed": 0, "threads": 1, "model": {"head": [[[0], 1, "Detect", [1]]]}},
+}
+
+
+class Started(Exception):
+    """The training was started."""
+
+
+@pytest.mark.parametrize("left", ["a damaged state", "no state"])
+def test_what_a_lost_attempt_wrote_is_not_mixed_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    class Model:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def add_callback(self, *_: object) -> None:
+            pass
+
+        def train(self, **_: object) -> None:
+            raise Started
+
+    monkeypatch.setattr(training, "_model_class", lambda document: Model)
+    monkeypatch.setattr(training, "_keep_to_itself", lambda: None)
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "results.csv").write_text("epoch\n1\n2\n")
+    if left == "a damaged state":
+        (tmp_path / "state.pt").touch()
+    with pytest.raises(Started):
+        training.train_and_measure(tmp_path, ORDER)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,139 @@
+"""What `device=` says, read and checked once for a whole study."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+
+from yolo_attn.errors import UserError
+
+__all__ = ["check_share", "count_devices", "device_kind", "first_device", "read_device"]
+
+_NUMBERS = re.compile(r"\d+(,\d+)*")
+_OTHER_KINDS = re.compile(r"(npu|xpu)(:\d+(,\d+)*)?")
+_NOBODY_CHOSE = {"", "none", "null"}
+_KNOWN = "cpu, mps, the number of a GPU (0) or several (0,1)"
+
+
+def read_device(value: object, *, here: bool = True) -> str | None:
+    """Return a device as every Ultralytics takes it: "cpu", "mps", "0", "0,1", ...; None when nobody chose.
+
+    Args:
+        value: What the user gave: text in any of the ways that Ultralytics reads, a number or a list of them.
+        here: Whether the runs are done on this machine, which then has to have the device.
+
+    Raises:
+        UserError: It is no device, or it is not here.
+    """
+    given = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value).strip()
+    name = re.sub(r"[\s\[\]()'\"]|cuda:", "", given.lower())
+    name = ",".join(part for part in name.split(",") if part)
+    if name in _NOBODY_CHOSE:
+        return None
+    name = {"cuda": "0", "mps:0": "mps"}.get(name, name)
+    if "-1" in name.split(","):
+        raise UserError(
+            f"device={given}: every run would choose for itself; leave device= out, and they take turns on all GPUs"
+        )
+    if not (name in {"cpu", "mps"} or _NUMBERS.fullmatch(name) or _OTHER_KINDS.fullmatch(name)):
+        raise UserError(f"device={given}: not a device; give {_KNOWN}")
+    name = re.sub(r"\d+", lambda number: str(int(number[0])), name)
+    numbers = re.findall(r"\d+", name)
+    if len(set(numbers)) < len(numbers):
+        raise UserError(f"device={given}: the same device is named twice")
+    if here and (fault := _absence(name)):
+        raise UserError(f"device={given}: {fault}; leave device= out, or give device=cpu")
+    return name
+
+
+def _absence(name: str) -> str:
+    """Return what is not on this machine of a device, "" when it is all here."""
+    import torch
+
+    kind = device_kind(name)
+    if kind == "cpu":
+        return ""
+    if kind == "mps":
+        return "" if torch.backends.mps.is_available() else "this machine has no MPS device"
+    if kind != "cuda":
+        return _other_absence(kind, name)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    for number in name.split(","):
+        if _index(number, count) >= count:
+            return f"there is no CUDA device {number} here (PyTorch sees {count})"
+    return ""
+
+
+def _other_absence(kind: str, name: str) -> str:
+    """Return what is missing for a device that only later releases of Ultralytics train on."""
+    from ultralytics.utils import torch_utils
+
+    if not hasattr(torch_utils, "get_torch_device_backend"):
+        return f"the installed Ultralytics does not train on {kind}"
+    try:
+        torch_utils.select_device(name, verbose=False)
+    except Exception as error:
+        return str(error).strip().splitlines()[0]
+    return ""
+
+
+def _index(number: str, count: int) -> int:
+    """Return the index by which torch knows a GPU; one beyond its count may be a number in CUDA_VISIBLE_DEVICES."""
+    visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")][:count]
+    return visible.index(number) if int(number) >= count and number in visible else int(number)
+
+
+def check_share(device: str | None, batch: int) -> None:
+    """Check that a batch can be shared out to the devices of a run, where the installed Ultralytics asks for that.
+
+    Args:
+        device: From `read_device`.
+        batch: Images in a batch.
+
+    Raises:
+        UserError: It cannot.
+    """
+    from ultralytics.utils.torch_utils import select_device
+
+    count = count_devices(device)
+    if batch % count and "batch" in inspect.signature(select_device).parameters:
+        raise UserError(f"batch={batch}: cannot be shared out to {count} devices; give a multiple of {count}")
+
+
+def count_devices(device: str | None) -> int:
+    """Return on how many devices one run is trained.
+
+    Args:
+        device: From `read_device`.
+    """
+    return (device or "").count(",") + 1
+
+
+def device_kind(device: str | None) -> str:
+    """Return the kind of device that Ultralytics will take: "cpu", "cuda", "mps", ....
+
+    Args:
+        device: From `read_device`.
+    """
+    import torch
+
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind = device.split(":")[0]
+    return kind if kind.isalpha() else "cuda"
+
+
+def first_device(device: str | None) -> str:
+    """Return the first device of a study as torch names it: "cpu", "cuda:1", "mps"; "cuda" when nobody chose a GPU.
+
+    Args:
+        device: From `read_device`.
+    """
+    import torch
+
+    kind = device_kind(device)
+    numbers = re.findall(r"\d+", device or "")
+    if not numbers:
+        return kind
+    return f"{kind}:{_index(numbers[0], torch.cuda.device_count()) if kind == 'cuda' else numbers[0]}"
