@@ -71,14 +71,15 @@ def test_the_file_says_how_it_was_made_and_trains_from_the_base(fresh_folder: Pa
     ]
     assert main(words) == 0
     out = capsys.readouterr().out
-    text = Path("yolo11-cbamchannel.yaml").read_text()
+    text = Path("yolo11-cbamchannel-neck-p4-backbone-p3.yaml").read_text()
     assert "from yolo11n.yaml: CBAMChannel at neck.P4,backbone.P3 with start=identity, reduction=8" in text
     rows = [row for row in yaml.safe_load(text)["backbone"] + yaml.safe_load(text)["head"] if row[2] == "CBAMChannel"]
     assert rows == [[-1, 1, "CBAMChannel", [{"start": "identity", "reduction": 8}]]] * 2
     assert "row   5: CBAMChannel at backbone.P3, reads row 4, read by 2 rows" in out
     assert "+" in out and "GFLOPs at 640" in out
 
-    base, variant = build("yolo11n.yaml").eval(), build(model_yaml("yolo11n-cbamchannel.yaml"), seed=1).eval()
+    placed = model_yaml("yolo11n-cbamchannel-neck-p4-backbone-p3.yaml")
+    base, variant = build("yolo11n.yaml").eval(), build(placed, seed=1).eval()
     variant.load(base, verbose=False)
     report = last_transfer(variant)
     assert report is not None and report.arrived == report.base == len(base.state_dict())
@@ -89,8 +90,8 @@ def test_the_file_says_how_it_was_made_and_trains_from_the_base(fresh_folder: Pa
 
 def test_the_stated_scale_is_the_bases_and_the_name_changes_it(fresh_folder: Path) -> None:
     main(["place", "model=yolo11s.yaml", "layer=SE", "at=neck"])
-    assert model_yaml("yolo11-se.yaml")["scale"] == "s"
-    assert model_yaml("yolo11m-se.yaml")["scale"] == "m"
+    assert model_yaml("yolo11-se-neck.yaml")["scale"] == "s"
+    assert model_yaml("yolo11m-se-neck.yaml")["scale"] == "m"
 
 
 @pytest.mark.parametrize(

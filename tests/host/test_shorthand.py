@@ -113,7 +113,8 @@ def test_a_variant_of_a_checkpoint_has_its_weights(checkpoint: Path) -> None:
 def test_place_goes_on_from_a_shorthand(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["place", "model=yolo11n.yaml+SE@neck", "layer=CBAM", "at=backbone.P5"]) == 0
     assert "SE, which" not in capsys.readouterr().err
-    assert rows(model_yaml("yolo11n-se-cbam.yaml"), "SE", "CBAM") == [(11, "CBAM"), (18, "SE"), (22, "SE"), (26, "SE")]
+    placed = model_yaml("yolo11n-se-cbam-backbone-p5.yaml")
+    assert rows(placed, "SE", "CBAM") == [(11, "CBAM"), (18, "SE"), (22, "SE"), (26, "SE")]
 
 
 def test_without_us_the_name_is_unknown() -> None:
