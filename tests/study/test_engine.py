@@ -89,6 +89,16 @@ def test_runs_go_side_by_side_and_give_the_same_results(fake: Fake) -> None:
     assert len(fake.starts()) == 12
 
 
+def test_a_timing_that_fails_costs_no_results(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA out of memory\nand more")
+
+    monkeypatch.setattr("yolo_attn.study.latency.measure", fail)
+    assert fake.compare(seeds=1).exit_status == 0
+    assert "latency: not measured (CUDA out of memory)" in fake.said()
+    assert fake.results()["arms"][0]["metrics"]["mAP50-95"]["mean"] > 0
+
+
 def test_before_anything_is_trained_it_tells_what_it_will_be_able_to_show(fake: Fake) -> None:
     fake.compare(seeds=3)
     said = fake.said()
