@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["RowError", "UserError", "counted", "did_you_mean"]
+__all__ = ["RowError", "UserError", "counted", "did_you_mean", "one_line"]
 
 
 class UserError(ValueError):
@@ -30,6 +30,12 @@ class RowError(UserError):
 
     def __str__(self) -> str:
         return f"row {self.row}: {self.fault}"
+
+
+def one_line(error: BaseException) -> str:
+    """Return what went wrong in one line."""
+    text = " ".join(str(error).split()) or "no message"
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"[:500]
 
 
 def counted(number: int, word: str) -> str:

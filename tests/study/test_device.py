@@ -5,7 +5,7 @@ import torch
 
 from tests.study.conftest import Fake
 from yolo_attn.errors import UserError
-from yolo_attn.study import inputs
+from yolo_attn.study import engine
 from yolo_attn.study.device import check_share, count_devices, device_kind, first_device, read_device
 from yolo_attn.study.plan import Study
 
@@ -118,7 +118,7 @@ def test_a_batch_is_shared_out_where_the_host_asks_for_it(monkeypatch: pytest.Mo
 def test_another_number_of_gpus_is_another_run_and_is_told(
     fake: Fake, four_gpus: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inputs, "first_device", lambda device: "cpu")  # there is none to time anything on
+    monkeypatch.setattr(engine, "first_device", lambda device: "cpu")  # there is none to time anything on
     arguments = {"variants": "A", "seeds": 1}
     fake.compare(**arguments, device="0")
     fake.compare(**arguments, device="3")

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from yolo_attn.errors import UserError
 from yolo_attn.files import read_json
 from yolo_attn.study import expect, inputs
+from yolo_attn.study.device import count_devices, device_kind, first_device
 from yolo_attn.study.plan import Arm, Run, Study
 from yolo_attn.study.progress import Progress, clock
 from yolo_attn.study.results import RESULTS, ArmRuns, Results, make_results
@@ -72,8 +73,8 @@ def _plan(study: Study, store: Store, stream: TextIO, command: str) -> _Engine:
         raise UserError(f"base={study.base}: a {task} model; compare works with detect, segment, pose and obb")
     data = resolve_data(study.data)
     threads = study.threads or stored.get("threads") or study.usual_threads or _cores()
-    device = inputs.device_kind(study.device)
-    devices = inputs.count_devices(study.device)
+    device = device_kind(study.device)
+    devices = count_devices(study.device)
     several = {"devices": devices} if devices > 1 else {}
     if "device" in stored:
         _tell_of_devices(store, stored, f"{devices} {device}", stream)
@@ -342,7 +343,7 @@ class _Engine:
                 len(self.dataset.names),
                 train_images=self.dataset.train_images,
                 recipe=self.study.train,
-                where=inputs.first_device(self.study.device),
+                where=first_device(self.study.device),
                 threads=int(self.state["threads"]),
             )
         return expect.study_seconds([run.arm.name for run in waiting], known, guess)
@@ -371,7 +372,7 @@ class _Engine:
         if not first:
             return
         imgsz, threads = int(self.study.train.get("imgsz", 640)), int(self.state["threads"])
-        device = inputs.first_device(self.study.device)
+        device = first_device(self.study.device)
         try:
             measure(self.store, first, imgsz=imgsz, threads=threads, device=device, say=progress.say)
         except (UserError, RuntimeError) as error:

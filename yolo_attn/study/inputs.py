@@ -13,18 +13,14 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.errors import RowError, UserError
+from yolo_attn.errors import RowError, UserError, one_line
 from yolo_attn.graph.shorthand import base_of, stem_of
-from yolo_attn.study.device import count_devices, device_kind, first_device
 from yolo_attn.study.plan import Arm, Run, Study
 
 __all__ = [
     "Dataset",
     "build_arms",
     "check_layers",
-    "count_devices",
-    "device_kind",
-    "first_device",
     "foreign_layers",
     "free_gpus",
     "make_run",
@@ -90,7 +86,7 @@ def _variant(base: str, text: str, weights: Path | None) -> Arm:
             raise
         if is_file:
             find_model_yaml(text)  # a file that is not there is a slip of the pen as well
-        return Arm(Path(text).stem if is_file else text, "variant", weights=weights, error=_line(error))
+        return Arm(Path(text).stem if is_file else text, "variant", weights=weights, error=one_line(error))
     if fault:
         return Arm(variant.name, "variant", weights=weights, error=fault)
     return Arm(variant.name, "variant", _plain(variant.yaml), weights)
@@ -107,16 +103,8 @@ def _fault(model: Mapping[str, Any]) -> str | None:
         try:
             build_model(model, study_task(model), int(model.get("nc") or 80))
         except Exception as error:
-            return _line(first if isinstance(first, RowError) else error)
+            return one_line(first if isinstance(first, RowError) else error)
     return None
-
-
-def _line(error: BaseException) -> str:
-    """Return what went wrong with a model in one line."""
-    text = " ".join(str(error).split())
-    if isinstance(error, UserError):
-        return text
-    return f"{type(error).__name__}: {text or 'no message'}"[:500]
 
 
 def _control(name: str, arms: Sequence[Arm], weights: Path | None) -> Arm:
@@ -131,7 +119,7 @@ def _control(name: str, arms: Sequence[Arm], weights: Path | None) -> Arm:
         largest = max((model_cost(dict(model)).params for model in variants), default=0)
         return Arm(name, "control", widened_model(arms[0].model, largest), weights)
     except Exception as error:
-        return Arm(name, "control", weights=weights, error=_line(error))
+        return Arm(name, "control", weights=weights, error=one_line(error))
 
 
 def _refuse_equal_names(arms: list[Arm]) -> None:

@@ -21,6 +21,7 @@ from typing import IO, Protocol
 from yolo_attn.errors import UserError
 from yolo_attn.files import disk_error
 from yolo_attn.processes import kill, largest_memory, started_by
+from yolo_attn.study.device import device_kind
 from yolo_attn.study.store import RESULT
 
 __all__ = ["DISK_FULL_STATUS", "LOG", "WORKER", "Handle", "LocalRunner", "Outcome", "Runner", "child_environment"]
@@ -116,8 +117,12 @@ class LocalRunner:
 
     def _set_aside(self, needed: float) -> float:
         """Return the memory that the running children are still going to take, in MiB."""
+        return sum(max(0.0, needed - child.memory) for child in self._running())
+
+    def _running(self) -> list[Child]:
+        """Return the children that run, and forget the others."""
         self._children = [child for child in self._children if child.runs]
-        return sum(max(0.0, needed - child.memory) for child in self._children)
+        return self._children
 
     def _shares_cuda(self) -> bool:
         """Return True when runs may come to share a GPU."""
@@ -153,8 +158,7 @@ class LocalRunner:
         Raises:
             UserError: No room on the disk.
         """
-        self._children = [child for child in self._children if child.runs]
-        taken = [child.gpu for child in self._children]
+        taken = [child.gpu for child in self._running()]
         gpu = min(self.gpus, key=taken.count, default=None)
         environment = child_environment(threads) | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
         child = Child(folder, [*self.command, str(folder), "--end-with-parent"], environment, gpu)
@@ -257,8 +261,7 @@ def _free_memory() -> float:
 
 def _cuda_numbers(device: str) -> list[int]:
     """Return the CUDA devices that a `device=` names; [] when it names another kind."""
-    kind = device.partition(":")[0]
-    if kind.isalpha() and kind != "cuda":
+    if device_kind(device) != "cuda":
         return []
     return [int(number) for number in re.findall(r"\d+", device)] or [0]
 

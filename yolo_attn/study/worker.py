@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.errors import UserError
+from yolo_attn.errors import UserError, one_line
 from yolo_attn.files import FolderLock, is_disk_full, read_json, write_atomically
 from yolo_attn.processes import end_all, ranks_ended
 from yolo_attn.study.results import as_json
@@ -92,12 +92,6 @@ def end_with_parent() -> None:
     while os.read(0, 1):  # the parent writes nothing; os.read, since a buffered read would block a normal exit
         pass
     end_all()
-
-
-def one_line(error: BaseException) -> str:
-    """Return what went wrong in one line."""
-    text = " ".join(str(error).split()) or "no message"
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"[:500]
 
 
 def _written(path: Path) -> int | None:
