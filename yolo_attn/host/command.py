@@ -15,6 +15,7 @@ from ultralytics import cfg, utils
 
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.graph.shorthand import stem_of
+from yolo_attn.host.parser import check_safe
 
 __all__ = ["read_words", "run_stock", "run_tune"]
 
@@ -70,9 +71,12 @@ def run_tune(words: Sequence[str]) -> None:
     if name is None:
         raise UserError("tune needs a model: model=yolo11n-cbam.yaml, or a checkpoint")
     with tempfile.TemporaryDirectory() as folder:
+        model = YOLO(name, task=task)
+        if isinstance(document := getattr(model.model, "yaml", None), dict):
+            check_safe(document)  # here, since the processes of the candidates build it again
         if Path(name).suffix in (".yaml", ".yml"):
-            name = _as_checkpoint(YOLO(name, task=task), Path(folder) / f"{stem_of(name)}.pt")
-        YOLO(name, task=task).tune(**overrides)
+            model = YOLO(_as_checkpoint(model, Path(folder) / f"{stem_of(name)}.pt"), task=task)
+        model.tune(**overrides)
 
 
 def _as_checkpoint(model: Any, file: Path) -> str:

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from yolo_attn.errors import RowError
+from yolo_attn.errors import RowError, UserError
 from yolo_attn.graph import block_of
-from yolo_attn.host.parser import build_rows
+from yolo_attn.host.parser import build_rows, check_safe
 
 __all__ = ["Cost", "build_on_meta", "model_cost", "row_strides", "run_on_meta"]
 
@@ -44,7 +44,12 @@ def row_strides(document: dict[str, Any]) -> list[float | None]:
     Args:
         document: A complete model YAML as a mapping; with several scales, `scale` says which.
     """
-    return list(_strides(json.dumps(document, sort_keys=True)))
+    check_safe(document)
+    try:
+        text = json.dumps(document, sort_keys=True, default=repr)  # YAML knows dates and bytes, too
+    except (ValueError, RecursionError) as error:
+        raise UserError("this model YAML refers to itself; write its values out instead of by *name") from error
+    return list(_strides(text))
 
 
 @functools.lru_cache(maxsize=16)

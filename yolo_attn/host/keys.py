@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import nn
-from ultralytics.nn import tasks
 
 from yolo_attn.errors import did_you_mean
 
-__all__ = ["find_key_faults"]
+__all__ = ["find_key_faults", "find_unsafe_keys"]
 
 _SCALE = 3  # depth, width, most channels
+_SHOWN = 60  # characters of a value in a message
+# The text encoders of Ultralytics' open-vocabulary models; anything else after "clip:" is the name of a file.
+_TEXT_MODELS = re.compile(
+    r"clip:(RN50|RN101|RN50x4|RN50x16|RN50x64|ViT-B/32|ViT-B/16|ViT-L/14|ViT-L/14@336px)|mobileclip2?:\w+"
+)
 
 
 def find_key_faults(document: Mapping[str, Any]) -> Iterator[str]:
@@ -22,7 +29,15 @@ def find_key_faults(document: Mapping[str, Any]) -> Iterator[str]:
     for key in ("depth_multiple", "width_multiple"):
         if key in document and not _is_positive(document[key]):
             yield f"{key}: {document[key]!r} is no number above 0; write {key}: 1.0 or another"
+    yield from find_unsafe_keys(document)
+
+
+def find_unsafe_keys(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the keys that the host would evaluate, or load a file by: they could run any code."""
     yield from _activation_faults(document.get("activation"))
+    text_model = document.get("text_model")
+    if text_model is not None and not (isinstance(text_model, str) and _TEXT_MODELS.fullmatch(text_model)):
+        yield f"text_model: {_shown(text_model)} is no text encoder of Ultralytics; write mobileclip:blt"
 
 
 def _class_faults(nc: Any) -> Iterator[str]:
@@ -48,17 +63,49 @@ def _scale_faults(scales: Any, scale: Any) -> Iterator[str]:
 
 
 def _activation_faults(activation: Any) -> Iterator[str]:
+    """Yield why an activation, which the host evaluates as Python, is not a module's name with literal arguments."""
     if not activation:
         return
-    path, bracket, _ = str(activation).partition("(")
-    found: Any = tasks  # where Ultralytics' parser looks the name up
-    for part in path.strip().split("."):
-        found = getattr(found, part, None)
-    if not bracket or not callable(found):
-        name = path.rpartition(".")[2].strip()
+    text, fix = _shown(activation), "write one, such as nn.ReLU() or nn.LeakyReLU(0.1)"
+    call = _parse(activation)
+    cls = _module_class(call.func) if isinstance(call, ast.Call) else None
+    if cls is None or not isinstance(call, ast.Call):
+        name = str(activation).partition("(")[0].rpartition(".")[2].strip()
         close = did_you_mean(name, [key for key, value in vars(nn).items() if isinstance(value, type)])
         hint = close.replace("mean ", "mean nn.").replace("?", "()?")
-        yield f"activation: {activation!r} is no PyTorch module{hint or '; write one, such as nn.ReLU()'}"
+        yield f"activation: {text} is no PyTorch module{hint or '; ' + fix}"
+        return
+    try:
+        args = [ast.literal_eval(arg) for arg in call.args]
+        options = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        yield f"activation: {text} has arguments that are no plain values; {fix}"
+        return
+    try:
+        with torch.device("meta"):
+            cls(*args, **options)
+    except Exception as error:  # whatever a class says of its arguments
+        yield f"activation: {text} cannot be built: {' '.join(str(error).split())}; {fix}"
+
+
+def _parse(text: Any) -> ast.expr | None:
+    """Return the expression that a text holds, None for anything else."""
+    try:
+        return ast.parse(text.strip(), mode="eval").body if isinstance(text, str) else None
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return None
+
+
+def _module_class(name: ast.expr) -> type[nn.Module] | None:
+    """Return the class that `nn.X` or `torch.nn.X` names, None when it is no module."""
+    path, _, word = ast.unparse(name).rpartition(".")
+    found = vars(nn).get(word) if path in ("nn", "torch.nn") else None
+    return found if isinstance(found, type) and issubclass(found, nn.Module) else None
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _is_positive(value: Any) -> bool:

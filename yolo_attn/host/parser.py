@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+import torchvision
 from torch import nn
 from ultralytics.nn import tasks
 
@@ -29,7 +30,7 @@ from yolo_attn.graph.blocks import JOINT, block_of, split_args
 from yolo_attn.graph.lint import find_dead_rows
 from yolo_attn.host.binding import Binding, UnsupportedHostError
 from yolo_attn.host.blocks import block_fault, host_layers, put_layers
-from yolo_attn.host.keys import find_key_faults
+from yolo_attn.host.keys import find_key_faults, find_unsafe_keys
 from yolo_attn.registry import LayerSpec, check_inputs, get_layer, is_layer, layer_names
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "UNREAD_BY_DESIGN",
     "OurRow",
     "build_rows",
+    "check_safe",
     "has_layer",
     "is_our_row",
     "name_fault",
@@ -66,8 +68,7 @@ def has_layer(row: Row) -> bool:
 def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
     def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:
         """Build a model YAML, with rows of ours or without."""
-        names = _module_names(d)
-        _check_names(names)
+        names = check_safe(d)
         if not any(is_layer(name) or layer_in(name) for name in names):
             return original(d, ch, verbose)  # type: ignore[no-any-return]
         with _lock:
@@ -79,30 +80,51 @@ def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
 PARSER = Binding(tasks, "parse_model", _wrap)
 
 
-def _module_names(document: dict[str, Any]) -> list[str]:
-    """Return the module name of each row; "" for a row too malformed to have one, which the parser will report."""
+def check_safe(document: dict[str, Any]) -> list[str]:
+    """Check everything of a model YAML that the stock parser would evaluate or call; return its modules' names.
+
+    The parser calls whatever global of its own a row names (a function that unpickles a file, one that installs a
+    package), and evaluates `activation` as Python. Only layers pass here, and modules with plain arguments.
+
+    Raises:
+        RowError: A row that is no row, or whose module is no layer of the host's or the registry's.
+        UserError: A key that would be evaluated and is not what it should be.
+    """
     names = []
-    for row in [*(document.get("backbone") or []), *(document.get("head") or [])]:
-        name = row[2] if isinstance(row, (list, tuple)) and len(row) == ROW_LENGTH else ""
-        names.append(name if isinstance(name, str) else "")
+    for i, row in enumerate([*(document.get("backbone") or []), *(document.get("head") or [])]):
+        if not isinstance(row, (list, tuple)) or len(row) != ROW_LENGTH or not isinstance(row[2], str):
+            raise RowError(i, f"expected [from, repeats, module, args], got {row!r:.100}")
+        if fault := name_fault(row[2]):
+            raise RowError(i, fault)
+        names.append(row[2])
+    for fault in find_unsafe_keys(document):
+        raise UserError(fault)
     return names
 
 
-def _check_names(names: list[str]) -> None:
-    """Raise RowError for a row whose module neither the host nor the registry knows."""
-    for i, name in enumerate(names):
-        if fault := name_fault(name):
-            raise RowError(i, fault)
-
-
 def name_fault(name: str) -> str:
-    """Return what is wrong with a row's module name, "" when the host or the registry knows it."""
+    """Return what is wrong with a row's module name, "" when it is a layer that the host or the registry knows."""
     if JOINT in name:
         return block_fault(name)
-    if not name or is_layer(name) or hasattr(tasks, name) or name.startswith(("nn.", "torchvision.ops.")):
+    if is_layer(name):
         return ""
-    hint = did_you_mean(name, [*layer_names(), *host_layers()]) or "; yolo-attn layers lists ours"
-    return f"unknown layer {name!r}{hint}"
+    found = _host_global(name)
+    if isinstance(found, type) and issubclass(found, nn.Module) and not issubclass(found, tasks.BaseModel):
+        return ""
+    if found is not None:
+        return f"{name!r} is no layer, so a row cannot name it; yolo-attn layers lists ours"
+    known = [f"nn.{word}" for word in vars(nn)] if name.startswith("nn.") else [*layer_names(), *host_layers()]
+    hint = did_you_mean(name, known)
+    return f"unknown layer {name!r}{hint or '; yolo-attn layers lists ours'}"
+
+
+def _host_global(name: str) -> Any:
+    """Return what the stock parser would find under a row's module name, None when there is nothing."""
+    if name.startswith("nn."):
+        return vars(nn).get(name.removeprefix("nn."))
+    if name.startswith("torchvision.ops."):
+        return vars(torchvision.ops).get(name.removeprefix("torchvision.ops."))
+    return vars(tasks).get(name)
 
 
 class _Probe(nn.Module):
@@ -309,7 +331,7 @@ def build_rows(document: dict[str, Any], channels: int) -> nn.Sequential:
     Raises:
         RowError: A row that is none, is read by nobody, or cannot be built.
     """
-    _check_names(_module_names(document))
+    check_safe(document)
     with _lock:
         return _Build(PARSER.original or tasks.parse_model, document, channels).run(verbose=False)[0]
 
