@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
-__all__ = ["RowError", "UserError", "counted", "did_you_mean", "one_line"]
+__all__ = ["RowError", "UserError", "counted", "did_you_mean", "one_line", "plain"]
+
+# ECMA-48: CSI (colours, cursor), OSC (titles, links; ended by BEL or ST), the other escapes of two or three characters.
+_ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]?"
+)
 
 
 class UserError(ValueError):
@@ -34,8 +40,14 @@ class RowError(UserError):
 
 def one_line(error: BaseException) -> str:
     """Return what went wrong in one line."""
-    text = " ".join(str(error).split()) or "no message"
+    text = plain(str(error)) or "no message"
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"[:500]
+
+
+def plain(text: str) -> str:
+    """Return a text in one line, without colour codes and other signs that steer a terminal."""
+    shown = _ESCAPES.sub("", text)
+    return " ".join("".join(c if c.isprintable() else " " for c in shown).split())
 
 
 def counted(number: int, word: str) -> str:

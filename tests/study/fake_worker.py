@@ -73,10 +73,12 @@ def perform(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
     deed = order["arm"].partition(".")[0]
     if deed == "fail" or (deed == "failonce" and not again):
         raise ValueError("it broke\nin two lines")
+    if deed == "colours":
+        raise ValueError("\x1b[31m\x1b[1mtrain: \x1b[0mit broke")
     if deed == "killed" and not again:
         os.kill(os.getpid(), signal.SIGKILL)
     if deed == "exits" and not again:
-        os.write(1, b"Segmentation of something\n")
+        os.write(1, b"\x1b[34m\x1b[1mSegmentation\x1b[0m of something\n\x1b[0m\n")
         os._exit(3)
     if deed == "full" and not again:
         raise RuntimeError("cannot save") from OSError(errno.ENOSPC, "No space left on device")

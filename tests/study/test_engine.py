@@ -131,6 +131,20 @@ def test_every_format_is_written(fake: Fake) -> None:
     assert "toprule" in (fake.folder / "results.tex").read_text()
 
 
+def test_no_text_of_a_failed_run_steers_a_terminal(fake: Fake) -> None:
+    fake.compare(variants="A,colours.1,exits.1", seeds=1)
+    (broken,) = fake.results()["arms"][2]["runs"]
+    assert broken["error"] == "ValueError: train: it broke"
+    # A result that an earlier version has written.
+    path = fake.folder / broken["folder"] / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"error": "\x1b[31mtrain: \x1b[0mit broke before"}))
+    make_report(fake.folder)
+    for name in ("results.json", "results.csv", "results.md", "results.tex"):
+        text = (fake.folder / name).read_text()
+        assert "train: it broke before" in text and "Segmentation of something" in text
+        assert "\x1b" not in text and "u001b" not in text
+
+
 def test_the_report_computes_every_number_again(fake: Fake) -> None:
     fake.compare(seeds=3)
     known = fake.results()

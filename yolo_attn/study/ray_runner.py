@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.errors import UserError
+from yolo_attn.errors import UserError, plain
 from yolo_attn.files import make_folder, read_json, write_atomically
 from yolo_attn.study.runner import LOG, WORKER, LocalRunner, Outcome
 from yolo_attn.study.store import MAPS, MATCHES, MODEL, RESULT, RUN, TRAIN, TRAINING_STATE
@@ -73,7 +73,7 @@ class RayRunner:
             try:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             except (self._ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
-                reason = " ".join(str(error).split())[:200]
+                reason = plain(str(error))[:200]
                 raise UserError(f"address={address}: no Ray cluster can be reached there ({reason})") from None
 
     def has_room(self, running: int, memory: Mapping[str, float]) -> bool:
@@ -116,7 +116,7 @@ class _Task:
         try:
             back: dict[str, Any] = self._ray.get(self._reference)
         except self._ray.exceptions.RayError as error:
-            return Outcome(False, f"lost on the cluster: {' '.join(str(error).split())[:200]}")
+            return Outcome(False, f"lost on the cluster: {plain(str(error))[:200]}")
         _unpack(back["files"], self._folder)
         return Outcome(RESULT in back["files"], back["reason"])
 

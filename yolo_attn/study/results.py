@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from yolo_attn.errors import UserError
+from yolo_attn.errors import UserError, plain
 from yolo_attn.files import read_json, write_atomically
 from yolo_attn.study.plan import Arm
 from yolo_attn.study.store import LATENCY
@@ -229,9 +229,9 @@ def _arm_results(
 
 
 def _run_results(run: Mapping[str, Any], metrics: Mapping[str, float] | None) -> dict[str, Any]:
-    plain = {key: run.get(key) for key in _RUN_KEYS}
+    taken = {key: run.get(key) for key in _RUN_KEYS}
     others = {key: run.get(key) for key in ("metrics_best", "metrics_ultralytics")}
-    return {**plain, "metrics": metrics, **others}
+    return {**taken, "error": run.get("error") and plain(str(run["error"])), "metrics": metrics, **others}
 
 
 def _most_memory(runs: Sequence[Mapping[str, Any]]) -> dict[str, float | None] | None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
 
-from yolo_attn.errors import UserError
+from yolo_attn.errors import UserError, plain
 from yolo_attn.files import disk_error
 from yolo_attn.processes import kill, largest_memory, started_by
 from yolo_attn.study.device import device_kind
@@ -279,6 +279,6 @@ def _outcome(folder: Path, status: int) -> Outcome:
 
 def _last_line(log: Path) -> str:
     with contextlib.suppress(OSError):
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1].strip()[:200] if lines else f"see {log}"
+        lines = [plain(line) for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+        return next((line[:200] for line in reversed(lines) if line), f"see {log}")
     return f"see {log}"

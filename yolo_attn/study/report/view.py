@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, TypeVar
 
+from yolo_attn.errors import plain
+
 __all__ = ["MAIN", "Arm", "ClassResult", "Estimate", "Latency", "Run", "StudyView", "number"]
 
 MAIN = "mAP50-95"
@@ -136,7 +138,7 @@ class Run:
         return cls(
             seed=int(number(given.get("seed")) or 0),
             status=str(given.get("status") or "waiting"),
-            error=_text(given.get("error")),
+            error=plain(str(given["error"])) if given.get("error") else None,
             seconds=number(given.get("seconds")),
             epochs=None if epochs is None else int(epochs),
             folder=_text(given.get("folder")),
