@@ -77,7 +77,7 @@ Computes a study's results again from the matches that its runs stored, without 
 .md, .tex (booktabs) and report.html, one file that needs no network. Prints the table.
 
   from       the folder of a study, such as runs/compare/exp
-  out        where the files go (the study's folder)
+  out        where the files go (the study's folder); given, it works while compare runs in the study's folder, too
 """,
     "profile": """\
 yolo-attn profile model=MODEL[,MODEL ...] [against=MODEL] [imgsz=640] [device=DEVICE] [rounds=30] [format=json]

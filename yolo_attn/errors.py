@@ -9,9 +9,7 @@ from collections.abc import Iterable
 __all__ = ["RowError", "UserError", "counted", "did_you_mean", "one_line", "plain"]
 
 # ECMA-48: CSI (colours, cursor), OSC (titles, links; ended by BEL or ST), the other escapes of two or three characters.
-_ESCAPES = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]?"
-)
+_ESCAPES = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]?")
 
 
 class UserError(ValueError):

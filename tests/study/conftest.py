@@ -43,7 +43,7 @@ def fake_study(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(engine, "_POLL_SECONDS", 0.02)
     monkeypatch.setattr(inputs, "shared_start", lambda *_: [499, 499])
     write = report.write_reports
-    monkeypatch.setattr(report, "write_reports", lambda folder, data, **_: write(folder, data, html=False))
+    monkeypatch.setattr(report, "write_reports", lambda *given, **how: write(*given, **{**how, "html": False}))
     monkeypatch.setenv("FAKE_JOURNAL", str(fresh_folder / "journal"))
     return fresh_folder
 

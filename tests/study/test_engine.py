@@ -78,6 +78,24 @@ def test_three_seeds_give_verdicts(fake: Fake) -> None:
     assert data["minimum_detectable"]["mAP50-95"] > 0
 
 
+def test_there_are_no_verdicts_before_all_runs_are_finished(fake: Fake) -> None:
+    """Whoever looks after every run and stops where a difference shows finds one too often."""
+    finished = fake.compare(variants="B,crippled", seeds=4).data
+    assert [arm["verdict"] for arm in finished["arms"]] == [None, "better", "worse"]
+    known = fake.results()
+    run = known["arms"][2]["runs"][3]
+    run["status"] = "running"
+    (fake.folder / run["folder"] / "result.json").unlink()
+    (fake.folder / "results.json").write_text(json.dumps(known))
+    make_report(fake.folder, Path("interim"))
+    interim = json.loads(Path("interim/results.json").read_text())
+    assert [arm["verdict"] for arm in interim["arms"]] == [None] * 3
+    better = interim["arms"][1]["delta"]["mAP50-95"]
+    assert [better[key] for key in ("p", "p_holm", "p_better")] == [None] * 3
+    assert better["ci95"] == finished["arms"][1]["delta"]["mAP50-95"]["ci95"]
+    assert "verdict" not in Path("interim/results.md").read_text().splitlines()[2]
+
+
 def test_runs_go_side_by_side_and_give_the_same_results(fake: Fake) -> None:
     fake.workers = 3
     side = fake.compare(name="side", variants="meets.1,meets.2", seeds=2)
@@ -157,7 +175,7 @@ def test_the_report_computes_every_number_again(fake: Fake) -> None:
     make_report(fake.folder)
     assert fake.results() == known
     assert len(fake.starts()) == 9
-    with FolderLock(fake.folder), pytest.raises(UserError, match="another compare"):
+    with FolderLock(fake.folder), pytest.raises(UserError, match="is running in it"):
         make_report(fake.folder)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from tests.study.report.synthetic import make_study
 from yolo_attn.cli import main
 from yolo_attn.errors import UserError
+from yolo_attn.files import FolderLock
 from yolo_attn.study.report import make_report, read_results
 
 FILES = ("results.json", "results.csv", "results.md", "results.tex", "report.html")
@@ -56,7 +59,7 @@ def test_what_is_left_can_be_written_elsewhere(folder: Path, capsys: pytest.Capt
     shutil.rmtree(folder / run["folder"])
     before = contents(folder)
     assert main(["report", f"from={folder}", "out=left"]) == 0
-    assert "Not finished: 1 run of 4 waiting or running." in capsys.readouterr().out
+    assert "Interim: 3 of 4 runs finished; there are no verdicts before all are." in capsys.readouterr().out
     assert contents(folder) == before
     assert [run["status"] for run in read_results(Path("left"))["arms"][1]["runs"]] == ["done", "waiting"]
 
@@ -69,6 +72,40 @@ def test_a_run_that_was_never_done_is_no_loss(folder: Path) -> None:
     (folder / "results.json").write_text(json.dumps(data))
     make_report(folder)
     assert [run["status"] for run in read_results(folder)["arms"][1]["runs"]] == ["failed", "waiting"]
+
+
+def test_a_report_goes_elsewhere_while_a_compare_runs_in_the_folder(folder: Path) -> None:
+    data = read_results(folder)
+    data["arms"][1]["runs"][1]["status"] = "running"
+    (folder / data["arms"][1]["runs"][1]["folder"] / "result.json").unlink()
+    (folder / "results.json").write_text(json.dumps(data))
+    before = contents(folder)
+    with FolderLock(folder):
+        page = make_report(folder, Path("there"))
+        with pytest.raises(UserError, match=rf"a compare \(process {os.getpid()}\) is running in it.*give out=DIR"):
+            make_report(folder)
+    assert contents(folder) == before
+    assert "Interim results: 3 of 4 runs finished." in page.read_text(encoding="utf-8")
+    assert [run["status"] for run in read_results(Path("there"))["arms"][1]["runs"]] == ["done", "running"]
+
+
+def test_the_schema_is_next_to_the_results(folder: Path) -> None:
+    for place in (folder, make_report(folder, Path("there")).parent):
+        data = json.loads((place / "results.json").read_text(encoding="utf-8"))
+        schema = json.loads((place / data["$schema"]).read_text(encoding="utf-8"))
+        jsonschema.Draft202012Validator(schema).validate(data)
+        assert data["schema"] == schema["properties"]["schema"]["const"]
+
+
+def test_results_name_the_dataset_and_no_folder_of_this_machine(folder: Path) -> None:
+    data = read_results(folder)
+    data |= {"data": "/home/me/sets/fruit.yaml", "command": "yolo-attn compare data=/home/me/sets/fruit.yaml seeds=2"}
+    (folder / "results.json").write_text(json.dumps(data))
+    make_report(folder)
+    for name in ("results.json", "results.md", "results.tex", "report.html"):
+        text = (folder / name).read_text(encoding="utf-8")
+        assert "fruit" in text and "/home/me" not in text
+    assert "<title>yolo11n and its variants on fruit</title>" in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_another_study_is_not_overwritten(folder: Path) -> None:

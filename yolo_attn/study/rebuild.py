@@ -15,7 +15,7 @@ from yolo_attn.study.store import RESULT
 __all__ = ["rebuild"]
 
 # What `make_results` computes; everything else in the head is taken over as it stands.
-_COMPUTED = ("schema", "baseline", "arms", "bootstrap", "minimum_detectable", "notes", "made")
+_COMPUTED = ("$schema", "schema", "baseline", "arms", "bootstrap", "minimum_detectable", "notes", "made")
 
 
 def rebuild(folder: Path, *, whole: bool = True) -> Results:

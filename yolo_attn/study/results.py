@@ -1,8 +1,8 @@
 """The results of a study: the content of `results.json`, and what is written with it.
 
 Average precision, intervals and verdicts are computed from the stored matches of each run (`measured`, `numbers`).
-Costs, and what Ultralytics' validator says, are taken from the runs' results. `results.schema.json`, beside this file,
-describes the outcome.
+Costs, and what Ultralytics' validator says, are taken from the runs' results. `results.schema.json`, next to this file
+and written next to every `results.json`, describes the outcome.
 """
 
 from __future__ import annotations
@@ -19,18 +19,21 @@ from typing import TYPE_CHECKING, Any
 from yolo_attn.errors import UserError, plain
 from yolo_attn.files import read_json, write_atomically
 from yolo_attn.study.plan import Arm
+from yolo_attn.study.portable import dataset_name, without_folders
 from yolo_attn.study.store import LATENCY
 
 if TYPE_CHECKING:
     from yolo_attn.study.numbers import ArmNumbers, Source
 
-__all__ = ["RESULTS", "SCHEMA", "SCHEMA_FILE", "ArmRuns", "Results", "as_json", "make_results"]
+__all__ = ["RESULTS", "SCHEMA", "SCHEMA_FILE", "ArmRuns", "Results", "as_json", "make_results", "write_results"]
 
 RESULTS = "results"
 SCHEMA = 1
 SCHEMA_FILE = Path(__file__).with_name("results.schema.json")
 _RUN_KEYS = ("seed", "status", "error", "seconds", "epochs", "memory_mib", "folder")
 _LOOSE_SEEDS = 2
+_UNFINISHED = frozenset({"waiting", "running"})
+_TESTED = ("p", "p_holm", "p_better")
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,20 @@ class Results:
         """
         from yolo_attn.study.report import write_reports
 
-        write_atomically(self.folder / f"{RESULTS}.json", as_json(self.data))
+        write_results(self.folder, self.data)
         write_reports(self.folder, self.data, html=pictures)
+
+
+def write_results(folder: Path, data: Mapping[str, Any]) -> None:
+    """Write `results.json`, and next to it the schema that it follows.
+
+    Raises:
+        UserError: The disk is full or cannot be written; the earlier files are as they were.
+    """
+    schema, path = SCHEMA_FILE.read_bytes(), folder / SCHEMA_FILE.name
+    if not path.is_file() or path.read_bytes() != schema:
+        write_atomically(path, schema)
+    write_atomically(folder / f"{RESULTS}.json", as_json(data))
 
 
 def as_json(data: Mapping[str, Any]) -> str:
@@ -116,7 +131,9 @@ def _finite(value: Any) -> Any:
 def make_results(folder: Path, study: Mapping[str, Any], arms: Sequence[ArmRuns]) -> Results:
     """Return the results of a study.
 
-    Every done run's metrics, and their bootstrap, are computed from its matches once and kept in its folder.
+    Every done run's metrics, and their bootstrap, are computed from its matches once and kept in its folder. While runs
+    wait or run, differences and intervals are interim: there are no p-values and no verdicts, since whoever looks after
+    every run, and stops where a difference shows, finds one too often.
 
     Args:
         folder: Its folder.
@@ -134,14 +151,18 @@ def make_results(folder: Path, study: Mapping[str, Any], arms: Sequence[ArmRuns]
     numbers = [arm_numbers(own, sources[0] if number else None) for number, own in enumerate(sources)]
     kinds = [item.arm.kind for item in arms]
     verdicts = with_verdicts(kinds, numbers)
+    if any(run["status"] in _UNFINISHED for item in arms for run in item.runs):
+        verdicts = [(_untested(delta), None) for delta, _ in verdicts]
     latency = _latency(folder)
     sizes = _sizes(study, next((own[0] for own in sources if own), None))
     head = {
+        "$schema": f"./{SCHEMA_FILE.name}",
         "schema": SCHEMA,
         "baseline": arms[0].arm.name,
         "task": None,
-        "command": None,
         **study,
+        "data": dataset_name(str(study["data"])) if study.get("data") else None,
+        "command": without_folders(str(study["command"])) if study.get("command") else None,
         **sizes,
         "made": study.get("made") or _last_result(arms),
         "bootstrap": {"replicates": REPLICATES, "seed": SEED},
@@ -152,6 +173,11 @@ def make_results(folder: Path, study: Mapping[str, Any], arms: Sequence[ArmRuns]
         _arm_results(item, found, delta, latency) for item, found, delta in zip(arms, numbers, verdicts, strict=True)
     ]
     return Results(folder, _finite({**head, "arms": rows}))
+
+
+def _untested(delta: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return differences without the outcome of a test."""
+    return delta and {name: found and {**found, **dict.fromkeys(_TESTED)} for name, found in delta.items()}
 
 
 def _sizes(study: Mapping[str, Any], where: Source | None) -> dict[str, int | None]:

@@ -12,6 +12,7 @@
         result.json                written last and whole: the run is over, done or failed
     latency.json                   what an image takes in each arm, timed when all runs are done
     results.json .csv .md .tex     the results, written again after every run
+    results.schema.json            what results.json holds, as JSON Schema
     report.html                    the report
 
 Every file is written whole or not at all; one process at a time works in the folder.

@@ -283,7 +283,7 @@ def test_a_study_that_has_just_begun(fresh_folder: Path) -> None:
     write_reports(fresh_folder, data)
     page = Page((fresh_folder / "report.html").read_text(encoding="utf-8"))
     assert not page.plots
-    assert "Not finished: 2 runs of 2 waiting or running" in page.text
+    assert "Interim results: 0 of 2 runs finished." in page.text
     assert text_table(data).splitlines()[1].split() == ["a", "(baseline)", "0/1", "-", "-", "-", "-", "-"]
 
 
@@ -400,7 +400,7 @@ def test_what_was_not_as_planned_is_in_every_table(study: tuple[Path, dict[str, 
     assert failed in page.text
     data = json.loads(json.dumps(study[1]))
     data["arms"][1]["runs"][0]["status"] = "waiting"
-    assert "Not finished: 1 run of 40 waiting or running." in text_table(data).splitlines()
+    assert "Interim: 39 of 40 runs finished; there are no verdicts before all are." in text_table(data).splitlines()
 
 
 def test_precision_and_recall(study: tuple[Path, dict[str, Any]], page: Page) -> None:

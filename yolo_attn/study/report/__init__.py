@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from yolo_attn.files import FolderLock, make_folder, read_json, write_atomically
 from yolo_attn.study.report.files import as_csv, as_latex, as_markdown
 from yolo_attn.study.report.text import text_table
 from yolo_attn.study.report.view import StudyView
-from yolo_attn.study.results import RESULTS, SCHEMA, as_json
+from yolo_attn.study.results import RESULTS, SCHEMA, write_results
 from yolo_attn.study.store import PLAN
 
 __all__ = ["HTML", "make_report", "read_results", "text_table", "write_reports"]
@@ -47,7 +48,7 @@ def make_report(folder: Path, out: Path | None = None) -> Path:
     """Compute the results of a study again from the stored matches of its runs, write the reports, return the page.
 
     Results never take the place of better ones: where a run that was done is gone, only `out` may be written, and `out`
-    may be no other study.
+    may be no other study. With `out` the study itself is only read, so a compare may be running in it.
 
     Args:
         folder: The study's folder.
@@ -64,12 +65,29 @@ def make_report(folder: Path, out: Path | None = None) -> Path:
     elsewhere = out.resolve() != folder.resolve()
     if elsewhere and (out / PLAN).exists():
         raise UserError(f"out={out}: holds another study, whose results would be lost; give another folder")
-    with FolderLock(folder):
+    with contextlib.nullcontext() if elsewhere else _held(folder):
         results = rebuild(folder, whole=not elsewhere)
         make_folder(out)
-        write_atomically(out / _RESULTS, as_json(results.data))
+        write_results(out, results.data)
         write_reports(folder, results.data, out=out)
     return out / HTML
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold a study's folder.
+
+    Raises:
+        UserError: A compare is running in it, which keeps the reports up to date itself.
+    """
+    lock = FolderLock(folder)
+    if not lock.acquire():
+        raise UserError(
+            f"{folder}: a compare (process {lock.owner()}) is running in it and keeps {HTML} up to date; for a report "
+            "of its own, now, give out=DIR"
+        )
+    with lock:
+        yield
 
 
 def read_results(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from yolo_attn.errors import counted
 from yolo_attn.study.report.formats import points, signed, typeset
 from yolo_attn.study.report.view import MAIN, Arm, StudyView
 
-__all__ = ["answer", "reading_notes", "warnings"]
+__all__ = ["answer", "faults", "reading_notes", "warnings"]
 
 _ENOUGH = 3  # seeds; below it there is no verdict
 
@@ -26,6 +26,8 @@ def _units(study: StudyView) -> str:
 
 
 def _strength(study: StudyView, done: int) -> list[str]:
+    if study.waiting:
+        return []
     if done == 1:
         return ["Single runs: differences of this size are usually noise. Give more seeds, such as seeds=3."]
     if 1 < done < _ENOUGH:
@@ -47,6 +49,8 @@ def answer(study: StudyView) -> str:
     """Return what the study says about its variants, in one or two sentences."""
     if not study.variants:
         return "There is no variant to compare."
+    if study.waiting:
+        return f"Interim results: {_finished(study)}. There are no verdicts before all are."
     groups = {verdict: [arm for arm in study.variants if arm.verdict == verdict] for verdict in ("better", "worse")}
     said = [f"Shown to be {verdict}: {_listed(arms)}." for verdict, arms in groups.items() if arms]
     rest = [arm for arm in study.variants if arm.verdict == "not shown"]
@@ -68,17 +72,25 @@ def _listed(arms: list[Arm], *, difference: bool = True) -> str:
 
 
 def warnings(study: StudyView) -> list[str]:
+    """Return that the results are interim where they are, and what was not as planned or not equal between the arms."""
+    interim = [f"Interim: {_finished(study)}; there are no verdicts before all are."] if study.waiting else []
+    return [*interim, *faults(study)]
+
+
+def faults(study: StudyView) -> list[str]:
     """Return what was not as planned or not equal between the arms."""
-    return [*_unfinished(study), *_unequal_epochs(study), *_transfer(study)]
+    return [*_failures(study), *_unequal_epochs(study), *_transfer(study)]
 
 
-def _unfinished(study: StudyView) -> list[str]:
-    waiting = study.total - study.done - len(study.undone)
-    lines = [f"Not finished: {counted(waiting, 'run')} of {study.total} waiting or running."] if waiting else []
+def _failures(study: StudyView) -> list[str]:
     seeds: dict[tuple[str, str, str | None], list[int]] = {}
     for arm, run in study.undone:
         seeds.setdefault((arm.name, run.status, run.error), []).append(run.seed)
-    return [*lines, *(_undone(*what, which) for what, which in seeds.items())]
+    return [_undone(*what, which) for what, which in seeds.items()]
+
+
+def _finished(study: StudyView) -> str:
+    return f"{study.total - study.waiting} of {counted(study.total, 'run')} finished"
 
 
 def _undone(name: str, status: str, error: str | None, seeds: list[int]) -> str:

@@ -22,7 +22,7 @@ from yolo_attn.study.report.figures.plot import Plot, drawing
 from yolo_attn.study.report.figures.strip import runs_strip
 from yolo_attn.study.report.images import CONFIDENCE, MOST_ARMS, find_changes
 from yolo_attn.study.report.maps import colour_bar, read_maps
-from yolo_attn.study.report.notes import answer, reading_notes, warnings
+from yolo_attn.study.report.notes import answer, faults, reading_notes
 from yolo_attn.study.report.precision import read_precision
 from yolo_attn.study.report.view import MAIN, Arm, StudyView
 
@@ -71,7 +71,7 @@ def as_html(study: StudyView, folder: Path) -> str:
         confidence=CONFIDENCE,
         answer=answer(study),
         notes=reading_notes(study),
-        warnings=warnings(study),
+        warnings=faults(study),
         sections=[section for section in sections if section.content],
         missing=[section for section in sections if not section.content],
         theme=THEME,

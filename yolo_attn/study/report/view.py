@@ -342,6 +342,11 @@ class StudyView:
         return sum(len(arm.done) for arm in self.arms)
 
     @property
+    def waiting(self) -> int:
+        """How many wait or run; until there are none, the results are interim."""
+        return sum(run.status not in ("done", *_UNDONE) for arm in self.arms for run in arm.runs)
+
+    @property
     def undone(self) -> list[tuple[Arm, Run]]:
         """The runs that failed or were interrupted."""
         return [(arm, run) for arm in self.arms for run in arm.runs if run.status in _UNDONE]

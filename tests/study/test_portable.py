@@ -1,0 +1,50 @@
+"""What results say of paths: names of datasets and commands, and no folders of the machine they were made on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from yolo_attn.study.portable import dataset_name, without_folders
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("digits", "digits"),
+        ("coco8.yaml", "coco8"),
+        ("/home/me/sets/fruit.yaml", "fruit"),
+        ("sets/fruit.YML", "fruit"),
+        (r"C:\Users\me\fruit\data.yaml", "fruit"),
+        ("/home/me/fruit/data.yaml", "fruit"),
+        ("/data.yaml", "data"),
+        ("~/fruit/dataset.yaml", "fruit"),
+        ("/home/me/fruit", "fruit"),
+        ("v1.2", "v1.2"),
+    ],
+)
+def test_a_dataset_has_a_name(data: str, name: str) -> None:
+    assert dataset_name(data) == name
+    assert dataset_name(name) == name  # results that are made again
+
+
+def test_a_nondescript_file_here_is_named_by_this_folder(fresh_folder: Path) -> None:
+    assert dataset_name("data.yaml") == dataset_name("./data.yaml") == fresh_folder.name
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("compare data=/home/me/sets/fruit.yaml seeds=3", "compare data=…/fruit.yaml seeds=3"),
+        (r"compare data=C:\Users\me\fruit.yaml", "compare data=…/fruit.yaml"),
+        ("compare variants=SE@neck,/tmp/x/my.yaml", "compare variants=SE@neck,…/my.yaml"),
+        ("compare data=sets/fruit.yaml project=runs/x", "compare data=sets/fruit.yaml project=runs/x"),
+        ("compare data=~/sets/fruit.yaml", "compare data=~/sets/fruit.yaml"),
+        ("compare data=https://a.org/b/fruit.yaml", "compare data=https://a.org/b/fruit.yaml"),
+        ("yolo-attn compare 'data=/mnt/x y/z.yaml'", "yolo-attn compare 'data=…/x y/z.yaml'"),
+    ],
+)
+def test_a_command_keeps_names_and_no_absolute_folders(command: str, shown: str) -> None:
+    assert without_folders(command) == shown
+    assert without_folders(shown) == shown

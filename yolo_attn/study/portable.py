@@ -1,0 +1,36 @@
+"""Paths as results show them: results are sent to others, whom the folders of this machine do not concern."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+__all__ = ["dataset_name", "without_folders"]
+
+# File names that say nothing of the dataset; its folder does.
+_NONDESCRIPT = frozenset({"data", "dataset", "config", "custom_data", "coco_data"})
+_SUFFIXES = (".yaml", ".yml")
+# The folders of an absolute path, up to the name of the file; not those of a URL.
+_FOLDERS = re.compile(r"(?<![\w.~…:/\\])(?:[A-Za-z]:)?[/\\](?:[^\s,'\"=/\\]+[/\\])+(?=[^\s,/\\])")
+
+
+def dataset_name(data: str) -> str:
+    """Return what a dataset is called: its own name, or that of its YAML or, for a `data.yaml`, of the folder it is in.
+
+    Args:
+        data: As `data=` has it.
+    """
+    names = [name for name in re.split(r"[/\\]+", data) if name]
+    if not names or (len(names) == 1 and not data.lower().endswith(_SUFFIXES)):
+        return data
+    stem = re.sub(r"\.ya?ml$", "", names[-1], flags=re.IGNORECASE)
+    if stem.lower() not in _NONDESCRIPT or stem == names[-1]:
+        return stem
+    if len(names) == 1 or names[-2] in {".", ".."}:
+        names = list(Path(data).resolve().parts)
+    return names[-2] if len(names) > 1 and not re.fullmatch(r"[/\\]|[A-Za-z]:\\?", names[-2]) else stem
+
+
+def without_folders(text: str) -> str:
+    """Return a command line whose absolute paths are shortened to their last names: `data=…/fruit.yaml`."""
+    return _FOLDERS.sub("…/", text)
