@@ -294,3 +294,24 @@ def test_errors_on_the_way_to_the_disk_are_told_without_a_file_name_too() -> Non
     assert (_user_mistake(OSError(errno.ENOSPC, "No space left on device")) or "").startswith(
         "the output: no space left"
     )
+
+
+def test_a_recipe_becomes_training_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    from yolo_attn.cli import _checked
+
+    words = _checked(["train", "model=yolo11n-se.yaml", "recipe=digits", "epochs=3"])
+    assert words[:3] == ["train", "model=yolo11n-se.yaml", "epochs=3"]
+    assert "optimizer=AdamW" in words and "epochs=12" not in words and "recipe=digits" not in words
+    line = refuse("train", "model=yolo11n-se.yaml", "recipe=coco8", capsys=capsys)
+    assert line == "yolo-attn: recipe=coco8: datasets.yaml has a recipe for digits"
+    assert "unknown key 'recipe'" in refuse("val", "model=yolo11n-se.yaml", "recipe=digits", capsys=capsys)
+
+
+def test_a_source_may_be_a_dataset(fresh_folder: Path) -> None:
+    from yolo_attn.cli import _checked
+    from yolo_attn.data import datasets_folder
+
+    images = datasets_folder() / "digits" / "images" / "val"
+    assert _checked(["predict", "model=yolo11n-se.yaml", "source=digits"])[2] == f"source={images}"
+    Path("digits").mkdir()  # the user's own
+    assert _checked(["predict", "model=yolo11n-se.yaml", "source=digits"])[2] == "source=digits"

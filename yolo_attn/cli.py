@@ -24,7 +24,7 @@ yolo-attn: attention layers for Ultralytics YOLO
 
 Ultralytics' verbs, with the layers known (same arguments, same output):
   train val predict track export benchmark tune    (also: settings, checks, cfg, version)
-    yolo-attn train model=yolo11n-cbam.yaml data=digits epochs=50 imgsz=160
+    yolo-attn train model=yolo11n-cbam.yaml data=digits recipe=digits
     yolo-attn val model=runs/detect/train/weights/best.pt data=digits
 
 Ours:
@@ -100,10 +100,10 @@ shows what the gates do: mean, spread, the share that is shut or passes all; a g
 as dead. Layers without weights to look at are named, and get no map.
 
   model      a checkpoint (best.pt); a model YAML gives the maps of an untrained model
-  source     a picture or a folder of pictures
+  source     an image, a folder of images, or the name of a dataset (digits), for its validation images
   imgsz      pixels of the longer side (as in training)
 
-  yolo-attn maps model=runs/detect/train/weights/best.pt source=path/to/images
+  yolo-attn maps model=runs/detect/train/weights/best.pt source=digits
 """,
     "doctor": """\
 yolo-attn doctor [format=json]
@@ -125,6 +125,7 @@ variants and the null control, within a quarter of an hour on two CPU cores.
   controls   null (identity layers at the variants' sites), width (a base as large as the largest variant)
   seeds      a number (3 means 0,1,2) or a list (0,7,42); below three there is no verdict
   data       digits, a name from datasets.yaml, or the path of a data YAML
+  recipe     the training arguments that datasets.yaml has for a dataset (with data=digits its own is the default)
   exist_ok   True adds to the study that the folder holds
   retry      True runs failed runs again
   threads    CPU threads of a run (all cores)
@@ -192,6 +193,9 @@ def _help(words: list[str]) -> int:
         print(f"yolo-attn {topic} takes the arguments of `yolo {topic}`: https://docs.ultralytics.com/modes/{topic}/")
         print("A model may be one of ours (yolo11n-cbam.yaml) or a base with layers at sites (yolo11n.yaml+CBAM@neck,")
         print("best.pt+SE[reduction=8,start=identity]@neck), and data a name from datasets.yaml (digits).")
+        if topic in ("train", "tune"):
+            print("recipe=NAME takes the training arguments that datasets.yaml has for a dataset (recipe=digits);")
+            print("those given on the command line win.")
         return 0
     if topic and topic not in HELP_OF:
         raise UserError(f"no help on {topic!r}{did_you_mean(topic, (*HELP_OF, *STOCK_VERBS))}")
@@ -378,7 +382,7 @@ def _maps(words: list[str]) -> int:
     shown, imgsz = _format(keys), _whole(keys, "imgsz", 0) or None
     folder = Path(keys.get("project") or "runs").expanduser() / (keys.get("name") or "maps")
     folder = new_folder(folder, exist_ok=_flag(keys, "exist_ok"))
-    gallery = make_gallery(keys["model"], keys["source"], folder, imgsz=imgsz, progress=_counter("picture"))
+    gallery = make_gallery(keys["model"], _source(keys["source"]), folder, imgsz=imgsz, progress=_counter("picture"))
     print(json.dumps(as_dict(gallery), indent=2, ensure_ascii=False) if shown == "json" else as_text(gallery))
     return 0
 
@@ -443,7 +447,7 @@ def _checked(words: list[str]) -> list[str]:
         return words
     from yolo_attn.host.command import read_words
 
-    words = _with_resumed_model(read_words(words))
+    words = _with_recipe(_with_resumed_model(read_words(words)))
     return [_CHECKS.get(w.partition("=")[0], _as_it_is)(w.partition("=")[2], words) or w for w in words]
 
 
@@ -456,6 +460,17 @@ def _with_resumed_model(words: list[str]) -> list[str]:
     if not resumed.endswith(".pt"):
         raise UserError("train resume needs the run to go on with: model=runs/detect/train/weights/last.pt")
     return [*words, f"model={resumed}"]
+
+
+def _with_recipe(words: list[str]) -> list[str]:
+    """Return the words with the training arguments that `recipe=NAME` stands for; those given by hand win."""
+    from yolo_attn.data import find_recipe
+
+    keys = [word.removeprefix("--").partition("=")[0] for word in words]
+    if "recipe" not in keys:
+        return words
+    recipe = find_recipe(words.pop(keys.index("recipe")).partition("=")[2])
+    return [*words, *(f"{key}={value}" for key, value in recipe.items() if key not in keys)]
 
 
 def _as_it_is(value: str, words: list[str]) -> str:
@@ -528,6 +543,18 @@ def _model_task(value: str) -> str:
     return next((task for ending, task in endings.items() if ending in path.stem), "")
 
 
+def _check_source(value: str, words: list[str]) -> str:
+    return f"source={_source(value)}"
+
+
+def _source(value: str) -> str:
+    """Return where the images are: a dataset's name, where no file has it, means its validation images."""
+    from yolo_attn.data import find_val_images, list_datasets
+
+    known = {name.casefold() for name in list_datasets()}
+    return str(find_val_images(value)) if value.casefold() in known and not Path(value).exists() else value
+
+
 def _check_data(value: str, words: list[str]) -> str:
     from yolo_attn.data import check_data, resolve_data
 
@@ -542,6 +569,7 @@ _CHECKS = {
     "model": _check_model,
     "pretrained": _check_pretrained,
     "data": _check_data,
+    "source": _check_source,
     "resume": _check_resume,
     "freeze": _check_freeze,
 }

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from yolo_attn.data import datasets_folder, digits, list_datasets, names, resolve_data
+from yolo_attn.data import (
+    datasets_folder,
+    digits,
+    find_recipe,
+    find_val_images,
+    list_datasets,
+    names,
+    resolve_data,
+)
 from yolo_attn.errors import UserError
 
 
@@ -41,6 +49,24 @@ def test_an_entry_has_what_its_task_needs() -> None:
         about=entries["VisDrone"].about,
     )  # fmt: skip
     assert all(entry.download for entry in entries.values() if entry.task != "classify")
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in list_datasets().values() if entry.recipe])
+def test_a_recipe_is_one_that_ultralytics_takes(name: str) -> None:
+    from yolo_attn.study.recipe import check_recipe
+
+    assert check_recipe(find_recipe(name)) == find_recipe(name.upper())
+
+
+def test_an_unknown_recipe_is_refused() -> None:
+    with pytest.raises(UserError, match=r"recipe=digit: datasets.yaml has a recipe for digits; did you mean digits\?"):
+        find_recipe("digit")
+
+
+def test_the_validation_images_of_a_dataset(few_digits: Path, tmp_path: Path) -> None:
+    assert find_val_images("digits") == few_digits.parent / "images" / "val"
+    with pytest.raises(UserError, match="coco8 are not at"):
+        find_val_images("coco8")
 
 
 @pytest.mark.parametrize("written", ["digits", "Digits", "digits.yaml", " digits "])

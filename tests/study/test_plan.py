@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from yolo_attn.data import find_recipe
 from yolo_attn.errors import UserError
 from yolo_attn.study.plan import DEFAULT_STUDY, Study, split_list
 
@@ -19,7 +20,8 @@ def test_without_arguments_it_is_the_default_study() -> None:
     assert (plain.base, plain.data) == (DEFAULT_STUDY["base"], DEFAULT_STUDY["data"])
     assert plain.variants == tuple(DEFAULT_STUDY["variants"])
     assert plain.seeds == tuple(range(DEFAULT_STUDY["seeds"]))
-    assert {key: plain.train[key] for key in DEFAULT_STUDY["train"]} == DEFAULT_STUDY["train"]
+    recipe = {**find_recipe("digits"), "val": False}
+    assert {key: plain.train[key] for key in recipe} == recipe
     assert plain.place.folder == Path("runs/compare/compare")
     assert not plain.place.explicit
 
@@ -27,6 +29,16 @@ def test_without_arguments_it_is_the_default_study() -> None:
 def test_the_default_recipe_goes_with_its_dataset() -> None:
     assert "epochs" not in study(data="coco8.yaml").train
     assert study(data="digits", epochs=3).train["epochs"] == 3
+
+
+def test_a_recipe_is_taken_by_its_datasets_name(tmp_path: Path) -> None:
+    mine = study(data="coco8.yaml", recipe="Digits", epochs=3).train
+    assert mine == study(data="digits", epochs=3).train
+    file = tmp_path / "study.yaml"
+    file.write_text("{base: yolo11n.yaml, data: coco8.yaml, variants: [SE@neck], recipe: digits, train: {batch: 4}}")
+    assert study(study=file, epochs=3).train == {**mine, "batch": 4}
+    with pytest.raises(UserError, match=r"recipe=coco8: datasets.yaml has a recipe for digits"):
+        study(recipe="coco8")
 
 
 def test_the_default_study_takes_one_thread_and_others_decide_later() -> None:

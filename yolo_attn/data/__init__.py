@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from yolo_attn.data.check import DataSummary, SplitSummary, check_data, drop_stale_caches
+from yolo_attn.data.check import DataSummary, SplitSummary, check_data, drop_stale_caches, find_val_images
 from yolo_attn.data.digits import make_digits
-from yolo_attn.data.names import DatasetInfo, datasets_folder, list_datasets, resolve_data
+from yolo_attn.data.names import DatasetInfo, datasets_folder, find_recipe, list_datasets, resolve_data
 
 __all__ = [
     "DataSummary",
@@ -13,6 +13,8 @@ __all__ = [
     "check_data",
     "datasets_folder",
     "drop_stale_caches",
+    "find_recipe",
+    "find_val_images",
     "list_datasets",
     "make_digits",
     "resolve_data",

@@ -23,10 +23,10 @@ from yolo_attn.data.description import (
     training_entries,
 )
 from yolo_attn.data.labels import LABEL_TASKS, Rules, find_images, label_path, read_labels
-from yolo_attn.data.names import datasets_folder, list_datasets
+from yolo_attn.data.names import datasets_folder, list_datasets, resolve_data
 from yolo_attn.errors import UserError
 
-__all__ = ["DataSummary", "SplitSummary", "check_data", "drop_stale_caches"]
+__all__ = ["DataSummary", "SplitSummary", "check_data", "drop_stale_caches", "find_val_images"]
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,25 @@ def check_data(data: str, task: str = "detect", splits: Sequence[str] = ("train"
         digest.update(f"{key} {value!r}\n".encode())
     summaries = {split: _check_split(split, sources[split], rules, path, digest) for split in splits}
     return DataSummary(str(path), task, names, summaries, digest=digest.hexdigest())
+
+
+def find_val_images(name: str) -> Path:
+    """Return where the validation images of a dataset are.
+
+    Args:
+        name: `digits`, or another name that `data=` takes.
+
+    Raises:
+        UserError: There is no such dataset, or its images are not on this machine.
+    """
+    path = find_yaml(resolve_data(name))
+    if path is None:
+        raise UserError(f"{name} has no data YAML, so where its images are is not known; give their folder")
+    entries = read_description(path)
+    source = split_sources(entries, "val", image_root(entries, path), path)[0]
+    if not source.exists():
+        raise UserError(f"the images of {name} are not at {source}; Ultralytics downloads them when it trains")
+    return source
 
 
 def _some_exist(sources: Mapping[str, Sequence[Path]]) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -11,7 +13,7 @@ from yolo_attn.data.digits import make_digits
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.paths import shipped
 
-__all__ = ["BUILT_IN", "DatasetInfo", "datasets_folder", "host_yamls", "list_datasets", "resolve_data"]
+__all__ = ["BUILT_IN", "DatasetInfo", "datasets_folder", "find_recipe", "host_yamls", "list_datasets", "resolve_data"]
 
 BUILT_IN = "digits"
 YAML_SUFFIXES = (".yaml", ".yml")
@@ -30,6 +32,7 @@ class DatasetInfo:
         val: Number of validation images.
         test: Number of test images.
         download: How much has to be fetched, e.g. "20.3 GB", "none", or "" when it is not stated.
+        recipe: Ultralytics' training arguments that suit it; empty where its defaults do.
     """
 
     name: str
@@ -40,12 +43,29 @@ class DatasetInfo:
     val: int | None = None
     test: int | None = None
     download: str = ""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 def list_datasets() -> dict[str, DatasetInfo]:
     """Return the entries of datasets.yaml by name."""
     entries = yaml.safe_load(shipped("datasets.yaml").read_text(encoding="utf-8"))
     return {name: DatasetInfo(name=name, **entry) for name, entry in entries.items()}
+
+
+def find_recipe(name: str) -> dict[str, Any]:
+    """Return the training arguments that datasets.yaml has for a dataset.
+
+    Args:
+        name: The dataset's name, in any case.
+
+    Raises:
+        UserError: There is no recipe of that name.
+    """
+    recipes = {entry.name.casefold(): entry.recipe for entry in list_datasets().values() if entry.recipe}
+    if name.casefold() not in recipes:
+        hint = did_you_mean(name, recipes)
+        raise UserError(f"recipe={name}: datasets.yaml has a recipe for {', '.join(recipes)}{hint}")
+    return dict(recipes[name.casefold()])
 
 
 def datasets_folder() -> Path:

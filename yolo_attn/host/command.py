@@ -22,6 +22,7 @@ __all__ = ["read_words", "run_stock", "run_tune"]
 BARE_FLAGS = ("half", "int8", "end2end", "nms")
 OTHER_KEYS = ("augmentations", "save_dir", "session")  # taken beside those of the default configuration
 TUNE_KEYS = ("iterations", "use_ray", "gpu_per_trial", "grace_period")
+TRAIN_KEYS = ("recipe",)  # of yolo-attn, which replaces it before Ultralytics reads the command
 
 
 def read_words(words: Sequence[str]) -> list[str]:
@@ -32,6 +33,8 @@ def read_words(words: Sequence[str]) -> list[str]:
     """
     merged: list[str] = cfg.merge_equals_args(list(words))
     keys = (*cfg.DEFAULT_CFG_DICT, *OTHER_KEYS, *(TUNE_KEYS if "tune" in merged else ()))
+    if {"train", "tune"} & set(merged):
+        keys = (*keys, *TRAIN_KEYS)
     bare = (*cfg.TASKS, *cfg.MODES, "tune", *BARE_FLAGS)
     for word in merged:
         key, equals, _ = word.removeprefix("--").partition("=")

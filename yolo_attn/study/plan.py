@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from yolo_attn.data import find_recipe, list_datasets
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.files import read_yaml
 from yolo_attn.graph.shorthand import base_of
@@ -24,26 +25,6 @@ DEFAULT_STUDY: dict[str, Any] = {
     # As many seeds as fit into a quarter of an hour on two CPU cores, and as few epochs as leave every arm something to
     # be compared by (mAP50 above 0.35).
     "seeds": 4,
-    # Found by trying: small batches without accumulation (nbs) give a from-scratch model enough steps in few epochs,
-    # and digits must not be mirrored.
-    "train": {
-        "epochs": 12,
-        "imgsz": 128,
-        "batch": 8,
-        "nbs": 8,
-        "optimizer": "AdamW",
-        "lr0": 0.003,
-        "momentum": 0.9,
-        "warmup_epochs": 1.0,
-        "warmup_bias_lr": 0.0,
-        "cls": 1.0,
-        "mosaic": 0.0,
-        "close_mosaic": 0,
-        "fliplr": 0.0,
-        "scale": 0.2,
-        "erasing": 0.0,
-        "val": False,
-    },
 }
 # Maps as small as those of the default study gain little from a second thread, and lose much under other load.
 DEFAULT_THREADS = 1
@@ -53,10 +34,11 @@ DEFAULT_NAME = "compare"
 
 CONTROLS = ("null", "width")
 RUNNERS = ("local", "ray")
-_FILE_KEYS = ("base", "data", "variants", "controls", "seeds", "train")
+_STATEMENT_KEYS = ("base", "data", "variants", "controls", "seeds", "train")
+_FILE_KEYS = (*_STATEMENT_KEYS, "recipe")
 _STUDY_KEYS = (
-    *_FILE_KEYS[:5],
-    *("study", "project", "name", "exist_ok", "device", "threads", "retry", "workers", "runner", "address"),
+    *_STATEMENT_KEYS[:5],
+    *("recipe", "study", "project", "name", "exist_ok", "device", "threads", "retry", "workers", "runner", "address"),
 )
 _LISTS = ("variants", "controls", "seeds")
 _MAX_SEED = 2**31
@@ -127,12 +109,13 @@ class Study:
         training = {key: value for key, value in arguments.items() if key not in _STUDY_KEYS}
         _refuse_unknown(training)
         file = settings.pop("study", None)
-        stated = {key: value for key, value in settings.items() if key in _FILE_KEYS}
+        stated = {key: value for key, value in settings.items() if key in _STATEMENT_KEYS}
         whole = (_from_file(Path(str(file))) if file is not None else _defaults(stated)) | stated
         runner = _runner(settings)
         device = read_device(settings.get("device"), here=runner == "local")
         amp = device_kind(device) != "cpu"
-        train = {**PINNED, "amp": amp, **check_recipe(whole["train"]), **check_recipe(training)}
+        named = _recipe(settings.get("recipe"))
+        train = {**PINNED, "amp": amp, **check_recipe(whole["train"]), **named, **check_recipe(training)}
         check_share(device, int(train.get("batch", DEFAULT_BATCH)))
         return cls(
             base=_filled("base", whole["base"]),
@@ -177,7 +160,8 @@ class Study:
         """Return True when a stored statement asks for the same runs, in whatever order."""
         mine, other = self.statement, dict(statement)
         return all(
-            sorted(mine[key]) == sorted(other[key]) if key in _LISTS else mine[key] == other[key] for key in _FILE_KEYS
+            sorted(mine[key]) == sorted(other[key]) if key in _LISTS else mine[key] == other[key]
+            for key in _STATEMENT_KEYS
         )
 
     def is_akin_to(self, statement: Mapping[str, Any]) -> bool:
@@ -244,14 +228,20 @@ def _refuse_unknown(training: Mapping[str, object]) -> None:
 
 
 def _defaults(stated: Mapping[str, object]) -> dict[str, Any]:
-    """Return the default study; its recipe only for its dataset, which others do not fit, its controls for its arms."""
-    own_data = stated.get("data", DEFAULT_STUDY["data"]) == DEFAULT_STUDY["data"]
+    """Return the default study, with the recipe of its dataset where there is one, its controls only for its arms."""
+    data = str(stated.get("data", DEFAULT_STUDY["data"]))
     own_arms = stated.keys().isdisjoint({"base", "variants"})
+    entry = list_datasets().get(data)
     return {
         **DEFAULT_STUDY,
-        "train": DEFAULT_STUDY["train"] if own_data else {},
+        "train": _recipe(data) if entry is not None and entry.recipe else {},
         "controls": DEFAULT_STUDY["controls"] if own_arms else [],
     }
+
+
+def _recipe(name: object) -> dict[str, Any]:
+    """Return the training arguments that `recipe=NAME` stands for in a study, which evaluates last.pt itself."""
+    return {} if name is None else check_recipe({**find_recipe(str(name)), "val": False})
 
 
 def _from_file(path: Path) -> dict[str, Any]:
@@ -269,6 +259,7 @@ def _from_file(path: Path) -> dict[str, Any]:
     if not isinstance(train, dict):
         raise UserError(f"study={path}: train must be a mapping of Ultralytics' training keys, such as {{epochs: 100}}")
     check_recipe(train, f"study={path}, train: ")
+    train = {**_recipe(content.pop("recipe", None)), **train}
     return {"seeds": DEFAULT_STUDY["seeds"], **content, "controls": content.get("controls") or [], "train": train}
 
 
