@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -115,6 +116,32 @@ single one, a rounding error that grows with x finds another value, which in a r
 right one.
 """
 
+UNSEEN_IN_TRAINING = {
+    "A2*": ("gather.bias",),
+    "AgentAttention-0": ("key.bias",),
+    "Axial*": (
+        "columns.value_norm.bias",
+        "columns.position_norm.bias",
+    ),
+    "CA": ("squeeze.bias",),
+    "CAA": ("vertical.bias",),
+    "CrissCross*": ("key.bias",),
+    "CrossAttention": ("attention.key.bias",),
+    "DAttention*": ("key.bias",),
+    "DualAttention": ("position.key.bias",),
+    "External*": ("query.bias",),
+    "GAM*": ("spatial.[03].bias",),
+    "MHSA*": ("attention.key.bias",),
+    "NonLocal": ("phi.bias", "g.bias"),
+    "NonLocal-0": ("g.bias",),
+    "PAM": ("key.bias",),
+    "SelfAttention": ("attention.key.bias",),
+    "SelfAttention-2": ("attention.key.bias",),
+    "Transformer*": ("*attention.key.bias",),
+}
+"""Biases that the loss does not depend on in training, by patterns of case and name: a batch norm follows and takes
+the mean out, or they add the same number to all that a softmax compares."""
+
 ESTIMATED_GRADIENTS = {"HardAttention": "the gradient is that of the soft mask, because that of the hard one is zero"}
 """Layers whose gradient is, by design, not that of their output."""
 
@@ -134,6 +161,11 @@ class Case:
     @property
     def magnitude(self) -> float:
         return MAGNITUDE.get(self.id, MAGNITUDE.get(self.spec.name, 1000.0))
+
+    def unseen_in_training(self, parameter: str) -> bool:
+        """Whether the loss does not depend on a parameter in training."""
+        patterns = (names for case, names in UNSEEN_IN_TRAINING.items() if fnmatchcase(self.id, case))
+        return any(fnmatchcase(parameter, pattern) for names in patterns for pattern in names)
 
     def build(self, channels: int = CHANNELS, **more: Any) -> nn.Module:
         """Build the layer, the same one every time."""

@@ -43,7 +43,7 @@ class Layer(nn.Module):
     """
 
     starts_as_identity = False
-    """Whether the published initialisation is already the identity, so that no gamma is due."""
+    """Whether start="identity" needs no gamma: the published initialisation, or `mix`, already begins as y = x."""
 
     gamma: nn.Parameter | None
 
@@ -94,10 +94,11 @@ class Gate(Layer):
 
     def scale(self, x: Tensor) -> Tensor:
         """Return what x is multiplied by: the gate, faded in by gamma where there is one."""
-        gate = self.gate(x)
-        if self.gamma is not None:
-            gate = 1 + self.gamma.to(gate.dtype).view(1, -1, 1, 1) * (gate - 1)
-        return gate.to(x.dtype)
+        return self.fade(self.gate(x)).to(x.dtype)
+
+    def fade(self, gate: Tensor) -> Tensor:
+        """Return 1 + gamma (gate - 1), or the gate itself where there is no gamma."""
+        return gate if self.gamma is None else 1 + self.gamma.to(gate.dtype).view(1, -1, 1, 1) * (gate - 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x by its gate."""

@@ -63,6 +63,34 @@ def test_gumbel_starts_as_the_identity_also_in_training() -> None:
     copy.deepcopy(layer)  # nothing of the pass is kept
 
 
+@pytest.mark.parametrize("sample", ["threshold", "gumbel"])
+def test_gamma_takes_the_gradient_of_the_probability_where_nothing_is_dropped(sample: str) -> None:
+    layer, x = scored(30.0, sample=sample, temperature=20.0, start="identity").train(), torch.randn(1, 2, 4, 4)
+    layer(x).sum().backward()
+    assert torch.equal(layer.gate(x), torch.ones(1, 1, 4, 4))
+    assert layer.gamma is not None and layer.gamma.grad is not None
+    assert (layer.gamma.grad * x.sum((0, 2, 3)) < 0).all()  # of p - 1
+    if sample == "threshold":
+        p = torch.sigmoid(torch.tensor(1.5))
+        torch.testing.assert_close(layer.gamma.grad, (p - 1) * x.sum((0, 2, 3)))
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
+def test_learns_from_the_identity_which_positions_to_drop(scale: float) -> None:
+    torch.manual_seed(0)
+    layer = HardAttention(8, start="identity").train()
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.05)
+    losses = []
+    for _ in range(150):
+        x = scale * torch.randn(4, 8, 6, 6)
+        loss = ((layer(x) - x * (x[:, :1] > 0)) / scale).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.3 * losses[0]
+
+
 def test_half_precision_draws_finite_noise() -> None:
     layer, x = HardAttention(8, sample="gumbel").half().train(), torch.randn(2, 8, 32, 32).half()
     x.requires_grad_()

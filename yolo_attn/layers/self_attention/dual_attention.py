@@ -1,13 +1,15 @@
 """DualAttention: DANet's position attention and channel attention, added.
 
-    y = PAM(x) + CAM(x)
+    y = PAM(x) + CAM(x)                         2 x before training
+    y = PAM(x) + CAM(x) - x                     with start="identity": x before training
 
 Paper: Fu et al., "Dual Attention Network for Scene Segmentation", CVPR 2019, arXiv 1809.02983.
 Code: https://github.com/junfu1115/DANet
 Shapes: x (B, C, H, W), y the same.
 Memory: see `PAM`; for P5, or P4.
 Deviations: the two attentions alone, without the convolutions that the segmentation head of the paper has around them.
-Both begin as the identity, so their sum begins as 2x; with start="identity" it begins as x.
+Both begin as the identity, so their sum begins as 2 x. The identity start takes one x away and needs no gamma: gamma
+and the residual weights of the two would all be 0, and queries, keys and values would wait two steps for a gradient.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ __all__ = ["DualAttention"]
     url="https://arxiv.org/abs/1809.02983",
     repository="https://github.com/junfu1115/DANet",
     cost="O(C (HW)^2)",
+    identity="published: residual weights 0, with one x taken away",
 )
 class DualAttention(Mixer):
     """Position and channel attention of DANet.
@@ -38,11 +41,13 @@ class DualAttention(Mixer):
     Args:
         channels: Channels of the input.
         reduction: Channels per channel of query and key of the position attention; at least 1.
-        start: "paper" (2x before training) or "identity".
+        start: "paper" (2 x before training) or "identity" (one x less).
 
     Raises:
         ValueError: An argument is out of range.
     """
+
+    starts_as_identity = True
 
     def __init__(self, channels: int, *, reduction: float = 8, start: str = "paper") -> None:
         super().__init__(channels, start=start)
@@ -53,5 +58,7 @@ class DualAttention(Mixer):
 
     def mix(self, x: Tensor) -> Tensor:
         """Return the sum of the two attentions."""
-        y: Tensor = self.position(x) + self.channel(x)
-        return y
+        y: Tensor = self.position(x)
+        if self.start == "identity":
+            y = y - x  # before the sum, which would leave float16 earlier
+        return y + self.channel(x)

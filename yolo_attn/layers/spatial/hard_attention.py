@@ -3,6 +3,7 @@
     l = w . x + b at each position, p = sigmoid(l / t)
     m = 1 where l > 0, else 0                   in training with sample="gumbel": l + log u - log(1 - u), u uniform
     y = x * m                                   the gradient of m is taken as that of p
+    with start="identity": y = x (1 + gamma (m - 1)), whose gradient, that of gamma included, is taken with p for m
 
 Paper: Xu et al., "Show, Attend and Tell", ICML 2015, arXiv 1502.03044 (hard attention); Bengio et al., "Estimating or
 Propagating Gradients Through Stochastic Neurons", 2013, arXiv 1308.3432 (straight through); Jang et al., "Categorical
@@ -11,7 +12,8 @@ Code: https://github.com/kelvinxu/arctic-captions (Theano; REINFORCE)
 Shapes: x (B, C, H, W), y the same; gate (B, 1, H, W).
 Deviations: the captioning paper trains by REINFORCE, which needs a term in the loss that a detector does not have;
 straight through and Gumbel sampling need none. The gradient is that of the soft mask by design, not that of y, which
-is zero almost everywhere. Evaluation never samples. The decision is made in float32.
+is zero almost everywhere; for the same reason gamma takes its gradient from the soft mask: where every position is
+kept, m - 1 is zero and gamma would never leave 0. Evaluation never samples. The decision is made in float32.
 """
 
 from __future__ import annotations
@@ -69,17 +71,31 @@ class HardAttention(Gate):
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the mask (B, 1, H, W), with the gradient of the probabilities."""
+        return _straight_through(*self._masks(x))
+
+    def scale(self, x: Tensor) -> Tensor:
+        """Return what x is multiplied by, the mask faded in by gamma, with the gradient of the faded probabilities."""
+        hard, soft = (self.fade(mask) for mask in self._masks(x))
+        return _straight_through(hard, soft).to(x.dtype)
+
+    def _masks(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mask of zeros and ones and the probabilities, (B, 1, H, W) each."""
         logits = self._logits(x)
         if self.training and self.sample == "gumbel":
             logits = logits + _logistic_noise(logits)
         soft = torch.sigmoid(logits / self.temperature)
-        return (logits > 0).to(soft.dtype) + (soft - soft.detach())  # the difference is exactly zero
+        return (logits > 0).to(soft.dtype), soft
 
     def _logits(self, x: Tensor) -> Tensor:
         """Return the score of each position in float32: a rounding error would drop it or keep it."""
         bias = self.score.bias
         with no_autocast(x):
             return F.conv2d(widen(x), widen(self.score.weight), None if bias is None else widen(bias))
+
+
+def _straight_through(hard: Tensor, soft: Tensor) -> Tensor:
+    """Return the values of `hard` with the gradient of `soft`."""
+    return hard.detach() + (soft - soft.detach())  # the difference is exactly zero
 
 
 def _logistic_noise(like: Tensor) -> Tensor:
