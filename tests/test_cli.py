@@ -82,6 +82,9 @@ def test_layers_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     entries = {entry["name"]: entry for entry in json.loads(out)}
     assert entries["SE"]["params_256"] == 8192
     assert "SEAttention" in entries["SE"]["aliases"]
+    assert entries["iRMB"]["norms"][0] == {"name": "norm", "kind": "batch norm", "eps": 1e-6, "momentum": 0.1}
+    assert entries["GC"]["norms"] == [{"name": "norm", "kind": "layer norm", "eps": 1e-5, "momentum": None}]
+    assert entries["SE"]["norms"] == []
     keys = {"name", "aliases", "family", "inputs", "paper", "year", "url", "repository", "params_256", "summary"}
     assert all(keys <= set(entry) for entry in entries.values())
 
@@ -96,6 +99,13 @@ def test_a_card_says_what_one_needs(spec: yolo_attn.LayerSpec, capsys: pytest.Ca
         assert option in out
     row = yaml.safe_load(next(line for line in out.splitlines() if line.strip().startswith("- [")))
     assert row[0][2] == spec.name
+
+
+def test_a_card_knows_the_norms(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run("layers", "CoT", capsys=capsys)
+    assert "5 batch norms with eps 1e-05, momentum 0.1; 1 group norm with eps 1e-05" in out
+    _, out, _ = run("layers", "SE", capsys=capsys)
+    assert "norms" not in out
 
 
 def test_every_layer_of_ours_is_measured_and_the_page_says_so() -> None:

@@ -5,29 +5,56 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+from collections import Counter
 from typing import Any
 
 import torch
+from torch import nn
 
 from yolo_attn.errors import counted
 from yolo_attn.paths import shipped
 from yolo_attn.registry import FAMILIES, LayerSpec, list_layers
 
-__all__ = ["as_dict", "as_markdown", "card", "listing", "measured", "parameters"]
+__all__ = ["as_dict", "as_markdown", "card", "listing", "measured", "norms", "parameters"]
 
 
 def parameters(spec: LayerSpec, channels: int = 256) -> int:
     """Return a layer's number of parameters at a width, with default options."""
+    return sum(p.numel() for p in _built(spec, channels).parameters())
+
+
+def _built(spec: LayerSpec, channels: int = 256) -> nn.Module:
+    """Return a layer with default options, without memory for its numbers."""
     width = channels if spec.inputs == 1 and not spec.more_inputs else [channels] * spec.inputs
     with torch.device("meta"):
-        layer = spec.cls(width)
-    return sum(p.numel() for p in layer.parameters())
+        return spec.cls(width)
 
 
 def row(spec: LayerSpec) -> str:
     """Return the YAML row to paste."""
     source = "-1" if spec.inputs == 1 and not spec.more_inputs else f"[-1{', 6' * (spec.inputs - 1)}]"
     return f"- [{source}, 1, {spec.name}, []]"
+
+
+def norms(spec: LayerSpec) -> list[dict[str, Any]]:
+    """Return name, kind, eps and momentum (None where it has none) of each normalisation, with default options."""
+    found = []
+    for name, module in _built(spec).named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            found.append({"name": name, "kind": "batch norm", "eps": module.eps, "momentum": module.momentum})
+        elif isinstance(module, (nn.GroupNorm, nn.LayerNorm)):
+            kind = "group norm" if isinstance(module, nn.GroupNorm) else "layer norm"
+            found.append({"name": name, "kind": kind, "eps": module.eps, "momentum": None})
+    return found
+
+
+def _norms_in_words(spec: LayerSpec) -> str:
+    """Return the normalisations of a layer, equal ones counted."""
+    counts = Counter(
+        (n["kind"], f"eps {n['eps']:g}" + ("" if n["momentum"] is None else f", momentum {n['momentum']:g}"))
+        for n in norms(spec)
+    )
+    return "; ".join(f"{counted(count, kind)} with {numbers}" for (kind, numbers), count in counts.items())
 
 
 def as_dict(spec: LayerSpec) -> dict[str, Any]:
@@ -46,6 +73,7 @@ def as_dict(spec: LayerSpec) -> dict[str, Any]:
         "cost": spec.cost,
         "identity": spec.identity,
         "params_256": parameters(spec),
+        "norms": norms(spec),
         "options": spec.options,
         "row": row(spec),
     }
@@ -90,6 +118,7 @@ def card(spec: LayerSpec) -> str:
         "params": f"{parameters(spec):,} at C=256",
         "cost": spec.cost,
         "identity": spec.identity,
+        "norms": _norms_in_words(spec),
         **_measured_facts(spec),
     }
     file = inspect.getdoc(inspect.getmodule(spec.cls)) or ""

@@ -10,9 +10,13 @@ A window takes every n-th position of the map, so that it spans the map as a gri
 Paper: Zhang et al., "Rethinking Mobile Block for Efficient Attention-based Models", ICCV 2023, arXiv 2301.01146.
 Code: https://github.com/zhangzjn/EMO
 Shapes: x (B, C, H, W), y the same.
+Norms: eps 1e-6, as in the authors' code, not PyTorch's 1e-5: on weak features batch statistics make it count.
 Deviations: none. As in the code, the map is padded with zeros to a multiple of the window and the padding takes part in
-the attention. Where C is not a multiple of the head's channels, their greatest common divisor. The module's defaults
-are those of the class; the published models attend before they expand (`attn_pre=True`).
+the attention. Where C is not a multiple of the head's channels, their greatest common divisor. The defaults are those
+of the authors' network class: expansion 4, heads of 32 channels, biases in queries, keys and values. Their block alone
+has expansion 1, heads of 64 channels and no biases. The published models EMO-1M to 6M attend before they expand
+(`attn_pre=True`), with 5 x 5 kernels, GELU, expansions of 3 to 5, heads of 20 to 32 channels, and a layer norm in place
+of the first batch norm, which is not an option here.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ from yolo_attn.registry import register_layer
 
 __all__ = ["iRMB"]
 
+EPS = 1e-6  # of both norms
 ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 
 
@@ -69,7 +74,7 @@ class iRMB(Mixer):
         channels: int,
         *,
         exp_ratio: float = 4,
-        dim_head: int = 64,
+        dim_head: int = 32,
         window_size: int = 7,
         kernel_size: int = 3,
         attn_pre: bool = False,
@@ -86,12 +91,12 @@ class iRMB(Mixer):
         self.window = window_size
         self.attn_pre = attn_pre
         width = self.heads * max(1, int(channels // self.heads * exp_ratio))
-        self.norm = BatchNorm(channels)
+        self.norm = BatchNorm(channels, eps=EPS)
         self.query_key = nn.Conv2d(channels, 2 * channels, 1)
         self.value = nn.Sequential(nn.Conv2d(channels, width, 1), ACTIVATIONS[act]())
         self.local = nn.Sequential(
             nn.Conv2d(width, width, kernel_size, padding=kernel_size // 2, groups=width, bias=False),
-            BatchNorm(width),
+            BatchNorm(width, eps=EPS),
             nn.SiLU(),
         )
         self.project = nn.Conv2d(width, channels, 1, bias=False)

@@ -1,0 +1,527 @@
+"""The references with normalisation, written out from their formulas, in training and in evaluation.
+
+A stored vector holds what a reference gives in evaluation, in float32: it knows nothing of batch statistics, and an eps
+of 1e-6 looks like one of 1e-5. Here each reference is a function of its weights under its own names, with eps and
+momentum as in the authors' code, made of convolutions, means and matrix products alone. In evaluation it has to give
+the stored numbers; then it is the reference, and stands for it in training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .mapping import Weights
+
+
+class Net:
+    """Weights under the reference's names, and the running statistics that a pass in training leaves behind.
+
+    Args:
+        weights: Parameters and running statistics.
+        training: Whether batch norms use the statistics of the batch.
+    """
+
+    def __init__(self, weights: Weights, *, training: bool) -> None:
+        self.weights = weights
+        self.training = training
+        self.running: Weights = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.weights[name]
+
+    def conv(self, x: Tensor, name: str, *, padding: int | str = "same", stride: int = 1, dilation: int = 1) -> Tensor:
+        """Convolve (B, C, H, W) or (B, C, N); groups by the weight's shape."""
+        weight, bias = self.weights[f"{name}.weight"], self.weights.get(f"{name}.bias")
+        function = F.conv1d if x.ndim == 3 else F.conv2d
+        y: Tensor = function(x, weight, bias, stride, padding, dilation, x.shape[1] // weight.shape[1])
+        return y
+
+    def linear(self, x: Tensor, name: str) -> Tensor:
+        """Multiply the last dimension by a matrix."""
+        y, bias = x @ self.weights[f"{name}.weight"].t(), self.weights.get(f"{name}.bias")
+        return y if bias is None else y + bias
+
+    def batch_norm(self, x: Tensor, name: str, *, eps: float = 1e-5, momentum: float = 0.1) -> Tensor:
+        """Normalise each channel, dimension 1, over all others."""
+        others = [d for d in range(x.ndim) if d != 1]
+        old = [self.weights[f"{name}.running_{kind}"] for kind in ("mean", "var")]
+        if self.training:
+            count = x.numel() // x.shape[1]
+            mean = x.mean(others)
+            var = (x - _channels(mean, x)).square().mean(others)
+            new = (mean.detach(), var.detach() * count / (count - 1))
+            for kind, before, now in zip(("mean", "var"), old, new, strict=True):
+                self.running[f"{name}.running_{kind}"] = (1 - momentum) * before + momentum * now
+        else:
+            mean, var = old
+        normed = (x - _channels(mean, x)) / (_channels(var, x) + eps).sqrt()
+        return normed * _channels(self[f"{name}.weight"], x) + _channels(self[f"{name}.bias"], x)
+
+    def group_norm(self, x: Tensor, name: str, groups: int, eps: float = 1e-5) -> Tensor:
+        """Normalise each image's groups of channels."""
+        grouped = x.reshape(x.shape[0], groups, -1)
+        mean = grouped.mean(2, keepdim=True)
+        normed = (grouped - mean) / ((grouped - mean).square().mean(2, keepdim=True) + eps).sqrt()
+        weight, bias = self[f"{name}.weight"].flatten(), self[f"{name}.bias"].flatten()
+        return normed.reshape(x.shape) * _channels(weight, x) + _channels(bias, x)
+
+
+def _channels(values: Tensor, like: Tensor) -> Tensor:
+    return values.view(-1, *[1] * (like.ndim - 2))
+
+
+def pooled(x: Tensor) -> Tensor:
+    """Return the mean over the map, (B, C, 1, 1)."""
+    return x.mean((2, 3), keepdim=True)
+
+
+def shuffled(x: Tensor, groups: int) -> Tensor:
+    """Return the channels of equal groups, interleaved."""
+    return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+
+
+# --- channel ----------------------------------------------------------------------------------------------------------
+
+
+def sk(net: Net, x: Tensor) -> Tensor:
+    """Two grouped 3 x 3 branches, the second with dilation 2; batch norm in the bottleneck."""
+    branches = [
+        net.batch_norm(net.conv(x, f"convs.{n}.0", padding=n + 1, dilation=n + 1), f"convs.{n}.1").relu()
+        for n in range(2)
+    ]
+    z = net.batch_norm(net.conv(pooled(branches[0] + branches[1]), "fc1.0"), "fc1.1").relu()
+    a = net.conv(z, "fc2").reshape(len(x), 2, -1, 1, 1).softmax(1)
+    return a[:, 0] * branches[0] + a[:, 1] * branches[1]
+
+
+def sk_article(net: Net, x: Tensor) -> Tensor:
+    """Four dense branches of 1, 3, 5 and 7; a bottleneck with biases and nothing else."""
+    branches = torch.stack(
+        [net.batch_norm(net.conv(x, f"convs.{n}.conv"), f"convs.{n}.bn").relu() for n in range(4)], 1
+    )
+    z = net.linear(branches.sum(1).mean((2, 3)), "fc")
+    a = torch.stack([net.linear(z, f"fcs.{n}") for n in range(4)], 1).softmax(1)
+    return (a[..., None, None] * branches).sum(1)
+
+
+def parnet(net: Net, x: Tensor) -> Tensor:
+    skip = net.batch_norm(x, "rbr_identity")
+    skip = skip * net.conv(pooled(skip), "se.cvsig.conv").sigmoid()
+    wide, narrow = (net.batch_norm(net.conv(x, f"{name}.conv"), f"{name}.bn") for name in ("rbr_dense", "rbr_1x1"))
+    return F.silu(wide + narrow + skip)
+
+
+def gather_excite(net: Net, x: Tensor) -> Tensor:
+    """Gather by strided depthwise convolutions, or by one as large as the map."""
+    z = x
+    if "gather.3.weight" in net.weights:
+        z = net.batch_norm(net.conv(z, "gather.0", stride=2, padding=1), "gather.1").relu()
+        z = net.batch_norm(net.conv(z, "gather.3", stride=2, padding=1), "gather.4")
+    else:
+        z = net.batch_norm(net.conv(z, "gather.0", padding=0), "gather.1")
+    if "mlp.0.weight" in net.weights:
+        z = net.conv(net.conv(z, "mlp.0").relu(), "mlp.2")
+    return x * F.interpolate(z, x.shape[2:]).sigmoid()
+
+
+def gather_excite_of_srm(net: Net, x: Tensor) -> Tensor:
+    return x * net.batch_norm(net.conv(x, "conv.0", padding=0), "conv.1").sigmoid()
+
+
+def srm(net: Net, x: Tensor) -> Tensor:
+    flat = x.flatten(2)
+    std = (flat.var(2) + 1e-5).sqrt()
+    z = (torch.stack([flat.mean(2), std], 2) * net["cfc"]).sum(2)
+    return x * net.batch_norm(z[..., None, None], "bn").sigmoid()
+
+
+def nam(net: Net, x: Tensor) -> Tensor:
+    share = net["bn2.weight"].abs() / net["bn2.weight"].abs().sum()
+    return x * (share.view(-1, 1, 1) * net.batch_norm(x, "bn2")).sigmoid()
+
+
+def gc(net: Net, x: Tensor) -> Tensor:
+    weights = net.conv(x, "conv_mask").flatten(2).softmax(2)
+    context = (x.flatten(2) * weights).sum(2)[..., None, None]
+    hidden = net.group_norm(net.conv(context, "channel_add_conv.0"), "channel_add_conv.1", 1).relu()
+    return x + net.conv(hidden, "channel_add_conv.3")
+
+
+# --- spatial and hybrid -----------------------------------------------------------------------------------------------
+
+
+def cbam_spatial(net: Net, x: Tensor, name: str = "spatial") -> Tensor:
+    """Its norm has a momentum of 0.01."""
+    two = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], 1)
+    return x * net.batch_norm(net.conv(two, f"{name}.conv"), f"{name}.bn", momentum=0.01).sigmoid()
+
+
+def cbam(net: Net, x: Tensor) -> Tensor:
+    def perceptron(v: Tensor) -> Tensor:
+        return net.linear(net.linear(v, "ChannelGate.mlp.1").relu(), "ChannelGate.mlp.3")
+
+    channel = (perceptron(x.mean((2, 3))) + perceptron(x.amax((2, 3)))).sigmoid()
+    return cbam_spatial(net, x * channel[..., None, None], "SpatialGate.spatial")
+
+
+def triplet(net: Net, x: Tensor) -> Tensor:
+    """The spatial gate of CBAM in three planes."""
+    height = cbam_spatial(net, x.transpose(1, 2), "cw.conv").transpose(1, 2)
+    width = cbam_spatial(net, x.transpose(1, 3), "hc.conv").transpose(1, 3)
+    return (height + width + cbam_spatial(net, x, "hw.conv")) / 3
+
+
+def bam(combine: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Net, Tensor], Tensor]:
+    """Return BAM with its two branches combined by a product, as in the code, or by a sum, as in the paper."""
+
+    def forward(net: Net, x: Tensor) -> Tensor:
+        name = "channel_att.gate_c.gate_c"
+        channel = net.batch_norm(net.linear(x.mean((2, 3)), f"{name}_fc_0"), f"{name}_bn_1").relu()
+        channel = net.linear(channel, f"{name}_fc_final")[..., None, None]
+        name, spatial = "spatial_att.gate_s.gate_s", x
+        for step, dilation in (("reduce0", 1), ("di_0", 4), ("di_1", 4)):
+            padding = dilation if step.startswith("di") else 0
+            spatial = net.conv(spatial, f"{name}_conv_{step}", padding=padding, dilation=dilation)
+            spatial = net.batch_norm(spatial, f"{name}_bn_{step}").relu()
+        return x * (1 + combine(channel, net.conv(spatial, f"{name}_conv_final")).sigmoid())
+
+    return forward
+
+
+def coordinate(net: Net, x: Tensor) -> Tensor:
+    lines = torch.cat([x.mean(3), x.mean(2)], 2)[..., None]
+    z = net.batch_norm(net.conv(lines, "conv1"), "bn1")
+    z = z * (z + 3).clamp(0, 6) / 6
+    rows, columns = z.split([x.shape[2], x.shape[3]], 2)
+    return x * net.conv(rows, "conv_h").sigmoid() * net.conv(columns, "conv_w").sigmoid().transpose(2, 3)
+
+
+def gam(shuffle: int) -> Callable[[Net, Tensor], Tensor]:
+    """Return the article's GAM without a sigmoid on the channel map; its spatial map is shuffled."""
+
+    def forward(net: Net, x: Tensor) -> Tensor:
+        rows = x.permute(0, 2, 3, 1)
+        channel = net.linear(net.linear(rows, "channel_attention.0").relu(), "channel_attention.2")
+        x = x * channel.permute(0, 3, 1, 2)
+        y = net.batch_norm(net.conv(x, "spatial_attention.0", padding=3), "spatial_attention.1").relu()
+        y = net.batch_norm(net.conv(y, "spatial_attention.3", padding=3), "spatial_attention.4").sigmoid()
+        return x * shuffled(y, shuffle)
+
+    return forward
+
+
+def gam_replicate(net: Net, x: Tensor) -> Tensor:
+    """The copy that continues the border."""
+
+    def wide(y: Tensor, n: int) -> Tensor:
+        return net.batch_norm(net.conv(F.pad(y, [3] * 4, mode="replicate"), f"conv{n}", padding=0), f"norm{n}")
+
+    x = x * net.linear(net.linear(x.permute(0, 2, 3, 1), "linear1").relu(), "linear2").permute(0, 3, 1, 2)
+    return x * wide(wide(x, 1).relu(), 2).sigmoid()
+
+
+def caa(net: Net, x: Tensor) -> Tensor:
+    """Built by mmcv with eps 1e-3 and momentum 0.03."""
+
+    def pointwise(y: Tensor, name: str) -> Tensor:
+        return F.silu(net.batch_norm(net.conv(y, f"{name}.conv"), f"{name}.norm", eps=1e-3, momentum=0.03))
+
+    y = pointwise(F.avg_pool2d(x, 7, 1, 3), "m.conv1")
+    y = net.conv(net.conv(y, "m.h_conv.conv"), "m.v_conv.conv")
+    return x * pointwise(y, "m.conv2").sigmoid()
+
+
+def strip_pooling(net: Net, x: Tensor) -> Tensor:
+    rows = net.batch_norm(net.conv(x.mean(3, keepdim=True), "m.conv1"), "m.bn1")
+    columns = net.batch_norm(net.conv(x.mean(2, keepdim=True), "m.conv2"), "m.bn2")
+    return x * net.conv((rows + columns).relu(), "m.conv3").sigmoid()
+
+
+def mixed_pooling(net: Net, x: Tensor) -> Tensor:
+    def step(y: Tensor, name: str) -> Tensor:
+        return net.batch_norm(net.conv(y, f"{name}.0"), f"{name}.1")
+
+    def coarse(y: Tensor, name: str, size: int) -> Tensor:
+        pool = step(F.adaptive_avg_pool2d(y, size), name)
+        return F.interpolate(pool, x.shape[2:], mode="bilinear", align_corners=True)
+
+    grids, strips = step(x, "conv1_1").relu(), step(x, "conv1_2").relu()
+    grids = (step(grids, "conv2_0") + coarse(grids, "conv2_1", 20) + coarse(grids, "conv2_2", 12)).relu()
+    strips = (step(strips.mean(2, keepdim=True), "conv2_3") + step(strips.mean(3, keepdim=True), "conv2_4")).relu()
+    both = torch.cat([step(grids, "conv2_5").relu(), step(strips, "conv2_6").relu()], 1)
+    return (x + step(both, "conv3")).relu()
+
+
+def nam_spatial(net: Net, x: Tensor) -> Tensor:
+    share = net["bn.weight"].abs() / net["bn.weight"].abs().sum()
+    positions = x.flatten(2).transpose(1, 2)  # (B, HW, C): the positions are the channels of the norm
+    gate = (share[:, None] * net.batch_norm(positions, "bn")).sigmoid()
+    return x * gate.transpose(1, 2).reshape(x.shape)
+
+
+def residual_attention(pools: int) -> Callable[[Net, Tensor], Tensor]:
+    """Return the module of a stage: an hourglass with this many poolings."""
+
+    def step(net: Net, x: Tensor, norm: str, conv: str) -> Tensor:
+        return net.conv(net.batch_norm(x, norm).relu(), conv)
+
+    def block(net: Net, x: Tensor, name: str) -> Tensor:
+        y = x
+        for n in (1, 2, 3):
+            y = step(net, y, f"{name}.bn{n}", f"{name}.conv{n}")
+        return x + y
+
+    def up(x: Tensor, like: Tensor) -> Tensor:
+        return F.interpolate(x, like.shape[2:], mode="bilinear", align_corners=True) + like
+
+    def forward(net: Net, x: Tensor) -> Tensor:
+        x = block(net, x, "first_residual_blocks")
+        trunk = block(net, block(net, x, "trunk_branches.0"), "trunk_branches.1")
+        levels, skips = [], []
+        for n in range(1, pools + 1):
+            x = F.max_pool2d(x, 3, 2, 1)
+            for name in [f"softmax{n}_blocks"] if n < pools else [f"softmax{n}_blocks.0", f"softmax{n}_blocks.1"]:
+                x = block(net, x, name)
+            levels.append(x)
+            if n < pools:
+                skips.append(block(net, x, f"skip{n}_connection_residual_block"))
+        for n in range(1, pools):
+            x = block(net, up(x, levels[-1 - n]) + skips[-n], f"softmax{pools + n}_blocks")
+        mask, y = f"softmax{2 * pools}_blocks", up(x, trunk)
+        for n in (0, 3):
+            y = step(net, y, f"{mask}.{n}", f"{mask}.{n + 2}")
+        return block(net, (1 + y.sigmoid()) * trunk, "last_blocks")
+
+    return forward
+
+
+def shuffle_attention(net: Net, x: Tensor) -> Tensor:
+    groups = x.unflatten(1, (8, -1)).flatten(0, 1)
+    first, second = groups.chunk(2, 1)
+    first = first * (net["cweight"] * pooled(first) + net["cbias"]).sigmoid()
+    normed = net.group_norm(second, "gn", second.shape[1])
+    second = second * (net["sweight"] * normed + net["sbias"]).sigmoid()
+    return shuffled(torch.cat([first, second], 1).reshape(x.shape), 2)
+
+
+def ela(groups: int) -> Callable[[Net, Tensor], Tensor]:
+    """Return ELA whose group norm has this many groups."""
+
+    def forward(net: Net, x: Tensor) -> Tensor:
+        rows, columns = (net.group_norm(net.conv(x.mean(d), "conv"), "gn", groups).sigmoid() for d in (3, 2))
+        return x * rows[:, :, :, None] * columns[:, :, None]
+
+    return forward
+
+
+def ema(net: Net, x: Tensor) -> Tensor:
+    g = x.unflatten(1, (32, -1)).flatten(0, 1)
+    lines = net.conv(torch.cat([g.mean(3), g.mean(2)], 2)[..., None], "conv1x1").sigmoid()
+    rows, columns = lines.split([x.shape[2], x.shape[3]], 2)
+    one, two = net.group_norm(g * rows * columns.transpose(2, 3), "gn", g.shape[1]), net.conv(g, "conv3x3")
+    gate = (pooled(one).softmax(1) * two + pooled(two).softmax(1) * one).sum(1, keepdim=True)
+    return (g * gate.sigmoid()).reshape(x.shape)
+
+
+def scsa(net: Net, x: Tensor) -> Tensor:
+    convs = ("local_dwc", "global_dwc_s", "global_dwc_m", "global_dwc_l")
+
+    def strip(line: Tensor, norm: str) -> Tensor:
+        parts = [net.conv(part, conv) for part, conv in zip(line.chunk(4, 1), convs, strict=True)]
+        return net.group_norm(torch.cat(parts, 1), norm, 4).sigmoid()
+
+    x = x * strip(x.mean(3), "norm_h")[:, :, :, None] * strip(x.mean(2), "norm_w")[:, :, None]
+    small = net.group_norm(F.avg_pool2d(x, 7), "norm", 1)
+    q, k, v = (net.conv(small, name).flatten(2).unflatten(1, (8, -1)) for name in "qkv")
+    y = (q @ k.transpose(2, 3) * q.shape[2] ** -0.5).softmax(3) @ v
+    return x * y.mean(3).flatten(1)[..., None, None].sigmoid()
+
+
+def polarized_s(net: Net, x: Tensor) -> Tensor:
+    weights = net.conv(x, "conv_q_right").flatten(2).softmax(2)
+    context = (net.conv(x, "conv_v_right").flatten(2) * weights).sum(2)[..., None, None]
+    z = net.group_norm(net.conv(context, "conv_up.0"), "conv_up.1", 1).relu()
+    x = x * net.conv(z, "conv_up.3").sigmoid()
+    query = net.conv(x, "conv_q_left").mean((2, 3))[:, None]
+    spatial = query @ net.conv(x, "conv_v_left").flatten(2).softmax(2)
+    return x * spatial.reshape(len(x), 1, *x.shape[2:]).sigmoid()
+
+
+# --- self-attention and mixers ----------------------------------------------------------------------------------------
+
+
+def non_local(pairwise: str) -> Callable[[Net, Tensor], Tensor]:
+    """Return the block for one pairwise function."""
+
+    def forward(net: Net, x: Tensor) -> Tensor:
+        g = F.max_pool2d(net.conv(x, "g.0"), 2).flatten(2).transpose(1, 2)
+        embedded = pairwise != "gaussian"
+        theta = (net.conv(x, "theta") if embedded else x).flatten(2).transpose(1, 2)
+        phi = F.max_pool2d(net.conv(x, "phi.0") if embedded else x, 2).flatten(2)
+        if pairwise == "concatenation":
+            of_theta, of_phi = net["concat_project.0.weight"].flatten().chunk(2)
+            weights = ((theta @ of_theta)[:, :, None] + (of_phi @ phi)[:, None]).relu() / phi.shape[2]
+        else:
+            weights = theta @ phi
+            weights = weights / phi.shape[2] if pairwise == "dot_product" else weights.softmax(2)
+        y = (weights @ g).transpose(1, 2).reshape(len(x), -1, *x.shape[2:])
+        return x + net.batch_norm(net.conv(y, "W.0"), "W.1")
+
+    return forward
+
+
+def cot(net: Net, x: Tensor) -> Tensor:
+    b, c, h, w = x.shape
+    static = net.batch_norm(net.conv(x, "key_embed.0"), "key_embed.1").relu()
+    hidden = net.batch_norm(net.conv(torch.cat([x, static], 1), "embed.0"), "embed.1").relu()
+    weights = net.group_norm(net.conv(hidden, "embed.3"), "embed.4", c // 8).reshape(b, 1, c // 8, 9, h, w)
+    value = net.batch_norm(net.conv(x, "conv1x1.0"), "conv1x1.1")
+    around = F.unfold(value, 3, padding=1).reshape(b, 8, c // 8, 9, h, w)  # channel c has the weights of c mod C/8
+    dynamic = F.silu(net.batch_norm((weights * around).sum(3).reshape(x.shape), "bn"))
+    z = net.batch_norm(net.conv(pooled(dynamic + static), "se.0"), "se.1").relu()
+    a = net.conv(z, "se.3").reshape(b, c, 2, 1, 1).softmax(2)
+    return dynamic * a[:, :, 0] + static * a[:, :, 1]
+
+
+def axial(net: Net, x: Tensor) -> Tensor:
+    """Columns, then rows; the three energies side by side in one norm, and the two outputs in turn in another."""
+
+    def lines(x: Tensor, name: str) -> Tensor:
+        n, c, length = x.shape
+        qkv = net.batch_norm(net.conv(x, f"{name}.qkv_transform"), f"{name}.bn_qkv").reshape(n, 8, c // 4, length)
+        place = torch.arange(length)
+        at = net[f"{name}.relative"][:, place[:, None] - place + length - 1]
+        split = [c // 8 // 2, c // 8 // 2, c // 8]
+        (q, k, v), (q_at, k_at, v_at) = qkv.split(split, 2), at.split(split, 0)
+        energies = [
+            torch.einsum("ngci,ngcj->ngij", q, k),
+            torch.einsum("ngci,cij->ngij", q, q_at),
+            torch.einsum("ngci,cij->ngji", k, k_at),
+        ]
+        energies = net.batch_norm(torch.cat(energies, 1), f"{name}.bn_similarity").reshape(n, 3, 8, length, length)
+        a = energies.sum(1).softmax(3)
+        content, position = torch.einsum("ngij,ngcj->ngci", a, v), torch.einsum("ngij,cij->ngci", a, v_at)
+        both = torch.stack([content, position], 3).reshape(n, 2 * c, length)
+        return net.batch_norm(both, f"{name}.bn_output").reshape(n, c, 2, length).sum(2)
+
+    b, c, h, w = x.shape
+    x = lines(x.permute(0, 3, 1, 2).reshape(-1, c, h), "0").reshape(b, w, c, h).permute(0, 2, 3, 1)
+    return lines(x.permute(0, 2, 1, 3).reshape(-1, c, w), "1").reshape(b, h, c, w).permute(0, 2, 1, 3)
+
+
+def irmb(net: Net, x: Tensor) -> Tensor:
+    """Its norms have an eps of 1e-6; one head of 32 channels; windows of 7 x 7 positions, spread over the map."""
+    u = net.batch_norm(x, "norm", eps=1e-6)
+    rows, columns = (-(-size // 7) for size in x.shape[2:])
+    u = F.pad(u, (0, 7 * columns - x.shape[3], 0, 7 * rows - x.shape[2]))
+    q, k = net.conv(u, "qk.conv").chunk(2, 1)
+    v = net.conv(u, "v.conv").relu()
+    m = torch.zeros_like(v)
+    for i in range(rows):
+        for j in range(columns):
+            query, key, value = (t[:, :, i::rows, j::columns].flatten(2) for t in (q, k, v))
+            weights = (query.transpose(1, 2) @ key * 32**-0.5).softmax(2)
+            m[:, :, i::rows, j::columns] = (value @ weights.transpose(1, 2)).unflatten(2, (7, 7))
+    m = m[:, :, : x.shape[2], : x.shape[3]]
+    local = F.silu(net.batch_norm(net.conv(m, "conv_local.conv"), "conv_local.norm", eps=1e-6))
+    return x + net.conv(m + local, "proj.conv")
+
+
+def external(net: Net, x: Tensor) -> Tensor:
+    weights = net.conv(net.conv(x, "conv1").flatten(2), "linear_0").softmax(2)
+    answer = net.conv(weights / (1e-9 + weights.sum(1, keepdim=True)), "linear_1").reshape(x.shape)
+    return (x + net.batch_norm(net.conv(answer, "conv2.0"), "conv2.1")).relu()
+
+
+# --- fusion and blocks ------------------------------------------------------------------------------------------------
+
+
+def context(net: Net, x: Tensor, suffix: str = "") -> Tensor:
+    """The multi-scale context of AFF."""
+
+    def bottleneck(y: Tensor, name: str, first: int) -> Tensor:
+        y = net.batch_norm(net.conv(y, f"{name}.{first}"), f"{name}.{first + 1}").relu()
+        return net.batch_norm(net.conv(y, f"{name}.{first + 3}"), f"{name}.{first + 4}")
+
+    return bottleneck(x, f"local_att{suffix}", 0) + bottleneck(pooled(x), f"global_att{suffix}", 1)
+
+
+def ms_cam(net: Net, x: Tensor) -> Tensor:
+    return x * context(net, x).sigmoid()
+
+
+def aff(net: Net, x: Tensor, y: Tensor) -> Tensor:
+    w = context(net, x + y).sigmoid()
+    return 2 * x * w + 2 * y * (1 - w)
+
+
+def iaff(net: Net, x: Tensor, y: Tensor) -> Tensor:
+    """As in the MXNet code: the second round has a context of its own."""
+    w = context(net, x + y).sigmoid()
+    w = context(net, x * w + y * (1 - w), "2").sigmoid()
+    return x * w + y * (1 - w)
+
+
+def basic_block(net: Net, x: Tensor) -> Tensor:
+    y = net.batch_norm(net.conv(x, "conv1"), "bn1").relu()
+    y = net.batch_norm(net.conv(y, "conv2"), "bn2")
+    if "se.fc.0.weight" in net.weights:
+        y = y * net.linear(net.linear(y.mean((2, 3)), "se.fc.0").relu(), "se.fc.2").sigmoid()[..., None, None]
+    return (x + y).relu()
+
+
+REFERENCES: dict[str, Callable[..., Tensor]] = {
+    "aff": aff,
+    "axial_deeplab": axial,
+    "bam": bam(torch.mul),
+    "bam_additive": bam(torch.add),
+    "basic_block": basic_block,
+    "caa": caa,
+    "cbam": cbam,
+    "cbam_spatial": cbam_spatial,
+    "coordatt": coordinate,
+    "cot": cot,
+    "ela": ela(16),
+    "ela__b": ela(16),
+    "ela__l": ela(16),
+    "ela__s": ela(16),
+    "ela__t": ela(32),
+    "ema": ema,
+    "external": external,
+    "gam": gam_replicate,
+    "gam_group": gam(4),
+    "gam_nogroup": gam(4),
+    "gcnet": gc,
+    "ge__plus_e4": gather_excite,
+    "ge__plus_global": gather_excite,
+    "ge__theta_e4": gather_excite,
+    "ge_srm": gather_excite_of_srm,
+    "iaff_fixed": iaff,
+    "irmb": irmb,
+    "mixed_pooling_mpm": mixed_pooling,
+    "ms_cam": ms_cam,
+    "nam_channel_grad": nam,
+    "nam_spatial": nam_spatial,
+    "nonlocal_concatenation": non_local("concatenation"),
+    "nonlocal_dot_product": non_local("dot_product"),
+    "nonlocal_embedded_gaussian": non_local("embedded_gaussian"),
+    "nonlocal_gaussian": non_local("gaussian"),
+    "parnet": parnet,
+    "polarized_s": polarized_s,
+    "residual_attention": residual_attention(2),
+    "residual_attention__stage1": residual_attention(3),
+    "residual_attention__stage3": residual_attention(1),
+    "scsa": scsa,
+    "se_basic_block": basic_block,
+    "shuffle_attention": shuffle_attention,
+    "sk": sk,
+    "sk_xmu": sk_article,
+    "srm": srm,
+    "strip_pooling": strip_pooling,
+    "triplet": triplet,
+}
+"""The references by the names of their vectors."""
