@@ -11,6 +11,8 @@ Paper: Dai et al., "Second-Order Attention Network for Single Image Super-Resolu
 Li et al., arXiv 1712.01034.
 Code: https://github.com/daitao/SAN
 Shapes: x (B, C, H, W), y the same; gate (B, C, 1, 1). 15 products of C x C matrices per image: for C up to 512.
+Narrow maps: z hardly differs from image to image, so each hidden unit is on for all of them or off for all. At the
+start half of the units are off, and at C = 16 (two units) both are in one of four layers, whose gate is then constant.
 Deviations: the code centres with a dense HW x HW matrix (2.4 GiB per image at 160 x 160); here the mean is subtracted,
 with equal results. A constant map (also 1 x 1) has covariance 0 and z = 0, where the code divides 0 by 0. The code
 crops maps beyond 1000 x 1000; here none is cropped. Gradients come from autograd instead of a hand-written backward.

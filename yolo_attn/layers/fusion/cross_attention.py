@@ -15,7 +15,8 @@ Shapes: x0 (B, C0, H0, W0), x1 (B, C1, H1, W1), y like x0.
 Memory: no N x M weights, but time grows with H0 W0 H1 W1.
 Deviations: no dropout, and one direction; ICAFusion has a second layer the other way round, and learned factors around
 both. Its module alone is `CrossAttention(norm=True, residual=False)`. Its copy takes both maps for square and of one
-size; here any sizes do.
+size; here any sizes do. The linear maps start as those of `nn.MultiheadAttention`; ICAFusion draws its weights with a
+standard deviation of 0.001, so that its attention begins almost uniform and its output near zero.
 """
 
 from __future__ import annotations

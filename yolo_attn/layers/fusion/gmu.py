@@ -7,9 +7,10 @@
 Paper: Arevalo et al., "Gated Multimodal Units for Information Fusion", ICLR workshop 2017, arXiv 1702.01992.
 Code: https://github.com/johnarevalo/gmu-mmimdb (Theano)
 Shapes: x0 (B, C0, H, W), x1 (B, C1, H, W), y (B, C0, H, W); weights([x0, x1]) (B, C0, H, W), that of h0.
-Deviations: none; vectors become maps, linear maps 1 x 1 convolutions. y lies between -1 and 1, a scale that the rows
-behind it must get used to. The copy in circulation reads x0 twice, so that x1 has no effect, and has one gate for all
-channels.
+Deviations: none from the paper; vectors become maps, linear maps 1 x 1 convolutions. The authors' code gates on the
+projected inputs, z = sigmoid(Wz [W0 x0; W1 x1]) with Wz (C, 2 C), and has batch norms before W0 and W1. y lies between
+-1 and 1, a scale that the rows after it must get used to. The copy in circulation reads x0 twice, so that x1 has no
+effect, and has one gate for all channels.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@
 Paper: Dai et al., "Attentional Feature Fusion", WACV 2021, arXiv 2009.14082.
 Code: https://github.com/YimianDai/open-aff
 Shapes: x0, x1 (B, C, H, W), y the same; weights([x0, x1]) (B, C, H, W), that of x0.
+Precision: each context has two ReLUs, and the second sees what the first one made. Near their kinks a rounding error of
+float32 decides between two slopes, so the gradients of two right implementations can differ at single positions.
 Deviations: those of MSCAM. The authors' PyTorch port runs the global half of context1 in both rounds and leaves that of
 context2 without effect; their MXNet code, and this one, use each context's own.
 """

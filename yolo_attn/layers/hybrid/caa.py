@@ -8,7 +8,9 @@ Code: https://github.com/NUST-Machine-Intelligence-Laboratory/PKINet
 Shapes: x (B, C, H, W), y the same; gate (B, C, H, W).
 Deviations: the authors' module returns the gate alone and leaves the product to its caller. Their network builds it
 without batch norms and SiLUs, with biases instead (`norm=False`), and with strips that grow by 2 from block to block.
-Towards the border the 7 x 7 means fall, as in the authors' code, because the zeros beyond it count.
+Towards the border the 7 x 7 means fall, as in the authors' code, because the zeros beyond it count. The convolutions
+start as PyTorch's do; the authors' are made by mmcv, which draws their weights from a normal distribution scaled by the
+fan-out (Kaiming) and starts biases at zero.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ Paper: Azad et al., "Beyond Self-Attention: Deformable Large Kernel Attention fo
 Code: https://github.com/xmindflow/deformableLKA
 Shapes: x (B, C, H, W), y the same; weights(x) (B, C, H, W), of any size and sign. The offsets take 6,052 C weights, 1.5
 million at C = 256, each used at every position: place it where the map is small.
+Precision: bilinear sampling has a kink wherever a tap crosses a row or column of the map. Near it a rounding error of
+float32 decides between two slopes, so the gradients of two right implementations can differ at single positions.
 Deviations: the deformable convolution is written with `grid_sample`, so it needs no compiled operator and exports to
 ONNX. Positions and samples are in float32. Offsets start at random, as in the authors' code.
 """

@@ -16,7 +16,8 @@ Cost: quadratic, (HW)^2 / stride^2; computed in blocks of queries, so that memor
 14 x 14 maps, and in DAT++ stride 4, 2 and 1 on maps of stride 8, 16 and 32.
 Deviations: the grid of the code is shifted by half a cell against that of the queries, and its last points are beyond
 the map; here it is the paper's, from corner to corner (`shifted_grid=True` for the code's). Where C is not a multiple
-of the head's channels, their greatest common divisor. No dropout.
+of the head's channels, their greatest common divisor. The convolution for the offsets is padded by half its kernel; the
+authors' is not padded at all where the kernel equals the stride. No dropout.
 """
 
 from __future__ import annotations

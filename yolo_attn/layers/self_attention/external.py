@@ -15,6 +15,8 @@ arXiv 2105.02358.
 Code: https://github.com/MenghaoGuo/EANet
 Shapes: x (B, C, H, W), y the same; weights(x) (B, heads, HW, S).
 Memory: heads x HW x S weights; with 32 heads 210 MB at 160 x 160.
+Precision: the last ReLU has a kink where x + BN(...) is 0. There a rounding error of float32 decides between two
+slopes, so the gradients of two right implementations can differ at single positions.
 Deviations: the weights are computed in float32. V starts as the transpose of K, as the authors' does, but in memory of
 its own. With heads, the keys have no bias, which the softmax over n would not see.
 """
