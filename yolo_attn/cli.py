@@ -71,12 +71,13 @@ skips that read past a layer, a head at the wrong strides, and, against the stoc
 indices were not shifted. Exit status 1 when something is found.
 """,
     "report": """\
-yolo-attn report from=DIR [out=DIR]
+yolo-attn report from=DIR [data=DATA] [out=DIR]
 
 Computes a study's results again from the matches that its runs stored, without training, and writes results.json, .csv,
 .md, .tex (booktabs) and report.html, one file that needs no network. Prints the table.
 
   from       the folder of a study, such as runs/compare/exp
+  data       the dataset whose images the page shows; needed for a study that was made by somebody else or elsewhere
   out        where the files go (the study's folder); given, it works while compare runs in the study's folder, too
 """,
     "profile": """\
@@ -346,13 +347,15 @@ def _compare(words: list[str]) -> int:
 
 
 def _report(words: list[str]) -> int:
+    from yolo_attn.data import resolve_data
     from yolo_attn.study.report import make_report, read_results, text_table
 
-    keys = _keys(words, ("from", "out"))
+    keys = _keys(words, ("from", "data", "out"))
     if not keys.get("from"):
         raise UserError("report needs from=, the folder of a study; such as: yolo-attn report from=runs/compare/exp")
     folder = Path(keys["from"]).expanduser()
-    page = make_report(folder, Path(keys["out"]).expanduser() if keys.get("out") else None)
+    data = resolve_data(keys["data"]) if keys.get("data") else None
+    page = make_report(folder, Path(keys["out"]).expanduser() if keys.get("out") else None, data)
     print(text_table(read_results(page.parent)))
     print(f"written: {page}")
     return 0

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import stat
 import sys
 import time
 from pathlib import Path
@@ -37,6 +38,7 @@ NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 # 1e-4 and the like, which YAML 1.1 reads as text: it wants 1.0e-4.
 EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 _TEMPORARY = ".tmp"
+_MOST_JSON = 256 * 2**20  # bytes
 _LOCKED_BYTE = 1 << 20  # Windows locks bytes: one beyond the process id, which others must be able to read
 
 
@@ -187,8 +189,11 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: The file is damaged or is not a mapping.
     """
     try:
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode) or state.st_size > _MOST_JSON:  # a pipe would be waited for
+            raise OSError(errno.EINVAL, "not a file of JSON")
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not JSON"
         raise UserError(f"{path}: damaged ({reason}); restore it, or delete its folder to start it anew") from None
     if not isinstance(content, dict):
@@ -217,7 +222,8 @@ class FolderLock:
             UserError: The folder cannot be written.
         """
         try:
-            handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            # A link in a folder from somebody else would have another file emptied.
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         except OSError as error:
             raise disk_error(error, self.path) from error
         deadline = time.monotonic() + timeout

@@ -18,7 +18,7 @@ from yolo_attn.files import FolderLock
 from yolo_attn.study import inputs
 from yolo_attn.study.engine import compare
 from yolo_attn.study.plan import Arm
-from yolo_attn.study.report import make_report
+from yolo_attn.study.report import make_report, sources
 from yolo_attn.study.runner import LocalRunner, child_environment
 
 ARMS = ("yolo11n", "A", "B")
@@ -161,6 +161,12 @@ def test_no_text_of_a_failed_run_steers_a_terminal(fake: Fake) -> None:
         text = (fake.folder / name).read_text()
         assert "train: it broke before" in text and "Segmentation of something" in text
         assert "\x1b" not in text and "u001b" not in text
+
+
+def test_the_study_remembers_its_dataset_and_no_path_of_it_is_in_the_results(fake: Fake) -> None:
+    fake.compare(variants="A", seeds=1, data="/home/me/set.yaml")
+    assert sources._remembered(fake.folder) == ("/home/me/set.yaml", "val")
+    assert "image_root" not in fake.results()
 
 
 def test_the_report_computes_every_number_again(fake: Fake) -> None:

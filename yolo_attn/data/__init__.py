@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from yolo_attn.data.check import DataSummary, SplitSummary, check_data, drop_stale_caches, find_val_images
+from yolo_attn.data.check import (
+    DataSummary,
+    SplitSummary,
+    check_data,
+    drop_stale_caches,
+    find_val_images,
+    list_images,
+)
 from yolo_attn.data.digits import make_digits
 from yolo_attn.data.names import DatasetInfo, datasets_folder, find_recipe, list_datasets, resolve_data
 
@@ -16,6 +23,7 @@ __all__ = [
     "find_recipe",
     "find_val_images",
     "list_datasets",
+    "list_images",
     "make_digits",
     "resolve_data",
 ]

@@ -26,7 +26,7 @@ from yolo_attn.data.labels import LABEL_TASKS, Rules, find_images, label_path, r
 from yolo_attn.data.names import datasets_folder, list_datasets, resolve_data
 from yolo_attn.errors import UserError
 
-__all__ = ["DataSummary", "SplitSummary", "check_data", "drop_stale_caches", "find_val_images"]
+__all__ = ["DataSummary", "SplitSummary", "check_data", "drop_stale_caches", "find_val_images", "list_images"]
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,24 @@ def find_val_images(name: str) -> Path:
     if not source.exists():
         raise UserError(f"the images of {name} are not at {source}; Ultralytics downloads them when it trains")
     return source
+
+
+def list_images(data: str, split: str) -> list[str]:
+    """Return the image files of a split, sorted; [] when the dataset is not on this machine.
+
+    Args:
+        data: What `resolve_data` returns.
+        split: Such as "val".
+
+    Raises:
+        UserError: There is no such data YAML, or it has a mistake.
+    """
+    path = find_yaml(data)
+    if path is None:
+        return []
+    entries = read_description(path)
+    sources = split_sources(entries, split, image_root(entries, path), path)
+    return sorted(image for source in sources if source.exists() for image in find_images(source))
 
 
 def _some_exist(sources: Mapping[str, Sequence[Path]]) -> bool:

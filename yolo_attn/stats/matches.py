@@ -101,7 +101,7 @@ class Matches:
             content: dict[str, Any] = {name: np.asarray(arrays[name], dtype) for name, dtype in _DTYPES.items()}
             for name in _PACKED:
                 content[name] = _unpacked(arrays[name], lengths[name])
-            matches = cls(tuple(map(str, header["images"])), tuple(map(str, header["classes"])), **content)
+            matches = cls(_names(header["images"]), _names(header["classes"]), **content)
         except (KeyError, TypeError, ValueError) as error:
             raise npz.damaged(path, str(error).splitlines()[0]) from None
         fault = matches._fault()
@@ -121,7 +121,41 @@ class Matches:
                 index = getattr(self, f"{side}_{name}")
                 if index.size and (index.min() < 0 or index.max() >= limit):
                     return f"{side}_{name} points beyond the {limit} that there are"
+        return self._disorder() or self._excess()
+
+    def _disorder(self) -> str | None:
+        """Return which numbers are none, or not in the order that they are read in."""
+        if len(set(self.images)) < len(self.images) or len(set(self.classes)) < len(self.classes):
+            return "a name of an image or class comes twice"
+        if not all(np.isfinite(values).all() for values in (self.gt_area, self.gt_box, self.det_score)):
+            return "an object's box or a detection's score is not a number"
+        if (np.diff(self.gt_image) < 0).any() or (np.diff(self.det_image) < 0).any():
+            return "objects or detections are not in the order of the images"
+        same = np.diff(self.det_image) == 0
+        return "scores do not fall" if (np.diff(self.det_score)[same] > 0).any() else None
+
+    def _excess(self) -> str | None:
+        """Return whether more objects are found than there are, for which no average precision is defined."""
+        classes = len(self.classes)
+        kinds, place = np.unique(self.gt_image * np.int64(classes) + self.gt_class, return_inverse=True)
+        right = np.flatnonzero(self.hit.any(axis=(0, 1)))
+        wanted = self.det_image[right] * np.int64(classes) + self.det_class[right]
+        at = np.searchsorted(kinds, wanted)
+        if (at >= len(kinds)).any() or (kinds[at] != wanted).any():
+            return "a detection is right where there is no object"
+        counted = in_area(self.gt_area) & ~self.gt_crowd
+        for area, objects in enumerate(counted):
+            there = np.bincount(place[objects], minlength=len(kinds))
+            for hits in self.hit[area][:, right]:
+                if (np.bincount(at[hits], minlength=len(kinds)) > there).any():
+                    return "more detections are right than there are objects"
         return None
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise TypeError("images and classes have to be lists of names")
+    return tuple(value)
 
 
 def _shape(name: str, objects: int, detections: int) -> tuple[int, ...]:

@@ -1,14 +1,21 @@
-"""Arrays with a header in one .npz file: written whole or not at all, read without pickle."""
+"""Arrays with a header in one .npz file: written whole or not at all, read without pickle.
+
+A file may come from anywhere. It is read only when what it says of itself is plausible: arrays of plain numbers or
+text, as large as their shapes say, and not too large together. So a small file cannot unpack to fill the memory.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
+import math
+import stat
 import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +25,7 @@ from numpy.typing import NDArray
 from yolo_attn.errors import UserError
 from yolo_attn.files import write_atomically
 
-__all__ = ["damaged", "fingerprint", "load", "save"]
+__all__ = ["MOST_BYTES", "damaged", "fingerprint", "load", "save"]
 
 _HEADER = "header"
 # What reading a damaged zip, or a damaged array in it, raises.
@@ -32,7 +39,12 @@ _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
     struct.error,
+    MemoryError,
+    RecursionError,
 )
+MOST_BYTES = 2 * 2**30
+"""Of all arrays of a file together, unpacked: a hundred thousand images with 300 detections each take half of it."""
+_MOST_ARRAYS = 10_000
 _CURE = "restore it, or delete its folder to run it again"
 
 
@@ -60,11 +72,14 @@ def load(path: Path, version: int) -> tuple[dict[str, Any], dict[str, NDArray[An
         UserError: The file is missing, damaged, or of another version.
     """
     try:
+        _check_members(path)
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header = json.loads(arrays.pop(_HEADER).tobytes())
     except FileNotFoundError:
         raise UserError(f"{path}: missing; {_CURE}") from None
+    except UserError:
+        raise
     except _DAMAGE as error:
         raise damaged(path, type(error).__name__) from None
     if not isinstance(header, dict) or header.get("version") != version:
@@ -81,17 +96,55 @@ def damaged(path: Path, reason: str) -> UserError:
     return UserError(f"{path}: damaged ({reason}); {_CURE}")
 
 
+def _check_members(path: Path) -> None:
+    """Raise UserError unless a file's arrays are plain, complete and not too large, going by what it says of them."""
+    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+        raise damaged(path, "not a file")
+    with zipfile.ZipFile(path) as file:
+        members = file.infolist()
+        size = sum(member.file_size for member in members)
+        if size > MOST_BYTES or len(members) > _MOST_ARRAYS:
+            raise damaged(path, f"it unpacks to {len(members)} arrays of {size / 2**30:.1f} GiB")
+        for member in members:
+            with file.open(member) as stream:
+                count, dtype = _array_header(stream)
+                if dtype.hasobject:
+                    raise damaged(path, f"{member.filename} holds Python objects")
+                # zipfile never reads more than file_size, whatever the archive really holds.
+                if stream.tell() + count * dtype.itemsize != member.file_size:
+                    raise damaged(path, f"{member.filename} is not as large as its shape says")
+
+
+def _array_header(stream: Any) -> tuple[int, np.dtype[Any]]:
+    """Return the number of values of a stored array, and their type."""
+    formats = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    shape, _, dtype = formats[np.lib.format.read_magic(stream)](stream)
+    if any(length < 0 for length in shape):
+        raise ValueError("a negative length")
+    return math.prod(shape), dtype
+
+
 def fingerprint(path: Path) -> str:
-    """Return a hash of a file's content, from the checksums in its directory: large files are not read.
+    """Return the SHA-256 of a file; computed once in a process, as long as the file does not change.
 
     Raises:
-        UserError: The file is missing or damaged.
+        UserError: The file is missing or cannot be read.
     """
     try:
-        with zipfile.ZipFile(path) as file:
-            members = sorted((item.filename, item.CRC, item.file_size) for item in file.infolist())
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):  # reading a pipe would wait for ever
+            raise damaged(path, "not a file")
+        return _hash(path, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
     except FileNotFoundError:
         raise UserError(f"{path}: missing; {_CURE}") from None
-    except _DAMAGE as error:
+    except OSError as error:
         raise damaged(path, type(error).__name__) from None
-    return hashlib.sha256(repr(members).encode()).hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _hash(path: Path, *state: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

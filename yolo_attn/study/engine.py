@@ -163,6 +163,9 @@ class _Engine:
 
     def prepare(self) -> None:
         """Make every run's folder and read the results that are there."""
+        from yolo_attn.study.report.sources import remember_dataset
+
+        remember_dataset(self.store.folder, str(self.order["data"]), str(self.study.train.get("split", "val")))
         for run in self.runs:
             self.store.prepare(run, self.order)
             result = self.store.result(run)
@@ -255,13 +258,11 @@ class _Engine:
 
     def _report(self, *, pictures: bool = True) -> Results:
         """Write the report as of now; without pictures, the page with the plots is left as it is."""
-        roots = {str(state["image_root"]) for state in self._states.values() if state.get("image_root")}
         study = {
             "data": self.study.data,
             "data_digest": self.dataset.digest,
             "images": self.dataset.images,
             "instances": self.dataset.instances,
-            "image_root": roots.pop() if len(roots) == 1 else None,
             "task": self.order["task"],
             "weights": Path(self.order["weights"]).name if self.order["weights"] else None,
             "recipe": dict(self.study.train),

@@ -1,30 +1,36 @@
 """What one run's evaluation says: its metrics, and what they would have been with other test images.
 
-`matches.npz`, which the run wrote, tells what it found, image by image. `draws.npz` holds what is computed from that,
-once; it may be deleted.
+`matches.npz`, which the run wrote, holds what it found, image by image; all numbers are computed from it. `draws.npz`
+keeps them, because the bootstrap takes seconds to minutes, and may be deleted. It is believed only when it was written
+by this user, from exactly these matches, by this version of the computation: its header names the SHA-256 of the
+matches and all that the numbers depend on, and a seal covers header and arrays. Anything else is computed again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from yolo_attn import seal
 from yolo_attn.errors import UserError
 from yolo_attn.stats import npz
 from yolo_attn.stats.ap import METRICS, evaluate, instances
 from yolo_attn.stats.bootstrap import REPLICATES, SEED, draws, image_weights
 from yolo_attn.stats.matches import Matches
-from yolo_attn.study.store import MATCHES
+from yolo_attn.study.store import DRAWS, MATCHES
 
-__all__ = ["DRAWS", "Measured", "measure"]
+__all__ = ["Measured", "measure"]
 
-DRAWS = "draws.npz"
-_VERSION = 2
+_VERSION = 3
+_ARRAYS = ("values", "draws")
 
 
 @dataclass(frozen=True)
@@ -55,25 +61,46 @@ def measure(folder: Path) -> Measured:
         folder: The run's folder.
 
     Raises:
-        UserError: The matches are missing or damaged, or the folder cannot be written.
+        UserError: The matches are missing or damaged, or the disk is full.
     """
-    wanted = {"matches": npz.fingerprint(folder / MATCHES), "replicates": REPLICATES, "seed": SEED}
-    return _kept(folder / DRAWS, wanted) or _compute(folder, wanted)
+    wanted = {"matches": npz.fingerprint(folder / MATCHES), "replicates": REPLICATES, "seed": SEED, "metrics": METRICS}
+    path = folder / DRAWS
+    if path.is_file():
+        kept = _kept(path, wanted)
+        if kept is not None:
+            return kept
+        _report_unfit(folder.parent)
+    return _compute(folder, wanted)
 
 
-def _kept(path: Path, wanted: dict[str, Any]) -> Measured | None:
+def _kept(path: Path, wanted: Mapping[str, Any]) -> Measured | None:
     """Return what was computed before, None when there is nothing that fits."""
     try:
         header, arrays = npz.load(path, _VERSION)
-        if any(header.get(key) != value for key, value in wanted.items()):
+        mark = header.pop("seal", None)
+        known = json.loads(json.dumps(wanted))  # as a header has it: tuples are lists there
+        if any(header.get(key) != value for key, value in known.items()):
+            return None
+        if not seal.is_sealed(mark, *_sealed(header, arrays)):
             return None
         counts, classes = tuple(header["instances"]), tuple(header["classes"])
         return Measured(arrays["values"], classes, counts, header["images"], header["dataset"], arrays["draws"])
-    except (UserError, KeyError, TypeError):
+    except (UserError, KeyError, TypeError, ValueError):
         return None
 
 
-def _compute(folder: Path, wanted: dict[str, Any]) -> Measured:
+@lru_cache(maxsize=256)
+def _report_unfit(runs: Path) -> None:
+    """Say once for a study that stored numbers are not used."""
+    from ultralytics.utils import LOGGER
+
+    LOGGER.info(
+        f"yolo-attn: {runs}: a {DRAWS} does not fit its matches or was not written by this user on this machine; "
+        "such numbers are computed again from the matches"
+    )
+
+
+def _compute(folder: Path, wanted: Mapping[str, Any]) -> Measured:
     matches = Matches.load(folder / MATCHES)
     found = evaluate(matches)
     sample = draws(matches, image_weights(len(matches.images), REPLICATES, SEED))
@@ -86,9 +113,16 @@ def _compute(folder: Path, wanted: dict[str, Any]) -> Measured:
         draws=np.concatenate([sample.metrics, sample.per_class], axis=1).astype(np.float32),
     )
     plain = {name: getattr(measured, name) for name in ("classes", "instances", "images", "dataset")}
-    header = {"version": _VERSION, **wanted, "metrics": METRICS, **plain}
-    npz.save(folder / DRAWS, header, {"values": measured.values, "draws": measured.draws})
+    header = {"version": _VERSION, **wanted, **plain}
+    arrays = {name: getattr(measured, name) for name in _ARRAYS}
+    npz.save(folder / DRAWS, {**header, "seal": seal.seal(*_sealed(header, arrays))}, arrays)
     return measured
+
+
+def _sealed(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> list[bytes]:
+    """Return what the seal covers."""
+    shapes = [[name, str(arrays[name].dtype), list(arrays[name].shape)] for name in _ARRAYS]
+    return [json.dumps([header, shapes], sort_keys=True).encode(), *(arrays[name].tobytes() for name in _ARRAYS)]
 
 
 def _dataset(matches: Matches) -> str:

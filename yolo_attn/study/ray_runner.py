@@ -24,7 +24,7 @@ from typing import Any
 from yolo_attn.errors import UserError, plain
 from yolo_attn.files import make_folder, read_json, write_atomically
 from yolo_attn.study.runner import LOG, WORKER, LocalRunner, Outcome
-from yolo_attn.study.store import MAPS, MATCHES, MODEL, RESULT, RUN, TRAIN, TRAINING_STATE
+from yolo_attn.study.store import DRAWS, MAPS, MATCHES, MODEL, RESULT, RUN, TRAIN, TRAINING_STATE
 
 __all__ = ["RayRunner", "carry_out"]
 
@@ -32,7 +32,7 @@ _POLL_SECONDS = 0.2
 _CONNECT_SECONDS = 10.0
 _MOVES = 20  # how often a run may lose its worker or its node before it is given up
 _WEIGHTS = "weights.pt"
-_BACK = (MATCHES, "draws.npz", MAPS, LOG, f"{TRAIN}/results.csv", f"{TRAIN}/args.yaml")
+_BACK = (MATCHES, DRAWS, MAPS, LOG, f"{TRAIN}/results.csv", f"{TRAIN}/args.yaml")
 _BACK_WEIGHTS = (f"{TRAIN}/weights/last.pt", f"{TRAIN}/weights/best.pt")
 
 

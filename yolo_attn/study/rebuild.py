@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import UserError
-from yolo_attn.files import read_json
 from yolo_attn.study.plan import Arm
-from yolo_attn.study.results import RESULTS, ArmRuns, Results, make_results
+from yolo_attn.study.received import check_run_folder, read_run
+from yolo_attn.study.results import ArmRuns, Results, make_results
 from yolo_attn.study.store import RESULT
 
 __all__ = ["rebuild"]
@@ -32,11 +32,10 @@ def rebuild(folder: Path, *, whole: bool = True) -> Results:
 
     known = read_results(folder)
     head = {key: value for key, value in known.items() if key not in _COMPUTED}
-    try:
-        arms = [_arm_runs(folder, arm) for arm in known["arms"]]
-        gone = [(arm["name"], run) for arm in known["arms"] for run in arm["runs"] if _is_gone(folder, run)]
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{folder / RESULTS}.json: damaged (an arm's {error} is missing or wrong)") from None
+    for name in {run["folder"] for arm in known["arms"] for run in arm["runs"] if run.get("folder")}:
+        check_run_folder(folder, name)
+    arms = [_arm_runs(folder, arm) for arm in known["arms"]]
+    gone = [(arm["name"], run) for arm in known["arms"] for run in arm["runs"] if _is_gone(folder, run)]
     if whole and gone:
         name, run = gone[0]
         others = f" (and {len(gone) - 1} more)" if len(gone) > 1 else ""
@@ -49,16 +48,17 @@ def rebuild(folder: Path, *, whole: bool = True) -> Results:
 
 def _arm_runs(folder: Path, arm: Mapping[str, Any]) -> ArmRuns:
     runs = [_run(folder, run) for run in arm["runs"]]
-    return ArmRuns(Arm(arm["name"], arm["kind"]), arm["model"], runs, arm["transferred"])
+    return ArmRuns(Arm(arm["name"], arm["kind"]), arm.get("model"), runs, arm.get("transferred"))
 
 
 def _run(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the store holds of a run now: its result may have come in since the results were written."""
-    where = {"seed": run["seed"], "folder": run["folder"]}
+    where = {"seed": run["seed"], "folder": run.get("folder")}
     if _has_result(folder, run):
-        return {**read_json(folder / run["folder"] / RESULT), **where}
+        return {**read_run(folder / run["folder"], run["seed"]), **where}
     status = "waiting" if run["status"] == "done" else run["status"]
-    return {"status": status, "error": run.get("error"), **where}
+    error = run.get("error")
+    return {"status": status, "error": error if isinstance(error, str) else None, **where}
 
 
 def _is_gone(folder: Path, run: Mapping[str, Any]) -> bool:
@@ -67,4 +67,4 @@ def _is_gone(folder: Path, run: Mapping[str, Any]) -> bool:
 
 
 def _has_result(folder: Path, run: Mapping[str, Any]) -> bool:
-    return bool(run["folder"]) and (folder / run["folder"] / RESULT).is_file()
+    return bool(run.get("folder")) and (folder / run["folder"] / RESULT).is_file()

@@ -199,12 +199,14 @@ def _latency(folder: Path) -> Mapping[str, Any]:
         arms = read_json(path).get("arms")
     except UserError:  # a measurement that is made again when the study goes on
         return {}
-    return arms if isinstance(arms, dict) else {}
+    known = arms.items() if isinstance(arms, dict) else ()
+    return {name: timed for name, timed in known if isinstance(timed, dict) and isinstance(timed.get("run"), str)}
 
 
 def _last_result(arms: Sequence[ArmRuns]) -> str | None:
     """Return when the last result came in: the same results have the same date, however often they are written."""
-    ends = [run["began"] + run["wall_seconds"] for item in arms for run in item.done if run.get("began")]
+    times = [(run.get("began"), run.get("wall_seconds")) for item in arms for run in item.done]
+    ends = [began + lasted for began, lasted in times if began is not None and lasted is not None]
     return datetime.fromtimestamp(max(ends), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ") if ends else None
 
 
@@ -234,6 +236,7 @@ def _arm_results(
     timed = latency.get(item.arm.name)
     first: Mapping[str, Any] = done[0] if done else {}
     best = [run.get("metrics_best") or {} for run in done]
+    seconds = [run["seconds"] for run in done if run.get("seconds") is not None]
     delta, word = verdict
     return {
         "name": item.arm.name,
@@ -242,7 +245,7 @@ def _arm_results(
         "params": first.get("params"),
         "gflops": first.get("gflops"),
         "latency_ms": timed if timed and timed.get("run") in {run["folder"] for run in done} else None,
-        "seconds": fmean(run["seconds"] for run in done) if done else None,
+        "seconds": fmean(seconds) if seconds else None,
         "memory_mib": _most_memory(done),
         "runs": [_run_results(run, found.runs.get(run["seed"])) for run in item.runs],
         "metrics": found.metrics,

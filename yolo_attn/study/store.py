@@ -8,8 +8,10 @@
         state.pt                   the whole training state, from which a run that was cut goes on; gone when it is done
         train/                     Ultralytics' own output, with weights/last.pt and weights/best.pt
         matches.npz                what last.pt found on every image: all statistics are made from it
+        draws.npz                  the bootstrap of matches.npz, under this user's seal; may be deleted
         maps.npz                   what attention looks at on a few images
         result.json                written last and whole: the run is over, done or failed
+    dataset.json                   the dataset that the report's images are from, under this user's seal
     latency.json                   what an image takes in each arm, timed when all runs are done
     results.json .csv .md .tex     the results, written again after every run
     results.schema.json            what results.json holds, as JSON Schema
@@ -35,6 +37,7 @@ from yolo_attn.files import FolderLock, make_folder, read_json, read_yaml, write
 from yolo_attn.study.plan import Place, Run, Study
 
 __all__ = [
+    "DRAWS",
     "LATENCY",
     "MAPS",
     "MATCHES",
@@ -53,7 +56,8 @@ __all__ = [
 
 SCHEMA = 2
 PLAN, STATE, RUN, MODEL, RESULT = "study.yaml", "store.json", "run.json", "model.yaml", "result.json"
-MATCHES, MAPS, TRAINING_STATE, LATENCY = "matches.npz", "maps.npz", "state.pt", "latency.json"
+MATCHES, DRAWS, MAPS = "matches.npz", "draws.npz", "maps.npz"
+TRAINING_STATE, LATENCY = "state.pt", "latency.json"
 TRAIN = "train"
 _KEY_DIGITS = 8
 

@@ -107,7 +107,6 @@ def _measure(folder: Path, order: dict[str, Any], shared: dict[str, Any]) -> dic
         "per_class": numbers["per_class"],
         "images": len(last.matches.images),
         "instances": len(last.matches.gt_class),
-        "image_root": last.image_root,
         **_cost(module, imgsz),
     }
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from yolo_attn.errors import UserError
 from yolo_attn.files import FolderLock, make_folder, read_json, write_atomically
+from yolo_attn.study.received import find_fault
 from yolo_attn.study.report.files import as_csv, as_latex, as_markdown
+from yolo_attn.study.report.sources import ImageSource, find_images
 from yolo_attn.study.report.text import text_table
 from yolo_attn.study.report.view import StudyView
 from yolo_attn.study.results import RESULTS, SCHEMA, write_results
@@ -21,7 +23,14 @@ HTML = "report.html"
 _RESULTS = f"{RESULTS}.json"
 
 
-def write_reports(folder: Path, data: Mapping[str, Any], *, html: bool = True, out: Path | None = None) -> None:
+def write_reports(
+    folder: Path,
+    data: Mapping[str, Any],
+    *,
+    html: bool = True,
+    out: Path | None = None,
+    source: ImageSource | None = None,
+) -> None:
     """Write `results.csv`, `results.md`, `results.tex` and `report.html`, each whole or not at all.
 
     Args:
@@ -29,6 +38,7 @@ def write_reports(folder: Path, data: Mapping[str, Any], *, html: bool = True, o
         data: The content of `results.json`.
         html: Whether the page is written too; it takes seconds, so not after every run of a study.
         out: Where the files go; the study's folder by default.
+        source: Where the page's images are from; by default as `find_images` finds them.
 
     Raises:
         UserError: The disk is full or cannot be written; the earlier files are as they were.
@@ -41,10 +51,10 @@ def write_reports(folder: Path, data: Mapping[str, Any], *, html: bool = True, o
     if html:
         from yolo_attn.study.report.page import as_html  # draws: matplotlib only where it is needed
 
-        write_atomically(out / HTML, as_html(study, folder))
+        write_atomically(out / HTML, as_html(study, folder, source))
 
 
-def make_report(folder: Path, out: Path | None = None) -> Path:
+def make_report(folder: Path, out: Path | None = None, data: str | None = None) -> Path:
     """Compute the results of a study again from the stored matches of its runs, write the reports, return the page.
 
     Results never take the place of better ones: where a run that was done is gone, only `out` may be written, and `out`
@@ -53,6 +63,8 @@ def make_report(folder: Path, out: Path | None = None) -> Path:
     Args:
         folder: The study's folder.
         out: Where the files go; the study's folder by default.
+        data: The dataset whose images the page shows, resolved; by default the one that this user made the study with.
+            A study from somebody else cannot choose which images of this machine are shown.
 
     Raises:
         UserError: The folder is not there or holds no study, something in it is missing, damaged or of another version,
@@ -60,16 +72,18 @@ def make_report(folder: Path, out: Path | None = None) -> Path:
     """
     from yolo_attn.study.rebuild import rebuild
 
-    read_results(folder)  # what is wrong with the folder is told before it is locked
+    known = read_results(folder)  # what is wrong with the folder is told before it is locked
     out = out or folder
     elsewhere = out.resolve() != folder.resolve()
     if elsewhere and (out / PLAN).exists():
         raise UserError(f"out={out}: holds another study, whose results would be lost; give another folder")
+    split = str(known.get("recipe", {}).get("split", "val"))
+    source = find_images(folder, data=data, split=split, root=known.get("image_root"))
     with contextlib.nullcontext() if elsewhere else _held(folder):
         results = rebuild(folder, whole=not elsewhere)
         make_folder(out)
         write_results(out, results.data)
-        write_reports(folder, results.data, out=out)
+        write_reports(folder, results.data, out=out, source=source)
     return out / HTML
 
 
@@ -110,7 +124,7 @@ def read_results(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: schema {data.get('schema')}, this yolo-attn reads {SCHEMA}; use the one that wrote it"
         )
-    arms = data.get("arms")
-    if not isinstance(arms, list) or not arms or not all(isinstance(arm, dict) and "name" in arm for arm in arms):
-        raise UserError(f"{path}: damaged (it has no arms); {again}")
+    fault = find_fault(data)
+    if fault:
+        raise UserError(f"{path}: damaged ({fault}); {again}")
     return data

@@ -13,10 +13,14 @@ from yolo_attn.study.report.notes import reading_notes, warnings
 from yolo_attn.study.report.summary import summarize
 from yolo_attn.study.report.view import Arm, Run, StudyView
 
-__all__ = ["as_csv", "as_latex", "as_markdown", "escape_latex", "escape_markdown"]
+__all__ = ["SOURCES", "as_csv", "as_latex", "as_markdown", "escape_latex", "escape_markdown"]
 
 _METRICS = ("mAP50-95", "mAP50", "mAP75", "mAP-small", "mAP-medium", "mAP-large")
 _ULTRALYTICS = ("mAP50-95", "mAP50", "mAP75", "precision", "recall")
+SOURCES = (
+    "Average precision, intervals and verdicts are computed from the stored matches; parameters, GFLOPs, latency, "
+    "times, memory, and the numbers of best.pt and of Ultralytics are as the runs recorded them."
+)
 _RUN = ("arm", "kind", "seed", "status")
 _COST = ("params", "gflops", "latency_ms", "seconds", "epochs", "memory_mib", "cuda_memory_mib", "folder", "error")
 
@@ -40,8 +44,14 @@ def _csv_row(arm: Arm, run: Run) -> list[object]:
     theirs = [run.metrics_ultralytics.get(name) for name in _ULTRALYTICS]
     latency = arm.latency.median if arm.latency else None
     memory = [run.memory.get("process"), run.memory.get("cuda")]
-    cost = [arm.params, arm.gflops, latency, run.seconds, run.epochs, *memory, run.folder, run.error]
-    return [arm.name, arm.kind, run.seed, run.status, *measured, *theirs, *cost]
+    cost = [arm.params, arm.gflops, latency, run.seconds, run.epochs, *memory, _cell(run.folder), _cell(run.error)]
+    return [_cell(arm.name), arm.kind, run.seed, _cell(run.status), *measured, *theirs, *cost]
+
+
+def _cell(text: str | None) -> str | None:
+    """Return text in one line that a spreadsheet does not take for a formula, which could fetch and send."""
+    line = None if text is None else _one_line(text)
+    return f"'{line}" if line and line[0] in "=+-@" else line
 
 
 # --- Markdown -------------------------------------------------------------------------------------------------------
@@ -73,7 +83,7 @@ def provenance(study: StudyView) -> str:
         parts.append(f"Device: {study.device}.")
     if study.command:
         parts.append(f"Command: {study.command}.")
-    return " ".join([*parts, f"Made with {versions}."])
+    return " ".join([*parts, f"Made with {versions}.", SOURCES])
 
 
 def escape_markdown(text: str) -> str:

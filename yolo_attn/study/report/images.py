@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolo_attn.errors import UserError
+from yolo_attn.study.report.sources import ImageSource
 from yolo_attn.study.report.view import Arm, StudyView
 from yolo_attn.study.store import MATCHES
 
@@ -99,14 +100,15 @@ class ArmImages:
         return [*self.gains, *self.losses]
 
 
-def find_changes(folder: Path, study: StudyView) -> tuple[list[ArmImages], list[Photo]]:
+def find_changes(folder: Path, study: StudyView, source: ImageSource) -> tuple[list[ArmImages], list[Photo]]:
     """Return for each arm the images with the largest differences to the baseline, if any, and the pictures.
 
     Args:
         folder: The study's folder.
         study: Its results.
+        source: Where the pictures are from.
     """
-    album = Album(Path(study.image_root) if study.image_root else None)
+    album = Album(source)
     base = _load(folder, study.baseline)
     found = [_compare(arm, study.baseline, base, _load(folder, arm, base), album) for arm in study.others[:MOST_ARMS]]
     return [images for images in found if images is not None], album.photos
@@ -185,10 +187,10 @@ class Album:
     """Pictures, each once, as long as there is room.
 
     Args:
-        root: The folder of the pictures, None when unknown.
+        source: Where they are from.
     """
 
-    root: Path | None
+    source: ImageSource
     _photos: dict[str, Photo | None] = field(default_factory=dict)
     _bytes: int = 0
 
@@ -204,7 +206,7 @@ class Album:
         return self._photos[name]
 
     def _read(self, name: str) -> Photo | None:
-        path = self._path(name)
+        path = self.source.find(name)
         if path is None or self._bytes > _MOST_BYTES:
             return None
         small = _small_jpeg(path)
@@ -214,13 +216,6 @@ class Album:
         self._bytes += len(data)
         uri = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
         return Photo(f"photo-{len(self._photos)}", width, height, uri)
-
-    def _path(self, name: str) -> Path | None:
-        if self.root is None:
-            return None
-        path = self.root / name
-        inside = path.resolve().is_relative_to(self.root.resolve())
-        return path if inside and path.is_file() else None
 
 
 def _small_jpeg(path: Path) -> tuple[bytes, int, int] | None:

@@ -20,10 +20,12 @@ from yolo_attn.study.report.figures.palette import THEME, arm_style
 from yolo_attn.study.report.figures.pareto import COSTS, pareto
 from yolo_attn.study.report.figures.plot import Plot, drawing
 from yolo_attn.study.report.figures.strip import runs_strip
+from yolo_attn.study.report.files import SOURCES
 from yolo_attn.study.report.images import CONFIDENCE, MOST_ARMS, find_changes
 from yolo_attn.study.report.maps import colour_bar, read_maps
 from yolo_attn.study.report.notes import answer, faults, reading_notes
 from yolo_attn.study.report.precision import read_precision
+from yolo_attn.study.report.sources import ImageSource, find_images
 from yolo_attn.study.report.view import MAIN, Arm, StudyView
 
 __all__ = ["as_html"]
@@ -52,17 +54,19 @@ class Section:
     missing: str
 
 
-def as_html(study: StudyView, folder: Path) -> str:
+def as_html(study: StudyView, folder: Path, source: ImageSource | None = None) -> str:
     """Return the report as one HTML file.
 
     Args:
         study: The results.
         folder: The study's folder, whose runs hold training curves, matches and maps.
+        source: Where the images are from; by default the study's folder, or the dataset that this user made it with.
     """
+    source = source or find_images(folder, root=study.image_root)
     environment = _environment()
     script = environment.get_template("report.js").render()
     with drawing():
-        sections = _sections(study, folder)
+        sections = _sections(study, folder, source)
     return environment.get_template("report.html").render(
         study=study,
         main=MAIN,
@@ -74,6 +78,7 @@ def as_html(study: StudyView, folder: Path) -> str:
         warnings=faults(study),
         sections=[section for section in sections if section.content],
         missing=[section for section in sections if not section.content],
+        sources=SOURCES,
         theme=THEME,
         script=Markup(script),  # noqa: S704 (a file of ours)
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -109,7 +114,7 @@ def _typeset(function: Callable[..., str]) -> Callable[..., str]:
     return shown
 
 
-def _sections(study: StudyView, folder: Path) -> list[Section]:
+def _sections(study: StudyView, folder: Path, source: ImageSource) -> list[Section]:
     return [
         Section("differences", "Differences to the baseline", _differences(study), "no arm has a difference yet"),
         Section("costs", "Gain against cost", _costs(study), "no two arms have a difference and a cost yet"),
@@ -118,7 +123,9 @@ def _sections(study: StudyView, folder: Path) -> list[Section]:
         Section("classes", "Classes", _classes(study), "no arm has differences per class"),
         _precision(study, folder),
         Section("training", "Training", _training(study, folder), "no run has a table of its training"),
-        Section("images", "Largest gains and losses", _images(study, folder), "no two arms have stored matches"),
+        Section(
+            "images", "Largest gains and losses", _images(study, folder, source), "no two arms have stored matches"
+        ),
         Section("maps", "Attention maps", _maps(study, folder), "no run has stored maps"),
     ]
 
@@ -192,8 +199,8 @@ def _training(study: StudyView, folder: Path) -> dict[str, Any] | None:
     return {"plots": _plots(plots), "validated": bool(curves.precision)} if any(plots) else None
 
 
-def _images(study: StudyView, folder: Path) -> dict[str, Any] | None:
-    arms, photos = find_changes(folder, study)
+def _images(study: StudyView, folder: Path, source: ImageSource) -> dict[str, Any] | None:
+    arms, photos = find_changes(folder, study, source)
     if not arms:
         return None
     differing = [images for images in arms if images.changes]

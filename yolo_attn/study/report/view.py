@@ -21,9 +21,12 @@ _NOTHING: Mapping[str, Any] = {}
 
 def number(value: object) -> float | None:
     """Return a finite number as float, None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value)
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # a whole number of hundreds of digits
+        return None
 
 
 def _numbers(mapping: object) -> dict[str, float | None]:

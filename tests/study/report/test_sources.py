@@ -1,0 +1,117 @@
+"""The page shows images of the dataset that its reader names, or of the study's folder, and no others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from tests.study.report.synthetic import make_study
+from yolo_attn.cli import main
+from yolo_attn.study.report import make_report
+from yolo_attn.study.report.sources import DatasetImages, FolderImages, find_images, remember_dataset
+
+NAMES = [f"{index:04}.png" for index in range(6)]
+
+
+def draw(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imencode(".png", np.full((160, 160, 3), 90, np.uint8))[1].tofile(path)
+
+
+@pytest.fixture
+def received(fresh_folder: Path) -> Path:
+    """A study from elsewhere, whose results name a folder of this machine with images of the right names."""
+    folder = fresh_folder / "received"
+    make_study(folder, seeds=2, arms=("yolo11n", "SE@neck"), images=6, pictures=False, maps=False)
+    for name in NAMES:
+        draw(fresh_folder / "private" / name)
+    data = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps({**data, "image_root": str(fresh_folder / "private")}))
+    return folder
+
+
+@pytest.fixture
+def dataset(fresh_folder: Path) -> str:
+    root = fresh_folder / "set"
+    for name in NAMES:
+        draw(root / "images" / "val" / name)
+    entries = {"path": str(root), "train": "images/val", "val": "images/val", "names": ["a"]}
+    (root / "data.yaml").write_text(yaml.safe_dump(entries))
+    return str(root / "data.yaml")
+
+
+def photos(page: Path) -> int:
+    return page.read_text(encoding="utf-8").count("data:image/jpeg")
+
+
+def test_a_received_study_cannot_choose_the_images(received: Path, dataset: str) -> None:
+    assert photos(make_report(received)) == 0
+    assert photos(make_report(received, data=dataset)) > 0
+    assert photos(make_report(received)) == 0
+
+
+def test_a_forged_note_of_the_dataset_is_not_believed(received: Path, dataset: str) -> None:
+    (received / "dataset.json").write_text(json.dumps({"data": dataset, "split": "val", "seal": "0" * 64}))
+    assert photos(make_report(received)) == 0
+    remember_dataset(received, dataset, "val")
+    known = json.loads((received / "dataset.json").read_text())
+    (received / "dataset.json").write_text(json.dumps({**known, "split": "train"}))
+    assert photos(make_report(received)) == 0
+
+
+def test_a_study_that_this_user_has_made_keeps_its_images(received: Path, dataset: str) -> None:
+    remember_dataset(received, dataset, "val")
+    assert photos(make_report(received)) > 0
+    Path(dataset).unlink()  # moved since
+    assert photos(make_report(received)) == 0
+
+
+def test_the_command_takes_the_dataset_to_show(
+    received: Path, dataset: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", f"from={received}", f"data={dataset}"]) == 0
+    assert photos(received / "report.html") > 0
+    capsys.readouterr()
+    assert main(["report", f"from={received}", "data=no/such.yaml"]) == 2
+    assert "no/such.yaml" in capsys.readouterr().err
+
+
+def test_images_of_the_study_folder_are_found_and_none_beside_it(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    draw(study / "images" / "a.png")
+    draw(study / "b.png")
+    draw(tmp_path / "out.png")
+    (study / "images" / "link.png").symlink_to(tmp_path / "out.png")
+    (study / "linked").symlink_to(tmp_path)
+    inside = FolderImages(study, study / "images")
+    assert inside.find("a.png") == (study / "images" / "a.png").resolve()
+    for name in ("link.png", "../b.png", "../../out.png", str(tmp_path / "out.png"), "", ".", "x" * 5000, "a\0.png"):
+        assert inside.find(name) is None
+    for root in (tmp_path, study / "linked", study / ".." / "study" / "..", Path("/"), None):
+        assert FolderImages(study, root).find("out.png") is None
+
+
+def test_names_are_looked_up_among_the_images_of_the_dataset(dataset: str) -> None:
+    images = DatasetImages.of(dataset, "val")
+    assert sorted(images.files) == NAMES
+    root = Path(dataset).parent / "images" / "val"
+    assert images.find("0000.png") == root / "0000.png"
+    for name in ("../val/0000.png", "./0000.png", str(root / "0000.png"), "../../data.yaml", "0000.PNG"):
+        assert images.find(name) is None
+
+
+def test_a_dataset_whose_images_are_links_is_shown(dataset: str, tmp_path: Path) -> None:
+    """The reader has named it; many datasets are folders of links."""
+    draw(tmp_path / "disk" / "more.png")
+    (Path(dataset).parent / "images" / "val" / "more.png").symlink_to(tmp_path / "disk" / "more.png")
+    assert DatasetImages.of(dataset, "val").find("more.png") is not None
+
+
+def test_without_anything_there_are_no_images(tmp_path: Path) -> None:
+    assert find_images(tmp_path).find("a.png") is None
+    assert find_images(tmp_path, data="https://host/set.zip").find("a.png") is None

@@ -1,0 +1,77 @@
+"""Seals: what this user's own processes wrote is told apart from what came with a folder from somebody else.
+
+A study's folder may come from anywhere, and whoever made it could write anything into it. What is only kept there to
+save time, or names files of this machine, therefore carries a seal: a keyed hash, whose key never leaves this user's
+settings folder. What has no valid seal is not believed but made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import os
+import secrets
+from functools import lru_cache
+from pathlib import Path
+
+__all__ = ["is_sealed", "seal"]
+
+_FILE = "yolo-attn.key"
+_BYTES = 32
+
+
+def seal(*parts: bytes) -> str:
+    """Return the seal of some content, which only this user's processes can make."""
+    return hmac.new(_key(), b"".join(hashlib.sha256(part).digest() for part in parts), hashlib.sha256).hexdigest()
+
+
+def is_sealed(mark: object, *parts: bytes) -> bool:
+    """Whether a seal is that of the content."""
+    return isinstance(mark, str) and hmac.compare_digest(mark.encode(), seal(*parts).encode())
+
+
+def _key() -> bytes:
+    from ultralytics.utils import USER_CONFIG_DIR
+
+    return _key_in(Path(USER_CONFIG_DIR), os.getpid())
+
+
+@lru_cache(maxsize=4)
+def _key_in(folder: Path, process: int) -> bytes:
+    """Return the key in a folder, made when it is not there; where it cannot be kept, one for this process alone."""
+    path = folder / _FILE
+    key = _read(path)
+    if key is None:
+        fresh = folder / f".{_FILE}.{process}.tmp"
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)
+            handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                os.write(handle, secrets.token_bytes(_BYTES))
+            finally:
+                os.close(handle)
+            _put(fresh, path)
+        key = _read(path)
+    return key or secrets.token_bytes(_BYTES)
+
+
+def _put(fresh: Path, path: Path) -> None:
+    """Give a new key its name, unless another process was faster: whoever comes second takes the first one's key."""
+    try:
+        path.hardlink_to(fresh)
+    except FileExistsError:
+        if _read(path) is None:  # damaged
+            fresh.replace(path)
+    except OSError:  # a file system without links
+        if not path.exists():
+            fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> bytes | None:
+    with contextlib.suppress(OSError):
+        key = path.read_bytes()
+        return key if len(key) == _BYTES else None
+    return None
