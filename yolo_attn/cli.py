@@ -9,7 +9,7 @@ import errno
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from yolo_attn.errors import UserError, did_you_mean
@@ -37,6 +37,8 @@ Ours:
   maps      where the attention layers of a model look on pictures  [format=json]
   doctor    show what is installed and whether it fits together     [format=json]
 
+Layers of your own, in any of these:  layers=my_layers.py  (see: yolo-attn help layers)
+
   yolo-attn help VERB     more about one verb
 """
 
@@ -45,6 +47,9 @@ HELP_OF = {
 yolo-attn layers [NAME] [family=FAMILY] [format=json]
 
 Lists every attention layer, or shows one: what it computes, its paper, its options, the YAML row to paste.
+
+A layer of your own is a class with the decorator @yolo_attn.register_layer(...) in a Python file. Every command takes
+such files as layers=my_layers.py (several with commas): train, val, predict, export, compare, place, lint, ....
 
   yolo-attn layers
   yolo-attn layers family=channel
@@ -131,6 +136,7 @@ variants and the null control, within a quarter of an hour on two CPU cores.
   retry      True runs failed runs again
   threads    CPU threads of a run (all cores)
   device     as Ultralytics takes it: cpu, mps, 0, or 0,1 for its multi-GPU training inside each run
+  layers     Python files with layers of your own: layers=my_layers.py
   workers    runs at once on this machine (one for each GPU, or as many as have cores), memory permitting
   runner     ray sends the runs to a Ray cluster, address= as in Ray (pip install "yolo-attn[ray]")
   the rest   Ultralytics' training arguments: epochs=100 imgsz=640 batch=16 lr0=0.01 ...
@@ -144,6 +150,9 @@ variants, controls, seeds and train: {epochs: 100, ...}; in it, train: {workers:
 STOCK_VERBS = ("train", "val", "predict", "track", "export", "benchmark", "tune")
 STOCK_SPECIAL = ("settings", "checks", "cfg", "copy-cfg", "version", "solutions")
 STOCK_TASKS = ("detect", "segment", "classify", "pose", "obb", "semantic", "depth")
+
+
+_WITH_LAYERS = ("layers", "place", "lint", "compare", "profile", "maps", *STOCK_VERBS, *STOCK_TASKS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -180,12 +189,25 @@ def _dispatch(words: list[str]) -> int:
         return _version()
     if verb in (*OUR_VERBS, *STOCK_VERBS) and {"-h", "--help"} & set(words):
         return _help([verb])
+    if verb in _WITH_LAYERS:
+        words = _load_layers(words)
     if verb in OUR_VERBS:
         return OUR_VERBS[verb](words[1:])
     if verb in (*STOCK_VERBS, *STOCK_TASKS, *STOCK_SPECIAL):
         return _stock(words)
     hint = did_you_mean(verb, (*OUR_VERBS, *STOCK_VERBS)) or "; see: yolo-attn help"
     raise UserError(f"unknown verb {verb!r}{hint}")
+
+
+def _load_layers(words: list[str]) -> list[str]:
+    """Import the files of `layers=`, and return the other words; `compare` imports them with the rest of its study."""
+    given = [word for word in words if word.removeprefix("--").startswith("layers=")]
+    if not given or words[0] == "compare":
+        return words
+    from yolo_attn.layer_files import load_layers, split_files
+
+    load_layers(split_files(_keys(word.removeprefix("--") for word in given)["layers"]))
+    return [word for word in words if word not in given]
 
 
 def _help(words: list[str]) -> int:
@@ -214,7 +236,7 @@ def _version() -> int:
     return 0
 
 
-def _keys(words: Sequence[str], known: Sequence[str] | None = None) -> dict[str, str]:
+def _keys(words: Iterable[str], known: Sequence[str] | None = None) -> dict[str, str]:
     """Read key=value words.
 
     Args:

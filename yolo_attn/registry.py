@@ -12,6 +12,8 @@ The registry knows nothing about Ultralytics; `yolo_attn.host` reads it.
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -96,6 +98,7 @@ class LayerSpec:
 _specs: dict[str, LayerSpec] = {}
 _names: dict[str, str] = {}  # every name and alias -> canonical name
 _reserved: list[Callable[[str], bool]] = []
+_listeners: list[Callable[[], None]] = []
 
 
 def register_layer(
@@ -118,8 +121,11 @@ def register_layer(
     The class takes its input channels first and positional (a list of them when it reads several inputs)
     and everything else by keyword. The arguments are the fields of `LayerSpec`; `name` defaults to the class name.
 
+    A class of the same file (or module, in a notebook) and qualified name takes the place of the one registered before:
+    running a notebook cell again, or reloading a module, registers the new class.
+
     Raises:
-        ValueError: The name or an alias is taken, by another layer or by the Ultralytics parser.
+        ValueError: The name or an alias is taken, by a layer defined elsewhere or by the Ultralytics parser.
     """
 
     def decorate(cls: LayerClass) -> LayerClass:
@@ -139,8 +145,12 @@ def register_layer(
             identity=identity,
         )
         _check_new(spec)
+        for earlier in {_names[word] for word in (spec.name, *spec.aliases) if word in _names}:
+            unregister_layer(earlier)
         _specs[spec.name] = spec
         _names.update(dict.fromkeys((spec.name, *spec.aliases), spec.name))
+        for listener in _listeners:
+            listener()
         return cls
 
     return decorate
@@ -151,13 +161,23 @@ def _check_new(spec: LayerSpec) -> None:
     if spec.family not in FAMILIES:
         raise ValueError(f"{spec.name}: unknown family {spec.family!r}; use one of {', '.join(FAMILIES)}")
     for word in (spec.name, *spec.aliases):
-        if word in _names:
-            taken = _specs[_names[word]].cls
+        taken = _specs[_names[word]].cls if word in _names else None
+        if taken is not None and _origin(taken) != _origin(spec.cls):
             raise ValueError(
-                f"{spec.cls.__module__}.{spec.cls.__qualname__}: the layer name {word!r} is taken by "
-                f"{taken.__module__}.{taken.__qualname__}; choose another"
+                f"{full_name(spec.cls)}: the layer name {word!r} is taken by {full_name(taken)}; choose another"
             )
         check_name(word)
+
+
+def _origin(cls: type) -> tuple[str, str]:
+    """Return where a class is defined: a script is `__main__` first and a module once it is imported by its name."""
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return os.path.realpath(file) if file else cls.__module__, cls.__qualname__
+
+
+def full_name(cls: type) -> str:
+    """Return a class's module and qualified name, by which it is pickled and found again."""
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def check_name(word: str) -> None:
@@ -183,6 +203,18 @@ def release_names(taken: Callable[[str], bool]) -> None:
     """Undo `reserve_names`."""
     if taken in _reserved:
         _reserved.remove(taken)
+
+
+def on_change(listener: Callable[[], None]) -> None:
+    """Call a function after every further registration, until `off_change`."""
+    if listener not in _listeners:
+        _listeners.append(listener)
+
+
+def off_change(listener: Callable[[], None]) -> None:
+    """Undo `on_change`."""
+    if listener in _listeners:
+        _listeners.remove(listener)
 
 
 def unregister_layer(name: str) -> None:

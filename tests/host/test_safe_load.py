@@ -103,3 +103,38 @@ def test_a_checkpoint_of_something_else(tmp_path: Path) -> None:
 def test_a_missing_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such checkpoint"):
         read_checkpoint(tmp_path / "nowhere.pt")
+
+
+CELL = """
+import yolo_attn, torch
+from yolo_attn.layers.base import Gate
+
+class Part(torch.nn.Linear):
+    pass
+
+@yolo_attn.register_layer(family="channel", summary="scales by its mean")
+class MeanGate(Gate):
+    def __init__(self, channels, *, start="paper"):
+        super().__init__(channels, start=start)
+        self.part = Part(1, 1)
+    def gate(self, x):
+        return x.mean((2, 3), keepdim=True).sigmoid()
+"""
+
+
+def test_restricted_loading_follows_a_class_that_is_defined_again(tmp_path: Path) -> None:
+    """A notebook's cell, run twice after the import: the list knows the class of the last run, and its parts."""
+    if not hasattr(torch.serialization, "get_safe_globals"):
+        pytest.skip("this torch has no list of allowed classes")
+    code = f"""
+import torch
+cell = {CELL!r}
+exec(cell)
+exec(cell)
+torch.save(yolo_attn.build("MeanGate", 8), "layer.pt")
+layer = torch.load("layer.pt", weights_only=True)
+assert type(layer) is MeanGate and type(layer.part) is Part
+yolo_attn.unregister()
+assert not [e for e in torch.serialization.get_safe_globals() if e in (MeanGate, Part)]
+"""
+    python(code, cwd=tmp_path)

@@ -118,3 +118,36 @@ def test_listing_filters_and_sorts() -> None:
 def test_the_names_of_the_classes_are_the_names_of_the_rows() -> None:
     for name in layers.__all__:
         assert get_layer(name).cls is getattr(layers, name)
+
+
+CELL = """
+from yolo_attn.layers.base import Gate
+from yolo_attn.registry import register_layer
+
+@register_layer(family="channel", summary="halves", aliases={aliases})
+class Half(Gate):
+    share = {share}
+    def gate(self, x):
+        return x.new_full((1, 1, 1, 1), self.share)
+"""
+
+
+def test_running_a_cell_again_replaces_the_class_and_its_aliases() -> None:
+    scope = {"__name__": "__main__"}
+    try:
+        exec(CELL.format(share=0.5, aliases=("Halve", "Hlf")), scope)
+        exec(CELL.format(share=0.25, aliases=("Halve",)), scope)
+        assert get_layer("Half").cls is get_layer("Halve").cls is scope["Half"]
+        assert build("Half", 8).share == 0.25
+        assert not is_layer("Hlf")
+        with pytest.raises(ValueError, match=r"elsewhere\.Half: the layer name 'Half' is taken by __main__\.Half;"):
+            exec(CELL.format(share=1.0, aliases=()), {"__name__": "elsewhere"})
+        assert get_layer("Half").cls is scope["Half"]
+    finally:
+        unregister_layer("Half")
+
+
+def test_a_layer_never_takes_the_place_of_two_others(half: type[Half]) -> None:
+    with pytest.raises(ValueError, match="the layer name 'SE' is taken by"):
+        register_layer(family="channel", summary="", aliases=("SE",))(Half)
+    assert get_layer("Halve").cls is half

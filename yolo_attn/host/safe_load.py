@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
 from yolo_attn.host.blocks import CLASSES
-from yolo_attn.registry import list_layers
+from yolo_attn.registry import full_name, list_layers, off_change, on_change
 
 __all__ = ["allow", "withdraw"]
 
@@ -28,16 +29,32 @@ def _is_module_class(value: Any) -> bool:
 
 
 def allow() -> None:
-    """Add our classes to what restricted loading may rebuild (torch 2.4 and newer have such a list)."""
-    if hasattr(torch.serialization, "add_safe_globals"):
-        torch.serialization.add_safe_globals(list(_classes()))
+    """Add our classes, and those registered from now on, to what restricted loading may rebuild.
+
+    torch has such a list from 2.4 on. It goes by names, so a class that was defined again takes the place of the
+    earlier one.
+    """
+    if not hasattr(torch.serialization, "get_safe_globals"):
+        return
+    ours = _classes()
+    names = {full_name(cls) for cls in ours}
+    _drop(lambda entry: isinstance(entry, type) and entry not in ours and full_name(entry) in names)
+    torch.serialization.add_safe_globals(list(ours))
+    on_change(allow)
 
 
 def withdraw() -> None:
     """Take our classes off that list again."""
-    if not hasattr(torch.serialization, "get_safe_globals"):
-        return
-    ours: set[Any] = set(_classes())
-    kept = [entry for entry in torch.serialization.get_safe_globals() if entry not in ours]
-    torch.serialization.clear_safe_globals()
-    torch.serialization.add_safe_globals(kept)
+    off_change(allow)
+    if hasattr(torch.serialization, "get_safe_globals"):
+        ours: set[Any] = set(_classes())
+        _drop(ours.__contains__)
+
+
+def _drop(unwanted: Callable[[Any], bool]) -> None:
+    """Take entries off torch's list."""
+    entries = torch.serialization.get_safe_globals()
+    kept = [entry for entry in entries if not unwanted(entry)]
+    if len(kept) < len(entries):
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(kept)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from yolo_attn.errors import UserError
 from yolo_attn.files import read_json
 from yolo_attn.study import expect, inputs
 from yolo_attn.study.device import count_devices, device_kind, first_device
-from yolo_attn.study.plan import Arm, Run, Study
+from yolo_attn.study.plan import LAYERS, Arm, Run, Study, refuse_unasked
 from yolo_attn.study.progress import Progress, clock
 from yolo_attn.study.results import RESULTS, ArmRuns, Results, make_results
 from yolo_attn.study.runner import LOG, Handle, LocalRunner, Outcome, Runner
 from yolo_attn.study.store import MODEL, Store, choose_folder, read_plan
+
+if TYPE_CHECKING:
+    from yolo_attn.layer_files import Sources
 
 __all__ = ["compare"]
 
@@ -35,8 +40,8 @@ def compare(
 
     Args:
         arguments: `base`, `data`, `variants`, `controls`, `seeds`, or `study` (a file); `project`, `name`, `exist_ok`,
-            `device`, `threads`, `workers`, `runner`, `address`, `retry`; and Ultralytics' training keys. None of them
-            is needed.
+            `device`, `threads`, `workers`, `runner`, `address`, `retry`, `layers`; and Ultralytics' training keys.
+            None of them is needed.
         runner: What carries the runs out; by default what `runner=` asks for.
         stream: Where progress and table go; standard output by default.
         command: The command line, for the report.
@@ -50,7 +55,7 @@ def compare(
     engine = _plan(study, store, stream or sys.stdout, command)
     carrier = runner or _make_runner(engine.study, engine.state)
     try:
-        with store.opened(engine.study, engine.state):
+        with store.opened(engine.study, engine.state, engine.sources):
             engine.prepare()
             return engine.run(carrier)
     finally:
@@ -59,6 +64,8 @@ def compare(
 
 def _plan(study: Study, store: Store, stream: TextIO, command: str) -> _Engine:
     """Work out everything that can be wrong before anything is written."""
+    from yolo_attn.layer_files import sources_of
+
     versions = inputs.versions()
     stored: dict[str, Any] = {}
     if store.exists:
@@ -67,6 +74,7 @@ def _plan(study: Study, store: Store, stream: TextIO, command: str) -> _Engine:
         study = study.added_to(read_plan(store.folder))
     from yolo_attn.data import resolve_data
 
+    given = _load_layers(study, store)
     arms = inputs.build_arms(study)
     task = inputs.study_task(arms[0].model)
     if task not in {"detect", "segment", "pose", "obb"}:
@@ -98,7 +106,21 @@ def _plan(study: Study, store: Store, stream: TextIO, command: str) -> _Engine:
     state = {"versions": versions, "threads": threads, "device": device, **several}
     # Seed by seed: a study that is stopped early has whole comparisons, of fewer seeds.
     runs = [inputs.make_run(arm, seed, common) for seed in study.seeds for arm in arms if not arm.error]
-    return _Engine(study, store, arms, runs, order, state, dataset, stream, command)
+    sources = functools.reduce(operator.or_, (run.sources for run in runs if run.sources), sources_of(given))
+    return _Engine(study, store, arms, runs, order, state, dataset, stream, command, sources)
+
+
+def _load_layers(study: Study, store: Store) -> list[str]:
+    """Import the files of layers that a study names, and return their modules.
+
+    Raises:
+        UserError: None is named, and the folder, which may be someone else's, keeps some that are not imported yet.
+    """
+    from yolo_attn.layer_files import load_layers
+
+    kept = read_plan(store.folder).get(LAYERS) if store.exists and not study.layers else None
+    refuse_unasked(store.folder, kept or ())
+    return load_layers(study.layers)
 
 
 def _tell_of_devices(store: Store, stored: Mapping[str, Any], now: str, stream: TextIO) -> None:
@@ -147,6 +169,7 @@ class _Engine:
         dataset: The dataset's digest and sizes.
         stream: Where progress and table go.
         command: The command line.
+        sources: The files of the layers that are the user's own.
     """
 
     study: Study
@@ -158,6 +181,7 @@ class _Engine:
     dataset: inputs.Dataset
     stream: TextIO
     command: str
+    sources: Sources
     _states: dict[str, dict[str, Any]] = field(default_factory=dict)
     _shared: dict[str, list[int] | None] = field(default_factory=dict)
 

@@ -9,13 +9,15 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from yolo_attn.errors import RowError, UserError, one_line
 from yolo_attn.graph.shorthand import base_of, stem_of
 from yolo_attn.study.plan import Arm, Run, Study
+
+if TYPE_CHECKING:
+    from yolo_attn.layer_files import Sources
 
 __all__ = [
     "Dataset",
@@ -23,6 +25,7 @@ __all__ = [
     "check_layers",
     "foreign_layers",
     "free_gpus",
+    "layer_sources",
     "make_run",
     "read_dataset",
     "shared_start",
@@ -232,14 +235,51 @@ def foreign_layers(model: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         By the layer's name: `source`, the hashes of the files that hold its class and those that it is derived from;
         `package`, name and version of the distribution that brought it. Empty for models without any.
     """
+    return {name: _code_of(cls) for name, cls in _foreign_classes(model).items()}
+
+
+def layer_sources(model: Mapping[str, Any]) -> Sources:
+    """Return what another process needs to import those layers of a model YAML that are not this package's own.
+
+    Raises:
+        UserError: A layer is defined where no other process can import it: in a script or a notebook.
+    """
+    from yolo_attn.layer_files import can_be_found, sources_of
+
+    modules: list[str] = []
+    for name, cls in _foreign_classes(model).items():
+        own = _own_modules(cls)
+        for module in own:
+            if not can_be_found(module):
+                where = "a script or notebook (__main__)" if module == "__main__" else module
+                raise UserError(
+                    f"layer {name} is defined in {where}, which the processes that train cannot import; put its class "
+                    "into a file and give layers=FILE, or into a package with an entry point in yolo_attn.layers"
+                )
+        modules += own
+    return sources_of(modules)
+
+
+def _foreign_classes(model: Mapping[str, Any]) -> dict[str, type]:
+    """Return the classes of those layers in a model YAML that are not this package's own, by the layers' names."""
     from yolo_attn.graph import block_of, layer_in
+    from yolo_attn.layer_files import package_of
     from yolo_attn.registry import get_layer, is_layer
 
     rows = [*(model.get("backbone") or []), *(model.get("head") or [])]
     modules = [str(row[2]) for row in rows]
     names = {name for module in modules for name in (block_of(module), layer_in(module)) if is_layer(name)}
     specs = {get_layer(name).name: get_layer(name).cls for name in sorted(names)}
-    return {name: _code_of(cls) for name, cls in specs.items() if _package_of(cls) != "yolo_attn"}
+    return {name: cls for name, cls in specs.items() if package_of(cls.__module__) != "yolo_attn"}
+
+
+def _own_modules(cls: type) -> list[str]:
+    """Return the modules of a class and its bases, the class's first, without those whose versions a run's key has."""
+    from yolo_attn.layer_files import package_of
+
+    versioned = {"yolo_attn", "torch", "ultralytics", *sys.stdlib_module_names} - {"__main__"}
+    modules = dict.fromkeys(base.__module__ for base in cls.__mro__)
+    return [module for module in modules if package_of(module) not in versioned]
 
 
 def check_layers(inputs: Mapping[str, Any]) -> None:
@@ -257,30 +297,19 @@ def check_layers(inputs: Mapping[str, Any]) -> None:
             raise UserError(f"layer {name}: its code is not the one that the study was planned with; compare again")
 
 
-def _package_of(cls: type) -> str:
-    return cls.__module__.partition(".")[0]
-
-
 def _code_of(cls: type) -> dict[str, str]:
     """Return a hash of a class's source, and the distribution that it is from, as far as they can be found."""
-    hashes = []
-    versioned = {"yolo_attn", "torch", "ultralytics", *sys.stdlib_module_names}  # a run's key has the versions of these
-    for module in sorted({base.__module__ for base in cls.__mro__ if _package_of(base) not in versioned}):
+    from yolo_attn.layer_files import distribution_of, package_of, sources_of
+
+    hashes, modules = [], sorted(_own_modules(cls))
+    for module in modules:
         file = getattr(sys.modules.get(module), "__file__", None)
         if file and Path(file).is_file():
             state = Path(file).stat()
             hashes.append(_hash_file(Path(file), state.st_mtime_ns, state.st_size))
-    package = _distribution(_package_of(cls))
-    return {"source": " ".join(hashes), **({"package": package} if package else {})}
-
-
-@functools.cache
-def _distribution(package: str) -> str:
-    """Return name and version of the distribution whose entry points name a package, "" when none does."""
-    for entry in entry_points(group="yolo_attn.layers"):
-        if entry.module.partition(".")[0] == package and entry.dist:
-            return f"{entry.dist.name} {entry.dist.version}"
-    return ""
+    carried = sources_of(modules).digest  # with the helpers that they import
+    package = distribution_of(package_of(cls.__module__))
+    return {"source": " ".join([*hashes, *filter(None, [carried])]), **({"package": package} if package else {})}
 
 
 @functools.lru_cache(maxsize=64)
@@ -300,6 +329,9 @@ def make_run(arm: Arm, seed: int, common: Mapping[str, Any]) -> Run:
         arm: Its arm.
         seed: Its seed.
         common: What all runs of the study share: data, recipe, versions, device and threads.
+
+    Raises:
+        UserError: A layer of the arm is defined where no other process can import it.
     """
     layers = foreign_layers(arm.model)
     inputs = {
@@ -310,4 +342,4 @@ def make_run(arm: Arm, seed: int, common: Mapping[str, Any]) -> Run:
         **({"layers": layers} if layers else {}),  # without any, a key is what it was before there was this entry
     }
     text = json.dumps(inputs, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return Run(arm, seed, inputs, hashlib.sha256(text.encode()).hexdigest())
+    return Run(arm, seed, inputs, hashlib.sha256(text.encode()).hexdigest(), layer_sources(arm.model))

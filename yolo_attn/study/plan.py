@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from yolo_attn.data import find_recipe, list_datasets
 from yolo_attn.errors import UserError, did_you_mean
@@ -13,6 +14,9 @@ from yolo_attn.files import read_yaml
 from yolo_attn.graph.shorthand import base_of
 from yolo_attn.study.device import check_share, device_kind, read_device
 from yolo_attn.study.recipe import PINNED, check_recipe, parse_value, recipe_keys
+
+if TYPE_CHECKING:
+    from yolo_attn.layer_files import Sources
 
 __all__ = ["CONTROLS", "DEFAULT_NAME", "DEFAULT_PROJECT", "DEFAULT_STUDY", "Arm", "Place", "Run", "Study"]
 
@@ -34,11 +38,13 @@ DEFAULT_NAME = "compare"
 
 CONTROLS = ("null", "width")
 RUNNERS = ("local", "ray")
+LAYERS = "layers"  # files of layers: asked for, but no part of what is compared
 _STATEMENT_KEYS = ("base", "data", "variants", "controls", "seeds", "train")
-_FILE_KEYS = (*_STATEMENT_KEYS, "recipe")
+_FILE_KEYS = (*_STATEMENT_KEYS, "recipe", LAYERS)
 _STUDY_KEYS = (
     *_STATEMENT_KEYS[:5],
-    *("recipe", "study", "project", "name", "exist_ok", "device", "threads", "retry", "workers", "runner", "address"),
+    *("recipe", LAYERS, "study", "project", "name", "exist_ok", "device", "threads", "retry", "workers", "runner"),
+    "address",
 )
 _LISTS = ("variants", "controls", "seeds")
 _MAX_SEED = 2**31
@@ -79,6 +85,7 @@ class Study:
         workers: Runs at once on this machine; None for as many as there are GPUs, or processors for their threads.
         runner: "local" or "ray".
         address: The Ray cluster.
+        layers: Python files of layers.
     """
 
     base: str
@@ -94,6 +101,7 @@ class Study:
     workers: int | None = None
     runner: str = "local"
     address: str | None = None
+    layers: tuple[str, ...] = ()
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, object]) -> Study:
@@ -109,8 +117,10 @@ class Study:
         training = {key: value for key, value in arguments.items() if key not in _STUDY_KEYS}
         _refuse_unknown(training)
         file = settings.pop("study", None)
-        stated = {key: value for key, value in settings.items() if key in _STATEMENT_KEYS}
-        whole = (_from_file(Path(str(file))) if file is not None else _defaults(stated)) | stated
+        stated = {key: value for key, value in settings.items() if key in (*_STATEMENT_KEYS, LAYERS)}
+        whole = (
+            _from_file(Path(str(file)), layers_given=LAYERS in stated) if file is not None else _defaults(stated)
+        ) | stated
         runner = _runner(settings)
         device = read_device(settings.get("device"), here=runner == "local")
         amp = device_kind(device) != "cpu"
@@ -131,6 +141,7 @@ class Study:
             workers=_count(settings, "workers"),
             runner=runner,
             address=_text(settings, "address"),
+            layers=_layer_files(whole.get(LAYERS)),
         )
 
     @property
@@ -210,12 +221,14 @@ class Run:
         seed: The seed.
         inputs: Everything that decides the result.
         key: Their hash.
+        sources: The files of layers that are not this package's own; None or empty without any.
     """
 
     arm: Arm
     seed: int
     inputs: Mapping[str, Any]
     key: str
+    sources: Sources | None = None
 
 
 def _refuse_unknown(training: Mapping[str, object]) -> None:
@@ -244,8 +257,8 @@ def _recipe(name: object) -> dict[str, Any]:
     return {} if name is None else check_recipe({**find_recipe(str(name)), "val": False})
 
 
-def _from_file(path: Path) -> dict[str, Any]:
-    """Read a study file."""
+def _from_file(path: Path, *, layers_given: bool) -> dict[str, Any]:
+    """Read a study file; where other files of layers are given, its own are not needed."""
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise UserError(f"study={path}: must hold the keys {', '.join(_FILE_KEYS)}")
@@ -260,7 +273,37 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise UserError(f"study={path}: train must be a mapping of Ultralytics' training keys, such as {{epochs: 100}}")
     check_recipe(train, f"study={path}, train: ")
     train = {**_recipe(content.pop("recipe", None)), **train}
-    return {"seeds": DEFAULT_STUDY["seeds"], **content, "controls": content.get("controls") or [], "train": train}
+    files = list(_layer_files(content.get(LAYERS)))
+    if (path.parent / LAYERS).is_dir() and not layers_given:  # the statement that a study's own folder keeps
+        refuse_unasked(path.parent, files)
+    # Files next to the study file are found from any folder.
+    files = [str(path.parent / file) if (path.parent / file).exists() else file for file in files]
+    others = {"controls": content.get("controls") or [], "train": train, LAYERS: files}
+    return {"seeds": DEFAULT_STUDY["seeds"], **content, **others}
+
+
+def refuse_unasked(folder: Path, files: Iterable[object]) -> None:
+    """Refuse to import, without being asked to, what a study's folder keeps: it may come from someone else.
+
+    Args:
+        folder: The study's folder.
+        files: Files of layers in it; those whose modules are imported already were asked for.
+
+    Raises:
+        UserError: One of them is not imported yet.
+    """
+    from yolo_attn.layer_files import module_name
+
+    if any(module_name(str(file).removeprefix(f"{LAYERS}/")) not in sys.modules for file in files):
+        named = ",".join(str(folder / str(file)) for file in files)
+        raise UserError(f"{folder}: its layers are Python files, which are not run unasked; give layers={named}")
+
+
+def _layer_files(value: object) -> tuple[str, ...]:
+    """Return the files of layers that a study names."""
+    from yolo_attn.layer_files import split_files
+
+    return () if value is None or value == [] else split_files(value)
 
 
 def _filled(key: str, value: object) -> str:

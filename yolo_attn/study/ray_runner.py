@@ -23,6 +23,7 @@ from typing import Any
 
 from yolo_attn.errors import UserError, plain
 from yolo_attn.files import make_folder, read_json, write_atomically
+from yolo_attn.study.plan import LAYERS
 from yolo_attn.study.runner import LOG, WORKER, LocalRunner, Outcome
 from yolo_attn.study.store import DRAWS, MAPS, MATCHES, MODEL, RESULT, RUN, TRAIN, TRAINING_STATE
 
@@ -84,10 +85,7 @@ class RayRunner:
 
     def start(self, folder: Path, threads: int) -> _Task:
         """Send a run to the cluster."""
-        order = read_json(folder / RUN)
-        files = {RUN: (folder / RUN).read_bytes(), MODEL: (folder / MODEL).read_bytes()}
-        if order["weights"]:
-            files[_WEIGHTS] = Path(order["weights"]).read_bytes()
+        files = files_of(folder)
         remote = self._ray.remote(max_retries=_MOVES, num_cpus=threads, num_gpus=self._gpus)(carry_out)
         given = (files, threads, self._data, self._command, bool(self._gpus))
         return _Task(self._ray, remote.options(name=folder.name).remote(*given), folder)
@@ -153,6 +151,16 @@ def _unpack(files: Mapping[str, bytes], folder: Path) -> None:
         write_atomically(path, files[name])
 
 
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return what a node needs of a prepared run: names and contents."""
+    files = {RUN: (folder / RUN).read_bytes(), MODEL: (folder / MODEL).read_bytes()}
+    weights = read_json(folder / RUN)["weights"]
+    if weights:
+        files[_WEIGHTS] = Path(weights).read_bytes()
+    sources = [path for path in (folder / LAYERS).rglob("*.py") if path.is_file()]
+    return {**files, **{path.relative_to(folder).as_posix(): path.read_bytes() for path in sources}}
+
+
 def carry_out(
     files: Mapping[str, bytes], threads: int, data: str, command: tuple[str, ...] | None, on_gpu: bool
 ) -> dict[str, Any]:
@@ -162,7 +170,8 @@ def carry_out(
     retried, goes on where it was if it comes back to the same node.
 
     Args:
-        files: Names and contents: run.json, model.yaml, and weights.pt where the base has weights.
+        files: Names and contents: run.json, model.yaml, weights.pt where the base has weights, and the files of layers
+            that are the user's own.
         threads: CPU threads.
         data: The dataset as the user named it.
         command: What to start; the package's worker by default.
@@ -176,6 +185,7 @@ def carry_out(
     make_folder(run)
     _localise(order, run, data, on_gpu)
     for name, content in {**files, RUN: json.dumps(order).encode()}.items():
+        make_folder((run / name).parent)
         (run / name).write_bytes(content)
     runner = LocalRunner(command=command or (sys.executable, *WORKER[1:]))
     child = runner.start(run, threads)

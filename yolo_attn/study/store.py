@@ -1,9 +1,11 @@
 """The folder of a study: what was asked, and every run's result as it comes.
 
     study.yaml                     what was asked; readable as study=FILE
+    layers/                        the files of all such layers in the study, as they are now
     store.json                     schema and package versions, threads, kind of device
     runs/<arm>-s<seed>-<key>/      one run
         run.json  model.yaml       what to train
+        layers/                    the files of layers that are the user's own
         train.log                  everything the run printed
         state.pt                   the whole training state, from which a run that was cut goes on; gone when it is done
         train/                     Ultralytics' own output, with weights/last.pt and weights/best.pt
@@ -28,13 +30,16 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from yolo_attn.errors import UserError
 from yolo_attn.files import FolderLock, make_folder, read_json, read_yaml, write_atomically
-from yolo_attn.study.plan import Place, Run, Study
+from yolo_attn.study.plan import LAYERS, Place, Run, Study
+
+if TYPE_CHECKING:
+    from yolo_attn.layer_files import Sources
 
 __all__ = [
     "DRAWS",
@@ -190,8 +195,13 @@ class Store:
         return state
 
     @contextlib.contextmanager
-    def opened(self, study: Study, state: Mapping[str, Any]) -> Iterator[None]:
+    def opened(self, study: Study, state: Mapping[str, Any], sources: Sources | None = None) -> Iterator[None]:
         """Hold the folder and record what is asked.
+
+        Args:
+            study: What is asked.
+            state: What to record about the store.
+            sources: The files of the layers that are the user's own.
 
         Raises:
             UserError: Another process holds it or has changed it since planning, or it cannot be written.
@@ -203,7 +213,8 @@ class Store:
             _remove_torn(self.folder)
             # The plan comes last: a folder with a plan is complete.
             self._write_if_new(self.folder / STATE, json.dumps({"schema": SCHEMA, **state}, indent=2) + "\n")
-            self._write_if_new(self.folder / PLAN, yaml.safe_dump(study.statement, sort_keys=False))
+            statement = {**study.statement, **_keep(sources, self.folder)}
+            self._write_if_new(self.folder / PLAN, yaml.safe_dump(statement, sort_keys=False))
             yield
 
     @staticmethod
@@ -224,6 +235,9 @@ class Store:
         folder = self._find(run) or self.folder / "runs" / f"{slug(run.arm.name)}-s{run.seed}-{run.key[:_KEY_DIGITS]}"
         make_folder(folder)
         order = {"key": run.key, "arm": run.arm.name, "seed": run.seed, **common, "inputs": run.inputs}
+        if run.sources and run.sources.modules:
+            order["modules"] = list(run.sources.modules)
+            _keep(run.sources, folder)
         self._write_if_new(folder / MODEL, yaml.safe_dump(dict(run.arm.model), sort_keys=False, width=120))
         self._write_if_new(folder / RUN, json.dumps(order, indent=2) + "\n")
         self._paths[run.key] = folder
@@ -274,6 +288,17 @@ class Store:
             for folder in sorted(self.folder.glob("runs/*")):
                 self._listed.setdefault(folder.name.rpartition("-")[2], []).append(folder)
         return self._listed
+
+
+def _keep(sources: Sources | None, folder: Path) -> dict[str, list[str]]:
+    """Write the files of layers into a folder, and return its key of a study file; {} without any."""
+    for name, content in (sources.files if sources else {}).items():
+        path = folder / LAYERS / name
+        make_folder(path.parent)
+        if not path.exists() or path.read_bytes() != content:
+            write_atomically(path, content)
+    files = [f"{LAYERS}/{name}" for name in sources.main_files] if sources else []
+    return {LAYERS: files} if files else {}
 
 
 def slug(name: str) -> str:

@@ -24,6 +24,7 @@ from typing import Any
 from yolo_attn.errors import UserError, one_line
 from yolo_attn.files import FolderLock, is_disk_full, read_json, write_atomically
 from yolo_attn.processes import end_all, ranks_ended
+from yolo_attn.study.plan import LAYERS
 from yolo_attn.study.results import as_json
 from yolo_attn.study.runner import DISK_FULL_STATUS
 from yolo_attn.study.store import RESULT, RUN, TRAIN, TRAINING_STATE
@@ -106,9 +107,11 @@ def _clear(folder: Path) -> None:
 
 
 def _train_and_measure(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
+    from yolo_attn.layer_files import import_carried
     from yolo_attn.study.inputs import check_layers
     from yolo_attn.study.training import train_and_measure
 
+    import_carried(folder / LAYERS, order.get("modules", ()))
     if "node" in order:
         _take_up(folder, order)
     check_layers(order["inputs"])

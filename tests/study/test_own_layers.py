@@ -1,0 +1,159 @@
+"""A study with layers of a user's own: refused before training where it cannot work, carried to its runs elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.study.conftest import Fake
+from yolo_attn import registry
+from yolo_attn.errors import UserError
+from yolo_attn.study import inputs, ray_runner
+from yolo_attn.study.plan import Arm, Study
+
+LAYER = """
+from yolo_attn import register_layer
+from yolo_attn.layers.base import Gate
+from helpers import squeeze
+
+@register_layer(family="channel", summary="scales each channel by its mean")
+class MeanGate(Gate):
+    def gate(self, x):
+        return squeeze(x)
+"""
+HELPERS = "def squeeze(x):\n    return x.mean((2, 3), keepdim=True)\n"
+
+
+def arm(name: str, kind: str = "variant") -> Arm:
+    rows = [[-1, 1, "Conv", [8]], [-1, 1, "MeanGate" if name == "A" else "Conv", []]]
+    return Arm(name, kind, {"name": name, "backbone": rows, "head": [[[0], 1, "Detect", [1]]]})
+
+
+@pytest.fixture
+def own(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
+    """A study whose arm A has the layer of mine/my_layers.py."""
+
+    def build(study: Study) -> list[Arm]:
+        assert registry.is_layer("MeanGate"), "its file is imported before models are read"
+        return [arm("yolo11n", "baseline"), *map(arm, study.variants)]
+
+    monkeypatch.setattr(inputs, "build_arms", build)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    Path("mine").mkdir()
+    Path("mine/my_layers.py").write_text(LAYER)
+    Path("mine/helpers.py").write_text(HELPERS)
+    yield fake
+    forget()
+
+
+def forget() -> None:
+    """Be as a fresh process, which has imported none of it."""
+    for name in ("my_layers", "helpers"):
+        sys.modules.pop(name, None)
+    sys.path[:] = [path for path in sys.path if "mine" not in path and "layers" not in path]
+    if registry.is_layer("MeanGate"):
+        registry.unregister_layer("MeanGate")
+
+
+def test_the_source_of_a_layer_goes_with_its_runs_and_stays_with_the_study(own: Fake) -> None:
+    assert own.compare(layers="mine/my_layers.py").exit_status == 0
+    for run in own.folder.glob("runs/*"):
+        order = json.loads((run / "run.json").read_text())
+        kept = {path.name: path.read_text() for path in (run / "layers").glob("*.py")}
+        if order["arm"] == "A":
+            assert kept == {"my_layers.py": LAYER, "helpers.py": HELPERS}
+            assert order["modules"] == ["my_layers"]
+        else:
+            assert not kept
+            assert "modules" not in order
+    assert yaml.safe_load((own.folder / "study.yaml").read_text())["layers"] == ["layers/my_layers.py"]
+    stored = own.stored()
+
+    forget()
+    Path("mine").rename("gone")
+    assert own.compare(layers=own.folder / "layers" / "my_layers.py").exit_status == 0
+    assert own.stored() == stored
+    assert len(own.starts()) == 6
+
+
+def test_what_a_studys_folder_keeps_is_not_run_unasked(own: Fake) -> None:
+    """Someone else may have sent it."""
+    own.compare(layers="mine/my_layers.py")
+    forget()
+    (own.folder / "layers" / "my_layers.py").write_text("open('ran', 'w')\n" + LAYER)
+    asked = r"Python files, which are not run unasked; give layers=\S*/layers/my_layers\.py$"
+    with pytest.raises(UserError, match=asked):
+        own.compare()
+    plan = own.folder / "study.yaml"
+    with pytest.raises(UserError, match=asked):
+        Study.from_arguments({"study": str(plan)})
+    assert Study.from_arguments({"study": str(plan), "layers": "mine/my_layers.py"}).layers == ("mine/my_layers.py",)
+    assert not Path("ran").exists()
+
+
+def test_an_edited_layer_trains_its_arms_again(own: Fake) -> None:
+    own.compare(layers="mine/my_layers.py")
+    Path("mine/helpers.py").write_text(HELPERS.replace("mean", "amax"))
+    own.compare(layers="mine/my_layers.py")
+    assert own.starts()[6:] == [("A", "0"), ("A", "1")]
+    assert "2 earlier runs in the folder are of other inputs" in own.said()
+    assert "amax" in (own.folder / "layers" / "helpers.py").read_text()
+    assert {("amax" in path.read_text()) for path in own.folder.glob("runs/*/layers/helpers.py")} == {True, False}
+
+
+def test_the_module_that_a_script_imports_is_carried_without_being_named(own: Fake) -> None:
+    sys.path.insert(0, str(Path("mine").absolute()))
+    import my_layers  # noqa: F401  (what a user's script does before it compares)
+
+    own.compare()
+    (run,) = own.folder.glob("runs/A-s0-*")
+    assert {path.name for path in (run / "layers").iterdir()} == {"my_layers.py", "helpers.py"}
+
+
+@pytest.mark.parametrize("module", ["__main__", "cell_of_a_notebook"])
+def test_a_class_of_a_script_or_notebook_stops_before_anything_is_trained(own: Fake, module: str) -> None:
+    sys.path.insert(0, str(Path("mine").absolute()))
+    exec(LAYER, {"__name__": module})
+    with pytest.raises(UserError, match=r"layer MeanGate is defined in .*give layers=FILE, or into a package") as error:
+        own.compare()
+    assert "\n" not in str(error.value)
+    assert not own.folder.exists()
+    assert not own.starts()
+
+
+def test_a_study_file_names_layers_that_are_next_to_it(own: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = {"base": "yolo11n.yaml", "data": "digits", "variants": ["A"], "layers": "my_layers.py"}
+    Path("mine/study.yaml").write_text(yaml.safe_dump(content))
+    assert Study.from_arguments({"study": "mine/study.yaml"}).layers == ("mine/my_layers.py",)
+    Path("mine/study.yaml").write_text(yaml.safe_dump({**content, "layer": 3}))
+    with pytest.raises(UserError, match="unknown key 'layer'; did you mean layers"):
+        Study.from_arguments({"study": "mine/study.yaml"})
+
+
+LISTS = """
+import json, sys
+from pathlib import Path
+folder = Path(sys.argv[1])
+order = json.loads((folder / "run.json").read_text())
+files = {path.name: path.read_text() for path in (folder / "layers").iterdir()}
+(folder / "result.json").write_text(json.dumps({"status": "done", "modules": order["modules"], "files": files}))
+"""
+
+
+def test_a_node_of_a_cluster_gets_the_source_with_the_run(
+    own: Fake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own.compare(layers="mine/my_layers.py")
+    (run,) = own.folder.glob("runs/A-s0-*")
+    monkeypatch.setattr(ray_runner, "_node", lambda: "node")
+    monkeypatch.setattr(ray_runner, "_scratch", lambda: tmp_path / "scratch")
+    back = ray_runner.carry_out(ray_runner.files_of(run), 1, "digits", (sys.executable, "-c", LISTS), False)
+    result: dict[str, Any] = json.loads(back["files"]["result.json"])
+    assert result["modules"] == ["my_layers"]
+    assert result["files"] == {"my_layers.py": LAYER, "helpers.py": HELPERS}
