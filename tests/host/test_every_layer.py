@@ -17,6 +17,7 @@ from ultralytics.utils import DEFAULT_CFG
 from ultralytics.utils.torch_utils import ModelEMA
 
 from tests.host.helpers import build, exports_onnx
+from yolo_attn import cards
 from yolo_attn.graph import ModelGraph
 from yolo_attn.host.variant import model_yaml
 from yolo_attn.registry import LayerSpec, layer_names, list_layers
@@ -58,10 +59,22 @@ def test_every_name_makes_a_row_of_yolo11(name: str, scale: str) -> None:
     assert type(modules[new]) is spec_of(name).cls
 
 
+def norms_keep_their_constants(model: DetectionModel, specs: list[LayerSpec]) -> None:
+    """Building a model overwrites eps and momentum of plain batch norms; those of our layers are as on the cards."""
+    for module in model.model:
+        for spec in specs:
+            if type(module) is spec.cls:
+                parts = dict(module.named_modules())
+                for norm in cards.norms(spec):
+                    part = parts[norm["name"]]
+                    assert (part.eps, getattr(part, "momentum", None)) == (norm["eps"], norm["momentum"]), spec.name
+
+
 @pytest.mark.parametrize("specs", GROUPS, ids=lambda specs: "-".join(s.name for s in specs))
 def test_training_steps_ema_and_fusing(specs: list[LayerSpec]) -> None:
     model = build(model_with(specs), nc=10)
     model.args = SimpleNamespace(**{**vars(DEFAULT_CFG), "box": 7.5, "cls": 0.5, "dfl": 1.5})
+    norms_keep_their_constants(model, specs)
     ema = ModelEMA(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}

@@ -61,4 +61,5 @@ class DualAttention(Mixer):
         y: Tensor = self.position(x)
         if self.start == "identity":
             y = y - x  # before the sum, which would leave float16 earlier
-        return y + self.channel(x)
+        channel: Tensor = self.channel(x)
+        return y + channel
