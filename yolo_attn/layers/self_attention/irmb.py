@@ -12,11 +12,12 @@ Code: https://github.com/zhangzjn/EMO
 Shapes: x (B, C, H, W), y the same.
 Norms: eps 1e-6, as in the authors' code, not PyTorch's 1e-5: on weak features batch statistics make it count.
 Deviations: none. As in the code, the map is padded with zeros to a multiple of the window and the padding takes part in
-the attention. Where C is not a multiple of the head's channels, their greatest common divisor. The defaults are those
-of the authors' network class: expansion 4, heads of 32 channels, biases in queries, keys and values. Their block alone
-has expansion 1, heads of 64 channels and no biases. The published models EMO-1M to 6M attend before they expand
-(`attn_pre=True`), with 5 x 5 kernels, GELU, expansions of 3 to 5, heads of 20 to 32 channels, and a layer norm in place
-of the first batch norm, which is not an option here.
+the attention. Where C is not a multiple of the head's channels, their greatest common divisor.
+Defaults: expansion 4, heads of 32 channels and biases in queries, keys and values are those of the authors' network
+class; their block alone has expansion 1, heads of 64 channels and no biases. The kernel of 3 is the block's; the
+network has 5 where it attends. The published models EMO-1M to 6M attend before they expand (`attn_pre=True`), with
+kernels of 5, GELU, expansions of 3 to 5, heads of 20 to 32 channels, and a layer norm in place of the first batch norm,
+which is not an option here.
 """
 
 from __future__ import annotations
