@@ -103,6 +103,49 @@ def test_training_steps_ema_and_fusing(specs: list[LayerSpec]) -> None:
     assert torch.allclose(plain, fused, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+def test_mixed_precision_training_in_the_neck(spec: LayerSpec) -> None:
+    """Two steps of what Ultralytics' trainer does with amp=True, which it refuses on a CPU."""
+    model = build(_in_the_neck(spec), nc=10)
+    model.args = SimpleNamespace(**{**vars(DEFAULT_CFG), "box": 7.5, "cls": 0.5, "dfl": 1.5})
+    ours = [module for module in model.modules() if type(module) is spec.cls]
+    assert len(ours) == 3
+    seen: set[torch.dtype] = set()
+    for module in ours:
+        module.register_forward_hook(lambda _m, inputs, y: seen.update({_first(inputs[0]).dtype, y.dtype}))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    scaler = torch.amp.GradScaler("cpu", init_scale=256.0)
+    for step in range(2):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss, _ = model(_batch(step))
+        optimizer.zero_grad()
+        scaler.scale(loss.sum()).backward()
+        scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        scaler.step(optimizer)
+        scaler.update()
+    assert seen == {torch.bfloat16}
+    assert scaler.get_scale() == 256.0, "a step was left out because of a gradient that is not finite"
+    for name, parameter in model.named_parameters():
+        assert torch.isfinite(parameter).all(), name
+    assert all(parameter.grad is not None for module in ours for parameter in module.parameters())
+
+
+def _in_the_neck(spec: LayerSpec) -> dict[str, Any]:
+    """Return yolo11n with a layer at the end of each level of the neck; a fusion reads that level twice."""
+    graph = ModelGraph(model_yaml("yolo11n.yaml"))
+    for row in sorted(graph.rows[-1].sources, reverse=True):
+        new = graph.insert_after(row, spec.name, [])
+        if spec.inputs > 1:
+            graph.rows[new].sources, graph.rows[new].relative = [row] * spec.inputs, [True] * spec.inputs
+            graph.rows[new].several = True
+    return graph.to_document()
+
+
+def _first(inputs: Any) -> torch.Tensor:
+    return inputs if isinstance(inputs, torch.Tensor) else inputs[0]
+
+
 def _batch(seed: int) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return {

@@ -167,11 +167,11 @@ class Case:
         patterns = (names for case, names in UNSEEN_IN_TRAINING.items() if fnmatchcase(self.id, case))
         return any(fnmatchcase(parameter, pattern) for names in patterns for pattern in names)
 
-    def build(self, channels: int = CHANNELS, **more: Any) -> nn.Module:
-        """Build the layer, the same one every time."""
+    def build(self, channels: int = CHANNELS, *, inputs: int | None = None, **more: Any) -> nn.Module:
+        """Build the layer, the same one every time; with `inputs` for more than the least number of them."""
         torch.manual_seed(0)
-        single = self.spec.inputs == 1
-        return self.spec.cls(channels if single else [channels] * self.spec.inputs, **self.options, **more)
+        count = inputs or self.spec.inputs
+        return self.spec.cls(channels if count == 1 else [channels] * count, **self.options, **more)
 
     def trained(self, channels: int = CHANNELS, **more: Any) -> nn.Module:
         """Build the layer in eval mode as if it had been trained: nothing is zero or one any more."""
@@ -188,11 +188,19 @@ class Case:
         return layer
 
     def inputs(
-        self, height: int = 6, width: int = 7, batch: int = 2, channels: int = CHANNELS, seed: int = 1
+        self,
+        height: int = 6,
+        width: int = 7,
+        batch: int = 2,
+        channels: int = CHANNELS,
+        seed: int = 1,
+        *,
+        count: int | None = None,
     ) -> list[Tensor]:
-        """Return random inputs, one for each row that the layer reads."""
+        """Return random inputs, one for each row that the layer reads, or `count` of them."""
         generator = torch.Generator().manual_seed(seed)
-        return [torch.randn(batch, channels, height, width, generator=generator) for _ in range(self.spec.inputs)]
+        shape = (batch, channels, height, width)
+        return [torch.randn(*shape, generator=generator) for _ in range(count or self.spec.inputs)]
 
 
 def call(layer: nn.Module, xs: Sequence[Tensor]) -> Tensor:
@@ -211,3 +219,8 @@ def cases(*, options: bool = True) -> list[Case]:
         if options:
             result += [Case(spec, o, n) for n, o in enumerate(OPTIONS.get(spec.name, []), 1)]
     return result
+
+
+def fusions() -> list[Case]:
+    """Return the layers of several inputs, with all option sets."""
+    return [case for case in cases() if case.spec.inputs > 1]

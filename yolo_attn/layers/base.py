@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from yolo_attn.errors import RowError, UserError
+from yolo_attn.layers.numerics import one_dtype, saturate
 
 __all__ = ["Chain", "Fusion", "Gate", "Mixer"]
 
@@ -94,11 +95,11 @@ class Gate(Layer):
 
     def scale(self, x: Tensor) -> Tensor:
         """Return what x is multiplied by: the gate, faded in by gamma where there is one."""
-        return self.fade(self.gate(x)).to(x.dtype)
+        return self.fade(self.gate(x)).to(x.dtype)  # autocast may have changed it
 
     def fade(self, gate: Tensor) -> Tensor:
         """Return 1 + gamma (gate - 1), or the gate itself where there is no gamma."""
-        return gate if self.gamma is None else 1 + self.gamma.to(gate.dtype).view(1, -1, 1, 1) * (gate - 1)
+        return gate if self.gamma is None else _fade(1, gate, self.gamma, gate.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x by its gate."""
@@ -139,10 +140,10 @@ class Mixer(Layer):
     def forward(self, x: Tensor) -> Tensor:
         """Mix x, fading in from the identity where the start says so."""
         self.check_input(x)
-        y = self.mix(x).to(x.dtype)  # autocast may have changed it
-        if self.gamma is None:
-            return y
-        return x + self.gamma.to(x.dtype).view(1, -1, 1, 1) * (y - x)
+        y = self.mix(x)
+        if self.gamma is not None:
+            return _fade(x, y, self.gamma, x.dtype)
+        return y.to(x.dtype)  # autocast may have changed it
 
 
 class Fusion(nn.Module):
@@ -153,7 +154,7 @@ class Fusion(nn.Module):
         start: "paper" as published, or "identity" to begin as y = first input.
 
     Shape:
-        xs: a list of (B, C_n, H_n, W_n); y the shape of the first.
+        xs: a list of (B, C_n, H_n, W_n); y the shape and dtype of the first. They are fused in a dtype that holds all.
 
     Raises:
         ValueError: Not a list of positive whole numbers, too few or too many of them, or `start` is unknown.
@@ -191,10 +192,10 @@ class Fusion(nn.Module):
         """Fuse the inputs, fading in from the first one where the start says so."""
         self.check_inputs(xs)
         first = xs[0]
-        y = self.fuse(list(xs)).to(first.dtype)  # autocast may have changed it
-        if self.gamma is None:
-            return y
-        return first + self.gamma.to(first.dtype).view(1, -1, 1, 1) * (y - first)
+        y = self.fuse(one_dtype(xs))
+        if self.gamma is not None:
+            return _fade(first, y, self.gamma, first.dtype)
+        return y.to(first.dtype)  # autocast may have changed it
 
     def check_inputs(self, xs: list[Tensor]) -> None:
         """Raise UserError, a ValueError, unless xs are maps of this layer's channels, of one size where it asks."""
@@ -264,6 +265,15 @@ def hidden_width(channels: int, reduction: float, minimum: int = 1) -> int:
 def fitting_groups(channels: int, groups: int) -> int:
     """Return the largest group count that divides both channels and the wanted number of groups."""
     return gcd(channels, groups)
+
+
+def _fade(start: Tensor | int, end: Tensor, gamma: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return start + gamma (end - start) in the given dtype: the start where gamma is 0, even if the end overflows.
+
+    Gamma keeps its own type, under autocast float32: its gradient is a sum over the map, which float16 may not hold.
+    """
+    change = saturate(end - start, end.dtype, dtype)  # 0 times infinity is NaN
+    return start + (gamma.view(1, -1, 1, 1) * change).to(dtype)
 
 
 def _input_error(layer: nn.Module, fault: str) -> UserError:

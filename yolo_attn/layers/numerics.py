@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
 from typing import Any, TypeVar
@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["at_least_one", "channel_shuffle", "no_autocast", "total", "wide", "widen"]
+__all__ = ["at_least_one", "channel_shuffle", "no_autocast", "one_dtype", "saturate", "total", "wide", "widen"]
 
 Size = TypeVar("Size", int, Tensor)
+
+FLOAT16_MAX = torch.finfo(torch.float16).max  # 65504; the other types never get near their ends
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
@@ -23,6 +25,28 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 def widen(x: Tensor) -> Tensor:
     """Return x in at least float32."""
     return x.to(wide(x.dtype))
+
+
+def saturate(x: Tensor, *dtypes: torch.dtype) -> Tensor:
+    """Return x with what float16 cannot hold brought to its largest number; in other types, x itself.
+
+    For products of values that no sigmoid bounds: an infinity becomes NaN in the next sum or product with zero, here
+    and in the gradient, and one NaN ends a training.
+
+    Args:
+        x: Any tensor.
+        dtypes: Other types that x comes from or goes to.
+    """
+    return x.clamp(-FLOAT16_MAX, FLOAT16_MAX) if torch.float16 in (x.dtype, *dtypes) else x
+
+
+def one_dtype(xs: Sequence[Tensor]) -> list[Tensor]:
+    """Return tensors in the narrowest type that holds all of them, as a sum of them would be.
+
+    Under autocast rows differ: a convolution returns half precision, a layer norm float32.
+    """
+    dtype = reduce(torch.promote_types, (x.dtype for x in xs))
+    return [x.to(dtype) for x in xs]
 
 
 def no_autocast(x: Tensor) -> AbstractContextManager[Any]:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from yolo_attn.layers.base import Fusion
+from yolo_attn.layers.numerics import no_autocast, one_dtype
 from yolo_attn.registry import register_layer
 
 __all__ = ["GMU"]
@@ -56,7 +57,9 @@ class GMU(Fusion):
 
     def weights(self, xs: list[Tensor]) -> Tensor:
         """Return the weight of the first input, (B, C, H, W); the second one's is 1 minus it."""
-        return torch.sigmoid(self.choose(torch.cat(xs, 1)))
+        with no_autocast(xs[0]):  # whose cat takes no float16 where it narrows to bfloat16
+            both = torch.cat(one_dtype(xs), 1)
+        return torch.sigmoid(self.choose(both))
 
     def fuse(self, xs: list[Tensor]) -> Tensor:
         """Return the gated mean."""

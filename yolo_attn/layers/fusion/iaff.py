@@ -21,6 +21,7 @@ from torch import Tensor
 
 from yolo_attn.layers.base import Fusion, check, check_positive
 from yolo_attn.layers.hybrid.ms_cam import MultiScaleContext
+from yolo_attn.layers.numerics import one_dtype
 from yolo_attn.registry import register_layer
 
 __all__ = ["iAFF"]
@@ -58,6 +59,7 @@ class iAFF(Fusion):
 
     def weights(self, xs: list[Tensor]) -> Tensor:
         """Return the final weight of the first input, (B, C, H, W); the second one's is 1 minus it."""
+        xs = one_dtype(xs)
         weights = torch.sigmoid(self.first(xs[0] + xs[1]))
         return torch.sigmoid(self.second(torch.lerp(xs[1], xs[0], weights.to(xs[0].dtype))))
 

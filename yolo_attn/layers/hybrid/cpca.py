@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from yolo_attn.layers.base import Mixer, check_flag, check_positive, hidden_width
 from yolo_attn.layers.large_kernel.msca import MultiScale, check_kernels
+from yolo_attn.layers.numerics import saturate
 from yolo_attn.registry import register_layer
 
 __all__ = ["CPCA"]
@@ -75,7 +76,7 @@ class CPCA(Mixer):
         hidden = F.gelu(self.pointwise[0](x))
         hidden = hidden * self._channel_gate(hidden)
         weights = self.pointwise[len(self.pointwise) // 2](self.scales(hidden))
-        y: Tensor = self.pointwise[-1](weights * hidden)
+        y: Tensor = self.pointwise[-1](saturate(weights * hidden))
         return y
 
     def _channel_gate(self, x: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ from yolo_attn.layers.base import (
     hidden_width,
 )
 from yolo_attn.layers.norms import BatchNorm
-from yolo_attn.layers.numerics import channel_shuffle
+from yolo_attn.layers.numerics import channel_shuffle, saturate
 from yolo_attn.registry import register_layer
 
 __all__ = ["GAM"]
@@ -103,5 +103,7 @@ class GAM(Gate):
         channel: Tensor = self.channel(x)
         if self.channel_sigmoid:
             channel = torch.sigmoid(channel)
-        spatial = torch.sigmoid(self.spatial(x * channel))
+        # Without a sigmoid in the channel map, the product and its convolution can be beyond the range of float16.
+        hidden = saturate(self.spatial[0](saturate(x * channel, channel.dtype)))
+        spatial = torch.sigmoid(self.spatial[1:](hidden))
         return channel * channel_shuffle(spatial, self.shuffle_groups)

@@ -3,7 +3,8 @@
     y = x * a(x)                                the module that the papers name
     y = x + W2 (h * a(h)), h = gelu(W1 x)       the same as it stands in the authors' networks (`project=True`)
 
-The map a passes no sigmoid: it has any size and sign, and y grows with the square of x.
+The map a passes no sigmoid: it has any size and sign, and y grows with the square of x. What float16 cannot hold of the
+product counts as its largest number, 65504.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from yolo_attn.layers.base import Mixer, check_flag
+from yolo_attn.layers.numerics import saturate
 
 __all__ = ["LargeKernel", "depthwise"]
 
@@ -41,10 +43,10 @@ class LargeKernel(Mixer):
     def mix(self, x: Tensor) -> Tensor:
         """Return x times its map, or x plus the projected product."""
         if self.leave is None:
-            return x * self.attention(x)
+            return saturate(x * self.attention(x))
         hidden = self._enter(x)
-        projected: Tensor = self.leave(hidden * self.attention(hidden))
-        return x + projected
+        projected: Tensor = self.leave(saturate(hidden * self.attention(hidden)))
+        return x + saturate(projected)
 
     def weights(self, x: Tensor) -> Tensor:
         """Return the map (B, C, H, W) that x is multiplied by, or with `project` what enters the product."""

@@ -60,8 +60,9 @@ class A2(Mixer):
         """Return the descriptors that each cell takes."""
         height, width = x.shape[2:]
         features = self.features(x).flatten(2)
+        weights = self.weights(x).flatten(2)
         with no_autocast(x):
-            descriptors = widen(features) @ self.weights(x).flatten(2).transpose(1, 2)  # (B, cm, cn)
+            descriptors = widen(features) @ weights.transpose(1, 2)  # (B, cm, cn)
         shares = widen(self.distribute(x)).softmax(1).to(features.dtype).flatten(2)
         mixed = descriptors.to(features.dtype) @ shares
         y: Tensor = self.project(mixed.reshape(-1, self.project.in_channels, height, width))

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from yolo_attn.layers.base import Mixer, check, check_odd, check_whole
-from yolo_attn.layers.numerics import total
+from yolo_attn.layers.numerics import saturate, total
 from yolo_attn.registry import register_layer
 
 __all__ = ["FocalModulation"]
@@ -73,9 +73,10 @@ class FocalModulation(Mixer):
         gated = []
         for n, level in enumerate(self.levels):
             context = level(context)
-            gated.append(context * gates[:, n : n + 1])
-        gated.append(F.gelu(context.mean((2, 3), keepdim=True)) * gates[:, self.focal_level :])
-        y: Tensor = self.out(query * self.modulator(total(gated)))
+            gated.append(saturate(context * gates[:, n : n + 1]))
+        gated.append(saturate(F.gelu(context.mean((2, 3), keepdim=True)) * gates[:, self.focal_level :]))
+        modulator = saturate(self.modulator(saturate(total(gated))))
+        y: Tensor = self.out(saturate(query * modulator))
         return y
 
     def weights(self, x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ Code: https://github.com/facebookresearch/video-nonlocal-net (Caffe2)
 Shapes: x (B, C, H, W), z the same.
 Memory: no N x N weights; dot_product is even linear in HW, since (theta phi^T) g = theta (phi^T g).
 Precision: without a softmax y grows with the cube of x (dot_product) or its square (concatenation); float16 holds it
-for values of x up to about 20, or 200.
+for values of x up to about 20, or 200, and beyond it y is 65504.
 Deviations: the convolution before BN has no bias, which BN would take away. A map of one row or column is not pooled
 along it. `scale` divides the logits by the root of their channels, as the authors' code does on request.
 """
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from yolo_attn.layers.base import Mixer, check_choice, check_flag, check_positive, hidden_width
 from yolo_attn.layers.norms import BatchNorm
-from yolo_attn.layers.numerics import at_least_one, no_autocast, widen
+from yolo_attn.layers.numerics import at_least_one, no_autocast, saturate, widen
 from yolo_attn.layers.self_attention.tokens import attend, maps, stream, tokens
 from yolo_attn.registry import register_layer
 
@@ -105,7 +105,7 @@ class NonLocal(Mixer):
             y = self._concatenation(theta, phi, g)
         else:
             y = self._gaussian(theta, phi, g)
-        added: Tensor = self.norm(self.expand(maps(y, x)))
+        added: Tensor = self.norm(saturate(self.expand(maps(saturate(y), x))))
         return x + added.to(x.dtype)
 
     def _pool(self, x: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from yolo_attn.layers.base import Mixer, check_whole
-from yolo_attn.layers.numerics import widen
+from yolo_attn.layers.numerics import saturate, widen
 from yolo_attn.registry import register_layer
 
 __all__ = ["SeparableSelfAttention"]
@@ -62,7 +62,7 @@ class SeparableSelfAttention(Mixer):
         scores = self._scores(energies)
         context = (scores * self._places(key)).sum((2, 4), keepdim=True)  # (B, C, 1, p, 1, p)
         height, width = x.shape[2:]
-        scaled = (self._places(torch.relu(value)) * context.to(value.dtype)).flatten(4).flatten(2, 3)
+        scaled = saturate(self._places(torch.relu(value)) * context.to(value.dtype)).flatten(4).flatten(2, 3)
         y: Tensor = self.out(scaled[:, :, :height, :width])
         return y
 
