@@ -14,7 +14,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -267,13 +267,13 @@ def _imports_of(file: Path, changed: int, size: int) -> frozenset[str]:
     return frozenset(map(package_of, names))
 
 
-def import_carried(folder: Path, modules: Iterable[str]) -> None:
+def import_carried(folder: Path, modules: Sequence[str]) -> None:
     """Import modules whose files were carried into a folder, or which are installed.
 
     Raises:
         UserError: One of them cannot be imported.
     """
-    if folder.is_dir():
+    if modules and folder.is_dir():
         sys.path.insert(0, str(folder))  # before the files that they were copied from, which may have changed
     for module in modules:
         try:

@@ -97,6 +97,15 @@ def test_what_a_studys_folder_keeps_is_not_run_unasked(own: Fake) -> None:
     assert not Path("ran").exists()
 
 
+def test_what_else_is_put_next_to_a_runs_layers_is_removed(own: Fake) -> None:
+    """It would be imported in the place of an installed module."""
+    own.compare(layers="mine/my_layers.py", seeds=1)
+    (run,) = own.folder.glob("runs/A-s0-*")
+    (run / "layers" / "numpy.py").write_text("")
+    own.compare(layers="mine/my_layers.py", seeds=1)
+    assert {path.name for path in (run / "layers").iterdir()} == {"my_layers.py", "helpers.py"}
+
+
 def test_an_edited_layer_trains_its_arms_again(own: Fake) -> None:
     own.compare(layers="mine/my_layers.py")
     Path("mine/helpers.py").write_text(HELPERS.replace("mean", "amax"))

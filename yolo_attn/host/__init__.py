@@ -12,6 +12,7 @@ from ultralytics.nn import tasks
 from yolo_attn import registry
 from yolo_attn.host import safe_load
 from yolo_attn.host.binding import SUPPORTED, Binding, UnsupportedHostError
+from yolo_attn.host.checkpoint import CHECKPOINTS
 from yolo_attn.host.ddp import DDP_FILE
 from yolo_attn.host.freezing import FREEZING
 from yolo_attn.host.names import MODEL_FILES, SCALES
@@ -21,7 +22,7 @@ from yolo_attn.host.transfer import TRANSFER
 
 __all__ = ["BINDINGS", "SUPPORTED", "UnsupportedHostError", "register", "unregister"]
 
-BINDINGS: tuple[Binding, ...] = (PARSER, TRANSFER, DDP_FILE, MODEL_FILES, SCALES, FREEZING, *SHORTHANDS)
+BINDINGS: tuple[Binding, ...] = (PARSER, TRANSFER, CHECKPOINTS, DDP_FILE, MODEL_FILES, SCALES, FREEZING, *SHORTHANDS)
 """Every name of the host that we bind."""
 
 

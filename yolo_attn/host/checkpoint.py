@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import pickletools
+import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,9 @@ from torch import nn
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError
+from yolo_attn.host.binding import Binding
 
-__all__ = ["check_checkpoint", "is_rtdetr", "read_checkpoint", "task_of"]
+__all__ = ["CHECKPOINTS", "check_checkpoint", "check_layers", "is_rtdetr", "read_checkpoint", "task_of"]
 
 
 _MODEL_OWNERS = (b"ultralytics", b"models.yolo")  # the packages whose classes a checkpoint of a model names
@@ -41,6 +45,69 @@ def check_checkpoint(path: str | Path) -> None:
             raise UserError(f"{path}: not a checkpoint of an Ultralytics model")
     elif start[:1] != b"\x80":  # checkpoints of old PyTorch versions are bare pickles
         raise UserError(f"{path}: not a PyTorch checkpoint")
+
+
+def check_layers(path: str | Path) -> None:
+    """Raise UserError when a checkpoint has a class of a user's that cannot be imported here.
+
+    Ultralytics would install whatever package of the class's module's name there is on PyPI.
+    """
+    for module, name in _classes(Path(path)):
+        package = module.partition(".")[0]
+        if package in _KNOWN_PACKAGES:
+            continue
+        if module == "__main__":
+            if not hasattr(sys.modules[module], name):
+                raise UserError(
+                    f"{path}: its layer {name} was defined in a script or notebook (__main__), where no other process "
+                    "finds it; define it here as well, or put its class into a file, train with layers=FILE again"
+                )
+        elif module not in sys.modules and not _is_importable(module):
+            raise UserError(
+                f"{path}: its layer {name} is a class of the module {module}, which cannot be imported here; give its "
+                f"file, layers={module.replace('.', '/')}.py, or install your package that has it"
+            )
+
+
+# Ultralytics has its own words for those that changed with time; the last two are Python 2's, which pickles still name.
+_KNOWN_PACKAGES = {"ultralytics", "models", "utils", "torch", "torchvision", "numpy", "__builtin__", "copy_reg"}
+
+
+def _classes(file: Path) -> list[tuple[str, str]]:
+    """Return module and name of every class and function that a checkpoint names; [] for a file of another kind."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            pickled = [archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")]
+        return sorted({named for content in pickled for named in _globals(content)})
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return []
+
+
+def _globals(pickled: bytes) -> Iterator[tuple[str, str]]:
+    """Yield module and name of what a pickle imports; PyTorch writes protocol 2, where both stand in one operation."""
+    for operation, argument, _ in pickletools.genops(pickled):
+        if operation.name == "GLOBAL":
+            module, _, name = str(argument).partition(" ")
+            yield module, name
+
+
+def _is_importable(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # a package above it is missing
+        return False
+
+
+def _wrap_torch_safe_load(original: Callable[..., Any]) -> Callable[..., Any]:
+    def torch_safe_load(weight: str | Path, *args: Any, **kwargs: Any) -> Any:
+        """Load a checkpoint, unless it has a class of a user's that cannot be imported here."""
+        check_layers(weight)
+        return original(weight, *args, **kwargs)
+
+    return torch_safe_load
+
+
+CHECKPOINTS = Binding(tasks, "torch_safe_load", _wrap_torch_safe_load)
 
 
 def read_checkpoint(path: str | Path) -> nn.Module:

@@ -28,6 +28,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -291,14 +292,17 @@ class Store:
 
 
 def _keep(sources: Sources | None, folder: Path) -> dict[str, list[str]]:
-    """Write the files of layers into a folder, and return its key of a study file; {} without any."""
-    for name, content in (sources.files if sources else {}).items():
-        path = folder / LAYERS / name
-        make_folder(path.parent)
-        if not path.exists() or path.read_bytes() != content:
-            write_atomically(path, content)
-    files = [f"{LAYERS}/{name}" for name in sources.main_files] if sources else []
-    return {LAYERS: files} if files else {}
+    """Keep the files of layers, and nothing else, below a folder; return its key of a study file, {} without any."""
+    if sources is None or not sources.files:
+        return {}
+    kept = folder / LAYERS
+    there = [path for path in sorted(kept.rglob("*")) if not path.is_dir()]
+    if {path.relative_to(kept).as_posix(): path.read_bytes() for path in there} != sources.files:
+        shutil.rmtree(kept, ignore_errors=True)  # another file would be imported in the place of an installed module
+        for name, content in sources.files.items():
+            make_folder((kept / name).parent)
+            write_atomically(kept / name, content)
+    return {LAYERS: [f"{LAYERS}/{name}" for name in sources.main_files]}
 
 
 def slug(name: str) -> str:

@@ -1,0 +1,100 @@
+"""Checkpoints whose layers are classes of a user's that are not here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from ultralytics import YOLO
+from ultralytics.nn import tasks
+
+from tests.host.helpers import python
+from yolo_attn import UserError
+from yolo_attn.cli import main
+from yolo_attn.host.checkpoint import check_layers, read_checkpoint
+
+LAYER = """
+from yolo_attn import register_layer
+from yolo_attn.layers.base import Gate
+
+@register_layer(family="channel", summary="scales each channel by its mean")
+class MeanGate(Gate):
+    def gate(self, x):
+        return x.mean((2, 3), keepdim=True).sigmoid()
+"""
+TRAINED = """
+import sys, torch
+sys.path.append("mine")
+exec(sys.argv[1])
+from ultralytics import YOLO
+model = YOLO("yolo11n.yaml+MeanGate@neck", verbose=False).model
+model.args = {"task": "detect"}
+torch.save({"model": model.half(), "ema": None, "train_args": {"task": "detect"}, "epoch": -1}, "best.pt")
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with mine/my_own_layers.py and best.pt, a checkpoint of a model with its layer."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "mine").mkdir()
+    (folder / "mine" / "my_own_layers.py").write_text(LAYER)
+    python(TRAINED, "import my_own_layers", cwd=folder)
+    return folder
+
+
+@pytest.fixture
+def installs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What Ultralytics would install."""
+    asked: list[str] = []
+    monkeypatch.setattr(tasks, "check_requirements", lambda *words, **_: asked.append(*words))
+    return asked
+
+
+@pytest.mark.parametrize(
+    "words", [["val", "data=coco8.yaml"], ["predict", "source=."], ["export"], ["maps", "source=."], ["profile"]]
+)
+def test_every_command_names_the_class_the_module_and_the_way_out(
+    folder: Path, words: list[str], installs: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, f"model={folder / 'best.pt'}"]) == 2
+    assert capsys.readouterr().err == (
+        f"yolo-attn: {folder / 'best.pt'}: its layer MeanGate is a class of the module my_own_layers, which cannot be "
+        "imported here; give its file, layers=my_own_layers.py, or install your package that has it\n"
+    )
+    assert installs == []
+
+
+def test_stock_python_says_so_too_and_nothing_is_installed(folder: Path, installs: list[str]) -> None:
+    with pytest.raises(UserError, match="its layer MeanGate is a class of the module my_own_layers"):
+        YOLO(folder / "best.pt")
+    assert installs == []
+
+
+def test_with_its_file_the_checkpoint_is_read(folder: Path, tmp_path: Path) -> None:
+    code = """
+import sys
+from yolo_attn.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+    words = ["lint", f"model={folder / 'best.pt'}", f"layers={folder / 'mine' / 'my_own_layers.py'}"]
+    assert "nothing found" in python(code, *words, cwd=tmp_path).stdout
+
+
+def test_a_class_of_a_notebook_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python(TRAINED, LAYER, cwd=tmp_path)
+    with pytest.raises(UserError, match=r"its layer MeanGate was defined in a script or notebook \(__main__\)"):
+        read_checkpoint(tmp_path / "best.pt")
+    monkeypatch.setattr(sys.modules["__main__"], "MeanGate", nn.Identity, raising=False)
+    check_layers(tmp_path / "best.pt")
+
+
+def test_what_anyone_can_import_is_no_fault(tmp_path: Path) -> None:
+    torch.save({"model": nn.ReLU(), "names": {1}, "folder": Path(), "rest": torch.zeros(1)}, tmp_path / "plain.pt")
+    check_layers(tmp_path / "plain.pt")
+    (tmp_path / "text.pt").write_text("no archive")
+    check_layers(tmp_path / "text.pt")
+    check_layers(tmp_path / "nowhere.pt")
