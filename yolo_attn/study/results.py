@@ -177,7 +177,9 @@ def make_results(folder: Path, study: Mapping[str, Any], arms: Sequence[ArmRuns]
 
 def _untested(delta: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return differences without the outcome of a test."""
-    return delta and {name: found and {**found, **dict.fromkeys(_TESTED)} for name, found in delta.items()}
+    if delta is None:
+        return None
+    return {name: found and {**found, **dict.fromkeys(_TESTED)} for name, found in delta.items()}
 
 
 def _sizes(study: Mapping[str, Any], where: Source | None) -> dict[str, int | None]:
