@@ -43,6 +43,7 @@ class StoredLayer:
         kind: "map" or "channels".
         statistics: mean, sd, zeros, ones (shares), low, high, dead.
         maps: By picture, (h, w) or (1, C), in the unit.
+        group: The layer and its part: what has one colour scale; the name where a file does not keep the layer.
     """
 
     row: int
@@ -52,6 +53,7 @@ class StoredLayer:
     kind: str
     statistics: dict[str, Any]
     maps: tuple[FloatMap, ...]
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ def _header(looks: Sequence[Look]) -> dict[str, Any]:
                 "key": f"{found.row}.{before}" if before else f"{found.row}",
                 "row": found.row,
                 "name": found.name,
+                "layer": found.layer,
                 "part": found.part,
                 "level": found.level,
                 "unit": found.unit,
@@ -172,6 +175,7 @@ def _stored(layer: dict[str, Any], arrays: dict[str, NDArray[Any]], images: int)
     return StoredLayer(
         row=int(layer["row"]),
         name=str(arrays[f"name_{key}"]),
+        group=f"{layer.get('layer') or arrays[f'name_{key}']} {layer.get('part', '')}".strip(),
         level=str(layer.get("level", "")),
         unit=str(layer["unit"]),
         kind=str(layer["kind"]),

@@ -11,26 +11,36 @@ import cv2
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from yolo_attn.analysis.letterbox import Picture
 from yolo_attn.analysis.maps import AttentionMap, Look
 
-__all__ = ["draw", "limits"]
+__all__ = ["COLOURS", "OPAQUE", "colour_limits", "draw", "limits"]
 
 COLOURS = "viridis"  # in order for any colour vision, and in grey
 _ACROSS = 4  # maps in a line
 _INCHES, _DPI = 2.6, 100
 _LONGEST = 480  # pixels of a panel's picture
-_OPAQUE = 0.65
+OPAQUE = 0.65
 _LEAST_SPAN = 0.1  # a scale narrower than this would blow noise up into a pattern
 _OUTER = (1, 99)  # percentiles that the colours span, so that single peaks do not darken the rest
 
 
 def limits(maps: Sequence[AttentionMap]) -> tuple[float, float]:
-    """Return what the ends of the colour scale that maps share stand for."""
+    """Return what the ends of the colour scale stand for that these maps share."""
     values = [
         found.array[found.frame.cells(*found.array.shape)] if found.kind == "map" else found.array for found in maps
     ]
+    return colour_limits(values)
+
+
+def colour_limits(values: Sequence[NDArray[Any]]) -> tuple[float, float]:
+    """Return what the ends of a colour scale stand for that shows these values.
+
+    Args:
+        values: Of one map or several.
+    """
     low, high = np.percentile(np.concatenate([v.ravel() for v in values]), _OUTER)
     widen = max(0.0, _LEAST_SPAN - (high - low)) / 2
     return float(low - widen), float(high + widen)
@@ -74,7 +84,7 @@ def _draw_line(
         if found.kind == "map":
             panel.imshow(_rgb(cv2.cvtColor(_bgr(picture), cv2.COLOR_BGR2GRAY)))
             values = found.on_picture(*picture.shape[:2])
-            drawn = panel.imshow(values, COLOURS, vmin=scale[0], vmax=scale[1], alpha=_OPAQUE)
+            drawn = panel.imshow(values, COLOURS, vmin=scale[0], vmax=scale[1], alpha=OPAQUE)
         else:
             _draw_channels(panel, found, scale)
     if drawn is not None:
@@ -86,7 +96,7 @@ def _draw_line(
 def _draw_channels(panel: Any, found: AttentionMap, scale: tuple[float, float]) -> None:
     """Draw one value for each channel, sorted."""
     panel.axis("on")
-    panel.fill_between(range(len(found.array)), np.sort(found.array), step="mid", alpha=_OPAQUE)
+    panel.fill_between(range(len(found.array)), np.sort(found.array), step="mid", alpha=OPAQUE)
     panel.set_ylim(min(0.0, scale[0]), max(scale[1], 1.0))
     panel.set_xlabel("channels, sorted", fontsize=6)
     panel.tick_params(labelsize=6)

@@ -16,6 +16,7 @@ from yolo_attn.errors import UserError
 from yolo_attn.files import read_json
 from yolo_attn.study import expect, inputs
 from yolo_attn.study.device import count_devices, device_kind, first_device
+from yolo_attn.study.live import RELOAD_SECONDS, LivePage
 from yolo_attn.study.plan import LAYERS, Arm, Run, Study, refuse_unasked
 from yolo_attn.study.progress import Progress, clock
 from yolo_attn.study.results import RESULTS, ArmRuns, Results, make_results
@@ -206,22 +207,33 @@ class _Engine:
         self._shared = self._count_shared() if waiting else self._known_shared()
         progress = Progress(len(runs), int(self.study.train.get("epochs", 100)), self._known_times(), self.stream)
         self._announce(progress, len(runs), waiting, runner)
-        self._report(pictures=False)
+        live = LivePage(self.store.folder, self._write_interim_page, progress.say)
+        results = self._report(pictures=False)
+        if waiting and results.of_status("done"):
+            live.offer(results.data)
         try:
-            self._do_all(waiting, runner, progress)
+            self._do_all(waiting, runner, progress, live)
         except KeyboardInterrupt:
             progress.close()
+            live.close()
             self._states = {
                 key: {"status": "waiting"} if state["status"] == "running" else state
                 for key, state in self._states.items()
             }
-            done = len(self._report(pictures=False).of_status("done"))
+            any_done = any(state["status"] == "done" for state in self._states.values())
+            done = len(self._report(pictures=any_done).of_status("done"))
             raise KeyboardInterrupt(
                 f"stopped with {done} of {len(self.runs)} runs done; the same command goes on there"
             ) from None
         finally:
             progress.close()
+            live.close()
         return self._conclude(progress)
+
+    def _write_interim_page(self, data: Mapping[str, Any]) -> None:
+        from yolo_attn.study.report import write_interim_page
+
+        write_interim_page(self.store.folder, data, RELOAD_SECONDS)
 
     def _count_shared(self) -> dict[str, list[int] | None]:
         """Build every arm and count the base's tensors in it."""
@@ -237,7 +249,7 @@ class _Engine:
             return self._count_shared()
         return known if {arm.name for arm in self.arms} <= known.keys() else self._count_shared()
 
-    def _do_all(self, waiting: list[Run], runner: Runner, progress: Progress) -> None:
+    def _do_all(self, waiting: list[Run], runner: Runner, progress: Progress, live: LivePage) -> None:
         """Keep the runner busy until no run is left."""
         active: dict[str, tuple[Run, Handle]] = {}
         progress.waiting = waiting
@@ -249,8 +261,11 @@ class _Engine:
                     outcome = handle.poll()
                     if outcome is not None:
                         del active[run.key]
-                        self._finish(run, outcome, progress)
+                        results = self._finish(run, outcome, progress)
+                        if waiting or active:  # otherwise the page of the finished study comes now
+                            live.offer(results.data)
                 progress.tick(self.store.path)
+                live.tick()
         finally:
             for _, handle in active.values():
                 handle.stop()
@@ -265,11 +280,11 @@ class _Engine:
             progress.start(run)
             active[run.key] = (run, runner.start(self.store.path(run), int(self.state["threads"])))
 
-    def _finish(self, run: Run, outcome: Outcome, progress: Progress) -> None:
+    def _finish(self, run: Run, outcome: Outcome, progress: Progress) -> Results:
         result = self.store.result(run) if outcome.finished else None
         self._states[run.key] = result or {"status": "interrupted", "error": outcome.reason}
         progress.finish(run, self._states[run.key], self.store.path(run) / LOG)
-        self._report(pictures=False)
+        return self._report(pictures=False)
 
     def _memory(self) -> dict[str, float]:
         """Return the most that a finished run needed, in MiB, by kind."""
@@ -281,7 +296,7 @@ class _Engine:
         return most
 
     def _report(self, *, pictures: bool = True) -> Results:
-        """Write the report as of now; without pictures, the page with the plots is left as it is."""
+        """Write the report as of now; without pictures, the page with the plots is left to `LivePage`."""
         study = {
             "data": self.study.data,
             "data_digest": self.dataset.digest,

@@ -19,6 +19,7 @@ from yolo_attn.study.report import HTML, read_results, write_reports
 from yolo_attn.study.store import slug
 
 SIDE = 160
+MAPPED = ("0000.png", "0001.png", "<i>gone.png")  # images with maps; the last one was not evaluated
 CLASSES = (*map(str, range(10)), "<b>& rare")
 SCRIPT = """<script>alert("x")</script> & 'quotes'"""
 LONG = "yolo11n-CBAM.neck.P3.P4.P5-" + "a-name-that-goes-on-and-on-" * 3 + "without-a-space-to-the-end"
@@ -222,7 +223,7 @@ def _training(recall: float, dice: np.random.Generator, validated: bool) -> str:
 def _save_maps(path: Path, dice: np.random.Generator) -> None:
     """Write maps as a run does: a layer with maps at three rows, one with a value for each channel."""
     layers = [("17", 17, 20, "map"), ("21", 21, 10, "map"), ("25", 25, 5, "map"), ("25.1", 25, 0, "channels")]
-    arrays: dict[str, Any] = {f"image_{image}": np.array(f"<i>{image}.png") for image in range(3)}
+    arrays: dict[str, Any] = {f"image_{image}": np.array(name) for image, name in enumerate(MAPPED)}
     header = []
     for key, row, size, kind in layers:
         arrays |= {f"name_{key}": np.array("SE <gate>"), f"range_{key}": np.array([0, 1], np.float32)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.study.report.synthetic import ARMS, LONG, SCRIPT, make_study, render
+from yolo_attn.study.report import write_interim_page, write_reports
 from yolo_attn.study.report.figures.plot import shortened
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -36,7 +38,7 @@ OVERLAPS = """() => {
   let bad = [];
   for (const plot of document.querySelectorAll("svg.plot"))
     bad = bad.concat(pairs([...plot.querySelectorAll("text")].map(seen).filter(shown), plot.querySelector("title").id));
-  const blocks = "h1, h2, h3, h4, p, li, dt, dd, summary, figcaption, svg.plot, table, .pair svg, .tiles img";
+  const blocks = "h1, h2, h3, h4, p, li, dt, dd, summary, figcaption, table, .pair svg, .plot, .map, .channels";
   bad = bad.concat(pairs([...document.querySelectorAll(blocks)]
     .filter((e) => !e.parentElement.closest("table, li p, .warnings li")).map(seen).filter(shown), "page"));
   for (const table of document.querySelectorAll("table"))
@@ -72,6 +74,8 @@ FAINT = """() => {
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const ground = (element) => {
+    const tag = element.closest(".tag");
+    if (tag) return getComputedStyle(tag.querySelector("rect")).fill;
     for (let e = element; e; e = e.parentElement) {
       const colour = getComputedStyle(e).backgroundColor;
       if (!/, 0\\)$|transparent/.test(colour)) return colour;
@@ -83,7 +87,7 @@ FAINT = """() => {
     const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
     if (!own || element.matches("title, desc") || !element.getBoundingClientRect().width) continue;
     const style = getComputedStyle(element);
-    const ink = element.closest("svg.plot") ? style.fill : style.color;
+    const ink = element.closest("svg") ? style.fill : style.color;
     const [a, b] = [luminance(ink), luminance(ground(element))];
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
     if (ratio < 4.5) bad.push(`${ratio.toFixed(2)} ${element.tagName} ${element.textContent.slice(0, 40)}`);
@@ -97,7 +101,12 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("page")
     make_study(folder / "full")
     make_study(folder / "one", seeds=1, arms=("yolo11n", "SE@neck"), latency=False, pictures=False, maps=False)
-    return {name: render(folder / name).resolve() for name in ("full", "one")}
+    data = make_study(folder / "names", seeds=3, arms=("yolo11n", "SE@neck", "null", "width"), images=8, maps=False)
+    names = ("CBAM@neck.P4", "EMA@inside:C3k2", "SE[reduction=8]@backbone.P5")
+    for arm, name in zip(data["arms"][1:], names, strict=True):
+        arm |= {"name": name, "kind": "variant"}
+    (folder / "names" / "results.json").write_text(json.dumps(data), encoding="utf-8")
+    return {name: render(folder / name).resolve() for name in ("full", "one", "names")}
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +146,7 @@ class Visit:
         self.page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true; })")
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [1920, 1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["full", "one"])
 def test_nothing_fails_overlaps_or_is_faint(
@@ -218,6 +227,76 @@ def test_a_long_name_makes_no_wide_column(width: int, media: str, pages: dict[st
             widths = visit.page.eval_on_selector_all(heads, "heads => heads.map((head) => head.offsetWidth)")
             widest = max(width for name, width in zip(names, widths, strict=True) if LONG in name)
             assert widest <= 230, (table, widest)
+
+
+@pytest.mark.parametrize("width", [1920, 2560])
+def test_a_wide_screen_shows_every_column(width: int, pages: dict[str, Path], browser: Any) -> None:
+    with Visit(browser, pages["full"], width) as visit:
+        table = visit.page.locator(".scroll").first
+        assert table.evaluate("element => element.scrollWidth - element.clientWidth") == 0
+
+
+@pytest.mark.parametrize("width", [1280, 1920, 390])
+def test_a_name_is_broken_at_its_signs_alone(width: int, pages: dict[str, Path], browser: Any) -> None:
+    """In a column too narrow for CBAM@neck.P4 the line may end behind @ or the point, not inside of P4."""
+    broken = """() => [...document.querySelectorAll(".name:not(.solid)")].flatMap((name) => {
+      const pieces = [...name.childNodes].filter((node) => node.nodeType === 3 && !/[\\s-]/.test(node.data));
+      return pieces.filter((piece) => {
+        const range = document.createRange();
+        range.selectNodeContents(piece);
+        return range.getClientRects().length > 1;
+      }).map((piece) => `${name.textContent}: ${piece.data}`);
+    })"""
+    with Visit(browser, pages["names"], width) as visit:
+        visit.open_all()
+        assert visit.page.locator("#verdict-table .name").count() == 4
+        assert visit.page.evaluate(broken) == []
+
+
+@pytest.mark.parametrize("width", [1280, 1920])
+@pytest.mark.parametrize("name", ["full", "one"])
+def test_plots_use_the_width(name: str, width: int, pages: dict[str, Path], browser: Any) -> None:
+    """Few plots have the section's text next to them, so that no row is left mostly empty."""
+    shares = """() => [...document.querySelectorAll("section:has(.plots)")].map((section) => {
+      const {left, width} = section.getBoundingClientRect();
+      const right = Math.max(...[...section.querySelectorAll("svg.plot")].map((p) => p.getBoundingClientRect().right));
+      return [section.id, (right - left) / width];
+    })"""
+    with Visit(browser, pages[name], width) as visit:
+        used = dict(visit.page.evaluate(shares))
+        assert {"differences", "costs", "curves"} <= used.keys()
+        assert {ident: share for ident, share in used.items() if share < 0.6} == {}
+
+
+def test_tags_on_images_can_be_read(pages: dict[str, Path], browser: Any) -> None:
+    heights = "[...document.querySelectorAll('.tag text')].map((text) => text.getBoundingClientRect().height)"
+    for width in (1280, 1920, 390):
+        with Visit(browser, pages["full"], width) as visit:
+            found = visit.page.evaluate(heights)
+            assert len(found) > 20 and min(height for height in found if height) > 9
+
+
+def test_an_interim_page_loads_itself_again_and_stays_where_the_reader_is(tmp_path: Path, browser: Any) -> None:
+    data = make_study(tmp_path, seeds=3, arms=("yolo11n", "SE@neck"), images=8, maps=False)
+    write_interim_page(tmp_path, data | {"arms": [data["arms"][0], with_run(data["arms"][1], "running")]}, 1)
+    with Visit(browser, (tmp_path / "report.html").resolve(), 1280) as visit:
+        assert visit.page.get_by_text("Interim results: 5 of 6 runs finished.").is_visible()
+        visit.page.locator("#runs summary").click()
+        visit.page.evaluate("scrollTo(0, 1000)")
+        write_reports(tmp_path, data)
+        visit.page.get_by_text("Interim results").wait_for(state="detached", timeout=10_000)
+        visit.page.wait_for_load_state()
+        assert visit.page.locator("#run-table").is_visible()
+        assert abs(visit.page.evaluate("scrollY") - 1000) < 60  # what is read stays where it is
+        loaded = len(visit.requests)
+        visit.page.wait_for_timeout(1500)
+        assert len(visit.requests) == loaded  # the finished page stays
+        assert visit.complaints == []
+
+
+def with_run(arm: dict[str, Any], status: str) -> dict[str, Any]:
+    """Return an arm whose last run has another status."""
+    return {**arm, "verdict": None, "runs": [*arm["runs"][:-1], arm["runs"][-1] | {"status": status, "metrics": None}]}
 
 
 def test_the_page_is_whole_without_scripts(pages: dict[str, Path], browser: Any) -> None:

@@ -19,7 +19,7 @@ from yolo_attn.study.report import read_results, write_reports
 from yolo_attn.study.report.files import as_csv
 from yolo_attn.study.report.view import StudyView
 
-PLAIN = "text"
+PLAIN = "plain.text"  # with a sign at which names may break, as the other has
 HOSTILE = (
     """</title></style></script></text></svg>"'><img src=x onerror=alert(1)><script>alert(1)</script>"""
     """<svg onload=alert(1)>&lt;b&gt;{{ 7*7 }}{% raw %}" onmouseover="alert(1)" style='x' ]]> --> javascript:alert(1)"""

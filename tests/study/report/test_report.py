@@ -17,15 +17,18 @@ import numpy as np
 import pytest
 
 from tests.study.report.synthetic import ARMS, CHINESE, LATEX, LONG, SCRIPT, make_study, render
-from yolo_attn.analysis.mapfile import StoredLayer
+from yolo_attn.analysis.mapfile import StoredLayer, load_maps
 from yolo_attn.cli import main
 from yolo_attn.errors import UserError
 from yolo_attn.stats import npz
-from yolo_attn.study.report import make_report, precision, text_table, write_reports
+from yolo_attn.stats.matches import MatchesBuilder
+from yolo_attn.study.report import make_report, precision, text_table, write_interim_page, write_reports
 from yolo_attn.study.report.figures.pareto import frontier
 from yolo_attn.study.report.files import escape_latex, escape_markdown
 from yolo_attn.study.report.formats import p_value, probability, typeset
-from yolo_attn.study.report.maps import _chosen
+from yolo_attn.study.report.images import Box, Photo, _boxes, _tagged
+from yolo_attn.study.report.maps import _chosen, _scales
+from yolo_attn.study.report.page import _breakable
 from yolo_attn.study.report.text import columns, shorten
 from yolo_attn.study.report.view import Estimate, StudyView
 from yolo_attn.study.results import SCHEMA_FILE
@@ -34,7 +37,7 @@ PLOTS = ("forest-mAP50-95", "pareto-latency", "pareto-params", "pareto-gflops", 
          "curve-loss", "curve-map", "precision-recall")  # fmt: skip
 
 
-VOID = {"meta", "link", "br", "img", "input", "hr"}
+VOID = {"meta", "link", "br", "img", "input", "hr", "wbr"}
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
@@ -50,11 +53,13 @@ class Page(HTMLParser):
         self.plots: dict[str, str] = {}
         self.words: list[str] = []
         self._table = self._plot = ""
+        self._broken = False
         self.feed(text)
         assert not self.open, f"never closed: {self.open}"
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
+        self._broken = tag == "wbr"  # a word goes on after it
         self.tags.append(tag)
         self.attributes.append((tag, given))
         if tag not in VOID:
@@ -82,7 +87,8 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self.open and self.open[-1] not in {"style", "script"}:
-            self.words.append(data)
+            self.words[len(self.words) - self._broken :] = [self.words[-1] + data if self._broken else data]
+            self._broken = False
         if self._table and {"td", "th"} & set(self.open):
             self.rows[self._table][-1][-1] += data
         if self._plot:
@@ -258,7 +264,7 @@ def test_one_seed_has_no_verdict_and_says_so(fresh_folder: Path) -> None:
     assert {"pareto-params", "curve-loss", "runs-mAP50-95"} <= set(page.plots)
     assert not {"pareto-latency", "curve-map"} & set(page.plots)
     for reason in (
-        "no run has stored maps",
+        "attention maps (no run has stored maps)",
         "Training did not validate",
         "The picture files were not found",
         "no controls",
@@ -367,6 +373,11 @@ def html_of(folder: Path, data: dict[str, Any]) -> str:
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
+def section_of(text: str, ident: str) -> str:
+    start = text.index(f'<section id="{ident}"')
+    return text[start : text.index("</section>", start)]
+
+
 def test_arms_that_find_the_same_have_no_gains_and_losses(fresh_folder: Path) -> None:
     data = make_study(fresh_folder, seeds=2, arms=("yolo11n", "SE@neck", "null"), images=8, maps=False)
     base, better, null = ([run["folder"] for run in arm["runs"]] for arm in data["arms"])
@@ -378,8 +389,7 @@ def test_arms_that_find_the_same_have_no_gains_and_losses(fresh_folder: Path) ->
     for mine, theirs in zip(better, base, strict=True):
         shutil.copy(fresh_folder / theirs / "matches.npz", fresh_folder / mine / "matches.npz")
     text = html_of(fresh_folder, data)
-    section = text[text.index('<section id="images">') :]
-    section = section[: section.index("</section>")]
+    section = section_of(text, "images")
     assert "By this score no image differs for SE@neck, null (control)." in section
     assert "<summary>" not in section and "picture file" not in section
 
@@ -388,7 +398,7 @@ def test_some_pictures_that_are_missing_are_told(fresh_folder: Path) -> None:
     data = make_study(fresh_folder, seeds=1, arms=("yolo11n", "SE@neck"), images=8, maps=False)
     note = "the picture file was not found"
     assert note not in html_of(fresh_folder, data)
-    shown = re.findall(r'<span class="name">(\d+\.png)', html_of(fresh_folder, data))
+    shown = re.findall(r'aria-label="(\d+\.png), yolo11n', html_of(fresh_folder, data))
     (fresh_folder / "pictures" / shown[0]).unlink()
     assert note in html_of(fresh_folder, data)
 
@@ -417,6 +427,129 @@ def test_curves_that_would_take_long_are_left_out(fresh_folder: Path, monkeypatc
     page = Page(html_of(fresh_folder, data))
     assert "precision-recall" not in page.plots
     assert "Left out: precision and recall (the stored matches are too large to be read again)." in page.text
+
+
+def test_an_arm_that_differs_by_nothing_has_no_empty_plot(fresh_folder: Path) -> None:
+    """On a CPU the null control trains to the base's very numbers."""
+    data = make_study(fresh_folder, seeds=3, arms=("yolo11n", "SE@neck", "null"), images=8, maps=False)
+    for result in data["arms"][2]["per_class"].values():
+        result["delta"] = {"mean": 0.0, "ci95": [0.0, 0.0]} if result["delta"]["mean"] is not None else result["delta"]
+    page = Page(html_of(fresh_folder, data))
+    assert [name for name in page.plots if name.startswith("classes-")] == ["classes-1"]
+    assert "In no class differs null (control)" in page.text
+    assert len(page.rows["class-table"][0]) == 5  # in the table it stays
+    data["arms"][2]["per_class"]["3"]["delta"] = {"mean": 0.0, "ci95": [-0.1, 0.1]}  # no difference, but not the same
+    assert "classes-2" in Page(html_of(fresh_folder, data)).plots
+
+
+def test_columns_that_no_arm_fills_are_left_out(study: tuple[Path, dict[str, Any]], page: Page, tmp_path: Path) -> None:
+    data = json.loads(json.dumps(study[1]))
+    for arm in data["arms"]:
+        arm["latency_ms"] = arm["memory_mib"] = None
+        arm["metrics"]["mAP-large"] = {"mean": None, "sd": None, "ci95": None}
+        for run in arm["runs"]:
+            run["memory_mib"] = None
+    write_reports(study[0], data, out=tmp_path)
+    rows = Page((tmp_path / "report.html").read_text(encoding="utf-8")).rows["verdict-table"]
+    assert set(page.rows["verdict-table"][0]) - set(rows[0]) == {"ms", "MiB", "Large"}
+    assert {len(row) for row in rows} == {len(rows[0])}
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("CBAM@neck.P4", '<span class="name short">CBAM@<wbr>neck.<wbr>P4</span>'),
+        ("EMA@inside:C3k2", '<span class="name short">EMA@<wbr>inside:<wbr>C3k2</span>'),
+        ("..", '<span class="name short">..</span>'),
+        ("a<b>", '<span class="name short">a&lt;b&gt;</span>'),
+        ("x" * 50, f'<span class="name long solid">{"x" * 50}</span>'),
+    ],
+)
+def test_names_break_at_their_signs(name: str, shown: str) -> None:
+    assert _breakable(name) == shown
+
+
+def test_an_unfinished_study_gives_an_interim_page(fresh_folder: Path) -> None:
+    data = make_study(fresh_folder, seeds=3, arms=("yolo11n", "SE@neck"), images=8, maps=False)
+    data["arms"][1]["runs"][2] |= {"status": "running", "metrics": None}
+    data["arms"][1]["verdict"] = None
+    write_interim_page(fresh_folder, data, 30)
+    text = (fresh_folder / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert '<meta http-equiv="refresh" content="30">' in text
+    assert "Interim results: 5 of 6 runs finished. There are no verdicts before all are." in page.text
+    assert "as runs finish" in page.text and page.rows["verdict-table"][2][2] == "interim"
+    write_reports(fresh_folder, data)  # what `yolo-attn report` makes of it
+    text = (fresh_folder / "report.html").read_text(encoding="utf-8")
+    assert 'http-equiv="refresh"' not in text
+    assert "When this was written, 1 run was waiting or running." in text
+
+
+# --- images and maps ------------------------------------------------------------------------------------------------
+
+
+def test_boxes_have_class_and_confidence_and_missed_objects_stand_out(fresh_folder: Path) -> None:
+    builder = MatchesBuilder(["cat", "a dog with a very long name"])
+    boxes = np.array([[10.0, 10, 60, 60], [70, 10, 90, 40], [20, 70, 50, 95]])
+    found = np.array([[12.0, 10, 60, 62], [70, 60, 95, 95], [70, 10, 90, 41]])
+    scores, classes = [0.9, 0.6, 0.1], [0, 1, 1]
+    builder.add_image(
+        "a.png", gt_class=[0, 1, 0], gt_area=area(boxes), gt_box=boxes, det_class=classes, det_score=scores,
+        det_area=area(found), det_box=found, similarity=overlaps(boxes, found),
+    )  # fmt: skip
+    photo = Photo("photo-0", 100, 100, "data:")
+    shown = {(box.kind, box.x, box.text) for box in _boxes(builder.build(), 0, photo)}
+    assert shown == {
+        ("object", 10, ""), ("right", 12, "cat 0.90"), ("wrong", 70, "a dog wit…ong name 0.60"),
+        ("missed", 70, "a dog wit…ong name"),  # found at a confidence that is not shown
+        ("missed", 20, "cat"),
+    }  # fmt: skip
+
+
+def test_tags_stay_in_the_image_and_clear_of_each_other() -> None:
+    photo = Photo("photo-0", 300, 200, "data:")
+    boxes = [Box(x, y, 60.0, 50.0, "right", "cat 0.90") for x in (0, 120, 240) for y in (0, 20, 150)]
+    tags = [
+        np.array([x, y, x + width, y + photo.tag_height]) for x, y, width in (box.tag for box in _tagged(boxes, photo))
+    ]
+    for index, tag in enumerate(tags):
+        assert (tag >= 0).all() and tag[2] <= 300 and tag[3] <= 200
+        for other in tags[:index]:
+            assert np.prod(np.clip(np.minimum(tag[2:], other[2:]) - np.maximum(tag[:2], other[:2]), 0, None)) == 0
+
+
+def area(boxes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+
+
+def overlaps(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
+    common = np.prod(np.clip(sides, 0, None), axis=2)
+    return common / (area(a)[:, None] + area(b)[None] - common)
+
+
+def test_maps_lie_over_their_images_with_a_scale_and_numbers(study: tuple[Path, dict[str, Any]], page: Page) -> None:
+    text = (study[0] / "report.html").read_text(encoding="utf-8")
+    section = section_of(text, "maps")
+    photos = re.findall(r'class="under" href="#(photo-\d+)"', section)
+    assert len(photos) == 2 * 3 * 2  # two arms, three maps each, two images that were found
+    assert all(f'<image id="{ident}"' in text for ident in photos)
+    assert section.count('<svg class="map"') == 2 * 3 * 3 and "Where a map stands alone" in section
+    assert section.count('<svg class="channels"') == 2 * 3
+    assert "<i>" not in section and "&lt;i&gt;gone.png" in section
+    stored = load_maps(study[0] / study[1]["arms"][1]["runs"][0]["folder"] / "maps.npz")
+    values = np.concatenate([values.ravel() for layer in stored.layers[:3] for values in layer.maps])
+    low, high = np.percentile(values, (1, 99))
+    assert re.search(rf'class="scale">{low:.2f} <img[^>]+> {high:.2f}</p>', section)
+    first = stored.layers[0].maps[0]
+    assert f"<small>{first.min():.2f} · {first.mean():.2f} · {first.max():.2f}</small>" in section
+
+
+def test_nearly_equal_values_are_not_blown_up_into_a_pattern() -> None:
+    values = np.array([[0.50, 0.51], [0.505, 0.502]], np.float32)
+    (scale,) = _scales([StoredLayer(1, "SE", "P3", "gate", "map", {}, (values,), "SE")]).values()
+    assert scale[1] - scale[0] == pytest.approx(0.1)
+    assert scale[0] < values.min() and values.max() < scale[1]
 
 
 def test_classes_tell_their_objects(study: tuple[Path, dict[str, Any]], page: Page) -> None:
@@ -455,7 +588,7 @@ def test_layers_that_are_left_out_are_told(levels: list[str | None], told: str, 
     path = fresh_folder / data["arms"][1]["runs"][0]["folder"] / "maps.npz"
     npz.save(path, {"version": 1, "images": 1, "layers": header, "without": []}, arrays)
     text = html_of(fresh_folder, data)
-    assert f"<small>{told}</small></h3>" in text
+    assert f"<small>{told}</small></summary>" in text
     assert ("row 0 EMA (P3)" in text) == (levels[0] == "P3")
 
 

@@ -17,7 +17,7 @@ from yolo_attn.study.report.view import StudyView
 from yolo_attn.study.results import RESULTS, SCHEMA, write_results
 from yolo_attn.study.store import PLAN
 
-__all__ = ["HTML", "make_report", "read_results", "text_table", "write_reports"]
+__all__ = ["HTML", "make_report", "read_results", "text_table", "write_interim_page", "write_reports"]
 
 HTML = "report.html"
 _RESULTS = f"{RESULTS}.json"
@@ -49,9 +49,29 @@ def write_reports(
     write_atomically(out / "results.md", as_markdown(study))
     write_atomically(out / "results.tex", as_latex(study))
     if html:
-        from yolo_attn.study.report.page import as_html  # draws: matplotlib only where it is needed
+        _write_page(folder, study, out, source)
 
-        write_atomically(out / HTML, as_html(study, folder, source))
+
+def write_interim_page(folder: Path, data: Mapping[str, Any], reload: int) -> None:
+    """Write `report.html` of a study that runs; an open page loads itself again until the study is finished.
+
+    Args:
+        folder: The study's folder.
+        data: The content of `results.json`.
+        reload: Seconds after which an open page loads itself again.
+
+    Raises:
+        UserError: The disk is full or cannot be written; the earlier page is as it was.
+    """
+    _write_page(folder, StudyView.read(data), folder, reload=reload)
+
+
+def _write_page(
+    folder: Path, study: StudyView, out: Path, source: ImageSource | None = None, reload: int | None = None
+) -> None:
+    from yolo_attn.study.report.page import as_html  # draws: matplotlib only where it is needed
+
+    write_atomically(out / HTML, as_html(study, folder, source, reload=reload))
 
 
 def make_report(folder: Path, out: Path | None = None, data: str | None = None) -> Path:

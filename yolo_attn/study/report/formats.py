@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timezone
 
 from yolo_attn.study.progress import clock
 from yolo_attn.study.report.view import Estimate, Latency
@@ -10,6 +11,7 @@ from yolo_attn.study.report.view import Estimate, Latency
 __all__ = [
     "NONE",
     "count",
+    "date",
     "duration",
     "gflops",
     "interval",
@@ -28,6 +30,7 @@ __all__ = [
 
 NONE = "-"
 _LEAST_P = 0.001
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MOST_PROBABLE = 0.995
 
 
@@ -107,6 +110,18 @@ def latency(value: Latency | None) -> str:
 def duration(seconds: float | None) -> str:
     """Return seconds as 1:02:03 or 2:03."""
     return NONE if seconds is None else clock(seconds)
+
+
+def date(stamp: str) -> str:
+    """Return 2026-11-20T12:00:00Z as 20 Nov 2026, 12:00 UTC; what is no time stays as it is."""
+    try:
+        moment = datetime.fromisoformat(stamp.replace("Z", "+00:00"))
+    except ValueError:
+        return stamp
+    if moment.tzinfo is None:
+        return stamp
+    moment = moment.astimezone(timezone.utc)
+    return f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year}, {moment:%H:%M} UTC"
 
 
 def mebibytes(value: float | None) -> str:

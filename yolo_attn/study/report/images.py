@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from yolo_attn.errors import UserError
 from yolo_attn.study.report.sources import ImageSource
+from yolo_attn.study.report.text import columns, shorten
 from yolo_attn.study.report.view import Arm, StudyView
 from yolo_attn.study.store import MATCHES
 
@@ -25,9 +26,13 @@ CONFIDENCE = 0.25
 _EACH = 3  # gains, and losses, of an arm
 MOST_ARMS = 8
 _MOST_SEEDS = 5
-_SIDE = 360  # pixels of a picture
+_SIDE = 480  # pixels of a picture
 _MOST_BYTES = 3_000_000  # of all pictures together
-_ALL, _IOU_50 = 0, 0  # places on the axes of Matches.hit
+_ALL, _IOU_50 = 0, 0  # positions on the axes of Matches.hit
+_SHOWN = 300.0  # about as many pixels of the screen is an image wide
+_LETTER, _TAG_HEIGHT, _TAG_MARGIN = 10.5, 14.0, 3.0  # of tags, in pixels of the screen
+_LETTER_WIDTH = 0.58  # mean width of a character over its height
+_LONGEST_NAME = 18
 
 _Floats = npt.NDArray[np.float64]
 
@@ -37,7 +42,10 @@ class Box:
     """A rectangle in the image's pixels.
 
     Args:
-        kind: "object" (what there is), "right" or "wrong" (what was found).
+        kind: "object" (an object that is found), "missed" (one that is not), "right" or "wrong" (what was found).
+        text: What its tag says, the class and the confidence; "" for an object that is found, which has the tag of
+            what it was found by.
+        tag: Where the tag stands: x, y, width.
     """
 
     x: float
@@ -45,6 +53,8 @@ class Box:
     width: float
     height: float
     kind: str
+    text: str = ""
+    tag: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,21 @@ class Photo:
     height: int
     uri: str
 
+    @property
+    def pixel(self) -> float:
+        """How many pixels of the original a pixel of the screen shows, about."""
+        return self.width / _SHOWN
+
+    @property
+    def letter(self) -> float:
+        """Height of letters on the picture, in pixels of the original."""
+        return round(_LETTER * self.pixel, 2)
+
+    @property
+    def tag_height(self) -> float:
+        """Height of a tag, in pixels of the original."""
+        return round(_TAG_HEIGHT * self.pixel, 2)
+
 
 @dataclass(frozen=True)
 class Change:
@@ -72,8 +97,8 @@ class Change:
         image: Its name.
         before: The baseline's score, mean over seeds: objects found minus false detections.
         after: The arm's.
-        seed: The seed that is shown, whose difference is nearest to the mean.
-        views: What the baseline and the arm found with it.
+        seed: The seed that is shown: of those that differ in the same direction, the nearest to the mean.
+        views: What the baseline and the arm found with it; empty without a picture.
         photo: The picture, where its file was found.
     """
 
@@ -100,18 +125,17 @@ class ArmImages:
         return [*self.gains, *self.losses]
 
 
-def find_changes(folder: Path, study: StudyView, source: ImageSource) -> tuple[list[ArmImages], list[Photo]]:
-    """Return for each arm the images with the largest differences to the baseline, if any, and the pictures.
+def find_changes(folder: Path, study: StudyView, album: Album) -> list[ArmImages]:
+    """Return for each arm the images with the largest differences to the baseline, if any.
 
     Args:
         folder: The study's folder.
         study: Its results.
-        source: Where the pictures are from.
+        album: Takes the pictures.
     """
-    album = Album(source)
     base = _load(folder, study.baseline)
     found = [_compare(arm, study.baseline, base, _load(folder, arm, base), album) for arm in study.others[:MOST_ARMS]]
-    return [images for images in found if images is not None], album.photos
+    return [images for images in found if images is not None]
 
 
 def _load(folder: Path, arm: Arm, wanted: Mapping[int, Any] | None = None) -> dict[int, Matches]:
@@ -145,12 +169,14 @@ def _compare(
     losses = [int(index) for index in order[::-1][:_EACH] if mean[index] < 0]
 
     def change(index: int) -> Change:
-        shown = int(np.argmin(np.abs(differences[:, index] - mean[index])))
+        apart = np.abs(differences[:, index] - mean[index])
+        shown = int(np.argmin(np.where(differences[:, index] * mean[index] > 0, apart, np.inf)))
         seed, name = seeds[shown], before[seeds[shown]].images[index]
         pair = ((baseline.name, before[seed]), (arm.name, after[seed]))
-        views = [(who, _boxes(matches, index)) for who, matches in pair]
+        photo = album.photo(name)
+        views = [(who, _boxes(matches, index, photo)) for who, matches in pair] if photo else []
         was, became = scores[:, :, index].mean(0)
-        return Change(name, float(was), float(became), seed, views, album.photo(name))
+        return Change(name, float(was), float(became), seed, views, photo)
 
     return ArmImages(arm, seeds, [change(index) for index in gains], [change(index) for index in losses])
 
@@ -164,22 +190,90 @@ def _scores(matches: Matches) -> _Floats:
     return np.bincount(matches.det_image, balance, len(matches.images)).astype(np.float64)
 
 
-def _boxes(matches: Matches, image: int) -> list[Box]:
+# --- boxes and their tags -------------------------------------------------------------------------------------------
+
+
+def _boxes(matches: Matches, image: int, photo: Photo) -> list[Box]:
     """Return what there is on an image and what was found, the objects below."""
-    objects = (matches.gt_image == image) & ~matches.gt_crowd
+    objects = np.flatnonzero((matches.gt_image == image) & ~matches.gt_crowd)
     seen = (matches.det_image == image) & (matches.det_score >= CONFIDENCE) & ~matches.ignored[_ALL, _IOU_50]
     hit = matches.hit[_ALL, _IOU_50]
-    groups = (
-        ("object", matches.gt_box[objects]),
-        ("right", matches.det_box[seen & hit]),
-        ("wrong", matches.det_box[seen & ~hit]),
-    )
-    return [_box(corners, kind) for kind, boxes in groups for corners in boxes.tolist()]
+    right, wrong = np.flatnonzero(seen & hit), np.flatnonzero(seen & ~hit)
+    missed = _missed(matches, objects, right)
+    found = [index for index in objects if index not in missed]
+    names, scores = [_short(name) for name in matches.classes], matches.det_score
+    boxes = [_box(matches.gt_box[index], "object") for index in found]
+    boxes += [_box(matches.gt_box[index], "missed", names[matches.gt_class[index]]) for index in sorted(missed)]
+    boxes += [
+        _box(matches.det_box[index], kind, f"{names[matches.det_class[index]]} {scores[index]:.2f}")
+        for kind, indices in (("wrong", wrong), ("right", right))
+        for index in indices
+    ]
+    return _tagged(boxes, photo)
 
 
-def _box(corners: Sequence[float], kind: str) -> Box:
-    x, y, right, bottom = (round(corner, 1) for corner in corners)
-    return Box(x, y, round(right - x, 1), round(bottom - y, 1), kind)
+def _missed(matches: Matches, objects: npt.NDArray[Any], right: npt.NDArray[Any]) -> set[int]:
+    """Return the objects that no right detection belongs to: each, the surest first, takes the nearest of its class."""
+    free = set(objects.tolist())
+    for index in right:
+        own = [item for item in free if matches.gt_class[item] == matches.det_class[index]]
+        if own:
+            overlaps = [_overlap(matches.gt_box[item], matches.det_box[index]) for item in own]
+            free.remove(own[int(np.argmax(overlaps))])
+    return free
+
+
+def _overlap(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
+    """Return the intersection of two boxes over their union."""
+    common = _common(a, b)
+    both = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - common
+    return common / both if both > 0 else 0.0
+
+
+def _short(name: str) -> str:
+    return shorten(" ".join(name.split()), _LONGEST_NAME)
+
+
+def _box(corners: npt.NDArray[Any], kind: str, text: str = "") -> Box:
+    x, y, right, bottom = (round(corner, 1) for corner in corners.tolist())
+    return Box(x, y, round(right - x, 1), round(bottom - y, 1), kind, text)
+
+
+def _tagged(boxes: Sequence[Box], photo: Photo) -> list[Box]:
+    """Give each box with a text a position for its tag: at a corner, in the image, clear of other tags if possible."""
+    taken: list[_Floats] = []
+    done = []
+    for box in boxes:
+        if not box.text:
+            done.append(box)
+            continue
+        width = (columns(box.text) * _LETTER_WIDTH * _LETTER + 2 * _TAG_MARGIN) * photo.pixel
+        corners = _corners(box, min(width, photo.width), photo)
+        faults = [sum(_common(corner, other) for other in taken) for corner in corners]
+        best = corners[int(np.argmin(faults))]
+        taken.append(best)
+        x, y, right, _ = (round(value, 2) for value in best.tolist())
+        done.append(replace(box, tag=(x, y, round(right - x, 2))))
+    return done
+
+
+def _corners(box: Box, width: float, photo: Photo) -> list[_Floats]:
+    """Return where a tag may stand, the best first: above the box, in it, below it, at its sides."""
+    height, right, bottom = photo.tag_height, box.x + box.width, box.y + box.height
+    starts = [(box.x, box.y - height), (right - width, box.y - height), (box.x, box.y), (box.x, bottom)]
+    starts += [(right - width, bottom), (right, box.y), (box.x - width, box.y), (right, bottom - height)]
+    inside = [
+        (min(max(x, 0.0), photo.width - width), min(max(y, 0.0), max(photo.height - height, 0.0))) for x, y in starts
+    ]
+    return [np.array([x, y, x + width, y + height]) for x, y in inside]
+
+
+def _common(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
+    """Return the area that two rectangles share."""
+    return float(np.prod(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0.0, None)))
+
+
+# --- pictures -------------------------------------------------------------------------------------------------------
 
 
 @dataclass

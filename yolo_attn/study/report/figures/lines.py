@@ -81,7 +81,7 @@ def precision_curves(ident: str, arms: Sequence[Arm], curves: Mapping[str, Curve
 
 def _new_plot(arms: Sequence[Arm], curves: Mapping[str, Curve], across: str, up: str) -> tuple[Figure, Axes]:
     """Return axes named across and up, and above them the arms' names with a piece of their line."""
-    places, height = flow([_SWATCH + text_width(_name(arm), SMALL) + 10 for arm in arms], _LINE)
+    places, height = flow([_SWATCH + text_width(_name(arm), SMALL) + 16 for arm in arms], _LINE)
     figure, axes = new_plot(_HEIGHT, Margins(left=54, top=height + 12, bottom=_BELOW))
     axes.grid(color=light("rule"), linewidth=0.7)
     axes.set_axisbelow(True)

@@ -34,6 +34,23 @@ function sort(body, column, numeric, rising) {
   body.append(...Array.from(body.rows).sort(order));
 }
 
+// While the study runs the page loads itself again: what was opened stays open, and the reader where they are.
+const place = `yolo-attn ${location.pathname}`;
+try {
+  const before = JSON.parse(sessionStorage.getItem(place));
+  sessionStorage.removeItem(place);
+  if (before) {
+    for (const details of document.querySelectorAll("details[id]")) details.open = before.open.includes(details.id);
+    addEventListener("load", () => scrollTo(...before.at));
+  }
+} catch { /* a browser that keeps nothing */ }
+if (document.querySelector("meta[http-equiv=refresh]")) {
+  addEventListener("pagehide", () => {
+    const open = Array.from(document.querySelectorAll("details[id][open]"), (details) => details.id);
+    try { sessionStorage.setItem(place, JSON.stringify({open, at: [scrollX, scrollY]})); } catch { /* the same */ }
+  });
+}
+
 addEventListener("beforeprint", () => {
   for (const details of document.querySelectorAll("details")) details.open = true;
 });
