@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -77,6 +78,56 @@ def test_layers_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert "GAM" not in out
 
 
+@pytest.mark.parametrize("columns", [80, 100, 200])
+def test_layers_keeps_to_the_terminals_columns_and_says_what_each_does(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    _, out, _ = run("layers", capsys=capsys)
+    assert max(map(len, out.splitlines())) <= columns
+    flat = " ".join(out.split())
+    for spec in yolo_attn.list_layers():
+        start = rf"^{spec.name} +{spec.inputs}\+? +{cards.parameters(spec):,}  "
+        assert re.search(start, out, re.MULTILINE), spec.name
+        assert spec.summary.split()[0] in flat
+    assert out.count("\n") > len(yolo_attn.list_layers())
+    assert ("cost" in out.splitlines()[0]) is (columns == 200)
+    if columns == 200:
+        assert all(spec.summary in out for spec in yolo_attn.list_layers())
+
+
+@pytest.mark.parametrize(
+    ("given", "name"), [("cbam", "CBAM"), ("SIMAM", "SimAM"), ("coordatt", "CA"), ("irmb", "iRMB")]
+)
+def test_layers_knows_names_in_any_case(given: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run("layers", given, capsys=capsys)
+    assert status == 0
+    assert out.startswith(f"{name}: ")
+
+
+def test_a_card_names_the_ready_configs_with_the_layer(capsys: pytest.CaptureFixture[str]) -> None:
+    named: set[str] = set()
+    for spec in yolo_attn.list_layers():
+        _, out, _ = run("layers", spec.name, capsys=capsys)
+        here = set(re.findall(r"yolo\w+-\S+\.yaml", out))
+        assert here == set(cards.ready_configs(spec))
+        assert not named & here
+        named |= here
+    files = {re.sub(r"(yolo(?:11|26|v8))n", r"\1", name) for name in named}
+    assert files == {path.name for path in (ROOT / "configs").glob("*.yaml")}
+
+
+def test_layers_as_json_has_what_was_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run("layers", "cbam", "format=json", capsys=capsys)
+    (entry,) = json.loads(out)
+    record = cards.measured()
+    assert entry["measured"] == {
+        **record["layers"]["CBAM"],
+        **{key: record[key] for key in ("date", "machine", "versions", "infer_shape", "train_shape")},
+    }
+    assert "yolo11n-cbam.yaml" in entry["configs"]
+
+
 def test_layers_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run("layers", "format=json", capsys=capsys)
     entries = {entry["name"]: entry for entry in json.loads(out)}
@@ -146,7 +197,7 @@ def test_doctor_finds_a_binding_that_other_code_replaced(
         (("layers", "format=json", "format=text"), "given twice"),
         (("help", "layrs"), "did you mean layers?"),
         (("train", "model=nowhere.yaml"), "does not exist"),
-        (("train", "model=yolo11n-cbm.yaml"), "did you mean yolo11-cbam.yaml?"),
+        (("train", "model=yolo11n-cbm.yaml"), "did you mean yolo11n-cbam.yaml?"),
         (("train", "model=yolo11n.yaml", "epohs=3"), "did you mean epochs?"),
         (("train", "modell"), "is not key=value"),
         (("val", "model=nowhere/best.pt"), "no such checkpoint"),

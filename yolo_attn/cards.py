@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import re
+import textwrap
 from collections import Counter
 from typing import Any
 
@@ -12,10 +14,15 @@ import torch
 from torch import nn
 
 from yolo_attn.errors import counted
-from yolo_attn.paths import shipped
+from yolo_attn.files import as_yaml
+from yolo_attn.paths import config_folder, shipped
 from yolo_attn.registry import FAMILIES, LayerSpec, list_layers
 
-__all__ = ["as_dict", "as_markdown", "card", "listing", "measured", "norms", "parameters"]
+__all__ = ["as_dict", "as_markdown", "card", "listing", "measured", "norms", "parameters", "ready_configs"]
+
+_GAP = 2  # blanks between columns
+_NUMBER = 2  # the column that is set to the right
+_SUMMARY = 60  # columns that a summary has before the cost is shown too
 
 
 def parameters(spec: LayerSpec, channels: int = 256) -> int:
@@ -76,38 +83,49 @@ def as_dict(spec: LayerSpec) -> dict[str, Any]:
         "norms": norms(spec),
         "options": spec.options,
         "row": row(spec),
+        "configs": ready_configs(spec),
+        "measured": _measurement(spec),
     }
 
 
-def listing(specs: list[LayerSpec]) -> str:
-    """Return the layers as a table."""
-    header = ("layer", "family", "inputs", "params (C=256)", "cost", "also known as")
-    body = [
-        (
-            s.name,
-            s.family,
-            f"{s.inputs}{'+' if s.more_inputs else ''}",
-            f"{parameters(s):,}",
-            s.cost,
-            ", ".join(s.aliases),
-        )
-        for s in specs
-    ]
-    widths = [max(len(line[i]) for line in (header, *body)) for i in range(len(header))]
-    right = {3}
-    lines = [
-        "  ".join(
-            cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in (header, *body)
-    ]
-    return "\n".join(
-        [*(line.rstrip() for line in lines), "", f"{len(specs)} layers; one in full: yolo-attn layers CBAM"]
-    )
+def _measurement(spec: LayerSpec) -> dict[str, Any] | None:
+    """Return what benchmarks/layers.py measured of a layer, with where and at which shapes; None for a user's layer."""
+    record = measured()
+    found = record["layers"].get(spec.name)
+    return None if found is None else {**found, **{key: value for key, value in record.items() if key != "layers"}}
 
 
-def card(spec: LayerSpec) -> str:
-    """Return everything about one layer as text."""
+def listing(specs: list[LayerSpec], width: int = 80) -> str:
+    """Return the layers as a table by family, with what each does.
+
+    Args:
+        specs: The layers.
+        width: Columns of the terminal; the table keeps to them, and shows the cost where it is wide.
+    """
+    cells = [(s.name, f"{s.inputs}{'+' if s.more_inputs else ''}", f"{parameters(s):,}", s.cost) for s in specs]
+    header = ("layer", "in", "params", "cost")
+    widths = [max(len(line[i]) for line in (header, *cells)) for i in range(len(header))]
+    columns = 4 if width >= sum(widths) + _GAP * len(widths) + _SUMMARY else 3
+    start = sum(widths[:columns]) + _GAP * columns
+
+    def line(cells: tuple[str, ...], summary: str) -> str:
+        texts = [c.rjust(w) if i == _NUMBER else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
+        text = (" " * _GAP).join([*texts[:columns], summary])
+        return textwrap.fill(text, max(width, start + 20), subsequent_indent=" " * start, drop_whitespace=True)
+
+    lines = [line(header, "what it does")]
+    for family in FAMILIES:
+        rows = [line(c, s.summary) for c, s in zip(cells, specs, strict=True) if s.family == family]
+        lines += ["", family.replace("_", " "), *rows] if rows else []
+    notes = [
+        f"{len(specs)} layers; in: number of inputs, params: at 256 channels",
+        "one in full: yolo-attn layers CBAM",
+    ]
+    return "\n".join([*lines, "", *notes])
+
+
+def card(spec: LayerSpec, width: int = 80) -> str:
+    """Return everything about one layer as text, its facts within a terminal's columns."""
     facts = {
         "family": spec.family,
         "aliases": ", ".join(spec.aliases),
@@ -120,15 +138,16 @@ def card(spec: LayerSpec) -> str:
         "identity": spec.identity,
         "norms": _norms_in_words(spec),
         **_measured_facts(spec),
+        "ready": ", ".join(ready_configs(spec)),
     }
     file = inspect.getdoc(inspect.getmodule(spec.cls)) or ""
-    options = [f"  {name}: {value!r}" for name, value in spec.options.items()]
-    example = next((f"{{{k}: {_yaml(v)}}}" for k, v in spec.options.items() if k != "start"), "{start: identity}")
+    options = [f"  {name}: {as_yaml(value)}" for name, value in spec.options.items()]
+    example = as_yaml(next(({k: v} for k, v in spec.options.items() if k != "start"), {"start": "identity"}))
     return "\n".join(
         [
-            f"{spec.name}: {spec.summary}",
+            textwrap.fill(f"{spec.name}: {spec.summary}", width),
             "",
-            *(f"  {key:<10}{value}" for key, value in facts.items() if value),
+            *(_fact(key, value, width) for key, value in facts.items() if value),
             "",
             "rows to paste",
             f"  {row(spec)}",
@@ -142,6 +161,20 @@ def card(spec: LayerSpec) -> str:
             (inspect.getdoc(spec.cls) or "").strip(),
         ]
     ).rstrip()
+
+
+def _fact(key: str, value: str, width: int) -> str:
+    wrap = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False, subsequent_indent=" " * 12)
+    return wrap.fill(f"  {key:<10}{value}")
+
+
+def ready_configs(spec: LayerSpec) -> list[str]:
+    """Return the names, at scale n, of the ready model YAMLs with a layer of ours; none for a user's layer."""
+    if not spec.cls.__module__.startswith("yolo_attn.layers."):
+        return []
+    found = re.compile(rf"([a-z]+\d+)(-{spec.name.casefold()}(-[a-z\d]+)?)")
+    stems = sorted(path.stem for path in config_folder().glob("*.yaml"))
+    return [f"{match[1]}n{match[2]}.yaml" for stem in stems if (match := found.fullmatch(stem))]
 
 
 def _measured_facts(spec: LayerSpec) -> dict[str, str]:
@@ -219,9 +252,3 @@ def _cells(spec: LayerSpec, found: dict[str, Any]) -> tuple[str, ...]:
 
 def _shape(shape: list[int]) -> str:
     return " x ".join(map(str, shape))
-
-
-def _yaml(value: Any) -> str:
-    import yaml
-
-    return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n").removesuffix("\n...")

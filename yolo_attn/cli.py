@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -287,7 +288,7 @@ def _format(keys: dict[str, str]) -> str:
 
 def _layers(words: list[str]) -> int:
     from yolo_attn import cards
-    from yolo_attn.registry import FAMILIES, get_layer, list_layers
+    from yolo_attn.registry import FAMILIES, get_layer, in_any_case, list_layers
 
     names = [w for w in words if "=" not in w]
     keys = _keys([w for w in words if "=" in w], ("family", "format"))
@@ -296,11 +297,12 @@ def _layers(words: list[str]) -> int:
     family = keys.get("family")
     if family is not None and family not in FAMILIES:
         raise UserError(f"family={family!r}{did_you_mean(family, FAMILIES)} (known: {', '.join(FAMILIES)})")
-    specs = [get_layer(names[0])] if names else list_layers(family=family)
+    specs = [get_layer(in_any_case(names[0]))] if names else list_layers(family=family)
     if _format(keys) == "json":
         print(json.dumps([cards.as_dict(spec) for spec in specs], indent=2, ensure_ascii=False))
     else:
-        print(cards.card(specs[0]) if names else cards.listing(specs))
+        width = shutil.get_terminal_size().columns
+        print(cards.card(specs[0], width) if names else cards.listing(specs, width))
     return 0
 
 
@@ -317,7 +319,7 @@ def _place(words: list[str]) -> int:
     from yolo_attn.graph.shorthand import read_value, stem_of
     from yolo_attn.host.names import without_letter
     from yolo_attn.host.placement import place_layer
-    from yolo_attn.registry import get_layer
+    from yolo_attn.host.variant import base_yaml, layer_to_place
 
     keys = _keys(words)
     for key in ("model", "layer", "at"):
@@ -326,7 +328,7 @@ def _place(words: list[str]) -> int:
     model, layer, at = (keys.pop(key) for key in ("model", "layer", "at"))
     own: dict[str, str] = {key: keys.pop(key) for key in ("out", "exist_ok") if key in keys}
     replace = _flag(own, "exist_ok")
-    known = get_layer(layer).options
+    known = layer_to_place(layer, base_yaml(model), "layer={layer} at={site}").options
     for key in keys:
         if key not in known:
             hint = did_you_mean(key, ("model", "layer", "at", "out", "exist_ok", *known))

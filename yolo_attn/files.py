@@ -23,6 +23,7 @@ __all__ = [
     "FULL_DISK",
     "NOT_WRITABLE",
     "FolderLock",
+    "as_yaml",
     "disk_error",
     "is_disk_full",
     "make_folder",
@@ -180,6 +181,15 @@ def parse_yaml(text: str, source: str | Path) -> Any:
         raise UserError(f"{source}{where}: not valid YAML: {error.problem or error.context}") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         raise UserError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def as_yaml(value: Any) -> str:
+    """Return a value in one line, as a YAML holds it (true, null, [3, 5]); what no YAML can hold as Python shows it."""
+    try:
+        text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=float("inf"), allow_unicode=True)
+    except yaml.YAMLError:
+        return repr(value)
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def read_json(path: Path) -> dict[str, Any]:

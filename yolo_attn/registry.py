@@ -21,8 +21,9 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from yolo_attn.errors import UserError, counted, did_you_mean
+from yolo_attn.errors import UserError, counted
 from yolo_attn.files import EXPONENT
+from yolo_attn.suggestions import option_hint, suggest_layer
 
 __all__ = ["LayerSpec", "build", "get_layer", "list_layers", "register_layer"]
 
@@ -76,7 +77,7 @@ class LayerSpec:
         known = self.options
         for option in options:
             if option not in known:
-                hint = did_you_mean(option, known) or f"; it takes {', '.join(known) or 'no options'}"
+                hint = option_hint(option, known) or f"; it takes {', '.join(known) or 'no options'}"
                 raise UserError(f"{self.name} has no option {option!r}{hint}")
 
     def read_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,11 +235,23 @@ def get_layer(name: str) -> LayerSpec:
     """Return the entry of a layer by its name or an alias.
 
     Raises:
-        UserError: No layer has this name; the message suggests the closest one.
+        UserError: No layer has this name; the message suggests the one that it means, if any.
     """
     if name not in _names:
-        raise UserError(f"unknown layer {name!r}{did_you_mean(name, _names) or '; see: yolo-attn layers'}")
+        raise UserError(f"unknown layer {name!r}{layer_hint(name)}")
     return _specs[_names[name]]
+
+
+def in_any_case(name: str) -> str:
+    """Return the name or alias that a word is but for upper and lower case; the word itself when there is none."""
+    same = [known for known in _names if known.casefold() == name.casefold()]
+    return name if name in _names or not same else same[0]
+
+
+def layer_hint(name: str) -> str:
+    """Return what follows an unknown layer's name in a message: the layer that it means, or how to list them."""
+    meant = suggest_layer(name, _names)
+    return f"; did you mean {meant}?" if meant else "; yolo-attn layers lists ours"
 
 
 def list_layers(pattern: str = "*", *, family: str | None = None) -> list[LayerSpec]:
@@ -252,9 +265,9 @@ def list_layers(pattern: str = "*", *, family: str | None = None) -> list[LayerS
     return sorted(chosen, key=lambda s: (FAMILIES.index(s.family), s.name.casefold()))
 
 
-def layer_names() -> list[str]:
-    """Return every name and alias that a YAML row may use."""
-    return sorted(_names)
+def layer_names() -> dict[str, str]:
+    """Return every name and alias that a YAML row may use, each with the layer's own name."""
+    return dict(sorted(_names.items()))
 
 
 def build(name: str, channels: int | list[int], **options: Any) -> nn.Module:

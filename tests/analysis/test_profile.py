@@ -152,7 +152,7 @@ def test_sizes_are_rounded_up_as_ultralytics_does(capsys: pytest.CaptureFixture[
         ((), "profile needs model="),
         (("model=nowhere.yaml",), "does not exist"),
         (("model=nowhere/best.pt",), "no such checkpoint"),
-        (("model=yolo11n-cbm.yaml",), "did you mean yolo11-cbam.yaml?"),
+        (("model=yolo11n-cbm.yaml",), "did you mean yolo11n-cbam.yaml?"),
         (("model=yolo11n.txt",), "give a model YAML"),
         (("modell=yolo11n.yaml",), "did you mean model?"),
         (("model=yolo11n.yaml,yolo11n.yaml",), "given twice"),

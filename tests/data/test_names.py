@@ -107,12 +107,19 @@ def test_a_known_name_wins_over_a_folder_of_that_name(fresh_folder: Path) -> Non
 
 
 @pytest.mark.parametrize(("written", "meant"), [("visdron", "VisDrone"), ("digit.yaml", "digits"), ("mnits", "mnist")])
-def test_an_unknown_name_is_answered_with_the_known_ones(fresh_folder: Path, written: str, meant: str) -> None:
+def test_an_unknown_name_is_answered_with_the_one_that_is_meant(fresh_folder: Path, written: str, meant: str) -> None:
+    with pytest.raises(UserError, match=rf"^no dataset is called '{written}'; did you mean {meant}\?$"):
+        resolve_data(written)
+
+
+@pytest.mark.parametrize("written", ["birds", "cifar1000", "coco16"])
+def test_an_unknown_name_without_a_near_one_says_where_the_names_are(fresh_folder: Path, written: str) -> None:
     with pytest.raises(
-        UserError, match=rf"did you mean {meant}\?; known: digits, coco8, .*, imagenet; or give"
+        UserError, match=rf"^no dataset is called '{written}'; give a data YAML, or a name of "
     ) as error:
         resolve_data(written)
-    assert "\n" not in str(error.value)
+    listed = Path(str(error.value).rpartition("name of ")[2])
+    assert set(yaml.safe_load(listed.read_text())) == set(list_datasets())
 
 
 def test_no_name_at_all(fresh_folder: Path) -> None:

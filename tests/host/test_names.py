@@ -98,7 +98,7 @@ def test_a_letter_that_is_part_of_a_word_is_pointed_out(fresh_folder: Path, monk
 
 
 def test_a_missing_file_suggests_a_ready_one(fresh_folder: Path) -> None:
-    with pytest.raises(UserError, match=r"yolo11n-cbm.yaml.*did you mean yolo11-cbam.yaml\?"):
+    with pytest.raises(UserError, match=r"yolo11n-cbm.yaml.*did you mean yolo11n-cbam.yaml\?"):
         model_yaml("yolo11n-cbm.yaml")
 
 

@@ -85,7 +85,7 @@ def test_an_unknown_family_is_refused() -> None:
         register_layer(family="chanel", summary="")(Half)
 
 
-@pytest.mark.parametrize(("wrong", "right"), [("Cbam", "CBAM"), ("SEAtention", "SEAttention"), ("simam", "SimAM")])
+@pytest.mark.parametrize(("wrong", "right"), [("Cbam", "CBAM"), ("SEAtention", "SE"), ("simam", "SimAM")])
 def test_an_unknown_layer_is_answered_with_the_closest(wrong: str, right: str) -> None:
     with pytest.raises(UserError, match=f"unknown layer '{wrong}'; did you mean {right}"):
         get_layer(wrong)

@@ -12,6 +12,7 @@ import yaml
 from yolo_attn.data.digits import make_digits
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.paths import shipped
+from yolo_attn.suggestions import suggest_word
 
 __all__ = ["BUILT_IN", "DatasetInfo", "datasets_folder", "find_recipe", "host_yamls", "list_datasets", "resolve_data"]
 
@@ -113,9 +114,9 @@ def resolve_data(data: str) -> str:
         return str(path.absolute())
     if len(path.parts) > 1:
         raise UserError(f"there is no data YAML or dataset folder {text} (from the folder {Path.cwd()})")
-    names = list_datasets()
-    hint = did_you_mean(name, [*names, *(path.stem for path in host_yamls().values())])
-    raise UserError(f"no dataset is called {text!r}{hint}; known: {', '.join(names)}; or give a data YAML")
+    meant = suggest_word(name, [*list_datasets(), *(path.stem for path in host_yamls().values())])
+    hint = f"did you mean {meant}?" if meant else f"give a data YAML, or a name of {shipped('datasets.yaml')}"
+    raise UserError(f"no dataset is called {text!r}; {hint}")
 
 
 def _known_names() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """`Block+Layer`: a row whose module is a stock block with a layer of ours inside.
 
 The row keeps the block's own arguments; options of the layer follow them in one mapping:
-`[-1, 2, C3k2+EMA, [256, False, {factor: 8}]]`.
+`[-1, 2, C3k2+EMA, [256, False, {groups: 8}]]`.
 """
 
 from __future__ import annotations

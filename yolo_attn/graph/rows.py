@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from yolo_attn.errors import RowError, UserError
+from yolo_attn.files import as_yaml
 
 __all__ = ["IMAGE", "ModelGraph", "Row", "check_row"]
 
@@ -131,14 +132,15 @@ def check_row(index: int, written: Any) -> Row:
         RowError: It is no row, or its `from` dangles or points forward.
     """
     if not isinstance(written, (list, tuple)) or len(written) != 4:  # noqa: PLR2004 - from, repeats, module, args
-        raise RowError(index, f"expected [from, repeats, module, args], got {written!r}")
+        raise RowError(index, f"expected [from, repeats, module, args], got {as_yaml(written)}")
     source, repeats, module, args = written
     if not isinstance(module, str):
-        raise RowError(index, f"the module must be a name, got {module!r}")
+        raise RowError(index, f"the module must be a name, got {as_yaml(module)}")
     if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
-        raise RowError(index, f"{module}: repeats must be a whole number of at least 1, got {repeats!r}")
+        raise RowError(index, f"{module}: repeats must be a whole number of at least 1, got {as_yaml(repeats)}")
     if not isinstance(args, (list, tuple)):
-        raise RowError(index, f"{module}: args must be a list, such as [] or [{{reduction: 8}}], got {args!r}")
+        right = [] if args is None else [args]
+        raise RowError(index, f"{module}: args must be a list; write {as_yaml(right)}, not {as_yaml(args)}")
     several = isinstance(source, (list, tuple))
     written_sources = list(source) if several else [source]
     return Row(
@@ -154,7 +156,7 @@ def check_row(index: int, written: Any) -> Row:
 def _resolve(index: int, module: str, source: Any) -> int:
     """Turn one entry of `from` into an absolute index."""
     if isinstance(source, bool) or not isinstance(source, int):
-        raise RowError(index, f"{module}: from must be row numbers, got {source!r}")
+        raise RowError(index, f"{module}: from must be row numbers, got {as_yaml(source)}")
     absolute = index + source if source < 0 else source
     if index == 0 and source == -1:
         return IMAGE

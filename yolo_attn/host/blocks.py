@@ -11,6 +11,7 @@ the second: it is what corresponds to a bottleneck's convolutions, and the first
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -19,10 +20,10 @@ from torch import nn
 from ultralytics.nn import modules, tasks
 from ultralytics.nn.modules import block as blocks
 
-from yolo_attn.errors import did_you_mean
 from yolo_attn.graph import Row, block_of, layer_in
 from yolo_attn.host.binding import UnsupportedHostError
-from yolo_attn.registry import get_layer, is_layer, layer_names
+from yolo_attn.registry import get_layer, is_layer, layer_hint, layer_names
+from yolo_attn.suggestions import suggest_block, suggest_module, suggest_word
 
 __all__ = [
     "CHILD",
@@ -31,10 +32,19 @@ __all__ = [
     "branch_ends",
     "count_inside",
     "host_layers",
+    "hosting_blocks",
     "is_inside",
     "layer_inside",
+    "module_hint",
     "put_layers",
+    "spelt_block",
 ]
+
+# Of the host's layers, those that no layer goes inside: they read or hand on several maps, or no row can name them.
+_NO_BLOCKS = frozenset(
+    ("C2fAttn", "CBFuse", "CBLinear", "Concat", "ImagePoolingAttn", "Index", "TorchVision")
+    + ("Conv2", "RepConv", "RepVGGDW")
+)
 
 CHILD = "attention"
 """Name of the child that holds the layer; below it the layer has its own name, so that no other layer's tensors fit."""
@@ -94,19 +104,42 @@ def host_layers() -> list[str]:
     return [n for n, v in vars(tasks).items() if isinstance(v, type) and issubclass(v, nn.Module)]
 
 
+def hosting_blocks() -> list[str]:
+    """Return the names of the stock blocks that a layer can go inside: those that turn one map into one map."""
+    return [
+        name
+        for name in host_layers()
+        if (cls := getattr(tasks, name)) in CLASSES and not cls.__module__.endswith(".head") and name not in _NO_BLOCKS
+    ]
+
+
+def module_hint(name: str) -> str:
+    """Return what follows an unknown module's name in a message: the one that it means, or how to list the layers."""
+    stock = [layer for layer in host_layers() if not re.search("(Model|Loss|Ensemble)$", layer)]  # which no row holds
+    meant = suggest_module(name, hosting_blocks(), stock, layer_names())
+    usable = meant and not (layer_in(meant) and block_fault(meant))
+    return f"; did you mean {meant}?" if usable else "; yolo-attn layers lists ours"
+
+
+def spelt_block(name: str) -> str:
+    """Return `C3k2+SE` for a name that joins a stock block and a layer in another way, such as C3k2_SE; else ""."""
+    meant = suggest_block(name, hosting_blocks(), layer_names())
+    return "" if not meant or block_fault(meant) else meant
+
+
 def block_fault(name: str) -> str:
     """Return what is wrong with a row's module name `Block+Layer`, "" when such a block can be built."""
     block, layer = block_of(name), layer_in(name)
     if is_layer(block):
         return f"{name!r}: {block} is no block of Ultralytics; give each layer a row of its own"
     if "." not in block and not hasattr(tasks, block):
-        return f"unknown block {block!r} in {name!r}{did_you_mean(block, host_layers())}"
+        meant = suggest_word(block, hosting_blocks())
+        return f"unknown block {block!r} in {name!r}" + (f"; did you mean {meant}?" if meant else "")
     cls = getattr(tasks, block, None)
     if not isinstance(cls, type) or cls not in CLASSES:
         return f"{name!r}: a layer cannot stand inside {block}; give it a row of its own"
     if not is_layer(layer):
-        hint = did_you_mean(layer, layer_names()) or "; yolo-attn layers lists ours"
-        return f"unknown layer {layer!r} in {name!r}{hint}"
+        return f"unknown layer {layer!r} in {name!r}{layer_hint(layer)}"
     spec = get_layer(layer)
     if spec.inputs > 1 or spec.more_inputs:
         return f"{name!r}: {spec.name} reads several rows, and inside a block there is one map"

@@ -15,6 +15,7 @@ from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError
 from yolo_attn.host.binding import Binding
+from yolo_attn.host.model_names import suggest_checkpoint
 
 __all__ = ["CHECKPOINTS", "check_checkpoint", "check_layers", "is_rtdetr", "read_checkpoint", "task_of"]
 
@@ -26,6 +27,9 @@ def check_checkpoint(path: str | Path) -> None:
     """Raise UserError when a file is there but is no whole checkpoint; a missing one may still be downloaded."""
     file = Path(path)
     if not file.exists():
+        meant = suggest_checkpoint(file.name)
+        if meant and meant != file.name:
+            raise UserError(f"{path}: no such checkpoint; did you mean {meant}?")
         return
     if file.is_dir():
         raise UserError(f"{path}: a folder, not a checkpoint")

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from yolo_attn.errors import did_you_mean
+from yolo_attn.files import as_yaml
+from yolo_attn.spellings import ACTIVATIONS
+from yolo_attn.suggestions import suggest_word
 
 __all__ = ["find_key_faults", "find_unsafe_keys"]
 
@@ -28,7 +30,7 @@ def find_key_faults(document: Mapping[str, Any]) -> Iterator[str]:
     yield from _scale_faults(document.get("scales"), document.get("scale"))
     for key in ("depth_multiple", "width_multiple"):
         if key in document and not _is_positive(document[key]):
-            yield f"{key}: {document[key]!r} is no number above 0; write {key}: 1.0 or another"
+            yield f"{key}: {as_yaml(document[key])} is no number above 0; write {key}: 1.0 or another"
     yield from find_unsafe_keys(document)
 
 
@@ -45,19 +47,19 @@ def _class_faults(nc: Any) -> Iterator[str]:
     if nc is None:
         yield f"nc: missing or empty; {cure}"
     elif isinstance(nc, bool) or not isinstance(nc, int) or nc < 1:
-        yield f"nc: {nc!r} is no whole number of at least 1; {cure}"
+        yield f"nc: {as_yaml(nc)} is no whole number of at least 1; {cure}"
 
 
 def _scale_faults(scales: Any, scale: Any) -> Iterator[str]:
     if not scales:
         return
     if not isinstance(scales, dict):
-        yield f"scales: {scales!r} is no mapping; write one line for each scale, such as n: [0.5, 0.25, 1024]"
+        yield f"scales: {as_yaml(scales)} is no mapping; write one line for each scale, such as n: [0.5, 0.25, 1024]"
         return
     for name, numbers in scales.items():
         if not isinstance(numbers, (list, tuple)) or len(numbers) != _SCALE or not all(map(_is_positive, numbers)):
             cure = "write depth, width and the most channels, such as [0.5, 0.25, 1024]"
-            yield f"scales: {name}: {numbers!r} are not three numbers above 0; {cure}"
+            yield f"scales: {name}: {as_yaml(numbers)} are not three numbers above 0; {cure}"
     if scale and scale not in scales:
         yield f"scale: {scale!r} is not one of its scales ({', '.join(map(str, scales))})"
 
@@ -70,10 +72,8 @@ def _activation_faults(activation: Any) -> Iterator[str]:
     call = _parse(activation)
     cls = _module_class(call.func) if isinstance(call, ast.Call) else None
     if cls is None or not isinstance(call, ast.Call):
-        name = str(activation).partition("(")[0].rpartition(".")[2].strip()
-        close = did_you_mean(name, [key for key, value in vars(nn).items() if isinstance(value, type)])
-        hint = close.replace("mean ", "mean nn.").replace("?", "()?")
-        yield f"activation: {text} is no PyTorch module{hint or '; ' + fix}"
+        meant = _meant_activation(str(activation).partition("(")[0].rpartition(".")[2])
+        yield f"activation: {text} is no PyTorch module; " + (f"did you mean nn.{meant}()?" if meant else fix)
         return
     try:
         args = [ast.literal_eval(arg) for arg in call.args]
@@ -86,6 +86,14 @@ def _activation_faults(activation: Any) -> Iterator[str]:
             cls(*args, **options)
     except Exception as error:  # whatever a class says of its arguments
         yield f"activation: {text} cannot be built: {' '.join(str(error).split())}; {fix}"
+
+
+def _meant_activation(name: str) -> str:
+    """Return the activation, one that needs no arguments, that a name means; "" when it means none of them."""
+    spelt = {word: activation for activation, words in ACTIVATIONS.items() for word in words}
+    names = [name for name in nn.modules.activation.__all__ if name not in ("MultiheadAttention", "Threshold")]
+    meant = suggest_word(name, [*names, *spelt])
+    return spelt.get(meant, meant)
 
 
 def _parse(text: Any) -> ast.expr | None:

@@ -15,9 +15,10 @@ from typing import Any
 
 from ultralytics.nn import tasks
 
-from yolo_attn.errors import UserError, did_you_mean
+from yolo_attn.errors import UserError
 from yolo_attn.files import read_yaml
 from yolo_attn.host.binding import Binding
+from yolo_attn.host.model_names import suggest_model
 from yolo_attn.paths import config_folder
 
 __all__ = ["MODEL_FILES", "SCALES", "find_model_yaml", "literal_first", "without_letter"]
@@ -42,11 +43,20 @@ def _wrap_check_yaml(original: Callable[..., Any]) -> Callable[..., Any]:
                 return str(ours)
         if not hard:
             return []
-        stems = [p.stem for p in config_folder().glob("*.yaml")]
-        hint = did_you_mean(Path(without_letter(str(file))).stem, stems).replace("?", ".yaml?")
-        raise FileNotFoundError(f"'{file}' does not exist{hint}")
+        raise FileNotFoundError(_missing(str(file)))
 
     return check_yaml
+
+
+def _missing(name: str, placed: str = "") -> str:
+    """Return what to say of a model YAML that is not there, with the model that its name means.
+
+    Args:
+        name: Its name or path.
+        placed: What follows it in a shorthand, such as "+CBAM@neck".
+    """
+    meant = suggest_model(name)
+    return f"'{name}' does not exist" + (f"; did you mean {meant}{placed}?" if meant else "")
 
 
 def _wrap_guess_scale(original: Callable[..., str]) -> Callable[..., str]:
@@ -108,8 +118,12 @@ MODEL_FILES = Binding(tasks, "check_yaml", _wrap_check_yaml)
 SCALES = Binding(tasks, "guess_model_scale", _wrap_guess_scale)
 
 
-def find_model_yaml(name: str | Path) -> Path:
+def find_model_yaml(name: str | Path, placed: str = "") -> Path:
     """Return the file that a model YAML's name stands for, its scale letter set aside.
+
+    Args:
+        name: Its name or path.
+        placed: What follows it in a shorthand, such as "+CBAM@neck", for the message.
 
     Raises:
         UserError: There is no such file, or the name is not one of a YAML.
@@ -118,8 +132,5 @@ def find_model_yaml(name: str | Path) -> Path:
         raise UserError(f"{name}: not the name of a model YAML, such as yolo11n.yaml or yolo11n.yaml+CBAM@neck")
     found = tasks.check_yaml(str(name), hard=False) or tasks.check_yaml(without_letter(str(name)), hard=False)
     if not found:
-        try:
-            tasks.check_yaml(str(name))
-        except FileNotFoundError as error:
-            raise UserError(str(error)) from error
+        raise UserError(_missing(str(name), placed))
     return Path(found)

@@ -24,14 +24,16 @@ import torchvision
 from torch import nn
 from ultralytics.nn import tasks
 
-from yolo_attn.errors import RowError, UserError, did_you_mean
+from yolo_attn.errors import RowError, UserError
+from yolo_attn.files import as_yaml
 from yolo_attn.graph import IMAGE, ModelGraph, Row, layer_in
 from yolo_attn.graph.blocks import JOINT, block_of, split_args
 from yolo_attn.graph.lint import find_dead_rows
 from yolo_attn.host.binding import Binding, UnsupportedHostError
-from yolo_attn.host.blocks import block_fault, host_layers, put_layers
+from yolo_attn.host.blocks import block_fault, module_hint, put_layers
 from yolo_attn.host.keys import find_key_faults, find_unsafe_keys
-from yolo_attn.registry import LayerSpec, check_inputs, get_layer, is_layer, layer_names
+from yolo_attn.registry import LayerSpec, check_inputs, get_layer, is_layer
+from yolo_attn.suggestions import suggest_word
 
 __all__ = [
     "PARSER",
@@ -49,6 +51,8 @@ __all__ = [
 # Attributes that the parser sets on every module: a layer that uses one of these names would lose it.
 HOST_ATTRIBUTES = ("f", "i", "np", "type")
 ROW_LENGTH = 4  # from, repeats, module, args
+_LEAST_WIDTH = 64  # a positional number from here on, in steps of 16, is a number of channels
+_EXAMPLE_WIDTH = 256
 # Rows that act without being read: the model class itself hands their output on.
 UNREAD_BY_DESIGN = ("ImagePoolingAttn",)
 
@@ -113,9 +117,10 @@ def name_fault(name: str) -> str:
         return ""
     if found is not None:
         return f"{name!r} is no layer, so a row cannot name it; yolo-attn layers lists ours"
-    known = [f"nn.{word}" for word in vars(nn)] if name.startswith("nn.") else [*layer_names(), *host_layers()]
-    hint = did_you_mean(name, known)
-    return f"unknown layer {name!r}{hint or '; yolo-attn layers lists ours'}"
+    if name.startswith("nn."):
+        meant = suggest_word(name, [f"nn.{word}" for word in vars(nn)])
+        return f"unknown layer {name!r}" + (f"; did you mean {meant}?" if meant else "; such as nn.Upsample")
+    return f"unknown layer {name!r}{module_hint(name)}"
 
 
 def _host_global(name: str) -> Any:
@@ -343,7 +348,7 @@ def _build_fault(row: Row, error: Exception) -> str:
     reason = _reason(error)
     if isinstance(error, SyntaxError):
         reason = "a string among them is no value that Ultralytics' parser can read"
-    return f"{row.module} cannot be built with {row.args!r}: {reason}"
+    return f"{row.module} cannot be built with {as_yaml(row.args)}: {reason}"
 
 
 def _reason(error: Exception) -> str:
@@ -369,7 +374,7 @@ def read_our_row(index: int, row: Row) -> OurRow:
             raise UserError(f"{row.module} is not repeated; write 1, and one row for each")
         options = _read_options(spec, row)
         if not row.several and (spec.inputs > 1 or spec.more_inputs):
-            raise UserError(f"{row.module} reads several rows; write them as a list, such as [-1, 6]")
+            raise UserError(f"{row.module} reads several rows; write their numbers as a list, as in [-1, N]")
         if row.several and len(row.sources) > spec.inputs == 1 and not spec.more_inputs:
             cure = "join them in a row of Concat before it"
             raise UserError(f"{row.module} reads 1 input, not {len(row.sources)}; {cure}")
@@ -402,12 +407,43 @@ def _read_options(spec: LayerSpec, row: Row) -> dict[str, Any]:
     if not row.args:
         return {}
     if len(row.args) != 1 or not isinstance(row.args[0], dict):
-        example = next((f"[{{{k}: {v}}}]" for k, v in spec.options.items() if k != "start"), "[]")
         raise UserError(
             f"{row.module} takes its options by name, in one mapping, and no channels (they are inferred): "
-            f"write {example} or [], not {row.args!r}"
+            f"write {_right_args(spec, row.args)}, not {as_yaml(row.args)}"
         )
     return spec.read_options(row.args[0])
+
+
+def _right_args(spec: LayerSpec, given: list[Any]) -> str:
+    """Return what to write for arguments by position: one value under the names that it can have, else an example.
+
+    Channels, which forks and tutorials write first, are left out.
+    """
+    named = {name: value for part in given if isinstance(part, dict) for name, value in part.items()}
+    values = [part for part in given if not isinstance(part, dict) and not _is_width(part)]
+    choices = [{name: values[0]} for name in spec.options if _takes(spec, name, values[0])] if len(values) == 1 else []
+    if values and not choices:
+        choices = [{name: value} for name, value in spec.options.items() if name != "start"][:1]
+    written = [{**choice, **named} for choice in choices or [{}]]
+    return " or ".join(as_yaml([options] if options else []) for options in written)
+
+
+def _is_width(value: Any) -> bool:
+    """Whether a positional argument is a number of channels, as far as one can tell from the number."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= _LEAST_WIDTH and value % 16 == 0
+
+
+def _takes(spec: LayerSpec, name: str, value: Any) -> bool:
+    """Whether an option takes a value, which is of the kind of its default."""
+    if type(value) is not type(spec.options[name]):
+        return False
+    width = [_EXAMPLE_WIDTH] * spec.inputs if spec.inputs > 1 or spec.more_inputs else _EXAMPLE_WIDTH
+    try:
+        with torch.device("meta"):
+            spec.cls(width, **{name: value})
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 @contextlib.contextmanager

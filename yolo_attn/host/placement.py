@@ -15,8 +15,8 @@ from yolo_attn.graph.sites import INSIDE, split_sites
 from yolo_attn.host.blocks import count_inside
 from yolo_attn.host.geometry import Cost, build_on_meta, model_cost, row_strides
 from yolo_attn.host.transfer import align_rows
-from yolo_attn.host.variant import base_yaml
-from yolo_attn.registry import LayerSpec, get_layer
+from yolo_attn.host.variant import base_yaml, layer_to_place, several_rows
+from yolo_attn.registry import LayerSpec
 from yolo_attn.version import __version__
 
 __all__ = ["Placement", "place_layer"]
@@ -132,13 +132,11 @@ def place_layer(model: str, layer: str, at: str, options: dict[str, Any] | None 
         UserError: Unknown layer, option or site, or a layer of several inputs. What only building can tell (an option's
             value, channels that the layer cannot take) is raised by `after` and `account`, which build it.
     """
-    spec, options = get_layer(layer), dict(options or {})
+    base, options = base_yaml(model), dict(options or {})
+    spec = layer_to_place(layer, base, "layer={layer} at={site}")
     spec.check_options(options)
     if spec.inputs > 1 or spec.more_inputs:
-        raise UserError(
-            f"{spec.name} reads several rows, and a site is one: write its row by hand, such as [[-1, 6], ..."
-        )
-    base = base_yaml(model)
+        raise UserError(several_rows(spec))
     graph, strides = ModelGraph(base), row_strides(base)
     names = {row: name for name, row in reversed(list_sites(graph, strides).items())}
     insertions = place(graph, strides, spec.name, at, options)

@@ -11,14 +11,15 @@ from typing import Any
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError
-from yolo_attn.graph import ModelGraph, place, read_model
+from yolo_attn.graph import ModelGraph, block_of, layer_in, list_blocks, place, read_model
 from yolo_attn.graph.shorthand import PlacedLayer, read_placed_layers, read_shorthand
+from yolo_attn.host.blocks import spelt_block
 from yolo_attn.host.checkpoint import read_checkpoint
 from yolo_attn.host.geometry import row_strides
 from yolo_attn.host.names import find_model_yaml
-from yolo_attn.registry import get_layer
+from yolo_attn.registry import LayerSpec, get_layer, is_layer
 
-__all__ = ["Variant", "base_yaml", "make_variant", "model_yaml", "with_layers"]
+__all__ = ["Variant", "base_yaml", "layer_to_place", "make_variant", "model_yaml", "several_rows", "with_layers"]
 
 YAML_SUFFIXES = (".yaml", ".yml")
 
@@ -43,6 +44,8 @@ def model_yaml(name: str | Path) -> dict[str, Any]:
         UserError: No such file, or it is not a model YAML.
     """
     if shorthand := read_shorthand(name):
+        if Path(shorthand.base).suffix in YAML_SUFFIXES:
+            find_model_yaml(shorthand.base, placed=f"+{shorthand.text}")
         return with_layers(base_yaml(shorthand.base), shorthand.layers)
     path = find_model_yaml(name)
     document = read_model(path)
@@ -103,15 +106,39 @@ def with_layers(document: dict[str, Any], layers: Sequence[PlacedLayer]) -> dict
     strides = row_strides(document)
     here = list(range(len(base)))  # where each row of the base stands now
     for placed in layers:
-        spec = get_layer(placed.layer)
+        spec = layer_to_place(placed.layer, document)
         spec.check_options(placed.options)
         if spec.inputs > 1 or spec.more_inputs:
-            raise UserError(f"{spec.name} reads several rows, and a site is one: write its row by hand in a YAML")
+            raise UserError(several_rows(spec))
         place(ModelGraph(document), strides, spec.name, placed.sites, placed.options)  # refuses sites it has not
         sites = _renumbered(placed.sites, here)
         for insertion in place(graph, row_strides(graph.to_document()), spec.name, sites, placed.options):
             here = here if insertion.block else [row + (row >= insertion.row) for row in here]
     return graph.to_document()
+
+
+def several_rows(spec: LayerSpec) -> str:
+    """Return what to say of a layer that cannot be placed at a site, because it reads several rows."""
+    row = f"[[-1, N], 1, {spec.name}, []]"
+    return f"{spec.name} reads several rows, and a site is one; write {row} into a YAML, with N the other row"
+
+
+def layer_to_place(name: str, document: dict[str, Any], written: str = "{layer}@{site}") -> LayerSpec:
+    """Return a layer by its name.
+
+    Args:
+        name: Its name or an alias.
+        document: The model YAML that it is for.
+        written: How a layer and its site are given, for the message.
+
+    Raises:
+        UserError: There is no such layer; of a name such as C3k2_SE the message says how SE is put inside C3k2.
+    """
+    joined = "" if is_layer(name) else spelt_block(name)
+    if joined and block_of(joined) in list_blocks(ModelGraph(document)):
+        meant = written.format(layer=layer_in(joined), site=f"inside:{block_of(joined)}")
+        raise UserError(f"unknown layer {name!r}; did you mean {meant}?")
+    return get_layer(name)
 
 
 def _renumbered(sites: str, here: list[int]) -> str:

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from yolo_attn.errors import RowError, UserError
+from yolo_attn.files import as_yaml
 from yolo_attn.layers.numerics import one_dtype, saturate
 
 __all__ = ["Chain", "Fusion", "Gate", "Mixer"]
@@ -216,15 +217,15 @@ class Fusion(nn.Module):
 
 
 def check(condition: bool, layer: str, argument: str, value: Any, cure: str) -> None:
-    """Raise ValueError "Layer: argument=value; use cure" unless the condition holds."""
+    """Raise ValueError "Layer: argument=value; use cure" unless the condition holds; the value as a YAML holds it."""
     if not condition:
-        raise ValueError(f"{layer}: {argument}={value!r}; use {cure}")
+        raise ValueError(f"{layer}: {argument}={as_yaml(value)}; use {cure}")
 
 
 def check_choice(layer: str, argument: str, value: Any, choices: Iterable[Any]) -> None:
     """Raise ValueError unless the value is one of the choices."""
     choices = tuple(choices)
-    check(value in choices, layer, argument, value, " or ".join(repr(c) for c in choices))
+    check(value in choices, layer, argument, value, " or ".join(map(as_yaml, choices)))
 
 
 def check_positive(layer: str, **values: float) -> None:

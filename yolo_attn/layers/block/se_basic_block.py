@@ -52,7 +52,7 @@ class SEBasicBlock(Mixer):
         check_whole("SEBasicBlock", out=out)
         if reduction is not None:
             check_positive("SEBasicBlock", reduction=reduction)
-        cure = f"start='paper', because {channels} channels that become {out} cannot stay as they are"
+        cure = f"start=paper, because {channels} channels that become {out} cannot stay as they are"
         check(start == "paper" or out == channels, "SEBasicBlock", "start", start, cure)
         se = [] if reduction is None else [SE(out, reduction=reduction)]
         self.branch = nn.Sequential(

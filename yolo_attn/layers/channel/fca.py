@@ -81,7 +81,7 @@ class FCA(Gate):
         super().__init__(channels, start=start)
         grid = _paper_grid(channels) if grid is None else grid
         whole = isinstance(grid, int) and not isinstance(grid, bool)
-        check(whole and grid >= BASE, "FCA", "grid", grid, "a whole number of at least 7, best a multiple of it")
+        check(whole and grid >= BASE, "FCA", "grid", grid, "a whole number of at least 7, best a multiple of 7")
         check_choice("FCA", "frequencies", frequencies, FREQUENCIES)
         check_positive("FCA", reduction=reduction)
         self.grid = grid

@@ -100,7 +100,7 @@ def places(x: Tensor) -> tuple[Tensor, Tensor]:
 def check_sine(layer: str, *channels: int) -> None:
     """Raise ValueError unless sine positions have as many features as these channels: a multiple of four."""
     for count in channels:
-        check(count % 4 == 0, layer, "channels", count, "a multiple of 4, or position='none'")
+        check(count % 4 == 0, layer, "channels", count, "a multiple of 4, or position=none")
 
 
 def sine_positions(x: Tensor) -> Tensor:

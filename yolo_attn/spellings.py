@@ -1,0 +1,108 @@
+"""What forks, papers and tutorials call the layers: data for `yolo_attn.suggestions`.
+
+Letter case, separators and the words for "a module" (`SE_Block`, `se_layer`, `EMA_attention_module`) need no entry:
+they are understood for every name here and in the registry. A name enters when it is another word for a layer, or when
+it looks like a layer's name and is another mechanism.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ACTIVATIONS", "OPTIONS", "OTHER_MECHANISMS", "SPELLINGS"]
+
+SPELLINGS: dict[str, tuple[str, ...]] = {
+    "A2": ("A2Net", "A2Nets"),
+    "ACmix": ("SelfAttentionConvolutionMix",),
+    "AFF": ("AttentionalFeatureFusion",),
+    "ASFF": ("AdaptivelySpatialFeatureFusion", "AdaptiveSpatialFeatureFusion", "ASFF_2", "ASFF_3", "ASFFV5"),
+    "Axial": ("AxialBlock",),
+    "BAM": ("BottleneckAttention",),
+    "BRA": ("BiFormer", "BiLevelRoutingAttention_nchw"),
+    "CA": ("CoordinateAttention", "CoorAttention"),
+    "CBAM": ("ConvolutionalBlockAttention",),
+    "CBAMChannel": ("ChannelAttention",),
+    "CBAMSpatial": ("SAM", "SpatialAttention"),
+    "CPCA": ("ChannelPriorConvolutionalAttention",),
+    "CoT": ("ContextualTransformer",),
+    "CrissCross": ("CCNet", "CC_module", "RCCA"),
+    "DAttention": ("DAttentionBaseline", "DeformAttention", "DeformableAttention2D"),
+    "DLKA": ("DeformableLargeKernelAttention",),
+    "DualAttention": ("DAHead", "DANetHead"),
+    "ECA": ("ECANet", "EfficientChannelAttention"),
+    "ELA": ("EfficientLocalAttention",),
+    "EMA": ("EfficientMultiScaleAttention",),
+    "ESE": ("EffectiveSqueezeExcitation", "EffectiveSqueezeExcite"),
+    "EfficientAdditive": ("EfficientAdditiveAttnetion", "SwiftFormer"),  # the class of the authors' code is spelt so
+    "External": ("EA", "EANet"),
+    "FCA": ("FrequencyChannelAttention", "MultiSpectralAttention"),
+    "GAM": ("GlobalAttentionMechanism",),
+    "GC": ("ContextBlock2d", "GlobalContextBlock"),
+    "GE": ("GENet",),
+    "GMU": ("GatedBimodal", "GatedMultimodalLayer"),
+    "LSK": ("LSKNet",),
+    "MCA": ("MultidimensionalCollaborativeAttention",),
+    "MHSA": ("MHA", "MSA", "MultiHeadAttention"),
+    "MLCA": ("MixedLocalChannelAttention",),
+    "MSCA": ("MSCAttention", "MultiScaleConvolutionalAttention"),
+    "MSCAM": ("MultiScaleChannelAttention",),
+    "NAM": ("NormalizationBasedAttention",),
+    "NonLocal": ("NonLocal2d", "NonLocalBlock2D", "NLBlockND", "NonLocalBlockND"),
+    "Outlook": ("Outlooker",),
+    "Polarized": ("ParallelPolarizedSelfAttention",),
+    "S2": ("S2MLP",),
+    "SCSA": ("SpatialChannelSynergisticAttention",),
+    "SCSE": ("ChannelSpatialSE", "ConcurrentSpatialChannelSE"),
+    "SE": ("ChannelSE", "SENet", "SqueezeAndExcitation", "SqueezeAndExcite", "SqueezeExcitation", "SqueezeExcite"),
+    "SK": ("SKNet", "SelectiveKernel"),
+    "SOCA": ("SecondOrderChannelAttention",),
+    "SRM": ("StyleBasedRecalibration", "StyleRecalibration"),
+    "STN": ("SpatialTransformerNet", "SpatialTransformerNetwork"),
+    "ShuffleAttention": ("SANet",),
+    "StripPooling": ("SPM",),
+    "Triplet": ("TAM",),
+    "WeightedFusion": ("BiFPN_Add", "BiFPN_Add2", "BiFPN_Add3", "FastNormalizedFusion"),
+    "iAFF": ("IterativeAttentionalFeatureFusion",),
+    "iRMB": ("InvertedResidualMobileBlock",),
+}
+"""Other words for our layers, by the layer's name."""
+
+OTHER_MECHANISMS: frozenset[str] = frozenset(
+    """
+    AAttn AdaptiveSparseSA AdditiveAttention AdditiveTokenMixer AFGCAttention AggregatedAttention AreaAttention ASF
+    asf_attention_model ASSA Attention Attention_histogram attention_model AttentionModule BahdanauAttention
+    BiFPN_Concat BiFPN_Concat2 BiFPN_Concat3 BoT3 BoTMHSA BoTNet C2fAtt C2fAttention C3STR CAB CAFM CAFMFusion CALayer
+    CARAFE CascadedGroupAttention CGA CGAFusion Channel_Att ChannelAttention_HSFPN ChannelAttentionBlock ChannelGate
+    CLA ClassAttention CloAttention CoordAttMeanPool CoordConv CPA CSA CSE CSRA DASI DCN DHSA DLA DSConv DSM DyHead
+    EfficientAttention EMANet EMAU EMSA EPSA ESA FocalAttention FocalSelfAttention FocusedLinear FocusedLinearAttention
+    FSAS GlobalAttention GLSA gnConv GSConv HorBlock HSA HSFPN HSMSSD HyperACE Involution LCA LinearAttention LiteMLA
+    LocalWindowAttention LSA LSKAttention LuongAttention MaSA MDTA MLA MLLA MLLABlock MLLAttention MobileViTBlock
+    MobileViTv2Block MobileViTv3 ModelEMA Moga MogaBlock MPCA MSDA MSDeformAttn MultiDilatelocalAttention MultiSEAM OCA
+    ODConv OmniKernel PCA PConv PolaLinear PolaLinearAttention PPA PSAModule RAM RCA RCM RetBlock RFAConv RFCAConv
+    RFCBAMConv SABlock SAConv SAFM SAGAN SAModule SCA SCConv ScConv SEAM SequentialPolarizedSelfAttention SGE SHSA
+    ShuffleBlock ShuffleNet SKA SMFA SOA Spatial_Att SpatialGate SpatialGroupEnhance SpatialSE SplitAttention SS2D SSA
+    SSE StripBlock SwinTransformerBlock SwinWindow TA TransformerBlock TransformerLayer TransNeXt_AggregatedAttention
+    TSSA VisionRetentionChunk VSSBlock WindowAttention XCA
+    """.split()  # noqa: SIM905 - as a table it can be read
+)
+"""Names in circulation of mechanisms that we do not have, or that mean several: nothing is suggested for them."""
+
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "reduction": ("ratio", "r", "rate", "rd_ratio", "reduction_ratio", "squeeze"),
+    "kernel_size": ("k", "kernel", "kernels", "k_size", "ks"),
+    "k_size": ("k", "kernel", "kernel_size", "ks"),
+    "groups": ("factor", "g", "group", "num_groups"),
+    "heads": ("head", "head_num", "n_heads", "nhead", "num_heads"),
+    "head": ("heads", "head_num", "n_heads", "nhead", "num_heads"),
+    "head_num": ("head", "heads", "n_heads", "nhead", "num_heads"),
+    "e_lambda": ("lambda", "lamda", "eps"),
+    "memory": ("S", "M", "memory_size"),
+    "agents": ("agent_num", "num_agents"),
+    "layers": ("num_layers", "depth"),
+}
+"""Other words for options, by the option's name."""
+
+ACTIVATIONS: dict[str, tuple[str, ...]] = {
+    "Hardswish": ("HSwish",),
+    "LeakyReLU": ("Leaky",),
+    "SiLU": ("Swish",),
+}
+"""Other words for PyTorch's activations, by their name in `torch.nn`."""
