@@ -42,8 +42,7 @@ __all__ = [
 
 # Of the host's layers, those that no layer goes inside: they read or hand on several maps, or no row can name them.
 _NO_BLOCKS = frozenset(
-    ("C2fAttn", "CBFuse", "CBLinear", "Concat", "ImagePoolingAttn", "Index", "TorchVision")
-    + ("Conv2", "RepConv", "RepVGGDW")
+    "C2fAttn CBFuse CBLinear Concat ImagePoolingAttn Index TorchVision Conv2 RepConv RepVGGDW".split()  # noqa: SIM905
 )
 
 CHILD = "attention"
