@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -61,6 +62,13 @@ def test_the_stock_command_works_on_our_checkpoint(trained: Path, data: Path, wo
     }[words[0]]
     where = [] if words[0] == "export" else [f"project={tmp_path}"]
     run(STOCK, *words, f"model={best}", *more, *where, cwd=tmp_path)
+
+
+def test_the_stock_command_knows_the_built_in_dataset(trained: Path, tmp_path: Path) -> None:
+    """Loading the checkpoint imports us, before the name of the dataset is read."""
+    best = trained / "weights" / "best.pt"
+    out = run(STOCK, "val", f"model={best}", "data=digits", *SMALL, f"project={tmp_path}", cwd=tmp_path)
+    assert re.search(r"^ +all +160 ", out, re.MULTILINE)
 
 
 def test_stock_and_ours_measure_the_same(trained: Path, data: Path, tmp_path: Path) -> None:

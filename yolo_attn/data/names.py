@@ -14,7 +14,16 @@ from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.paths import shipped
 from yolo_attn.suggestions import suggest_word
 
-__all__ = ["BUILT_IN", "DatasetInfo", "datasets_folder", "find_recipe", "host_yamls", "list_datasets", "resolve_data"]
+__all__ = [
+    "BUILT_IN",
+    "DatasetInfo",
+    "datasets_folder",
+    "find_recipe",
+    "host_yamls",
+    "known_data",
+    "list_datasets",
+    "resolve_data",
+]
 
 BUILT_IN = "digits"
 YAML_SUFFIXES = (".yaml", ".yml")
@@ -117,6 +126,29 @@ def resolve_data(data: str) -> str:
     meant = suggest_word(name, [*list_datasets(), *(path.stem for path in host_yamls().values())])
     hint = f"did you mean {meant}?" if meant else f"give a data YAML, or a name of {shipped('datasets.yaml')}"
     raise UserError(f"no dataset is called {text!r}; {hint}")
+
+
+def known_data(data: Any, task: str | None = None) -> Any:
+    """Return what Ultralytics takes for a name of datasets.yaml; anything else is returned as it is.
+
+    What the user has of that name, and what Ultralytics has, comes first. Nothing is refused: Ultralytics has its own
+    words for a dataset that is not there.
+
+    Args:
+        data: What a run was given as its dataset.
+        task: The run's task; classification takes folders, the others data YAMLs.
+    """
+    if isinstance(data, (list, tuple)):
+        return [known_data(item, task) for item in data]
+    if not isinstance(data, (str, Path)) or Path(data).name != str(data) or Path(data).exists():
+        return data
+    name = (Path(data).stem if Path(data).suffix in YAML_SUFFIXES else str(data)).casefold()
+    if task == "classify":
+        folders = {entry.name.casefold(): entry.name for entry in list_datasets().values() if entry.task == task}
+        return data if (datasets_folder() / data).exists() else folders.get(name, data)
+    if name in host_yamls():
+        return host_yamls()[name].name
+    return str(make_digits(datasets_folder())) if name == BUILT_IN else data
 
 
 def _known_names() -> dict[str, str]:

@@ -13,6 +13,7 @@ from yolo_attn import registry
 from yolo_attn.host import safe_load
 from yolo_attn.host.binding import SUPPORTED, Binding, UnsupportedHostError
 from yolo_attn.host.checkpoint import CHECKPOINTS
+from yolo_attn.host.datasets import DATASETS
 from yolo_attn.host.ddp import DDP_FILE
 from yolo_attn.host.freezing import FREEZING
 from yolo_attn.host.names import MODEL_FILES, SCALES
@@ -22,7 +23,17 @@ from yolo_attn.host.transfer import TRANSFER
 
 __all__ = ["BINDINGS", "SUPPORTED", "UnsupportedHostError", "register", "unregister"]
 
-BINDINGS: tuple[Binding, ...] = (PARSER, TRANSFER, CHECKPOINTS, DDP_FILE, MODEL_FILES, SCALES, FREEZING, *SHORTHANDS)
+BINDINGS: tuple[Binding, ...] = (
+    PARSER,
+    TRANSFER,
+    CHECKPOINTS,
+    DDP_FILE,
+    MODEL_FILES,
+    SCALES,
+    FREEZING,
+    *SHORTHANDS,
+    *DATASETS,
+)
 """Every name of the host that we bind."""
 
 
