@@ -10,11 +10,13 @@ import json
 import re
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from yolo_attn.errors import UserError, did_you_mean
-from yolo_attn.files import FULL_DISK, NOT_WRITABLE, disk_error, write_new
+from yolo_attn.files import FULL_DISK, NOT_WRITABLE, disk_error, is_disk_full, is_file, is_folder, shortened, write_new
+from yolo_attn.values import LARGEST_SIDE, is_out_of_memory
 
 __all__ = ["main"]
 
@@ -168,11 +170,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _complain(str(error))
     except KeyboardInterrupt as stop:
-        print(f"yolo-attn: {stop or 'stopped'}", file=sys.stderr)
+        print("\n" * sys.stderr.isatty() + f"yolo-attn: {str(stop) or 'stopped'}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except Exception as error:
+        mistake = _circumstance(error)
+        if mistake is None:
+            raise
+        return _complain(mistake)
+
+
+def _circumstance(error: Exception) -> str | None:
+    """Return one line for an error whose cause is outside of the program: a file, the disk, the memory; else None."""
+    if is_out_of_memory(error):
+        return "not enough memory; give a smaller imgsz= or batch="
+    if isinstance(error, OSError) and error.errno in FULL_DISK | NOT_WRITABLE:
+        return str(disk_error(error, Path(error.filename or "the output")))
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return None
 
 
 def _complain(message: str) -> int:
@@ -190,6 +208,8 @@ def _dispatch(words: list[str]) -> int:
         return _version()
     if verb in (*OUR_VERBS, *STOCK_VERBS) and {"-h", "--help"} & set(words):
         return _help([verb])
+    if verb in (*OUR_VERBS, *STOCK_VERBS, *STOCK_TASKS):
+        words = _without_dashes(words)
     if verb in _WITH_LAYERS:
         words = _load_layers(words)
     if verb in OUR_VERBS:
@@ -235,6 +255,24 @@ def _version() -> int:
 
     print(versions())
     return 0
+
+
+def _without_dashes(words: Sequence[str]) -> list[str]:
+    """Return words with `--key value` and `--key=value` as key=value, and `--key` alone as key=True."""
+    plain: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if not re.match(r"--\w", word):
+            plain.append(word)
+            continue
+        key, equals, value = word.removeprefix("--").partition("=")
+        if not equals:
+            # A value may hold "=" itself, as yolo11n.yaml+SE[reduction=8]@neck does.
+            follows = bool(rest) and not rest[0].startswith("--") and not re.match(r"[A-Za-z_]\w*=", rest[0])
+            value = rest.pop(0) if follows else "True"
+        plain.append(f"{key.replace('-', '_')}={value}")
+    return plain
 
 
 def _keys(words: Iterable[str], known: Sequence[str] | None = None) -> dict[str, str]:
@@ -346,7 +384,7 @@ def _unlike_ours(base: str, placed: str) -> str:
     """Return a file name that no config of ours has: the file would be taken for it wherever that one is named."""
     from yolo_attn.paths import config_folder
 
-    stem = f"{base}-{re.sub(r'[^a-z0-9]+', '-', placed.lower()).strip('-')}"
+    stem = shortened(f"{base}-{re.sub(r'[^a-z0-9]+', '-', placed.lower()).strip('-')}")
     return f"{stem}-placed.yaml" if (config_folder() / f"{stem}.yaml").exists() else f"{stem}.yaml"
 
 
@@ -414,13 +452,13 @@ def _maps(words: list[str]) -> int:
     return 0
 
 
-def _whole(keys: dict[str, str], key: str, default: int) -> int:
-    """Return a key's whole number of at least 1."""
+def _whole(keys: dict[str, str], key: str, default: int, most: int = LARGEST_SIDE) -> int:
+    """Return a key's whole number, from 1 to the most that makes sense."""
     text = keys.get(key)
     if text is None:
         return default
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"{key}={text}: use a whole number of at least 1")
+    if not text.isdecimal() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
+        raise UserError(f"{key}={text[:40]}: use a whole number from 1 to {most}")
     return int(text)
 
 
@@ -454,33 +492,48 @@ OUR_VERBS: dict[str, Callable[[list[str]], int]] = {
 def _stock(words: list[str]) -> int:
     """Hand a command to Ultralytics, with the layers registered and the inputs checked first."""
     from yolo_attn.host.command import run_stock, run_tune
+    from yolo_attn.host.resuming import after_cut
 
     try:
         words = _checked(words)
         (run_tune if "tune" in words else run_stock)(words)
     except UserError:
         raise
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f"stopped {after_cut(stop)}".strip()) from None
     except Exception as error:
-        mistake = _user_mistake(error)
+        mistake = _stock_mistake(error)
         if mistake is None:
             raise
         return _complain(mistake)
     return 0
 
 
+def _stock_mistake(error: Exception) -> str | None:
+    """Return one line for an error of a stock command; a training that the disk cut names the way to resume it."""
+    from yolo_attn.host.resuming import after_cut
+
+    mistake, cut = _user_mistake(error), after_cut(error)
+    if cut and (is_disk_full(error) or "PytorchStreamWriter" in str(error)):
+        name = getattr(error, "filename", None) or "the output"
+        return f"{name}: no space left on the disk; free some first. The training stopped {cut}"
+    return mistake
+
+
 def _checked(words: list[str]) -> list[str]:
     """Check model and data before anything runs; a dataset's name becomes what Ultralytics can find."""
     if not any(verb in words for verb in STOCK_VERBS):
         return words
-    from yolo_attn.host.command import read_words
+    from yolo_attn.host.command import check_words, read_words
 
     words = _with_recipe(_with_resumed_model(read_words(words)))
+    check_words(words)
     return [_CHECKS.get(w.partition("=")[0], _as_it_is)(w.partition("=")[2], words) or w for w in words]
 
 
 def _with_resumed_model(words: list[str]) -> list[str]:
     """Return the words with the model that `resume=path/last.pt` means; Ultralytics would take a default one."""
-    keys = dict(word.removeprefix("--").partition("=")[::2] for word in words)
+    keys = dict(word.partition("=")[::2] for word in words)
     resumed = keys.get("resume", "False") or "True"
     if "train" not in words or "model" in keys or resumed.lower() in ("false", "none"):
         return words
@@ -517,19 +570,44 @@ def _check_model(value: str, words: list[str]) -> str:
 
 
 def _check_pretrained(value: str, words: list[str]) -> str:
+    """Check that `pretrained=` names a checkpoint, or is True or False."""
     from yolo_attn.graph.shorthand import read_shorthand
     from yolo_attn.host.variant import YAML_SUFFIXES
 
     if read_shorthand(value) or Path(value).suffix in YAML_SUFFIXES:
         raise UserError(f"pretrained={value}: pretrained= takes a checkpoint; write the layers in model=")
-    if value.endswith(".pt"):
-        _check_file(value)
+    if value.lower() in ("true", "false", "none"):
+        return ""
+    if not value.endswith(".pt"):
+        what = "a folder" if is_folder(value) else "not a checkpoint"
+        raise UserError(f"pretrained={value}: {what}; give a checkpoint's file (best.pt), or True or False")
+    _check_file(value)
     return ""
 
 
 def _check_resume(value: str, words: list[str]) -> str:
-    if value.endswith(".pt") and not Path(value).is_file():  # Ultralytics would go on with another run, without a word
-        raise UserError(f"resume={value}: no such checkpoint")
+    """Check that a training can be resumed: Ultralytics would start or resume another one, in silence."""
+    from yolo_attn.host.resuming import check_resumable
+
+    if "train" not in words or value.lower() in ("false", "none"):
+        return ""
+    named = value if value.endswith(".pt") else next(w.partition("=")[2] for w in words if w.startswith("model="))
+    if value.lower() not in ("", "true", named.lower()) or not named.endswith(".pt"):
+        raise UserError(
+            f"resume={value}: write resume=True and the run's checkpoint, model=runs/detect/train/weights/last.pt"
+        )
+    if not is_file(named):
+        raise UserError(f"{named}: no such checkpoint")
+    _check_file(named)
+    check_resumable(named)
+    return ""
+
+
+def _check_optimizer(value: str, words: list[str]) -> str:
+    from yolo_attn.study.recipe import check_optimizer
+
+    if value.lower() != "auto":
+        check_optimizer(value)
     return ""
 
 
@@ -550,7 +628,7 @@ def _check_file(value: str) -> str:
     if path.suffix in YAML_SUFFIXES or read_shorthand(value):
         model_yaml(value)
     elif path.suffix == ".pt" and "://" not in value:
-        if path.parent != Path() and not path.exists():
+        if path.parent != Path() and not is_folder(path) and not is_file(path):
             raise UserError(f"{value}: no such checkpoint")
         check_checkpoint(value)
     return ""
@@ -564,7 +642,7 @@ def _model_task(value: str) -> str:
 
     _check_file(value)
     path = Path(value)
-    if path.suffix in YAML_SUFFIXES or read_shorthand(value) or (path.suffix == ".pt" and path.is_file()):
+    if path.suffix in YAML_SUFFIXES or read_shorthand(value) or (path.suffix == ".pt" and is_file(path)):
         return task_of(base_yaml(value))
     endings = {"-seg": "segment", "-pose": "pose", "-obb": "obb", "-cls": "classify", "-sem": "semantic"}
     return next((task for ending, task in endings.items() if ending in path.stem), "")
@@ -599,6 +677,7 @@ _CHECKS = {
     "source": _check_source,
     "resume": _check_resume,
     "freeze": _check_freeze,
+    "optimizer": _check_optimizer,
 }
 
 
@@ -615,17 +694,37 @@ def _named_task(words: list[str]) -> str:
 def _user_mistake(error: Exception) -> str | None:
     """Return one line for an error of Ultralytics' that a user can cure; None for anything else."""
     text = _first_line(error)
-    if isinstance(error, OSError) and error.errno in FULL_DISK | NOT_WRITABLE:
-        return str(disk_error(error, Path(error.filename or "the output")))
+    if circumstance := _circumstance(error):
+        return circumstance
     if isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):
         return str(disk_error(OSError(errno.ENOSPC, ""), Path("a checkpoint")))
     if isinstance(error, ConnectionError):
-        url = re.search(r"https?://\S+?(?=\.?(\s|$))", text)
-        name = url[0].rpartition("/")[2] if url else "the model"
-        return f"{name}: not here, and it could not be downloaded ({text}); download it by hand, or give its path"
+        return _connection_mistake(text)
+    if isinstance(error, ModuleNotFoundError) and error.name and _raised_by_host(error):
+        package = _PACKAGES.get(error.name, error.name.replace("_", "-"))
+        return f"this needs the package {package}, which is not installed: pip install {package}"
     if isinstance(error, NotImplementedError) and "'None' task" in text:
         return "the last row of this model is no head, such as Detect; see: yolo-attn lint model=FILE"
     return text if _is_about_input(error, text) else None
+
+
+_PACKAGES = {"rknn": "rknn-toolkit2"}  # by the module that Ultralytics imports, where the names differ
+
+
+def _raised_by_host(error: ModuleNotFoundError) -> bool:
+    """Whether Ultralytics itself imports what is missing, and not a checkpoint whose classes are elsewhere."""
+    frames = [frame.filename.replace("\\", "/") for frame in traceback.extract_tb(error.__traceback__)]
+    return any("/ultralytics/" in name for name in frames) and not any(
+        "pickle" in n or "serialization" in n for n in frames
+    )
+
+
+def _connection_mistake(text: str) -> str:
+    if "Failed to open" in text:  # a camera or a stream
+        return f"source=: cannot be opened ({text})"
+    url = re.search(r"https?://\S+?(?=\.?(\s|$))", text)
+    name = url[0].rpartition("/")[2] if url else "the model"
+    return f"{name}: not here, and it could not be downloaded ({text}); download it by hand, or give its path"
 
 
 def _is_about_input(error: Exception, text: str) -> bool:
@@ -637,11 +736,12 @@ def _is_about_input(error: Exception, text: str) -> bool:
     if not isinstance(error, (RuntimeError, TypeError, ValueError)):
         return False
     # 'imgsz=abc' is not ..., model='x.png' is not ...
-    return bool(re.search(r"ERROR|❌|Dataset '|Invalid", str(error)) or re.match(r"'?\w+=", text))
+    return bool(re.search(r"ERROR|❌|Dataset '|Invalid|Unsupported onnx", str(error)) or re.match(r"'?\w+=", text))
 
 
 def _first_line(error: Exception) -> str:
     """Return the first line of a message that says something, without signs and colours."""
     text = re.sub(r"\x1b\[[0-9;]*m|❌️?\s*", "", str(error))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.removesuffix(" Supported formats are:") for line in lines]
     return lines[0] if lines else type(error).__name__

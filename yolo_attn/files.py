@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -26,10 +27,13 @@ __all__ = [
     "as_yaml",
     "disk_error",
     "is_disk_full",
+    "is_file",
+    "is_folder",
     "make_folder",
     "parse_yaml",
     "read_json",
     "read_yaml",
+    "shortened",
     "write_atomically",
     "write_new",
 ]
@@ -57,6 +61,24 @@ def disk_error(error: OSError, path: Path, key: str = "project=FOLDER") -> UserE
         reason = "read-only file system" if error.errno == errno.EROFS else "no permission"
         return UserError(f"{path}: cannot be written ({reason}); give one that can be with {key}")
     return UserError(f"{path}: cannot be written ({error.strerror or error}); give another with {key}")
+
+
+def is_file(path: str | Path) -> bool:
+    """Return True for an existing file; a name that no file can have, such as one that is too long, is none."""
+    return os.path.isfile(path)  # noqa: PTH113 (Path.is_file raises for such a name)
+
+
+def is_folder(path: str | Path) -> bool:
+    """Return True for an existing folder; a name that none can have is none."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def shortened(name: str, most: int = 100) -> str:
+    """Return a name for a file, the end of a long one replaced by its hash: file systems take 255 bytes at most."""
+    if len(name) <= most:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"{name[: most - 9].rstrip('-.')}-{digest}"
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -17,6 +17,7 @@ from torch import nn
 from yolo_attn.errors import UserError
 from yolo_attn.graph.shorthand import base_of
 from yolo_attn.registry import list_layers
+from yolo_attn.values import check_values
 
 __all__ = [
     "deploy",
@@ -90,6 +91,8 @@ def open_models(names: str, *, against: str | None = None) -> dict[str, nn.Modul
         UserError: There is no such model, or one is given twice.
     """
     given = [*([against] if against else []), *(name for name in _COMMA.split(names) if name)]
+    if not given:
+        raise UserError(f"model={names}: names no model; such as model=yolo11n-cbam.yaml,yolo11n-gam.yaml")
     twice = [name for name in given if given.count(name) > 1]
     if twice:
         raise UserError(f"model {twice[0]} is given twice")
@@ -182,7 +185,12 @@ def max_stride(model: nn.Module) -> int:
 
 
 def fitting_side(model: nn.Module, imgsz: int) -> int:
-    """Return an image's side rounded up to what a model can take, as Ultralytics rounds it."""
+    """Return an image's side rounded up to what a model can take, as Ultralytics rounds it.
+
+    Raises:
+        UserError: It is no side that an image can have.
+    """
+    check_values({"imgsz": imgsz})
     stride = max_stride(model)
     return max(1, -(-imgsz // stride)) * stride
 

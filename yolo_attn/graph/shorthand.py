@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from yolo_attn.errors import UserError
-from yolo_attn.files import EXPONENT
+from yolo_attn.files import EXPONENT, is_file, shortened
 
 __all__ = ["PlacedLayer", "Shorthand", "base_of", "read_placed_layers", "read_shorthand", "read_value", "stem_of"]
 
@@ -83,7 +83,7 @@ class Shorthand:
 def read_shorthand(name: str | Path) -> Shorthand | None:
     """Return what a model's name says if it is a shorthand; None for any other name, and for a file that exists."""
     text = str(name).strip()
-    if "+" not in text or "://" in text or Path(text).is_file():
+    if "+" not in text or "://" in text or is_file(text):
         return None
     folder = match[0] if (match := _FOLDER.match(text)) else ""  # which may hold any sign
     name = text[len(folder) :]
@@ -105,7 +105,7 @@ def stem_of(model: str) -> str:
     shorthand = read_shorthand(model)
     if shorthand is None:
         return Path(model).stem
-    return "-".join([Path(shorthand.base).stem, *(placed.layer.lower() for placed in shorthand.layers)])
+    return shortened("-".join([Path(shorthand.base).stem, *(placed.layer.lower() for placed in shorthand.layers)]))
 
 
 def read_placed_layers(text: str) -> list[PlacedLayer]:

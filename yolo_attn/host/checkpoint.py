@@ -14,29 +14,34 @@ from torch import nn
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError
+from yolo_attn.files import is_file, is_folder
 from yolo_attn.host.binding import Binding
 from yolo_attn.host.model_names import suggest_checkpoint
 
 __all__ = ["CHECKPOINTS", "check_checkpoint", "check_layers", "is_rtdetr", "read_checkpoint", "task_of"]
 
 
+_OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how checkpoints of PyTorch before 1.6 begin
 _MODEL_OWNERS = (b"ultralytics", b"models.yolo")  # the packages whose classes a checkpoint of a model names
 
 
 def check_checkpoint(path: str | Path) -> None:
     """Raise UserError when a file is there but is no whole checkpoint; a missing one may still be downloaded."""
     file = Path(path)
-    if not file.exists():
+    if is_folder(file):
+        raise UserError(f"{path}: a folder, not a checkpoint")
+    if not is_file(file):
         meant = suggest_checkpoint(file.name)
         if meant and meant != file.name:
             raise UserError(f"{path}: no such checkpoint; did you mean {meant}?")
         return
-    if file.is_dir():
-        raise UserError(f"{path}: a folder, not a checkpoint")
     if file.stat().st_size == 0:
         raise UserError(f"{path}: the file is empty; copy or train it again")
-    with file.open("rb") as stream:
-        start = stream.read(4)
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(len(_OLD_FORMAT))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     if start[:2] == b"PK":
         try:
             with zipfile.ZipFile(file) as archive:
@@ -47,7 +52,7 @@ def check_checkpoint(path: str | Path) -> None:
             raise UserError(f"{path}: a zip file, but not a PyTorch checkpoint")
         if not any(owner in pickled[0] for owner in _MODEL_OWNERS):
             raise UserError(f"{path}: not a checkpoint of an Ultralytics model")
-    elif start[:1] != b"\x80":  # checkpoints of old PyTorch versions are bare pickles
+    elif start != _OLD_FORMAT:
         raise UserError(f"{path}: not a PyTorch checkpoint")
 
 

@@ -16,8 +16,9 @@ from ultralytics import cfg, utils
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.graph.shorthand import stem_of
 from yolo_attn.host.parser import check_safe
+from yolo_attn.values import check_values
 
-__all__ = ["read_words", "run_stock", "run_tune"]
+__all__ = ["check_words", "read_words", "run_stock", "run_tune"]
 
 BARE_FLAGS = ("half", "int8", "end2end", "nms")
 OTHER_KEYS = ("augmentations", "save_dir", "session")  # taken beside those of the default configuration
@@ -29,7 +30,7 @@ def read_words(words: Sequence[str]) -> list[str]:
     """Return a command's words as `key=value` and bare ones, every key a known one.
 
     Raises:
-        UserError: A key or word that `yolo` would not understand.
+        UserError: A key or word that `yolo` would not understand, a key without a value, or two verbs.
     """
     merged: list[str] = cfg.merge_equals_args(list(words))
     keys = (*cfg.DEFAULT_CFG_DICT, *OTHER_KEYS, *(TUNE_KEYS if "tune" in merged else ()))
@@ -37,12 +38,30 @@ def read_words(words: Sequence[str]) -> list[str]:
         keys = (*keys, *TRAIN_KEYS)
     bare = (*cfg.TASKS, *cfg.MODES, "tune", *BARE_FLAGS)
     for word in merged:
-        key, equals, _ = word.removeprefix("--").partition("=")
+        key, equals, value = word.partition("=")
         if equals and key not in keys and not _was_known(key):
             raise UserError(f"unknown key {key!r}{did_you_mean(key, keys) or '; yolo-attn cfg lists them'}")
+        if equals and not value.strip():
+            raise UserError(f"{key}= is empty; give it a value, or leave it out")
         if not equals and key not in (*bare, *keys):
             raise UserError(f"{word!r} is not key=value{did_you_mean(key, bare)}")
+    verbs = [word for word in merged if word in (*cfg.MODES, "tune")]
+    if len(verbs) > 1:
+        raise UserError(f"{' and '.join(verbs)}: give one verb")
     return merged
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Check the values among a command's words that Ultralytics would take for others, or stumble over.
+
+    Raises:
+        UserError: A value that does not fit.
+    """
+    values = dict(cfg.parse_key_value_pair(word) for word in words if "=" in word)
+    stem = Path(str(values.get("model"))).stem.lower()
+    if "world" in stem or "yoloe" in stem:  # their classes are words
+        values.pop("classes", None)
+    check_values(values, next((word for word in words if word in (*cfg.MODES, "tune")), "predict"))
 
 
 def _was_known(key: str) -> bool:

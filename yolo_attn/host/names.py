@@ -16,7 +16,7 @@ from typing import Any
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError
-from yolo_attn.files import read_yaml
+from yolo_attn.files import is_file, read_yaml
 from yolo_attn.host.binding import Binding
 from yolo_attn.host.model_names import suggest_model
 from yolo_attn.paths import config_folder
@@ -67,7 +67,7 @@ def _wrap_guess_scale(original: Callable[..., str]) -> Callable[..., str]:
         if stated is not None:
             return stated
         run_on = re.search(r"yolo(?:e-)?v?\d+([nslmx][a-z])", Path(model_path).stem)
-        if letter and run_on and Path(model_path).is_file():
+        if letter and run_on and is_file(model_path):
             tasks.LOGGER.warning(
                 f"{model_path}: read as scale '{letter}', from the letter in '{run_on[0]}'. "
                 f"If that is not meant, put `scale: {letter}` (or another) into the file."
@@ -107,7 +107,7 @@ def literal_first(name: str | Path) -> Iterator[None]:
     Args:
         name: The model YAML's name or path.
     """
-    token = _literal_exists.set(Path(name).is_file())
+    token = _literal_exists.set(is_file(name))
     try:
         yield
     finally:

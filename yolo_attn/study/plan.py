@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -49,6 +50,7 @@ _STUDY_KEYS = (
 _LISTS = ("variants", "controls", "seeds")
 _MAX_SEED = 2**31
 _MAX_COUNT = 1000
+_MOST_THREADS = 256  # or as many as there are cores; PyTorch crashes where it cannot start them
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -396,10 +398,10 @@ def _runner(settings: Mapping[str, object]) -> str:
 
 
 def _count(settings: Mapping[str, object], key: str) -> int | None:
-    parsed = parse_value(settings.get(key))
-    if parsed is None or (isinstance(parsed, int) and not isinstance(parsed, bool) and parsed >= 1):
+    parsed, most = parse_value(settings.get(key)), max(os.cpu_count() or 1, _MOST_THREADS)
+    if parsed is None or (isinstance(parsed, int) and not isinstance(parsed, bool) and 1 <= parsed <= most):
         return parsed
-    raise UserError(f"{key}={settings[key]}: must be a whole number, 1 or more")
+    raise UserError(f"{key}={settings[key]}: must be a whole number from 1 to {most}")
 
 
 def _flag(settings: Mapping[str, object], key: str) -> bool:

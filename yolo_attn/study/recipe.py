@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from yolo_attn.errors import UserError, did_you_mean
+from yolo_attn.values import check_values
 
-__all__ = ["PINNED", "check_recipe", "parse_value", "recipe_keys"]
+__all__ = ["PINNED", "check_optimizer", "check_recipe", "parse_value", "recipe_keys"]
 
 # What Ultralytics would otherwise decide by itself, and differently for different models or runs: optimizer=auto picks
 # optimizer and learning rate from the number of classes and steps, and early stopping gives arms unequal training.
@@ -94,24 +95,36 @@ def check_recipe(given: Mapping[str, object], where: str = "") -> dict[str, Any]
 def _check_values(recipe: Mapping[str, Any], where: str) -> None:
     from ultralytics.cfg import get_cfg
 
+    from yolo_attn.host.freezing import read_freeze
+
     for key, least in _AT_LEAST.items():
         value = recipe.get(key, least)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise UserError(f"{where}{key}={value}: must be a whole number, {least} or more, the same for every arm")
+    check_values(recipe, "train", where)
+    if recipe.get("freeze") is not None:
+        read_freeze(str(recipe["freeze"]))
     if str(recipe.get("optimizer", "")).lower() == "auto":
         raise UserError(
             f"{where}optimizer=auto gives arms different optimizers; name one, such as optimizer=SGD lr0=0.01"
         )
     if "optimizer" in recipe:
-        _check_optimizer(str(recipe["optimizer"]), where)
+        check_optimizer(str(recipe["optimizer"]), where)
     try:
         get_cfg(overrides=dict(recipe))
     except (TypeError, ValueError, SyntaxError, KeyError, AssertionError) as error:
         raise UserError(f"{where}{str(error).strip().splitlines()[0]}") from None
 
 
-def _check_optimizer(name: str, where: str) -> None:
-    """Ask the installed Ultralytics for an optimizer that not every release knows; making one takes seconds."""
+def check_optimizer(name: str, where: str = "") -> None:
+    """Raise UserError for an optimizer that the installed Ultralytics does not know.
+
+    Those of every release are known here; Ultralytics is asked for others, which takes seconds.
+
+    Args:
+        name: The optimizer's name.
+        where: What to put before an error.
+    """
     if name in _OPTIMIZERS:
         return
     from torch import nn

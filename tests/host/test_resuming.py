@@ -1,0 +1,190 @@
+"""A training that is cut: what is said is true, and the command that is printed resumes it."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ultralytics.utils.callbacks import base
+
+from tests.host.helpers import tiny_dataset
+from tests.test_cli import refuse
+from yolo_attn.cli import main
+from yolo_attn.host.resuming import read_progress
+
+EPOCHS = 3
+
+
+@pytest.fixture
+def words(fresh_folder: Path) -> list[str]:
+    """A training of seconds, in a folder whose name needs quoting in a shell."""
+    tiny_dataset(fresh_folder)
+    given = ("model=yolov8n.yaml+SE@neck.P5", "data=data.yaml", f"epochs={EPOCHS}", "imgsz=32", "batch=2", "device=cpu")
+    return ["train", *given, f"project={fresh_folder / 'my runs'}", "name=a", "plots=False", "workers=0"]
+
+
+@pytest.fixture
+def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return what makes the next training end with an error at an event of an epoch."""
+
+    def at(event: str, epoch: int, error: BaseException) -> None:
+        def end(trainer: Any) -> None:
+            if getattr(trainer, "epoch", epoch) == epoch:
+                monkeypatch.setitem(base.default_callbacks, event, before)
+                raise error
+
+        before = base.default_callbacks[event]
+        monkeypatch.setitem(base.default_callbacks, event, [*before, end])
+
+    return at
+
+
+def epochs_in(folder: Path) -> int:
+    with (folder / "results.csv").open(encoding="utf-8") as stream:
+        return len(list(csv.DictReader(stream)))
+
+
+def run_printed(said: str) -> int:
+    """Run the command that a message names, as a shell would."""
+    program, *rest = shlex.split(said.rpartition(": ")[2])
+    assert program == "yolo-attn"
+    return main(rest)
+
+
+def test_ctrl_c_names_the_command_that_resumes(words: list[str], cut: Callable[..., None], capsys) -> None:
+    cut("on_model_save", 1, KeyboardInterrupt())
+    assert main(words) == 130
+    said = capsys.readouterr().err.splitlines()[-1]
+    last = Path("my runs/a/weights/last.pt").resolve()
+    assert said == f"yolo-attn: stopped after 2 of 3 epochs; resume: yolo-attn train resume model='{last}'"
+    assert run_printed(said) == 0
+    assert epochs_in(last.parents[1]) == EPOCHS
+    assert not Path("runs").exists()
+
+
+def test_ctrl_c_in_the_first_epoch_says_that_there_is_nothing_to_resume(
+    words: list[str], cut: Callable[..., None], capsys
+) -> None:
+    cut("on_train_epoch_start", 0, KeyboardInterrupt())
+    assert main(words) == 130
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("yolo-attn: stopped before the end of the first epoch: there is nothing to resume")
+
+
+def test_the_checkpoints_of_an_earlier_training_in_the_folder_are_not_those_of_this_one(
+    words: list[str], cut: Callable[..., None], capsys
+) -> None:
+    cut("on_model_save", 1, KeyboardInterrupt())
+    assert main(words) == 130
+    cut("on_train_epoch_start", 0, KeyboardInterrupt())
+    assert main([*words, "exist_ok=True"]) == 130
+    assert "there is nothing to resume" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_ctrl_c_after_the_last_epoch(words: list[str], cut: Callable[..., None], capsys) -> None:
+    cut("on_train_end", EPOCHS - 1, KeyboardInterrupt())
+    assert main(words) == 130
+    assert "stopped after the last epoch; only the evaluation" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_ctrl_c_elsewhere(fresh_folder: Path, capsys, monkeypatch) -> None:
+    def stop(*args: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("yolo_attn.host.command.run_stock", stop)
+    assert main(["checks"]) == 130
+    assert capsys.readouterr().err == "yolo-attn: stopped\n"
+
+
+def test_a_full_disk_names_the_checkpoint_that_is_whole(words: list[str], capsys, monkeypatch) -> None:
+    """Ultralytics writes over last.pt, so what a full disk leaves of it is a part."""
+    write, written = Path.write_bytes, []
+
+    def write_bytes(path: Path, content: bytes) -> int:
+        if path.name == "last.pt":
+            written.append(path)
+            if len(written) == 2:
+                write(path, content[: len(content) // 2])
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    said = refuse(*words, capsys=capsys)
+    best = Path("my runs/a/weights/best.pt").resolve()
+    assert "last.pt: no space left on the disk; free some first. The training stopped after 1 of 3 epochs; " in said
+    assert said.endswith(f"resume: yolo-attn train resume model='{best}'")
+    assert run_printed(said) == 0
+    assert epochs_in(best.parents[1]) == EPOCHS
+
+
+def test_a_finished_training_is_not_resumed_as_another(words: list[str], capsys) -> None:
+    words = [*words, "epochs=1"]
+    words.remove(f"epochs={EPOCHS}")
+    assert main(words) == 0
+    last = Path("my runs/a/weights/last.pt").resolve()
+    capsys.readouterr()
+    for given in (
+        [f"model={last}", "resume=True"],
+        [f"model={last}", "resume"],
+        [f"resume={last}"],
+        ["--resume", str(last)],
+    ):
+        said = refuse("train", *given, capsys=capsys)
+        assert f"{last}: its training of 1 epoch is finished, so there is nothing to resume" in said
+    assert not Path("runs").exists()
+    assert run_printed(said.replace("epochs=EPOCHS", "epochs=1 imgsz=32")) == 0  # the advice
+
+
+def test_reading_how_far_a_checkpoint_is_runs_nothing_of_it(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (tmp_path / "ran",)
+
+    content = {
+        "epoch": 4,
+        "optimizer": {"state": Evil()},
+        "model": Evil(),
+        "train_args": {"epochs": 9, "data": "d.yaml"},
+    }
+    torch.save(content, tmp_path / "a.pt")
+    progress = read_progress(tmp_path / "a.pt")
+    assert progress is not None
+    assert (progress.epochs, progress.wanted, progress.data) == (5, 9, "d.yaml")
+    assert not (tmp_path / "ran").exists()
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "a.pt").read_bytes()[:200])
+    assert read_progress(tmp_path / "cut.pt") is None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process there")
+def test_ctrl_c_in_a_terminal(words: list[str]) -> None:
+    words = [*words, "epochs=500"]
+    words.remove(f"epochs={EPOCHS}")
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"  # a background job ignores it
+        "from yolo_attn.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    weights, deadline = Path("my runs/a/weights"), time.monotonic() + 120
+    while not (weights / "best.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    said = err.strip().splitlines()[-1]
+    assert "of 500 epochs; resume: yolo-attn train resume model=" in said
+    _, resumed = read_progress(weights / "last.pt"), shlex.split(said.rpartition(": ")[2])
+    assert Path(resumed[-1].removeprefix("model=")).samefile(weights / "last.pt")

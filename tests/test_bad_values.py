@@ -1,0 +1,274 @@
+"""Every command with wrong files and wrong values: one line that names the fault, exit status 2, nothing written."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from ultralytics import YOLO
+
+from tests.test_cli import refuse
+from yolo_attn.cli import main
+from yolo_attn.graph.shorthand import stem_of
+from yolo_attn.host.command import _as_checkpoint
+
+LAYERS = (
+    "SE[reduction=8,start=identity]@neck.P3,neck.P4+CBAM[reduction=8,kernel_size=7,start=identity]@backbone.P3,"
+    "backbone.P4,backbone.P5+EMA[groups=8,start=identity]@neck.P3,neck.P4,neck.P5+CA[reduction=8,start=identity]@neck"
+    "+SimAM@backbone.P3,backbone.P4,backbone.P5+ECA[start=identity]@backbone.P3,backbone.P4,backbone.P5"
+)
+LONG = f"yolov8n.yaml+{LAYERS}"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of files that are not what their names say, a whole checkpoint and two pictures."""
+    folder = tmp_path_factory.mktemp("bad")
+    good = Path(_as_checkpoint(YOLO("yolov8n.yaml+SE@neck.P5"), folder / "good.pt"))
+    for name in ("folder", "folder.pt", "folder.yaml", "folder.jpg", "pictures"):
+        (folder / name).mkdir()
+    for name in ("empty.pt", "empty.yaml", "empty.jpg"):
+        (folder / name).touch()
+    for name in ("binary.pt", "binary.yaml", "binary.jpg"):
+        (folder / name).write_bytes(bytes(range(256)) * 4)
+    (folder / "list.yaml").write_text("- a\n- b\n")
+    (folder / "text.yaml").write_text("hello\n")
+    (folder / "text.pt").write_text("hello\n")
+    (folder / "cut.pt").write_bytes(good.read_bytes()[:100_000])
+    (folder / "pickled.pt").write_bytes(pickle.dumps({"a": 1}))
+    torch.save(torch.zeros(3), folder / "tensor.pt")
+    for n in range(2):
+        noise = np.random.default_rng(n).integers(0, 255, (64, 64, 3))
+        cv2.imwrite(str(folder / "pictures" / f"{n}.png"), noise.astype(np.uint8))
+    return folder
+
+
+@pytest.fixture
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def written(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+COMMANDS = {
+    "profile": ("profile", "model={}"),
+    "profile against": ("profile", "model=yolov8n.yaml", "against={}"),
+    "maps": ("maps", "model={}", "source=pictures"),
+    "lint": ("lint", "model={}"),
+    "place": ("place", "model={}", "layer=SE", "at=neck"),
+    "compare": ("compare", "base={}", "data=digits"),
+    "train": ("train", "model={}", "data=digits"),
+    "val": ("val", "model={}", "data=digits"),
+    "predict": ("predict", "model={}", "source=pictures"),
+    "track": ("track", "model={}", "source=pictures"),
+    "export": ("export", "model={}"),
+    "benchmark": ("benchmark", "model={}", "data=digits"),
+    "tune": ("tune", "model={}", "data=digits"),
+}
+FILES = [
+    *("folder.pt", "folder.yaml", "empty.pt", "empty.yaml", "binary.pt", "binary.yaml", "binary.jpg"),
+    *("list.yaml", "text.yaml", "text.pt", "cut.pt", "pickled.pt", "tensor.pt"),
+    *("nowhere.yaml", "nowhere/best.pt", "nowhere/x.yaml", "nö whére ☃.yaml", "a\nb.yaml", "x" * 300 + ".yaml"),
+    *("nowhere/" + "x" * 300 + ".pt", "y" * 5000 + "/x.yaml"),
+]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda name: name[:24])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_file_that_is_no_model(command: str, file: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = written(here)
+    said = refuse(*(word.format(file) for word in COMMANDS[command]), capsys=capsys)
+    assert Path(file).name.split()[0] in said or (command == "track" and "pip install lap" in said)
+    assert written(here) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        # sizes
+        *(
+            (f"profile model=yolov8n.yaml imgsz={n}", "imgsz=")
+            for n in ("0", "-5", "6.5", "x", "999999999", "9" * 5000)
+        ),
+        *((f"maps model=good.pt source=pictures imgsz={n}", "imgsz=") for n in ("0", "-5", "1e9", "999999999")),
+        *(
+            (f"{verb} model=good.pt imgsz={n}", "imgsz=")
+            for verb in ("train data=digits", "val data=digits", "predict source=pictures", "export", "benchmark")
+            for n in ("0", "-64", "64.5", "x", "999999999", "99999999999999999999999")
+        ),
+        *((f"compare imgsz={n}", "imgsz=") for n in ("0", "-4", "64.5", "999999999", "[64,64]")),
+        # batches
+        *((f"train model=good.pt data=digits batch={n}", "batch=") for n in ("0", "-5", "x", "2.5")),
+        *((f"val model=good.pt data=digits batch={n}", "batch=") for n in ("0", "-1", "0.5", "x")),
+        *((f"predict model=good.pt source=pictures batch={n}", "batch=") for n in ("0", "-1", "0.5")),
+        *((f"export model=good.pt batch={n}", "batch=") for n in ("0", "-1")),
+        *((f"compare batch={n}", "batch=") for n in ("0", "-1", "2.5", "x")),
+        # devices, threads, workers
+        *((f"profile model=yolov8n.yaml device={d}", "device=") for d in ("99", "x", "0,1", "meta")),
+        *(
+            (f"{v} model=good.pt device=99", "device=99")
+            for v in ("train data=digits", "predict source=pictures", "export")
+        ),
+        *((f"compare device={d}", "device=") for d in ("99", "x", "0,0", "-1")),
+        *((f"compare threads={n}", "threads=") for n in ("0", "-1", "1.5", "x", "99999")),
+        *((f"compare workers={n}", "workers=") for n in ("0", "-1", "1.5", "x")),
+        ("train model=good.pt data=digits workers=-1", "workers=-1"),
+        # other numbers
+        *((f"train model=yolov8n.yaml data=digits epochs={n}", "epochs=") for n in ("0", "-1", "1.5", "x")),
+        *((f"compare epochs={n}", "epochs=") for n in ("0", "-1", "1.5", "x")),
+        *((f"compare seeds={n}", "seeds=") for n in ("0", "-1", "1.5", "x", "1,1", "9" * 20)),
+        *((f"compare {key}", key.split("=")[0]) for key in ("lr0=x", "close_mosaic=-1", "classes=x", "freeze=x")),
+        *((f"train model=yolov8n.yaml data=digits {key}", key.split("=")[0]) for key in ("lr0=x", "close_mosaic=-1")),
+        (
+            "train model=yolov8n.yaml data=digits optimizer=Adamm",
+            "optimizer=Adamm: unknown to Ultralytics; did you mean Adam",
+        ),
+        ("train model=yolov8n.yaml data=digits freeze=-1", "freeze=-1"),
+        ("train model=yolov8n.yaml data=digits seed=x", "seed=x"),
+        ("predict model=good.pt source=pictures classes=x", "classes=x"),
+        ("predict model=good.pt source=pictures embed=99", "embed=[10]"),
+        ("predict model=good.pt source=pictures conf=x", "conf=x"),
+        ("tune model=yolov8n.yaml data=digits iterations=0", "iterations=0"),
+        ("tune model=yolov8n.yaml data=digits iterations=x", "iterations=x"),
+        ("export model=good.pt format=onnx opset=99 imgsz=32", "opset"),
+        ("export model=good.pt format=nonsense", "nonsense"),
+        ("profile model=yolov8n.yaml rounds=0", "rounds=0"),
+        # models and layers
+        ("profile model=,", "names no model"),
+        ("profile model=yolov8n.yaml+", "Layer@site"),
+        ("profile model=yolov8n.yaml+SE@neck.P9", "neck.P9"),
+        ("place model=yolov8n.yaml layer=SE at=after:99", "after:99"),
+        ("place model=yolov8n.yaml layer=SE at=,", "no site ''"),
+        ("place model=yolov8n.yaml layer=SE at=neck reduction=x", "reduction='x'"),
+        ("place model=yolov8n.yaml layer=SE at=neck reduction=[", "'['"),
+        ("place model=yolov8n.yaml layer=SE at=neck out=empty.jpg/x.yaml", "empty.jpg"),
+        ("layers nowhere", "nowhere"),
+        # pictures and other sources
+        *((f"maps model=good.pt source={s}", s) for s in ("nowhere", "folder", "empty.jpg", "binary.jpg", "list.yaml")),
+        ("maps model=good.pt source=pictures project=empty.jpg", "empty.jpg"),
+        *(
+            (f"predict model=good.pt source={s}", s)
+            for s in ("nowhere", "nowhere.jpg", "folder", "folder.jpg", "list.yaml")
+        ),
+        ("predict model=good.pt source=99", "cannot be opened"),
+        # weights and runs
+        *(
+            (f"train model=yolov8n.yaml data=digits pretrained={p}", f"{p}: ")
+            for p in ("folder", "folder.pt", "nowhere", "nowhere.pt", "binary.jpg", "cut.pt", "tensor.pt", "empty.pt")
+        ),
+        *((f"train resume model={p}", f"{p}: ") for p in ("cut.pt", "folder.pt", "tensor.pt", "nowhere.pt")),
+        *((f"train resume={p}", p) for p in ("tensor.pt", "folder.pt", "nowhere.pt")),
+        ("train resume=maybe", "model=runs/detect/train/weights/last.pt"),
+        ("train resume=maybe model=good.pt", "resume=maybe"),
+        # datasets and studies
+        *(
+            (f"{command}data={d}", d)
+            for command in ("train model=yolov8n.yaml ", "val model=good.pt ", "compare ")
+            for d in ("folder", "folder.yaml", "list.yaml", "text.yaml", "empty.yaml", "binary.yaml", "nowhere.yaml")
+        ),
+        *((f"compare study={s}", s) for s in ("folder", "nowhere.yaml", "list.yaml", "empty.yaml", "binary.yaml")),
+        ("compare project=empty.jpg", "empty.jpg"),
+        *((f"report from={s}", s) for s in ("folder", "nowhere", "empty.jpg")),
+        # keys
+        *((f"{v} model= data=digits", "model= is empty") for v in ("train", "val", "export")),
+        ("predict model=good.pt source=", "source= is empty"),
+        ("train model=good.pt cfg=nowhere.yaml", "nowhere.yaml"),
+        ("train val model=good.pt data=digits", "one verb"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_a_value_that_is_none(words: str, expected: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {name for name in written(here) if not name.startswith("runs")}
+    assert expected in refuse(*words.split(), capsys=capsys)
+    assert {name for name in written(here) if not name.startswith("runs")} == before
+
+
+def test_a_file_that_may_not_be_read(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    """Whoever runs the tests may be allowed everything, so the system's answer is put in."""
+
+    def refused(original: Callable[..., Any]) -> Callable[..., Any]:
+        def open_(file: Any, *args: Any, **kwargs: Any) -> Any:
+            if str(file).endswith(("good.pt", "mine.yaml")):
+                raise PermissionError(13, "Permission denied", str(file))
+            return original(file, *args, **kwargs)
+
+        return open_
+
+    (here / "mine.yaml").write_text("nc: 80\n")
+    monkeypatch.setattr(io, "open", refused(io.open))
+    monkeypatch.setattr(builtins, "open", refused(builtins.open))
+    for file in ("good.pt", "mine.yaml"):
+        for command in ("profile", "maps", "lint", "place", "train", "val", "export"):
+            said = refuse(*(word.format(file) for word in COMMANDS[command]), capsys=capsys)
+            assert f"{file}: " in said and "ermission" in said
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to"),
+        RuntimeError("Storage size calculation overflowed with sizes=[1, 3, 1000000000, 1000000000]"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+        cv2.error("OpenCV(5.0.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 3000 bytes"),
+        MemoryError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize(
+    "words", ["profile model=good.pt", "maps model=good.pt source=pictures", "export model=good.pt"]
+)
+def test_too_little_memory(words: str, error: Exception, here: Path, capsys, monkeypatch) -> None:
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr("ultralytics.nn.tasks.BaseModel.forward", forward)
+    assert "not enough memory; give a smaller imgsz= or batch=" in refuse(*words.split(), capsys=capsys)
+
+
+@pytest.mark.parametrize(
+    ("command", "package"), [("export format=ncnn", "ncnn"), ("export format=rknn", "rknn-toolkit2")]
+)
+def test_a_package_that_is_missing(command: str, package: str, here: Path, capsys, monkeypatch) -> None:
+    module = package.partition("-")[0]
+
+    def import_(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.partition(".")[0] == module:
+            raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+        return original(name, *args, **kwargs)
+
+    original = builtins.__import__
+    monkeypatch.setattr(builtins, "__import__", import_)
+    said = refuse(*command.split(), "model=good.pt", "imgsz=32", capsys=capsys)
+    assert said.endswith(f"this needs the package {package}, which is not installed: pip install {package}")
+
+
+def test_a_long_shorthand_works_in_every_command(fresh_folder: Path, folder: Path, capsys) -> None:
+    assert len(LONG) > 255
+    for words in (
+        ("profile", "imgsz=32", "rounds=1"),
+        ("maps", f"source={folder / 'pictures'}", "imgsz=32"),
+        ("lint",),
+        ("place", "layer=SE", "at=neck"),
+        ("predict", f"source={folder / 'pictures'}", "imgsz=32"),
+        ("export", "imgsz=32"),
+    ):
+        status = main([*words, f"model={LONG}"])
+        assert status == 0, capsys.readouterr().err
+
+
+def test_a_name_made_of_many_layers_is_one_that_a_file_can_have() -> None:
+    names = {stem_of(f"yolo11n.yaml+{'+'.join(['CBAM@neck'] * 60 + [last])}") for last in ("SE@neck", "CA@neck")}
+    assert len(names) == 2
+    assert all(len(os.fsencode(name)) <= 100 and name.startswith("yolo11n-cbam") for name in names)
