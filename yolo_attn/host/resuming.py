@@ -47,9 +47,8 @@ def read_progress(checkpoint: Path) -> Progress | None:
     given = content.get("train_args")
     arguments = given if isinstance(given, dict) else {}
     epoch, wanted = content.get("epoch"), arguments.get("epochs")
-    under_way = isinstance(epoch, int) and epoch >= 0 and content.get("optimizer") is not None
     return Progress(
-        epochs=epoch + 1 if under_way else None,
+        epochs=epoch + 1 if isinstance(epoch, int) and epoch >= 0 and content.get("optimizer") is not None else None,
         wanted=wanted if isinstance(wanted, int) else None,
         data=str(arguments.get("data") or ""),
     )
