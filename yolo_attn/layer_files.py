@@ -28,6 +28,7 @@ __all__ = [
     "distribution_of",
     "import_carried",
     "load_layers",
+    "loaded_files",
     "module_name",
     "package_of",
     "sources_of",
@@ -119,6 +120,11 @@ def load_layers(files: Iterable[str | Path]) -> list[str]:
         UserError: A file is missing, cannot be imported or registers no layer, or another module has its name.
     """
     return [_load(Path(file).expanduser()) for file in files]
+
+
+def loaded_files() -> list[str]:
+    """Return the files that `load_layers` imported in this process, for a command that needs them again."""
+    return [str(sys.modules[module].__file__) for module in _loaded if module in sys.modules]
 
 
 def _load(path: Path) -> str:

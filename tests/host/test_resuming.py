@@ -21,6 +21,7 @@ from tests.host.helpers import tiny_dataset
 from tests.test_cli import refuse
 from yolo_attn.cli import main
 from yolo_attn.host.resuming import read_progress
+from yolo_attn.registry import unregister_layer
 
 EPOCHS = 3
 
@@ -71,6 +72,27 @@ def test_ctrl_c_names_the_command_that_resumes(words: list[str], cut: Callable[.
     assert run_printed(said) == 0
     assert epochs_in(last.parents[1]) == EPOCHS
     assert not Path("runs").exists()
+
+
+@pytest.mark.slow
+def test_the_command_names_the_files_of_layers(words: list[str], cut: Callable[..., None], capsys, monkeypatch) -> None:
+    Path("own_layers_of_a_cut_training.py").write_text(
+        "import yolo_attn\nfrom yolo_attn.layers.channel.se import SE\n"
+        '@yolo_attn.register_layer(family="channel", summary="as SE")\nclass CutSE(SE): ...\n'
+    )
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    words[1] = words[1].replace("+SE@", "+CutSE@")
+    try:
+        cut("on_model_save", 0, KeyboardInterrupt())
+        assert main([*words, "layers=own_layers_of_a_cut_training.py"]) == 130
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said.endswith(f"layers={Path('own_layers_of_a_cut_training.py').resolve()}")
+        program = [sys.executable, "-m", "yolo_attn", *shlex.split(said.rpartition(": ")[2])[1:], "val=False"]
+        done = subprocess.run(program, capture_output=True, text=True, check=False, cwd=Path("my runs"))
+        assert done.returncode == 0, done.stderr
+    finally:
+        unregister_layer("CutSE")
+        sys.modules.pop("own_layers_of_a_cut_training", None)
 
 
 def test_ctrl_c_in_the_first_epoch_says_that_there_is_nothing_to_resume(

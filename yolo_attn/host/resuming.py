@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import UserError, counted
+from yolo_attn.layer_files import loaded_files
 
 __all__ = ["Progress", "after_cut", "check_resumable", "read_progress"]
 
@@ -123,7 +124,8 @@ def after_cut(error: BaseException) -> str:
         return "before the end of the first epoch: there is nothing to resume, and the same command starts again"
     # A checkpoint that was being written may be damaged. last.pt and best.pt of one epoch are the same training.
     path = max(trained, key=lambda path: (trained[path], path.name == "last.pt"))
-    command = f"yolo-attn train resume model={shlex.quote(str(path))}"
+    layers = f" layers={shlex.quote(','.join(loaded_files()))}" if loaded_files() else ""
+    command = f"yolo-attn train resume model={shlex.quote(str(path))}{layers}"
     return f"after {trained[path]} of {counted(total, 'epoch')}; resume: {command}"
 
 
