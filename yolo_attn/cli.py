@@ -125,8 +125,9 @@ yolo-attn compare [study=FILE] [base=MODEL] [data=DATA] [variants=A,B] [controls
                   [project=DIR] [name=NAME] [key=value]
 
 Trains the base, every variant and every control, once for each seed, each run in its own process, from common starts,
-and writes report.html, results.json, .csv, .md and .tex. Without arguments: the built-in dataset, a small base, three
-variants and the null control, within a quarter of an hour on two CPU cores.
+and writes report.html, results.json, .csv, .md and .tex; the page is there from the first finished run on and follows
+the study. Without arguments: the built-in dataset, a small base, three variants and the null control, within a quarter
+of an hour on two CPU cores.
 
   base       a model YAML (yolo11n.yaml) or a checkpoint (yolo11n.pt)
   variants   Layer@site on the base, or a model YAML: SE@neck,CBAM[reduction=8]@backbone.P5,yolo11n-gam.yaml

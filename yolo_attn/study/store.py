@@ -17,7 +17,7 @@
     latency.json                   what an image takes in each arm, timed when all runs are done
     results.json .csv .md .tex     the results, written again after every run
     results.schema.json            what results.json holds, as JSON Schema
-    report.html                    the report
+    report.html                    the report, from the first finished run on
 
 Every file is written whole or not at all; one process at a time works in the folder.
 """
