@@ -90,7 +90,8 @@ FILES = [
 def test_a_file_that_is_no_model(command: str, file: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = written(here)
     said = refuse(*(word.format(file) for word in COMMANDS[command]), capsys=capsys)
-    assert Path(file).name.split()[0] in said or (command == "track" and "pip install lap" in said)
+    named = Path(file).name.split()[0] in said or "too long" in said
+    assert named or (command == "track" and "pip install lap" in said)
     assert written(here) == before
 
 
@@ -151,7 +152,7 @@ def test_a_file_that_is_no_model(command: str, file: str, here: Path, capsys: py
         ("profile model=yolov8n.yaml+SE@neck.P9", "neck.P9"),
         ("place model=yolov8n.yaml layer=SE at=after:99", "after:99"),
         ("place model=yolov8n.yaml layer=SE at=,", "no site ''"),
-        ("place model=yolov8n.yaml layer=SE at=neck reduction=x", "reduction='x'"),
+        ("place model=yolov8n.yaml layer=SE at=neck reduction=x", "reduction="),
         ("place model=yolov8n.yaml layer=SE at=neck reduction=[", "'['"),
         ("place model=yolov8n.yaml layer=SE at=neck out=empty.jpg/x.yaml", "empty.jpg"),
         ("layers nowhere", "nowhere"),

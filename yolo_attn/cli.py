@@ -190,7 +190,7 @@ def _circumstance(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno in FULL_DISK | NOT_WRITABLE:
         return str(disk_error(error, Path(error.filename or "the output")))
     if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}"
+        return f"{str(error.filename)[:200]}: {error.strerror}"
     return None
 
 
