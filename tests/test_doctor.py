@@ -29,3 +29,18 @@ def test_both_versions_stand_on_the_first_line() -> None:
 def test_help_tells_both_versions(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("help", capsys=capsys)[1].splitlines()[-1] == BOTH
     assert BOTH not in run("help", "layers", capsys=capsys)[1]
+
+
+@pytest.mark.parametrize(
+    ("able", "variable", "says"),
+    [
+        (True, "", "checkpoints without the code they hold"),
+        (True, "1", "YOLO_ATTN_TRUST is set"),
+        (False, "", "from Ultralytics 8.4.67 with PyTorch 2.6 on without"),
+    ],
+)
+def test_how_checkpoints_are_opened(able: bool, variable: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yolo_attn.host.restricted.restricts_checkpoints", lambda: able)
+    monkeypatch.setenv("YOLO_ATTN_TRUST", variable)
+    (line,) = (line for line in doctor.as_text(doctor.examine()).splitlines() if line.startswith("checkpoints "))
+    assert says in " ".join(line.replace("opened", "").split())

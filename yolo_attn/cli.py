@@ -16,6 +16,7 @@ from pathlib import Path
 
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.files import FULL_DISK, NOT_WRITABLE, disk_error, is_disk_full, is_file, is_folder, shortened, write_new
+from yolo_attn.trust import RESTRICTED_FROM, TRUST, trusting
 from yolo_attn.values import LARGEST_SIDE, is_out_of_memory
 
 __all__ = ["main"]
@@ -41,11 +42,28 @@ Ours:
   doctor    show what is installed and whether it fits together     [format=json]
 
 Layers of your own, in any of these:  layers=my_layers.py  (see: yolo-attn help layers)
+Files that may run the code they hold, in any of these:  trust=True  (see: yolo-attn help trust)
 
   yolo-attn help VERB     more about one verb
 """
 
 HELP_OF = {
+    "trust": f"""\
+yolo-attn VERB ... trust=True
+
+Files from someone else can hold code. Without trust=True no command runs it:
+
+  checkpoints    hold the classes of Ultralytics, of PyTorch and of registered layers; others are refused (from
+                 {RESTRICTED_FROM} on; earlier releases open everything: see yolo-attn doctor)
+  model YAMLs    rows name layers, activations are modules with plain arguments (also with trust=True)
+  data YAMLs     a download: that is a script is not run, an https address of an archive is downloaded
+  label caches   read as plain data; any other cache is made again
+
+trust=True opens all of these as Ultralytics does; {TRUST}=1 in the environment says the same for every command
+and for Python. Stock `yolo` opens everything; there ULTRALYTICS_SAFE_LOAD=1 restricts checkpoints. A layer of yours is
+registered when the package that holds it has an entry point in the group yolo_attn.layers. docs/trust.md says what runs
+code when.
+""",
     "layers": """\
 yolo-attn layers [NAME] [family=FAMILY] [format=json]
 
@@ -151,6 +169,7 @@ variants, controls, seeds and train: {epochs: 100, ...}; in it, train: {workers:
 """,
 }
 
+_OPEN_NOTHING = ("layers", "report", "doctor")  # that someone else could have made, but for data without code
 STOCK_VERBS = ("train", "val", "predict", "track", "export", "benchmark", "tune")
 STOCK_SPECIAL = ("settings", "checks", "cfg", "copy-cfg", "version", "solutions")
 STOCK_TASKS = ("detect", "segment", "classify", "pose", "obb", "semantic", "depth")
@@ -213,10 +232,10 @@ def _dispatch(words: list[str]) -> int:
         words = _without_dashes(words)
     if verb in _WITH_LAYERS:
         words = _load_layers(words)
-    if verb in OUR_VERBS:
+    if verb in _OPEN_NOTHING:
         return OUR_VERBS[verb](words[1:])
-    if verb in (*STOCK_VERBS, *STOCK_TASKS, *STOCK_SPECIAL):
-        return _stock(words)
+    if verb in (*OUR_VERBS, *STOCK_VERBS, *STOCK_TASKS, *STOCK_SPECIAL):
+        return _open_files(words)
     hint = did_you_mean(verb, (*OUR_VERBS, *STOCK_VERBS)) or "; see: yolo-attn help"
     raise UserError(f"unknown verb {verb!r}{hint}")
 
@@ -230,6 +249,18 @@ def _load_layers(words: list[str]) -> list[str]:
 
     load_layers(split_files(_keys(word.removeprefix("--") for word in given)["layers"]))
     return [word for word in words if word not in given]
+
+
+def _open_files(words: list[str]) -> int:
+    """Run a command that opens what the user may have from someone else; no code in it runs without trust=True."""
+    from yolo_attn.host.restricted import restricted
+
+    given = [word for word in words if word.startswith("trust=")]
+    choice = _flag(_keys(given), "trust") if given else None
+    if words[0] != "compare":  # which tells its processes
+        words = [word for word in words if word not in given]
+    with trusting(choice), restricted():
+        return OUR_VERBS[words[0]](words[1:]) if words[0] in OUR_VERBS else _stock(words)
 
 
 def _help(words: list[str]) -> int:
@@ -695,6 +726,8 @@ def _named_task(words: list[str]) -> str:
 def _user_mistake(error: Exception) -> str | None:
     """Return one line for an error of Ultralytics' that a user can cure; None for anything else."""
     text = _first_line(error)
+    if isinstance(error.__cause__, UserError):  # a message of ours in one of Ultralytics' own
+        return str(error.__cause__)
     if circumstance := _circumstance(error):
         return circumstance
     if isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):

@@ -48,9 +48,22 @@ def examine() -> dict[str, Any]:
         "layers": len(list_layers()),
         "configs": f"{configs} in {config_folder()}",
         "datasets folder": str(SETTINGS["datasets_dir"]),
+        "checkpoints": _checkpoints(),
         "bindings": bindings,
         "problems": problems,
     }
+
+
+def _checkpoints() -> str:
+    """Return how our commands open checkpoints."""
+    from yolo_attn.host.restricted import restricts_checkpoints
+    from yolo_attn.trust import RESTRICTED_FROM, TRUST, trusts_files
+
+    if not restricts_checkpoints():
+        return f"opened with the code they hold; from {RESTRICTED_FROM} on without (see: yolo-attn help trust)"
+    if trusts_files():
+        return f"opened with the code they hold: {TRUST} is set (see: yolo-attn help trust)"
+    return "opened without the code they hold (see: yolo-attn help trust)"
 
 
 def versions() -> str:

@@ -114,7 +114,7 @@ class GlooTrainer(DetectionTrainer):
 @pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="needs torch.distributed")
 def test_two_processes_train(tmp_path: Path) -> None:
-    """Two workers train a model with our layer from the script that Ultralytics writes for them."""
+    """Two workers train a model with our layer from the script that Ultralytics writes for them, restricted."""
     from yolo_attn.data.digits import make_digits
 
     data = make_digits(tmp_path / "data", counts={"train": 8, "val": 4, "test": 4})
@@ -125,10 +125,13 @@ sys.path.insert(0, {str(tmp_path)!r})
 import yolo_attn
 from gloo_trainer import GlooTrainer
 from ultralytics.utils import dist
+from yolo_attn.host.restricted import restrict
+restrict()
 trainer = GlooTrainer(overrides=dict(model="yolo11n-cbam.yaml", data={str(data)!r}, epochs=1, imgsz=64, batch=4,
     workers=0, device="cpu", project={str(tmp_path)!r}, name="ddp", exist_ok=True, val=False, plots=False, amp=False))
 trainer.hub_session = None
 file = dist.generate_ddp_file(trainer)
+assert "\\nrestrict()\\n" in open(file).read()
 done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port",
     str(dist.find_free_network_port()), file])
 dist.ddp_cleanup(trainer, file)

@@ -96,6 +96,19 @@ def test_there_are_no_verdicts_before_all_runs_are_finished(fake: Fake) -> None:
     assert "verdict" not in Path("interim/results.md").read_text().splitlines()[2]
 
 
+def test_whether_files_are_trusted_is_up_to_the_command_not_to_the_study(fake: Fake) -> None:
+    def orders() -> list[bool | None]:
+        return [json.loads(path.read_text()).get("trust") for path in sorted(fake.folder.glob("runs/*/run.json"))]
+
+    fake.compare(variants="A,killed", seeds=1, trust=True)
+    keys = {path.name for path in fake.folder.glob("runs/*")}
+    assert orders() == [True] * 3
+    fake.compare(variants="A,killed", seeds=1)  # as a study that was received says it
+    assert orders() == [None] * 3
+    assert {path.name for path in fake.folder.glob("runs/*")} == keys  # it decides no result
+    assert "trust" not in (fake.folder / "study.yaml").read_text()
+
+
 def test_runs_go_side_by_side_and_give_the_same_results(fake: Fake) -> None:
     fake.workers = 3
     side = fake.compare(name="side", variants="meets.1,meets.2", seeds=2)

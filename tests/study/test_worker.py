@@ -44,6 +44,20 @@ def test_what_an_earlier_attempt_left_is_cleared(folder: Path) -> None:
     assert worker.main([str(folder)], perform) == 0
 
 
+@pytest.mark.parametrize("order", [{}, {"trust": True}, {"trust": False}])
+def test_what_a_run_opens_runs_no_code_unless_the_command_says_so(
+    order: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from yolo_attn.host.restricted import is_restricted
+
+    monkeypatch.delenv("YOLO_ATTN_TRUST", raising=False)
+    monkeypatch.setattr("yolo_attn.study.inputs.check_layers", lambda inputs: None)
+    monkeypatch.setattr("yolo_attn.study.training.train_and_measure", lambda *_: {"restricted": is_restricted()})
+    (folder / "run.json").write_text(json.dumps({"key": "k", "seed": 3, "inputs": {}, **order}))
+    assert worker.main([str(folder)]) == 0
+    assert result(folder)["restricted"] is (not order.get("trust", False))
+
+
 @pytest.mark.parametrize(
     ("error", "says"),
     [

@@ -23,8 +23,9 @@ from yolo_attn.data.description import (
     training_entries,
 )
 from yolo_attn.data.labels import LABEL_TASKS, Rules, find_images, label_path, read_labels
-from yolo_attn.data.names import datasets_folder, list_datasets, resolve_data
+from yolo_attn.data.names import datasets_folder, host_yamls, list_datasets, resolve_data
 from yolo_attn.errors import UserError
+from yolo_attn.trust import is_script, refuse_script, trusts_files
 
 __all__ = ["DataSummary", "SplitSummary", "check_data", "drop_stale_caches", "find_val_images", "list_images"]
 
@@ -94,6 +95,8 @@ def check_data(data: str, task: str = "detect", splits: Sequence[str] = ("train"
     if missing:
         # Ultralytics downloads when the images of val are missing
         if entries.get("download") and (not _some_exist(sources) or "val" in dict(missing)):
+            if is_script(entries["download"]) and path.resolve() not in _stock_yamls() and not trusts_files():
+                refuse_script(str(path))
             return DataSummary(str(path), task, names, present=False)
         split, source = missing[0]
         raise UserError(f"{path}: the images of {split} are not at {source}; correct {split} or path (now {root})")
@@ -103,6 +106,10 @@ def check_data(data: str, task: str = "detect", splits: Sequence[str] = ("train"
         digest.update(f"{key} {value!r}\n".encode())
     summaries = {split: _check_split(split, sources[split], rules, path, digest) for split in splits}
     return DataSummary(str(path), task, names, summaries, digest=digest.hexdigest())
+
+
+def _stock_yamls() -> set[Path]:
+    return {path.resolve() for path in host_yamls().values()}
 
 
 def find_val_images(name: str) -> Path:

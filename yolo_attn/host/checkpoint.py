@@ -17,6 +17,7 @@ from yolo_attn.errors import UserError
 from yolo_attn.files import is_file, is_folder
 from yolo_attn.host.binding import Binding
 from yolo_attn.host.model_names import suggest_checkpoint
+from yolo_attn.host.restricted import is_restricted, restricted
 
 __all__ = ["CHECKPOINTS", "check_checkpoint", "check_layers", "is_rtdetr", "read_checkpoint", "task_of"]
 
@@ -71,7 +72,7 @@ def check_layers(path: str | Path) -> None:
                     f"{path}: its layer {name} was defined in a script or notebook (__main__), where no other process "
                     "finds it; define it here as well, or put its class into a file, train with layers=FILE again"
                 )
-        elif module not in sys.modules and not _is_importable(module):
+        elif module not in sys.modules and not _is_importable(package if is_restricted() else module):
             raise UserError(
                 f"{path}: its layer {name} is a class of the module {module}, which cannot be imported here; give its "
                 f"file, layers={module.replace('.', '/')}.py, or install your package that has it"
@@ -101,6 +102,7 @@ def _globals(pickled: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _is_importable(module: str) -> bool:
+    """Whether there is a module; the packages above it are imported to see."""
     try:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):  # a package above it is missing
@@ -120,15 +122,16 @@ CHECKPOINTS = Binding(tasks, "torch_safe_load", _wrap_torch_safe_load)
 
 
 def read_checkpoint(path: str | Path) -> nn.Module:
-    """Return the model of a checkpoint, in float32.
+    """Return the model of a checkpoint, in float32; no code in it is run, unless files are trusted.
 
     Raises:
-        UserError: The file is missing and cannot be downloaded, or is no checkpoint of a model.
+        UserError: The file is missing and cannot be downloaded, is no checkpoint of a model, or would run code.
     """
     check_checkpoint(path)
     load = getattr(tasks, "load_checkpoint", None) or tasks.attempt_load_one_weight
     try:
-        model, _ = load(str(path))
+        with restricted():
+            model, _ = load(str(path))
     except OSError as error:  # not there, or not to be downloaded
         raise UserError(f"{path}: no such checkpoint") from error
     except (TypeError, KeyError, AttributeError, RuntimeError, EOFError) as error:

@@ -16,6 +16,7 @@ from typing import Any
 from ultralytics.utils import dist
 
 from yolo_attn.host.binding import Binding
+from yolo_attn.host.restricted import is_restricted
 from yolo_attn.registry import list_layers
 
 __all__ = ["DDP_FILE"]
@@ -41,6 +42,8 @@ def _preamble(run: Path | None = None) -> str:
     modules = sorted({spec.cls.__module__ for spec in list_layers()} - {"__main__"})
     foreign = [m for m in modules if m.partition(".")[0] != "yolo_attn"]
     lines = ["import sys", f"sys.path[:] = {sys.path!r}", "import yolo_attn", *(f"import {m}" for m in foreign)]
+    if is_restricted():
+        lines += ["from yolo_attn.host.restricted import restrict", "restrict()"]
     if run is not None:
         # Where processes are not forked, data loaders import the script again; they are no ranks.
         lines += ["if __name__ == '__main__':", "    from yolo_attn.processes import join_run"]

@@ -1,9 +1,10 @@
-"""Restricted loading (`ULTRALYTICS_SAFE_LOAD=1`, `torch.load(weights_only=True)`): our classes are known ones."""
+"""Restricted loading (`restricted`, `ULTRALYTICS_SAFE_LOAD=1`): the classes of ours and of users' layers are known."""
 
 from __future__ import annotations
 
+import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -12,16 +13,21 @@ from torch import nn
 from yolo_attn.host.blocks import CLASSES
 from yolo_attn.registry import full_name, list_layers, off_change, on_change
 
-__all__ = ["allow", "withdraw"]
+__all__ = ["allow", "allow_torchvision", "withdraw"]
 
 
 def _classes() -> set[type[nn.Module]]:
-    """Return the registered layers, every module class of ours or of a user's that they may be made of, and blocks."""
+    """Return the registered layers, the module classes that they may be made of, and blocks.
+
+    Parts are looked for in the packages that layers are from, and among what their modules import: all of it is code
+    that the user has imported.
+    """
     layers = [spec.cls for spec in list_layers()]
-    foreign = {cls.__module__ for cls in layers}
-    files = [file for name, file in sys.modules.items() if name.startswith("yolo_attn.layers.") or name in foreign]
-    parts = [value for file in files for value in vars(file).values() if _is_module_class(value)]
-    return {*layers, *CLASSES.values(), *(part for part in parts if sys.modules.get(part.__module__) in files)}
+    packages = {cls.__module__.partition(".")[0] for cls in layers} - {"yolo_attn", "torch", "ultralytics"}
+    files = [file for name, file in sys.modules.items() if name.startswith("yolo_attn.layers.")]
+    files += [file for name, file in sys.modules.items() if file is not None and name.partition(".")[0] in packages]
+    parts = [value for file in files for value in list(vars(file).values()) if _is_module_class(value)]
+    return {*layers, *CLASSES.values(), *parts}
 
 
 def _is_module_class(value: Any) -> bool:
@@ -41,6 +47,20 @@ def allow() -> None:
     _drop(lambda entry: isinstance(entry, type) and entry not in ours and full_name(entry) in names)
     torch.serialization.add_safe_globals(list(ours))
     on_change(allow)
+
+
+def allow_torchvision(names: Iterable[str]) -> None:
+    """Add those of torchvision's models and operators that a checkpoint names: rows may name them as well.
+
+    Args:
+        names: The classes that a checkpoint names and that are not known yet, such as "torchvision.ops.misc.MLP".
+    """
+    for name in names:
+        file, _, word = name.rpartition(".")
+        if file.startswith(("torchvision.models.", "torchvision.ops.")) and importlib.util.find_spec(file):
+            found: Any = vars(importlib.import_module(file)).get(word)
+            if _is_module_class(found) and found.__module__ == file:
+                torch.serialization.add_safe_globals([found])
 
 
 def withdraw() -> None:

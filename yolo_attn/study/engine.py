@@ -22,6 +22,7 @@ from yolo_attn.study.progress import Progress, clock
 from yolo_attn.study.results import RESULTS, ArmRuns, Results, make_results
 from yolo_attn.study.runner import LOG, Handle, LocalRunner, Outcome, Runner
 from yolo_attn.study.store import MODEL, Store, choose_folder, read_plan
+from yolo_attn.trust import trusting, trusts_files
 
 if TYPE_CHECKING:
     from yolo_attn.layer_files import Sources
@@ -41,8 +42,8 @@ def compare(
 
     Args:
         arguments: `base`, `data`, `variants`, `controls`, `seeds`, or `study` (a file); `project`, `name`, `exist_ok`,
-            `device`, `threads`, `workers`, `runner`, `address`, `retry`, `layers`; and Ultralytics' training keys.
-            None of them is needed.
+            `device`, `threads`, `workers`, `runner`, `address`, `retry`, `layers`, `trust`; and Ultralytics' training
+            keys. None of them is needed.
         runner: What carries the runs out; by default what `runner=` asks for.
         stream: Where progress and table go; standard output by default.
         command: The command line, for the report.
@@ -51,7 +52,14 @@ def compare(
         UserError: A mistake in the arguments, a folder that another process holds, a full disk. What was done is kept.
         KeyboardInterrupt: After the runs in progress were stopped; its message says how to go on.
     """
+    from yolo_attn.host.restricted import restricted
+
     study = Study.from_arguments(arguments)
+    with trusting(study.trust), restricted():
+        return _compare(study, runner, stream, command)
+
+
+def _compare(study: Study, runner: Runner | None, stream: TextIO | None, command: str) -> Results:
     store = Store(choose_folder(study))
     engine = _plan(study, store, stream or sys.stdout, command)
     carrier = runner or _make_runner(engine.study, engine.state)
@@ -103,6 +111,7 @@ def _plan(study: Study, store: Store, stream: TextIO, command: str) -> _Engine:
         "data": data,
         "device": study.device or ("cpu" if device == "cpu" else None),
         "weights": str(arms[0].weights) if arms[0].weights else None,
+        **({"trust": True} if trusts_files() else {}),
     }
     state = {"versions": versions, "threads": threads, "device": device, **several}
     # Seed by seed: a study that is stopped early has whole comparisons, of fewer seeds.

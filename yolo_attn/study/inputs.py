@@ -224,6 +224,8 @@ def _download(data: str) -> None:
 
     try:
         check_det_dataset(data)
+    except UserError:
+        raise
     except (OSError, SyntaxError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"data={data}: could not be downloaded ({' '.join(str(error).split())})") from None
 

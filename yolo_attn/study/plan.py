@@ -46,6 +46,7 @@ _STUDY_KEYS = (
     *_STATEMENT_KEYS[:5],
     *("recipe", LAYERS, "study", "project", "name", "exist_ok", "device", "threads", "retry", "workers", "runner"),
     "address",
+    "trust",
 )
 _LISTS = ("variants", "controls", "seeds")
 _MAX_SEED = 2**31
@@ -88,6 +89,7 @@ class Study:
         runner: "local" or "ray".
         address: The Ray cluster.
         layers: Python files of layers.
+        trust: Whether files may run the code that they hold; None leaves that to the environment.
     """
 
     base: str
@@ -104,6 +106,7 @@ class Study:
     runner: str = "local"
     address: str | None = None
     layers: tuple[str, ...] = ()
+    trust: bool | None = None
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, object]) -> Study:
@@ -144,6 +147,7 @@ class Study:
             runner=runner,
             address=_text(settings, "address"),
             layers=_layer_files(whole.get(LAYERS)),
+            trust=_flag(settings, "trust") if "trust" in settings else None,
         )
 
     @property

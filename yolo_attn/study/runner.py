@@ -245,6 +245,7 @@ def child_environment(threads: int, environment: Mapping[str, str] = os.environ)
         **_QUIET,
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",  # the working folder may be a study from someone else, with a random.py in it
         "PYTHONHASHSEED": "0",
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,

@@ -28,6 +28,7 @@ from yolo_attn.study.plan import LAYERS
 from yolo_attn.study.results import as_json
 from yolo_attn.study.runner import DISK_FULL_STATUS
 from yolo_attn.study.store import RESULT, RUN, TRAIN, TRAINING_STATE
+from yolo_attn.trust import trusting
 
 __all__ = ["main"]
 
@@ -107,15 +108,17 @@ def _clear(folder: Path) -> None:
 
 
 def _train_and_measure(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
+    from yolo_attn.host.restricted import restricted
     from yolo_attn.layer_files import import_carried
     from yolo_attn.study.inputs import check_layers
     from yolo_attn.study.training import train_and_measure
 
     import_carried(folder / LAYERS, order.get("modules", ()))
-    if "node" in order:
-        _take_up(folder, order)
-    check_layers(order["inputs"])
-    return train_and_measure(folder, order)
+    with trusting(bool(order.get("trust"))), restricted():  # the order is of the command that runs now
+        if "node" in order:
+            _take_up(folder, order)
+        check_layers(order["inputs"])
+        return train_and_measure(folder, order)
 
 
 def _take_up(folder: Path, order: dict[str, Any]) -> None:

@@ -1,0 +1,426 @@
+"""What someone else sent runs no code in our commands: checkpoints, label caches, data YAMLs."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from ultralytics.data import dataset
+from ultralytics.data import utils as data_utils
+from ultralytics.nn import tasks
+
+from tests.host.helpers import build, python, tiny_dataset, with_row
+from tests.host.test_hostile_models import HERE, Payload
+from yolo_attn import UserError, register_layer
+from yolo_attn.cli import main
+from yolo_attn.data.names import host_yamls
+from yolo_attn.host.checkpoint import read_checkpoint
+from yolo_attn.host.label_cache import CacheError, read_cache
+from yolo_attn.host.restricted import is_restricted, restricted, restricts_checkpoints
+from yolo_attn.host.variant import model_yaml
+from yolo_attn.layers.base import Gate
+from yolo_attn.registry import unregister_layer
+from yolo_attn.trust import TRUST, is_script, trusting
+
+needs_restriction = pytest.mark.skipif(not restricts_checkpoints(), reason="this Ultralytics opens everything")
+SCRIPT = f"open({HERE!r}, 'w').close()"
+
+
+def write_checkpoint(file: Path, model: nn.Module, **extra: Any) -> Path:
+    model.args = {"task": "detect", "model": "mine.yaml", "imgsz": 32}
+    torch.save(
+        {"epoch": -1, "model": model.half(), "ema": None, "optimizer": None, "train_args": model.args, **extra}, file
+    )
+    return file
+
+
+@pytest.fixture
+def folder(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv(TRUST, raising=False)
+    monkeypatch.delenv("ULTRALYTICS_SAFE_LOAD", raising=False)
+    return fresh_folder
+
+
+@pytest.fixture
+def hostile(folder: Path) -> Path:
+    """A working checkpoint of a stock model that writes a file when it is unpickled."""
+    return write_checkpoint(folder / "received.pt", build(model_yaml("yolo11n.yaml")), git=Payload())
+
+
+def one_line(words: list[str], capsys: pytest.CaptureFixture[str], status: int = 2) -> str:
+    """Run a command that must refuse in one line, and return the line."""
+    capsys.readouterr()
+    assert main(words) == status, capsys.readouterr()
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    (line,) = (line for line in captured.err.splitlines() if line.startswith("yolo-attn: "))
+    return line
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------
+
+
+@needs_restriction
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict", "model=received.pt", "source=image.png"],
+        ["val", "model=received.pt", "data=data.yaml"],
+        ["train", "model=received.pt", "data=data.yaml", "epochs=1", "imgsz=32"],
+        ["train", "model=yolo11n.yaml", "pretrained=received.pt", "data=data.yaml", "epochs=1", "imgsz=32"],
+        ["train", "model=received.pt+SE@neck", "data=data.yaml", "epochs=1", "imgsz=32"],
+        ["train", "resume", "model=received.pt"],
+        ["tune", "model=received.pt", "data=data.yaml", "epochs=1", "iterations=1"],
+        ["export", "model=received.pt", "imgsz=32"],
+        ["benchmark", "model=received.pt", "data=data.yaml", "imgsz=32"],
+        ["place", "model=received.pt", "layer=SE", "at=neck"],
+        ["lint", "model=received.pt"],
+        ["profile", "model=received.pt", "imgsz=32"],
+        ["maps", "model=received.pt", "source=image.png"],
+        ["compare", "base=received.pt", "variants=SE@neck", "data=data.yaml", "project=runs"],
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_no_command_runs_what_a_checkpoint_holds(words: list[str], hostile: Path, capsys) -> None:
+    tiny_dataset(hostile.parent)
+    line = one_line([*words, *(["project=runs"] if words[0] in ("train", "val", "tune") else [])], capsys)
+    assert "received.pt: not opened" in line and "builtins.exec" in line
+    assert "register the layer" in line and f"trust=True (or {TRUST}=1)" in line
+    assert not Path(HERE).exists()
+
+
+@needs_restriction
+def test_a_checkpoint_in_the_format_of_old_pytorch(folder: Path, capsys) -> None:
+    torch.save({"model": Payload(), "owner": "ultralytics"}, "old.pt", _use_new_zipfile_serialization=False)
+    assert "old.pt: not opened" in one_line(["val", "model=old.pt"], capsys)
+    assert not Path(HERE).exists()
+
+
+@pytest.mark.parametrize("how", ["option", "environment", "an option against the environment"])
+def test_trust_opens_what_is_refused(how: str, hostile: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    option = {"option": ["trust=True"], "environment": []}.get(how, ["trust=False"])
+    if how != "option":
+        monkeypatch.setenv(TRUST, "1")
+    status = main(["place", "model=received.pt", "layer=SE", "at=neck", *option])
+    if restricts_checkpoints():
+        assert Path(HERE).exists() == (option != ["trust=False"])
+        assert status == (2 if option == ["trust=False"] else 0)
+    assert not is_restricted()
+
+
+def test_trust_is_true_or_false(folder: Path, capsys) -> None:
+    assert "trust=maybe: must be True or False" in one_line(["lint", "model=yolo11n.yaml", "trust=maybe"], capsys)
+
+
+@needs_restriction
+def test_reading_a_checkpoint_in_python_runs_nothing_either(hostile: Path) -> None:
+    with pytest.raises(UserError, match="not opened"):
+        read_checkpoint(hostile)
+    assert not Path(HERE).exists()
+    with trusting(True):
+        read_checkpoint(hostile)
+    assert Path(HERE).exists()
+
+
+class Part(nn.Module):
+    """What a user's layer is made of."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+class Whole(Gate):
+    """A layer that a user registers after the import."""
+
+    def __init__(self, channels: int, *, start: str = "paper") -> None:
+        super().__init__(channels, start=start)
+        self.part = Part()
+
+    def gate(self, x: torch.Tensor) -> torch.Tensor:
+        return self.part(x).sigmoid()
+
+
+@pytest.fixture
+def own_layer() -> Iterator[None]:
+    register_layer(family="channel", summary="has a part")(Whole)
+    yield
+    if "Whole" in {spec.name for spec in __import__("yolo_attn").list_layers()}:
+        unregister_layer("Whole")
+
+
+@pytest.mark.usefixtures("own_layer")
+def test_a_layer_that_was_registered_later_is_known_with_its_parts(folder: Path) -> None:
+    document, row = with_row("yolo11n.yaml", 4, "Whole")
+    file = write_checkpoint(folder / "own.pt", build(document))
+    assert isinstance(read_checkpoint(file).model[row].part, Part)
+
+
+@needs_restriction
+def test_a_layer_that_nobody_registered_is_named(folder: Path) -> None:
+    code = """
+import sys, types, torch, yolo_attn
+from ultralytics import YOLO
+my = sys.modules["my_layers"] = types.ModuleType("my_layers")
+exec('''
+from yolo_attn import register_layer
+from yolo_attn.layers.base import Gate
+@register_layer(family="channel", summary="mine")
+class Mine(Gate):
+    def gate(self, x):
+        return x.sigmoid()
+''', vars(my))
+YOLO("yolo11n.yaml+Mine@neck.P3").save("mine.pt")
+"""
+    python(code, cwd=folder)
+    done = python("import sys; from yolo_attn.cli import main; sys.exit(main(['val', 'model=mine.pt']))", check=False)
+    assert done.returncode == 2
+    assert "mine.pt: not opened, because that could run code: it names my_layers.Mine; register" in done.stderr
+
+
+@pytest.mark.parametrize("module", ["torchvision.ops.SqueezeExcitation", "TorchVision"])
+def test_rows_of_torchvision_are_opened(module: str, folder: Path) -> None:
+    document = copy.deepcopy(model_yaml("yolo11n.yaml"))
+    if module == "TorchVision":
+        document = copy.deepcopy(model_yaml("yolo11-cls-resnet18.yaml"))
+        document["backbone"][0][3][2] = None
+        model = tasks.ClassificationModel(document, verbose=False)
+    else:
+        document["backbone"].insert(1, [-1, 1, module, [16, 4]])
+        for row in document["head"]:
+            row[0] = [s + (s > 0) for s in row[0]] if isinstance(row[0], list) else row[0]
+        model = build(document)
+    assert read_checkpoint(write_checkpoint(folder / "tv.pt", model))
+
+
+def test_everything_is_as_before_afterwards(folder: Path) -> None:
+    def state() -> list[Any]:
+        reader = getattr(data_utils, "YAML", None) or data_utils.yaml_load
+        return [torch.load, dataset.load_dataset_cache_file, reader, subprocess.run, getattr(tasks, "SAFE_LOAD", None)]
+
+    before = state()
+    with restricted():
+        within = state()
+        with restricted():
+            assert state() == within
+        assert state() == within
+        assert is_restricted()
+    assert state() == before
+    changed = [one is not other for one, other in zip(before, within, strict=True)]
+    assert changed == [restricts_checkpoints(), True, True, True, restricts_checkpoints()]
+    with trusting(True), restricted():
+        assert state() == before
+
+
+# --- label caches -----------------------------------------------------------------------------------------------
+
+
+def as_ultralytics_writes(path: Path, content: Any) -> Path:
+    with path.open("wb") as stream:
+        np.save(stream, content)
+    return path
+
+
+LABELS = {
+    "labels": [
+        {
+            "im_file": "a.png",
+            "shape": (480, 640),
+            "cls": np.array([[0.0], [2.0]], np.float32),
+            "bboxes": np.asfortranarray(np.arange(8, dtype=np.float32).reshape(2, 4)),
+            "segments": [np.arange(6, dtype=">f4").reshape(3, 2), np.zeros((0, 2), np.float32)],
+            "keypoints": None,
+            "normalized": True,
+        }
+    ],
+    "results": (1, 0, 0, np.int64(1), np.float32(0.5)),
+    "msgs": ["ä"],
+    "samples": [["a.png", 0, Path("a.npy"), None]],
+    "mixed": np.array(["x", 3, np.ones(2)], dtype=object),
+    "words": np.array(["one", "three"]),
+    "flags": np.array([True, False]),
+}
+
+
+def assert_same(ours: Any, theirs: Any) -> None:
+    assert type(ours) is type(theirs)
+    if isinstance(ours, np.ndarray):
+        assert (ours.dtype, ours.shape, ours.flags.writeable) == (theirs.dtype, theirs.shape, True)
+        ours, theirs = ours.tolist(), theirs.tolist()
+    if isinstance(ours, dict):
+        assert ours.keys() == theirs.keys()
+        ours, theirs = list(ours.values()), list(theirs.values())
+    if isinstance(ours, (list, tuple)):
+        for one, other in zip(ours, theirs, strict=True):
+            assert_same(one, other)
+    else:
+        assert ours == theirs
+
+
+def test_a_cache_is_read_as_ultralytics_reads_it(tmp_path: Path) -> None:
+    path = as_ultralytics_writes(tmp_path / "labels.cache", LABELS)
+    assert_same(read_cache(path), np.load(path, allow_pickle=True).item())
+    boxes = read_cache(path)["labels"][0]["bboxes"]
+    boxes += 1  # it is the caller's own
+
+
+class Crafted:
+    """Pickles as a call of anything."""
+
+    def __init__(self, function: Any, *args: Any) -> None:
+        self.call = (function, args)
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"labels": Payload(), "version": "1", "hash": "1"},
+        {"labels": Crafted(np.load, "evil.npy")},
+        {"labels": Crafted(np.dtype, "O")},
+        [1, 2],
+        {"labels": np.array([1 + 2j])},
+        {"labels": np.zeros(2, dtype=[("a", "O"), ("b", "f4")])},
+        {"labels": np.datetime64("2020-01-01")},
+    ],
+)
+def test_what_is_no_cache_is_no_cache(content: Any, tmp_path: Path, fresh_folder: Path) -> None:
+    path = as_ultralytics_writes(tmp_path / "labels.cache", content)
+    if isinstance(content, dict) and isinstance(content["labels"], Crafted) and content["labels"].call[1] == ("O",):
+        assert not isinstance(read_cache(path)["labels"], np.dtype)  # a name in a box of ours, nothing of numpy's
+        return
+    with pytest.raises(CacheError, match=r"labels\.cache"):
+        read_cache(path)
+    assert not Path(HERE).exists()
+
+
+@pytest.mark.parametrize("cut", [0, 5, 60, 200, -10])
+def test_a_cache_that_was_cut_short(cut: int, tmp_path: Path) -> None:
+    path = as_ultralytics_writes(tmp_path / "labels.cache", LABELS)
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(CacheError):
+        read_cache(path)
+    with pytest.raises(FileNotFoundError):
+        read_cache(tmp_path / "nowhere.cache")
+
+
+def test_a_hostile_cache_is_made_again_and_a_good_one_is_used(folder: Path, capsys) -> None:
+    data, cache = tiny_dataset(folder), folder / "labels.cache"
+    as_ultralytics_writes(cache, {"labels": Payload()})
+    words = ["val", f"model={write_checkpoint(folder / 'best.pt', build(model_yaml('yolo11n.yaml'), nc=1))}"]
+    words += [f"data={data}", "imgsz=32", "workers=0", "plots=False", "project=runs", "batch=1"]
+    assert main(words) == 0
+    assert not Path(HERE).exists()
+    assert read_cache(cache)["results"][0] == 2
+    written = cache.stat().st_mtime_ns
+    assert main(words) == 0
+    assert cache.stat().st_mtime_ns == written
+    if restricts_checkpoints():
+        as_ultralytics_writes(cache, {"labels": Payload()})
+        assert main([*words, "trust=True"]) == 0
+        assert Path(HERE).exists()
+
+
+# --- data YAMLs -------------------------------------------------------------------------------------------------
+
+SCRIPTS = {
+    "python": SCRIPT,
+    "bash": f"bash -c touch${{IFS}}{HERE}",
+    "python that begins like an address": f"https: 1\n{SCRIPT}\n#.zip",
+    "python that ends like one": f"{SCRIPT} #https://x.org/a.zip",
+}
+
+
+def without_images(folder: Path, download: str) -> Path:
+    entries = {"path": str(folder / "away"), "train": "images", "val": "images", "names": ["thing"]}
+    path = folder / "data.yaml"
+    path.write_text(__import__("yaml").safe_dump({**entries, "download": download}))
+    return path
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_data_yaml_runs_no_script(script: str, folder: Path, capsys) -> None:
+    data = without_images(folder, SCRIPTS[script])
+    model = write_checkpoint(folder / "best.pt", build(model_yaml("yolo11n.yaml"), nc=1))
+    common = [f"data={data}", "imgsz=32", "project=runs"]
+    for words in (
+        ["train", "model=yolo11n.yaml", "epochs=1", *common],
+        ["val", f"model={model}", *common],
+        ["compare", "base=yolo11n.yaml", "variants=SE@neck", "seeds=1", "epochs=1", *common],
+    ):
+        line = one_line(words, capsys)
+        assert "data.yaml: its images are not here, and its download: is a script, which was not run" in line
+        assert f"trust=True (or {TRUST}=1)" in line
+    assert not Path(HERE).exists()
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_nor_does_ultralytics_where_the_data_comes_out_of_a_checkpoint(script: str, folder: Path) -> None:
+    with restricted(), pytest.raises((UserError, FileNotFoundError)) as caught:
+        data_utils.check_det_dataset(str(without_images(folder, SCRIPTS[script])))
+    assert "download: is a script" in str(caught.value)
+    assert not Path(HERE).exists()
+
+
+def test_with_trust_it_is_run(folder: Path) -> None:
+    data = without_images(folder, SCRIPT)
+    with trusting(True), restricted():
+        data_utils.check_det_dataset(str(data))
+    assert Path(HERE).exists()
+
+
+def test_a_script_does_not_matter_where_the_images_are(folder: Path) -> None:
+    data = tiny_dataset(folder)
+    data.write_text(data.read_text() + f"download: {SCRIPT!r}\n")
+    with restricted():
+        assert data_utils.check_det_dataset(str(data))["nc"] == 1
+    assert not Path(HERE).exists()
+
+
+def test_archives_and_ultralytics_own_scripts_are_left_alone(folder: Path) -> None:
+    assert not is_script("https://github.com/ultralytics/assets/releases/download/v0.0.0/coco8.zip")
+    assert not is_script("https://x.org/a.tar.gz?token=1")
+    assert not is_script(None)
+    assert is_script("http://x.org/a.zip")  # anyone on the way could change it
+    own = host_yamls()["voc"]
+    with restricted():
+        reader = getattr(getattr(data_utils, "YAML", None), "load", None) or data_utils.yaml_load
+        assert "refuse_script" not in reader(own, append_filename=True)["download"]
+        Path("VOC.yaml").write_bytes(own.read_bytes())
+        assert "refuse_script" in reader("VOC.yaml", append_filename=True)["download"]
+
+
+# --- child processes --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", [["yolo"], [sys.executable, "-m", "ultralytics.cfg.__init__"]])
+def test_trainings_in_processes_of_their_own_are_ours(start: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Any] = []
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: started.append(command))
+    with restricted():
+        subprocess.run([*start, "train", "model=x.pt"], check=True)
+        subprocess.run([*start, "checks"], check=True)
+        subprocess.run("yolo train", check=True)
+    assert started == [[sys.executable, "-m", "yolo_attn", "train", "model=x.pt"], [*start, "checks"], "yolo train"]
+
+
+@pytest.mark.slow
+def test_tuning_restricted(folder: Path) -> None:
+    """The candidates' processes know our layers and open no cache as a pickle."""
+    data = tiny_dataset(folder)
+    as_ultralytics_writes(folder / "labels.cache", {"labels": Payload()})
+    words = ["model=yolo11n-cbam.yaml", f"data={data}", "epochs=1", "iterations=1", "imgsz=32", "workers=0"]
+    words += ["plots=False", "project=runs", "device=cpu"]
+    done = python(f"import sys; from yolo_attn.cli import main; sys.exit(main({['tune', *words]}))", cwd=folder)
+    assert "1/1 iterations complete" in done.stdout + done.stderr
+    assert "all failed" not in done.stdout + done.stderr
+    assert not Path(HERE).exists()

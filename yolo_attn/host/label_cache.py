@@ -1,0 +1,150 @@
+"""Ultralytics' label caches, read as plain data.
+
+A cache is a pickle in an .npy file, which can call anything when it is opened. Here nothing that it names is imported
+or called: what numpy arrays are made of is collected in classes of this module, and the arrays are built from that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import pickle
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["CacheError", "read_cache"]
+
+_NUMBERS = re.compile(r"[biuf](1|2|4|8)|[SU]\d{1,4}")
+_NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray")
+_PATHS = ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path")
+
+
+class CacheError(AssertionError):
+    """A file is no label cache; Ultralytics, which asserts that a cache is a current one, makes it again."""
+
+
+def read_cache(path: str | Path) -> dict[str, Any]:
+    """Return what a label cache holds.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        CacheError: It holds something else than labels.
+    """
+    with Path(path).open("rb") as stream, _without_collection():
+        try:
+            header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            shape, _, dtype = header[np.lib.format.read_magic(stream)](stream)
+            whole = _built(_Reader(stream).load())
+            content = whole.item() if shape == () and dtype.hasobject else None
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever damaged or hostile bytes lead to
+            raise CacheError(f"{path}: {error}") from error
+    if not isinstance(content, dict):
+        raise CacheError(f"{path}: it holds no labels")
+    return content
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Keep the collector from going over millions of new objects again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+class _Dtype:
+    """What a pickle says of a type of numbers."""
+
+    def __init__(self, name: Any, *_: Any) -> None:
+        self.name, self.order = str(name), "="
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.order = str(state[1])
+
+    def __call__(self) -> Any:
+        return _numbers(self.name, self.order)
+
+
+@functools.lru_cache(maxsize=64)
+def _numbers(name: str, order: str) -> Any:
+    """Return a numpy type, None for objects."""
+    if name in ("O", "O8"):
+        return None
+    if not _NUMBERS.fullmatch(name):
+        raise ValueError(f"numbers of type {name!r:.40}")
+    return np.dtype(f"{order if order in ('<', '>') else '='}{name}")
+
+
+class _Array:
+    """What a pickle says of an array."""
+
+    __slots__ = ("array", "state")
+
+    def __init__(self, *_: Any) -> None:
+        self.state: tuple[Any, ...] = ()
+        self.array: Any = None
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.state = state
+
+    def __call__(self) -> Any:
+        if self.array is None:
+            _, shape, dtype, by_columns, raw = self.state
+            if not isinstance(dtype, _Dtype):
+                raise ValueError("an array without a type")
+            kind = dtype()
+            if kind is None:
+                self.array = np.empty(len(raw), dtype=object)
+                self.array[:] = [_built(item) for item in raw]
+                self.array = self.array.reshape(shape)
+            else:
+                numbers = np.frombuffer(raw, kind).reshape(shape, order="F" if by_columns else "C")
+                self.array = numbers.astype(kind.newbyteorder("="))  # a copy, since what was read cannot be changed
+        return self.array
+
+
+def _scalar(dtype: Any, raw: bytes) -> Any:
+    return np.frombuffer(raw, dtype())[0]
+
+
+class _Reader(pickle.Unpickler):
+    """Knows the names that a label cache needs, and imports none."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what stands for a name of numpy's or pathlib's."""
+        known: dict[str, Any] = {}
+        if module in _NUMPY:
+            known = {"_reconstruct": _Array, "scalar": _scalar}
+        elif module == "numpy":
+            known = {"ndarray": _Array, "dtype": _Dtype}
+        elif module.partition(".")[0] == "pathlib" and name in _PATHS:
+            known = {name: Path}
+        if name not in known:
+            raise pickle.UnpicklingError(f"it names {module}.{name}")
+        return known[name]
+
+    def persistent_load(self, pid: Any) -> Any:
+        """Refuse objects that are kept elsewhere."""
+        raise pickle.UnpicklingError("it refers to something outside")
+
+
+def _built(value: Any) -> Any:
+    """Return a value with its arrays built."""
+    kind = type(value)
+    if kind is _Array:
+        return value()
+    if kind is dict:
+        return {key: _built(item) for key, item in value.items()}
+    if kind is list or kind is tuple:
+        return kind([_built(item) for item in value])
+    return value

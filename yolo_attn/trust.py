@@ -1,0 +1,64 @@
+"""Whether files from someone else may run code: only with `trust=True`, or `YOLO_ATTN_TRUST=1` in the environment.
+
+What may run when is in docs/trust.md; `yolo_attn.host.restricted` keeps it from running.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from yolo_attn.errors import UserError
+
+__all__ = ["RESTRICTED_FROM", "TRUST", "WAYS", "is_script", "refuse_script", "trusting", "trusts_files"]
+
+TRUST = "YOLO_ATTN_TRUST"
+"""Environment variable: 1 lets files run the code that they hold."""
+WAYS = f"trust=True (or {TRUST}=1)"
+RESTRICTED_FROM = "Ultralytics 8.4.67 with PyTorch 2.6"
+"""The first releases that can open checkpoints without running code in them."""
+
+_YES = frozenset({"1", "true", "yes", "on"})
+_ARCHIVE = re.compile(r"https://[^\s'\"]+\.(zip|tar|gz|tgz|xz|bz2|txz|tbz2)(\?\S*)?", re.IGNORECASE)
+_choice: bool | None = None
+
+
+def trusts_files() -> bool:
+    """Whether files may run code in this process now."""
+    return os.environ.get(TRUST, "").strip().lower() in _YES if _choice is None else _choice
+
+
+@contextlib.contextmanager
+def trusting(choice: bool | None) -> Iterator[None]:
+    """Let files run code, or not, for as long as this lasts.
+
+    Args:
+        choice: Whether they may; None leaves it as it is.
+    """
+    global _choice  # noqa: PLW0603 (one switch for the process: Ultralytics' threads are to see it, too)
+    before = _choice
+    _choice = before if choice is None else choice
+    try:
+        yield
+    finally:
+        _choice = before
+
+
+def is_script(download: Any) -> bool:
+    """Whether a data YAML's `download:` is something to run, and no https address of an archive."""
+    return bool(download) and not (isinstance(download, str) and _ARCHIVE.fullmatch(download.strip()))
+
+
+def refuse_script(path: str) -> None:
+    """Raise UserError for a data YAML that would run code to download its images.
+
+    Args:
+        path: The data YAML.
+    """
+    raise UserError(
+        f"{path}: its images are not here, and its download: is a script, which was not run; put the images where the "
+        f"file says, or, where you trust its author, add {WAYS}"
+    )
