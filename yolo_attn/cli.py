@@ -61,8 +61,7 @@ Files from someone else can hold code. Without trust=True no command runs it:
 
 trust=True opens all of these as Ultralytics does; {TRUST}=1 in the environment says the same for every command
 and for Python. Stock `yolo` opens everything; there ULTRALYTICS_SAFE_LOAD=1 restricts checkpoints. A layer of yours is
-registered when the package that holds it has an entry point in the group yolo_attn.layers. docs/trust.md says what runs
-code when.
+registered by layers=FILE, or by the entry point of its package. docs/trust.md says what runs code when.
 """,
     "layers": """\
 yolo-attn layers [NAME] [family=FAMILY] [format=json]

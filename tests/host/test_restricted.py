@@ -93,7 +93,7 @@ def test_no_command_runs_what_a_checkpoint_holds(words: list[str], hostile: Path
     tiny_dataset(hostile.parent)
     line = one_line([*words, *(["project=runs"] if words[0] in ("train", "val", "tune") else [])], capsys)
     assert "received.pt: not opened" in line and "builtins.exec" in line
-    assert "register the layer" in line and f"trust=True (or {TRUST}=1)" in line
+    assert "layers=FILE" in line and f"trust=True (or {TRUST}=1)" in line
     assert not Path(HERE).exists()
 
 
@@ -163,26 +163,35 @@ def test_a_layer_that_was_registered_later_is_known_with_its_parts(folder: Path)
     assert isinstance(read_checkpoint(file).model[row].part, Part)
 
 
-@needs_restriction
-def test_a_layer_that_nobody_registered_is_named(folder: Path) -> None:
-    code = """
-import sys, types, torch, yolo_attn
-from ultralytics import YOLO
-my = sys.modules["my_layers"] = types.ModuleType("my_layers")
-exec('''
-from yolo_attn import register_layer
-from yolo_attn.layers.base import Gate
-@register_layer(family="channel", summary="mine")
-class Mine(Gate):
-    def gate(self, x):
-        return x.sigmoid()
-''', vars(my))
-YOLO("yolo11n.yaml+Mine@neck.P3").save("mine.pt")
+def layer_of(module: str) -> str:
+    """Code that writes best.pt, with a layer of a module that is not there."""
+    return f"""
+import sys, types, torch
+from ultralytics.nn import tasks
+parts = {module!r}.split(".")
+for n in range(len(parts)):
+    name = ".".join(parts[:n + 1])
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = []
+class Mine(torch.nn.Module):
+    pass
+Mine.__module__ = {module!r}
+sys.modules[{module!r}].Mine = Mine
+torch.save({{"model": Mine(), "kind": tasks.DetectionModel, "ema": None}}, "best.pt")
 """
-    python(code, cwd=folder)
-    done = python("import sys; from yolo_attn.cli import main; sys.exit(main(['val', 'model=mine.pt']))", check=False)
+
+
+@needs_restriction
+@pytest.mark.parametrize("module", ["received", "received.sub", "received.sub.more"])
+def test_no_module_is_imported_because_a_checkpoint_names_it(module: str, folder: Path) -> None:
+    """The working folder, which may be what was received, is on the path of `python -m yolo_attn`."""
+    python(layer_of(module), cwd=folder)
+    (folder / "received").mkdir()
+    (folder / "received" / "__init__.py").write_text(SCRIPT)
+    done = python("import sys; from yolo_attn.cli import main; sys.exit(main(['val', 'model=best.pt']))", check=False)
     assert done.returncode == 2
-    assert "mine.pt: not opened, because that could run code: it names my_layers.Mine; register" in done.stderr
+    assert f"best.pt: not opened, because that could run code: it names {module}.Mine; if that is a " in done.stderr
+    assert not Path(HERE).exists()
 
 
 @pytest.mark.parametrize("module", ["torchvision.ops.SqueezeExcitation", "TorchVision"])
@@ -203,7 +212,7 @@ def test_rows_of_torchvision_are_opened(module: str, folder: Path) -> None:
 def test_everything_is_as_before_afterwards(folder: Path) -> None:
     def state() -> list[Any]:
         reader = getattr(data_utils, "YAML", None) or data_utils.yaml_load
-        return [torch.load, dataset.load_dataset_cache_file, reader, subprocess.run, getattr(tasks, "SAFE_LOAD", None)]
+        return [torch.load, dataset.load_dataset_cache_file, reader, getattr(tasks, "SAFE_LOAD", None)]
 
     before = state()
     with restricted():
@@ -214,7 +223,7 @@ def test_everything_is_as_before_afterwards(folder: Path) -> None:
         assert is_restricted()
     assert state() == before
     changed = [one is not other for one, other in zip(before, within, strict=True)]
-    assert changed == [restricts_checkpoints(), True, True, True, restricts_checkpoints()]
+    assert changed == [restricts_checkpoints(), True, True, restricts_checkpoints()]
     with trusting(True), restricted():
         assert state() == before
 
@@ -401,25 +410,43 @@ def test_archives_and_ultralytics_own_scripts_are_left_alone(folder: Path) -> No
 
 # --- child processes --------------------------------------------------------------------------------------------
 
+LAYER = """
+from yolo_attn import register_layer
+from yolo_attn.layers.base import Gate
+
+@register_layer(family="channel", summary="scales each channel by its mean")
+class TunedGate(Gate):
+    def gate(self, x):
+        return x.mean((2, 3), keepdim=True).sigmoid()
+"""
+
 
 @pytest.mark.parametrize("start", [["yolo"], [sys.executable, "-m", "ultralytics.cfg.__init__"]])
-def test_trainings_in_processes_of_their_own_are_ours(start: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trainings_in_processes_of_their_own_are_ours(
+    start: list[str], monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    from yolo_attn.host.command import _children_are_ours
+
     started: list[Any] = []
     monkeypatch.setattr(subprocess, "run", lambda command, **_: started.append(command))
-    with restricted():
+    monkeypatch.setattr("yolo_attn.host.command.loaded_files", lambda: ["a.py", "b.py"])
+    with _children_are_ours(), trusting(True):
         subprocess.run([*start, "train", "model=x.pt"], check=True)
         subprocess.run([*start, "checks"], check=True)
         subprocess.run("yolo train", check=True)
-    assert started == [[sys.executable, "-m", "yolo_attn", "train", "model=x.pt"], [*start, "checks"], "yolo train"]
+    words = ["train", "model=x.pt", "layers=a.py,b.py", "trust=True"]
+    assert started == [[sys.executable, "-m", "yolo_attn", *words], [*start, "checks"], "yolo train"]
 
 
 @pytest.mark.slow
 def test_tuning_restricted(folder: Path) -> None:
-    """The candidates' processes know our layers and open no cache as a pickle."""
+    """The candidates' processes know the user's layers, and open no cache as a pickle."""
     data = tiny_dataset(folder)
+    Path("mine").mkdir()
+    Path("mine/tuned_layers.py").write_text(LAYER)
     as_ultralytics_writes(folder / "labels.cache", {"labels": Payload()})
-    words = ["model=yolo11n-cbam.yaml", f"data={data}", "epochs=1", "iterations=1", "imgsz=32", "workers=0"]
-    words += ["plots=False", "project=runs", "device=cpu"]
+    words = ["model=yolo11n.yaml+TunedGate@neck", "layers=mine/tuned_layers.py", f"data={data}", "epochs=1"]
+    words += ["iterations=1", "imgsz=32", "workers=0", "plots=False", "project=runs", "device=cpu"]
     done = python(f"import sys; from yolo_attn.cli import main; sys.exit(main({['tune', *words]}))", cwd=folder)
     assert "1/1 iterations complete" in done.stdout + done.stderr
     assert "all failed" not in done.stdout + done.stderr

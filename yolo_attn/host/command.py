@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import functools
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,10 @@ from ultralytics import cfg, utils
 
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.graph.shorthand import stem_of
+from yolo_attn.host.binding import Binding
 from yolo_attn.host.parser import check_safe
+from yolo_attn.layer_files import loaded_files
+from yolo_attn.trust import trusts_files
 from yolo_attn.values import check_values
 
 __all__ = ["check_words", "read_words", "run_stock", "run_tune"]
@@ -72,7 +77,7 @@ def _was_known(key: str) -> bool:
 
 def run_stock(words: Sequence[str]) -> None:
     """Run `yolo WORDS`; Ultralytics reads them, and the program's name, from the process's arguments."""
-    with _arguments(["yolo", *words]):
+    with _arguments(["yolo", *words]), _children_are_ours():
         cfg.entrypoint("")
 
 
@@ -98,7 +103,8 @@ def run_tune(words: Sequence[str]) -> None:
             check_safe(document)  # here, since the processes of the candidates build it again
         if Path(name).suffix in (".yaml", ".yml"):
             model = YOLO(_as_checkpoint(model, Path(folder) / f"{stem_of(name)}.pt"), task=task)
-        model.tune(**overrides)
+        with _children_are_ours():
+            model.tune(**overrides)
 
 
 def _as_checkpoint(model: Any, file: Path) -> str:
@@ -106,6 +112,37 @@ def _as_checkpoint(model: Any, file: Path) -> str:
     train_args = {"task": model.task, "model": file.name}
     torch.save({"epoch": -1, "model": copy.deepcopy(model.model).half(), "ema": None, "train_args": train_args}, file)
     return str(file)
+
+
+def _wrap_run(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def run(command: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run a program; a training that Ultralytics starts in a process of its own is started as ours."""
+        if isinstance(command, (list, tuple)):
+            for start in (["yolo"], [sys.executable, "-m", "ultralytics.cfg.__init__"]):
+                if list(command[: len(start) + 1]) == [*start, "train"]:
+                    command = [sys.executable, "-m", "yolo_attn", *command[len(start) :], *_common_words()]
+        return original(command, *args, **kwargs)
+
+    return run
+
+
+def _common_words() -> list[str]:
+    """Return what a command says to the trainings that it starts, beside their arguments."""
+    files = loaded_files()
+    return [*([f"layers={','.join(files)}"] if files else []), f"trust={trusts_files()}"]
+
+
+@contextmanager
+def _children_are_ours() -> Iterator[None]:
+    """Let the processes in which Ultralytics trains know our layers, the user's, and whether files are trusted."""
+    binding = Binding(subprocess, "run", _wrap_run)
+    binding.install()
+    try:
+        yield
+    finally:
+        if binding.installed:
+            binding.remove()
 
 
 @contextmanager

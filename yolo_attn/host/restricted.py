@@ -11,8 +11,6 @@ import functools
 import inspect
 import pickle
 import re
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -99,8 +97,8 @@ def _refusal(file: Any, names: list[str]) -> str:
     name = file if isinstance(file, (str, Path)) else "a checkpoint"
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return (
-        f"{name}: not opened, because that could run code: it names {', '.join(names[:_NAMED])}{more}; register "
-        f"the layer if that is one of yours, or, if you trust the file's author, add {WAYS}; see: yolo-attn help trust"
+        f"{name}: not opened, because that could run code: it names {', '.join(names[:_NAMED])}{more}; if that is a "
+        f"layer of yours, give its file, layers=FILE; if you trust who made it, add {WAYS}; see: yolo-attn help trust"
     )
 
 
@@ -145,29 +143,12 @@ def _without_script(entries: Any) -> Any:
     return {**entries, "download": f"from yolo_attn.trust import refuse_script; refuse_script({path!r})"}
 
 
-# --- child processes --------------------------------------------------------------------------------------------
-
-
-def _wrap_run(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def run(command: Any, *args: Any, **kwargs: Any) -> Any:
-        """Run a program; a training that Ultralytics starts in a process of its own is started as ours."""
-        if isinstance(command, (list, tuple)):
-            for start in (["yolo"], [sys.executable, "-m", "ultralytics.cfg.__init__"]):
-                if list(command[: len(start) + 1]) == [*start, "train"]:
-                    command = [sys.executable, "-m", "yolo_attn", *command[len(start) :]]
-        return original(command, *args, **kwargs)
-
-    return run
-
-
 # --- all of it --------------------------------------------------------------------------------------------------
 
 _READER = "YAML" if hasattr(data_utils, "YAML") else "yaml_load"
 _BINDINGS = (
     Binding(dataset, "load_dataset_cache_file", _wrap_cache),
     Binding(data_utils, _READER, _wrap_read_yaml),
-    Binding(subprocess, "run", _wrap_run),
     *([Binding(torch, "load", _wrap_torch_load)] if restricts_checkpoints() else []),
 )
 _lock = threading.RLock()

@@ -27,7 +27,8 @@ def _classes() -> set[type[nn.Module]]:
     files = [file for name, file in sys.modules.items() if name.startswith("yolo_attn.layers.")]
     files += [file for name, file in sys.modules.items() if file is not None and name.partition(".")[0] in packages]
     parts = [value for file in files for value in list(vars(file).values()) if _is_module_class(value)]
-    return {*layers, *CLASSES.values(), *parts}
+    names = {full_name(cls) for cls in layers}  # while a class is defined again, its module still has the earlier one
+    return {*layers, *CLASSES.values(), *(part for part in parts if full_name(part) not in names)}
 
 
 def _is_module_class(value: Any) -> bool:
