@@ -203,6 +203,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _circumstance(error: Exception) -> str | None:
     """Return one line for an error whose cause is outside of the program: a file, the disk, the memory; else None."""
+    if isinstance(error.__cause__, UserError):  # a message of ours in one of Ultralytics' own
+        return str(error.__cause__)
     if is_out_of_memory(error):
         return "not enough memory; give a smaller imgsz= or batch="
     if isinstance(error, OSError) and error.errno in FULL_DISK | NOT_WRITABLE:
@@ -725,8 +727,6 @@ def _named_task(words: list[str]) -> str:
 def _user_mistake(error: Exception) -> str | None:
     """Return one line for an error of Ultralytics' that a user can cure; None for anything else."""
     text = _first_line(error)
-    if isinstance(error.__cause__, UserError):  # a message of ours in one of Ultralytics' own
-        return str(error.__cause__)
     if circumstance := _circumstance(error):
         return circumstance
     if isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):

@@ -147,11 +147,6 @@ def _load(path: Path) -> str:
     return module
 
 
-def loaded_files() -> list[str]:
-    """Return the files of layers that were imported here with `load_layers`."""
-    return [str(sys.modules[module].__file__) for module in _loaded if module in sys.modules]
-
-
 def _digest(module: str) -> str:
     return sources_of([module]).digest
 

@@ -119,7 +119,8 @@ def test_the_yaml_inside_a_checkpoint_is_checked_when_it_is_built_again(folder: 
     model.yaml["activation"] = f"nn.SiLU({CODE})"
     model.args = {"task": "detect", "model": "mine.yaml", "imgsz": 32, "data": str(data), "epochs": 2, "mode": "train"}
     torch.save(
-        {"model": model, "ema": None, "epoch": 0, "optimizer": None, "train_args": model.args}, folder / "best.pt"
+        {"model": model, "ema": None, "epoch": 0, "optimizer": {"state": {}}, "train_args": model.args},
+        folder / "best.pt",
     )
     common = ["model=best.pt", f"data={data}", "imgsz=32", "epochs=2", f"project={folder / 'runs'}"]
     for words in (["train"], ["train", "resume=True"], ["tune", "iterations=1"]):

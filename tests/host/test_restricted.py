@@ -36,9 +36,8 @@ SCRIPT = f"open({HERE!r}, 'w').close()"
 
 def write_checkpoint(file: Path, model: nn.Module, **extra: Any) -> Path:
     model.args = {"task": "detect", "model": "mine.yaml", "imgsz": 32}
-    torch.save(
-        {"epoch": -1, "model": model.half(), "ema": None, "optimizer": None, "train_args": model.args, **extra}, file
-    )
+    content = {"epoch": 0, "model": model.half(), "ema": None, "optimizer": {"state": {}}, "train_args": model.args}
+    torch.save({**content, **extra}, file)
     return file
 
 
