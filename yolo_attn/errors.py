@@ -61,5 +61,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         known: The words that would have been right.
     """
     by_folded = {name.casefold(): name for name in known}
-    close = difflib.get_close_matches(word.casefold(), by_folded, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word.casefold(), by_folded, n=1, cutoff=0.7)
     return f"; did you mean {by_folded[close[0]]}?" if close else ""

@@ -32,6 +32,7 @@ from yolo_attn.graph.lint import find_dead_rows
 from yolo_attn.host.binding import Binding, UnsupportedHostError
 from yolo_attn.host.blocks import block_fault, module_hint, put_layers
 from yolo_attn.host.keys import find_key_faults, find_unsafe_keys
+from yolo_attn.layers.base import is_whole
 from yolo_attn.registry import LayerSpec, check_inputs, get_layer, is_layer
 from yolo_attn.suggestions import suggest_word
 
@@ -373,6 +374,8 @@ def read_our_row(index: int, row: Row) -> OurRow:
         if row.repeats != 1:
             raise UserError(f"{row.module} is not repeated; write 1, and one row for each")
         options = _read_options(spec, row)
+        if (out := options.get("out")) is not None and not is_whole(out):  # before the scale's width changes it
+            raise UserError(f"{spec.name}: out={as_yaml(out)}; use a whole number of at least 1")
         if not row.several and (spec.inputs > 1 or spec.more_inputs):
             raise UserError(f"{row.module} reads several rows; write their numbers as a list, as in [-1, N]")
         if row.several and len(row.sources) > spec.inputs == 1 and not spec.more_inputs:

@@ -238,15 +238,26 @@ def check_positive(layer: str, **values: float) -> None:
 def check_whole(layer: str, **values: int) -> None:
     """Raise ValueError for the first value that is not a whole number of at least 1."""
     for argument, value in values.items():
-        good = isinstance(value, int) and not isinstance(value, bool) and value > 0
-        check(good, layer, argument, value, "a whole number of at least 1")
+        check(is_whole(value), layer, argument, value, "a whole number of at least 1")
 
 
 def check_odd(layer: str, **values: int) -> None:
     """Raise ValueError for the first kernel size that is not odd (an even one would shift the map)."""
     for argument, value in values.items():
-        good = isinstance(value, int) and not isinstance(value, bool) and value > 0 and value % 2 == 1
-        check(good, layer, argument, value, "an odd whole number, such as 3 or 7")
+        check(is_whole(value) and value % 2 == 1, layer, argument, value, "an odd whole number, such as 3 or 7")
+
+
+def check_odd_list(layer: str, example: Sequence[int], **values: Sequence[int]) -> None:
+    """Raise ValueError for the first value that is not a list of odd kernel sizes."""
+    for argument, value in values.items():
+        listed = isinstance(value, (list, tuple)) and len(value) > 0
+        good = listed and all(is_whole(kernel) and kernel % 2 == 1 for kernel in value)
+        check(good, layer, argument, value, f"a list of odd whole numbers, such as {as_yaml(example)}")
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number of at least 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def check_flag(layer: str, **values: bool) -> None:

@@ -24,7 +24,7 @@ from yolo_attn.layers.base import (
     Mixer,
     check,
     check_flag,
-    check_odd,
+    check_odd_list,
     check_positive,
     check_whole,
     fitting_groups,
@@ -77,11 +77,8 @@ class SK(Mixer):
         start: str = "paper",
     ) -> None:
         super().__init__(channels, start=start)
-        check(
-            isinstance(kernels, (list, tuple)) and len(kernels) > 1, "SK", "kernels", kernels, "a list such as [3, 5]"
-        )
-        for kernel in kernels:
-            check_odd("SK", kernels=kernel)
+        check_odd_list("SK", [3, 5], kernels=kernels)
+        check(len(kernels) > 1, "SK", "kernels", kernels, "two or more, such as [3, 5]")
         check_flag("SK", dilated=dilated, norm=norm)
         check_whole("SK", groups=groups, min_hidden=min_hidden)
         check_positive("SK", reduction=reduction)

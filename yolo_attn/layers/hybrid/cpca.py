@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check_flag, check_positive, hidden_width
-from yolo_attn.layers.large_kernel.msca import MultiScale, check_kernels
+from yolo_attn.layers.base import Mixer, check_flag, check_odd_list, check_positive, hidden_width
+from yolo_attn.layers.large_kernel.msca import MultiScale
 from yolo_attn.layers.numerics import saturate
 from yolo_attn.registry import register_layer
 
@@ -64,7 +64,7 @@ class CPCA(Mixer):
     ) -> None:
         super().__init__(channels, start=start)
         check_positive("CPCA", reduction=reduction)
-        check_kernels("CPCA", kernels)
+        check_odd_list("CPCA", [7, 11, 21], kernels=kernels)
         check_flag("CPCA", shared=shared)
         hidden = hidden_width(channels, reduction)
         self.pointwise = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(1 if shared else 3))

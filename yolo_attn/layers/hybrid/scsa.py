@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Gate, check, check_flag, check_odd, check_whole, fitting_groups
+from yolo_attn.layers.base import Gate, check, check_flag, check_odd_list, check_whole, fitting_groups
 from yolo_attn.layers.norms import GroupNorm
 from yolo_attn.layers.numerics import at_least_one, no_autocast, widen
 from yolo_attn.registry import register_layer
@@ -72,10 +72,9 @@ class SCSA(Gate):
         check_whole("SCSA", head_num=head_num)
         if window_size is not None:
             check_whole("SCSA", window_size=window_size)
-        four = isinstance(group_kernel_sizes, (list, tuple)) and len(group_kernel_sizes) == PARTS
+        check_odd_list("SCSA", [3, 5, 7, 9], group_kernel_sizes=group_kernel_sizes)
+        four = len(group_kernel_sizes) == PARTS
         check(four, "SCSA", "group_kernel_sizes", group_kernel_sizes, "a list of four, such as [3, 5, 7, 9]")
-        for kernel in group_kernel_sizes:
-            check_odd("SCSA", group_kernel_sizes=kernel)
         check_flag("SCSA", qkv_bias=qkv_bias)
         part = channels // PARTS
         self.heads = fitting_groups(channels, head_num)

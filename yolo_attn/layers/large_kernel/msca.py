@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import check, check_odd
+from yolo_attn.layers.base import check_odd_list
 from yolo_attn.layers.large_kernel.gated import LargeKernel, depthwise
 from yolo_attn.layers.numerics import total
 from yolo_attn.registry import register_layer
@@ -44,14 +44,6 @@ class MultiScale(nn.Module):
         """Return the sum, (B, C, H, W)."""
         near = self.near(x)
         return total([near, *(strip(near) for strip in self.strips)])
-
-
-def check_kernels(layer: str, kernels: Sequence[int]) -> None:
-    """Raise ValueError unless the kernels are a list of odd whole numbers."""
-    good = isinstance(kernels, (list, tuple)) and len(kernels) > 0
-    check(good, layer, "kernels", kernels, "a list of odd whole numbers, such as [7, 11, 21]")
-    for kernel in kernels:
-        check_odd(layer, kernels=kernel)
 
 
 @register_layer(
@@ -81,7 +73,7 @@ class MSCA(LargeKernel):
         self, channels: int, *, kernels: Sequence[int] = (7, 11, 21), project: bool = False, start: str = "paper"
     ) -> None:
         super().__init__(channels, project=project, start=start)
-        check_kernels("MSCA", kernels)
+        check_odd_list("MSCA", [7, 11, 21], kernels=kernels)
         self.scales = MultiScale(channels, kernels)
         self.pointwise = nn.Conv2d(channels, channels, 1)
 

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check, check_flag, check_odd, check_whole, fitting_groups
+from yolo_attn.layers.base import Mixer, check, check_flag, check_odd, check_whole, fitting_groups, is_whole
 from yolo_attn.layers.numerics import widen
 from yolo_attn.layers.pooling import adaptive_mean
 from yolo_attn.layers.self_attention.tokens import attend, join_heads, maps, split_heads, tokens
@@ -73,8 +73,9 @@ class AgentAttention(Mixer):
         start: str = "paper",
     ) -> None:
         super().__init__(channels, start=start)
-        check_whole("AgentAttention", heads=heads, agents=agents, size=size)
-        check(isqrt(agents) ** 2 == agents, "AgentAttention", "agents", agents, "a square number, such as 49")
+        check_whole("AgentAttention", heads=heads, size=size)
+        square = is_whole(agents) and isqrt(agents) ** 2 == agents
+        check(square, "AgentAttention", "agents", agents, "a square number, such as 49")
         check_odd("AgentAttention", kernel_size=kernel_size)
         check_flag("AgentAttention", qkv_bias=qkv_bias)
         self.heads = fitting_groups(channels, heads)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check, check_odd, check_whole
+from yolo_attn.layers.base import Mixer, check, check_odd, check_whole, is_whole
 from yolo_attn.layers.numerics import saturate, total
 from yolo_attn.registry import register_layer
 
@@ -59,8 +59,9 @@ class FocalModulation(Mixer):
     ) -> None:
         super().__init__(channels, start=start)
         check_odd("FocalModulation", focal_window=focal_window)
-        check_whole("FocalModulation", focal_level=focal_level, focal_factor=focal_factor)
-        check(focal_factor % 2 == 0, "FocalModulation", "focal_factor", focal_factor, "an even number, such as 2")
+        check_whole("FocalModulation", focal_level=focal_level)
+        even = is_whole(focal_factor) and focal_factor % 2 == 0
+        check(even, "FocalModulation", "focal_factor", focal_factor, "an even number, such as 2")
         self.focal_level = focal_level
         self.expand = nn.Conv2d(channels, 2 * channels + focal_level + 1, 1)
         self.levels = nn.ModuleList(_level(channels, focal_window + focal_factor * n) for n in range(focal_level))
