@@ -154,7 +154,7 @@ def test_a_card_says_what_one_needs(spec: yolo_attn.LayerSpec, capsys: pytest.Ca
 
 def test_a_card_knows_the_norms(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run("layers", "CoT", capsys=capsys)
-    assert "5 batch norms with eps 1e-05, momentum 0.1; 1 group norm with eps 1e-05" in out
+    assert "5 batch norms with eps 1e-05, momentum 0.1; 1 group norm with eps 1e-05" in " ".join(out.split())
     _, out, _ = run("layers", "SE", capsys=capsys)
     assert "norms" not in out
 
