@@ -58,14 +58,15 @@ class A2(Mixer):
 
     def mix(self, x: Tensor) -> Tensor:
         """Return the descriptors that each cell takes."""
+        # Both softmaxes sum to 1, so that convolutions and biases move past them: (Wa x + a) B = Wa (x B) + a, and
+        # Wo (G s) + o = (Wo G + o) s. A few descriptors pass Wa and Wo, not a map.
         height, width = x.shape[2:]
-        features = self.features(x).flatten(2)
         weights = self.weights(x).flatten(2)
         with no_autocast(x):
-            descriptors = widen(features) @ weights.transpose(1, 2)  # (B, cm, cn)
-        shares = widen(self.distribute(x)).softmax(1).to(features.dtype).flatten(2)
-        mixed = descriptors.to(features.dtype) @ shares
-        y: Tensor = self.project(mixed.reshape(-1, self.project.in_channels, height, width))
+            gathered = widen(x).flatten(2) @ weights.transpose(1, 2)  # (B, C, cn)
+        descriptors: Tensor = self.project(self.features(gathered.to(x.dtype)[..., None]))[..., 0]
+        shares = widen(self.distribute(x)).softmax(1).to(descriptors.dtype).flatten(2)
+        y = (descriptors @ shares).reshape(-1, self.channels, height, width)
         return x + y if self.residual else y
 
     def weights(self, x: Tensor) -> Tensor:

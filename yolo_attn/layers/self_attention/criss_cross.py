@@ -70,20 +70,22 @@ class CrissCross(Mixer):
 
     def weights(self, x: Tensor) -> Tensor:
         """Return the attention of the first pass, (B, H, W, H + W): over the column, then over the row."""
-        query, key = self.query(x), self.key(x)
+        query, key = (conv(x).permute(0, 2, 3, 1) for conv in (self.query, self.key))
+        height, width = x.shape[2:]
         with no_autocast(x):
-            query, key = widen(query), widen(key)
-            column = query.permute(0, 3, 2, 1) @ key.permute(0, 3, 1, 2)  # (B, W, H, H)
-            row = query.permute(0, 2, 3, 1) @ key.permute(0, 2, 1, 3)  # (B, H, W, W)
-        place = torch.arange(x.shape[2], device=x.device)
-        itself = place[:, None] == place  # in the row as well, so not in the column
-        column = column.masked_fill(itself, float("-inf")).transpose(1, 2)  # (B, H, W, H)
-        return torch.cat([column, row], 3).softmax(3)
+            query, key = widen(query).contiguous(), widen(key).contiguous()  # (B, H, W, d)
+            up, down = (t.transpose(1, 2).flatten(0, 1) for t in (query, key))  # (B W, H, d)
+            place = torch.arange(height, device=x.device)
+            itself = place[:, None] == place  # in the row as well, so not in the column
+            mask = torch.zeros_like(itself, dtype=query.dtype).masked_fill(itself, float("-inf"))
+            column = torch.baddbmm(mask, up, down.transpose(1, 2)).reshape(-1, width, height, height)
+            row = query @ key.transpose(2, 3)  # (B, H, W, W)
+        return torch.cat([column.transpose(1, 2), row], 3).softmax(3)
 
     def _attend(self, x: Tensor) -> Tensor:
-        height = x.shape[2]
-        value: Tensor = self.value(x)
-        weights = self.weights(x).to(value.dtype)
-        column = weights[..., :height].transpose(1, 2) @ value.permute(0, 3, 2, 1)  # (B, W, H, C)
-        row = weights[..., height:] @ value.permute(0, 2, 3, 1)  # (B, H, W, C)
-        return column.permute(0, 3, 2, 1) + row.permute(0, 3, 1, 2)
+        # Batched products want rows without gaps, which columns have where channels come last; otherwise PyTorch copies
+        # each matrix on its own, in the gradient as well.
+        value: Tensor = self.value(x).permute(0, 2, 3, 1).contiguous()  # (B, H, W, C)
+        column, row = torch.split(self.weights(x).to(value.dtype), list(x.shape[2:]), 3)
+        down = column.transpose(1, 2) @ value.transpose(1, 2)  # (B, W, H, C)
+        return (row @ value + down.transpose(1, 2)).permute(0, 3, 1, 2)
