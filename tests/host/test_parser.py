@@ -232,17 +232,17 @@ def _broken(**changes) -> dict:
         (_broken(module="Cbam"), ["row 5", "'Cbam'", "did you mean CBAM?"]),
         (_broken(module="Conw"), ["row 5", "did you mean Conv?"]),
         (_broken(module="Zzzzz"), ["row 5", "'Zzzzz'", "yolo-attn layers"]),
-        (_broken(args=[1024]), ["row 5", "SE", "by name", "[{reduction: 16}]", "[1024]"]),
-        (_broken(args=[256, 16]), ["row 5", "by name"]),
+        (_broken(args=[1024]), ["row 5", "SE", "by name", "write [], not [1024]"]),
+        (_broken(args=[256, 16]), ["row 5", "by name", "write [{reduction: 16}], not"]),
         (_broken(args=[{"reductoin": 8}]), ["row 5", "'reductoin'", "did you mean reduction?"]),
         (_broken(args=[{"reduction": -1}]), ["row 5", "reduction=-1"]),
-        (_broken(args=[{"reduction": "big"}]), ["row 5", "reduction='big'"]),
-        (_broken(args=[{"start": "zero"}]), ["row 5", "start='zero'", "'paper' or 'identity'"]),
+        (_broken(args=[{"reduction": "big"}]), ["row 5", "reduction=big"]),
+        (_broken(args=[{"start": "zero"}]), ["row 5", "start=zero", "paper or identity"]),
         (_broken(source=40), ["row 5", "40", "forward"]),
         (_broken(source=5), ["row 5", "itself"]),
         (_broken(source=-9), ["row 5", "-9", "before the first"]),
         (_broken(source=[-1, 3]), ["row 5", "SE reads 1 input, not 2"]),
-        (_broken(source="P3"), ["row 5", "'P3'"]),
+        (_broken(source="P3"), ["row 5", "got P3"]),
         (_broken(repeats=3), ["row 5", "not repeated"]),
         (_broken(repeats=0), ["row 5", "repeats"]),
     ],
@@ -261,9 +261,9 @@ def test_the_row_is_named_whatever_is_logged(level: int, monkeypatch: pytest.Mon
     monkeypatch.setattr(tasks.LOGGER, "level", level)
     tasks.LOGGER.manager._clear_cache()
     document = with_row("yolov8n.yaml", 4, "SE")[0]
-    document["head"][3][2] = "nn.Upsampel"
+    document["head"][3][2] = "nn.Conv2d"  # with the arguments of an Upsample
     try:
-        with pytest.raises(UserError, match=r"^row 14: nn.Upsampel cannot be built"):
+        with pytest.raises(UserError, match=r"^row 14: nn.Conv2d cannot be built"):
             build(document)
     finally:
         monkeypatch.undo()

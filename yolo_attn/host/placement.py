@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from yolo_attn.errors import UserError, counted
+from yolo_attn.files import as_yaml
 from yolo_attn.graph import IMAGE, Insertion, ModelGraph, dump_model, list_sites, place
 from yolo_attn.graph.shorthand import stem_of
 from yolo_attn.graph.sites import INSIDE, split_sites
@@ -75,7 +76,7 @@ class Placement:
         """Return the model YAML as text, with a header that records how it was made."""
         sites = [site for i, site in zip(self.insertions, self.sites, strict=True) if not i.block]
         sites += dict.fromkeys(split_sites(self.at)[1])
-        options = ", ".join(f"{key}={value}" for key, value in self.options.items())
+        options = ", ".join(f"{key}={as_yaml(value)}" for key, value in self.options.items())
         paper = f"{self.layer.paper}, {self.layer.url}" if self.layer.paper else self.layer.summary
         header = "\n".join(
             [
