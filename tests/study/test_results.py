@@ -22,8 +22,9 @@ from yolo_attn.errors import UserError
 from yolo_attn.stats import compare
 from yolo_attn.stats.ap import METRICS, evaluate
 from yolo_attn.stats.bootstrap import draws, image_weights
-from yolo_attn.stats.matches import Matches
+from yolo_attn.stats.matches import Matches, MatchesBuilder
 from yolo_attn.study import measured, numbers
+from yolo_attn.study.expect import detectable_line
 from yolo_attn.study.plan import Arm
 from yolo_attn.study.results import SCHEMA_FILE, ArmRuns, Results, as_json, make_results
 
@@ -316,6 +317,97 @@ def test_a_damaged_or_lost_cache_is_made_again(made: Made, content: bytes | None
     numbers.arm_numbers.cache_clear()
     assert made.results().data == first
     assert len(path.read_bytes()) == len(whole)
+
+
+# --- arms that have learnt nothing ----------------------------------------------------------------------------------
+
+
+def blind(images: int, score: float = 0.004) -> Matches:
+    """What an untrained network finds where objects are large: the whole image, everywhere alike."""
+    dice = np.random.default_rng(5)
+    builder = MatchesBuilder(["a", "b"])
+    whole = np.array([[0.0, 0.0, 100.0, 100.0]] * 2)
+    for number in range(images):
+        size = dice.uniform(60, 100, 2)
+        corner = dice.uniform(0, 100 - size)
+        iou = np.prod(size) / 1e4
+        builder.add_image(
+            f"{number:03}", gt_class=[number % 2], gt_area=[np.prod(size)], gt_box=[[*corner, *(corner + size)]],
+            det_class=[0, 1], det_score=[score, score], det_area=[1e4, 1e4], det_box=whole, similarity=[[iou, iou]],
+        )  # fmt: skip
+    return builder.build()
+
+
+def found_by(matches: Matches) -> Matches:
+    """The same images, where every object is found in its place."""
+    builder = MatchesBuilder(matches.classes)
+    for number, name in enumerate(matches.images):
+        mine = matches.gt_image == number
+        box, area, kind = matches.gt_box[mine], matches.gt_area[mine], matches.gt_class[mine]
+        builder.add_image(
+            name, gt_class=kind, gt_area=area, gt_box=box, det_class=kind, det_score=[0.8], det_area=area,
+            det_box=box + 3, similarity=[[0.88]],
+        )  # fmt: skip
+    return builder.build()
+
+
+class Untrained(Made):
+    """A study whose arms see nothing, but for those of a name."""
+
+    def _run(self, name: str, seed: int, skill: float, made: bool) -> dict[str, Any]:
+        run = super()._run(name, seed, skill, made)
+        matches = blind(40)
+        (found_by(matches) if "seeing" in name else matches).save(self.folder / run["folder"] / "matches.npz")
+        return run
+
+
+def test_a_study_that_learnt_nothing_is_named_and_gets_no_verdict(tmp_path: Path) -> None:
+    study = Untrained(tmp_path / "s")
+    study.add("base", "baseline")
+    study.add("blind", "variant")
+    study.add("null", "control")
+    data = study.results().data
+    check_schema(data)
+    assert data["arms"][1]["metrics"]["mAP50"]["mean"] > 0.3  # which looks like something
+    assert [arm["learnt"] for arm in data["arms"]] == [False] * 3
+    assert [arm["verdict"] for arm in data["arms"]] == [None] * 3
+    assert data["minimum_detectable"] is None
+    delta = data["arms"][1]["delta"][MAIN]
+    assert [delta[key] for key in ("ci95", "p", "p_holm", "p_better")] == [None] * 4
+    assert all(run["learnt"] is False and run["chance"] > 0 for arm in data["arms"] for run in arm["runs"])
+    study.results().write()
+    text = study.results().table()
+    assert text.count("not learnt") == 3 and "Nothing was learnt: base (all seeds: mAP50-95 " in text
+    assert "not shown" not in text and "would be shown" not in text
+    for name in ("report.html", "results.md", "results.tex"):
+        assert "Nothing was learnt" in (study.folder / name).read_text(encoding="utf-8")
+    assert "Can show" not in (study.folder / "report.html").read_text(encoding="utf-8")
+    assert (study.folder / "results.csv").read_text().count(",False,runs/") == 9
+    line = detectable_line(3, 40, 1, data)
+    assert "as measured here" not in line
+
+
+def test_a_variant_that_alone_learns_nothing_is_worse_and_one_that_alone_learns_is_better(tmp_path: Path) -> None:
+    study = Untrained(tmp_path / "s")
+    study.add("seeing", "baseline")
+    study.add("blind", "variant")
+    study.add("seeing too", "variant", like="seeing")
+    data = study.results().data
+    assert [(arm["verdict"], arm["learnt"]) for arm in data["arms"]] == [
+        (None, True),
+        ("worse", False),
+        ("not shown", True),
+    ]
+    text = study.results().table()
+    assert "worse, not learnt" in text and "Not learnt: blind (all seeds: " in text and "Nothing" not in text
+    study = Untrained(tmp_path / "other")
+    study.add("base", "baseline")
+    study.add("seeing", "variant")
+    study.add("blind", "variant")
+    data = study.results().data
+    assert [arm["verdict"] for arm in data["arms"]] == [None, "better", None]
+    # An arm that is not tested is none of the tries that Holm's correction counts.
+    assert data["arms"][1]["delta"][MAIN]["p_holm"] == data["arms"][1]["delta"][MAIN]["p"]
 
 
 def test_other_matches_give_other_numbers_in_the_same_process(made: Made) -> None:

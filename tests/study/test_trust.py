@@ -37,7 +37,7 @@ def folder(template: Path, fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) 
     """A finished study, and a process that knows nothing of it."""
     shutil.copytree(template, fresh_folder / "s")
     # Of the page only its numbers matter here; it takes seconds.
-    monkeypatch.setattr("yolo_attn.study.report.page.as_html", lambda *_: "page")
+    monkeypatch.setattr("yolo_attn.study.report.page.as_html", lambda *_, **__: "page")
     forget()
     yield fresh_folder / "s"
     forget()

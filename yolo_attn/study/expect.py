@@ -92,7 +92,8 @@ def _measured_noise(results: Mapping[str, Any]) -> tuple[float, float] | None:
     """Return spread over seeds and error of the images, as the variants' differences in earlier results have them."""
     from yolo_attn.stats.compare import MIN_SEEDS, pooled_noise
 
-    variants = [arm for arm in results.get("arms", []) if arm.get("kind") == "variant"]
+    arms = results.get("arms", [])
+    variants = [arm for arm in arms if arm.get("kind") == "variant" and arm.get("learnt") is not False]
     deltas = [(arm.get("delta") or {}).get("mAP50-95") or {} for arm in variants]
     known = [delta for delta in deltas if delta.get("seeds", 0) >= MIN_SEEDS and delta.get("se_images") is not None]
     return pooled_noise((delta["sd_training"], delta["se_images"]) for delta in known)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,13 @@ from yolo_attn.errors import UserError
 from yolo_attn.stats import npz
 from yolo_attn.stats.ap import METRICS, evaluate, instances
 from yolo_attn.stats.bootstrap import REPLICATES, SEED, draws, image_weights
+from yolo_attn.stats.chance import Chance, find_chance
 from yolo_attn.stats.matches import Matches
 from yolo_attn.study.store import DRAWS, MATCHES
 
 __all__ = ["Measured", "measure"]
 
-_VERSION = 3
+_VERSION = 4
 _ARRAYS = ("values", "draws")
 
 
@@ -44,6 +45,7 @@ class Measured:
         images: Number of images.
         dataset: Hash of images, classes and objects.
         draws: [R, C] the same numbers in the replicates of the bootstrap over images.
+        chance: What of mAP50-95 is reached by chance; None where too few images have objects.
     """
 
     values: NDArray[np.float64]
@@ -52,6 +54,12 @@ class Measured:
     images: int
     dataset: str
     draws: NDArray[np.float32]
+    chance: Chance | None = None
+
+    @property
+    def learnt(self) -> bool | None:
+        """Whether the detections have to do with their images; None where that cannot be told."""
+        return self.chance.learnt if self.chance else None
 
 
 def measure(folder: Path) -> Measured:
@@ -84,7 +92,8 @@ def _kept(path: Path, wanted: Mapping[str, Any]) -> Measured | None:
         if not seal.is_sealed(mark, *_sealed(header, arrays)):
             return None
         counts, classes = tuple(header["instances"]), tuple(header["classes"])
-        return Measured(arrays["values"], classes, counts, header["images"], header["dataset"], arrays["draws"])
+        chance = Chance(*header["chance"]) if header["chance"] else None
+        return Measured(arrays["values"], classes, counts, header["images"], header["dataset"], arrays["draws"], chance)
     except (UserError, KeyError, TypeError, ValueError):
         return None
 
@@ -111,9 +120,10 @@ def _compute(folder: Path, wanted: Mapping[str, Any]) -> Measured:
         images=len(matches.images),
         dataset=_dataset(matches),
         draws=np.concatenate([sample.metrics, sample.per_class], axis=1).astype(np.float32),
+        chance=find_chance(matches),
     )
     plain = {name: getattr(measured, name) for name in ("classes", "instances", "images", "dataset")}
-    header = {"version": _VERSION, **wanted, **plain}
+    header = {"version": _VERSION, **wanted, **plain, "chance": measured.chance and astuple(measured.chance)}
     arrays = {name: getattr(measured, name) for name in _ARRAYS}
     npz.save(folder / DRAWS, {**header, "seal": seal.seal(*_sealed(header, arrays))}, arrays)
     return measured

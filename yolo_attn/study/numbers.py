@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -66,12 +66,24 @@ class ArmNumbers:
         metrics: Mean, sd and ci95 over seeds for each of `METRICS`.
         per_class: The same of each class's mAP50-95, and its difference to the baseline.
         delta: Difference to the baseline for each of `METRICS`; None for the baseline, or without common seeds.
+        learnt: By seed, whether the run has learnt anything; None where that cannot be told.
+        chance: By seed, the mAP50-95 that the run reaches by chance; None where that is not known.
+        comparable: Whether this arm or the baseline has learnt anything. Where neither has, their difference is about
+            nothing, and there is no verdict.
     """
 
     runs: Mapping[int, Mapping[str, float]]
     metrics: Mapping[str, Mapping[str, Any]]
     per_class: Mapping[str, Mapping[str, Any]]
     delta: Mapping[str, Difference | None] | None
+    learnt: Mapping[int, bool | None] = field(default_factory=dict)
+    chance: Mapping[int, float | None] = field(default_factory=dict)
+    comparable: bool = True
+
+    @property
+    def has_learnt(self) -> bool | None:
+        """Whether any of its runs has; False when none of them has, None where that cannot be told."""
+        return _any_learnt(self.learnt.values())
 
 
 @lru_cache(maxsize=256)
@@ -110,7 +122,15 @@ def arm_numbers(own: tuple[Source, ...], base: tuple[Source, ...] | None) -> Arm
         metrics=dict(zip(METRICS, summaries, strict=False)),
         per_class={name: {**summary, "instances": count, "delta": change} for name, count, summary, change in classes},
         delta=None if differences is None else {name: _metric(differences, name) for name in METRICS},
+        learnt={seed: run.learnt for seed, run in mine.items()},
+        chance={seed: run.chance.mean if run.chance else None for seed, run in mine.items()},
+        comparable=_any_learnt(measured(where).learnt for where in (*own, *(base or ()))) is not False,
     )
+
+
+def _any_learnt(runs: Iterable[bool | None]) -> bool | None:
+    known = list(runs)
+    return True if True in known else False if known and None not in known else None
 
 
 def _check_alike(own: Sequence[Source], base: Sequence[Source]) -> None:
@@ -170,7 +190,7 @@ def with_verdicts(kinds: Sequence[str], arms: Sequence[ArmNumbers]) -> list[tupl
     """Return `delta` as in results.json, and the verdict, of each arm.
 
     Holm's correction goes over the variants, for each metric by itself. Controls are no discoveries: their p-values
-    stand as they are.
+    stand as they are. An arm is not tested where neither it nor the baseline has learnt anything.
 
     Args:
         kinds: "baseline", "variant" or "control" of each arm.
@@ -195,7 +215,7 @@ def with_verdicts(kinds: Sequence[str], arms: Sequence[ArmNumbers]) -> list[tupl
 
 
 def _p(arm: ArmNumbers, name: str) -> float | None:
-    found = arm.delta[name] if arm.delta else None
+    found = arm.delta[name] if arm.delta and arm.comparable else None
     return found.p if found else None
 
 
@@ -206,15 +226,15 @@ def _as_json(found: Difference) -> dict[str, Any]:
 def detectable(variants: Sequence[ArmNumbers]) -> dict[str, float] | None:
     """Return the smallest true difference that a study with this noise finds with 80 % power, for each metric.
 
-    The noise is pooled over the variants; None while no difference has enough seeds for a verdict. Controls are left
-    out: an identity layer may differ from the base by nothing at all.
+    The noise is pooled over the variants that are tested; None while no difference has enough seeds for a verdict.
+    Controls are left out: an identity layer may differ from the base by nothing at all.
 
     Args:
         variants: Their numbers.
     """
     sizes: dict[str, float] = {}
     for name in METRICS:
-        found = [arm.delta[name] for arm in variants if arm.delta]
+        found = [arm.delta[name] for arm in variants if arm.delta and arm.comparable]
         known = [item for item in found if item and item.seeds >= MIN_SEEDS and item.p is not None]
         noise = pooled_noise((item.sd_training or 0.0, item.se_images or 0.0) for item in known)
         if noise:

@@ -79,7 +79,8 @@ class Progress:
             self._known.setdefault(run.arm.name, []).append(seconds)
             metrics = state["metrics"]
             main, loose = (_points(metrics[name]) for name in ("mAP50-95", "mAP50"))
-            text = f"mAP50-95 {main}, mAP50 {loose}, {clock(seconds)}"
+            nothing = " (not learnt: no better than chance)" if state.get("learnt") is False else ""
+            text = f"mAP50-95 {main}, mAP50 {loose}{nothing}, {clock(seconds)}"
         else:
             text = f"{state['status']}: {state['error']} (see {log})"
         now = time.monotonic()

@@ -153,6 +153,10 @@ def make_results(folder: Path, study: Mapping[str, Any], arms: Sequence[ArmRuns]
     verdicts = with_verdicts(kinds, numbers)
     if any(run["status"] in _UNFINISHED for item in arms for run in item.runs):
         verdicts = [(_untested(delta), None) for delta, _ in verdicts]
+    verdicts = [
+        found if own.comparable else (_untested(found[0], "ci95"), None)
+        for own, found in zip(numbers, verdicts, strict=True)
+    ]
     latency = _latency(folder)
     sizes = _sizes(study, next((own[0] for own in sources if own), None))
     head = {
@@ -175,11 +179,11 @@ def make_results(folder: Path, study: Mapping[str, Any], arms: Sequence[ArmRuns]
     return Results(folder, _finite({**head, "arms": rows}))
 
 
-def _untested(delta: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return differences without the outcome of a test."""
+def _untested(delta: Mapping[str, Any] | None, *more: str) -> dict[str, Any] | None:
+    """Return differences without the outcome of a test, and without more of what they hold."""
     if delta is None:
         return None
-    return {name: found and {**found, **dict.fromkeys(_TESTED)} for name, found in delta.items()}
+    return {name: found and {**found, **dict.fromkeys((*_TESTED, *more))} for name, found in delta.items()}
 
 
 def _sizes(study: Mapping[str, Any], where: Source | None) -> dict[str, int | None]:
@@ -249,7 +253,8 @@ def _arm_results(
         "latency_ms": timed if timed and timed.get("run") in {run["folder"] for run in done} else None,
         "seconds": fmean(seconds) if seconds else None,
         "memory_mib": _most_memory(done),
-        "runs": [_run_results(run, found.runs.get(run["seed"])) for run in item.runs],
+        "runs": [_run_results(run, found) for run in item.runs],
+        "learnt": found.has_learnt,
         "metrics": found.metrics,
         "metrics_best": {name: _plain([values.get(name) for values in best]) for name in METRICS},
         "per_class": found.per_class,
@@ -259,10 +264,12 @@ def _arm_results(
     }
 
 
-def _run_results(run: Mapping[str, Any], metrics: Mapping[str, float] | None) -> dict[str, Any]:
+def _run_results(run: Mapping[str, Any], found: ArmNumbers) -> dict[str, Any]:
+    seed = run["seed"]
     taken = {key: run.get(key) for key in _RUN_KEYS}
+    own = {"metrics": found.runs.get(seed), "learnt": found.learnt.get(seed), "chance": found.chance.get(seed)}
     others = {key: run.get(key) for key in ("metrics_best", "metrics_ultralytics")}
-    return {**taken, "error": run.get("error") and plain(str(run["error"])), "metrics": metrics, **others}
+    return {**taken, "error": run.get("error") and plain(str(run["error"])), **own, **others}
 
 
 def _most_memory(runs: Sequence[Mapping[str, Any]]) -> dict[str, float | None] | None:

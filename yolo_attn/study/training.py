@@ -91,7 +91,7 @@ def _measure(folder: Path, order: dict[str, Any], shared: dict[str, Any]) -> dic
     weights = folder / TRAIN / "weights"
     last = _evaluate(weights / "last.pt", inputs["model"], settings, "val-last", threads)
     last.matches.save(folder / MATCHES)
-    measure(folder)  # the bootstrap, here and not in the one process that reports
+    measured = measure(folder)  # the bootstrap, here and not in the one process that reports
     numbers = evaluate(last.matches)
     best = numbers["metrics"]
     if recipe.get("val", True):  # otherwise only the last epoch was ever validated, and best.pt is last.pt
@@ -105,6 +105,7 @@ def _measure(folder: Path, order: dict[str, Any], shared: dict[str, Any]) -> dic
         "metrics_best": best,
         "metrics_ultralytics": last.stock,
         "per_class": numbers["per_class"],
+        "learnt": measured.learnt,
         "images": len(last.matches.images),
         "instances": len(last.matches.gt_class),
         **_cost(module, imgsz),

@@ -22,7 +22,8 @@ SOURCES = (
     "times, memory, and the numbers of best.pt and of Ultralytics are as the runs recorded them."
 )
 _RUN = ("arm", "kind", "seed", "status")
-_COST = ("params", "gflops", "latency_ms", "seconds", "epochs", "memory_mib", "cuda_memory_mib", "folder", "error")
+_COST = ("params", "gflops", "latency_ms", "seconds", "epochs", "memory_mib", "cuda_memory_mib")
+_REST = ("learnt", "folder", "error")
 
 
 # --- CSV ------------------------------------------------------------------------------------------------------------
@@ -34,7 +35,7 @@ def as_csv(study: StudyView) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     best = [f"{name}(best.pt)" for name in _METRICS]
     ultralytics = [f"{name}(ultralytics)" for name in _ULTRALYTICS]
-    writer.writerow([*_RUN, *_METRICS, *best, *ultralytics, *_COST])
+    writer.writerow([*_RUN, *_METRICS, *best, *ultralytics, *_COST, *_REST])
     writer.writerows(_csv_row(arm, run) for arm in study.arms for run in arm.runs)
     return stream.getvalue()
 
@@ -44,8 +45,9 @@ def _csv_row(arm: Arm, run: Run) -> list[object]:
     theirs = [run.metrics_ultralytics.get(name) for name in _ULTRALYTICS]
     latency = arm.latency.median if arm.latency else None
     memory = [run.memory.get("process"), run.memory.get("cuda")]
-    cost = [arm.params, arm.gflops, latency, run.seconds, run.epochs, *memory, _cell(run.folder), _cell(run.error)]
-    return [_cell(arm.name), arm.kind, run.seed, _cell(run.status), *measured, *theirs, *cost]
+    cost = [arm.params, arm.gflops, latency, run.seconds, run.epochs, *memory]
+    rest = [run.learnt, _cell(run.folder), _cell(run.error)]
+    return [_cell(arm.name), arm.kind, run.seed, _cell(run.status), *measured, *theirs, *cost, *rest]
 
 
 def _cell(text: str | None) -> str | None:

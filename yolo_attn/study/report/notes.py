@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from statistics import fmean
 
 from yolo_attn.errors import counted
 from yolo_attn.study.report.formats import points, signed, typeset
-from yolo_attn.study.report.view import MAIN, Arm, StudyView
+from yolo_attn.study.report.view import MAIN, Arm, Run, StudyView
 
 __all__ = ["answer", "faults", "reading_notes", "warnings"]
 
@@ -56,7 +58,10 @@ def answer(study: StudyView) -> str:
     rest = [arm for arm in study.variants if arm.verdict == "not shown"]
     if rest:
         said.append(f"No difference was shown for {_listed(rest, difference=False)}.")
-    unknown = [arm for arm in study.variants if arm.verdict is None]
+    unlearnt = [arm for arm in study.variants if arm.verdict is None and arm.learnt is False]
+    if unlearnt:
+        said.append(f"There is no verdict on {_listed(unlearnt, difference=False)}: nothing was learnt.")
+    unknown = [arm for arm in study.variants if arm.verdict is None and arm not in unlearnt]
     if unknown:
         said.append(f"There is no verdict on {_listed(unknown, difference=False)}.")
     done = max(len(arm.done) for arm in study.arms)
@@ -79,7 +84,32 @@ def warnings(study: StudyView) -> list[str]:
 
 def faults(study: StudyView) -> list[str]:
     """Return what was not as planned or not equal between the arms."""
-    return [*_failures(study), *_unequal_epochs(study), *_transfer(study)]
+    return [*_not_learnt(study), *_failures(study), *_unequal_epochs(study), *_transfer(study)]
+
+
+def _not_learnt(study: StudyView) -> list[str]:
+    """Return which runs have learnt nothing, beside what they reach by chance."""
+    found = [(arm, [run for run in arm.done if run.learnt is False]) for arm in study.arms]
+    if not any(runs for _, runs in found):
+        return []
+    names = "; ".join(f"{arm.name} ({_which(arm, runs)})" for arm, runs in found if runs)
+    everywhere = all(len(runs) == len(arm.done) for arm, runs in found)
+    end = " So there are no verdicts, and no difference that could be shown." if everywhere else ""
+    what = "Nothing was learnt" if everywhere else "Not learnt"
+    return [
+        f"{what}: {names}. The detections of these runs fit the objects of other images as well "
+        f"as those of their own.{end} Train longer, or look at the learning rate, the labels and the start weights."
+    ]
+
+
+def _which(arm: Arm, runs: Sequence[Run]) -> str:
+    """Return the seeds of runs, and what they reach beside what is reached by chance."""
+    seeds = "all seeds" if len(runs) == len(arm.done) > 1 else f"seed {', '.join(str(run.seed) for run in runs)}"
+    own = [value for run in runs if (value := run.metrics.get(MAIN)) is not None]
+    chance = [run.chance for run in runs if run.chance is not None]
+    if not own or not chance:
+        return seeds
+    return f"{seeds}: {MAIN} {points(fmean(own))}, by chance {points(fmean(chance))}"
 
 
 def _failures(study: StudyView) -> list[str]:

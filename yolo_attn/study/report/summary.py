@@ -56,5 +56,5 @@ _COLUMNS = (
     Column("vs base", lambda arm: formats.signed(arm.delta(MAIN).mean)),
     Column("95% interval", lambda arm: formats.signed_interval(arm.delta(MAIN)) or NONE, always=False),
     Column("p Holm", _p_holm, always=False),
-    Column("verdict", lambda arm: arm.verdict or NONE, always=False),
+    Column("verdict", lambda arm: arm.judgement or NONE, always=False),
 )

@@ -41,6 +41,10 @@ def _items(value: object) -> Sequence[Any]:
     return value if isinstance(value, (list, tuple)) else ()
 
 
+def _truth(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
 def _text(value: object) -> str | None:
     return None if value is None or value == "" else str(value)
 
@@ -132,6 +136,8 @@ class Run:
     metrics_best: Mapping[str, float | None]
     metrics_ultralytics: Mapping[str, float | None]
     memory: Mapping[str, float | None]
+    learnt: bool | None
+    chance: float | None
 
     @classmethod
     def read(cls, data: object) -> Run:
@@ -149,6 +155,8 @@ class Run:
             metrics_best=_numbers(given.get("metrics_best")),
             metrics_ultralytics=_numbers(given.get("metrics_ultralytics")),
             memory=_numbers(given.get("memory_mib")),
+            learnt=_truth(given.get("learnt")),
+            chance=number(given.get("chance")),
         )
 
     @property
@@ -182,6 +190,7 @@ class Arm:
     per_class: Mapping[str, ClassResult]
     verdict: str | None
     transferred: tuple[int, int] | None
+    learnt: bool | None
 
     @classmethod
     def read(cls, data: object, index: int, kind: str) -> Arm:
@@ -207,6 +216,7 @@ class Arm:
             per_class=_each(given.get("per_class"), ClassResult.read),
             verdict=_text(given.get("verdict")),
             transferred=(known[0], known[1]) if len(known) == 2 else None,  # noqa: PLR2004 (of how many)
+            learnt=_truth(given.get("learnt")),
         )
 
     @property
@@ -223,6 +233,13 @@ class Arm:
     def by_seed(self) -> dict[int, Run]:
         """Its done runs by their seeds."""
         return {run.seed: run for run in self.runs if run.done}
+
+    @property
+    def judgement(self) -> str | None:
+        """Its verdict, and that it has not learnt anything where that is so."""
+        return (
+            ", ".join(part for part in (self.verdict, "not learnt" if self.learnt is False else None) if part) or None
+        )
 
     @property
     def shown(self) -> bool:
