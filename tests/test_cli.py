@@ -213,7 +213,10 @@ def test_doctor_finds_a_binding_that_other_code_replaced(
         (("train", "resume"), "model=runs/detect/train/weights/last.pt"),
         (("train", "resume=runs/last.pt"), "runs/last.pt: no such checkpoint"),
         (("lint", "model=odd.png"), "odd.png: not the name of a model YAML"),
-        (("place", "model=yolo11n.yaml", "layer=SE", "at=neck", "out=."), "a folder; give a file with out=FILE"),
+        (
+            ("place", "model=yolo11n.yaml", "layer=SE", "at=neck", "out=."),
+            "out=.: a folder; give a file, such as out=mine.yaml",
+        ),
         (("place", "model=yolo11n.yaml", "layer=SE", "at=neck", "exist_ok=maybe"), "must be True or False"),
         (("compare", "variant=SE@neck"), "variants"),
         (("compare", "variants"), "not key=value"),
@@ -339,6 +342,60 @@ def test_a_number_with_an_exponent_as_an_option(fresh_folder: Path, capsys: pyte
     words = ("model=yolov8n.yaml", "layer=SimAM", "at=neck.P5", "e_lambda=1e-4", "out=mine.yaml")
     assert run("place", *words, capsys=capsys)[0] == 0
     assert "e_lambda: 0.0001" in Path("mine.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "plain"),
+    [
+        ("--model x.yaml --data=digits --exist-ok --imgsz 64", "model=x.yaml data=digits exist_ok=True imgsz=64"),
+        ("detect --half", "detect half=True"),
+        ("--resume model=a.pt", "resume=True model=a.pt"),
+        ("--model yolo11n.yaml+SE[reduction=8]@neck --seeds 3", "model=yolo11n.yaml+SE[reduction=8]@neck seeds=3"),
+        ("--device -1 --seed=-1 -x", "device=-1 seed=-1 -x"),
+        ("model=a--b.yaml name=--c", "model=a--b.yaml name=--c"),
+    ],
+)
+def test_options_with_dashes_are_keys(words: str, plain: str) -> None:
+    from yolo_attn.cli import _without_dashes
+
+    assert _without_dashes(words.split()) == plain.split()
+
+
+def test_every_verb_takes_dashes(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def same(plain: str, dashed: str) -> str:
+        first, second = (run(*words.split(), capsys=capsys) for words in (plain, dashed))
+        assert first == second
+        return first[1] + first[2]
+
+    assert "CBAM" in same("layers family=hybrid format=json", "layers --family hybrid --format=json")
+    same("doctor format=json", "doctor --format json")
+    words = "place model=yolov8n.yaml layer=SE at=neck start=identity exist_ok=True out=a.yaml"
+    assert "written: a.yaml" in same(words, re.sub(r"(\w+)=(\S+)", r"--\1 \2", words))
+    assert "nothing found" in same("lint model=a.yaml", "lint --model a.yaml")
+    for verb, key in (
+        ("train", "epohs"),
+        ("compare", "seedz"),
+        ("maps", "modell"),
+        ("report", "form"),
+        ("profile", "devise"),
+    ):
+        assert f"unknown key {key!r}" in same(f"{verb} {key}=3", f"{verb} --{key} 3")
+    assert "nowhere.pt" in same("val model=nowhere.pt", "val --model=nowhere.pt")
+    for words in ("train --model x -h", "compare -h --seeds 3", "place --help"):
+        status, out, _ = run(*words.split(), capsys=capsys)
+        assert status == 0 and "yolo-attn" in out
+
+
+def test_a_placed_file_can_be_given_as_a_model(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("place", "model=yolov8n.yaml", "layer=SE", "at=neck")
+    for given, name in (("foo", "foo.yaml"), ("sub/foo", "sub/foo.yaml"), ("bar.yml", "bar.yml")):
+        _, out, _ = run(*words, f"out={given}", capsys=capsys)
+        assert f"written: {name}" in out
+        assert run("lint", f"model={name}", capsys=capsys)[0] == 0
+    assert "foo.yaml exists and was kept" in refuse(*words, "out=foo", capsys=capsys)
+    for given, right in (("foo.txt", "foo.yaml"), ("yolo-x0.5", "yolo-x0.5.yaml"), ("new/", "new/mine.yaml")):
+        assert refuse(*words, f"out={given}", capsys=capsys).endswith(f"out={right}")
+    assert sorted(str(p) for p in Path().rglob("*")) == ["bar.yml", "foo.yaml", "sub", "sub/foo.yaml"]
 
 
 def test_a_file_that_cannot_be_written_is_told_with_its_key(fresh_folder: Path, capsys) -> None:

@@ -84,3 +84,17 @@ def test_a_layer_of_ones_own_works_as_shown() -> None:
         assert yolo_attn.build("MeanGate", 8)(torch.ones(1, 8, 4, 4)).shape == (1, 8, 4, 4)
     finally:
         yolo_attn.registry.unregister_layer("MeanGate")
+
+
+def test_the_finding_is_the_one_that_lint_prints(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For YOLOv8 with a row put in after row 4 and no index shifted."""
+    import ultralytics
+
+    stock = Path(ultralytics.__file__).parent / "cfg" / "models" / "v8" / "yolov8.yaml"
+    lines = stock.read_text(encoding="utf-8").splitlines()
+    row = next(n for n, line in enumerate(lines) if "C2f, [256, True]" in line)
+    Path("mine.yaml").write_text("\n".join([*lines[: row + 1], "  - [-1, 1, CBAM, []]", *lines[row + 1 :]]))
+    assert main(["lint", "model=mine.yaml"]) == 1
+    said = re.sub(r"mine.yaml:\d+", "mine.yaml:LINE", capsys.readouterr().out)  # which differs between releases
+    (shown,) = [line for line in README.splitlines() if "was the index shifted?" in line]
+    assert re.sub(r"mine.yaml:\d+", "mine.yaml:LINE", shown) in said.splitlines()

@@ -5,6 +5,7 @@ Exit status 0 when all went well, 2 with one line for a mistake in what was give
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import re
@@ -24,7 +25,7 @@ __all__ = ["main"]
 HELP = """\
 yolo-attn: attention layers for Ultralytics YOLO
 
-  yolo-attn VERB key=value ...
+  yolo-attn VERB key=value ...        (--key value and --key=value are the same)
 
 Ultralytics' verbs, with the layers known (same arguments, same output):
   train val predict track export benchmark tune    (also: settings, checks, cfg, version)
@@ -83,7 +84,7 @@ a site reads the new row, and pretrained weights of the base transfer whole.
 
   model      a model YAML (yolo11n.yaml), a checkpoint (yolo11n.pt), either with layers (yolo11n.yaml+SE@neck)
   at         neck, neck.P3 ..., backbone, backbone.P4 ..., backbone.end, after:<row>; several with commas
-  out        the file to write (yolo11-cbam-neck.yaml); an existing one is kept unless exist_ok=True
+  out        the file to write (yolo11-cbam-neck.yaml; foo is foo.yaml); an existing one is kept unless exist_ok=True
   the rest   the layer's options: start=identity reduction=8 ...
 
   yolo-attn place model=yolo11n.yaml layer=CBAM at=neck.P4,neck.P5 start=identity
@@ -93,7 +94,8 @@ yolo-attn lint model=FILE [format=json]
 
 Checks a hand-made model YAML: unknown names, options, a from that dangles or points forward, rows that nobody reads,
 skips that read past a layer, a head at the wrong strides, and, against the stock model it was made from, rows whose
-indices were not shifted. Exit status 1 when something is found.
+indices were not shifted; a name that asks for a scale that the file does not have. Each finding names file and line.
+Exit status 1 when something is found.
 """,
     "report": """\
 yolo-attn report from=DIR [data=DATA] [out=DIR]
@@ -202,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _circumstance(error: Exception) -> str | None:
-    """Return one line for an error whose cause is outside of the program: a file, the disk, the memory; else None."""
+    """Return one line for an error that is no bug of ours: a file, the disk, the memory, a stock row; else None."""
     if isinstance(error.__cause__, UserError):  # a message of ours in one of Ultralytics' own
         return str(error.__cause__)
     if is_out_of_memory(error):
@@ -211,7 +213,9 @@ def _circumstance(error: Exception) -> str | None:
         return str(disk_error(error, Path(error.filename or "the output")))
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{str(error.filename)[:200]}: {error.strerror}"
-    return None
+    from yolo_attn.host.parser import build_fault
+
+    return build_fault(error)
 
 
 def _complain(message: str) -> int:
@@ -398,19 +402,32 @@ def _place(words: list[str]) -> int:
             raise UserError(f"place needs {key}=; such as: yolo-attn place model=yolo11n.yaml layer=CBAM at=neck")
     model, layer, at = (keys.pop(key) for key in ("model", "layer", "at"))
     own: dict[str, str] = {key: keys.pop(key) for key in ("out", "exist_ok") if key in keys}
-    replace = _flag(own, "exist_ok")
+    replace, out = _flag(own, "exist_ok"), _model_file(own.get("out"))
     known = layer_to_place(layer, base_yaml(model), "layer={layer} at={site}").options
     for key in keys:
         if key not in known:
             hint = did_you_mean(key, ("model", "layer", "at", "out", "exist_ok", *known))
             raise UserError(f"{key} is no key of place and no option of {layer}{hint}")
     placed = place_layer(model, layer, at, {key: read_value(value) for key, value in keys.items()})
-    out = Path(own.get("out") or _unlike_ours(without_letter(stem_of(model)), f"{placed.layer.name}-{at}"))
+    file = Path(out or _unlike_ours(without_letter(stem_of(model)), f"{placed.layer.name}-{at}"))
     account = placed.account()  # builds it, so that a file is written only of what can be built
-    write_new(out, placed.text(), exist_ok=replace)
+    write_new(file, placed.text(), exist_ok=replace)
     print(account)
-    print(f"written: {out}")
+    print(f"written: {file}")
     return 0
+
+
+def _model_file(out: str | None) -> str | None:
+    """Return the name of a model YAML to be written; foo becomes foo.yaml, since a model is known by its suffix."""
+    if not out:
+        return None
+    path = Path(out).expanduser()
+    if is_folder(path) or out.endswith("/"):
+        raise UserError(f"out={out}: a folder; give a file, such as out={path / 'mine.yaml'}")
+    if not path.suffix or path.suffix in (".yaml", ".yml"):
+        return str(path if path.suffix else path.with_suffix(".yaml"))
+    right = path.with_suffix(".yaml") if path.suffix[1:].isalpha() else path.with_name(f"{path.name}.yaml")
+    raise UserError(f"out={out}: the name of a model YAML ends in .yaml; write out={right}")
 
 
 def _unlike_ours(base: str, placed: str) -> str:
@@ -429,7 +446,7 @@ def _lint(words: list[str]) -> int:
         raise UserError("lint needs model=, such as: yolo-attn lint model=mine.yaml")
     findings = lint(keys["model"])
     if _format(keys) == "json":
-        print(json.dumps([{"row": f.row, "message": f.message} for f in findings], indent=2))
+        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
     else:
         print("\n".join(map(str, findings)) or f"{keys['model']}: nothing found")
     return 1 if findings else 0

@@ -32,6 +32,7 @@ __all__ = [
     "make_folder",
     "parse_yaml",
     "read_json",
+    "read_text",
     "read_yaml",
     "shortened",
     "write_atomically",
@@ -56,7 +57,7 @@ def disk_error(error: OSError, path: Path, key: str = "project=FOLDER") -> UserE
         key: What gives another one.
     """
     if error.errno in FULL_DISK:
-        return UserError(f"{path}: no space left on the disk; free some and give the same command again to go on")
+        return UserError(f"{path}: no space left on the disk; free some and give the same command again")
     if error.errno in NOT_WRITABLE:
         reason = "read-only file system" if error.errno == errno.EROFS else "no permission"
         return UserError(f"{path}: cannot be written ({reason}); give one that can be with {key}")
@@ -164,8 +165,8 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def read_yaml(path: str | Path, *, lenient: bool = False) -> Any:
-    """Read a YAML file safely.
+def read_text(path: str | Path, *, lenient: bool = False) -> str:
+    """Read a text file.
 
     Args:
         path: The file.
@@ -173,7 +174,7 @@ def read_yaml(path: str | Path, *, lenient: bool = False) -> Any:
             out, as Ultralytics does. A file with zero bytes is no text all the same.
 
     Raises:
-        UserError: It is missing, not text or not YAML; one line names what and where.
+        UserError: It is missing or not text.
     """
     try:
         content = Path(path).read_bytes()
@@ -182,7 +183,20 @@ def read_yaml(path: str | Path, *, lenient: bool = False) -> Any:
         raise UserError(f"{path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not a text file (UTF-8)") from error
-    return parse_yaml(yaml.reader.Reader.NON_PRINTABLE.sub("", text) if lenient else text, path)
+    return yaml.reader.Reader.NON_PRINTABLE.sub("", text) if lenient else text
+
+
+def read_yaml(path: str | Path, *, lenient: bool = False) -> Any:
+    """Read a YAML file safely.
+
+    Args:
+        path: The file.
+        lenient: As in `read_text`.
+
+    Raises:
+        UserError: It is missing, not text or not YAML; one line names what and where.
+    """
+    return parse_yaml(read_text(path, lenient=lenient), path)
 
 
 def parse_yaml(text: str, source: str | Path) -> Any:

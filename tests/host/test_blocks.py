@@ -451,7 +451,7 @@ def test_lint_compares_a_model_with_blocks_of_ours_with_its_base(tmp_path: Path)
     document = make_variant("yolo11n.yaml", "EMA@inside:C3k2").yaml
     document["head"][4][0] = [-1, 3]  # row 15 reads row 4 in the base
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(document))
-    (finding,) = [str(f) for f in lint(tmp_path / "mine.yaml")]
+    (finding,) = [f.text for f in lint(tmp_path / "mine.yaml")]
     assert finding.startswith("row 15: Concat reads row 3 (Conv); in yolo11.yaml it reads the C3k2 that is row 4")
 
 

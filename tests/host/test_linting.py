@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -39,7 +40,9 @@ CURE = re.compile(r"was the index shifted\?|let |each has to be|cannot take what
 def found(document: dict[str, Any], folder: Path) -> list[str]:
     path = folder / "mine.yaml"
     path.write_text(yaml.safe_dump(document, sort_keys=False))
-    return [str(f) for f in lint(path)]
+    findings = lint(path)
+    assert all(str(finding).startswith(str(path)) for finding in findings)
+    return [finding.text for finding in findings]
 
 
 @pytest.mark.parametrize("name", STOCK)
@@ -259,3 +262,131 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)[0]["row"] == 15
     assert main(["lint"]) == 2
     assert main(["lint", "model=nowhere.yaml"]) == 2
+
+
+def test_every_finding_names_file_and_line(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (config_folder() / "yolo11-cbam.yaml").read_text(encoding="utf-8")
+    wrong = (
+        text.replace("CBAM, []] # 17", "Cbam, []] # 17").replace("nc: 80", "nc: none").replace("n: [0.5", "n: [-0.5")
+    )
+    Path("mine.yaml").write_text("# a comment of mine, umlauts: äöü\n\n" + wrong, encoding="utf-8")
+    lines = Path("mine.yaml").read_text(encoding="utf-8").splitlines()
+    at = [next(n for n, line in enumerate(lines, 1) if sign in line) for sign in ("nc: none", "n: [-0.5", "Cbam")]
+    assert main(["lint", "model=mine.yaml"]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[0] for line in said] == [f"mine.yaml:{n}" for n in at]
+    assert said[2] == f"mine.yaml:{at[2]}: row 17: unknown layer 'Cbam'; did you mean CBAM?"
+    assert main(["lint", "model=mine.yaml", "format=json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [(f["file"], f["line"], f["row"]) for f in found] == [
+        ("mine.yaml", n, r) for n, r in zip(at, (None, None, 17), strict=True)
+    ]
+
+
+def test_lines_of_rows_that_are_written_over_several_lines(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "rows: &rows\n- - -1\n  - 1\n  - Conv\n  - [64, 3, 2]\n- [-1, 1,\n   Convv, [64]]\nnc: 3\nbackbone: *rows\n"
+        "head:\n- [-1, 1, Clasify, [nc]]\n"
+    )
+    assert [(f.row, f.line) for f in lint(path)] == [(1, 6), (2, 11), (2, 11)]
+
+
+def test_findings_in_a_checkpoint_name_it(tmp_path: Path) -> None:
+    model = build(with_cbam(4))
+    model.yaml["head"][4][0] = [-1, 4]
+    torch.save({"model": model, "ema": None, "train_args": {}}, tmp_path / "best.pt")
+    (finding,) = lint(tmp_path / "best.pt")
+    assert str(finding).startswith(f"{tmp_path / 'best.pt'}: row 15: Concat reads row 4, past CBAM in row 5")
+
+
+@pytest.mark.parametrize(
+    ("name", "scales", "expected"),
+    [
+        (
+            "yolo11s-mine",
+            {"n": [0.5, 0.25, 1024]},
+            "scales: the name yolo11s-mine.yaml asks for s, and they are n; add s: [",
+        ),
+        (
+            "yolo11x-mine",
+            {"n": [0.5, 0.25, 1024], "s": [0.5, 0.5, 1024]},
+            "scales: the name yolo11x-mine.yaml asks for x",
+        ),
+        ("yolo11s-mine", None, "the name yolo11s-mine.yaml asks for scale s, and without scales every row is built as"),
+        ("yolo11n-mine", {"n": [0.5, 0.25, 1024]}, None),
+        ("yolo11-mine", {"s": [0.5, 0.5, 1024]}, None),
+        ("mine", None, None),
+    ],
+)
+@pytest.mark.parametrize("literal", [True, False])
+def test_a_scale_that_the_file_does_not_have(
+    name: str, scales: dict | None, expected: str | None, literal: bool, fresh_folder: Path
+) -> None:
+    """47.8 million parameters are built for a yolo11s without scales, in silence."""
+    document = {
+        key: value for key, value in model_yaml("yolo11n.yaml").items() if key not in ("scale", "scales", "yaml_file")
+    }
+    file = f"{name}.yaml" if literal else re.sub(r"(\d)[nsx]-", r"\1-", f"{name}.yaml")
+    Path(file).write_text(yaml.safe_dump({**document, **({"scales": scales} if scales else {})}))
+    findings = lint(f"{name}.yaml")
+    assert len(findings) == bool(expected)
+    assert all(finding.message.startswith(expected) and finding.file == file for finding in findings)
+    assert [finding.line is not None for finding in findings] == [bool(scales)] * len(findings)
+
+
+@pytest.mark.parametrize("keys", [{"width_multiple": 1.0}, {"scale": "s", "scales": {"s": [0.5, 0.5, 1024]}}])
+def test_a_scale_that_is_stated_is_meant(keys: dict[str, Any], fresh_folder: Path) -> None:
+    document = {
+        key: value for key, value in model_yaml("yolo11n.yaml").items() if key not in ("scale", "scales", "yaml_file")
+    }
+    Path("yolo11n-mine.yaml").write_text(yaml.safe_dump({**document, **keys}))
+    assert lint("yolo11n-mine.yaml") == []
+
+
+@pytest.mark.parametrize("args", [[512, "resnet18"], [512, "resnet18", "DEFAULT", True, 2]])
+def test_a_row_of_torchvision_is_linted_without_a_download(args: list[Any], tmp_path: Path, monkeypatch) -> None:
+    def download(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("a download")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", download)
+    monkeypatch.setattr("urllib.request.urlopen", download)
+    rows = {"backbone": [[-1, 1, "TorchVision", args]], "head": [[-1, 1, "SE", []], [-1, 1, "Classify", ["nc"]]]}
+    assert found({"nc": 3, **rows}, tmp_path) == []
+    args[2:3] = ["DEFALT"]
+    (finding,) = found({"nc": 3, **rows}, tmp_path)
+    assert finding.startswith("row 0: TorchVision: resnet18 has no weights 'DEFALT'; it has IMAGENET1K_V1, DEFAULT, or")
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_weights_that_cannot_be_downloaded_are_one_line(ours: bool, fresh_folder: Path, capsys, monkeypatch) -> None:
+    def offline(*args: Any, **kwargs: Any) -> None:
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
+    rows = [[-1, 1, "TorchVision", [512, "resnet18", "DEFAULT", True, 2]]]
+    head = [*([[-1, 1, "SE", []]] if ours else []), [-1, 1, "Classify", ["nc"]]]
+    Path("mine.yaml").write_text(yaml.safe_dump({"nc": 3, "backbone": rows, "head": head}))
+    for words in (["profile"], ["export", "imgsz=32"]):
+        assert main([*words, "model=mine.yaml"]) == 2
+        assert (
+            "row 0: weights could not be downloaded (Name or service not known); write null" in capsys.readouterr().err
+        )
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ([-1, 1, "Conv", ["x"]], "row 1: Conv cannot be built with [x]: "),
+        ([-1, 1, "Conv", [64, "3x3"]], "row 1: Conv cannot be built with [64, 3x3]: a string among them is no value"),
+        ([[-1, 0], 1, "Conv", [64]], "row 1: Conv reads one row, not 2; join them in a row of Concat before it"),
+    ],
+)
+def test_a_model_without_layers_of_ours_is_told_by_its_row_too(
+    row: list[Any], expected: str, fresh_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = {"nc": 3, "backbone": [[-1, 1, "Conv", [64, 3, 2]], row], "head": [[-1, 1, "Classify", ["nc"]]]}
+    Path("mine.yaml").write_text(yaml.safe_dump(document))
+    for words in (["profile"], ["maps", "source=."], ["export", "imgsz=32"]):
+        assert main([*words, "model=mine.yaml"]) == 2
+        assert expected in capsys.readouterr().err

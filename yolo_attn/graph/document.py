@@ -8,10 +8,10 @@ from typing import Any
 import yaml
 
 from yolo_attn.errors import UserError
-from yolo_attn.files import read_yaml
+from yolo_attn.files import read_text, read_yaml
 from yolo_attn.graph.rows import ModelGraph
 
-__all__ = ["dump_model", "read_model"]
+__all__ = ["dump_model", "line_numbers", "read_model"]
 
 
 def read_model(path: str | Path) -> dict[str, Any]:
@@ -24,6 +24,33 @@ def read_model(path: str | Path) -> dict[str, Any]:
     if not isinstance(document, dict) or "backbone" not in document or "head" not in document:
         raise UserError(f"{path}: not a model YAML: it has no backbone and head")
     return document
+
+
+def line_numbers(path: str | Path) -> dict[int | str, int]:
+    """Return the lines of a model YAML at which its rows, by their index, and its keys begin.
+
+    A key of a mapping in it goes by both names: the line `n: [0.5, 0.25, 1024]` of its scales is that of "scales: n".
+
+    Args:
+        path: A file that `read_model` can read.
+    """
+    lines: dict[int | str, int] = {}
+    rows: dict[str, list[int]] = {"backbone": [], "head": []}
+    for key, value in _entries(yaml.compose(read_text(path, lenient=True), Loader=yaml.SafeLoader)):
+        lines[key.value] = _line(key)
+        lines.update({f"{key.value}: {inner.value}": _line(inner) for inner, _ in _entries(value)})
+        if key.value in rows and isinstance(value, yaml.SequenceNode):
+            rows[key.value] = [_line(row) for row in value.value]
+    return lines | dict(enumerate([*rows["backbone"], *rows["head"]]))
+
+
+def _entries(node: yaml.Node | None) -> list[tuple[yaml.Node, yaml.Node]]:
+    """Return the entries of a mapping; none of anything else."""
+    return list(node.value) if isinstance(node, yaml.MappingNode) else []
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
 
 
 def dump_model(document: dict[str, Any], header: str = "", notes: dict[int, str] | None = None) -> str:

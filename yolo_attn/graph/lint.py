@@ -7,7 +7,7 @@ and is another one; where they were, a skip connection may read past the new lay
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -23,14 +23,35 @@ class Finding:
 
     Args:
         row: Index of the row; None for what is wrong with the file, beside its rows.
-        message: What is wrong, and the cure.
+        message: What is wrong, and the fix.
+        file: The model YAML, or the name that stands for it; "" where nobody has said.
+        line: Where in the file; None where it stands in no line, as what is missing, or a layer of a shorthand.
     """
 
     row: int | None
     message: str
+    file: str = ""
+    line: int | None = None
+
+    @property
+    def text(self) -> str:
+        """What is wrong, with its row."""
+        return self.message if self.row is None else f"row {self.row}: {self.message}"
 
     def __str__(self) -> str:
-        return self.message if self.row is None else f"row {self.row}: {self.message}"
+        where = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{where}: {self.text}" if where else self.text
+
+    def found_in(self, file: str, lines: Mapping[int | str, int]) -> Finding:
+        """Return the finding with its file and line.
+
+        Args:
+            file: The file's name.
+            lines: From `line_numbers`; {} for what is no file.
+        """
+        parts = self.message.split(": ")
+        keys: list[int | str] = [": ".join(parts[:2]), parts[0]] if self.row is None else [self.row]
+        return replace(self, file=file, line=next((lines[key] for key in keys if key in lines), None))
 
 
 def find_malformed_rows(document: Mapping[str, Any]) -> list[Finding]:

@@ -95,8 +95,8 @@ def build_on_meta(document: dict[str, Any]) -> nn.Sequential:
     if not document.get("scale") and isinstance(document.get("scales"), dict) and document["scales"]:
         document["scale"] = next(iter(document["scales"]))
     for row in [*document["backbone"], *document["head"]]:
-        if block_of(row[2]) == "TorchVision" and len(row[3]) > _WEIGHTS:
-            row[3][_WEIGHTS] = None
+        if block_of(row[2]) == "TorchVision" and len(row[3]) >= _WEIGHTS:
+            row[3][_WEIGHTS : _WEIGHTS + 1] = [None]  # which are the default ones where the row names none
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         return build_rows(document, int(document.get("channels") or 3))
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torchvision
 import ultralytics
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import RowError, UserError
-from yolo_attn.graph import ModelGraph, block_of, layer_in, read_model
+from yolo_attn.graph import ModelGraph, block_of, layer_in, line_numbers, read_model
 from yolo_attn.graph.lint import (
     Finding,
     compare_with_base,
@@ -48,20 +51,62 @@ def lint(model: str | Path) -> list[Finding]:
     Raises:
         UserError: There is no such file, or it is no model YAML at all.
     """
-    is_file = not read_shorthand(model) and Path(model).suffix != ".pt"
-    document = read_model(find_model_yaml(model)) if is_file else base_yaml(str(model))
-    findings = find_malformed_rows(document)
-    if findings:
-        return findings  # the rows cannot be followed further
+    if read_shorthand(model) or Path(model).suffix == ".pt":
+        return _located(_lint(model, base_yaml(str(model)), []), str(model), {})
+    path = find_model_yaml(model)
+    document = read_model(path)
+    findings = _lint(model, document, _scale_of_name(model, document))
+    return _located(findings, str(path), line_numbers(path)) if findings else []
+
+
+def _located(findings: Sequence[Finding], file: str, lines: Mapping[int | str, int]) -> list[Finding]:
+    """Return findings with file and line, each once, what is wrong beside the rows first."""
+    located = {finding.found_in(file, lines) for finding in findings}
+    return sorted(located, key=lambda f: (-1 if f.row is None else f.row, f.message))
+
+
+def _lint(model: str | Path, document: dict[str, Any], findings: list[Finding]) -> list[Finding]:
+    """Return what is wrong with a document, after what is known to be wrong already."""
+    if malformed := find_malformed_rows(document):
+        return findings + malformed  # the rows cannot be followed further
     graph = ModelGraph(document)
-    findings = [Finding(None, fault) for fault in find_key_faults(document)]
-    findings += _names_and_options(graph) + _captured_strings(graph) + _without_head(document, graph)
+    findings = [*findings, *(Finding(None, fault) for fault in find_key_faults(document))]
+    findings += _names_and_options(graph) + _captured_strings(graph) + _unknown_weights(graph)
+    findings += _without_head(document, graph)
     findings += find_dead_rows(graph, UNREAD_BY_DESIGN)
     findings += find_bypasses(graph, is_our_row)
     findings += _against_base(graph)
-    if not findings:
-        findings = _by_building(model, graph)
-    return sorted(set(findings), key=lambda f: (-1 if f.row is None else f.row, f.message))
+    return findings or _by_building(model, graph)
+
+
+def _scale_of_name(model: str | Path, document: Mapping[str, Any]) -> list[Finding]:
+    """Return what is wrong with the scale that a file's name asks for: Ultralytics builds another one in silence."""
+    scales = document.get("scales") or {}
+    if document.get("scale") is not None or not isinstance(scales, dict):
+        return []
+    letter = tasks.guess_model_scale(str(model))
+    if not letter or letter in scales:
+        return []
+    if scales:
+        known = ", ".join(map(str, scales))
+        cure = f"add {letter}: [depth, width, most channels] to them, or take a name of another scale"
+        return [Finding(None, f"scales: the name {Path(model).name} asks for {letter}, and they are {known}; {cure}")]
+    if _is_letter_of_base(Path(model).stem, letter) or {"width_multiple", "depth_multiple"} & document.keys():
+        return []
+    fault = (
+        f"the name {Path(model).name} asks for scale {letter}, and without scales every row is built as wide as it says"
+    )
+    cure = f"write scales: {{{letter}: [0.5, 0.25, 1024]}} or the like, or width_multiple: 1.0 when that is meant"
+    return [Finding(None, f"{fault}; {cure}")]
+
+
+def _is_letter_of_base(stem: str, letter: str) -> bool:
+    """Whether the letter belongs to the name of a stock model without scales, as that of yolov9s does."""
+    name = re.match(rf"(.*?\d){letter}", stem)
+    graphs = [
+        graph for models in _stock_models().values() for file, graph in models if name and file == f"{name[0]}.yaml"
+    ]
+    return any("scales" not in graph.document for graph in graphs)
 
 
 def _without_head(document: Mapping[str, Any], graph: ModelGraph) -> list[Finding]:
@@ -98,6 +143,26 @@ def _captured_strings(graph: ModelGraph) -> list[Finding]:
         for arg in row.args
         if isinstance(arg, str) and arg in variables
     ]
+
+
+def _unknown_weights(graph: ModelGraph) -> list[Finding]:
+    """Return the rows of TorchVision with weights that it does not have: they are only downloaded when it is built."""
+    findings = []
+    for i, row in enumerate(graph):
+        given = row.args[1:3] if block_of(row.module) == "TorchVision" else []
+        if len(given) < 2 or not all(isinstance(arg, str) for arg in given):  # noqa: PLR2004 (a model and its weights)
+            continue
+        with contextlib.suppress(
+            ValueError, AttributeError
+        ):  # an unknown model, which building reports; an old release
+            known = torchvision.models.get_model_weights(given[0])
+            name = given[1].rpartition(".")[2]
+            if name not in known.__members__:
+                names = ", ".join(known.__members__)
+                findings.append(
+                    Finding(i, f"TorchVision: {given[0]} has no weights {given[1]!r}; it has {names}, or null")
+                )
+    return findings
 
 
 @functools.cache

@@ -15,9 +15,11 @@ import copy
 import hashlib
 import logging
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.error import URLError
 
 import torch
 import torchvision
@@ -26,7 +28,7 @@ from ultralytics.nn import tasks
 
 from yolo_attn.errors import RowError, UserError
 from yolo_attn.files import as_yaml
-from yolo_attn.graph import IMAGE, ModelGraph, Row, layer_in
+from yolo_attn.graph import IMAGE, ModelGraph, Row, check_row, layer_in
 from yolo_attn.graph.blocks import JOINT, block_of, split_args
 from yolo_attn.graph.lint import find_dead_rows
 from yolo_attn.host.binding import Binding, UnsupportedHostError
@@ -40,6 +42,7 @@ __all__ = [
     "PARSER",
     "UNREAD_BY_DESIGN",
     "OurRow",
+    "build_fault",
     "build_rows",
     "check_safe",
     "has_layer",
@@ -214,14 +217,20 @@ class _Build:
         try:
             with _helpers_known_to_parser(), _captured_log(lines):
                 return self.original(stand_in, self.input_channels, True)[0]
-        except (OSError, UserError, UnsupportedHostError):
-            raise
+        except (OSError, UserError, UnsupportedHostError) as error:
+            if not isinstance(error, URLError):
+                raise
+            raise RowError(self._row_at(position, _row_reached(error) or 0), _download_fault(error)) from error
         except Exception as error:
             reached = _row_reached(error)
             if reached is None:
                 raise UserError(f"this model cannot be built: {_reason(error)}") from error
-            i = next((i for i, p in enumerate(position) if p >= reached), self.graph.head_index)
+            i = self._row_at(position, reached)
             raise RowError(i, _build_fault(self.graph.rows[i], error)) from error
+
+    def _row_at(self, position: list[int], reached: int) -> int:
+        """Return the row that a row of the stand-in document belongs to."""
+        return next((i for i, p in enumerate(position) if p >= reached), self.graph.head_index)
 
     def _check_dead_rows(self) -> None:
         for finding in find_dead_rows(self.graph, UNREAD_BY_DESIGN):
@@ -342,7 +351,42 @@ def build_rows(document: dict[str, Any], channels: int) -> nn.Sequential:
         return _Build(PARSER.original or tasks.parse_model, document, channels).run(verbose=False)[0]
 
 
-def _build_fault(row: Row, error: Exception) -> str:
+def build_fault(error: BaseException) -> str | None:
+    """Return what is wrong with a model without layers of ours, in which the stock parser stumbled over a row.
+
+    Args:
+        error: What the parser raised.
+
+    Returns:
+        "row 5: ..."; None for an error that the parser did not raise.
+    """
+    reached, document = _row_reached(error), _document_parsed(error)
+    if document is None:
+        return None
+    if reached is None:
+        return next(find_key_faults(document), f"this model cannot be built: {_reason(error)}")
+    if isinstance(error, URLError):
+        return f"row {reached}: {_download_fault(error)}"
+    rows = [*document.get("backbone", ()), *document.get("head", ())]
+    try:
+        return f"row {reached}: {_build_fault(check_row(reached, rows[reached]), error)}"
+    except (IndexError, RowError):
+        return None
+
+
+def _document_parsed(error: BaseException) -> dict[str, Any] | None:
+    """Return the model YAML that the stock parser was given; None when the error came from elsewhere."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if frame.f_code.co_name == "parse_model"]
+    found = next((frame.f_locals.get("d") for frame in frames), None)
+    return found if isinstance(found, dict) else None
+
+
+def _download_fault(error: URLError) -> str:
+    reason = str(error.reason) or type(error).__name__
+    return f"weights could not be downloaded ({reason}); write null in the place of their name to start without them"
+
+
+def _build_fault(row: Row, error: BaseException) -> str:
     """Return what the parser's error says of a stock row."""
     if row.several and isinstance(error, TypeError) and "indices must be integers" in str(error):
         return f"{row.module} reads one row, not {len(row.sources)}; join them in a row of Concat before it"
@@ -352,12 +396,12 @@ def _build_fault(row: Row, error: Exception) -> str:
     return f"{row.module} cannot be built with {as_yaml(row.args)}: {reason}"
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """Return the first line of an error that says something."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def _row_reached(error: Exception) -> int | None:
+def _row_reached(error: BaseException) -> int | None:
     """Return the row that the stock parser was at, its loop variable; None when it had not come to the rows."""
     reached, trace = None, error.__traceback__
     while trace is not None:
