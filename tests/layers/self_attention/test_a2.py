@@ -32,3 +32,11 @@ def test_each_descriptor_is_a_weighted_mean_of_cells() -> None:
     weights = A2(16).weights(torch.randn(2, 16, 3, 4))
     assert weights.shape == (2, 4, 3, 4)
     torch.testing.assert_close(weights.sum((2, 3)), torch.ones(2, 4))
+
+
+def test_channels_that_are_last_in_memory_stay_last() -> None:
+    torch.manual_seed(0)
+    layer, x = A2(8, residual=False), torch.randn(2, 8, 3, 4)
+    last = layer(x.contiguous(memory_format=torch.channels_last))
+    assert last.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(last, layer(x))

@@ -14,6 +14,7 @@ batch, another takes V's over the map, which makes the output HW times smaller.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from yolo_attn.layers.base import Mixer, check_flag, check_positive, hidden_width
@@ -66,7 +67,11 @@ class A2(Mixer):
             gathered = widen(x).flatten(2) @ weights.transpose(1, 2)  # (B, C, cn)
         descriptors: Tensor = self.project(self.features(gathered.to(x.dtype)[..., None]))[..., 0]
         shares = widen(self.distribute(x)).softmax(1).to(descriptors.dtype).flatten(2)
-        y = (descriptors @ shares).reshape(-1, self.channels, height, width)
+        if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
+            y = (shares.transpose(1, 2) @ descriptors.transpose(1, 2)).transpose(1, 2)  # channels stay last in memory
+        else:
+            y = descriptors @ shares
+        y = y.reshape(-1, self.channels, height, width)
         return x + y if self.residual else y
 
     def weights(self, x: Tensor) -> Tensor:
