@@ -31,7 +31,7 @@ def test_norm_makes_the_scale_of_the_memory_irrelevant() -> None:
 
 
 def test_without_linear_maps_the_channels_must_be_equal() -> None:
-    with pytest.raises(ValueError, match=r"^CrossAttention: project=False; use true for inputs of different channel"):
+    with pytest.raises(ValueError, match=r"^CrossAttention: project=false; use true for inputs of different channel"):
         CrossAttention([8, 16], project=False)
 
 
