@@ -157,7 +157,7 @@ of an hour on two CPU cores.
   recipe     the training arguments that datasets.yaml has for a dataset (with data=digits its own is the default)
   exist_ok   True adds to the study that the folder holds
   retry      True runs failed runs again
-  threads    CPU threads of a run (all cores)
+  threads    CPU threads of a run (the cores, shared out to the runs at once); a study keeps those that it began with
   device     as Ultralytics takes it: cpu, mps, 0, or 0,1 for its multi-GPU training inside each run
   layers     Python files with layers of your own: layers=my_layers.py
   workers    runs at once on this machine (one for each GPU, or as many as have cores), memory permitting

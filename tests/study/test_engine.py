@@ -15,7 +15,7 @@ from tests.study.conftest import FAKE_WORKER, Fake, fake_arm
 from yolo_attn import files
 from yolo_attn.errors import UserError
 from yolo_attn.files import FolderLock
-from yolo_attn.study import inputs
+from yolo_attn.study import engine, inputs
 from yolo_attn.study.engine import compare
 from yolo_attn.study.plan import Arm
 from yolo_attn.study.report import make_report, sources
@@ -307,6 +307,18 @@ def test_a_changed_dataset_runs_anew(fake: Fake, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(inputs, "read_dataset", lambda *_: inputs.Dataset("edited", {0: "one"}))
     fake.compare(variants="A", seeds=1)
     assert len(fake.starts()) == 4
+
+
+def test_how_many_runs_go_at_once_later_changes_no_key(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_cores", lambda: 4)
+    study = {"data": "mine.yaml", "variants": "A", "seeds": 1, "threads": None}
+    fake.compare(**study, workers=2)
+    assert fake.results()["threads"] == 2
+    done = fake.stored()
+    for workers in (1, 4, None):
+        fake.compare(**study, workers=workers)
+    assert fake.stored() == done
+    assert len(fake.starts()) == 2
 
 
 def test_threads_are_kept_from_the_first_time(fake: Fake) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from yolo_attn.study import engine
 from yolo_attn.study import runner as module
 from yolo_attn.study.engine import _make_runner
 from yolo_attn.study.runner import LocalRunner
@@ -115,10 +117,52 @@ def test_the_gpus_of_a_device_are_known(device: str, numbers: list[int]) -> None
 
 @pytest.mark.parametrize(("device", "kind", "shared"), [("cpu", "cpu", []), (None, "cpu", []), ("1", "cuda", [1])])
 def test_a_study_tells_its_runner_the_device(device: str | None, kind: str, shared: list[int]) -> None:
-    study: Any = SimpleNamespace(runner="local", device=device, workers=2, address=None, data="digits")
-    made = _make_runner(study, {"threads": 1, "device": kind})
+    study: Any = SimpleNamespace(runner="local", device=device, workers=2, threads=None, address=None, data="digits")
+    made = _make_runner(study, {"threads": 1, "device": kind}, io.StringIO())
     assert isinstance(made, LocalRunner)
     assert module._cuda_numbers(made.device) == shared
+
+
+@pytest.mark.parametrize(
+    ("cores", "asked", "stored", "expected"),
+    [  # asked: workers= and threads=; expected: threads of a run, and runs at once
+        (2, (None, None), None, (2, 1)),
+        (2, (2, None), None, (1, 2)),  # two runs of two threads each would fight for the two cores
+        (8, (3, None), None, (2, 3)),
+        (2, (4, None), None, (1, 4)),
+        (2, (2, 2), None, (2, 2)),  # both were given
+        (8, (None, 3), None, (3, 2)),
+        (2, (2, None), 2, (2, 1)),  # the study began with two threads, and keeps its keys
+        (8, (8, None), 2, (2, 4)),
+        (2, (1, None), 1, (1, 1)),
+        (2, (2, 1), 2, (1, 2)),
+    ],
+)
+def test_runs_at_once_share_the_cores(
+    cores: int, asked: tuple[Any, Any], stored: int | None, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_cores", lambda: cores)
+    (workers, given), (threads, at_once) = asked, expected
+    study: Any = SimpleNamespace(
+        runner="local", device="cpu", workers=workers, threads=given, address=None, data="digits"
+    )
+    assert (given or stored or engine._share_of_cores(study, "cpu")) == threads
+    stream = io.StringIO()
+    made = _make_runner(study, {"threads": threads, "device": "cpu"}, stream)
+    assert isinstance(made, LocalRunner)
+    assert made.workers == at_once
+    assert (f"workers={workers}: at most {at_once} at once" in stream.getvalue()) == (at_once < (workers or 0))
+
+
+def test_runs_on_several_gpus_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_cores", lambda: 32)
+    monkeypatch.setattr(engine.inputs, "free_gpus", lambda: ["0", "1", "2", "3"])
+    study: Any = SimpleNamespace(runner="local", device=None, workers=None, threads=None, address=None, data="digits")
+    assert engine._share_of_cores(study, "cuda") == 8
+    study.workers = 8
+    assert engine._share_of_cores(study, "cuda") == 4
+    study.device, study.workers = "0", None
+    assert engine._share_of_cores(study, "cuda") == 32
 
 
 def test_nothing_that_a_stopped_run_started_is_left(

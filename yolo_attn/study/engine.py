@@ -62,7 +62,7 @@ def compare(
 def _compare(study: Study, runner: Runner | None, stream: TextIO | None, command: str) -> Results:
     store = Store(choose_folder(study))
     engine = _plan(study, store, stream or sys.stdout, command)
-    carrier = runner or _make_runner(engine.study, engine.state)
+    carrier = runner or _make_runner(engine.study, engine.state, stream or sys.stdout)
     try:
         with store.opened(engine.study, engine.state, engine.sources):
             engine.prepare()
@@ -89,8 +89,8 @@ def _plan(study: Study, store: Store, stream: TextIO, command: str) -> _Engine:
     if task not in {"detect", "segment", "pose", "obb"}:
         raise UserError(f"base={study.base}: a {task} model; compare works with detect, segment, pose and obb")
     data = resolve_data(study.data)
-    threads = study.threads or stored.get("threads") or study.usual_threads or _cores()
     device = device_kind(study.device)
+    threads = study.threads or stored.get("threads") or study.usual_threads or _share_of_cores(study, device)
     devices = count_devices(study.device)
     several = {"devices": devices} if devices > 1 else {}
     if "device" in stored:
@@ -145,18 +145,42 @@ def _tell_of_devices(store: Store, stored: Mapping[str, Any], now: str, stream: 
         )
 
 
-def _make_runner(study: Study, state: Mapping[str, Any]) -> Runner:
+def _share_of_cores(study: Study, device: str) -> int:
+    """Return the CPU threads of a run when a study begins: the cores, shared out to the runs that go at once.
+
+    Another number of threads sums in another order and gives other results, so that it is part of every run's key. The
+    store keeps the number that a study began with; how many runs go at once later changes no result.
+    """
+    if study.runner == "ray":
+        return _cores()
+    return max(1, _cores() // (study.workers or max(1, len(_own_gpus(study, device)))))
+
+
+def _own_gpus(study: Study, device: str) -> list[str]:
+    """Return the GPUs in which runs take turns, one each; none when the user chose the device."""
+    return inputs.free_gpus() if study.device is None and device == "cuda" else []
+
+
+def _make_runner(study: Study, state: Mapping[str, Any], stream: TextIO) -> Runner:
     """Return what carries the runs out."""
-    threads = int(state["threads"])
+    threads, device = int(state["threads"]), str(state["device"])
     if study.runner == "ray":
         from yolo_attn.study.ray_runner import RayRunner
 
-        device = study.device or ("0" if state["device"] == "cuda" else "cpu")
-        return RayRunner(study.address, device, threads, study.data)
-    gpus = inputs.free_gpus() if study.device is None and state["device"] == "cuda" else []
-    usual = max(1, _cores() // threads) if state["device"] == "cpu" else len(gpus)
-    workers = study.workers or max(1, usual)
-    return LocalRunner(workers, gpus if len(gpus) > 1 else (), study.device or str(state["device"]))
+        return RayRunner(study.address, study.device or ("0" if device == "cuda" else "cpu"), threads, study.data)
+    gpus = _own_gpus(study, device)
+    fitting = max(1, _cores() // threads)
+    workers = study.workers or (fitting if device == "cpu" else max(1, len(gpus)))
+    # Who gives both numbers gets both.
+    if device == "cpu" and study.threads is None and threads > 1 and workers > fitting:
+        print(
+            f"workers={workers}: at most {fitting} at once, since the runs of this study take {threads} threads each "
+            f"of {_cores()} cores; threads= sets another number, with which every run is trained again",
+            file=stream,
+            flush=True,
+        )
+        workers = fitting
+    return LocalRunner(workers, gpus if len(gpus) > 1 else (), study.device or device)
 
 
 def _cores() -> int:

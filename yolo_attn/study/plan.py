@@ -164,7 +164,7 @@ class Study:
 
     @property
     def usual_threads(self) -> int | None:
-        """The threads of a run that nobody has chosen; None for all cores."""
+        """The threads of a run that nobody has chosen; None for its share of the cores."""
         small = (self.base, self.data) == (DEFAULT_STUDY["base"], DEFAULT_STUDY["data"])
         return DEFAULT_THREADS if small else None
 
