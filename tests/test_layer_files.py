@@ -138,7 +138,7 @@ def test_what_is_wrong_with_a_file_is_one_line(name: str, text: str | None, word
     assert getattr(sys.modules.get("torn") or sys.modules.get("lost"), "__file__", None) is None
 
 
-@pytest.mark.parametrize("value", ["", "a.py,,b.py", [], 3])
+@pytest.mark.parametrize("value", ["", "a.py,,b.py", [""], 3])
 def test_what_cannot_name_files(value: object) -> None:
     with pytest.raises(UserError, match="layers="):
         split_files(value)
@@ -147,6 +147,7 @@ def test_what_cannot_name_files(value: object) -> None:
 def test_files_are_named_in_python_as_on_the_command_line() -> None:
     assert split_files("a.py, b.py") == split_files(["a.py", Path("b.py")]) == ("a.py", "b.py")
     assert split_files(Path("a.py")) == ("a.py",)
+    assert split_files([]) == ()
 
 
 def test_names_of_modules() -> None:

@@ -11,6 +11,7 @@ Importing this package registers every layer in the Ultralytics model-YAML parse
 from __future__ import annotations
 
 from yolo_attn import layers  # registers ours
+from yolo_attn.api import attention_maps, compare, place, profile
 from yolo_attn.errors import UserError
 from yolo_attn.host import register, unregister
 from yolo_attn.registry import LayerSpec, build, get_layer, list_layers, register_layer
@@ -20,10 +21,14 @@ __all__ = [
     "LayerSpec",
     "UserError",
     "__version__",
+    "attention_maps",
     "build",
+    "compare",
     "get_layer",
     "layers",
     "list_layers",
+    "place",
+    "profile",
     "register",
     "register_layer",
     "unregister",

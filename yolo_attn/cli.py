@@ -15,8 +15,9 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from yolo_attn import api
 from yolo_attn.errors import UserError, did_you_mean
-from yolo_attn.files import FULL_DISK, NOT_WRITABLE, disk_error, is_disk_full, is_file, is_folder, shortened, write_new
+from yolo_attn.files import FULL_DISK, NOT_WRITABLE, disk_error, is_disk_full, is_file, is_folder, shortened
 from yolo_attn.trust import RESTRICTED_FROM, TRUST, trusting
 from yolo_attn.values import LARGEST_SIDE, is_out_of_memory
 
@@ -393,7 +394,7 @@ def _doctor(words: list[str]) -> int:
 def _place(words: list[str]) -> int:
     from yolo_attn.graph.shorthand import read_value, stem_of
     from yolo_attn.host.names import without_letter
-    from yolo_attn.host.placement import place_layer
+    from yolo_attn.host.placement import model_file
     from yolo_attn.host.variant import base_yaml, layer_to_place
 
     keys = _keys(words)
@@ -402,32 +403,18 @@ def _place(words: list[str]) -> int:
             raise UserError(f"place needs {key}=; such as: yolo-attn place model=yolo11n.yaml layer=CBAM at=neck")
     model, layer, at = (keys.pop(key) for key in ("model", "layer", "at"))
     own: dict[str, str] = {key: keys.pop(key) for key in ("out", "exist_ok") if key in keys}
-    replace, out = _flag(own, "exist_ok"), _model_file(own.get("out"))
+    replace, out = _flag(own, "exist_ok"), model_file(own["out"]) if own.get("out") else None
     known = layer_to_place(layer, base_yaml(model), "layer={layer} at={site}").options
     for key in keys:
         if key not in known:
             hint = did_you_mean(key, ("model", "layer", "at", "out", "exist_ok", *known))
             raise UserError(f"{key} is no key of place and no option of {layer}{hint}")
-    placed = place_layer(model, layer, at, {key: read_value(value) for key, value in keys.items()})
-    file = Path(out or _unlike_ours(without_letter(stem_of(model)), f"{placed.layer.name}-{at}"))
-    account = placed.account()  # builds it, so that a file is written only of what can be built
-    write_new(file, placed.text(), exist_ok=replace)
-    print(account)
-    print(f"written: {file}")
+    placed = api.place(model, layer, at, **{key: read_value(value) for key, value in keys.items()})
+    file = out or _unlike_ours(without_letter(stem_of(model)), f"{placed.layer.name}-{at}")
+    written = placed.save(file, exist_ok=replace)
+    print(placed)
+    print(f"written: {written}")
     return 0
-
-
-def _model_file(out: str | None) -> str | None:
-    """Return the name of a model YAML to be written; foo becomes foo.yaml, since a model is known by its suffix."""
-    if not out:
-        return None
-    path = Path(out).expanduser()
-    if is_folder(path) or out.endswith("/"):
-        raise UserError(f"out={out}: a folder; give a file, such as out={path / 'mine.yaml'}")
-    if not path.suffix or path.suffix in (".yaml", ".yml"):
-        return str(path if path.suffix else path.with_suffix(".yaml"))
-    right = path.with_suffix(".yaml") if path.suffix[1:].isalpha() else path.with_name(f"{path.name}.yaml")
-    raise UserError(f"out={out}: the name of a model YAML ends in .yaml; write out={right}")
 
 
 def _unlike_ours(base: str, placed: str) -> str:
@@ -453,7 +440,7 @@ def _lint(words: list[str]) -> int:
 
 
 def _compare(words: list[str]) -> int:
-    from yolo_attn.study import compare
+    from yolo_attn.study import compare  # which `yolo_attn.compare` calls with the same keys
 
     return compare(_keys(words), command=" ".join(["yolo-attn", "compare", *words])).exit_status
 
@@ -474,31 +461,32 @@ def _report(words: list[str]) -> int:
 
 
 def _profile(words: list[str]) -> int:
-    from yolo_attn.analysis.models import open_models
-    from yolo_attn.analysis.profile import as_dicts, as_text, profile_all
+    from yolo_attn.analysis.profile import as_dicts
 
     keys = _keys(words, ("model", "against", "imgsz", "device", "rounds", "format"))
     if not keys.get("model"):
         raise UserError("profile needs model=, such as: yolo-attn profile model=yolo11n-cbam.yaml")
     shown, imgsz, rounds = _format(keys), _whole(keys, "imgsz", 640), _whole(keys, "rounds", 30)
-    models = open_models(keys["model"], against=keys.get("against"))
-    found = profile_all(models, imgsz, device=keys.get("device"), rounds=rounds, progress=_counter("round"))
-    print(json.dumps(as_dicts(found), indent=2) if shown == "json" else as_text(found))
+    where, tell = keys.get("device"), _counter("round")
+    found = api.profile(
+        keys["model"], against=keys.get("against"), imgsz=imgsz, device=where, rounds=rounds, progress=tell
+    )
+    print(json.dumps(as_dicts(found), indent=2) if shown == "json" else found)
     return 0
 
 
 def _maps(words: list[str]) -> int:
-    from yolo_attn.analysis.gallery import as_dict, as_text, make_gallery, new_folder
-
     keys = _keys(words, ("model", "source", "imgsz", "project", "name", "exist_ok", "format"))
     for key in ("model", "source"):
         if not keys.get(key):
             raise UserError(f"maps needs {key}=; such as: yolo-attn maps model=best.pt source=path/to/images")
     shown, imgsz = _format(keys), _whole(keys, "imgsz", 0) or None
     folder = Path(keys.get("project") or "runs").expanduser() / (keys.get("name") or "maps")
-    folder = new_folder(folder, exist_ok=_flag(keys, "exist_ok"))
-    gallery = make_gallery(keys["model"], _source(keys["source"]), folder, imgsz=imgsz, progress=_counter("picture"))
-    print(json.dumps(as_dict(gallery), indent=2, ensure_ascii=False) if shown == "json" else as_text(gallery))
+    add, tell = _flag(keys, "exist_ok"), _counter("picture")
+    gallery = api.attention_maps(
+        keys["model"], _source(keys["source"]), imgsz=imgsz, folder=folder, exist_ok=add, progress=tell
+    )
+    print(json.dumps(gallery.to_dict(), indent=2, ensure_ascii=False) if shown == "json" else gallery)
     return 0
 
 

@@ -99,7 +99,7 @@ def split_files(value: object) -> tuple[str, ...]:
     if not isinstance(items, Iterable):
         raise UserError(f"layers={value}: give Python files, such as layers=my_layers.py")
     names = [str(item).strip() for item in items]
-    if not names or not all(names):
+    if not all(names):
         raise UserError("layers= is empty or has an empty item; layers=my_layers.py is an example")
     return tuple(names)
 

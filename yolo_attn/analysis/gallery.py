@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from yolo_attn.analysis.letterbox import find_pictures
+from yolo_attn.analysis.letterbox import Picture, find_pictures
 from yolo_attn.analysis.mapfile import save_maps
 from yolo_attn.analysis.maps import AttentionMap, Look, NoMap, Statistics, find_layers, look_at
 from yolo_attn.analysis.models import network_of
-from yolo_attn.analysis.tables import align
 from yolo_attn.errors import UserError, counted
 from yolo_attn.files import make_folder, write_atomically
+from yolo_attn.tables import align, html_table
 
 __all__ = ["Gallery", "as_dict", "as_text", "make_gallery", "new_folder", "record_maps"]
+
+_SHOWN = 4  # pictures of a gallery in a notebook
 
 
 @dataclass(frozen=True)
@@ -26,26 +29,52 @@ class Gallery:
     """What the attention layers of a model do on some pictures.
 
     Args:
-        folder: Where the pictures with their maps are.
+        folder: Where the pictures with their maps are; None when they were not written.
         files: Their names.
         layers: Each reading of each layer, by row: the map of the first picture, and the statistics of all.
         without: The layers that have nothing to look at.
         images: How many pictures were looked at.
         skipped: The files of a folder that could not be read, each with the reason.
+        looks: What was seen in each picture, when nothing was written.
     """
 
-    folder: Path
+    folder: Path | None
     files: tuple[str, ...]
     layers: tuple[tuple[AttentionMap, Statistics], ...]
     without: tuple[NoMap, ...]
     images: int
     skipped: tuple[str, ...] = ()
+    looks: tuple[Look, ...] = field(default=(), repr=False)
+
+    @property
+    def maps(self) -> list[AttentionMap]:
+        """The maps of all pictures, when nothing was written."""
+        return [found for look in self.looks for found in look.maps]
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        from yolo_attn.analysis.overlay import draw
+
+        shown = [base64.b64encode(draw(look)).decode() for look in self.looks[:_SHOWN] if look.maps]
+        images = "".join(f'<img style="max-width:100%" src="data:image/png;base64,{image}">' for image in shown)
+        lines = as_text(self, table=False).splitlines()
+        return (html_table(_cells(self), (1, 2, 3), lines) if self.layers else html_table([lines], (0,))) + images
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one dictionary for each reading of each layer, with its statistics over all pictures."""
+        return list(as_dict(self)["layers"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it but the maps themselves."""
+        return as_dict(self)
 
 
 def make_gallery(
     model: str | Path | nn.Module,
-    source: str | Path,
-    folder: Path,
+    source: str | Path | Picture,
+    folder: Path | None,
     *,
     imgsz: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -56,8 +85,8 @@ def make_gallery(
 
     Args:
         model: A checkpoint, a model YAML or a network.
-        source: A picture or a folder of them.
-        folder: Where to write; it is made.
+        source: A picture or a folder of them, or a picture as an array.
+        folder: Where to write; it is made. None writes nothing and keeps what is seen.
         imgsz: Pixels of the longer side; as in training where the model tells.
         progress: Is told (pictures done, pictures).
 
@@ -70,8 +99,9 @@ def make_gallery(
     network = network_of(model)
     if next(find_layers(network), None) is None:
         raise UserError("the model has no attention layers of yolo-attn, so there are no maps")
-    pictures = find_pictures(source)
+    pictures: Sequence[Path | Picture] = find_pictures(source) if isinstance(source, (str, Path)) else [source]
     first: Look | None = None
+    kept: list[Look] = []
     files: list[str] = []
     skipped: list[str] = []
     totals: dict[tuple[int, str, str], Statistics] = {}
@@ -80,9 +110,11 @@ def make_gallery(
         first = first or look
         for found in look.maps if look else ():
             totals[found.key] = totals[found.key] + found.statistics if found.key in totals else found.statistics
-        if look and look.maps:
+        if look and folder is None:
+            kept.append(look)
+        elif look and look.maps and folder is not None:
             make_folder(folder)
-            files.append(f"{path.stem if _is_single(path, pictures) else path.name}.png")
+            files.append(f"{_file_stem(path, pictures)}.png")
             write_atomically(folder / files[-1], draw(look))
         if progress is not None:
             progress(n + 1, len(pictures))
@@ -90,10 +122,11 @@ def make_gallery(
         others = f" (and of {counted(len(skipped) - 1, 'more picture')} none can be used)" if len(skipped) > 1 else ""
         raise UserError(f"{skipped[0]}{others}")
     layers = tuple((found, totals[found.key]) for found in first.maps)
-    return Gallery(folder, tuple(files), layers, first.without, len(pictures) - len(skipped), tuple(skipped))
+    images = len(pictures) - len(skipped)
+    return Gallery(folder, tuple(files), layers, first.without, images, tuple(skipped), tuple(kept))
 
 
-def _look(network: nn.Module, path: Path, imgsz: int | None, skipped: list[str]) -> Look | None:
+def _look(network: nn.Module, path: Path | Picture, imgsz: int | None, skipped: list[str]) -> Look | None:
     """Return what a network makes of a picture; None, and the reason noted, when it cannot be read."""
     try:
         return look_at(network, path, imgsz=imgsz)
@@ -112,9 +145,12 @@ def new_folder(folder: Path, *, exist_ok: bool) -> Path:
     return Path(increment_path(folder, exist_ok=exist_ok))
 
 
-def _is_single(path: Path, pictures: Sequence[Path]) -> bool:
-    """Whether no other picture has the same name but for its ending."""
-    return sum(other.stem == path.stem for other in pictures) == 1
+def _file_stem(path: Path | Picture, pictures: Sequence[Path | Picture]) -> str:
+    """Return what the file of a picture is called: with its ending where another has the same name but for that."""
+    if not isinstance(path, Path):
+        return "picture"
+    single = sum(isinstance(other, Path) and other.stem == path.stem for other in pictures) == 1
+    return path.stem if single else path.name
 
 
 def record_maps(
@@ -174,9 +210,15 @@ def as_dict(gallery: Gallery) -> dict[str, Any]:
     }
 
 
-def as_text(gallery: Gallery) -> str:
-    """Return a gallery's statistics as lines to read, with what does not attend named."""
-    lines = [_table(gallery), _LEGEND] if gallery.layers else []
+def as_text(gallery: Gallery, *, table: bool = True) -> str:
+    """Return a gallery's statistics as lines to read, with what does not attend named.
+
+    Args:
+        gallery: The gallery.
+        table: Whether the table is among them, or only what is below it.
+    """
+    lines = [align(_cells(gallery), left=(1, 2, 3))] if gallery.layers and table else []
+    lines += [_LEGEND] if gallery.layers else []
     lines += [f"dead: {found.title}: {s.mean:.3g} everywhere" for found, s in gallery.layers if s.dead]
     lines += [f"no map: row {layer.row} {layer.name}: {layer.reason}" for layer in gallery.without]
     lines += [f"skipped: {reason}" for reason in gallery.skipped]
@@ -192,7 +234,7 @@ _LEGEND = (
 )
 
 
-def _table(gallery: Gallery) -> str:
+def _cells(gallery: Gallery) -> list[tuple[str, ...]]:
     header = ("row", "layer", "level", "what", "mean", "sd", "least", "most", "near 0", "near 1")
     body = [
         (
@@ -205,4 +247,4 @@ def _table(gallery: Gallery) -> str:
         )
         for found, s in gallery.layers
     ]
-    return align([header, *body], left=(1, 2, 3))
+    return [header, *body]

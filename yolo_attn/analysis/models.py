@@ -6,10 +6,10 @@ import copy
 import logging
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import nn
@@ -23,6 +23,7 @@ __all__ = [
     "deploy",
     "find_device",
     "network_of",
+    "networks_of",
     "open_model",
     "open_models",
     "our_layers",
@@ -30,6 +31,8 @@ __all__ = [
     "row_name",
     "short_name",
 ]
+
+Model: TypeAlias = "str | Path | nn.Module"
 
 _DEFAULT_STRIDE = 32
 _COMMA = re.compile(r",(?=[^,@]*\.(?:yaml|yml|pt)(?:\+|,|$))|,$")  # one that a model's file follows
@@ -63,6 +66,8 @@ def network_of(model: str | Path | nn.Module) -> nn.Module:
     """
     if isinstance(model, (str, Path)):
         return open_model(model)
+    if not isinstance(model, nn.Module):
+        raise UserError(f"model={model!r}: give a name, a file, a YOLO(...) or a torch module")
     inner = getattr(model, "model", None)
     return inner if isinstance(inner, nn.Module) and not isinstance(inner, nn.Sequential) else model
 
@@ -99,6 +104,48 @@ def open_models(names: str, *, against: str | None = None) -> dict[str, nn.Modul
     short = [short_name(name) for name in given]
     titles = short if len(set(short)) == len(short) else given
     return {title: open_model(name) for title, name in zip(titles, given, strict=True)}
+
+
+def networks_of(
+    models: Model | Iterable[Model] | Mapping[str, Model], *, against: Model | None = None
+) -> dict[str, nn.Module]:
+    """Return networks by short names, the one to compare with first.
+
+    Args:
+        models: Names with commas between them, one model, several, or several by the names to show.
+        against: The one to compare with.
+
+    Raises:
+        UserError: There is no such model, or one is given twice.
+    """
+    if isinstance(models, str) and (against is None or isinstance(against, str)):
+        return open_models(models, against=against)
+    if isinstance(models, Mapping):
+        named = list(models.items())
+    else:
+        several = [models] if isinstance(models, (str, Path, nn.Module)) else models
+        if not isinstance(several, Iterable):
+            raise UserError(f"model={models!r}: give a name, a file, a YOLO(...), a torch module, or a list of these")
+        named = [(_name_of(model), model) for model in several]
+    named = ([] if against is None else [(_name_of(against), against)]) + named
+    if not named:
+        raise UserError("model=: no model is given")
+    found: dict[str, nn.Module] = {}
+    for name, model in named:
+        title, number = name, 1
+        while title in found:
+            number += 1
+            title = f"{name} ({number})"
+        found[title] = network_of(model)
+    return found
+
+
+def _name_of(model: Any) -> str:
+    """Return the short name of a model: of its file, where it has one."""
+    if isinstance(model, (str, Path)):
+        return short_name(model)
+    file = getattr(model, "ckpt_path", None) or getattr(model, "model_name", None)
+    return short_name(file) if isinstance(file, (str, Path)) and str(file) else "model"
 
 
 @contextmanager

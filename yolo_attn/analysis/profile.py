@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -28,11 +28,12 @@ from yolo_attn.analysis.models import (
     rows,
     short_name,
 )
-from yolo_attn.analysis.tables import align
 from yolo_attn.errors import UserError
+from yolo_attn.tables import align, html_table
 
 __all__ = [
     "Profile",
+    "Profiles",
     "RowCost",
     "as_dicts",
     "as_text",
@@ -94,6 +95,45 @@ class Profile:
     latency_ms: Mapping[str, Any]
     memory: Mapping[str, Any]
     rows: tuple[RowCost, ...]
+
+
+@dataclass(frozen=True)
+class Profiles(Sequence[Profile]):
+    """What several models cost, or one; the first is the one that the others are compared with.
+
+    Args:
+        models: Their profiles, as measured in turns.
+    """
+
+    models: tuple[Profile, ...]
+
+    def __len__(self) -> int:
+        return len(self.models)
+
+    @overload
+    def __getitem__(self, index: int) -> Profile: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Profiles: ...
+
+    def __getitem__(self, index: int | slice) -> Profile | Profiles:
+        return Profiles(self.models[index]) if isinstance(index, slice) else self.models[index]
+
+    def __str__(self) -> str:
+        return as_text(self.models)
+
+    def _repr_html_(self) -> str:
+        single = len(self.models) == 1
+        by_row = html_table(_row_cells(self.models[0]), left=(1, 4)) if single else ""
+        return by_row + html_table(_figure_cells(self.models), (0,), _remarks(self.models[0], rows_shown=single))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one dictionary for each model, with its ratios to the first."""
+        return [_figures(found, self.models[0]) for found in self.models]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything by the models' names, the rows of each included."""
+        return {found.name: dataclasses.asdict(found) for found in self.models}
 
 
 def profile(
@@ -250,12 +290,12 @@ def as_dicts(profiles: Sequence[Profile]) -> list[dict[str, Any]]:
 def as_text(profiles: Sequence[Profile]) -> str:
     """Return profiles as tables to read: one model row by row, several side by side with ratios to the first."""
     first = profiles[0]
-    lines = [_rows_table(first), ""] if len(profiles) == 1 else []
-    lines += [_side_by_side(profiles), "", *_remarks(first, rows_shown=len(profiles) == 1)]
+    lines = [align(_row_cells(first), left=(1, 4)), ""] if len(profiles) == 1 else []
+    lines += [align(_figure_cells(profiles), left=(0,)), "", *_remarks(first, rows_shown=len(profiles) == 1)]
     return "\n".join(lines)
 
 
-def _rows_table(found: Profile) -> str:
+def _row_cells(found: Profile) -> list[tuple[str, ...]]:
     header = ("row", "module", "params", "GFLOPs", "output", "stride", "time")
     body = [
         (
@@ -269,7 +309,7 @@ def _rows_table(found: Profile) -> str:
         )
         for r in found.rows
     ]
-    return align([header, *body], left=(1, 4))
+    return [header, *body]
 
 
 _FIGURES: tuple[tuple[str, Callable[[Profile], float], str], ...] = (
@@ -283,14 +323,26 @@ _FIGURES: tuple[tuple[str, Callable[[Profile], float], str], ...] = (
 )
 
 
-def _side_by_side(profiles: Sequence[Profile]) -> str:
+def _figure_cells(profiles: Sequence[Profile]) -> list[tuple[str, ...]]:
     first, *others = profiles
     lines = [(f"{first.imgsz} x {first.imgsz}", first.name, *(cell for p in others for cell in (p.name, "ratio")))]
     for label, value, show in _FIGURES:
         base = value(first)
         more = (cell for p in others for cell in (show.format(value(p)), f"{value(p) / base:.3f}" if base else "-"))
         lines.append((label, show.format(base), *more))
-    return align(lines, left=(0,))
+    return lines
+
+
+def _figures(found: Profile, first: Profile) -> dict[str, Any]:
+    """Return what a model costs as one line of a table, with ratios to the first."""
+    latency, memory = found.latency_ms["median"], found.memory["mib"]
+    plain = {key: getattr(found, key) for key in ("name", "imgsz", "params", "params_fused", "gflops")}
+    ratios = {
+        "params_ratio": found.params / first.params if first.params else None,
+        "gflops_ratio": found.gflops / first.gflops if first.gflops else None,
+        "latency_ratio": latency / first.latency_ms["median"],
+    }
+    return {**plain, "latency_ms": latency, "memory_mib": memory, **ratios}
 
 
 def _remarks(found: Profile, *, rows_shown: bool) -> list[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from yolo_attn.errors import UserError, counted
-from yolo_attn.files import as_yaml
+from yolo_attn.files import as_yaml, is_folder, write_new
 from yolo_attn.graph import IMAGE, Insertion, ModelGraph, dump_model, list_sites, place
 from yolo_attn.graph.shorthand import stem_of
 from yolo_attn.graph.sites import INSIDE, split_sites
@@ -18,12 +19,13 @@ from yolo_attn.host.geometry import Cost, build_on_meta, model_cost, row_strides
 from yolo_attn.host.transfer import align_rows
 from yolo_attn.host.variant import base_yaml, layer_to_place, several_rows
 from yolo_attn.registry import LayerSpec
+from yolo_attn.tables import html_table
 from yolo_attn.version import __version__
 
-__all__ = ["Placement", "place_layer"]
+__all__ = ["Placement", "model_file", "place_layer"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Placement:
     """A base with a layer placed in it.
 
@@ -93,6 +95,46 @@ class Placement:
         """The site of each new row, by its index."""
         return {i.row: site for i, site in zip(self.insertions, self.sites, strict=True) if not i.block}
 
+    def save(self, file: str | Path, *, exist_ok: bool = False) -> Path:
+        """Write the model YAML into a file, and return its path.
+
+        Raises:
+            UserError: It is there already and may not be replaced, has another suffix, or cannot be written.
+        """
+        path = model_file(file)
+        write_new(path, self.text(), exist_ok=exist_ok)
+        return path
+
+    def __str__(self) -> str:
+        return self.account()
+
+    def __repr__(self) -> str:
+        return f"<{self.layer.name} at {self.at} of {self.base}>"
+
+    def _repr_html_(self) -> str:
+        head = ("row", "module", "site", "read by")
+        lines = [tuple(str(row[key]) for key in ("row", "module", "site", "readers")) for row in self.rows()]
+        return html_table([head, *lines], (1, 2), self.account().splitlines()[len(lines) :])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one dictionary for each row that is new, or has the layer inside."""
+        graph = ModelGraph(self.document)
+        return [
+            {"row": i.row, "module": graph.rows[i.row].module, "site": site, "readers": i.readers}
+            for i, site in zip(self.insertions, self.sites, strict=True)
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the placement is and what it changes; `document` is the model YAML itself."""
+        arriving, tensors = self.transfer()
+        return {
+            **{"base": self.base, "layer": self.layer.name, "at": self.at, "options": dict(self.options)},
+            **{"rows": self.rows(), "document": self.document},
+            **{"params_before": self.before.params, "params": self.after.params},
+            **{"gflops_before": self.before.gflops, "gflops": self.after.gflops},
+            **{"base_tensors": tensors, "base_tensors_kept": arriving},
+        }
+
     def account(self) -> str:
         """Return what the placement changes, as lines to read."""
         lines = [self._change(i, site) for i, site in zip(self.insertions, self.sites, strict=True)]
@@ -118,6 +160,21 @@ class Placement:
 
 def _row_name(index: int) -> str:
     return "the image" if index == IMAGE else f"row {index}"
+
+
+def model_file(out: str | Path) -> Path:
+    """Return the file of a model YAML to be written; foo becomes foo.yaml, since a model is known by its suffix.
+
+    Raises:
+        UserError: It is a folder, or has another suffix.
+    """
+    path = Path(out).expanduser()
+    if is_folder(path) or str(out).endswith("/"):
+        raise UserError(f"out={out}: a folder; give a file, such as out={path / 'mine.yaml'}")
+    if not path.suffix or path.suffix in (".yaml", ".yml"):
+        return path if path.suffix else path.with_suffix(".yaml")
+    right = path.with_suffix(".yaml") if path.suffix[1:].isalpha() else path.with_name(f"{path.name}.yaml")
+    raise UserError(f"out={out}: the name of a model YAML ends in .yaml; write out={right}")
 
 
 def place_layer(model: str, layer: str, at: str, options: dict[str, Any] | None = None) -> Placement:

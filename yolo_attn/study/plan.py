@@ -309,7 +309,7 @@ def _layer_files(value: object) -> tuple[str, ...]:
     """Return the files of layers that a study names."""
     from yolo_attn.layer_files import split_files
 
-    return () if value is None or value == [] else split_files(value)
+    return () if value is None else split_files(value)
 
 
 def _filled(key: str, value: object) -> str:

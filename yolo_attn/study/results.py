@@ -21,6 +21,7 @@ from yolo_attn.files import read_json, write_atomically
 from yolo_attn.study.plan import Arm
 from yolo_attn.study.portable import dataset_name, without_folders
 from yolo_attn.study.store import LATENCY
+from yolo_attn.tables import html_table
 
 if TYPE_CHECKING:
     from yolo_attn.study.numbers import ArmNumbers, Source
@@ -59,7 +60,7 @@ class ArmRuns:
         return [run for run in self.runs if run["status"] == "done"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results:
     """The results of a study, finished or not.
 
@@ -86,6 +87,30 @@ class Results:
 
         return text_table(self.data)
 
+    def __str__(self) -> str:
+        return self.table()
+
+    def __repr__(self) -> str:
+        return f"<Results of {self.folder}: {', '.join(arm['name'] for arm in self.data['arms'])}>"
+
+    def _repr_html_(self) -> str:
+        from yolo_attn.study.report.text import cells_and_notes
+
+        cells, notes = cells_and_notes(self.data)
+        return html_table(cells, (0,), notes)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one dictionary for each arm: the table's numbers, average precision as a fraction from 0 to 1.
+
+        `difference`, `low` and `high` are of mAP50-95 against the base, `p` is corrected over the variants (Holm), and
+        `verdict` is None where there is none, such as below three seeds.
+        """
+        return [_as_row(arm) for arm in self.data["arms"]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of results.json."""
+        return dict(self.data)
+
     def write(self, *, pictures: bool = True) -> None:
         """Write `results.json` and the reports into the study's folder.
 
@@ -99,6 +124,21 @@ class Results:
 
         write_results(self.folder, self.data)
         write_reports(self.folder, self.data, html=pictures)
+
+
+def _as_row(arm: Mapping[str, Any]) -> dict[str, Any]:
+    metrics = arm.get("metrics") or {}
+    delta = (arm.get("delta") or {}).get("mAP50-95") or {}
+    low, high = delta.get("ci95") or (None, None)
+    return {
+        **{key: arm[key] for key in ("name", "kind")},
+        "seeds": sum(run["status"] == "done" for run in arm["runs"]),
+        **{name: (metrics.get(name) or {}).get("mean") for name in ("mAP50-95", "mAP50", "mAP75")},
+        **{key: arm[key] for key in ("params", "gflops")},
+        "latency_ms": (arm.get("latency_ms") or {}).get("median"),
+        **{"difference": delta.get("mean"), "low": low, "high": high, "p": delta.get("p_holm")},
+        "verdict": arm["verdict"],
+    }
 
 
 def write_results(folder: Path, data: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from yolo_attn.study.report.notes import reading_notes, warnings
 from yolo_attn.study.report.summary import summarize
 from yolo_attn.study.report.view import StudyView
 
-__all__ = ["columns", "shorten", "text_table"]
+__all__ = ["cells_and_notes", "columns", "shorten", "text_table"]
 
 _WIDTH = 120
 _LEAST_NAME = 16
@@ -23,15 +23,25 @@ def text_table(data: Mapping[str, Any]) -> str:
     Args:
         data: The content of `results.json`.
     """
-    study = StudyView.read(data)
-    table = summarize(study)
-    rows = [[_printable(cell) for cell in row] for row in (table.heading, *table.rows)]
-    numbers = [max(columns(row[index]) for row in rows) for index in range(1, len(table.heading))]
+    rows, notes = cells_and_notes(data)
+    numbers = [max(columns(row[index]) for row in rows) for index in range(1, len(rows[0]))]
     room = max(_LEAST_NAME, _WIDTH - sum(numbers) - len(_GAP) * len(numbers))
     names = _fit([row[0] for row in rows], room)
     widths = [max(map(columns, names)), *numbers]
     lines = [_align([name, *row[1:]], widths) for name, row in zip(names, rows, strict=True)]
-    return "\n".join([*lines, *map(_printable, [*reading_notes(study), *warnings(study)])])
+    return "\n".join([*lines, *notes])
+
+
+def cells_and_notes(data: Mapping[str, Any]) -> tuple[list[list[str]], list[str]]:
+    """Return the cells of the table of results, its heading first, and the sentences below it.
+
+    Args:
+        data: The content of `results.json`.
+    """
+    study = StudyView.read(data)
+    table = summarize(study)
+    cells = [[_printable(cell) for cell in row] for row in (table.heading, *table.rows)]
+    return cells, [_printable(note) for note in (*reading_notes(study), *warnings(study))]
 
 
 def _fit(names: Sequence[str], room: int) -> list[str]:

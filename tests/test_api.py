@@ -1,0 +1,192 @@
+"""The commands as Python functions: what they take, and what their results are good for."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from ultralytics import YOLO
+
+import yolo_attn
+from yolo_attn import UserError
+from yolo_attn.analysis.maps import AttentionMap
+from yolo_attn.cli import main
+
+
+@pytest.fixture
+def picture(fresh_folder: Path) -> Path:
+    path = fresh_folder / "street.png"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8))
+    return path
+
+
+# --- place --------------------------------------------------------------------------------------------------------
+
+
+def test_place_returns_the_model_and_what_changed(fresh_folder: Path) -> None:
+    placed = yolo_attn.place("yolo11n.yaml", "SE", "neck", reduction=8, start="identity")
+    assert list(fresh_folder.iterdir()) == []
+    assert [(row["row"], row["module"], row["readers"]) for row in placed.rows()] == [
+        (17, "SE", 2), (21, "SE", 2), (25, "SE", 1),
+    ]  # fmt: skip
+    found = placed.to_dict()
+    assert found["params"] - found["params_before"] == placed.after.params - placed.before.params > 0
+    assert found["base_tensors_kept"] == found["base_tensors"] == 499
+    assert found["options"] == {"reduction": 8, "start": "identity"}
+    assert str(placed) == placed.account()
+    assert placed._repr_html_().count("<tr>") == 4
+    assert repr(placed) == "<SE at neck of yolo11n.yaml>"
+    file = placed.save("mine.yaml")
+    assert file.read_text() == placed.text()
+    assert type(YOLO(file).model.model[17]).__name__ == "SE"
+    with pytest.raises(UserError, match=r"mine\.yaml exists and was kept"):
+        placed.save(file)
+
+
+def test_place_and_the_command_write_the_same(fresh_folder: Path) -> None:
+    yolo_attn.place("yolo11n.yaml", "CBAM", "inside:C3k2", out="python.yaml")
+    assert main(["place", "model=yolo11n.yaml", "layer=CBAM", "at=inside:C3k2", "out=command.yaml"]) == 0
+    assert Path("python.yaml").read_text() == Path("command.yaml").read_text()
+
+
+def test_a_placement_that_cannot_be_built_writes_nothing(fresh_folder: Path) -> None:
+    with pytest.raises(UserError):
+        yolo_attn.place("yolo11n.yaml", "SE", out="mine.yaml", reduction=-1)
+    with pytest.raises(UserError, match="no option 'reducton'"):
+        yolo_attn.place("yolo11n.yaml", "SE", reducton=1)
+    assert list(fresh_folder.iterdir()) == []
+
+
+# --- profile ------------------------------------------------------------------------------------------------------
+
+
+def test_profile_takes_names_files_models_and_modules() -> None:
+    model = YOLO("yolo11n-se.yaml")
+    found = yolo_attn.profile([model, model.model, nn.Conv2d(3, 4, 1)], against="yolo11n.yaml", imgsz=32, rounds=1)
+    assert [p.name for p in found] == ["yolo11n", "yolo11n-se", "model", "model (2)"]
+    assert found[1].params == found[2].params > found[0].params
+    rows = found.rows()
+    assert rows[0]["params_ratio"] == rows[0]["latency_ratio"] == 1
+    assert rows[3]["params"] == 16
+    assert rows[1]["params_ratio"] == found[1].params / found[0].params
+    assert found.to_dict()["yolo11n-se"]["rows"][17]["module"] == "SE"
+    assert "parameters, as trained" in str(found)
+    assert ">yolo11n-se</th>" in found._repr_html_()
+    assert [p.name for p in found[1:]] == ["yolo11n-se", "model", "model (2)"]
+
+
+def test_profile_of_one_model_shows_its_rows_and_names_are_the_users_to_choose() -> None:
+    found = yolo_attn.profile({"mine & yours": "yolo11n-se.yaml"}, imgsz=32, rounds=1, device="cpu")
+    page = found._repr_html_()
+    assert ">*17</td>" in page
+    assert "mine &amp; yours" in page
+    assert str(found).splitlines()[0].split()[:2] == ["row", "module"]
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "words"),
+    [
+        (3, {}, "model=3: give a name"),
+        ([3], {}, "model=3: give a name"),
+        ([], {}, "no model is given"),
+        ("yolo11n.yaml", {"imgsz": 0}, "imgsz=0: use a whole number"),
+        ("yolo11n.yaml", {"rounds": 1.5}, "rounds=1.5: use a whole number"),
+        ("yolo11n.yaml", {"device": 99}, "device=99: PyTorch sees"),
+        ("nowhere.yaml", {}, "nowhere.yaml"),
+    ],
+)
+def test_a_mistake_in_profile_is_a_user_error(model: Any, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        yolo_attn.profile(model, **options)
+
+
+# --- attention maps -----------------------------------------------------------------------------------------------
+
+
+def test_attention_maps_stay_in_memory_or_become_files(picture: Path) -> None:
+    torch.manual_seed(0)
+    model = YOLO("yolo11n-cbam.yaml")
+    found = yolo_attn.attention_maps(model, picture, imgsz=64)
+    assert found.folder is None
+    assert list(picture.parent.iterdir()) == [picture]
+    assert all(isinstance(one, AttentionMap) for one in found.maps)
+    assert [one.name for one in found.maps if one.kind == "map"] == ["CBAM.spatial"] * 3
+    assert found.maps[1].on_picture(48, 64).shape == (48, 64)
+    assert [row["name"] for row in found.rows()] == [one.name for one in found.maps]
+    assert found.to_dict()["images"] == 1
+    assert str(found).splitlines()[0].split()[:2] == ["row", "layer"]
+    assert "data:image/png;base64," in found._repr_html_()
+
+    array = yolo_attn.attention_maps(model, cv2.imread(str(picture)), imgsz=64)
+    assert [np.array_equal(a.array, b.array) for a, b in zip(found.maps, array.maps, strict=True)] == [True] * 6
+
+    written = yolo_attn.attention_maps(model, picture.parent, imgsz=64, folder="maps")
+    assert (written.folder, written.files, written.maps) == (Path("maps"), ("street.png",), [])
+    assert written.rows() == found.rows()
+    assert yolo_attn.attention_maps(model, picture, imgsz=64, folder="maps").folder != Path("maps")
+
+
+@pytest.mark.parametrize(
+    ("model", "source", "words"),
+    [
+        ("yolo11n.yaml", "street.png", "no attention layers"),
+        ("yolo11n-se.yaml", "nowhere.png", "nowhere.png"),
+        (None, "street.png", "model=None: give a name"),
+    ],
+)
+def test_a_mistake_in_attention_maps_is_a_user_error(picture: Path, model: Any, source: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        yolo_attn.attention_maps(model, source)
+
+
+# --- all of them --------------------------------------------------------------------------------------------------
+
+
+def test_they_are_public_and_documented() -> None:
+    for name in ("compare", "place", "profile", "attention_maps"):
+        function = getattr(yolo_attn, name)
+        assert name in yolo_attn.__all__
+        assert all(f"{section}:" in function.__doc__ for section in ("Args", "Returns", "Raises"))
+
+
+def test_the_import_brings_nothing_that_only_a_function_needs() -> None:
+    """What is not there with `import yolo_attn` is not paid for by `YOLO("yolo11n-cbam.yaml")`."""
+    code = "import sys, yolo_attn; print(*sorted(m for m in sys.modules if m.startswith('yolo_attn.')))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "yolo_attn.api" in loaded
+    heavy = ("yolo_attn.study", "yolo_attn.analysis", "yolo_attn.stats", "yolo_attn.data", "yolo_attn.layer_files")
+    assert [name for name in loaded if name.startswith(heavy)] == []
+    assert importlib.import_module("yolo_attn.api").compare is yolo_attn.compare
+
+
+OWN = """
+from yolo_attn import register_layer
+from yolo_attn.layers.base import Gate
+
+@register_layer(family="channel", summary="scales each channel by its mean")
+class MeanGate(Gate):
+    def gate(self, x):
+        return x.mean((2, 3), keepdim=True).sigmoid()
+"""
+
+
+def test_functions_take_layers_of_ones_own(picture: Path) -> None:
+    Path("own_gates.py").write_text(OWN)
+    code = """
+import yolo_attn
+assert yolo_attn.place("yolo11n.yaml", "MeanGate", layers="own_gates.py").rows()[0]["module"] == "MeanGate"
+maps = yolo_attn.attention_maps("yolo11n.yaml+MeanGate@neck", "street.png", imgsz=64, layers=["own_gates.py"])
+assert [one.layer for one in maps.maps] == ["MeanGate"] * 3
+cost = yolo_attn.profile("yolo11n.yaml+MeanGate@neck", imgsz=32, rounds=1, layers="own_gates.py")
+assert cost[0].rows[17].ours
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
