@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -433,3 +435,41 @@ def test_a_source_may_be_a_dataset(fresh_folder: Path) -> None:
     assert _checked(["predict", "model=yolo11n-se.yaml", "source=digits"])[2] == f"source={images}"
     Path("digits").mkdir()  # the user's own
     assert _checked(["predict", "model=yolo11n-se.yaml", "source=digits"])[2] == "source=digits"
+
+
+def damaged_dataset(folder: Path, *, usable: bool) -> Path:
+    """Four images of which one cannot be read, or three."""
+    for split in ("train", "val"):
+        (folder / "images" / split).mkdir(parents=True)
+        (folder / "labels" / split).mkdir(parents=True)
+        for number in range(4):
+            readable = number >= (1 if usable or split == "val" else 3)
+            image = cv2.imencode(".png", np.zeros((16, 16, 3), np.uint8))[1].tobytes()
+            (folder / "images" / split / f"{number}.png").write_bytes(image if readable else image[:40])
+            (folder / "labels" / split / f"{number}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    path = folder / "data.yaml"
+    path.write_text(f"path: {folder}\ntrain: images/train\nval: images/val\nnames: [a]\n")
+    return path
+
+
+@pytest.mark.parametrize("verb", ["train", "val"])
+def test_what_is_wrong_with_the_data_is_said_before_anything_runs(
+    verb: str, fresh_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("yolo_attn.host.command.run_stock", lambda words: print("runs now"))
+    data = damaged_dataset(fresh_folder / "set", usable=True)
+    assert main([verb, "model=yolo11n.yaml", f"data={data}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(
+        "yolo-attn: data: train 3 images, 3 objects; val 3 images, 3 objects; left out of train: "
+    )
+    assert "1 unreadable image (images/val/0.png: " in lines[0]
+    assert lines[1] == "runs now"
+
+
+def test_data_of_which_most_cannot_be_used_stops_every_command(
+    fresh_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = damaged_dataset(fresh_folder / "set", usable=False)
+    for words in (["train", "model=yolo11n.yaml"], ["compare", "base=yolo11n.yaml", "variants=SE@neck"]):
+        assert "3 of 4 images of train cannot be used" in refuse(*words, f"data={data}", capsys=capsys)

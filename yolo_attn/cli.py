@@ -699,12 +699,14 @@ def _source(value: str) -> str:
 
 
 def _check_data(value: str, words: list[str]) -> str:
-    from yolo_attn.data import check_data, resolve_data
+    from yolo_attn.data import check_data, describe_data, resolve_data
 
     if "://" in value:
         return ""
     resolved = resolve_data(value)
-    check_data(resolved, _task(words))
+    account = describe_data(check_data(resolved, _task(words)))
+    if {"train", "val", "tune"} & set(words):
+        print(f"yolo-attn: {account}", flush=True)
     return f"data={resolved}"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,16 @@ import numpy as np
 import pytest
 import yaml
 
-from yolo_attn.data import check_data, datasets_folder, description, drop_stale_caches
+from yolo_attn.data import check_data, datasets_folder, describe_data, description, drop_stale_caches
 from yolo_attn.errors import UserError
 
 BOX = "1 0.5 0.5 0.2 0.2"
 TRIANGLE = "0 0.1 0.1 0.9 0.1 0.5 0.9"
 CORNERS = "0 0.1 0.1 0.9 0.1 0.9 0.9 0.1 0.9"
+# 10 x 10 pixels, byte by byte the same whatever writes images here.
+IMAGE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAoAAAAKCAAAAACoWZBhAAAAEElEQVR4nGOMYoABJgaaMwErDABuaONAZwAAAABJRU5ErkJggg=="
+)
 POINTS = "0 0.5 0.5 0.2 0.2 0.5 0.5 2 0 0 0"
 
 
@@ -40,13 +46,17 @@ class Dataset:
         for kind in ("images", "labels"):
             (self.root / kind / name).mkdir(parents=True, exist_ok=True)
         for index, text in enumerate(labels):
-            (self.root / "images" / name / f"{index}.jpg").write_bytes(b"jpg")
+            (self.root / "images" / name / f"{index}.jpg").write_bytes(IMAGE)
             if text is not None:
                 (self.root / "labels" / name / f"{index}.txt").write_text(text)
 
     def check(self, task: str = "detect", **options: Any) -> Any:
         self.yaml.write_text(yaml.safe_dump(self.entries))
         return check_data(str(self.yaml), task, **options)
+
+    def faults(self, split: str = "train", task: str = "detect") -> dict[str, str]:
+        """Return what is wrong in a split, by kind."""
+        return {f"{fault.noun} {fault.rest}".strip(): str(fault) for fault in self.check(task).splits[split].faults}
 
     def error(self, task: str = "detect") -> str:
         with pytest.raises(UserError) as error:
@@ -86,14 +96,14 @@ def test_the_digest_changes_with_a_label_a_name_and_an_image_and_not_with_the_pl
     digests.append(second.check().digest)
     second.entries["names"] = ["a", "c"]
     digests.append(second.check().digest)
-    (second.root / "images" / "val" / "0.jpg").write_bytes(b"another")
+    (second.root / "images" / "val" / "0.jpg").write_bytes(IMAGE + b"more")
     digests.append(second.check().digest)
     assert len(set(digests)) == 4
 
 
 def test_the_digest_is_what_it_was_in_every_version(dataset: Dataset) -> None:
     """Stored studies are found by it."""
-    assert dataset.check().digest == "ec93f32b84729d0fd75a0aeec5c94fb13b9b810f97c2022475453dacab399697"
+    assert dataset.check().digest == "149b9fc72dd0fd84a16b398ca6d4a203e51fad47c67d30219c52f0b8ad277a20"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +130,7 @@ def test_the_digest_does_not_change_when_ultralytics_repairs_a_jpeg(dataset: Dat
     image = dataset.root / "images" / "train" / name
     image.write_bytes(as_jpeg(90, end=b"\0\0"))
     before, first = dataset.check().digest, image.read_bytes()
-    assert read_classes(dataset) == [1]  # the other files are no images
+    assert sorted(read_classes(dataset)) == [0, 1, 1]
     assert image.stat().st_size != len(first)
     assert dataset.check().digest == before
     image.write_bytes(np.random.default_rng(0).bytes(5000))
@@ -268,15 +278,116 @@ def test_a_missing_data_yaml_and_a_file_of_another_kind(fresh_folder: Path) -> N
 )
 def test_a_bad_label_row_is_found_with_file_and_line(dataset: Dataset, row: str, message: str) -> None:
     dataset.split("train", BOX, f"{BOX}\n\n{row}\n{BOX}\n")
-    error = dataset.error()
-    assert f"{dataset.root / 'labels' / 'train' / '1.txt'}, line 3: " in error
-    with pytest.raises(UserError, match=message):
-        dataset.check()
+    found = dataset.faults()["bad label file"]
+    assert found.startswith("1 bad label file (labels/train/1.txt, line 3: ") and re.search(message, found)
+    train = dataset.check().splits["train"]
+    assert (train.images, train.instances) == (3, 1)  # as Ultralytics, which leaves the whole image out
 
 
 def test_boxes_and_polygons_in_one_file(dataset: Dataset) -> None:
     dataset.split("train", f"{BOX}\n{TRIANGLE}\n")
-    assert "mixes boxes (5 numbers) and polygons" in dataset.error()
+    assert "mixes boxes (5 numbers) and polygons" in dataset.faults()["bad label file"]
+
+
+def test_every_kind_of_fault_is_counted_and_named(dataset: Dataset) -> None:
+    good = [BOX] * 12
+    dataset.split("train", *good)
+    images, labels = dataset.root / "images" / "train", dataset.root / "labels" / "train"
+    (images / "0.jpg").write_bytes(b"")
+    (images / "1.jpg").write_bytes(as_jpeg(90)[:-60])
+    (images / "2.jpg").write_bytes(b"text in place of an image")
+    (images / "3.jpg").write_bytes(IMAGE[:-20])
+    (labels / "4.txt").write_text("7 0.5 0.5 0.2 0.2\n")
+    (labels / "5.txt").write_text(f"{BOX}\n{BOX.replace('0.5', '0.50')}\n{BOX}\n")
+    (labels / "6.txt").unlink()
+    (labels / "lost.txt").write_text(BOX)
+    (labels / "classes.txt").write_text("a\nb\n")
+    summary = dataset.check()
+    train = summary.splits["train"]
+    assert (train.images, train.labelled, train.instances) == (7, 6, 6)
+    said = describe_data(summary)
+    assert "\n" not in said
+    assert said.startswith(
+        "data: train 7 images, 6 objects; val 1 image, 1 object; "
+        "left out of train: 4 unreadable images (images/train/0.jpg: empty file; images/train/1.jpg: "
+    )
+    assert "images/train/2.jpg: not an image; ...), 1 bad label file (labels/train/4.txt, line 1: class 7 is" in said
+    assert said.endswith(
+        "; in train: 2 duplicated rows (labels/train/5.txt), 1 image without a label file (images/train/6.jpg), "
+        "1 label file without an image (labels/train/lost.txt)"
+    )
+
+
+def test_a_sound_dataset_has_no_faults(dataset: Dataset) -> None:
+    dataset.split("train", BOX, BOX, BOX, BOX)
+    assert describe_data(dataset.check()) == ("data: train 4 images, 4 objects; val 1 image, 1 object; no faults found")
+
+
+def test_what_is_left_out_is_what_ultralytics_leaves_out(dataset: Dataset) -> None:
+    """Found by its own scan of the same files, whatever release is installed."""
+    dataset.split("train", *[BOX] * 12)
+    folder = dataset.root / "images" / "train"
+    ones = np.full((12, 12, 3), 90, np.uint8)
+    contents = [
+        as_jpeg(90), as_jpeg(90)[:-60], as_jpeg(90, end=b"\0\0"), as_jpeg(90)[:1], b"\xff\xd8\xff", IMAGE, IMAGE[:-20],
+        IMAGE[:30] + b"x" + IMAGE[31:], bytes(cv2.imencode(".bmp", ones)[1]), bytes(cv2.imencode(".png", ones[:5])[1]),
+        bytes(cv2.imencode(".tiff", ones)[1]), as_jpeg(90) + b"\xff\xd9",
+    ]  # fmt: skip
+    for number, content in enumerate(contents):
+        (folder / f"{number}.jpg").write_bytes(content)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    found = dataset.check().splits["train"]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert found.images == len(read_classes(dataset)) == 12 - 6
+    assert [fault.count for fault in found.faults] == [6]
+
+
+@pytest.mark.filterwarnings("ignore:Truncated")
+@pytest.mark.parametrize("suffix", [".bmp", ".tiff", ".webp"])
+def test_an_image_whose_header_says_nothing_of_its_end_is_decoded(dataset: Dataset, suffix: str) -> None:
+    image = dataset.root / "images" / "train" / f"more{suffix}"
+    content = bytes(cv2.imencode(suffix, np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))[1])
+    image.write_bytes(content)
+    assert "unreadable image" not in dataset.faults()
+    image.write_bytes(content[: len(content) // 2])
+    assert f"images/train/more{suffix}: " in dataset.faults()["unreadable image"]
+
+
+def test_an_unreadable_image_installs_nothing(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ultralytics.utils.checks.check_requirements", lambda *_, **__: pytest.fail("installs"))
+    for content in (b"nothing known", b"\xff\xd8 and no more", b"\x89PNG", b"BM", b"GIF89a"):
+        (dataset.root / "images" / "train" / "0.jpg").write_bytes(content)
+        assert "unreadable image" in dataset.faults()
+
+
+def test_a_split_of_which_most_is_left_out_is_an_error(dataset: Dataset) -> None:
+    """Labels that count from 1, say: what trains would be another dataset than the user's."""
+    dataset.split("train", *["2 0.5 0.5 0.2 0.2"] * 3, BOX)
+    assert (
+        "3 of 4 images of train cannot be used: 3 bad label files (labels/train/0.txt, line 1: class 2 is not one of "
+        "the classes 0 to 1; labels/train/1.txt" in dataset.error()
+    )
+    dataset.split("train", *[BOX] * 4)
+    (dataset.root / "images" / "val" / "0.jpg").write_bytes(b"")
+    assert "1 of 1 image of val cannot be used: 1 unreadable image (images/val/0.jpg: empty file)" in dataset.error()
+    dataset.split("val", "", BOX)
+    (dataset.root / "images" / "val" / "1.jpg").write_bytes(b"")
+    assert "no object in the 2 images of val: their label files leave none: 1 unreadable image" in dataset.error()
+
+
+def test_labels_of_other_lists_are_no_orphans(dataset: Dataset) -> None:
+    """Splits may be lists of one folder; and beside images there may be texts of any kind."""
+    dataset.split("train", *[BOX] * 4)
+    for split, numbers in (("train", (0, 1)), ("val", (2,))):
+        (dataset.root / f"{split}.txt").write_text("".join(f"./images/train/{number}.jpg\n" for number in numbers))
+        dataset.entries[split] = f"{split}.txt"
+    assert dataset.faults() == {}
+    flat = dataset.root / "flat"
+    flat.mkdir()
+    for name, text in (("a.jpg", None), ("a.txt", BOX), ("readme.txt", "hello")):
+        (flat / name).write_bytes(IMAGE if text is None else text.encode())
+    dataset.entries["train"] = "flat"
+    assert dataset.faults() == {}
 
 
 @pytest.mark.parametrize(
@@ -338,7 +449,7 @@ def test_lists_of_folders_list_files_and_the_validation_key(dataset: Dataset) ->
     assert summary.splits["train"].images == 4 + 1 + 2
     assert summary.splits["val"].images == 1
     (dataset.root / "list.txt").write_text("./images/val/lost.jpg")
-    assert "cannot read the image" in dataset.error()
+    assert "images/val/lost.jpg: no such file or directory" in dataset.faults()["unreadable image"]
 
 
 def test_other_splits_on_request(dataset: Dataset) -> None:
@@ -423,7 +534,7 @@ def test_folders_and_archives(dataset: Dataset) -> None:
 def test_classification(tmp_path: Path) -> None:
     for name in ("train/cat", "train/dog", "val/cat"):
         (tmp_path / name).mkdir(parents=True)
-        (tmp_path / name / "1.jpg").write_bytes(b"")
+        (tmp_path / name / "1.jpg").write_bytes(IMAGE)
     summary = check_data(str(tmp_path), "classify")
     assert summary.names == {0: "cat", 1: "dog"}
     assert {split: found.images for split, found in summary.splits.items()} == {"train": 2, "val": 1}
@@ -433,6 +544,13 @@ def test_classification(tmp_path: Path) -> None:
             check_data(wrong, "classify")
     with pytest.raises(UserError, match="holds no folders"):
         check_data(str(tmp_path / "train" / "cat"), "classify")
+    (tmp_path / "train" / "cat" / "1.jpg").write_bytes(b"")
+    assert "left out of train: 1 unreadable image (train/cat/1.jpg: empty file)" in describe_data(
+        check_data(str(tmp_path), "classify")
+    )
+    (tmp_path / "train" / "dog" / "1.jpg").write_bytes(b"")
+    with pytest.raises(UserError, match="2 of 2 images cannot be used"):
+        check_data(str(tmp_path), "classify")
     for image in (tmp_path / "train").rglob("*.jpg"):
         image.unlink()
     with pytest.raises(UserError, match="there are no images in"):

@@ -13,6 +13,7 @@ import pytest
 
 from tests.study.conftest import FAKE_WORKER, Fake, fake_arm
 from yolo_attn import files
+from yolo_attn.data import DataSummary, Fault, SplitSummary
 from yolo_attn.errors import UserError
 from yolo_attn.files import FolderLock
 from yolo_attn.study import engine, inputs
@@ -174,6 +175,20 @@ def test_no_text_of_a_failed_run_steers_a_terminal(fake: Fake) -> None:
         text = (fake.folder / name).read_text()
         assert "train: it broke before" in text and "Segmentation of something" in text
         assert "\x1b" not in text and "u001b" not in text
+
+
+def test_what_the_data_holds_is_said_before_anything_is_trained(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    fault = Fault("unreadable image", "", 2, ["images/train/a.jpg: empty file", "..."], left_out=True)
+    splits = {"train": SplitSummary(8, 8, 9, faults=[fault]), "val": SplitSummary(4, 4, 5)}
+    monkeypatch.setattr(
+        "yolo_attn.data.check_data", lambda data, *_: DataSummary(data, "detect", {0: "one"}, splits, digest="d")
+    )
+    fake.compare(variants="A", seeds=1)
+    line = (
+        "data: train 8 images, 9 objects; val 4 images, 5 objects; left out of train: 2 unreadable images "
+        "(images/train/a.jpg: empty file; ...)"
+    )
+    assert 0 < fake.said().index(line) < fake.said().index("[1/")
 
 
 def test_the_study_remembers_its_dataset_and_no_path_of_it_is_in_the_results(fake: Fake) -> None:

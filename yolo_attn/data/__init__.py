@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from yolo_attn.data.check import (
     DataSummary,
+    Fault,
     SplitSummary,
     check_data,
+    describe_data,
     drop_stale_caches,
     find_val_images,
     list_images,
@@ -16,9 +18,11 @@ from yolo_attn.data.names import DatasetInfo, datasets_folder, find_recipe, list
 __all__ = [
     "DataSummary",
     "DatasetInfo",
+    "Fault",
     "SplitSummary",
     "check_data",
     "datasets_folder",
+    "describe_data",
     "drop_stale_caches",
     "find_recipe",
     "find_val_images",

@@ -1,8 +1,10 @@
 """Checking a dataset before hours of training: what Ultralytics would skip in silence or fail on late is told at once.
 
-Ultralytics leaves an image with a bad label file out of training, with a warning in a long log; then a comparison
-runs on other data than the user believes. Here the first such file is an error. A check downloads, writes and unpickles
-nothing (Ultralytics' own .cache files are pickles); `drop_stale_caches` removes those that are older than their labels.
+Ultralytics leaves out an image that it cannot read, or whose label file has a bad row, with a warning in a long log;
+then training runs on other data than the user believes. Here all of these are counted and the first of them named, in
+one line before training (`describe_data`). A split that is mostly unusable, or without any object, is an error. A check
+downloads, writes and unpickles nothing (Ultralytics' own .cache files are pickles); `drop_stale_caches` removes those
+that are older than their labels.
 """
 
 from __future__ import annotations
@@ -22,12 +24,47 @@ from yolo_attn.data.description import (
     split_sources,
     training_entries,
 )
-from yolo_attn.data.labels import LABEL_TASKS, Rules, find_images, label_path, read_labels
+from yolo_attn.data.labels import LABEL_TASKS, Labels, Rules, find_images, find_orphans, label_path, read_labels
 from yolo_attn.data.names import datasets_folder, host_yamls, list_datasets, resolve_data
-from yolo_attn.errors import UserError
+from yolo_attn.errors import UserError, counted
 from yolo_attn.trust import is_script, refuse_script, trusts_files
 
-__all__ = ["DataSummary", "SplitSummary", "check_data", "drop_stale_caches", "find_val_images", "list_images"]
+__all__ = [
+    "DataSummary",
+    "Fault",
+    "SplitSummary",
+    "check_data",
+    "describe_data",
+    "drop_stale_caches",
+    "find_val_images",
+    "list_images",
+]
+
+_NAMED = 3  # faults of each kind
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Faults of one kind in a split.
+
+    Args:
+        noun: What they are, in the singular, such as "unreadable image".
+        rest: What belongs behind the noun, such as "without a label file".
+        count: How many there are.
+        examples: The first of them, with the reason; the last is "..." where there are more.
+        left_out: Whether Ultralytics leaves their images out of training and evaluation.
+    """
+
+    noun: str
+    rest: str
+    count: int
+    examples: Sequence[str]
+    left_out: bool = False
+
+    def __str__(self) -> str:
+        """Return such as "2 unreadable images (a.jpg: empty file; b.jpg: not an image)"."""
+        what = f"{counted(self.count, self.noun)} {self.rest}".strip()
+        return f"{what} ({'; '.join(self.examples)})"
 
 
 @dataclass(frozen=True)
@@ -35,16 +72,18 @@ class SplitSummary:
     """What a split holds.
 
     Args:
-        images: Number of images.
+        images: Number of images that can be used.
         labelled: Number of images with at least one object.
         instances: Number of objects.
         stale_cache: Ultralytics' label cache, when it is older than a label file or an image.
+        faults: What is wrong, by kind.
     """
 
     images: int
     labelled: int = 0
     instances: int = 0
     stale_cache: Path | None = None
+    faults: Sequence[Fault] = ()
 
 
 @dataclass(frozen=True)
@@ -80,7 +119,8 @@ def check_data(data: str, task: str = "detect", splits: Sequence[str] = ("train"
         splits: The splits to check.
 
     Raises:
-        UserError: The first problem found, with file and line.
+        UserError: The data YAML has a mistake, or a split cannot be used: most of its images cannot be read or have bad
+            label files, or there is no object in it. The first of the faults are named, with file and line.
     """
     if task == "classify":
         return _check_folder(data)
@@ -100,11 +140,11 @@ def check_data(data: str, task: str = "detect", splits: Sequence[str] = ("train"
             return DataSummary(str(path), task, names, present=False)
         split, source = missing[0]
         raise UserError(f"{path}: the images of {split} are not at {source}; correct {split} or path (now {root})")
-    rules = Rules(task, frozenset(names), keypoint_shape(entries, path, task))
+    dataset = _Dataset(path, root, Rules(task, frozenset(names), keypoint_shape(entries, path, task)))
     digest = hashlib.sha256(repr(sorted(names.items())).encode())
     for key, value in training_entries(entries).items():
         digest.update(f"{key} {value!r}\n".encode())
-    summaries = {split: _check_split(split, sources[split], rules, path, digest) for split in splits}
+    summaries = {split: _check_split(split, sources[split], dataset, digest) for split in splits}
     return DataSummary(str(path), task, names, summaries, digest=digest.hexdigest())
 
 
@@ -153,12 +193,23 @@ def _some_exist(sources: Mapping[str, Sequence[Path]]) -> bool:
     return any(source.exists() for parts in sources.values() for source in parts)
 
 
-def _check_split(split: str, sources: Sequence[Path], rules: Rules, path: Path, digest: hashlib._Hash) -> SplitSummary:
-    """Check every label file of a split, add its content to the digest, and count."""
+@dataclass(frozen=True)
+class _Dataset:
+    """What all splits of a dataset share: its data YAML, the folder that its paths start from, and its rules."""
+
+    path: Path
+    root: Path
+    rules: Rules
+
+
+def _check_split(split: str, sources: Sequence[Path], dataset: _Dataset, digest: hashlib._Hash) -> SplitSummary:
+    """Check every image and label file of a split, add their content to the digest, and count."""
+    path, rules = dataset.path, dataset.rules
     images = sorted(image for source in sources for image in find_images(source))
     if not images:
         raise UserError(f"{path}: there are no images in {split}: {', '.join(map(str, sources))}")
     labelled = instances = files = changed = 0
+    noted = _Notes(dataset.root)
     for image, labels in zip(images, read_labels(images, rules), strict=True):
         digest.update(f"{split} {os.path.basename(image)} {labels.image_bytes}\n".encode())  # noqa: PTH119 (speed)
         digest.update(labels.text or b"")
@@ -166,10 +217,103 @@ def _check_split(split: str, sources: Sequence[Path], rules: Rules, path: Path, 
         labelled += labels.instances > 0
         instances += labels.instances
         changed = max(changed, labels.changed)
+        noted.add(image, labels, rules)
+    if rules.task in LABEL_TASKS and files:
+        noted.add_orphans(find_orphans(images))
+    faults, left_out = noted.faults(), noted.left_out
+    if 2 * left_out > len(images):
+        raise UserError(f"{path}: {left_out} of {counted(len(images), 'image')} of {split} cannot be used: {noted}")
     if rules.task in LABEL_TASKS and not instances:
         what = "are all empty" if files else f"are missing, the first one is {label_path(images[0])}"
+        what = f"leave none: {noted}" if left_out else what
         raise UserError(f"{path}: no object in the {len(images)} images of {split}: their label files {what}")
-    return SplitSummary(len(images), labelled, instances, _stale_cache(images[0], changed))
+    return SplitSummary(len(images) - left_out, labelled, instances, _stale_cache(images[0], changed), faults)
+
+
+class _Notes:
+    """Faults of a split as they are found.
+
+    Args:
+        root: The folder that files are named from.
+    """
+
+    _KINDS = (
+        ("unreadable image", "", True),
+        ("bad label file", "", True),
+        ("duplicated row", "", False),
+        ("image", "without a label file", False),
+        ("label file", "without an image", False),
+    )
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.left_out = 0
+        self._counts = [0] * len(self._KINDS)
+        self._examples: list[list[str]] = [[] for _ in self._KINDS]
+
+    def add(self, image: str, labels: Labels, rules: Rules) -> None:
+        """Note what is wrong with an image and its labels."""
+        self.left_out += bool(labels.image_problem or labels.label_problem)
+        if labels.image_problem:
+            self._note(0, image, f": {labels.image_problem}")
+        elif labels.label_problem:
+            self._note(1, label_path(image), f", {labels.label_problem}")
+        elif labels.duplicates:
+            self._note(2, label_path(image), count=labels.duplicates)
+        elif labels.text is None and rules.task in LABEL_TASKS:
+            self._note(3, image)
+
+    def add_orphans(self, files: Sequence[str]) -> None:
+        """Note label files that have no image."""
+        for file in files:
+            self._note(4, file)
+
+    def _note(self, kind: int, file: str, reason: str = "", count: int = 1) -> None:
+        self._counts[kind] += count
+        examples = self._examples[kind]
+        if len(examples) < _NAMED:
+            path = Path(file)
+            named = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else file
+            examples.append(f"{named}{reason}")
+        elif examples[-1] != "...":
+            examples.append("...")
+
+    def __str__(self) -> str:
+        """Return the faults that leave images out."""
+        return "; ".join(str(fault) for fault in self.faults() if fault.left_out)
+
+    def faults(self) -> list[Fault]:
+        """Return the kinds of which there are any."""
+        found = zip(self._KINDS, self._counts, self._examples, strict=True)
+        return [Fault(noun, rest, count, names, out) for (noun, rest, out), count, names in found if count]
+
+
+def describe_data(summary: DataSummary) -> str:
+    """Return one line that tells what a dataset holds and what is wrong with it.
+
+    Args:
+        summary: From `check_data`.
+    """
+    if not summary.splits:
+        return "data: not on this machine yet, so not checked"
+    sizes = [
+        f"{split} {counted(found.images, 'image')}"
+        + (f", {counted(found.instances, 'object')}" if found.instances else "")
+        for split, found in summary.splits.items()
+    ]
+    faults = {
+        f"{'left out of' if left_out else 'in'} {split}": of
+        for split, found in summary.splits.items()
+        for left_out in (True, False)
+        if (of := [str(fault) for fault in found.faults if fault.left_out is left_out])
+    }
+    told = "; ".join(f"{where}: {', '.join(of)}" for where, of in faults.items())
+    return f"data: {'; '.join(sizes)}; {told or 'no faults found'}"
+
+
+def _size(split: str, found: SplitSummary) -> str:
+    objects = f", {counted(found.instances, 'object')}" if found.instances else ""
+    return f"{split} {counted(found.images, 'image')}{objects}"
 
 
 def _stale_cache(first: str, changed: int) -> Path | None:
@@ -220,11 +364,19 @@ def _check_folder(data: str) -> DataSummary:
     names = dict(enumerate(sorted(folder.name for folder in train.iterdir() if folder.is_dir())))
     if not names:
         raise UserError(f"{train} holds no folders; task classify takes a folder with a folder for each class")
-    counts = {
-        split: sum(1 for _ in find_images(root / split))
-        for split in ("train", "val", "test")
-        if (root / split).is_dir()
-    }
-    if counts.get("train") == 0:
-        raise UserError(f"there are no images in {train}")
-    return DataSummary(str(root), "classify", names, {split: SplitSummary(count) for split, count in counts.items()})
+    found = {split: root / split for split in ("train", "val", "test") if (root / split).is_dir()}
+    splits = {split: _check_class_images(split, folder, root) for split, folder in found.items()}
+    return DataSummary(str(root), "classify", names, splits)
+
+
+def _check_class_images(split: str, folder: Path, root: Path) -> SplitSummary:
+    """Check the images of a split of a classification dataset."""
+    rules, noted = Rules("classify", frozenset(), (0, 0)), _Notes(root)
+    images = sorted(find_images(folder))
+    for image, labels in zip(images, read_labels(images, rules), strict=True):
+        noted.add(image, labels, rules)
+    if split == "train" and not images:
+        raise UserError(f"there are no images in {folder}")
+    if 2 * noted.left_out > len(images):
+        raise UserError(f"{folder}: {noted.left_out} of {counted(len(images), 'image')} cannot be used: {noted}")
+    return SplitSummary(len(images) - noted.left_out, faults=noted.faults())

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from yolo_attn.errors import UserError
+from yolo_attn.data.images import inspect_image
 
-__all__ = ["LABEL_TASKS", "Labels", "Rules", "find_images", "label_path", "read_labels"]
+__all__ = ["LABEL_TASKS", "Labels", "Rules", "find_images", "find_orphans", "label_path", "read_labels"]
 
 LABEL_TASKS = ("detect", "segment", "pose", "obb")  # the tasks whose labels are rows of numbers
 TOLERANCE = 0.01  # how far outside 0..1 a coordinate may lie: Ultralytics clips these
@@ -22,8 +21,8 @@ POLYGON = 7  # the least numbers in a row of class and points
 ORIENTED = 9  # the least numbers in a row of class and corners
 BOM = b"\xef\xbb\xbf"  # Windows editors put it at the start of a UTF-8 file
 SHOWN = 60  # characters of a bad row that a message shows
+TEXT = ".txt"
 CHUNK = 512  # label files that one thread takes at a time
-JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
 class Rules(NamedTuple):
@@ -47,13 +46,19 @@ class Labels(NamedTuple):
         image_bytes: Size of its file, as training will find it.
         changed: When its file or its label file last changed, in nanoseconds.
         text: Content of its label file, None when there is none.
-        instances: Number of objects.
+        instances: Number of objects, each counted once.
+        image_problem: Why its file cannot be used, "" when it can. Ultralytics leaves such an image out.
+        label_problem: What is wrong with its label file, with the line, "" when nothing is. Its image is left out too.
+        duplicates: Rows that repeat another one, which Ultralytics removes.
     """
 
     image_bytes: int
     changed: int
     text: bytes | None = None
     instances: int = 0
+    image_problem: str = ""
+    label_problem: str = ""
+    duplicates: int = 0
 
 
 def find_images(source: Path) -> Iterator[str]:
@@ -79,7 +84,33 @@ def find_images(source: Path) -> Iterator[str]:
 def label_path(image: str) -> str:
     """Return the label file of an image: the last folder `images` becomes `labels`, the suffix .txt."""
     images, labels = f"{os.sep}images{os.sep}", f"{os.sep}labels{os.sep}"
-    return labels.join(image.rsplit(images, 1)).rsplit(".", 1)[0] + ".txt"
+    return labels.join(image.rsplit(images, 1)).rsplit(".", 1)[0] + TEXT
+
+
+def find_orphans(images: Sequence[str]) -> list[str]:
+    """Return the label files in the label folders of some images that no image file belongs to, sorted."""
+    from ultralytics.data.utils import IMG_FORMATS
+
+    folders: dict[str, dict[str, set[str]]] = {}  # by folder of labels and of images: names without suffix
+    for image in images:
+        labels, _, name = label_path(image).rpartition(os.sep)
+        folders.setdefault(labels, {}).setdefault(image.rpartition(os.sep)[0], set()).add(name[: -len(TEXT)])
+    orphans = []
+    for folder, sources in folders.items():
+        known = {"classes"}.union(*sources.values())  # classes.txt is written there by labelling tools
+        rest = {stem for stem, suffix in _listed(folder) if suffix == TEXT[1:]} - known
+        if rest and folder not in sources:  # beside the images there may be texts of any kind
+            rest -= {stem for source in sources for stem, suffix in _listed(source) if suffix.lower() in IMG_FORMATS}
+            orphans += [f"{folder}{os.sep}{stem}{TEXT}" for stem in rest]
+    return sorted(orphans)
+
+
+def _listed(folder: str) -> Iterator[tuple[str, str]]:
+    """Yield the names in a folder, with their suffixes apart; none where it cannot be read."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            stem, _, suffix = entry.name.rpartition(".")
+            yield stem, suffix
 
 
 def read_labels(images: Sequence[str], rules: Rules) -> Iterator[Labels]:
@@ -94,62 +125,40 @@ def read_labels(images: Sequence[str], rules: Rules) -> Iterator[Labels]:
 
 
 def _read_label(image: str, rules: Rules) -> Labels:
-    """Read and check the label file of one image."""
-    try:
-        image_bytes, changed = _image_state(image)
-    except OSError as error:
-        raise UserError(f"cannot read the image {image}: {error.strerror}") from error
+    """Inspect one image, and read and check its label file."""
+    size, changed, problem = inspect_image(image)
     if rules.task not in LABEL_TASKS:
-        return Labels(image_bytes, changed)
-    file = label_path(image)
+        return Labels(size, changed, image_problem=problem)
     try:
-        with open(file, "rb") as stream:  # noqa: PTH123
+        with open(label_path(image), "rb") as stream:  # noqa: PTH123
             text = stream.read()
-            changed = max(changed, _changed(os.fstat(stream.fileno())))
+            state = os.fstat(stream.fileno())
     except FileNotFoundError:
-        return Labels(image_bytes, changed)  # an image without objects
+        return Labels(size, changed, image_problem=problem)  # an image without objects
     except OSError as error:
-        raise UserError(f"cannot read the label file {file}: {error.strerror}") from error
-    rows = [row.split() for row in text.removeprefix(BOM).splitlines()]
-    kinds = set()
-    for line, row in enumerate(rows, start=1):
+        return Labels(size, changed, image_problem=problem, label_problem=f"cannot be read ({error.strerror})")
+    changed = max(changed, state.st_mtime_ns, state.st_ctime_ns)
+    rows = text.removeprefix(BOM).splitlines()
+    fault, objects = _check_rows(rows, rules)
+    written = sum(map(bool, map(bytes.strip, rows)))
+    if problem or fault:
+        return Labels(size, changed, text, 0, problem, fault)
+    return Labels(size, changed, text, objects, duplicates=written - objects)
+
+
+def _check_rows(rows: Sequence[bytes], rules: Rules) -> tuple[str, int]:
+    """Return what is wrong with the rows of a label file, "" when nothing is, and how many different ones there are."""
+    different, kinds = set(), set()
+    for line, row in enumerate(map(bytes.split, rows), start=1):
         if row:
             problem = _row_problem(row, rules)
             if problem:
-                raise UserError(f"{file}, line {line}: {problem}")
+                return f"line {line}: {problem}", 0
             kinds.add(len(row) == BOX)
+            different.add(tuple(map(float, row)))
     if len(kinds) > 1:
-        raise UserError(f"{file} mixes boxes (5 numbers) and polygons; Ultralytics drops such files")
-    return Labels(image_bytes, changed, text, sum(map(bool, rows)))
-
-
-def _image_state(image: str) -> tuple[int, int]:
-    """Return the size that an image file has or will have in training, and when it last changed."""
-    with open(image, "rb", buffering=0) as stream:  # noqa: PTH123 (a Path for each image is slow)
-        state = os.fstat(stream.fileno())
-        unfinished = state.st_size > len(JPEG_END) and stream.read(len(JPEG_START)) == JPEG_START
-        if unfinished:
-            stream.seek(-len(JPEG_END), os.SEEK_END)
-            unfinished = stream.read() != JPEG_END
-    return (_repaired_size(image) if unfinished else state.st_size), _changed(state)
-
-
-def _changed(state: os.stat_result) -> int:
-    """Return when a file last changed; a copy may keep the date of its content, but not the date of the file."""
-    return max(state.st_mtime_ns, state.st_ctime_ns)
-
-
-def _repaired_size(image: str) -> int:
-    """Return the size that a JPEG without a clean end has after Ultralytics' first scan, which writes such files anew.
-
-    The scan is done on a copy. So the size is the same before and after it, and it is what training reads.
-    """
-    from ultralytics.data.utils import verify_image
-
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        copy = shutil.copy(image, folder)
-        verify_image(((copy, 0), ""))
-        return os.stat(copy).st_size  # noqa: PTH116
+        return "mixes boxes (5 numbers) and polygons; Ultralytics drops such files", 0
+    return "", len(different)
 
 
 def _row_problem(row: Sequence[bytes], rules: Rules) -> str:

@@ -101,7 +101,7 @@ def _shuffled(matches: Matches, images: NDArray[np.int32]) -> Floats:
     for shift in range(shifts):
         for place, mine in enumerate(parts):
             mine.add(builder, f"{shift:02}-{rank[place]:03}", parts[(place + shift) % count])
-    weights = np.kron(np.eye(shifts, dtype=np.int32), np.ones((1, count), np.int32))
+    weights: NDArray[np.int32] = np.repeat(np.eye(shifts, dtype=np.int32), count, axis=1)
     return _main(builder.build(), weights)
 
 

@@ -379,6 +379,7 @@ class _Engine:
         for arm in self.arms:
             if arm.error:
                 progress.say(f"{arm.name}: left out: {arm.error}")
+        progress.say(self.dataset.account)
         start = "the checkpoint" if self.order["weights"] else "the base, seed by seed"
         counts = [f"{name} {counted[0]}/{counted[1]}" for name, counted in self._shared.items() if counted]
         progress.say(f"tensors that start as in {start}: {', '.join(counts)}")

@@ -162,6 +162,7 @@ class Dataset:
         images: Images of the split that is evaluated.
         instances: Objects in them.
         train_images: Images of the training split.
+        account: In one line what it holds and what is wrong with it.
     """
 
     digest: str
@@ -169,6 +170,7 @@ class Dataset:
     images: int | None = None
     instances: int | None = None
     train_images: int | None = None
+    account: str = ""
 
 
 def read_dataset(data: str, task: str, split: str = "val") -> Dataset:
@@ -182,7 +184,7 @@ def read_dataset(data: str, task: str, split: str = "val") -> Dataset:
     Raises:
         UserError: The dataset cannot be had, or has a fault.
     """
-    from yolo_attn.data import check_data, drop_stale_caches
+    from yolo_attn.data import check_data, describe_data, drop_stale_caches
 
     splits = tuple(dict.fromkeys(["train", split]))
     summary = check_data(data, task, splits)
@@ -197,6 +199,7 @@ def read_dataset(data: str, task: str, split: str = "val") -> Dataset:
         evaluated.images if evaluated else None,
         evaluated.instances if evaluated else None,
         trained.images if trained else None,
+        describe_data(summary),
     )
 
 
