@@ -85,6 +85,8 @@ def _plan(study: Study, store: Store, stream: TextIO, command: str) -> _Engine:
 
     given = _load_layers(study, store)
     arms = inputs.build_arms(study)
+    for arm in arms:
+        inputs.layer_sources(arm.model)  # one that no other process can import stops here, before data are downloaded
     task = inputs.study_task(arms[0].model)
     if task not in {"detect", "segment", "pose", "obb"}:
         raise UserError(f"base={study.base}: a {task} model; compare works with detect, segment, pose and obb")
