@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from ultralytics import YOLO
+from ultralytics.nn import tasks
 
 from tests.host.helpers import build, python, tiny_dataset
 from yolo_attn import UserError
@@ -157,6 +158,8 @@ def test_what_is_written_for_an_activation_works(activation: str | None) -> None
 
 @pytest.mark.parametrize("name", ["nn.Identity", "torchvision.ops.SqueezeExcitation", "TorchVision", "Index", "C3k2"])
 def test_layers_of_all_sources_may_be_named(name: str) -> None:
+    if name.isidentifier() and not hasattr(tasks, name):
+        pytest.skip("this Ultralytics has no such rows")
     assert name in check_safe(with_module(name, [8, 2]))
 
 

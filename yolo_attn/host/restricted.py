@@ -37,7 +37,7 @@ def restricts_checkpoints() -> bool:
     """Whether the installed Ultralytics and PyTorch can open checkpoints restricted."""
     return (
         hasattr(tasks, "SAFE_LOAD")
-        and bool(getattr(getattr(tasks, "_SafeLoad", None), "SUPPORTED", False))
+        and bool(getattr(tasks._SafeLoad, "SUPPORTED", True))
         and hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint")
     )
 
@@ -53,14 +53,14 @@ def _wrap_torch_load(original: Callable[..., Any]) -> Callable[..., Any]:
         kwargs = {**kwargs, "weights_only": True}  # whatever the caller says: Ultralytics says False
         safe_load.allow()  # layers may have been registered since
         safe_load.allow_torchvision(_unknown_names(f))
-        try:
-            with _known_to_torch(f):
+        with _known_to_torch(f):
+            try:
                 return original(f, *args, **kwargs)
-        except pickle.UnpicklingError as error:
-            names = _refused_names(f, str(error))
-            if not names:
-                raise  # damaged bytes; Ultralytics knows what to say of those
-            raise UserError(_refusal(f, names)) from error
+            except pickle.UnpicklingError as error:
+                names = _refused_names(f, str(error))
+                if not names:
+                    raise  # damaged bytes; Ultralytics knows what to say of those
+                raise UserError(_refusal(f, names)) from error
 
     return load
 
