@@ -36,7 +36,7 @@ def test_help_tells_both_versions(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (True, "", "checkpoints without the code they hold"),
         (True, "1", "YOLO_ATTN_TRUST is set"),
-        (False, "", "from Ultralytics 8.4.67 with PyTorch 2.6 on without"),
+        (False, "", "from PyTorch 2.6 on without"),
     ],
 )
 def test_how_checkpoints_are_opened(able: bool, variable: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:

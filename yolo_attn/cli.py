@@ -55,7 +55,7 @@ yolo-attn VERB ... trust=True
 
 Files from someone else can hold code. Without trust=True no command runs it:
 
-  checkpoints    hold the classes of Ultralytics, of PyTorch and of registered layers; others are refused (from
+  checkpoints    those with classes of Ultralytics, PyTorch and registered layers are opened, others refused (from
                  {RESTRICTED_FROM} on; earlier releases open everything: see yolo-attn doctor)
   model YAMLs    rows name layers, activations are modules with plain arguments (also with trust=True)
   data YAMLs     a download: that is a script is not run, an https address of an archive is downloaded

@@ -18,8 +18,8 @@ __all__ = ["RESTRICTED_FROM", "TRUST", "WAYS", "is_script", "refuse_script", "tr
 TRUST = "YOLO_ATTN_TRUST"
 """Environment variable: 1 lets files run the code that they hold."""
 WAYS = f"trust=True (or {TRUST}=1)"
-RESTRICTED_FROM = "Ultralytics 8.4.67 with PyTorch 2.6"
-"""The first releases that can open checkpoints without running code in them."""
+RESTRICTED_FROM = "PyTorch 2.6"
+"""The first release that can open checkpoints without running code in them."""
 
 _YES = frozenset({"1", "true", "yes", "on"})
 _ARCHIVE = re.compile(r"https://[^\s'\"]+\.(zip|tar|gz|tgz|xz|bz2|txz|tbz2)(\?\S*)?", re.IGNORECASE)

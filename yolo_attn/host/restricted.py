@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import pickle
 import re
 import threading
@@ -25,6 +24,7 @@ from ultralytics.utils import LOGGER, ROOT, USER_CONFIG_DIR
 from yolo_attn.errors import UserError
 from yolo_attn.host import safe_load
 from yolo_attn.host.binding import Binding
+from yolo_attn.host.checkpoint_parts import allow_parts
 from yolo_attn.host.label_cache import CacheError, read_cache
 from yolo_attn.trust import WAYS, is_script, trusts_files
 
@@ -34,12 +34,8 @@ _NAMED = 3  # classes of a refused checkpoint in its message
 
 
 def restricts_checkpoints() -> bool:
-    """Whether the installed Ultralytics and PyTorch can open checkpoints restricted."""
-    return (
-        hasattr(tasks, "SAFE_LOAD")
-        and bool(getattr(tasks._SafeLoad, "SUPPORTED", True))
-        and hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint")
-    )
+    """Whether the installed PyTorch can open checkpoints restricted."""
+    return hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint")
 
 
 # --- checkpoints ------------------------------------------------------------------------------------------------
@@ -52,15 +48,14 @@ def _wrap_torch_load(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(f, *args, **kwargs)
         kwargs = {**kwargs, "weights_only": True}  # whatever the caller says: Ultralytics says False
         safe_load.allow()  # layers may have been registered since
-        safe_load.allow_torchvision(_unknown_names(f))
-        with _known_to_torch(f):
-            try:
-                return original(f, *args, **kwargs)
-            except pickle.UnpicklingError as error:
-                names = _refused_names(f, str(error))
-                if not names:
-                    raise  # damaged bytes; Ultralytics knows what to say of those
-                raise UserError(_refusal(f, names)) from error
+        allow_parts(_unknown_names(f))
+        try:
+            return original(f, *args, **kwargs)
+        except pickle.UnpicklingError as error:
+            names = _refused_names(f, str(error))
+            if not names:
+                raise  # damaged bytes; Ultralytics knows what to say of those
+            raise UserError(_refusal(f, names)) from error
 
     return load
 
@@ -68,14 +63,6 @@ def _wrap_torch_load(original: Callable[..., Any]) -> Callable[..., Any]:
 def _is_own(file: Any) -> bool:
     """Whether a process of this user wrote a file for its multi-GPU workers: it holds a trainer and its callbacks."""
     return isinstance(file, (str, Path)) and Path(file).resolve().parent == (USER_CONFIG_DIR / "DDP").resolve()
-
-
-def _known_to_torch(file: Any) -> contextlib.AbstractContextManager[Any]:
-    """Make the host's own classes known to PyTorch, those that a file names where the release asks for it."""
-    loading: Any = tasks._SafeLoad.loading  # type: ignore[attr-defined]
-    if not inspect.signature(loading).parameters:
-        return loading()  # type: ignore[no-any-return]
-    return loading(file) if isinstance(file, (str, Path)) else contextlib.nullcontext()
 
 
 def _unknown_names(file: Any) -> list[str]:
@@ -178,7 +165,7 @@ def restrict() -> None:
             return
         for binding in _BINDINGS:
             binding.install()
-        if restricts_checkpoints():
+        if restricts_checkpoints() and hasattr(tasks, "SAFE_LOAD"):
             _safe_load_before, tasks.SAFE_LOAD = tasks.SAFE_LOAD, True
 
 
@@ -191,7 +178,7 @@ def _release() -> None:
         for binding in _BINDINGS:
             if binding.installed:  # otherwise other code has replaced it meanwhile, and would call ours
                 binding.remove()
-        if restricts_checkpoints():
+        if restricts_checkpoints() and hasattr(tasks, "SAFE_LOAD"):
             tasks.SAFE_LOAD = _safe_load_before
 
 

@@ -1,10 +1,9 @@
-"""Restricted loading (`restricted`, `ULTRALYTICS_SAFE_LOAD=1`): the classes of ours and of users' layers are known."""
+"""Restricted loading (`restricted`, `ULTRALYTICS_SAFE_LOAD=1`): the classes of our layers and of users' are known."""
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import nn
 from yolo_attn.host.blocks import CLASSES
 from yolo_attn.registry import full_name, list_layers, off_change, on_change
 
-__all__ = ["allow", "allow_torchvision", "withdraw"]
+__all__ = ["allow", "withdraw"]
 
 
 def _classes() -> set[type[nn.Module]]:
@@ -48,20 +47,6 @@ def allow() -> None:
     _drop(lambda entry: isinstance(entry, type) and entry not in ours and full_name(entry) in names)
     torch.serialization.add_safe_globals(list(ours))
     on_change(allow)
-
-
-def allow_torchvision(names: Iterable[str]) -> None:
-    """Add those of torchvision's models and operators that a checkpoint names: rows may name them as well.
-
-    Args:
-        names: The classes that a checkpoint names and that are not known yet, such as "torchvision.ops.misc.MLP".
-    """
-    for name in names:
-        file, _, word = name.rpartition(".")
-        if file.startswith(("torchvision.models.", "torchvision.ops.")) and importlib.util.find_spec(file):
-            found: Any = vars(importlib.import_module(file)).get(word)
-            if _is_module_class(found) and found.__module__ == file:
-                torch.serialization.add_safe_globals([found])
 
 
 def withdraw() -> None:
