@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -50,6 +52,13 @@ def test_a_command_is_understood(command: str, fresh_folder: Path, capsys: pytes
     elif verb == "maps":  # its model is trained by another command
         assert main([verb, *words]) == 2
         assert "no such checkpoint" in capsys.readouterr().err
+    elif "layers" in keys:
+        Path(keys["layers"]).write_text(next(b for b in blocks("python") if "register_layer" in b))
+        try:
+            assert main([verb, *words]) == 0
+        finally:
+            yolo_attn.registry.unregister_layer("MeanGate")
+            del sys.modules[Path(keys["layers"]).stem]
     elif verb == "lint":
         main(["place", "model=yolo11n.yaml", "layer=SE", "at=neck", f"out={keys['model']}"])
         assert main([verb, *words]) == 0
@@ -84,6 +93,42 @@ def test_a_layer_of_ones_own_works_as_shown() -> None:
         assert yolo_attn.build("MeanGate", 8)(torch.ones(1, 8, 4, 4)).shape == (1, 8, 4, 4)
     finally:
         yolo_attn.registry.unregister_layer("MeanGate")
+
+
+def test_the_functions_work_as_shown(
+    fresh_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All but the trainings, of which the arguments are read."""
+    import cv2
+    import numpy as np
+    from ultralytics import YOLO
+
+    from yolo_attn import study
+    from yolo_attn.study.plan import Study
+    from yolo_attn.study.results import Results
+
+    asked: list[Any] = []
+
+    def compare(arguments: dict[str, object], **_: object) -> Results:
+        asked.append(Study.from_arguments(arguments))
+        runs = [{"status": "done"}] * len(asked[-1].seeds)
+        arm = {"name": "yolo11n", "kind": "baseline", "runs": runs, "params": 1, "gflops": 1.0, "verdict": None}
+        return Results(Path("runs/compare/compare"), {"arms": [arm]})
+
+    monkeypatch.setattr(study, "compare", compare)
+    monkeypatch.setattr(YOLO, "train", lambda self, **words: asked.append(words))
+    monkeypatch.setattr(YOLO, "load", lambda self, weights: self)
+    cv2.imwrite("street.jpg", np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
+    first, second = (b for b in blocks("python") if "import yolo_attn  #" in b or "yolo_attn.compare" in b)
+    scope: dict[str, Any] = {}
+    exec(first + second, scope)
+    training, comparison = asked
+    assert training["data"] == "digits"
+    assert (comparison.variants, len(comparison.seeds), comparison.train["epochs"]) == (("SE@neck", "CBAM@neck"), 3, 20)
+    assert [cost.name for cost in scope["costs"]] == ["yolo11n", "mine", "yolo11n-cbam"]
+    shown = capsys.readouterr().out
+    assert "[('yolo11n', None, None)]" in shown
+    assert "row 17 CBAM.spatial (P3)" in shown
 
 
 def test_the_finding_is_the_one_that_lint_prints(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -194,7 +194,8 @@ def attention_maps(
 
     Args:
         model: A checkpoint, a model YAML (untrained then), a `YOLO(...)` or a torch module.
-        source: An image or a folder of images, or one image as an array (H, W, 3) in OpenCV's order of colours.
+        source: An image, a folder of images, a dataset's name (its validation images), or one image as an array
+            (H, W, 3) in OpenCV's order of colours.
         imgsz: Pixels of the longer side; None for as in training where the model tells, else 640.
         folder: Where to write a PNG for each image; None keeps the maps in memory instead.
         exist_ok: Whether to write into a folder that is there; otherwise it gets a number.
@@ -211,8 +212,10 @@ def attention_maps(
     """
     from yolo_attn.analysis.gallery import make_gallery, new_folder
     from yolo_attn.analysis.models import network_of
+    from yolo_attn.data import find_source
 
     _load(layers)
+    source = find_source(source) if isinstance(source, str) else source
     with trusting(trust):
         network = network_of(model)
     where = None if folder is None else new_folder(Path(folder).expanduser(), exist_ok=exist_ok)

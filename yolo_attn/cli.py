@@ -483,9 +483,7 @@ def _maps(words: list[str]) -> int:
     shown, imgsz = _format(keys), _whole(keys, "imgsz", 0) or None
     folder = Path(keys.get("project") or "runs").expanduser() / (keys.get("name") or "maps")
     add, tell = _flag(keys, "exist_ok"), _counter("picture")
-    gallery = api.attention_maps(
-        keys["model"], _source(keys["source"]), imgsz=imgsz, folder=folder, exist_ok=add, progress=tell
-    )
+    gallery = api.attention_maps(keys["model"], keys["source"], imgsz=imgsz, folder=folder, exist_ok=add, progress=tell)
     print(json.dumps(gallery.to_dict(), indent=2, ensure_ascii=False) if shown == "json" else gallery)
     return 0
 
@@ -687,15 +685,9 @@ def _model_task(value: str) -> str:
 
 
 def _check_source(value: str, words: list[str]) -> str:
-    return f"source={_source(value)}"
+    from yolo_attn.data import find_source
 
-
-def _source(value: str) -> str:
-    """Return where the images are: a dataset's name, where no file has it, means its validation images."""
-    from yolo_attn.data import find_val_images, list_datasets
-
-    known = {name.casefold() for name in list_datasets()}
-    return str(find_val_images(value)) if value.casefold() in known and not Path(value).exists() else value
+    return f"source={find_source(value)}"
 
 
 def _check_data(value: str, words: list[str]) -> str:

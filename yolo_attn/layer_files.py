@@ -30,6 +30,7 @@ __all__ = [
     "load_layers",
     "loaded_files",
     "module_name",
+    "module_of",
     "package_of",
     "sources_of",
     "split_files",
@@ -128,7 +129,7 @@ def loaded_files() -> list[str]:
 
 
 def _load(path: Path) -> str:
-    module, root = _module_of(path)
+    module, root = module_of(path)
     if str(root) not in sys.path:
         sys.path.append(str(root))  # after all others, so that it does not shadow what is installed
     importlib.invalidate_caches()
@@ -151,7 +152,7 @@ def _digest(module: str) -> str:
     return sources_of([module]).digest
 
 
-def _module_of(path: Path) -> tuple[str, Path]:
+def module_of(path: Path) -> tuple[str, Path]:
     """Return the full name of a file's module, and the folder that has to be on `sys.path`."""
     if not path.is_file():
         raise UserError(f"layers={path}: no such file (from the folder {Path.cwd()})")

@@ -87,14 +87,14 @@ def test_what_a_studys_folder_keeps_is_not_run_unasked(own: Fake) -> None:
     own.compare(layers="mine/my_layers.py")
     forget()
     (own.folder / "layers" / "my_layers.py").write_text("open('ran', 'w')\n" + LAYER)
-    asked = r"Python files, which are not run unasked; give layers=\S*/layers/my_layers\.py$"
+    asked = r"Python files, which are not run unasked; add layers=\S*/layers/my_layers\.py$"
     with pytest.raises(UserError, match=asked):
         own.compare()
-    plan = own.folder / "study.yaml"
     with pytest.raises(UserError, match=asked):
-        Study.from_arguments({"study": str(plan)})
-    assert Study.from_arguments({"study": str(plan), "layers": "mine/my_layers.py"}).layers == ("mine/my_layers.py",)
+        own.compare(study=own.folder / "study.yaml")
     assert not Path("ran").exists()
+    own.compare(trust=True)
+    assert Path("ran").exists()
 
 
 def test_what_else_is_put_next_to_a_runs_layers_is_removed(own: Fake) -> None:
@@ -139,7 +139,10 @@ def test_a_class_of_a_script_or_notebook_stops_before_anything_is_trained(own: F
 def test_a_study_file_names_layers_that_are_next_to_it(own: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     content = {"base": "yolo11n.yaml", "data": "digits", "variants": ["A"], "layers": "my_layers.py"}
     Path("mine/study.yaml").write_text(yaml.safe_dump(content))
-    assert Study.from_arguments({"study": "mine/study.yaml"}).layers == ("mine/my_layers.py",)
+    study = Study.from_arguments({"study": "mine/study.yaml"})
+    assert (study.layers, study.layers_asked) == (("mine/my_layers.py",), False)
+    study = Study.from_arguments({"study": "mine/study.yaml", "layers": "other.py"})
+    assert (study.layers, study.layers_asked) == (("other.py",), True)
     Path("mine/study.yaml").write_text(yaml.safe_dump({**content, "layer": 3}))
     with pytest.raises(UserError, match="unknown key 'layer'; did you mean layers"):
         Study.from_arguments({"study": "mine/study.yaml"})

@@ -9,6 +9,7 @@ from yolo_attn.data.check import (
     check_data,
     describe_data,
     drop_stale_caches,
+    find_source,
     find_val_images,
     list_images,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "describe_data",
     "drop_stale_caches",
     "find_recipe",
+    "find_source",
     "find_val_images",
     "list_datasets",
     "list_images",

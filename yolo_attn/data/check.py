@@ -36,6 +36,7 @@ __all__ = [
     "check_data",
     "describe_data",
     "drop_stale_caches",
+    "find_source",
     "find_val_images",
     "list_images",
 ]
@@ -150,6 +151,12 @@ def check_data(data: str, task: str = "detect", splits: Sequence[str] = ("train"
 
 def _stock_yamls() -> set[Path]:
     return {path.resolve() for path in host_yamls().values()}
+
+
+def find_source(value: str) -> str:
+    """Return where images are: a dataset's name, where no file or folder has it, means its validation images."""
+    known = {name.casefold() for name in list_datasets()}
+    return str(find_val_images(value)) if value.casefold() in known and not Path(value).exists() else value
 
 
 def find_val_images(name: str) -> Path:

@@ -17,7 +17,7 @@ from yolo_attn.files import read_json
 from yolo_attn.study import expect, inputs
 from yolo_attn.study.device import count_devices, device_kind, first_device
 from yolo_attn.study.live import RELOAD_SECONDS, LivePage
-from yolo_attn.study.plan import LAYERS, Arm, Run, Study, refuse_unasked
+from yolo_attn.study.plan import LAYERS, Arm, Run, Study
 from yolo_attn.study.progress import Progress, clock
 from yolo_attn.study.results import RESULTS, ArmRuns, Results, make_results
 from yolo_attn.study.runner import LOG, Handle, LocalRunner, Outcome, Runner
@@ -123,16 +123,22 @@ def _plan(study: Study, store: Store, stream: TextIO, command: str) -> _Engine:
 
 
 def _load_layers(study: Study, store: Store) -> list[str]:
-    """Import the files of layers that a study names, and return their modules.
+    """Import the files of layers that a study names or its folder keeps, and return their modules.
 
     Raises:
-        UserError: None is named, and the folder, which may be someone else's, keeps some that are not imported yet.
+        UserError: The command names none, those there are not imported yet, and files are not trusted: a study's file
+            and folder may come from someone else.
     """
-    from yolo_attn.layer_files import load_layers
+    from yolo_attn.layer_files import load_layers, module_of
 
     kept = read_plan(store.folder).get(LAYERS) if store.exists and not study.layers else None
-    refuse_unasked(store.folder, kept or ())
-    return load_layers(study.layers)
+    files = [*study.layers, *(str(store.folder / file) for file in kept or ())]
+    if not study.layers_asked:
+        files = [file for file in files if module_of(Path(file))[0] not in sys.modules]
+        if files and not trusts_files():
+            named = ",".join(files)
+            raise UserError(f"the study's layers are Python files, which are not run unasked; add layers={named}")
+    return load_layers(files)
 
 
 def _tell_of_devices(store: Store, stored: Mapping[str, Any], now: str, stream: TextIO) -> None:

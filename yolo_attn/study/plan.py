@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -89,6 +88,7 @@ class Study:
         runner: "local" or "ray".
         address: The Ray cluster.
         layers: Python files of layers.
+        layers_asked: Whether the command names them, or a file that may come from someone else.
         trust: Whether files may run the code that they hold; None leaves that to the environment.
     """
 
@@ -106,6 +106,7 @@ class Study:
     runner: str = "local"
     address: str | None = None
     layers: tuple[str, ...] = ()
+    layers_asked: bool = False
     trust: bool | None = None
 
     @classmethod
@@ -123,9 +124,7 @@ class Study:
         _refuse_unknown(training)
         file = settings.pop("study", None)
         stated = {key: value for key, value in settings.items() if key in (*_STATEMENT_KEYS, LAYERS)}
-        whole = (
-            _from_file(Path(str(file)), layers_given=LAYERS in stated) if file is not None else _defaults(stated)
-        ) | stated
+        whole = (_from_file(Path(str(file))) if file is not None else _defaults(stated)) | stated
         runner = _runner(settings)
         device = read_device(settings.get("device"), here=runner == "local")
         amp = device_kind(device) != "cpu"
@@ -147,6 +146,7 @@ class Study:
             runner=runner,
             address=_text(settings, "address"),
             layers=_layer_files(whole.get(LAYERS)),
+            layers_asked=LAYERS in settings,
             trust=_flag(settings, "trust") if "trust" in settings else None,
         )
 
@@ -263,8 +263,8 @@ def _recipe(name: object) -> dict[str, Any]:
     return {} if name is None else check_recipe({**find_recipe(str(name)), "val": False})
 
 
-def _from_file(path: Path, *, layers_given: bool) -> dict[str, Any]:
-    """Read a study file; where other files of layers are given, its own are not needed."""
+def _from_file(path: Path) -> dict[str, Any]:
+    """Read a study file."""
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise UserError(f"study={path}: must hold the keys {', '.join(_FILE_KEYS)}")
@@ -279,30 +279,11 @@ def _from_file(path: Path, *, layers_given: bool) -> dict[str, Any]:
         raise UserError(f"study={path}: train must be a mapping of Ultralytics' training keys, such as {{epochs: 100}}")
     check_recipe(train, f"study={path}, train: ")
     train = {**_recipe(content.pop("recipe", None)), **train}
-    files = list(_layer_files(content.get(LAYERS)))
-    if (path.parent / LAYERS).is_dir() and not layers_given:  # the statement that a study's own folder keeps
-        refuse_unasked(path.parent, files)
     # Files next to the study file are found from any folder.
-    files = [str(path.parent / file) if (path.parent / file).exists() else file for file in files]
+    named = _layer_files(content.get(LAYERS))
+    files = [str(path.parent / file) if (path.parent / file).exists() else file for file in named]
     others = {"controls": content.get("controls") or [], "train": train, LAYERS: files}
     return {"seeds": DEFAULT_STUDY["seeds"], **content, **others}
-
-
-def refuse_unasked(folder: Path, files: Iterable[object]) -> None:
-    """Refuse to import, without being asked to, what a study's folder keeps: it may come from someone else.
-
-    Args:
-        folder: The study's folder.
-        files: Files of layers in it; those whose modules are imported already were asked for.
-
-    Raises:
-        UserError: One of them is not imported yet.
-    """
-    from yolo_attn.layer_files import module_name
-
-    if any(module_name(str(file).removeprefix(f"{LAYERS}/")) not in sys.modules for file in files):
-        named = ",".join(str(folder / str(file)) for file in files)
-        raise UserError(f"{folder}: its layers are Python files, which are not run unasked; give layers={named}")
 
 
 def _layer_files(value: object) -> tuple[str, ...]:
