@@ -116,6 +116,8 @@ def test_the_functions_work_as_shown(
         return Results(Path("runs/compare/compare"), {"arms": [arm]})
 
     monkeypatch.setattr(study, "compare", compare)
+    for key, value in {"imgsz": 64, "rounds": 2}.items():
+        monkeypatch.setitem(yolo_attn.profile.__kwdefaults__, key, value)
     monkeypatch.setattr(YOLO, "train", lambda self, **words: asked.append(words))
     monkeypatch.setattr(YOLO, "load", lambda self, weights: self)
     cv2.imwrite("street.jpg", np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))

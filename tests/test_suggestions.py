@@ -84,7 +84,7 @@ def test_what_is_suggested(given: str, meant: str) -> None:
     assert not is_layer(given)
     assert suggested(given) == meant
     assert name_fault(given) == f"unknown layer {given!r}" + (
-        f"; did you mean {meant}?" if meant else "; yolo-attn layers lists ours"
+        f"; did you mean {meant}?" if meant else "; yolo-attn layers lists ours, layers=FILE adds yours"
     )
 
 

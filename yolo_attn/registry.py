@@ -251,7 +251,7 @@ def in_any_case(name: str) -> str:
 def layer_hint(name: str) -> str:
     """Return what follows an unknown layer's name in a message: the layer that it means, or how to list them."""
     meant = suggest_layer(name, _names)
-    return f"; did you mean {meant}?" if meant else "; yolo-attn layers lists ours"
+    return f"; did you mean {meant}?" if meant else "; yolo-attn layers lists ours, layers=FILE adds yours"
 
 
 def list_layers(pattern: str = "*", *, family: str | None = None) -> list[LayerSpec]:

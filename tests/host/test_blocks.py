@@ -460,7 +460,7 @@ def test_lint_compares_a_model_with_blocks_of_ours_with_its_base(tmp_path: Path)
     [
         ("C3k3+EMA", [64], "row 2: unknown block 'C3k3' in 'C3k3+EMA'; did you mean C3k2?"),
         ("C2f+EMMA", [64], "row 2: unknown layer 'EMMA' in 'C2f+EMMA'; did you mean EMA?"),
-        ("C2f+", [64], "row 2: unknown layer '' in 'C2f+'; yolo-attn layers lists ours"),
+        ("C2f+", [64], "row 2: unknown layer '' in 'C2f+'; yolo-attn layers lists ours, layers=FILE adds yours"),
         ("C2f+SE+EMA", [64], "row 2: unknown layer 'SE+EMA'"),
         ("SE+EMA", [], "row 2: 'SE+EMA': SE is no block of Ultralytics; give each layer a row of its own"),
         ("nn.Upsample+EMA", [None, 2, "nearest"], "row 2: 'nn.Upsample+EMA': a layer cannot stand inside nn.Upsample"),

@@ -138,7 +138,10 @@ def test_without_us_the_name_is_unknown() -> None:
             "GMU reads several rows, and a site is one; write [[-1, N], 1, GMU, []] into a YAML, with N the other row",
         ),
         ("yolo11n.yaml+C3k2_SE@neck", "unknown layer 'C3k2_SE'; did you mean SE@inside:C3k2?"),
-        ("yolo11n.yaml+C2f_SE@neck", "unknown layer 'C2f_SE'; yolo-attn layers lists ours"),  # it has no C2f
+        (
+            "yolo11n.yaml+C2f_SE@neck",
+            "unknown layer 'C2f_SE'; yolo-attn layers lists ours, layers=FILE adds yours",
+        ),  # it has no C2f
         ("yolov11n.yaml+CBAM@neck", "'yolov11n.yaml' does not exist; did you mean yolo11n.yaml+CBAM@neck?"),
         ("yolov11n.pt+CBAM@neck", "yolov11n.pt: no such checkpoint; did you mean yolo11n.pt?"),
         ("yolo11n.yaml+SE@after:23", "site 'after:23': this model's rows before the head are 0 to 22"),

@@ -117,7 +117,7 @@ def module_hint(name: str) -> str:
     stock = [layer for layer in host_layers() if not re.search("(Model|Loss|Ensemble)$", layer)]  # which no row holds
     meant = suggest_module(name, hosting_blocks(), stock, layer_names())
     usable = meant and not (layer_in(meant) and block_fault(meant))
-    return f"; did you mean {meant}?" if usable else "; yolo-attn layers lists ours"
+    return f"; did you mean {meant}?" if usable else "; yolo-attn layers lists ours, layers=FILE adds yours"
 
 
 def spelt_block(name: str) -> str:
