@@ -429,7 +429,8 @@ def test_trainings_in_processes_of_their_own_are_ours(
     from yolo_attn.host.command import _children_are_ours
 
     started: list[Any] = []
-    monkeypatch.setattr(subprocess, "run", lambda command, **_: started.append(command))
+    envs: list[dict[str, str] | None] = []
+    monkeypatch.setattr(subprocess, "run", lambda command, env=None, **_: (started.append(command), envs.append(env)))
     monkeypatch.setattr("yolo_attn.host.command.loaded_files", lambda: ["a.py", "b.py"])
     with _children_are_ours(), trusting(True):
         subprocess.run([*start, "train", "model=x.pt"], check=True)
@@ -437,6 +438,7 @@ def test_trainings_in_processes_of_their_own_are_ours(
         subprocess.run("yolo train", check=True)
     words = ["train", "model=x.pt", "layers=a.py,b.py", "trust=True"]
     assert started == [[sys.executable, "-m", "yolo_attn", *words], [*start, "checks"], "yolo train"]
+    assert envs[0] is not None and envs[0]["PYTHONSAFEPATH"] == "1" and envs[1:] == [None, None]
 
 
 @pytest.mark.slow

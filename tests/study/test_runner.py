@@ -16,7 +16,7 @@ import pytest
 from yolo_attn.study import engine
 from yolo_attn.study import runner as module
 from yolo_attn.study.engine import _make_runner
-from yolo_attn.study.runner import LocalRunner
+from yolo_attn.study.runner import LocalRunner, child_environment
 
 # Starts a process in a group of its own, as the launcher of multi-GPU training does, and waits for it.
 STARTS_ANOTHER = """
@@ -196,3 +196,12 @@ def test_a_child_whose_parent_ends_takes_everything_with_it(
     process.stdin.close()  # as the system does for a parent that ended
     process.wait()
     wait_for(lambda: not started.is_running() or started.status() == psutil.STATUS_ZOMBIE)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="earlier Pythons always look into the working folder")
+def test_a_run_imports_nothing_from_the_working_folder(tmp_path: Path) -> None:
+    """Which may be a study from someone else: `python -m` would look there before the standard library."""
+    (tmp_path / "random.py").write_text("open('ran-code', 'w').close()")
+    command = [sys.executable, "-m", "yolo_attn.study.worker", str(tmp_path / "nowhere")]
+    subprocess.run(command, cwd=tmp_path, env=child_environment(1), capture_output=True, check=False)
+    assert not (tmp_path / "ran-code").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import os
 import subprocess
 import sys
 import tempfile
@@ -122,9 +123,17 @@ def _wrap_run(original: Callable[..., Any]) -> Callable[..., Any]:
             for start in (["yolo"], [sys.executable, "-m", "ultralytics.cfg.__init__"]):
                 if list(command[: len(start) + 1]) == [*start, "train"]:
                     command = [sys.executable, "-m", "yolo_attn", *command[len(start) :], *_common_words()]
+                    kwargs["env"] = _environment(kwargs.get("env"))
         return original(command, *args, **kwargs)
 
     return run
+
+
+def _environment(given: dict[str, str] | None) -> dict[str, str]:
+    """Return an environment in which Python finds this package, and nothing of the working folder by accident."""
+    environment = dict(os.environ if given is None else given)
+    paths = [str(Path(__file__).resolve().parents[2]), environment.get("PYTHONPATH", "")]
+    return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONSAFEPATH": "1"}
 
 
 def _common_words() -> list[str]:
