@@ -19,6 +19,7 @@ __all__ = ["is_sealed", "seal"]
 
 _FILE = "yolo-attn.key"
 _BYTES = 32
+_BINARY = getattr(os, "O_BINARY", 0)  # without it Windows writes two bytes for each 10 of the key
 
 
 def seal(*parts: bytes) -> str:
@@ -28,7 +29,7 @@ def seal(*parts: bytes) -> str:
 
 def is_sealed(mark: object, *parts: bytes) -> bool:
     """Whether a seal is that of the content."""
-    return isinstance(mark, str) and hmac.compare_digest(mark.encode(), seal(*parts).encode())
+    return isinstance(mark, str) and hmac.compare_digest(mark.encode(errors="replace"), seal(*parts).encode())
 
 
 def _key() -> bytes:
@@ -46,7 +47,7 @@ def _key_in(folder: Path, process: int) -> bytes:
         fresh = folder / f".{_FILE}.{process}.tmp"
         with contextlib.suppress(OSError):
             fresh.unlink(missing_ok=True)
-            handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
             try:
                 os.write(handle, secrets.token_bytes(_BYTES))
             finally:

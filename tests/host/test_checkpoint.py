@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from ultralytics.nn import tasks
 from tests.host.helpers import python
 from yolo_attn import UserError
 from yolo_attn.cli import main
-from yolo_attn.host.checkpoint import check_layers, read_checkpoint
+from yolo_attn.host.checkpoint import check_checkpoint, check_layers, read_checkpoint
 
 LAYER = """
 from yolo_attn import register_layer
@@ -44,6 +46,38 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "mine" / "my_own_layers.py").write_text(LAYER)
     python(TRAINED, "import my_own_layers", cwd=folder)
     return folder
+
+
+def encrypt(archive: bytearray) -> None:
+    archive[archive.index(b"PK\x01\x02") + 8] |= 1
+
+
+def compress_as_nothing_known(archive: bytearray) -> None:
+    archive[archive.index(b"PK\x01\x02") + 10] = 99
+
+
+def damage(archive: bytearray) -> None:
+    start = archive.index(b"data.pkl") + len(b"data.pkl")
+    archive[start : start + 20] = b"\xff" * 20
+
+
+def unpack_to_gigabytes(archive: bytearray) -> None:
+    start = archive.index(b"PK\x01\x02") + 24
+    archive[start : start + 4] = (2**31).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize("change", [encrypt, compress_as_nothing_known, damage, unpack_to_gigabytes])
+def test_an_archive_that_cannot_be_read(change: Callable[[bytearray], None], tmp_path: Path) -> None:
+    path = tmp_path / "received.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"ultralytics" + bytes(range(256)))
+    check_checkpoint(path)
+    content = bytearray(path.read_bytes())
+    change(content)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"received\.pt: the checkpoint is truncated or damaged"):
+        check_checkpoint(path)
+    check_layers(path)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from tests.host.test_hostile_models import HERE, Payload
 from yolo_attn import UserError, register_layer
 from yolo_attn.cli import main
 from yolo_attn.data.names import host_yamls
-from yolo_attn.host.checkpoint import read_checkpoint
+from yolo_attn.host.checkpoint import check_checkpoint, read_checkpoint
 from yolo_attn.host.label_cache import CacheError, read_cache
 from yolo_attn.host.restricted import is_restricted, restricted, restricts_checkpoints
 from yolo_attn.host.variant import model_yaml
@@ -210,6 +211,27 @@ def test_rows_of_torchvision_are_opened(module: str, folder: Path) -> None:
     assert read_checkpoint(write_checkpoint(folder / "tv.pt", model))
 
 
+@needs_restriction
+def test_a_module_that_torchvision_does_not_have(folder: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, module := "torchvision.models.nope.deeper", types.ModuleType(module))
+    cls = type("Mine", (nn.Module,), {"__module__": module})
+    monkeypatch.setattr(sys.modules[module], "Mine", cls, raising=False)
+    write_checkpoint(folder / "received.pt", nn.Sequential(cls(), build(model_yaml("yolo11n.yaml"))))
+    monkeypatch.delitem(sys.modules, module)
+    for words in (["lint"], ["predict", "source=image.png"]):
+        assert f"it names {module}.Mine; if that is a " in one_line([*words, "model=received.pt"], capsys)
+
+
+@needs_restriction
+@pytest.mark.parametrize("zipped", [True, False])
+def test_weights_out_of_an_open_file(zipped: bool, folder: Path) -> None:
+    """So Ultralytics opens those of SAM."""
+    torch.save({"weight": torch.ones(2)}, "sam_b.pt", _use_new_zipfile_serialization=zipped)
+    with restricted(), Path("sam_b.pt").open("rb") as stream:
+        assert torch.equal(torch.load(stream)["weight"], torch.ones(2))
+    check_checkpoint("sam_b.pt")
+
+
 def test_everything_is_as_before_afterwards(folder: Path) -> None:
     def state() -> list[Any]:
         reader = getattr(data_utils, "YAML", None) or data_utils.yaml_load
@@ -311,6 +333,22 @@ def test_what_is_no_cache_is_no_cache(content: Any, tmp_path: Path, fresh_folder
     with pytest.raises(CacheError, match=r"labels\.cache"):
         read_cache(path)
     assert not Path(HERE).exists()
+
+
+def test_a_cache_changes_nothing_that_it_names(tmp_path: Path) -> None:
+    """A pickle can set attributes of a class: Path.is_relative_to decides whose data YAML may run its script."""
+    path = as_ultralytics_writes(tmp_path / "labels.cache", {})
+    content = path.read_bytes()
+    change = b"\x80\x02cpathlib\nPosixPath\n(N}X\x0e\x00\x00\x00is_relative_tocnumpy\nndarray\nstb."
+    path.write_bytes(content[: content.index(b"\n") + 1] + change)
+    before = Path.is_relative_to
+    try:
+        with pytest.raises(CacheError, match="it changes what it names"):
+            read_cache(path)
+        assert Path.is_relative_to is before
+    finally:
+        if Path.is_relative_to is not before:
+            del Path.is_relative_to
 
 
 @pytest.mark.parametrize("cut", [0, 5, 60, 200, -10])

@@ -6,6 +6,7 @@ import importlib.util
 import pickletools
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,15 @@ __all__ = ["CHECKPOINTS", "check_checkpoint", "check_layers", "is_rtdetr", "read
 
 _OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how checkpoints of PyTorch before 1.6 begin
 _MODEL_OWNERS = (b"ultralytics", b"models.yolo")  # the packages whose classes a checkpoint of a model names
+_OTHERS = (
+    "sam_",
+    "mobile_sam",
+    "sam2_",
+    "sam2.1_",
+    "sam3",
+    "yolo_nas",
+)  # which Ultralytics runs too, and knows by these names
+_LARGEST_RATIO = 50  # of contents to their archive: PyTorch compresses nothing
 
 
 def check_checkpoint(path: str | Path) -> None:
@@ -45,16 +55,31 @@ def check_checkpoint(path: str | Path) -> None:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     if start[:2] == b"PK":
         try:
-            with zipfile.ZipFile(file) as archive:
-                pickled = [archive.read(n) for n in archive.namelist() if n.endswith("data.pkl")]
+            pickled = _pickles(file)
         except zipfile.BadZipFile as error:
             raise UserError(f"{path}: the checkpoint is truncated or damaged; copy or train it again") from error
         if not pickled:
             raise UserError(f"{path}: a zip file, but not a PyTorch checkpoint")
-        if not any(owner in pickled[0] for owner in _MODEL_OWNERS):
+        if not any(owner in pickled[0] for owner in _MODEL_OWNERS) and not any(name in file.stem for name in _OTHERS):
             raise UserError(f"{path}: not a checkpoint of an Ultralytics model")
     elif start != _OLD_FORMAT:
         raise UserError(f"{path}: not a PyTorch checkpoint")
+
+
+def _pickles(file: Path) -> list[bytes]:
+    """Return the pickles in a checkpoint's archive.
+
+    Raises:
+        zipfile.BadZipFile: It is damaged, or made to fill the memory.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+            if sum(entry.file_size for entry in entries) > _LARGEST_RATIO * file.stat().st_size:
+                raise zipfile.BadZipFile("it unpacks to far more than it is")
+            return [archive.read(entry) for entry in entries if entry.filename.endswith("data.pkl")]
+    except (zlib.error, EOFError, RuntimeError) as error:  # the last: encrypted, or compressed as nothing known is
+        raise zipfile.BadZipFile(str(error)) from error
 
 
 def check_layers(path: str | Path) -> None:
@@ -86,9 +111,7 @@ _KNOWN_PACKAGES = {"ultralytics", "models", "utils", "torch", "torchvision", "nu
 def _classes(file: Path) -> list[tuple[str, str]]:
     """Return module and name of every class and function that a checkpoint names; [] for a file of another kind."""
     try:
-        with zipfile.ZipFile(file) as archive:
-            pickled = [archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")]
-        return sorted({named for content in pickled for named in _globals(content)})
+        return sorted({named for content in _pickles(file) for named in _globals(content)})
     except (OSError, ValueError, zipfile.BadZipFile):
         return []
 

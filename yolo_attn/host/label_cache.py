@@ -11,7 +11,7 @@ import functools
 import gc
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,21 @@ def _scalar(dtype: Any, raw: bytes) -> Any:
     return np.frombuffer(raw, dtype())[0]
 
 
+class _Named:
+    """What a name of a pickle stands for: it can be called, and not be changed as a class or function could be."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self._make = make
+
+    def __call__(self, *args: Any) -> Any:
+        return self._make(*args)
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("it changes what it names")
+
+
 class _Reader(pickle.Unpickler):
     """Knows the names that a label cache needs, and imports none."""
 
@@ -131,7 +146,7 @@ class _Reader(pickle.Unpickler):
             known = {name: Path}
         if name not in known:
             raise pickle.UnpicklingError(f"it names {module}.{name}")
-        return known[name]
+        return _Named(known[name])
 
     def persistent_load(self, pid: Any) -> Any:
         """Refuse objects that are kept elsewhere."""

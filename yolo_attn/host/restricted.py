@@ -67,9 +67,14 @@ def _is_own(file: Any) -> bool:
 
 def _unknown_names(file: Any) -> list[str]:
     """Return what a checkpoint names that PyTorch does not know as safe; [] for an old format or damaged bytes."""
-    with contextlib.suppress(Exception):
+    start = file.tell() if hasattr(file, "seek") else None
+    try:
         return torch.serialization.get_unsafe_globals_in_checkpoint(file)
-    return []
+    except Exception:  # damaged bytes may read as anything
+        return []
+    finally:
+        if start is not None:
+            file.seek(start)
 
 
 def _refused_names(file: Any, reason: str) -> list[str]:
