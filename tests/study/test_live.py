@@ -21,10 +21,12 @@ class Drawn:
     def __init__(self) -> None:
         self.seen: list[int] = []
         self.go = threading.Event()
+        self.began = threading.Semaphore(0)
         self.fault: Exception | None = None
 
     def __call__(self, data: Mapping[str, Any]) -> None:
         self.seen.append(data["number"])
+        self.began.release()
         assert self.go.wait(30)
         if self.fault:
             raise self.fault
@@ -38,7 +40,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
+def begun(drawn: Drawn) -> bool:
+    """Wait until one more drawing has begun, which happens in a thread of its own."""
+    return drawn.began.acquire(timeout=30)
+
+
 def finish(page: LivePage, drawn: Drawn) -> None:
+    """Let the drawing end that has begun."""
     drawn.go.set()
     thread = page._thread
     assert thread is not None
@@ -53,9 +61,9 @@ def test_nobody_waits_for_a_drawing_and_only_the_newest_is_drawn_next(clock: lis
     page.offer({"number": 1})
     for number in (2, 3):
         page.offer({"number": number})  # returns at once, though the first is still being drawn
-    assert drawn.seen == [1] and said == []
+    assert begun(drawn) and drawn.seen == [1] and said == []
     finish(page, drawn)
-    assert drawn.seen == [1, 3]
+    assert begun(drawn) and drawn.seen == [1, 3]
     assert said == [f"results so far: {Path('s/report.html')}"]
     finish(page, drawn)
     drawn.go.set()
@@ -67,6 +75,7 @@ def test_drawing_takes_a_twentieth_of_the_time_at_most(clock: list[float]) -> No
     drawn = Drawn()
     page = LivePage(Path("s"), drawn, lambda _: None)
     page.offer({"number": 1})
+    assert begun(drawn)
     clock[0] += 2.0  # what the drawing takes
     finish(page, drawn)
     page.offer({"number": 2})

@@ -14,6 +14,7 @@ from tests.study.report.synthetic import make_study
 from yolo_attn.cli import main
 from yolo_attn.errors import UserError
 from yolo_attn.files import FolderLock
+from yolo_attn.study import numbers
 from yolo_attn.study.report import make_report, read_results
 
 FILES = ("results.json", "results.csv", "results.md", "results.tex", "report.html")
@@ -87,6 +88,18 @@ def test_a_report_goes_elsewhere_while_a_compare_runs_in_the_folder(folder: Path
     assert contents(folder) == before
     assert "Interim results: 3 of 4 runs finished." in page.read_text(encoding="utf-8")
     assert [run["status"] for run in read_results(Path("there"))["arms"][1]["runs"]] == ["done", "running"]
+
+
+def test_a_report_elsewhere_only_reads_the_study(folder: Path) -> None:
+    """Such as one of somebody else, whose stored numbers are not believed and whose folder may not be written."""
+    for draws in folder.glob("runs/*/draws.npz"):
+        draws.write_bytes(b"of another user")
+    for known in (numbers.measured, numbers.arm_numbers):  # as in a new process
+        known.cache_clear()
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    make_report(folder, Path("there"))
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    assert (Path("there") / "results.csv").read_bytes() == (folder / "results.csv").read_bytes()
 
 
 def test_the_schema_is_next_to_the_results(folder: Path) -> None:

@@ -303,11 +303,7 @@ def describe_data(summary: DataSummary) -> str:
     """
     if not summary.splits:
         return "data: not on this machine yet, so not checked"
-    sizes = [
-        f"{split} {counted(found.images, 'image')}"
-        + (f", {counted(found.instances, 'object')}" if found.instances else "")
-        for split, found in summary.splits.items()
-    ]
+    sizes = [_size(split, found) for split, found in summary.splits.items()]
     faults = {
         f"{'left out of' if left_out else 'in'} {split}": of
         for split, found in summary.splits.items()

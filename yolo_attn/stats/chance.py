@@ -16,12 +16,15 @@ The reached value r is compared with the values c of the shuffles in two ways, a
 
 The second keeps out a relation that exists but finds nothing: an untrained network's boxes already lean towards edges.
 Objects and boxes are compared by the IoU of their upright boxes, which all tasks have, and a run also passes by its
-task's own average precision. Where chance reaches nearly everything (all images are labelled alike) nothing is said.
+task's own average precision. Where the images are labelled alike, as with one object in the middle of each, the objects
+themselves fit other images, and a detector that sees them does no better there than one that knows where they usually
+are: then nothing is said against it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +38,7 @@ SHUFFLES = 19
 LEAST = 0.002
 _IMAGES = 64
 _DETECTIONS = 100  # of an image
-_CERTAIN = 0.95  # from here on chance leaves too little to tell by
+_ALIKE = 0.5  # mAP50-95 of the objects themselves on other images; from here on these leave too little to tell by
 
 Floats = NDArray[np.float64]
 
@@ -48,20 +51,22 @@ class Chance:
         reached: On the images looked at.
         mean: Mean over the shuffles.
         largest: Largest of the shuffles.
+        alike: What the objects themselves reach on other images; 0 where nobody has to know.
     """
 
     reached: float
     mean: float
     largest: float
+    alike: float = 0.0
 
     @property
     def learnt(self) -> bool | None:
         """Whether the detections have to do with their images; None where that cannot be told."""
         if not self.reached > 0:
             return False
-        if self.mean >= _CERTAIN:
-            return None
-        return self.reached > self.largest and (self.reached - self.mean) / (1 - self.mean) >= LEAST
+        if self.reached > self.largest and self.reached - self.mean >= LEAST * (1 - self.mean):
+            return True
+        return None if self.alike >= _ALIKE else False
 
 
 def find_chance(matches: Matches, *, seed: int = 0) -> Chance | None:
@@ -80,9 +85,18 @@ def find_chance(matches: Matches, *, seed: int = 0) -> Chance | None:
     images = np.random.default_rng(seed).permutation(images)[:_IMAGES]
     own = np.zeros((1, len(matches.images)), np.int32)
     own[0, images] = 1
-    values = _shuffled(matches, images)
+    parts = [_Part.of(matches, int(image)) for image in images]
+    # The images keep their own order, by which equal scores are counted.
+    rank = np.argsort(np.argsort(images))
+    values = _shuffled(parts, rank, matches.classes)
     reached = max(_main(matches, own)[0], values[0])
-    return Chance(float(reached), float(values[1:].mean()), float(values[1:].max()))
+    chance = Chance(float(reached), float(values[1:].mean()), float(values[1:].max()))
+    if chance.learnt is not False or not chance.reached:
+        return chance
+    # In shares as far as they are known, and in pixels, which are exact where all images are of one size.
+    sides = parts, [_Part.of(matches, int(image), in_pixels=True) for image in images]
+    labels = [_shuffled([part.perfect() for part in side], rank, matches.classes) for side in sides]
+    return replace(chance, alike=max(float(values[1:].mean()) for values in labels))
 
 
 def _main(matches: Matches, weights: NDArray[np.int32]) -> Floats:
@@ -90,14 +104,11 @@ def _main(matches: Matches, weights: NDArray[np.int32]) -> Floats:
     return np.nan_to_num(summarise(average_precisions(matches, weights))[0][:, 0])
 
 
-def _shuffled(matches: Matches, images: NDArray[np.int32]) -> Floats:
+def _shuffled(parts: Sequence[_Part], rank: NDArray[np.intp], classes: Sequence[str]) -> Floats:
     """Return mAP50-95 by box IoU with every image's own detections, then with those of the next image, and so on."""
-    count = len(images)
+    count = len(parts)
     shifts = min(SHUFFLES, count - 1) + 1
-    parts = [_Part.of(matches, int(image)) for image in images]
-    # The images keep their own order, by which equal scores are counted.
-    rank = np.argsort(np.argsort(images))
-    builder = MatchesBuilder(matches.classes)
+    builder = MatchesBuilder(classes)
     for shift in range(shifts):
         for place, mine in enumerate(parts):
             mine.add(builder, f"{shift:02}-{rank[place]:03}", parts[(place + shift) % count])
@@ -107,7 +118,7 @@ def _shuffled(matches: Matches, images: NDArray[np.int32]) -> Floats:
 
 @dataclass(frozen=True)
 class _Part:
-    """One image: the corners of its boxes in shares of its width and height, as far as the boxes show them."""
+    """One image: the corners of its boxes, in shares of its width and height as far as the boxes show them."""
 
     objects: Floats
     crowd: NDArray[np.bool_]
@@ -117,7 +128,7 @@ class _Part:
     classes: NDArray[np.int32]
 
     @classmethod
-    def of(cls, matches: Matches, image: int) -> _Part:
+    def of(cls, matches: Matches, image: int, *, in_pixels: bool = False) -> _Part:
         there, found = (
             slice(*np.searchsorted(side, (image, image + 1))) for side in (matches.gt_image, matches.det_image)
         )
@@ -126,7 +137,8 @@ class _Part:
             np.nan_to_num(np.asarray(box, np.float64)) for box in (matches.gt_box[there], matches.det_box[found])
         )
         # The image's size is not stored; the boxes of an untrained network reach to its borders.
-        frame = np.tile(np.concatenate([objects[:, 2:], boxes[:, 2:]]).max(axis=0).clip(1.0), 2)
+        reach = np.concatenate([objects[:, 2:], boxes[:, 2:]]).max(axis=0).clip(1.0)
+        frame = np.ones(4) if in_pixels else np.tile(reach, 2)
         return cls(
             objects / frame,
             matches.gt_crowd[there],
@@ -135,6 +147,12 @@ class _Part:
             matches.det_score[found],
             matches.det_class[found],
         )
+
+    def perfect(self) -> _Part:
+        """Return the image with its own objects as detections."""
+        own = ~self.crowd
+        scores = np.ones(int(own.sum()), np.float32)
+        return replace(self, boxes=self.objects[own], scores=scores, classes=self.object_class[own])
 
     def add(self, builder: MatchesBuilder, name: str, other: _Part) -> None:
         """Add this image's objects with another image's detections; all areas count as one."""

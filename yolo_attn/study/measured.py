@@ -30,7 +30,7 @@ from yolo_attn.study.store import DRAWS, MATCHES
 
 __all__ = ["Measured", "measure"]
 
-_VERSION = 4
+_VERSION = 5
 _ARRAYS = ("values", "draws")
 
 
@@ -62,11 +62,12 @@ class Measured:
         return self.chance.learnt if self.chance else None
 
 
-def measure(folder: Path) -> Measured:
+def measure(folder: Path, *, keep: bool = True) -> Measured:
     """Return the numbers of a run from its stored matches; what took long is kept beside them.
 
     Args:
         folder: The run's folder.
+        keep: Whether what took long is kept there; otherwise nothing is written.
 
     Raises:
         UserError: The matches are missing or damaged, or the disk is full.
@@ -78,7 +79,10 @@ def measure(folder: Path) -> Measured:
         if kept is not None:
             return kept
         _report_unfit(folder.parent)
-    return _compute(folder, wanted)
+    measured = _compute(folder)
+    if keep:
+        _keep(path, measured, wanted)
+    return measured
 
 
 def _kept(path: Path, wanted: Mapping[str, Any]) -> Measured | None:
@@ -109,11 +113,11 @@ def _report_unfit(runs: Path) -> None:
     )
 
 
-def _compute(folder: Path, wanted: Mapping[str, Any]) -> Measured:
+def _compute(folder: Path) -> Measured:
     matches = Matches.load(folder / MATCHES)
     found = evaluate(matches)
     sample = draws(matches, image_weights(len(matches.images), REPLICATES, SEED))
-    measured = Measured(
+    return Measured(
         values=np.array([*found["metrics"].values(), *found["per_class"].values()]),
         classes=matches.classes,
         instances=tuple(instances(matches).values()),
@@ -122,11 +126,14 @@ def _compute(folder: Path, wanted: Mapping[str, Any]) -> Measured:
         draws=np.concatenate([sample.metrics, sample.per_class], axis=1).astype(np.float32),
         chance=find_chance(matches),
     )
+
+
+def _keep(path: Path, measured: Measured, wanted: Mapping[str, Any]) -> None:
+    """Write down what was computed, under this user's seal."""
     plain = {name: getattr(measured, name) for name in ("classes", "instances", "images", "dataset")}
     header = {"version": _VERSION, **wanted, **plain, "chance": measured.chance and astuple(measured.chance)}
     arrays = {name: getattr(measured, name) for name in _ARRAYS}
-    npz.save(folder / DRAWS, {**header, "seal": seal.seal(*_sealed(header, arrays))}, arrays)
-    return measured
+    npz.save(path, {**header, "seal": seal.seal(*_sealed(header, arrays))}, arrays)
 
 
 def _sealed(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> list[bytes]:

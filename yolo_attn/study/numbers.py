@@ -41,20 +41,22 @@ class Source:
         seed: Seed of the run.
         folder: Its folder.
         matches: Fingerprint of its matches.
+        keep: Whether what takes long to compute may be written into the folder.
     """
 
     seed: int
     folder: Path
     matches: str
+    keep: bool = True
 
     @classmethod
-    def of(cls, folder: Path, seed: int) -> Source:
+    def of(cls, folder: Path, seed: int, *, keep: bool = True) -> Source:
         """Return the source of a run.
 
         Raises:
             UserError: Its matches are missing or damaged.
         """
-        return cls(seed, folder, npz.fingerprint(folder / MATCHES))
+        return cls(seed, folder, npz.fingerprint(folder / MATCHES), keep)
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def measured(where: Source) -> Measured:
     Raises:
         UserError: Its matches are damaged.
     """
-    return measure(where.folder)
+    return measure(where.folder, keep=where.keep)
 
 
 @lru_cache(maxsize=4096)

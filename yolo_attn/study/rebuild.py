@@ -18,12 +18,13 @@ __all__ = ["rebuild"]
 _COMPUTED = ("$schema", "schema", "baseline", "arms", "bootstrap", "minimum_detectable", "notes", "made")
 
 
-def rebuild(folder: Path, *, whole: bool = True) -> Results:
+def rebuild(folder: Path, *, whole: bool = True, keep: bool = True) -> Results:
     """Return the results of a study, every number computed again from the stored matches of its runs.
 
     Args:
         folder: The study's folder; its `results.json` tells which runs belong to which arm.
         whole: Whether every run that was done must still be there; otherwise one that is gone counts as not done.
+        keep: Whether what took long to compute is kept in the runs' folders; otherwise the study is only read.
 
     Raises:
         UserError: It is no study, something in it is damaged, or a run that was done is gone.
@@ -43,7 +44,7 @@ def rebuild(folder: Path, *, whole: bool = True) -> Results:
             f"{folder / str(run['folder']) / RESULT}: missing, though {name}, seed {run['seed']} was done{others}; "
             "restore its folder, or give out=DIR for a report of what is left (nothing was changed)"
         )
-    return make_results(folder, head, arms)
+    return make_results(folder, head, arms, keep=keep)
 
 
 def _arm_runs(folder: Path, arm: Mapping[str, Any]) -> ArmRuns:

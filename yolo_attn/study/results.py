@@ -168,7 +168,7 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def make_results(folder: Path, study: Mapping[str, Any], arms: Sequence[ArmRuns]) -> Results:
+def make_results(folder: Path, study: Mapping[str, Any], arms: Sequence[ArmRuns], *, keep: bool = True) -> Results:
     """Return the results of a study.
 
     Every done run's metrics, and their bootstrap, are computed from its matches once and kept in its folder. While runs
@@ -180,6 +180,7 @@ def make_results(folder: Path, study: Mapping[str, Any], arms: Sequence[ArmRuns]
         study: What is known of the study: `data`, `recipe`, `versions`, `seeds`, `device`, `threads` and more, which
             is taken over as it is.
         arms: The baseline first, then variants and controls in the order of the plan.
+        keep: Whether the bootstrap is kept in the folders of the runs; otherwise the study is only read.
 
     Raises:
         UserError: Stored matches are missing, damaged, or of different images.
@@ -187,7 +188,9 @@ def make_results(folder: Path, study: Mapping[str, Any], arms: Sequence[ArmRuns]
     from yolo_attn.stats.bootstrap import REPLICATES, SEED
     from yolo_attn.study.numbers import Source, arm_numbers, detectable, with_verdicts
 
-    sources = [tuple(Source.of(folder / run["folder"], int(run["seed"])) for run in item.done) for item in arms]
+    sources = [
+        tuple(Source.of(folder / run["folder"], int(run["seed"]), keep=keep) for run in item.done) for item in arms
+    ]
     numbers = [arm_numbers(own, sources[0] if number else None) for number, own in enumerate(sources)]
     kinds = [item.arm.kind for item in arms]
     verdicts = with_verdicts(kinds, numbers)

@@ -100,7 +100,7 @@ def make_report(folder: Path, out: Path | None = None, data: str | None = None) 
     split = str(known.get("recipe", {}).get("split", "val"))
     source = find_images(folder, data=data, split=split, root=known.get("image_root"))
     with contextlib.nullcontext() if elsewhere else _held(folder):
-        results = rebuild(folder, whole=not elsewhere)
+        results = rebuild(folder, whole=not elsewhere, keep=not elsewhere)
         make_folder(out)
         write_results(out, results.data)
         write_reports(folder, results.data, out=out, source=source)
