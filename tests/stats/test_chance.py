@@ -120,8 +120,9 @@ def test_images_that_are_labelled_alike_say_nothing(noise: int, images: int) -> 
     for number in range(images):
         found = box + dice.normal(0, noise, box.shape)
         builder.add_image(
-            f"{number:02}", gt_class=[0], gt_area=area(box), gt_box=box, det_class=[0], det_score=dice.uniform(0.3, 0.9, 1),
-            det_area=area(found), det_box=found, similarity=overlap(box, found, np.zeros(1, np.bool_)),
+            f"{number:02}", gt_class=[0], gt_area=area(box), gt_box=box, det_class=[0],
+            det_score=dice.uniform(0.3, 0.9, 1), det_area=area(found), det_box=found,
+            similarity=overlap(box, found, np.zeros(1, np.bool_)),
         )  # fmt: skip
     chance = find_chance(builder.build())
     assert chance is not None and chance.learnt is not False

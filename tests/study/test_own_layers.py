@@ -61,6 +61,30 @@ def forget() -> None:
         registry.unregister_layer("MeanGate")
 
 
+def test_a_study_that_is_added_to_names_the_layers_that_it_began_with(
+    own: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own.compare(layers="mine/my_layers.py")
+    forget()
+    Path("more").mkdir()
+    Path("more/more_layers.py").write_text(LAYER.replace("MeanGate", "MoreGate").replace("from helpers", "from more_h"))
+    Path("more/more_h.py").write_text(HELPERS)
+
+    def build(study: Study) -> list[Arm]:
+        if not registry.is_layer("MeanGate"):
+            raise UserError("unknown layer 'MeanGate'")
+        return [arm("yolo11n", "baseline"), *map(arm, study.variants)]
+
+    monkeypatch.setattr(inputs, "build_arms", build)
+    try:
+        with pytest.raises(UserError, match=r"unknown layer 'MeanGate'; .*: give layers=") as caught:
+            own.compare(variants="C", layers="more/more_layers.py", exist_ok=True)
+        advice = str(caught.value).rpartition("layers=")[2]
+        assert own.compare(variants="C", layers=advice, exist_ok=True).exit_status == 0
+    finally:
+        registry.unregister_layer("MoreGate")
+
+
 def test_the_source_of_a_layer_goes_with_its_runs_and_stays_with_the_study(own: Fake) -> None:
     assert own.compare(layers="mine/my_layers.py").exit_status == 0
     for run in own.folder.glob("runs/*"):

@@ -84,7 +84,7 @@ def _plan(study: Study, store: Store, stream: TextIO, command: str) -> _Engine:
     from yolo_attn.data import resolve_data
 
     given = _load_layers(study, store)
-    arms = inputs.build_arms(study)
+    arms = _build_arms(study, store)
     for arm in arms:
         inputs.layer_sources(arm.model)  # one that no other process can import stops here, before data are downloaded
     task = inputs.study_task(arms[0].model)
@@ -139,6 +139,25 @@ def _load_layers(study: Study, store: Store) -> list[str]:
             named = ",".join(files)
             raise UserError(f"the study's layers are Python files, which are not run unasked; add layers={named}")
     return load_layers(files)
+
+
+def _build_arms(study: Study, store: Store) -> list[Arm]:
+    """Return the arms of a study.
+
+    Raises:
+        UserError: As `inputs.build_arms`, also of layers that the study began with and that are not given this time.
+    """
+    from yolo_attn.layer_files import module_of
+
+    try:
+        return inputs.build_arms(study)
+    except UserError as error:
+        kept = [store.folder / file for file in read_plan(store.folder).get(LAYERS) or ()] if store.exists else []
+        missing = [str(file) for file in kept if file.is_file() and module_of(file)[0] not in sys.modules]
+        if not missing:
+            raise
+        files = ",".join([*study.layers, *missing])
+        raise UserError(f"{error}; {store.folder} keeps layers that are not run unasked: give layers={files}") from None
 
 
 def _tell_of_devices(store: Store, stored: Mapping[str, Any], now: str, stream: TextIO) -> None:
