@@ -422,6 +422,8 @@ def test_a_recipe_becomes_training_arguments(capsys: pytest.CaptureFixture[str])
     words = _checked(["train", "model=yolo11n-se.yaml", "recipe=digits", "epochs=3"])
     assert words[:3] == ["train", "model=yolo11n-se.yaml", "epochs=3"]
     assert "optimizer=AdamW" in words and "epochs=12" not in words and "recipe=digits" not in words
+    twice = _checked(["train", "model=yolo11n-se.yaml", "recipe=coco8", "recipe=digits"])
+    assert "epochs=12" in twice and not any(word.startswith("recipe=") for word in twice)
     line = refuse("train", "model=yolo11n-se.yaml", "recipe=coco8", capsys=capsys)
     assert line == "yolo-attn: recipe=coco8: datasets.yaml has a recipe for digits"
     assert "unknown key 'recipe'" in refuse("val", "model=yolo11n-se.yaml", "recipe=digits", capsys=capsys)

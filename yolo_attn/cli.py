@@ -585,8 +585,10 @@ def _with_recipe(words: list[str]) -> list[str]:
     keys = [word.removeprefix("--").partition("=")[0] for word in words]
     if "recipe" not in keys:
         return words
-    recipe = find_recipe(words.pop(keys.index("recipe")).partition("=")[2])
-    return [*words, *(f"{key}={value}" for key, value in recipe.items() if key not in keys)]
+    named = [word.partition("=")[2] for word, key in zip(words, keys, strict=True) if key == "recipe"]
+    rest = [word for word, key in zip(words, keys, strict=True) if key != "recipe"]
+    recipe = find_recipe(named[-1])  # of a key that is given twice, Ultralytics too takes the last value
+    return [*rest, *(f"{key}={value}" for key, value in recipe.items() if key not in keys)]
 
 
 def _as_it_is(value: str, words: list[str]) -> str:

@@ -168,7 +168,9 @@ def find_val_images(name: str) -> Path:
     Raises:
         UserError: There is no such dataset, or its images are not on this machine.
     """
-    path = find_yaml(resolve_data(name))
+    resolved = resolve_data(name)
+    folders = {entry.name for entry in list_datasets().values() if entry.task == "classify"}  # known without a YAML
+    path = None if resolved in folders else find_yaml(resolved)
     if path is None:
         raise UserError(f"{name} has no data YAML, so where its images are is not known; give their folder")
     entries = read_description(path)

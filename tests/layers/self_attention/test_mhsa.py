@@ -61,6 +61,6 @@ def test_residual_adds_the_input() -> None:
 
 
 def test_sine_positions_need_four_features_each() -> None:
-    with pytest.raises(ValueError, match=r"^MHSA: channels=6; use a multiple of 4, or position='none'"):
+    with pytest.raises(ValueError, match=r"^MHSA: channels=6; use a multiple of 4, or position=none"):
         MHSA(6)
     assert MHSA(6, position="none")(torch.zeros(1, 6, 3, 3)).shape == (1, 6, 3, 3)
