@@ -67,7 +67,7 @@ def test_the_validation_images_of_a_dataset(few_digits: Path, tmp_path: Path) ->
     assert find_val_images("digits") == few_digits.parent / "images" / "val"
     with pytest.raises(UserError, match="coco8 are not at"):
         find_val_images("coco8")
-    with pytest.raises(UserError, match="MNIST has no data YAML.*give their folder"):
+    with pytest.raises(UserError, match=r"MNIST has no data YAML.*give their folder"):
         find_val_images("MNIST")
 
 
