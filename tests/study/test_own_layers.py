@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,6 +129,18 @@ def test_what_else_is_put_next_to_a_runs_layers_is_removed(own: Fake) -> None:
     (run / "layers" / "numpy.py").write_text("")
     own.compare(layers="mine/my_layers.py", seeds=1)
     assert {path.name for path in (run / "layers").iterdir()} == {"my_layers.py", "helpers.py"}
+
+
+def test_the_layers_of_a_study_are_not_written_through_a_link(own: Fake, tmp_path: Path) -> None:
+    own.compare(layers="mine/my_layers.py")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    kept = own.folder / "layers"
+    shutil.rmtree(kept)
+    kept.symlink_to(elsewhere)
+    own.compare(layers="mine/my_layers.py")
+    assert not list(elsewhere.iterdir())
+    assert (kept / "my_layers.py").is_file() and not kept.is_symlink()
 
 
 def test_an_edited_layer_trains_its_arms_again(own: Fake) -> None:

@@ -296,6 +296,8 @@ def _keep(sources: Sources | None, folder: Path) -> dict[str, list[str]]:
     if sources is None or not sources.files:
         return {}
     kept = folder / LAYERS
+    if kept.is_symlink():  # a received study must not decide where files are written
+        kept.unlink()
     there = [path for path in sorted(kept.rglob("*")) if not path.is_dir()]
     if {path.relative_to(kept).as_posix(): path.read_bytes() for path in there} != sources.files:
         shutil.rmtree(kept, ignore_errors=True)  # another file would be imported in the place of an installed module
