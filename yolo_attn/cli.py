@@ -547,11 +547,11 @@ def _stock(words: list[str]) -> int:
 
 def _stock_mistake(error: Exception) -> str | None:
     """Return one line for an error of a stock command; a training that the disk cut names the way to resume it."""
-    from yolo_attn.host.resuming import after_cut
+    from yolo_attn.host.resuming import after_cut, folder_of
 
     mistake, cut = _user_mistake(error), after_cut(error)
     if cut and (is_disk_full(error) or "PytorchStreamWriter" in str(error)):
-        name = getattr(error, "filename", None) or "the output"
+        name = getattr(error, "filename", None) or folder_of(error)
         return f"{name}: no space left on the disk; free some first. The training stopped {cut}"
     return mistake
 

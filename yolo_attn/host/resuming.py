@@ -13,7 +13,7 @@ from typing import Any
 from yolo_attn.errors import UserError, counted
 from yolo_attn.layer_files import loaded_files
 
-__all__ = ["Progress", "after_cut", "check_resumable", "read_progress"]
+__all__ = ["Progress", "after_cut", "check_resumable", "folder_of", "read_progress"]
 
 
 @dataclass(frozen=True)
@@ -111,22 +111,28 @@ def after_cut(error: BaseException) -> str:
         What follows "stopped", such as "after 3 of 10 epochs; resume: yolo-attn train resume model=..."; "" when no
         training was under way.
     """
-    trainer = _trainer_of(error)
-    if trainer is None or not hasattr(trainer, "save_dir"):
+    trainer, folder = _trainer_of(error), folder_of(error)
+    if folder is None:
         return ""
-    weights, total = Path(trainer.save_dir) / "weights", int(trainer.args.epochs)
+    weights, total = folder / "weights", int(trainer.args.epochs)
     found = {path: read_progress(path) for path in _own_checkpoints(trainer, weights)}
     last = found.get(weights / "last.pt")
     if last and (last.epochs is None or last.epochs >= total):
         return f"after the last epoch; only the evaluation is missing, and the weights are in {weights}"
     trained = {path: progress.epochs for path, progress in found.items() if progress and progress.epochs}
     if not trained:
-        return "before the end of the first epoch: there is nothing to resume, and the same command starts again"
+        return "before its first checkpoint was whole: there is nothing to resume, and the same command starts again"
     # A checkpoint that was being written may be damaged. last.pt and best.pt of one epoch are the same training.
     path = max(trained, key=lambda path: (trained[path], path.name == "last.pt"))
     layers = f" layers={shlex.quote(','.join(loaded_files()))}" if loaded_files() else ""
     command = f"yolo-attn train resume model={shlex.quote(str(path))}{layers}"
     return f"after {trained[path]} of {counted(total, 'epoch')}; resume: {command}"
+
+
+def folder_of(error: BaseException) -> Path | None:
+    """Return the folder of the training that an error cut; None when no training was under way."""
+    folder = getattr(_trainer_of(error), "save_dir", None)
+    return None if folder is None else Path(folder)
 
 
 def _trainer_of(error: BaseException) -> Any:
