@@ -732,7 +732,7 @@ def _user_mistake(error: Exception) -> str | None:
         return circumstance
     if isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):
         return str(disk_error(OSError(errno.ENOSPC, ""), Path("a checkpoint")))
-    if isinstance(error, ConnectionError):
+    if isinstance(error, ConnectionError) or type(error).__module__ == "requests.exceptions":
         return _connection_mistake(text)
     if isinstance(error, ModuleNotFoundError) and error.name and _raised_by_host(error):
         package = _PACKAGES.get(error.name, error.name.replace("_", "-"))

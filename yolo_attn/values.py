@@ -55,9 +55,7 @@ def check_values(values: Mapping[str, Any], mode: str = "train", where: str = ""
 
 def _side(value: Any, mode: str) -> str:
     sides = value if isinstance(value, (list, tuple)) else [value]
-    if all(isinstance(side, int) for side in sides) and not all(is_whole(side, 1, LARGEST_SIDE) for side in sides):
-        return f"a whole number from 1 to {LARGEST_SIDE}"
-    return ""  # of other types Ultralytics says what is wrong
+    return "" if all(is_whole(side, 1, LARGEST_SIDE) for side in sides) else f"a whole number from 1 to {LARGEST_SIDE}"
 
 
 def _batch(value: Any, mode: str) -> str:
@@ -94,8 +92,9 @@ def _list(example: str) -> Callable[[Any, str], str]:
 _RULES: dict[str, Callable[[Any, str], str]] = {
     "imgsz": _side,
     "batch": _batch,
-    "workers": _from(0),
-    "close_mosaic": _from(0),
+    # Late releases check these themselves; in early ones epochs=0 means 100.
+    **dict.fromkeys(("epochs", "nbs", "max_det", "mask_ratio", "vid_stride"), _from(1)),
+    **dict.fromkeys(("workers", "close_mosaic", "patience", "seed"), _from(0)),
     "classes": _numbers("classes=[0,2]"),
     "embed": _list("embed=[10]"),
     "iterations": _from(1),
