@@ -536,24 +536,24 @@ def _stock(words: list[str]) -> int:
     except UserError:
         raise
     except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(f"stopped {after_cut(stop)}".strip()) from None
+        cut = "" if "tune" in words else after_cut(stop)  # a candidate of a search is no run to resume
+        raise KeyboardInterrupt(f"stopped {cut}".strip()) from None
     except Exception as error:
-        mistake = _stock_mistake(error)
+        mistake = _user_mistake(error) if "tune" in words else _training_mistake(error) or _user_mistake(error)
         if mistake is None:
             raise
         return _complain(mistake)
     return 0
 
 
-def _stock_mistake(error: Exception) -> str | None:
-    """Return one line for an error of a stock command; a training that the disk cut names the way to resume it."""
+def _training_mistake(error: Exception) -> str | None:
+    """Return one line for a training that a full disk cut, with the way to resume it; None for any other error."""
     from yolo_attn.host.resuming import after_cut, folder_of
 
-    mistake, cut = _user_mistake(error), after_cut(error)
-    if cut and (is_disk_full(error) or "PytorchStreamWriter" in str(error)):
-        name = getattr(error, "filename", None) or folder_of(error)
-        return f"{name}: no space left on the disk; free some first. The training stopped {cut}"
-    return mistake
+    if not (is_disk_full(error) or "PytorchStreamWriter" in str(error)) or not (cut := after_cut(error)):
+        return None
+    name = getattr(error, "filename", None) or folder_of(error)
+    return f"{name}: no space left on the disk; free some first. The training stopped {cut}"
 
 
 def _checked(words: list[str]) -> list[str]:
