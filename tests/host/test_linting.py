@@ -140,6 +140,7 @@ def test_a_dead_row_before_the_head(tmp_path: Path) -> None:
         ([-1, 1, "CBAM", [{"start": "n"}]], "row 5: CBAMChannel: start=n; use"),
         ([-1, 1, "nn.Conf2d", []], "row 5: unknown layer 'nn.Conf2d'; did you mean nn.Conv2d?"),
         ([[-1, 3], 1, "Conv", [64]], "row 5: Conv reads one row, not 2; join them in a row of Concat before it"),
+        ([[-1], 1, "Conv", [64]], "row 5: Conv reads one row; write its number without brackets, such as -1"),
         (
             [-1, 1, "Conv", [64, "n"]],
             "row 5: Conv: Ultralytics would replace 'n' by its parser's variable n; write",

@@ -389,6 +389,8 @@ def _download_fault(error: URLError) -> str:
 def _build_fault(row: Row, error: BaseException) -> str:
     """Return what the parser's error says of a stock row."""
     if row.several and isinstance(error, TypeError) and "indices must be integers" in str(error):
+        if len(row.sources) == 1:
+            return f"{row.module} reads one row; write its number without brackets, such as -1"
         return f"{row.module} reads one row, not {len(row.sources)}; join them in a row of Concat before it"
     reason = _reason(error)
     if isinstance(error, SyntaxError):
