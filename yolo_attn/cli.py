@@ -12,7 +12,7 @@ import re
 import shutil
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from yolo_attn import api
@@ -248,12 +248,12 @@ def _dispatch(words: list[str]) -> int:
 
 def _load_layers(words: list[str]) -> list[str]:
     """Import the files of `layers=`, and return the other words; `compare` imports them with the rest of its study."""
-    given = [word for word in words if word.removeprefix("--").startswith("layers=")]
+    given = [word for word in words if word.startswith("layers=")]
     if not given or words[0] == "compare":
         return words
     from yolo_attn.layer_files import load_layers, split_files
 
-    load_layers(split_files(_keys(word.removeprefix("--") for word in given)["layers"]))
+    load_layers(split_files(_keys(given)["layers"]))
     return [word for word in words if word not in given]
 
 
@@ -313,7 +313,7 @@ def _without_dashes(words: Sequence[str]) -> list[str]:
     return plain
 
 
-def _keys(words: Iterable[str], known: Sequence[str] | None = None) -> dict[str, str]:
+def _keys(words: Sequence[str], known: Sequence[str] | None = None) -> dict[str, str]:
     """Read key=value words.
 
     Args:
@@ -582,7 +582,7 @@ def _with_recipe(words: list[str]) -> list[str]:
     """Return the words with the training arguments that `recipe=NAME` stands for; those given by hand win."""
     from yolo_attn.data import find_recipe
 
-    keys = [word.removeprefix("--").partition("=")[0] for word in words]
+    keys = [word.partition("=")[0] for word in words]
     if "recipe" not in keys:
         return words
     named = [word.partition("=")[2] for word, key in zip(words, keys, strict=True) if key == "recipe"]
