@@ -153,7 +153,9 @@ def test_a_row_that_is_no_list(rows: Any) -> None:
 )  # fmt: skip
 def test_what_is_written_for_an_activation_works(activation: str | None) -> None:
     assert check_safe(with_key("activation", activation))
+    before = tasks.Conv.default_act
     build(with_key("activation", activation and activation.strip()))
+    assert tasks.Conv.default_act is before, "the activation would stay for all later models"
 
 
 @pytest.mark.parametrize("name", ["nn.Identity", "torchvision.ops.SqueezeExcitation", "TorchVision", "Index", "C3k2"])

@@ -77,12 +77,22 @@ def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
     def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:
         """Build a model YAML, with rows of ours or without."""
         names = check_safe(d)
-        if not any(is_layer(name) or layer_in(name) for name in names):
-            return original(d, ch, verbose)  # type: ignore[no-any-return]
-        with _lock:
+        with _lock, _same_default_activation():
+            if not any(is_layer(name) or layer_in(name) for name in names):
+                return original(d, ch, verbose)  # type: ignore[no-any-return]
             return _Build(original, d, ch).run(verbose)
 
     return parse_model
+
+
+@contextlib.contextmanager
+def _same_default_activation() -> Iterator[None]:
+    """Give `Conv` its default activation back: in early releases `activation:` of a YAML stays for all later models."""
+    before = tasks.Conv.default_act
+    try:
+        yield
+    finally:
+        tasks.Conv.default_act = before
 
 
 PARSER = Binding(tasks, "parse_model", _wrap)
@@ -347,7 +357,7 @@ def build_rows(document: dict[str, Any], channels: int) -> nn.Sequential:
         RowError: A row that is none, is read by nobody, or cannot be built.
     """
     check_safe(document)
-    with _lock:
+    with _lock, _same_default_activation():
         return _Build(PARSER.original or tasks.parse_model, document, channels).run(verbose=False)[0]
 
 
