@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 HOME = Path(tempfile.gettempdir()) / f"yolo-attn-tests-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
@@ -33,6 +35,14 @@ def _own_folders() -> None:
     SETTINGS.update(
         {"datasets_dir": str(HOME / "datasets"), "weights_dir": str(HOME / "weights"), "runs_dir": str(HOME / "runs")}
     )
+
+
+@pytest.fixture(autouse=True)
+def _same_path() -> Iterator[None]:
+    """Restore `sys.path`: `layers=FILE` adds the file's folder, where a later test would find its module."""
+    before = [*sys.path]
+    yield
+    sys.path[:] = before
 
 
 @pytest.fixture
