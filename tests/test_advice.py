@@ -79,7 +79,7 @@ def test_the_rows_of_a_card_build(spec: LayerSpec) -> None:
 
 POSITIONAL: list[list[Any]] = [
     *([8], [16], [7], [3], [1], [4], [64], [256], [256, 8], [256, 256, 16], [False], ["x"], [0.5], [[3, 5]], [None]),
-    *([8, 4], [{"start": "identity"}, {}], [8, {"start": "identity"}], [256, {"start": "identity"}]),
+    *([8, 4], [{"init": "identity"}, {}], [8, {"init": "identity"}], [256, {"init": "identity"}]),
 ]
 
 
@@ -109,7 +109,7 @@ def test_arguments_by_position_are_answered_with_arguments_that_work(spec: Layer
         ("CBAM", [7], "[{reduction: 7}] or [{kernel_size: 7}]"),
         ("CBAM", [16], "[{reduction: 16}]"),
         ("SK", ["x"], "[{kernels: [3, 5]}]"),
-        ("ShuffleAttention", [8, {"start": "identity"}], "[{groups: 8, start: identity}]"),
+        ("ShuffleAttention", [8, {"init": "identity"}], "[{groups: 8, init: identity}]"),
     ],
 )
 def test_the_one_value_is_kept_under_the_names_it_can_have(layer: str, given: list[Any], right: str) -> None:
@@ -230,7 +230,7 @@ STUDIES: list[dict[str, Any]] = [{"seeds": "x"}, {"variants": 3}, {"optimizer": 
 
 @pytest.mark.parametrize("wrong", STUDIES, ids=str)
 def test_what_a_study_is_to_be_given(wrong: dict[str, Any]) -> None:
-    from yolo_attn.study.plan import Study
+    from yolo_attn.study.specification.plan import Study
 
     with pytest.raises(UserError) as caught:
         Study.from_arguments(wrong)

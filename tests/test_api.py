@@ -32,7 +32,7 @@ def picture(fresh_folder: Path) -> Path:
 
 
 def test_place_returns_the_model_and_what_changed(fresh_folder: Path) -> None:
-    placed = yolo_attn.place("yolo11n.yaml", "SE", "neck", reduction=8, start="identity")
+    placed = yolo_attn.place("yolo11n.yaml", "SE", "neck", reduction=8, init="identity")
     assert list(fresh_folder.iterdir()) == []
     assert [(row["row"], row["module"], row["readers"]) for row in placed.rows()] == [
         (17, "SE", 2), (21, "SE", 2), (25, "SE", 1),
@@ -40,7 +40,7 @@ def test_place_returns_the_model_and_what_changed(fresh_folder: Path) -> None:
     found = placed.to_dict()
     assert found["params"] - found["params_before"] == placed.after.params - placed.before.params > 0
     assert found["base_tensors_kept"] == found["base_tensors"] == 499
-    assert found["options"] == {"reduction": 8, "start": "identity"}
+    assert found["options"] == {"reduction": 8, "init": "identity"}
     assert str(placed) == placed.account()
     assert placed._repr_html_().count("<tr>") == 4
     assert repr(placed) == "<SE at neck of yolo11n.yaml>"

@@ -22,9 +22,9 @@ from yolo_attn.graph.shorthand import stem_of
 from yolo_attn.host.command import _as_checkpoint
 
 LAYERS = (
-    "SE[reduction=8,start=identity]@neck.P3,neck.P4+CBAM[reduction=8,kernel_size=7,start=identity]@backbone.P3,"
-    "backbone.P4,backbone.P5+EMA[groups=8,start=identity]@neck.P3,neck.P4,neck.P5+CA[reduction=8,start=identity]@neck"
-    "+SimAM@backbone.P3,backbone.P4,backbone.P5+ECA[start=identity]@backbone.P3,backbone.P4,backbone.P5"
+    "SE[reduction=8,init=identity]@neck.P3,neck.P4+CBAM[reduction=8,kernel_size=7,init=identity]@backbone.P3,"
+    "backbone.P4,backbone.P5+EMA[groups=8,init=identity]@neck.P3,neck.P4,neck.P5+CA[reduction=8,init=identity]@neck"
+    "+SimAM@backbone.P3,backbone.P4,backbone.P5+ECA[init=identity]@backbone.P3,backbone.P4,backbone.P5"
 )
 LONG = f"yolov8n.yaml+{LAYERS}"
 

@@ -371,7 +371,7 @@ def test_every_verb_takes_dashes(fresh_folder: Path, capsys: pytest.CaptureFixtu
 
     assert "CBAM" in same("layers family=hybrid format=json", "layers --family hybrid --format=json")
     same("doctor format=json", "doctor --format json")
-    words = "place model=yolov8n.yaml layer=SE at=neck start=identity exist_ok=True out=a.yaml"
+    words = "place model=yolov8n.yaml layer=SE at=neck init=identity exist_ok=True out=a.yaml"
     assert "written: a.yaml" in same(words, re.sub(r"(\w+)=(\S+)", r"--\1 \2", words))
     assert "nothing found" in same("lint model=a.yaml", "lint --model a.yaml")
     for verb, key in (

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from yolo_attn.analysis.gallery import Gallery
     from yolo_attn.analysis.profile import Profiles
     from yolo_attn.host.placement import Placement
-    from yolo_attn.study.results import Results
+    from yolo_attn.study.results.results import Results
 
     Model: TypeAlias = "str | Path | nn.Module"
     Files: TypeAlias = "str | Path | Iterable[str | Path]"
@@ -120,7 +120,7 @@ def place(
         exist_ok: Whether `out` may be replaced.
         layers: Python files of your own layers.
         trust: Whether files from someone else may run the code that they hold; None asks the environment.
-        options: The layer's options: `start="identity"`, `reduction=8`.
+        options: The layer's options: `init="identity"`, `reduction=8`.
 
     Returns:
         What it changes: `account()` in words, `document` the model YAML as a mapping, `text()` as text, `save(file)`.

@@ -142,7 +142,7 @@ def card(spec: LayerSpec, width: int = 80) -> str:
     }
     file = inspect.getdoc(inspect.getmodule(spec.cls)) or ""
     options = [f"  {name}: {as_yaml(value)}" for name, value in spec.options.items()]
-    example = as_yaml(next(({k: v} for k, v in spec.options.items() if k != "start"), {"start": "identity"}))
+    example = as_yaml(next(({k: v} for k, v in spec.options.items() if k != "init"), {"init": "identity"}))
     return "\n".join(
         [
             textwrap.fill(f"{spec.name}: {spec.summary}", width),

@@ -86,9 +86,9 @@ a site reads the new row, and pretrained weights of the base transfer whole.
   model      a model YAML (yolo11n.yaml), a checkpoint (yolo11n.pt), either with layers (yolo11n.yaml+SE@neck)
   at         neck, neck.P3 ..., backbone, backbone.P4 ..., backbone.end, after:<row>; several with commas
   out        the file to write (yolo11-cbam-neck.yaml; foo is foo.yaml); an existing one is kept unless exist_ok=True
-  the rest   the layer's options: start=identity reduction=8 ...
+  the rest   the layer's options: init=identity reduction=8 ...
 
-  yolo-attn place model=yolo11n.yaml layer=CBAM at=neck.P4,neck.P5 start=identity
+  yolo-attn place model=yolo11n.yaml layer=CBAM at=neck.P4,neck.P5 init=identity
 """,
     "lint": """\
 yolo-attn lint model=FILE [format=json]
@@ -274,7 +274,7 @@ def _help(words: list[str]) -> int:
     if topic in STOCK_VERBS:
         print(f"yolo-attn {topic} takes the arguments of `yolo {topic}`: https://docs.ultralytics.com/modes/{topic}/")
         print("A model may be one of ours (yolo11n-cbam.yaml) or a base with layers at sites (yolo11n.yaml+CBAM@neck,")
-        print("best.pt+SE[reduction=8,start=identity]@neck), and data a name from datasets.yaml (digits).")
+        print("best.pt+SE[reduction=8,init=identity]@neck), and data a name from datasets.yaml (digits).")
         if topic in ("train", "tune"):
             print("recipe=NAME takes the training arguments that datasets.yaml has for a dataset (recipe=digits);")
             print("those given on the command line win.")
@@ -642,7 +642,7 @@ def _check_resume(value: str, words: list[str]) -> str:
 
 
 def _check_optimizer(value: str, words: list[str]) -> str:
-    from yolo_attn.study.recipe import check_optimizer
+    from yolo_attn.study.specification.recipe import check_optimizer
 
     if value.lower() != "auto":
         check_optimizer(value)

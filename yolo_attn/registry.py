@@ -15,7 +15,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
@@ -28,6 +28,8 @@ from yolo_attn.suggestions import option_hint, suggest_layer
 __all__ = ["LayerSpec", "build", "get_layer", "list_layers", "register_layer"]
 
 FAMILIES = ("channel", "spatial", "hybrid", "self_attention", "large_kernel", "fusion", "block")
+
+_RENAMED = {"start": "init"}  # former names of the options that all layers have
 
 LayerClass = TypeVar("LayerClass", bound=type[nn.Module])
 
@@ -49,7 +51,8 @@ class LayerSpec:
         url: Where to read the paper.
         repository: The authors' code.
         cost: Complexity class at channels C and map size HW.
-        identity: How `start="identity"` makes it the identity before training.
+        identity: How `init="identity"` makes it the identity before training.
+        renamed: Former names of options, each with the present name, for the error that a row with one gets.
     """
 
     name: str
@@ -65,6 +68,7 @@ class LayerSpec:
     repository: str = ""
     cost: str = ""
     identity: str = ""
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -77,6 +81,9 @@ class LayerSpec:
         known = self.options
         for option in options:
             if option not in known:
+                present = {**_RENAMED, **self.renamed}.get(option)
+                if present in known:
+                    raise UserError(f"{self.name} has no option {option!r} any more; it is now called {present!r}")
                 hint = option_hint(option, known) or f"; it takes {', '.join(known) or 'no options'}"
                 raise UserError(f"{self.name} has no option {option!r}{hint}")
 
@@ -116,6 +123,7 @@ def register_layer(
     repository: str = "",
     cost: str = "",
     identity: str = "residual gamma",
+    renamed: Mapping[str, str] | None = None,
 ) -> Callable[[LayerClass], LayerClass]:
     """Class decorator that makes a layer known to model YAMLs.
 
@@ -144,6 +152,7 @@ def register_layer(
             repository=repository,
             cost=cost,
             identity=identity,
+            renamed=renamed or {},
         )
         _check_new(spec)
         for earlier in {_names[word] for word in (spec.name, *spec.aliases) if word in _names}:

@@ -63,7 +63,7 @@ def test_folders_are_counted_up_unless_told_otherwise(pictures: Path, capsys: py
 
 
 def test_dead_gates_are_named(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model = "model=yolo11n.yaml+CBAM[start=identity]@neck.P4"
+    model = "model=yolo11n.yaml+CBAM[init=identity]@neck.P4"
     _, out, _ = maps(model, "source=pictures", capsys=capsys)
     assert [line for line in out.splitlines() if line.startswith("dead")] == [
         "dead: row 20 CBAM.channel (P4): 1 everywhere",
@@ -191,7 +191,7 @@ def test_a_trained_model_end_to_end(fresh_folder: Path, capsys: pytest.CaptureFi
     from yolo_attn.data import resolve_data
 
     torch.manual_seed(0)
-    train = ("model=yolo11n.yaml+CBAM[start=identity]@neck", "data=digits", "epochs=2", "imgsz=96", "fraction=0.2")
+    train = ("model=yolo11n.yaml+CBAM[init=identity]@neck", "data=digits", "epochs=2", "imgsz=96", "fraction=0.2")
     assert run("train", *train, f"project={fresh_folder}", "name=t", "plots=False", "device=cpu", capsys=capsys)[0] == 0
     weights = fresh_folder / "t" / "weights" / "last.pt"
     data = Path(resolve_data("digits"))

@@ -188,8 +188,8 @@ def test_layers_of_a_user(own_layers: None) -> None:
     assert [layer.name for layer in plain.without] == ["OwnModule"]
 
 
-def test_an_identity_start_is_dead_and_a_varied_gate_is_not(cbam: nn.Module) -> None:
-    fresh = open_model("yolo11n.yaml+CBAM[start=identity]@neck")
+def test_an_identity_init_is_dead_and_a_varied_gate_is_not(cbam: nn.Module) -> None:
+    fresh = open_model("yolo11n.yaml+CBAM[init=identity]@neck")
     assert all(
         found.statistics.dead and found.statistics.ones == found.statistics.count
         for found in attention_maps(fresh, picture(), imgsz=128)

@@ -96,10 +96,10 @@ def test_names_with_commas(fresh_folder: Path) -> None:
     for folder in ("a", "b"):
         (fresh_folder / folder).mkdir()
         shutil.copy(Path(__file__).parents[2] / "configs" / "yolo11-se.yaml", fresh_folder / folder / "m.yaml")
-    given = "yolo11n.yaml+SE[reduction=8,start=identity]@neck.P3,neck.P4,a/m.yaml"
+    given = "yolo11n.yaml+SE[reduction=8,init=identity]@neck.P3,neck.P4,a/m.yaml"
     assert list(open_models(given, against="yolo11n.yaml")) == [
         "yolo11n",
-        "yolo11n+SE[reduction=8,start=identity]@neck.P3,neck.P4",
+        "yolo11n+SE[reduction=8,init=identity]@neck.P3,neck.P4",
         "m",
     ]
     assert list(open_models("a/m.yaml,b/m.yaml")) == ["a/m.yaml", "b/m.yaml"]

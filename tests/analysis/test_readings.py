@@ -54,7 +54,7 @@ def test_a_channel_gate_is_a_vector_and_a_spatial_one_a_map() -> None:
 
 
 def test_a_gate_is_read_as_gamma_fades_it_in() -> None:
-    layer = layers.SE(C, start="identity").eval()
+    layer = layers.SE(C, init="identity").eval()
     assert read(layer, image())[0].values.tolist() == [1.0] * C
     with torch.no_grad():
         layer.gamma.fill_(0.5)

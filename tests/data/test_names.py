@@ -53,7 +53,7 @@ def test_an_entry_has_what_its_task_needs() -> None:
 
 @pytest.mark.parametrize("name", [entry.name for entry in list_datasets().values() if entry.recipe])
 def test_a_recipe_is_one_that_ultralytics_takes(name: str) -> None:
-    from yolo_attn.study.recipe import check_recipe
+    from yolo_attn.study.specification.recipe import check_recipe
 
     assert check_recipe(find_recipe(name)) == find_recipe(name.upper())
 

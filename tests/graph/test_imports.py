@@ -12,7 +12,7 @@ import importlib, pkgutil, sys, types
 package = types.ModuleType("yolo_attn")
 package.__path__ = [sys.argv[1]]
 sys.modules["yolo_attn"] = package  # without its __init__, which registers the layers
-import yolo_attn.graph, yolo_attn.study.worker
+import yolo_attn.graph, yolo_attn.study.running.worker
 for module in pkgutil.iter_modules(yolo_attn.graph.__path__):
     importlib.import_module(f"yolo_attn.graph.{module.name}")
 sys.exit("torch is imported" if "torch" in sys.modules or "ultralytics" in sys.modules else 0)

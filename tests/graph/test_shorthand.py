@@ -18,7 +18,7 @@ from yolo_attn.graph.shorthand import PlacedLayer, read_placed_layers, read_shor
         ("runs/a.b/best.pt+SE@after:4", "runs/a.b/best.pt", "runs/a.b/best.pt+SE@after:4.yaml"),
         ("mine.yml+SE@neck", "mine.yml", "mine.yml+SE@neck.yaml"),
         ("a+b/x.yaml+SE@neck+EMA@inside:C3k2", "a+b/x.yaml", "a+b/x+SE@neck+EMA@inside:C3k2.yaml"),
-        ("x.yaml+SE[reduction=8,start=identity]@neck", "x.yaml", "x+SE[reduction=8,start=identity]@neck.yaml"),
+        ("x.yaml+SE[reduction=8,init=identity]@neck", "x.yaml", "x+SE[reduction=8,init=identity]@neck.yaml"),
         ("/me@lab/x.yaml+SE@neck", "/me@lab/x.yaml", "/me@lab/x+SE@neck.yaml"),
         ("/x.yaml+A@b/x.pt+SE@neck+CA@after:3", "/x.yaml+A@b/x.pt", "/x.yaml+A@b/x.pt+SE@neck+CA@after:3.yaml"),
         ("C:\\me@lab\\x.yaml+SE@neck", "C:\\me@lab\\x.yaml", "C:\\me@lab\\x+SE@neck.yaml"),
@@ -56,8 +56,8 @@ def test_a_file_of_that_name_comes_first(fresh_folder: Path) -> None:
 
 
 def test_layers_with_options() -> None:
-    assert read_placed_layers("SE[reduction=8,start=identity]@neck.P4,neck.P5+X[k=[3, 5], s=a]@after:3") == [
-        PlacedLayer("SE", "neck.P4,neck.P5", {"reduction": 8, "start": "identity"}),
+    assert read_placed_layers("SE[reduction=8,init=identity]@neck.P4,neck.P5+X[k=[3, 5], s=a]@after:3") == [
+        PlacedLayer("SE", "neck.P4,neck.P5", {"reduction": 8, "init": "identity"}),
         PlacedLayer("X", "after:3", {"k": [3, 5], "s": "a"}),
     ]
 

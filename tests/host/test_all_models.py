@@ -30,7 +30,7 @@ STOCK = sorted(p.name for p in (Path(ultralytics.__file__).parent / "cfg" / "mod
 ONE_INPUT = [s.name for s in list_layers() if s.inputs == 1 and not s.more_inputs]
 SOME = [n for n in ("yolov8.yaml", "yolo11-seg.yaml", "yolov8-worldv2.yaml", "yolov9t.yaml") if n in STOCK]
 BY_HEAD = {model_yaml(name)["head"][-1][2]: name for name in STOCK}
-IDENTITY = {"start": "identity"}
+IDENTITY = {"init": "identity"}
 
 
 def sites_of(document: dict[str, Any]) -> dict[str, int]:

@@ -48,8 +48,8 @@ def test_a_site_that_the_model_does_not_have(verb: str, fresh_folder: Path, caps
 def test_a_layer_that_cannot_take_those_channels(fresh_folder: Path, capsys) -> None:
     @register_layer(family="channel", summary="takes channels in threes")
     class Thirds(Gate):
-        def __init__(self, channels: int, *, start: str = "paper") -> None:
-            super().__init__(channels, start=start)
+        def __init__(self, channels: int, *, init: str = "paper") -> None:
+            super().__init__(channels, init=init)
             check(channels % 3 == 0, "Thirds", "channels", channels, "a multiple of 3")
 
     try:

@@ -253,7 +253,7 @@ def test_all_blocks_in_one_model(layer: str) -> None:
     """Names, first numbers and random stream are the base's; as the identity it is the base; fusing changes nothing."""
     base = build(ALL)
     drawn = torch.rand(1)
-    variant = build(inside(ALL, layer, start="identity"))
+    variant = build(inside(ALL, layer, init="identity"))
     assert torch.equal(torch.rand(1), drawn)
     own, given = variant.state_dict(), base.state_dict()
     assert all(torch.equal(own[key], tensor) for key, tensor in given.items())

@@ -18,7 +18,7 @@ import torch
 
 from tests.host.helpers import python
 from yolo_attn.host.repeatable import find_trainer
-from yolo_attn.study import worker
+from yolo_attn.study.running import worker
 
 
 def test_the_worker_script_imports_us_first(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ RUN = """
 import subprocess, sys
 from ultralytics.utils import dist
 from yolo_attn.host.ddp import _preamble
-from yolo_attn.study import worker
+from yolo_attn.study.running import worker
 
 RANK = '''
 if __name__ == "__main__":
@@ -172,7 +172,7 @@ sys.exit(worker.main(sys.argv[1:], perform))
 STUDY = """
 import sys, time
 from pathlib import Path
-from yolo_attn.study.runner import LocalRunner
+from yolo_attn.study.running.local import LocalRunner
 child = LocalRunner(command=(sys.executable, sys.argv[1])).start(Path(sys.argv[2]), 1)
 Path(sys.argv[2], "worker").write_text(str(child._process.pid))
 sys.stdin.readline()

@@ -137,7 +137,7 @@ def test_a_dead_row_before_the_head(tmp_path: Path) -> None:
         ([-1, 1, "GMU", []], "row 5: GMU reads several rows; write their numbers as a list, as in [-1, N]"),
         ([-1, 1, "CBAM", ["n"]], "row 5: CBAM takes its options by name, in one mapping, and no channels"),
         ([-1, 1, "CBAM", ["avg pool"]], "row 5: CBAM takes its options by name, in one mapping, and no channels"),
-        ([-1, 1, "CBAM", [{"start": "n"}]], "row 5: CBAMChannel: start=n; use"),
+        ([-1, 1, "CBAM", [{"init": "n"}]], "row 5: CBAMChannel: init=n; use"),
         ([-1, 1, "nn.Conf2d", []], "row 5: unknown layer 'nn.Conf2d'; did you mean nn.Conv2d?"),
         ([[-1, 3], 1, "Conv", [64]], "row 5: Conv reads one row, not 2; join them in a row of Concat before it"),
         ([[-1], 1, "Conv", [64]], "row 5: Conv reads one row; write its number without brackets, such as -1"),
@@ -238,7 +238,7 @@ def test_a_checkpoint_is_linted_by_its_own_yaml(tmp_path: Path) -> None:
 
 
 def test_a_model_by_shorthand_is_clean() -> None:
-    assert lint("yolov8n-seg.yaml+CBAM@neck+SE[start=identity]@inside:C2f") == []
+    assert lint("yolov8n-seg.yaml+CBAM@neck+SE[init=identity]@inside:C2f") == []
 
 
 def test_all_malformed_rows_are_listed_at_once(tmp_path: Path) -> None:

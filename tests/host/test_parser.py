@@ -237,7 +237,7 @@ def _broken(**changes) -> dict:
         (_broken(args=[{"reductoin": 8}]), ["row 5", "'reductoin'", "did you mean reduction?"]),
         (_broken(args=[{"reduction": -1}]), ["row 5", "reduction=-1"]),
         (_broken(args=[{"reduction": "big"}]), ["row 5", "reduction=big"]),
-        (_broken(args=[{"start": "zero"}]), ["row 5", "start=zero", "paper or identity"]),
+        (_broken(args=[{"init": "zero"}]), ["row 5", "init=zero", "paper or identity"]),
         (_broken(source=40), ["row 5", "40", "forward"]),
         (_broken(source=5), ["row 5", "itself"]),
         (_broken(source=-9), ["row 5", "-9", "before the first"]),

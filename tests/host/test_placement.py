@@ -66,15 +66,15 @@ def test_the_file_says_how_it_was_made_and_trains_from_the_base(fresh_folder: Pa
         "model=yolo11n.yaml",
         "layer=CBAMChannel",
         "at=neck.P4,backbone.P3",
-        "start=identity",
+        "init=identity",
         "reduction=8",
     ]
     assert main(words) == 0
     out = capsys.readouterr().out
     text = Path("yolo11-cbamchannel-neck-p4-backbone-p3.yaml").read_text()
-    assert "from yolo11n.yaml: CBAMChannel at neck.P4,backbone.P3 with start=identity, reduction=8" in text
+    assert "from yolo11n.yaml: CBAMChannel at neck.P4,backbone.P3 with init=identity, reduction=8" in text
     rows = [row for row in yaml.safe_load(text)["backbone"] + yaml.safe_load(text)["head"] if row[2] == "CBAMChannel"]
-    assert rows == [[-1, 1, "CBAMChannel", [{"start": "identity", "reduction": 8}]]] * 2
+    assert rows == [[-1, 1, "CBAMChannel", [{"init": "identity", "reduction": 8}]]] * 2
     assert "row   5: CBAMChannel at backbone.P3, reads row 4, read by 2 rows" in out
     assert "+" in out and "GFLOPs at 640" in out
 

@@ -140,8 +140,8 @@ class Part(nn.Module):
 class Whole(Gate):
     """A layer that a user registers after the import."""
 
-    def __init__(self, channels: int, *, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         self.part = Part()
 
     def gate(self, x: torch.Tensor) -> torch.Tensor:
@@ -460,7 +460,7 @@ class TunedGate(Gate):
 """
 
 
-@pytest.mark.parametrize("start", [["yolo"], [sys.executable, "-m", "ultralytics.cfg.__init__"]])
+@pytest.mark.parametrize("init", [["yolo"], [sys.executable, "-m", "ultralytics.cfg.__init__"]])
 def test_trainings_in_processes_of_their_own_are_ours(
     start: list[str], monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:

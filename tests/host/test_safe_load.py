@@ -114,8 +114,8 @@ class Part(torch.nn.Linear):
 
 @yolo_attn.register_layer(family="channel", summary="scales by its mean")
 class MeanGate(Gate):
-    def __init__(self, channels, *, start="paper"):
-        super().__init__(channels, start=start)
+    def __init__(self, channels, *, init="paper"):
+        super().__init__(channels, init=init)
         self.part = Part(1, 1)
     def gate(self, x):
         return x.mean((2, 3), keepdim=True).sigmoid()

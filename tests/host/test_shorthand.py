@@ -50,7 +50,7 @@ def test_the_class_and_the_task_are_the_bases(name: str, kind: str, task: str) -
 
 
 def test_several_layers_with_options_at_sites_of_the_base() -> None:
-    document = model_yaml("yolo11n.yaml+SE[reduction=8,start=identity]@neck+CBAM@after:4,after:17+CA@after:4")
+    document = model_yaml("yolo11n.yaml+SE[reduction=8,init=identity]@neck+CBAM@after:4,after:17+CA@after:4")
     assert rows(document, "SE", "CBAM", "CA") == [
         (5, "CBAM"),
         (6, "CA"),
@@ -60,7 +60,7 @@ def test_several_layers_with_options_at_sites_of_the_base() -> None:
         (28, "SE"),
     ]
     graph = ModelGraph(document)
-    assert graph.rows[19].args == [{"reduction": 8, "start": "identity"}]
+    assert graph.rows[19].args == [{"reduction": 8, "init": "identity"}]
     assert graph.rows[21].sources == [20] and graph.rows[20].module == "Conv"  # row 17 of the base
     assert graph.dead_rows() == []
     assert document["scale"] == "n"
@@ -97,13 +97,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_variant_of_a_checkpoint_has_its_weights(checkpoint: Path) -> None:
-    model = YOLO(f"{checkpoint}+CBAM[start=identity]@neck")
+    model = YOLO(f"{checkpoint}+CBAM[init=identity]@neck")
     report = last_transfer(model.model)
     assert report is not None
     assert report.arrived == report.base == len(build("yolov8n.yaml", nc=3).state_dict())
     assert model.names == {0: "a", 1: "b", 2: "c"}
     assert (model.task, model.overrides["imgsz"]) == ("detect", 96)
-    assert model.overrides["model"] == f"{checkpoint}+CBAM[start=identity]@neck.yaml"
+    assert model.overrides["model"] == f"{checkpoint}+CBAM[init=identity]@neck.yaml"
     assert model.model.yaml["nc"] == 3
     assert model.model.pt_path == str(checkpoint.with_name("best-cbam.pt"))  # its exports have a name of their own
     assert YOLO("yolov8n.yaml+EMA@inside:C2f").model.pt_path == "yolov8n-ema.pt"  # that every system allows

@@ -105,7 +105,7 @@ def test_the_source_is_left_as_it_was() -> None:
     assert all(torch.equal(value, base.state_dict()[key]) for key, value in before.items())
 
 
-def test_identity_start_with_transferred_weights_gives_the_bases_outputs(source) -> None:
+def test_identity_init_with_transferred_weights_gives_the_bases_outputs(source) -> None:
     name, _ = source
     base = build(name, seed=4).eval()
     x = torch.rand(1, 3, 96, 64)
@@ -128,7 +128,7 @@ def test_identity_start_with_transferred_weights_gives_the_bases_outputs(source)
         graph = ModelGraph(make_variant(name, f"{layer}@neck").yaml)
         for row in graph:
             if row.module == layer:
-                row.args = [{"start": "identity"}]
+                row.args = [{"init": "identity"}]
         variant = build(graph.to_document(), seed=5).eval()
         variant.load(base, verbose=False)
         with torch.no_grad():

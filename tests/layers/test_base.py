@@ -14,10 +14,10 @@ from yolo_attn.layers.numerics import channel_shuffle, wide
 from .memory import peak_bytes
 
 
-@pytest.mark.parametrize("start", ["paper", "identity"])
-def test_the_scale_is_what_the_input_is_multiplied_by(start: str) -> None:
+@pytest.mark.parametrize("init", ["paper", "identity"])
+def test_the_scale_is_what_the_input_is_multiplied_by(init: str) -> None:
     x = torch.randn(2, 16, 5, 6)
-    for layer in (SE(16, start=start), CBAM(16, start=start)):
+    for layer in (SE(16, init=init), CBAM(16, init=init)):
         for name, parameter in layer.named_parameters():
             if name.endswith("gamma"):
                 nn.init.constant_(parameter, 0.7)
@@ -28,7 +28,7 @@ def test_the_scale_is_what_the_input_is_multiplied_by(start: str) -> None:
 def test_gamma_fades_from_the_identity_to_the_paper() -> None:
     torch.manual_seed(0)
     x, paper = torch.randn(2, 16, 5, 6), SE(16)
-    layer = SE(16, start="identity")
+    layer = SE(16, init="identity")
     layer.load_state_dict(paper.state_dict(), strict=False)
     assert layer.gamma is not None
     for amount in (0.0, 0.5, 1.0):

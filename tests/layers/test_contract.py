@@ -35,7 +35,7 @@ def close(ours: Tensor, other: Tensor, tolerance: float) -> bool:
 
 
 def has_a_start(layer: nn.Module) -> bool:
-    """Whether the identity start is that of the base classes, which is exact; a block of its own may round."""
+    """Whether the identity initialization is that of the base classes, which is exact; a block of its own may round."""
     return isinstance(layer, (Gate, Chain, Mixer, Fusion))
 
 
@@ -149,9 +149,9 @@ def test_trains_on_any_map_size_and_a_batch_of_one(case: Case, size: tuple[int, 
 
 
 @each
-@pytest.mark.parametrize("start", ["paper", "identity"])
-def test_constant_maps_are_finite_and_so_are_their_gradients(case: Case, start: str) -> None:
-    layer = case.build(start=start)
+@pytest.mark.parametrize("init", ["paper", "identity"])
+def test_constant_maps_are_finite_and_so_are_their_gradients(case: Case, init: str) -> None:
+    layer = case.build(init=init)
     for training in (True, False):
         xs = [torch.zeros_like(x).requires_grad_() for x in case.inputs()]
         y = call(layer.train(training), xs)
@@ -206,7 +206,7 @@ def test_gradients_are_right(case: Case) -> None:
 
 @each
 def test_every_parameter_has_an_effect(case: Case) -> None:
-    layer, seen = case.trained(32, start="identity"), set()
+    layer, seen = case.trained(32, init="identity"), set()
     for seed in range(4):  # a ReLU may be silent for one input
         means = case.inputs(1, 1, channels=32, seed=seed + 10)  # which differ, for gates that see nothing else
         xs = [3 * x + 2 * mean for x, mean in zip(case.inputs(channels=32, seed=seed), means, strict=True)]
@@ -251,7 +251,7 @@ def test_has_no_names_that_the_host_takes(case: Case) -> None:
 @each
 def test_parameters_suit_the_optimizers(case: Case) -> None:
     # Muon orthogonalises every 2-D and 4-D parameter, and what is called bias gets a learning rate of its own.
-    for module in case.build(start="identity").modules():
+    for module in case.build(init="identity").modules():
         matrix = isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d))
         for name, parameter in module.named_parameters(recurse=False):
             assert parameter.ndim in (1, 3) or (matrix and name == "weight"), name
@@ -267,12 +267,12 @@ def test_can_be_copied_and_pickled_before_and_after_a_pass(case: Case) -> None:
     assert all(torch.equal(call(other, xs), y) for other in before + after)
 
 
-# --- start ------------------------------------------------------------------------------------------------------------
+# --- initialization ---------------------------------------------------------------------------------------------------
 
 
 @each
-def test_identity_start_is_exact(case: Case) -> None:
-    layer = case.build(start="identity")
+def test_identity_init_is_exact(case: Case) -> None:
+    layer = case.build(init="identity")
     for training in (False, True):
         for size in ((6, 7), (1, 1)):
             xs = case.inputs(*size)
@@ -282,10 +282,10 @@ def test_identity_start_is_exact(case: Case) -> None:
 
 @each
 @pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
-def test_identity_start_learns(case: Case, scale: float) -> None:
+def test_identity_init_learns(case: Case, scale: float) -> None:
     # Adam moves every parameter by about its rate, however small the gradient is, if there is one at all. In float64
     # what a norm or a softmax takes out moves by 1e-8 and less, so the two cannot be confused.
-    layer, rate = case.build(32, start="identity").double().train(), 0.01
+    layer, rate = case.build(32, init="identity").double().train(), 0.01
     before = {name: p.detach().clone() for name, p in layer.named_parameters()}
     moved = dict.fromkeys(before, 0.0)
     optimizer = torch.optim.Adam(layer.parameters(), lr=rate)
@@ -340,8 +340,8 @@ def test_autocast(case: Case) -> None:
 def test_autocast_of_maps_in_half_precision(case: Case, dtype: torch.dtype, tolerance: float) -> None:
     # In mixed precision parameters are in float32, and what a convolution returns is in half precision.
     rows = [nn.Conv2d(CHANNELS, CHANNELS, 1) for _ in range(case.spec.inputs)]
-    for training, start in itertools.product((True, False), ("paper", "identity")):
-        layer = case.trained(start=start).train(training)
+    for training, init in itertools.product((True, False), ("paper", "identity")):
+        layer = case.trained(init=init).train(training)
         wide = copy.deepcopy(layer)
         with torch.autocast("cpu", dtype):
             xs = [row(x) for row, x in zip(rows, case.inputs(20, 20), strict=True)]
@@ -355,14 +355,14 @@ def test_autocast_of_maps_in_half_precision(case: Case, dtype: torch.dtype, tole
 
 
 @pytest.mark.parametrize("case", fusions(), ids=lambda case: case.id)
-@pytest.mark.parametrize("start", ["paper", "identity"])
-def test_fuses_maps_of_different_dtypes_into_one_of_the_first(case: Case, start: str) -> None:
+@pytest.mark.parametrize("init", ["paper", "identity"])
+def test_fuses_maps_of_different_dtypes_into_one_of_the_first(case: Case, init: str) -> None:
     # Under autocast a row that ends in a layer norm returns float32, one that ends in a convolution half precision.
     dtypes = (torch.float32, torch.bfloat16, torch.float16)
     counts = (2, 3) if case.spec.more_inputs else (2,)
     for count, autocast in itertools.product(counts, dtypes[1:]):
         for mixed in itertools.product(dtypes, repeat=count):
-            layer = case.build(inputs=count, start=start).eval()
+            layer = case.build(inputs=count, init=init).eval()
             xs = [x.to(d).requires_grad_() for x, d in zip(case.inputs(20, 20, count=count), mixed, strict=True)]
             reference = call(layer, [x.float() for x in xs])
             with torch.autocast("cpu", autocast):
@@ -375,13 +375,13 @@ def test_fuses_maps_of_different_dtypes_into_one_of_the_first(case: Case, start:
 
 @each
 @pytest.mark.parametrize("magnitude", [100, 1000, 3000])
-def test_identity_start_is_exact_where_float16_overflows(case: Case, magnitude: float) -> None:
+def test_identity_init_is_exact_where_float16_overflows(case: Case, magnitude: float) -> None:
     for training in (False, True):
-        layer = case.build(start="identity").half().train(training)
+        layer = case.build(init="identity").half().train(training)
         xs = [(magnitude * x).half() for x in case.inputs(20, 20)]
         assert (call(layer, xs) - xs[0]).abs().max() <= (0 if has_a_start(layer) else 1e-3 * magnitude)
 
-        layer = case.build(start="identity").train(training)
+        layer = case.build(init="identity").train(training)
         for dtype in (torch.float16, torch.float32):
             xs = [x.detach().to(dtype).requires_grad_() for x in xs]
             with torch.autocast("cpu", torch.float16):

@@ -26,8 +26,8 @@ from yolo_attn.registry import (
 class Half(Gate):
     """A layer of a user."""
 
-    def __init__(self, channels: int, *, share: float = 0.5, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, share: float = 0.5, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         self.share = share
 
     def gate(self, x: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ def half() -> Iterator[type[Half]]:
 def test_a_registered_class_is_found_and_built(half: type[Half]) -> None:
     assert get_layer("Half").cls is half
     assert get_layer("Halve").name == "Half"
-    assert get_layer("Half").options == {"share": 0.5, "start": "paper"}
+    assert get_layer("Half").options == {"share": 0.5, "init": "paper"}
     layer = build("Halve", 8, share=0.25)
     assert isinstance(layer, half) and layer.share == 0.25
 
@@ -94,7 +94,7 @@ def test_an_unknown_layer_is_answered_with_the_closest(wrong: str, right: str) -
 def test_an_unknown_option_is_answered_with_the_closest() -> None:
     with pytest.raises(UserError, match="SE has no option 'reducton'; did you mean reduction"):
         build("SE", 8, reducton=4)
-    with pytest.raises(UserError, match="SE has no option 'xyz'; it takes reduction, bias, start"):
+    with pytest.raises(UserError, match="SE has no option 'xyz'; it takes reduction, bias, init"):
         build("SE", 8, xyz=4)
 
 

@@ -21,7 +21,7 @@ sys.modules["yolo_attn"] = package
 import numpy as np  # noqa: E402
 
 from yolo_attn.stats.matches import MatchesBuilder  # noqa: E402
-from yolo_attn.study import worker  # noqa: E402
+from yolo_attn.study.running import worker  # noqa: E402
 
 
 def note(event: str, order: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from tests.study.conftest import FAKE_WORKER
 from yolo_attn import UserError
 from yolo_attn.cli import main
 from yolo_attn.study import engine
-from yolo_attn.study.runner import LocalRunner
+from yolo_attn.study.running.local import LocalRunner
 
 
 @pytest.fixture

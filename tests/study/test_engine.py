@@ -16,11 +16,12 @@ from yolo_attn import files
 from yolo_attn.data import DataSummary, Fault, SplitSummary
 from yolo_attn.errors import UserError
 from yolo_attn.files import FolderLock
-from yolo_attn.study import engine, inputs
+from yolo_attn.study import engine
 from yolo_attn.study.engine import compare
-from yolo_attn.study.plan import Arm
 from yolo_attn.study.report import make_report, sources
-from yolo_attn.study.runner import LocalRunner, child_environment
+from yolo_attn.study.running import inputs
+from yolo_attn.study.running.local import LocalRunner, child_environment
+from yolo_attn.study.specification.plan import Arm
 
 ARMS = ("yolo11n", "A", "B")
 forking = pytest.mark.skipif(sys.platform == "win32", reason="no fork")
@@ -125,7 +126,7 @@ def test_a_timing_that_fails_costs_no_results(fake: Fake, monkeypatch: pytest.Mo
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("CUDA out of memory\nand more")
 
-    monkeypatch.setattr("yolo_attn.study.latency.measure", fail)
+    monkeypatch.setattr("yolo_attn.study.running.latency.measure", fail)
     assert fake.compare(seeds=1).exit_status == 0
     assert "latency: not measured (CUDA out of memory)" in fake.said()
     assert fake.results()["arms"][0]["metrics"]["mAP50-95"]["mean"] > 0

@@ -12,11 +12,11 @@ import yaml
 
 from yolo_attn import layer_files, registry
 from yolo_attn.errors import UserError
-from yolo_attn.host import start
+from yolo_attn.host import initialization
 from yolo_attn.host.geometry import model_cost
-from yolo_attn.study import inputs
-from yolo_attn.study.expect import guess_run_seconds
-from yolo_attn.study.plan import Arm, Study
+from yolo_attn.study.running import inputs
+from yolo_attn.study.specification.expect import guess_run_seconds
+from yolo_attn.study.specification.plan import Arm, Study
 
 
 def study(**arguments: object) -> Study:
@@ -82,7 +82,7 @@ def test_any_exception_in_building_an_arm_is_told_in_one_line(
         raise kind("it\nbroke")
 
     monkeypatch.setattr("yolo_attn.host.geometry.row_strides", refuse)
-    monkeypatch.setattr(start, "build_model", refuse)
+    monkeypatch.setattr(initialization, "build_model", refuse)
     arms = inputs.build_arms(study(variants="SE@neck,yolo11n-cbam.yaml"))
     assert [arm.error for arm in arms[1:]] == [f"{kind.__name__}: it broke"] * 2
 

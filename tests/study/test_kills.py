@@ -62,7 +62,7 @@ def content(value: Any) -> Any:
 
 def victims(study: subprocess.Popen[bytes]) -> list[int]:
     children = psutil.Process(study.pid).children(recursive=True)
-    return [child.pid for child in children if "yolo_attn.study.worker" in " ".join(child.cmdline())]
+    return [child.pid for child in children if "yolo_attn.study.running.worker" in " ".join(child.cmdline())]
 
 
 def test_killed_twenty_times_it_ends_as_an_undisturbed_study(tmp_path: Path, request: pytest.FixtureRequest) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tests.study.conftest import Fake
-from yolo_attn.study import live, report
-from yolo_attn.study.live import LivePage
+from yolo_attn.study import report
+from yolo_attn.study.report import live
+from yolo_attn.study.report.live import LivePage
 
 
 class Drawn:

@@ -15,8 +15,9 @@ import yaml
 from tests.study.conftest import Fake
 from yolo_attn import registry
 from yolo_attn.errors import UserError
-from yolo_attn.study import inputs, ray_runner
-from yolo_attn.study.plan import Arm, Study
+from yolo_attn.study.running import inputs
+from yolo_attn.study.running import ray as ray_runner
+from yolo_attn.study.specification.plan import Arm, Study
 
 LAYER = """
 from yolo_attn import register_layer

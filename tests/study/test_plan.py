@@ -8,7 +8,7 @@ import yaml
 
 from yolo_attn.data import find_recipe
 from yolo_attn.errors import UserError
-from yolo_attn.study.plan import DEFAULT_STUDY, Study, split_list
+from yolo_attn.study.specification.plan import DEFAULT_STUDY, Study, split_list
 
 
 def study(**arguments: object) -> Study:
@@ -72,7 +72,7 @@ def test_seeds(given: object, seeds: tuple[int, ...]) -> None:
     [
         ("SE@neck,CBAM@backbone.P3", ["SE@neck", "CBAM@backbone.P3"]),
         ("SE@neck+CBAM@backbone.P5, configs/yolo11-gam.yaml", ["SE@neck+CBAM@backbone.P5", "configs/yolo11-gam.yaml"]),
-        ("SE[reduction=8,start=identity]@neck,CA(1,2)@neck", ["SE[reduction=8,start=identity]@neck", "CA(1,2)@neck"]),
+        ("SE[reduction=8,init=identity]@neck,CA(1,2)@neck", ["SE[reduction=8,init=identity]@neck", "CA(1,2)@neck"]),
         ("[SE@neck, 'CBAM@neck']", ["SE@neck", "CBAM@neck"]),
     ],
 )

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.study.conftest import fake_arm
-from yolo_attn.study.plan import Run
-from yolo_attn.study.progress import Progress, clock, epochs_done
+from yolo_attn.study.running.progress import Progress, clock, epochs_done
+from yolo_attn.study.specification.plan import Run
 
 
 class Terminal(StringIO):
@@ -57,9 +57,9 @@ def test_a_pipe_gets_one_line_for_each_run(tmp_path: Path) -> None:
 @pytest.fixture
 def clock_hand(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr("yolo_attn.study.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("yolo_attn.study.running.progress.time.monotonic", lambda: now[0])
     monkeypatch.setattr(
-        "yolo_attn.study.progress.shutil.get_terminal_size", lambda: __import__("os").terminal_size((120, 9))
+        "yolo_attn.study.running.progress.shutil.get_terminal_size", lambda: __import__("os").terminal_size((120, 9))
     )
     return now
 

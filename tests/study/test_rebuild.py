@@ -14,8 +14,8 @@ from tests.study.report.synthetic import make_study
 from yolo_attn.cli import main
 from yolo_attn.errors import UserError
 from yolo_attn.files import FolderLock
-from yolo_attn.study import numbers
 from yolo_attn.study.report import make_report, read_results
+from yolo_attn.study.results import numbers
 
 FILES = ("results.json", "results.csv", "results.md", "results.tex", "report.html")
 

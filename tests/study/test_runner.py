@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from yolo_attn.study import engine
-from yolo_attn.study import runner as module
 from yolo_attn.study.engine import _make_runner
-from yolo_attn.study.runner import LocalRunner, child_environment
+from yolo_attn.study.running import local as module
+from yolo_attn.study.running.local import LocalRunner, child_environment
 
 # Starts a process in a group of its own, as the launcher of multi-GPU training does, and waits for it.
 STARTS_ANOTHER = """
@@ -180,7 +180,7 @@ def test_nothing_that_a_stopped_run_started_is_left(
 
 END_WITH_PARENT = f"""
 import sys, threading
-from yolo_attn.study.worker import end_with_parent
+from yolo_attn.study.running.worker import end_with_parent
 threading.Thread(target=end_with_parent, daemon=True).start()
 exec({STARTS_ANOTHER!r})
 """
@@ -202,6 +202,6 @@ def test_a_child_whose_parent_ends_takes_everything_with_it(
 def test_a_run_imports_nothing_from_the_working_folder(tmp_path: Path) -> None:
     """Which may be a study from someone else: `python -m` would look there before the standard library."""
     (tmp_path / "random.py").write_text("open('ran-code', 'w').close()")
-    command = [sys.executable, "-m", "yolo_attn.study.worker", str(tmp_path / "nowhere")]
+    command = [sys.executable, "-m", "yolo_attn.study.running.worker", str(tmp_path / "nowhere")]
     subprocess.run(command, cwd=tmp_path, env=child_environment(1), capture_output=True, check=False)
     assert not (tmp_path / "ran-code").exists()

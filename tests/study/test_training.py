@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from yolo_attn.study import training
+from yolo_attn.study.running import training
 
 ORDER: dict[str, Any] = {
     "task": "detect",

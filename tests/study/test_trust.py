@@ -18,8 +18,8 @@ from yolo_attn.cli import main
 from yolo_attn.errors import UserError
 from yolo_attn.stats import npz
 from yolo_attn.stats.matches import Matches
-from yolo_attn.study import measured, numbers
 from yolo_attn.study.report import make_report, read_results
+from yolo_attn.study.results import measured, numbers
 
 ARMS = ("yolo11n", "SE@neck")
 

@@ -8,7 +8,7 @@ import pytest
 
 from yolo_attn.errors import UserError
 from yolo_attn.files import FolderLock, write_atomically
-from yolo_attn.study import worker
+from yolo_attn.study.running import worker
 
 
 @pytest.fixture
@@ -51,8 +51,10 @@ def test_what_a_run_opens_runs_no_code_unless_the_command_says_so(
     from yolo_attn.host.restricted import is_restricted
 
     monkeypatch.delenv("YOLO_ATTN_TRUST", raising=False)
-    monkeypatch.setattr("yolo_attn.study.inputs.check_layers", lambda inputs: None)
-    monkeypatch.setattr("yolo_attn.study.training.train_and_measure", lambda *_: {"restricted": is_restricted()})
+    monkeypatch.setattr("yolo_attn.study.running.inputs.check_layers", lambda inputs: None)
+    monkeypatch.setattr(
+        "yolo_attn.study.running.training.train_and_measure", lambda *_: {"restricted": is_restricted()}
+    )
     (folder / "run.json").write_text(json.dumps({"key": "k", "seed": 3, "inputs": {}, **order}))
     assert worker.main([str(folder)]) == 0
     assert result(folder)["restricted"] is (not order.get("trust", False))

@@ -1,7 +1,7 @@
 """Models by shorthand: `yolo11n.yaml+CBAM@neck` is a base with layers placed in it, without a file.
 
     BASE+Layer@sites                       yolo11n.yaml+CBAM@neck, best.pt+SE@neck.P4,neck.P5
-    BASE+Layer[option=value,...]@sites     yolo11n.yaml+SE[reduction=8,start=identity]@neck
+    BASE+Layer[option=value,...]@sites     yolo11n.yaml+SE[reduction=8,init=identity]@neck
     BASE+Layer@sites+Layer@sites           yolo11n.yaml+SE@neck+CBAM@backbone.P5
 
 A variant is also known by a name that ends like a model YAML's, `yolo11n+CBAM@neck.yaml`: whatever asks for a model

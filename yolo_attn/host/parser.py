@@ -482,7 +482,7 @@ def _right_args(spec: LayerSpec, given: list[Any]) -> str:
     values = [part for part in given if not isinstance(part, dict) and not _is_width(part)]
     choices = [{name: values[0]} for name in spec.options if _takes(spec, name, values[0])] if len(values) == 1 else []
     if values and not choices:
-        choices = [{name: value} for name, value in spec.options.items() if name != "start"][:1]
+        choices = [{name: value} for name, value in spec.options.items() if name != "init"][:1]
     written = [{**choice, **named} for choice in choices or [{}]]
     return " or ".join(as_yaml([options] if options else []) for options in written)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from yolo_attn.host.start import build_model
+from yolo_attn.host.initialization import build_model
 
 __all__ = ["step_seconds", "torch_threads"]
 

@@ -1,4 +1,4 @@
-"""What all layers share: the bases with the identity start, and checks that name layer, argument and cure.
+"""What all layers share: the bases with the identity initialization, and checks that name layer, argument and cure.
 
 Four bases cover the mechanisms:
 
@@ -7,7 +7,7 @@ Four bases cover the mechanisms:
 - `Mixer`: y = f(x), anything else that keeps the shape. Write `mix`.
 - `Fusion`: y = f(x0, x1, ...), several inputs, the shape of the first. Write `fuse`.
 
-The identity start lives here, once. With `start="identity"` a zero-initialised gamma, one per channel, fades the
+With `init="identity"` a zero-initialized gamma, one per channel, fades the
 mechanism in: y = x * (1 + gamma * (g - 1)) for gates, y = x + gamma * (f(x) - x) for mixers, so that before training
 y == x exactly. Gamma stays 1-D: some optimizers treat every 2-D and 4-D parameter as a matrix to orthogonalise.
 """
@@ -29,27 +29,27 @@ from yolo_attn.layers.numerics import one_dtype, saturate
 
 __all__ = ["Chain", "Fusion", "Gate", "Mixer"]
 
-STARTS = ("paper", "identity")
+INITS = ("paper", "identity")
 MAP_RANK = 4  # batch, channels, height, width
 
 
 class Layer(nn.Module):
-    """Base of the bases: one input of known channels, and a start.
+    """Base of the bases: one input of known channels, and an initialization.
 
     Args:
         channels: Channels of the input.
-        start: "paper" as published, or "identity" to begin as y = x.
+        init: "paper" as published, or "identity" to begin as y = x.
 
     Raises:
-        ValueError: `channels` is not a positive whole number, or `start` is unknown.
+        ValueError: `channels` is not a positive whole number, or `init` is unknown.
     """
 
-    starts_as_identity = False
-    """Whether start="identity" needs no gamma: the published initialisation, or `mix`, already begins as y = x."""
+    identity_at_init = False
+    """Whether init="identity" needs no gamma: the published initialization, or `mix`, already begins as y = x."""
 
     gamma: nn.Parameter | None
 
-    def __init__(self, channels: int, *, start: str = "paper") -> None:
+    def __init__(self, channels: int, *, init: str = "paper") -> None:
         super().__init__()
         name = type(self).__name__
         check(
@@ -59,10 +59,10 @@ class Layer(nn.Module):
             channels,
             "one positive whole number",
         )
-        check_choice(name, "start", start, STARTS)
+        check_choice(name, "init", init, INITS)
         self.channels = channels
-        self.start = start
-        fade_in = start == "identity" and not self.starts_as_identity
+        self.init = init
+        fade_in = init == "identity" and not self.identity_at_init
         self.register_parameter("gamma", nn.Parameter(torch.zeros(channels)) if fade_in else None)
 
     def check_input(self, x: Tensor) -> None:
@@ -79,8 +79,8 @@ class Layer(nn.Module):
             )
 
     def extra_repr(self) -> str:
-        """Show channels and start, which no submodule shows."""
-        return f"{self.channels}" + (f", start={self.start!r}" if self.start != "paper" else "")
+        """Show the channels and the initialization, which no submodule shows."""
+        return f"{self.channels}" + (f", init={self.init!r}" if self.init != "paper" else "")
 
 
 class Gate(Layer):
@@ -109,7 +109,7 @@ class Gate(Layer):
 
 
 class Chain(nn.Sequential):
-    """Gates one after another, each seeing what the one before let through; each has its own start.
+    """Gates one after another, each seeing what the one before let through; each has its own `init`.
 
     Args:
         gates: The gates by the names they get as children, in their order.
@@ -139,7 +139,7 @@ class Mixer(Layer):
         raise NotImplementedError  # abstract
 
     def forward(self, x: Tensor) -> Tensor:
-        """Mix x, fading in from the identity where the start says so."""
+        """Mix x, fading in from the identity with init="identity"."""
         self.check_input(x)
         y = self.mix(x)
         if self.gamma is not None:
@@ -152,13 +152,13 @@ class Fusion(nn.Module):
 
     Args:
         channels: Channels of each input.
-        start: "paper" as published, or "identity" to begin as y = first input.
+        init: "paper" as published, or "identity" to begin as y = first input.
 
     Shape:
         xs: a list of (B, C_n, H_n, W_n); y the shape and dtype of the first. They are fused in a dtype that holds all.
 
     Raises:
-        ValueError: Not a list of positive whole numbers, too few or too many of them, or `start` is unknown.
+        ValueError: Not a list of positive whole numbers, too few or too many of them, or `init` is unknown.
     """
 
     least = 2
@@ -170,7 +170,7 @@ class Fusion(nn.Module):
 
     gamma: nn.Parameter | None
 
-    def __init__(self, channels: Sequence[int], *, start: str = "paper") -> None:
+    def __init__(self, channels: Sequence[int], *, init: str = "paper") -> None:
         super().__init__()
         name = type(self).__name__
         count = str(self.least) if self.most == self.least else f"{self.least} or more"
@@ -180,17 +180,17 @@ class Fusion(nn.Module):
         check(good, name, "channels", channels, f"a list of {count} positive whole numbers, one for each input")
         enough = len(channels) >= self.least and (self.most is None or len(channels) <= self.most)
         check(enough, name, "channels", channels, f"{count} inputs")
-        check_choice(name, "start", start, STARTS)
+        check_choice(name, "init", init, INITS)
         self.channels = list(channels)
-        self.start = start
-        self.register_parameter("gamma", nn.Parameter(torch.zeros(channels[0])) if start == "identity" else None)
+        self.init = init
+        self.register_parameter("gamma", nn.Parameter(torch.zeros(channels[0])) if init == "identity" else None)
 
     def fuse(self, xs: list[Tensor]) -> Tensor:
         """Return f(xs), of the shape of the first input."""
         raise NotImplementedError  # abstract
 
     def forward(self, xs: list[Tensor]) -> Tensor:
-        """Fuse the inputs, fading in from the first one where the start says so."""
+        """Fuse the inputs, fading in from the first one with init="identity"."""
         self.check_inputs(xs)
         first = xs[0]
         y = self.fuse(one_dtype(xs))
@@ -212,8 +212,8 @@ class Fusion(nn.Module):
             raise _input_error(self, f"the inputs have sizes {sizes}; bring them to one, with nn.Upsample or a stride")
 
     def extra_repr(self) -> str:
-        """Show channels and start, which no submodule shows."""
-        return f"{self.channels}" + (f", start={self.start!r}" if self.start != "paper" else "")
+        """Show the channels and the initialization, which no submodule shows."""
+        return f"{self.channels}" + (f", init={self.init!r}" if self.init != "paper" else "")
 
 
 def check(condition: bool, layer: str, argument: str, value: Any, cure: str) -> None:
@@ -279,13 +279,13 @@ def fitting_groups(channels: int, groups: int) -> int:
     return gcd(channels, groups)
 
 
-def _fade(start: Tensor | int, end: Tensor, gamma: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return start + gamma (end - start) in the given dtype: the start where gamma is 0, even if the end overflows.
+def _fade(first: Tensor | int, last: Tensor, gamma: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return first + gamma (last - first) in the given dtype; where gamma is 0, `first` even if `last` overflows.
 
     Gamma keeps its own type, under autocast float32: its gradient is a sum over the map, which float16 may not hold.
     """
-    change = saturate(end - start, end.dtype, dtype)  # 0 times infinity is NaN
-    return start + (gamma.view(1, -1, 1, 1) * change).to(dtype)
+    change = saturate(last - first, last.dtype, dtype)  # 0 times infinity is NaN
+    return first + (gamma.view(1, -1, 1, 1) * change).to(dtype)
 
 
 def _input_error(layer: nn.Module, fault: str) -> UserError:

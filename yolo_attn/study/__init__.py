@@ -6,7 +6,7 @@ One command plans, runs and reports; stopped anywhere it goes on where it was.
 from __future__ import annotations
 
 from yolo_attn.study.engine import compare
-from yolo_attn.study.plan import Study
-from yolo_attn.study.results import Results
+from yolo_attn.study.results.results import Results
+from yolo_attn.study.specification.plan import Study
 
 __all__ = ["Results", "Study", "compare"]

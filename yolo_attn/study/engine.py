@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from yolo_attn.errors import UserError
 from yolo_attn.files import read_json
-from yolo_attn.study import expect, inputs
-from yolo_attn.study.device import count_devices, device_kind, first_device
-from yolo_attn.study.live import RELOAD_SECONDS, LivePage
-from yolo_attn.study.plan import LAYERS, Arm, Run, Study
-from yolo_attn.study.progress import Progress, clock
-from yolo_attn.study.results import RESULTS, ArmRuns, Results, make_results
-from yolo_attn.study.runner import LOG, Handle, LocalRunner, Outcome, Runner
+from yolo_attn.study.report.live import RELOAD_SECONDS, LivePage
+from yolo_attn.study.results.results import RESULTS, ArmRuns, Results, make_results
+from yolo_attn.study.running import inputs
+from yolo_attn.study.running.local import LOG, Handle, LocalRunner, Outcome, Runner
+from yolo_attn.study.running.progress import Progress, clock
+from yolo_attn.study.specification import expect
+from yolo_attn.study.specification.device import count_devices, device_kind, first_device
+from yolo_attn.study.specification.plan import LAYERS, Arm, Run, Study
 from yolo_attn.study.store import MODEL, Store, choose_folder, read_plan
 from yolo_attn.trust import trusting, trusts_files
 
@@ -192,7 +193,7 @@ def _make_runner(study: Study, state: Mapping[str, Any], stream: TextIO) -> Runn
     """Return what carries the runs out."""
     threads, device = int(state["threads"]), str(state["device"])
     if study.runner == "ray":
-        from yolo_attn.study.ray_runner import RayRunner
+        from yolo_attn.study.running.ray import RayRunner
 
         return RayRunner(study.address, study.device or ("0" if device == "cuda" else "cpu"), threads, study.data)
     gpus = _own_gpus(study, device)
@@ -466,7 +467,7 @@ class _Engine:
 
     def _measure_latency(self, progress: Progress) -> None:
         """Time the arms beside each other, when that was not done yet; the results stand without it, too."""
-        from yolo_attn.study.latency import measure
+        from yolo_attn.study.running.latency import measure
 
         done = [run for run in reversed(self.runs) if self._states[run.key]["status"] == "done"]
         first = {run.arm.name: run for run in done}

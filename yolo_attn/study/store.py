@@ -37,7 +37,7 @@ import yaml
 
 from yolo_attn.errors import UserError
 from yolo_attn.files import FolderLock, make_folder, read_json, read_yaml, write_atomically
-from yolo_attn.study.plan import LAYERS, Place, Run, Study
+from yolo_attn.study.specification.plan import LAYERS, Place, Run, Study
 
 if TYPE_CHECKING:
     from yolo_attn.layer_files import Sources

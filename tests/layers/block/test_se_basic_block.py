@@ -30,7 +30,7 @@ def test_without_reduction_it_is_the_plain_block() -> None:
 
 
 def test_cannot_start_as_the_identity_where_the_channels_change() -> None:
-    with pytest.raises(ValueError, match=r"^SEBasicBlock: start=identity; use start=paper, because 8 .* become 12"):
-        SEBasicBlock(8, out=12, start="identity")
+    with pytest.raises(ValueError, match=r"^SEBasicBlock: init=identity; use init=paper, because 8 .* become 12"):
+        SEBasicBlock(8, out=12, init="identity")
     x = torch.randn(2, 8, 5, 6)
-    assert torch.equal(SEBasicBlock(8, out=8, start="identity")(x), x)
+    assert torch.equal(SEBasicBlock(8, out=8, init="identity")(x), x)

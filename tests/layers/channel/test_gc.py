@@ -37,10 +37,10 @@ def test_the_weights_sum_to_one_and_follow_the_energy() -> None:
     assert torch.equal(weights.argmax(1), layer.energy(x).flatten(1).argmax(1))
 
 
-def test_both_starts_are_the_identity() -> None:
+def test_both_inits_are_the_identity() -> None:
     x = torch.randn(2, 16, 5, 6)
     assert torch.equal(GC(16)(x), x)
-    assert GC(16, start="identity").gamma is None
+    assert GC(16, init="identity").gamma is None
 
 
 def test_has_the_published_size_but_for_the_bias_of_the_energy() -> None:

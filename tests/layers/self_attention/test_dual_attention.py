@@ -38,12 +38,12 @@ def test_channel_attention_holds_energies_beyond_float16() -> None:
 def test_their_sum_begins_as_twice_the_input() -> None:
     x = torch.randn(2, 8, 3, 4)
     torch.testing.assert_close(DualAttention(8)(x), 2 * x)
-    assert torch.equal(DualAttention(8, start="identity")(x), x)
+    assert torch.equal(DualAttention(8, init="identity")(x), x)
 
 
 def test_from_the_identity_queries_keys_and_values_wait_one_step_for_a_gradient() -> None:
     torch.manual_seed(0)
-    layer, x = DualAttention(8, start="identity"), torch.randn(2, 8, 3, 4)
+    layer, x = DualAttention(8, init="identity"), torch.randn(2, 8, 3, 4)
     optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
     for _ in range(2):
         optimizer.zero_grad()
@@ -53,9 +53,9 @@ def test_from_the_identity_queries_keys_and_values_wait_one_step_for_a_gradient(
     assert all(gradient is not None and gradient.abs().max() > 0 for gradient in inner.values())
 
 
-def test_the_identity_start_takes_one_input_away() -> None:
+def test_the_identity_init_takes_one_input_away() -> None:
     torch.manual_seed(0)
-    paper, identity, x = DualAttention(8), DualAttention(8, start="identity"), torch.randn(2, 8, 3, 4)
+    paper, identity, x = DualAttention(8), DualAttention(8, init="identity"), torch.randn(2, 8, 3, 4)
     for layer in (paper.position, paper.channel):
         torch.nn.init.constant_(layer.residual_scale, 0.5)
     identity.load_state_dict(paper.state_dict())

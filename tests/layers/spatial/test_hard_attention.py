@@ -55,7 +55,7 @@ def test_evaluation_does_not_sample() -> None:
 
 
 def test_gumbel_starts_as_the_identity_also_in_training() -> None:
-    layer, x = HardAttention(8, sample="gumbel", start="identity").train(), torch.randn(2, 8, 6, 6)
+    layer, x = HardAttention(8, sample="gumbel", init="identity").train(), torch.randn(2, 8, 6, 6)
     y = layer(x)
     assert torch.equal(y, x)
     y.sum().backward()
@@ -65,7 +65,7 @@ def test_gumbel_starts_as_the_identity_also_in_training() -> None:
 
 @pytest.mark.parametrize("sample", ["threshold", "gumbel"])
 def test_gamma_takes_the_gradient_of_the_probability_where_nothing_is_dropped(sample: str) -> None:
-    layer, x = scored(30.0, sample=sample, temperature=20.0, start="identity").train(), torch.randn(1, 2, 4, 4)
+    layer, x = scored(30.0, sample=sample, temperature=20.0, init="identity").train(), torch.randn(1, 2, 4, 4)
     layer(x).sum().backward()
     assert torch.equal(layer.gate(x), torch.ones(1, 1, 4, 4))
     assert layer.gamma is not None and layer.gamma.grad is not None
@@ -78,7 +78,7 @@ def test_gamma_takes_the_gradient_of_the_probability_where_nothing_is_dropped(sa
 @pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
 def test_learns_from_the_identity_which_positions_to_drop(scale: float) -> None:
     torch.manual_seed(0)
-    layer = HardAttention(8, start="identity").train()
+    layer = HardAttention(8, init="identity").train()
     optimizer = torch.optim.Adam(layer.parameters(), lr=0.05)
     losses = []
     for _ in range(150):

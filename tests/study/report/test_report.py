@@ -31,7 +31,7 @@ from yolo_attn.study.report.maps import _chosen, _scales
 from yolo_attn.study.report.page import _breakable
 from yolo_attn.study.report.text import columns, shorten
 from yolo_attn.study.report.view import Estimate, StudyView
-from yolo_attn.study.results import SCHEMA_FILE
+from yolo_attn.study.results.results import SCHEMA_FILE
 
 PLOTS = ("forest-mAP50-95", "pareto-latency", "pareto-params", "pareto-gflops", "runs-mAP50", "forest-mAP-small",
          "curve-loss", "curve-map", "precision-recall")  # fmt: skip

@@ -38,22 +38,22 @@ class SEBasicBlock(Mixer):
         channels: Channels of the input.
         out: Channels of the output; None keeps those of the input.
         reduction: r of SE, channels per hidden unit; None leaves SE out, which is ResNet's own block.
-        start: "paper", or "identity" where the channels stay.
+        init: "paper", or "identity" where the channels stay.
 
     Raises:
-        ValueError: An argument is out of range, or the start is to be the identity and the channels change.
+        ValueError: An argument is out of range, or `init` is "identity" and the number of channels changes.
     """
 
     def __init__(
-        self, channels: int, *, out: int | None = None, reduction: float | None = 16, start: str = "paper"
+        self, channels: int, *, out: int | None = None, reduction: float | None = 16, init: str = "paper"
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         out = channels if out is None else out
         check_whole("SEBasicBlock", out=out)
         if reduction is not None:
             check_positive("SEBasicBlock", reduction=reduction)
-        cure = f"start=paper, because {channels} channels that become {out} cannot stay as they are"
-        check(start == "paper" or out == channels, "SEBasicBlock", "start", start, cure)
+        cure = f"init=paper, because {channels} channels that become {out} cannot stay as they are"
+        check(init == "paper" or out == channels, "SEBasicBlock", "init", init, cure)
         se = [] if reduction is None else [SE(out, reduction=reduction)]
         self.branch = nn.Sequential(
             _conv(channels, out, 3), BatchNorm(out), nn.ReLU(), _conv(out, out, 3), BatchNorm(out), *se

@@ -35,14 +35,14 @@ class CBAMChannel(Gate):
     Args:
         channels: Channels of the input.
         reduction: r, channels per hidden unit.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, reduction: float = 16, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, reduction: float = 16, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_positive("CBAMChannel", reduction=reduction)
         hidden = hidden_width(channels, reduction)
         self.mlp = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))

@@ -39,14 +39,14 @@ class ECA(Gate):
     Args:
         channels: Channels of the input.
         kernel_size: k, how many neighbouring channels a gate looks at, odd; None takes the paper's k(C).
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, kernel_size: int | None = 3, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, kernel_size: int | None = 3, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         if kernel_size is None:
             kernel_size = _paper_kernel(channels)
         check_odd("ECA", kernel_size=kernel_size)

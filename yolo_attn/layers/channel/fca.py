@@ -60,7 +60,7 @@ class FCA(Gate):
         frequencies: Which frequencies, and how many: "top" (the authors' order by accuracy of each alone) or "low"
             (lowest first), then 1, 2, 4, 8, 16 or 32.
         reduction: r, channels per hidden unit.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
@@ -76,9 +76,9 @@ class FCA(Gate):
         grid: int | None = None,
         frequencies: str = "top16",
         reduction: float = 16,
-        start: str = "paper",
+        init: str = "paper",
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         grid = _paper_grid(channels) if grid is None else grid
         whole = isinstance(grid, int) and not isinstance(grid, bool)
         check(whole and grid >= BASE, "FCA", "grid", grid, "a whole number of at least 7, best a multiple of 7")

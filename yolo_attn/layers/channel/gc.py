@@ -36,21 +36,21 @@ __all__ = ["GC"]
     identity="published: last map 0",
 )
 class GC(Mixer):
-    """Global context; both starts are the identity.
+    """Global context; both initializations are the identity.
 
     Args:
         channels: Channels of the input.
         reduction: r, channels per hidden unit.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    starts_as_identity = True
+    identity_at_init = True
 
-    def __init__(self, channels: int, *, reduction: float = 16, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, reduction: float = 16, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_positive("GC", reduction=reduction)
         hidden = hidden_width(channels, reduction, 2)
         self.energy = nn.Conv2d(channels, 1, 1, bias=False)

@@ -56,7 +56,7 @@ class GE(Gate):
         size: Height and width of the grid on which the kernel for the whole map lies, in cells; not used by "theta-"
             and with an extent above 0.
         reduction: r, channels per hidden unit of "theta+".
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
@@ -70,9 +70,9 @@ class GE(Gate):
         extent: int = 0,
         size: int = 7,
         reduction: float = 16,
-        start: str = "paper",
+        init: str = "paper",
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         check_choice("GE", "variant", variant, VARIANTS)
         check_choice("GE", "extent", extent, EXTENTS)
         check_whole("GE", size=size)

@@ -39,11 +39,11 @@ class NAM(Gate):
 
     Args:
         channels: Channels of the input.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
     """
 
-    def __init__(self, channels: int, *, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         self.norm = BatchNorm(channels)
 
     def gate(self, x: Tensor) -> Tensor:

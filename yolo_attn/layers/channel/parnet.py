@@ -37,14 +37,14 @@ class ParNet(Mixer):
 
     Args:
         channels: Channels of the input.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         self.dense = _conv(channels, 3)
         self.point = _conv(channels, 1)
         self.skip = BatchNorm(channels)

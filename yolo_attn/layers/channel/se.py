@@ -38,14 +38,14 @@ class SE(Gate):
         channels: Channels of the input.
         reduction: r, channels per hidden unit.
         bias: Whether both linear maps have a bias, as in the authors' Caffe model.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, reduction: float = 16, bias: bool = False, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, reduction: float = 16, bias: bool = False, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_positive("SE", reduction=reduction)
         check_flag("SE", bias=bias)
         hidden = hidden_width(channels, reduction)

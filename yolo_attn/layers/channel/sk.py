@@ -58,7 +58,7 @@ class SK(Mixer):
         reduction: r, channels per hidden unit.
         min_hidden: L, the least number of hidden units.
         norm: Whether z passes a batch norm and a ReLU, with linear maps without bias; else neither, with biases.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
@@ -74,9 +74,9 @@ class SK(Mixer):
         reduction: float = 16,
         min_hidden: int = 32,
         norm: bool = True,
-        start: str = "paper",
+        init: str = "paper",
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         check_odd_list("SK", [3, 5], kernels=kernels)
         check(len(kernels) > 1, "SK", "kernels", kernels, "two or more, such as [3, 5]")
         check_flag("SK", dilated=dilated, norm=norm)

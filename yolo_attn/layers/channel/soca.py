@@ -47,14 +47,14 @@ class SOCA(Gate):
         channels: Channels of the input.
         reduction: r, channels per hidden unit.
         iterations: N, steps of the Newton-Schulz iteration.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, reduction: float = 8, iterations: int = 5, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, reduction: float = 8, iterations: int = 5, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_positive("SOCA", reduction=reduction)
         check_whole("SOCA", iterations=iterations)
         hidden = hidden_width(channels, reduction)

@@ -42,14 +42,14 @@ class SRM(Gate):
 
     Args:
         channels: Channels of the input.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         self.mean_weight = nn.Parameter(torch.zeros(channels))
         self.std_weight = nn.Parameter(torch.zeros(channels))
         self.norm = BatchNorm(channels)

@@ -42,16 +42,16 @@ class AFF(Fusion):
         channels: Channels of the two inputs, equal.
         reduction: r, channels per hidden channel of the context.
         factor: f, what the weighted mean is multiplied by: 2 as in the authors' code, 1 as in the paper.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: The channels differ, or an argument is out of range.
     """
 
     def __init__(
-        self, channels: Sequence[int], *, reduction: float = 4, factor: float = 2, start: str = "paper"
+        self, channels: Sequence[int], *, reduction: float = 4, factor: float = 2, init: str = "paper"
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         check(channels[0] == channels[1], "AFF", "channels", channels, "two equal numbers, with a Conv before it")
         check_positive("AFF", reduction=reduction, factor=factor)
         self.factor = factor

@@ -50,7 +50,7 @@ class ASFF(Fusion):
     Args:
         channels: Channels of each input; the output has those of the first.
         compress: Channels that the weights of one level are computed from.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
@@ -59,8 +59,8 @@ class ASFF(Fusion):
     most = None
     same_size = False
 
-    def __init__(self, channels: Sequence[int], *, compress: int = 16, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: Sequence[int], *, compress: int = 16, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_whole("ASFF", compress=compress)
         own = channels[0]
         self.bring = nn.ModuleList(_conv(c, own, 1) for c in channels[1:])

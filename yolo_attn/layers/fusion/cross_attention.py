@@ -56,7 +56,7 @@ class CrossAttention(Fusion):
         norm: Whether a layer norm stands before queries, keys and values.
         position: "none" or "sine".
         residual: Whether x0 is added.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
@@ -75,9 +75,9 @@ class CrossAttention(Fusion):
         norm: bool = False,
         position: str = "none",
         residual: bool = True,
-        start: str = "paper",
+        init: str = "paper",
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         check_flag("CrossAttention", norm=norm, residual=residual)
         check_choice("CrossAttention", "position", position, ("none", "sine"))
         if position == "sine":

@@ -43,14 +43,14 @@ class GMU(Fusion):
 
     Args:
         channels: Channels of the two inputs; the output has those of the first.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: Sequence[int], *, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: Sequence[int], *, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         self.first = nn.Conv2d(channels[0], channels[0], 1, bias=False)
         self.second = nn.Conv2d(channels[1], channels[0], 1, bias=False)
         self.choose = nn.Conv2d(sum(channels), channels[0], 1, bias=False)

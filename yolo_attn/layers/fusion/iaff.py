@@ -44,14 +44,14 @@ class iAFF(Fusion):
     Args:
         channels: Channels of the two inputs, equal.
         reduction: r, channels per hidden channel of the contexts.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: The channels differ, or an argument is out of range.
     """
 
-    def __init__(self, channels: Sequence[int], *, reduction: float = 4, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: Sequence[int], *, reduction: float = 4, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check(channels[0] == channels[1], "iAFF", "channels", channels, "two equal numbers, with a Conv before it")
         check_positive("iAFF", reduction=reduction)
         self.first = MultiScaleContext(channels[0], reduction)

@@ -53,7 +53,7 @@ class TransformerDecoder(Fusion):
         expansion: Hidden units of the feed-forward net per channel.
         normalize_before: Whether the layer norms stand before attentions and net, instead of after the sums.
         position: "sine" or "none".
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
@@ -70,9 +70,9 @@ class TransformerDecoder(Fusion):
         expansion: float = 4,
         normalize_before: bool = False,
         position: str = "sine",
-        start: str = "paper",
+        init: str = "paper",
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         check_whole("TransformerDecoder", layers=layers)
         check_positive("TransformerDecoder", expansion=expansion)
         check_flag("TransformerDecoder", normalize_before=normalize_before)

@@ -42,7 +42,7 @@ class WeightedFusion(Fusion):
     Args:
         channels: Channels of the inputs, all equal.
         eps: What keeps the division from one by zero.
-        start: "paper", the mean of the inputs, or "identity", the first input.
+        init: "paper", the mean of the inputs, or "identity", the first input.
 
     Raises:
         ValueError: The channels differ, or an argument is out of range.
@@ -50,8 +50,8 @@ class WeightedFusion(Fusion):
 
     most = None
 
-    def __init__(self, channels: Sequence[int], *, eps: float = 1e-4, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: Sequence[int], *, eps: float = 1e-4, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         equal = all(c == channels[0] for c in channels)
         check(equal, "WeightedFusion", "channels", channels, "equal numbers, with a Conv before it")
         check_positive("WeightedFusion", eps=eps)

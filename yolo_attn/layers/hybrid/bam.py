@@ -43,16 +43,16 @@ class BAM(Gate):
         reduction: r, channels per hidden channel of both branches.
         dilation: d, dilation of the two 3 x 3 convolutions.
         combine: "add" for sigmoid(Mc + Ms) as in the paper, "multiply" for sigmoid(Mc * Ms) as in the code.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
     def __init__(
-        self, channels: int, *, reduction: float = 16, dilation: int = 4, combine: str = "add", start: str = "paper"
+        self, channels: int, *, reduction: float = 16, dilation: int = 4, combine: str = "add", init: str = "paper"
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         check_positive("BAM", reduction=reduction)
         check_whole("BAM", dilation=dilation)
         check_choice("BAM", "combine", combine, ("add", "multiply"))

@@ -40,14 +40,14 @@ class CA(Gate):
         channels: Channels of the input.
         reduction: r, channels per hidden channel.
         min_hidden: The least number of hidden channels.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, reduction: float = 32, min_hidden: int = 8, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, reduction: float = 32, min_hidden: int = 8, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_positive("CA", reduction=reduction)
         check_whole("CA", min_hidden=min_hidden)
         hidden = hidden_width(channels, reduction, min_hidden)

@@ -46,7 +46,7 @@ class CAA(Gate):
         h_kernel_size: Length of the horizontal strip, odd.
         v_kernel_size: Length of the vertical strip, odd.
         norm: Whether batch norm and SiLU follow the two 1 x 1 convolutions; else neither, with biases.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
@@ -59,9 +59,9 @@ class CAA(Gate):
         h_kernel_size: int = 11,
         v_kernel_size: int = 11,
         norm: bool = True,
-        start: str = "paper",
+        init: str = "paper",
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         check_odd("CAA", h_kernel_size=h_kernel_size, v_kernel_size=v_kernel_size)
         check_flag("CAA", norm=norm)
         self.first = _pointwise(channels, norm)

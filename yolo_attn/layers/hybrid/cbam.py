@@ -37,16 +37,16 @@ class CBAM(Chain):
         reduction: r, channels per hidden unit of the channel gate.
         kernel_size: k of the spatial gate, odd.
         norm: Whether a batch norm follows the convolution of the spatial gate, as in the authors' code.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
     def __init__(
-        self, channels: int, *, reduction: float = 16, kernel_size: int = 7, norm: bool = True, start: str = "paper"
+        self, channels: int, *, reduction: float = 16, kernel_size: int = 7, norm: bool = True, init: str = "paper"
     ) -> None:
         super().__init__(
-            channel=CBAMChannel(channels, reduction=reduction, start=start),
-            spatial=CBAMSpatial(channels, kernel_size=kernel_size, norm=norm, start=start),
+            channel=CBAMChannel(channels, reduction=reduction, init=init),
+            spatial=CBAMSpatial(channels, kernel_size=kernel_size, norm=norm, init=init),
         )

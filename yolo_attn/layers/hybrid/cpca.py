@@ -47,7 +47,7 @@ class CPCA(Mixer):
         reduction: r, channels per hidden unit of the channel gate.
         kernels: Lengths k of the strips, odd.
         shared: Whether W is one convolution used three times, as in the authors' code, or three.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
@@ -60,9 +60,9 @@ class CPCA(Mixer):
         reduction: float = 4,
         kernels: Sequence[int] = (7, 11, 21),
         shared: bool = True,
-        start: str = "paper",
+        init: str = "paper",
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         check_positive("CPCA", reduction=reduction)
         check_odd_list("CPCA", [7, 11, 21], kernels=kernels)
         check_flag("CPCA", shared=shared)

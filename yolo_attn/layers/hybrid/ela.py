@@ -48,14 +48,14 @@ class ELA(Gate):
     Args:
         channels: Channels of the input.
         variant: "T", "B", "S" or "L", see above; S and L mix channels and have the most weights.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, variant: str = "B", start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, variant: str = "B", init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_choice("ELA", "variant", variant, VARIANTS)
         kernel, per_group, norm_groups = VARIANTS[variant]
         groups = fitting_groups(channels, max(1, channels // per_group))

@@ -44,14 +44,14 @@ class EMA(Gate):
     Args:
         channels: Channels of the input.
         groups: G, brought down to what divides the channels; more of them are cheaper.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, groups: int = 32, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, groups: int = 32, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_whole("EMA", groups=groups)
         self.groups = fitting_groups(channels, groups)
         width = channels // self.groups

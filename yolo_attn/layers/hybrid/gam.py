@@ -58,7 +58,7 @@ class GAM(Gate):
         shuffle_groups: Groups of the channel shuffle of Ms, brought down likewise; None takes `groups`, 1 is none.
         channel_sigmoid: Whether Mc passes a sigmoid, as in the paper.
         padding_mode: "zeros", or "replicate" to continue the border.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
@@ -74,9 +74,9 @@ class GAM(Gate):
         shuffle_groups: int | None = None,
         channel_sigmoid: bool = True,
         padding_mode: str = "zeros",
-        start: str = "paper",
+        init: str = "paper",
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         shuffle_groups = groups if shuffle_groups is None else shuffle_groups
         check_positive("GAM", reduction=reduction)
         check_odd("GAM", kernel_size=kernel_size)

@@ -46,7 +46,7 @@ class MCA(Gate):
         kernel_size: k along rows and columns, odd.
         channel_kernel_size: k along the channels, odd; None takes the paper's k(C), which is 1 up to 26 channels, 3
             up to 215, then 5.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
@@ -58,9 +58,9 @@ class MCA(Gate):
         *,
         kernel_size: int = 3,
         channel_kernel_size: int | None = None,
-        start: str = "paper",
+        init: str = "paper",
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         if channel_kernel_size is None:
             channel_kernel_size = _paper_kernel(channels)
         check_odd("MCA", kernel_size=kernel_size, channel_kernel_size=channel_kernel_size)

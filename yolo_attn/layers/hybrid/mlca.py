@@ -47,7 +47,7 @@ class MLCA(Gate):
         local_size: n, rows and columns of cells.
         local_weight: w, share of the local gate, from 0 to 1.
         kernel_size: k, odd; None takes the paper's k(C), 3 for 8 to 127 channels, 5 up to 2047.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
@@ -60,9 +60,9 @@ class MLCA(Gate):
         local_size: int = 5,
         local_weight: float = 0.5,
         kernel_size: int | None = None,
-        start: str = "paper",
+        init: str = "paper",
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         number = isinstance(local_weight, (int, float)) and not isinstance(local_weight, bool)
         check(number and 0 <= local_weight <= 1, "MLCA", "local_weight", local_weight, "a number from 0 to 1")
         check_whole("MLCA", local_size=local_size)

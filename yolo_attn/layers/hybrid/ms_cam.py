@@ -68,14 +68,14 @@ class MSCAM(Gate):
     Args:
         channels: Channels of the input.
         reduction: r, channels per hidden channel.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, reduction: float = 4, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, reduction: float = 4, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_positive("MSCAM", reduction=reduction)
         self.context = MultiScaleContext(channels, reduction)
 

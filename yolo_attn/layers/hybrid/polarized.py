@@ -45,14 +45,14 @@ class Polarized(Gate):
         channels: Channels of the input.
         mode: "p" for both gates side by side, "s" for the channel gate first.
         paper_form: Whether both gates are as in the paper instead of the code.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, mode: str = "p", paper_form: bool = False, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, mode: str = "p", paper_form: bool = False, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_choice("Polarized", "mode", mode, ("p", "s"))
         check_flag("Polarized", paper_form=paper_form)
         hidden = hidden_width(channels, 2)

@@ -45,14 +45,14 @@ class ResidualAttention(Mixer):
         channels: Channels of the input.
         pools: How often the mask halves the map.
         plain_skips: Whether the skip connections of the mask are as in the paper instead of the port.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, pools: int = 2, plain_skips: bool = False, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, pools: int = 2, plain_skips: bool = False, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_whole("ResidualAttention", pools=pools)
         check_flag("ResidualAttention", plain_skips=plain_skips)
         self.plain_skips = plain_skips

@@ -51,7 +51,7 @@ class SCSA(Gate):
         window_size: Height and width of the windows that are averaged before it, in cells; None is the whole map.
         group_kernel_sizes: Lengths of the four strips, odd.
         qkv_bias: Whether q, k and v have a bias.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range, or the channels are not a multiple of 4.
@@ -65,9 +65,9 @@ class SCSA(Gate):
         window_size: int | None = 7,
         group_kernel_sizes: Sequence[int] = (3, 5, 7, 9),
         qkv_bias: bool = False,
-        start: str = "paper",
+        init: str = "paper",
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         check(channels % PARTS == 0, "SCSA", "channels", channels, f"a multiple of {PARTS}")
         check_whole("SCSA", head_num=head_num)
         if window_size is not None:

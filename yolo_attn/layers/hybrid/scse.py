@@ -41,14 +41,14 @@ class SCSE(Gate):
         channels: Channels of the input.
         reduction: r, channels per hidden unit.
         combine: "max" or "sum".
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, reduction: float = 2, combine: str = "max", start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, reduction: float = 2, combine: str = "max", init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_positive("SCSE", reduction=reduction)
         check_choice("SCSE", "combine", combine, ("max", "sum"))
         hidden = hidden_width(channels, reduction)

@@ -46,14 +46,14 @@ class ShuffleAttention(Mixer):
         channels: Channels of the input, an even number.
         groups: G, brought down to what divides half the channels; many copies take 8.
         shuffle: Whether the channels are interleaved at the end.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, groups: int = 64, shuffle: bool = True, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, groups: int = 64, shuffle: bool = True, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check(channels % 2 == 0, "ShuffleAttention", "channels", channels, "an even number")
         check_whole("ShuffleAttention", groups=groups)
         check_flag("ShuffleAttention", shuffle=shuffle)

@@ -40,16 +40,16 @@ class SimAM(Gate):
         channels: Channels of the input.
         e_lambda: lambda, added to the variance.
         window: Height and width of the windows that statistics are taken over, in cells; None is the whole map.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
     def __init__(
-        self, channels: int, *, e_lambda: float = 1e-4, window: int | None = None, start: str = "paper"
+        self, channels: int, *, e_lambda: float = 1e-4, window: int | None = None, init: str = "paper"
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         check_positive("SimAM", e_lambda=e_lambda)
         if window is not None:
             check_whole("SimAM", window=window)

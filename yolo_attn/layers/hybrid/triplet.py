@@ -39,14 +39,14 @@ class Triplet(Gate):
         channels: Channels of the input.
         kernel_size: k, odd.
         no_spatial: Whether to leave out the gate of (H, W).
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, kernel_size: int = 7, no_spatial: bool = False, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, kernel_size: int = 7, no_spatial: bool = False, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_odd("Triplet", kernel_size=kernel_size)
         check_flag("Triplet", no_spatial=no_spatial)
         self.channel_width = _plane(kernel_size)

@@ -95,14 +95,14 @@ class DLKA(LargeKernel):
     Args:
         channels: Channels of the input.
         project: Whether it stands between two 1 x 1 convolutions with a shortcut, as in the authors' network.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, project: bool = False, start: str = "paper") -> None:
-        super().__init__(channels, project=project, start=start)
+    def __init__(self, channels: int, *, project: bool = False, init: str = "paper") -> None:
+        super().__init__(channels, project=project, init=init)
         self.near = DeformableDepthwise(channels, 5)
         self.far = DeformableDepthwise(channels, 7, dilation=3)
         self.pointwise = nn.Conv2d(channels, channels, 1)

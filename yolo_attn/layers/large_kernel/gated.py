@@ -24,14 +24,14 @@ class LargeKernel(Mixer):
     Args:
         channels: Channels of the input.
         project: Whether the product stands between two 1 x 1 convolutions, with a GELU and a shortcut.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, project: bool, start: str) -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, project: bool, init: str) -> None:
+        super().__init__(channels, init=init)
         check_flag(type(self).__name__, project=project)
         self.enter = nn.Conv2d(channels, channels, 1) if project else None
         self.leave = nn.Conv2d(channels, channels, 1) if project else None

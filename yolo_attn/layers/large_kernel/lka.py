@@ -36,14 +36,14 @@ class LKA(LargeKernel):
     Args:
         channels: Channels of the input.
         project: Whether it stands between two 1 x 1 convolutions with a shortcut, as in the authors' network.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, project: bool = False, start: str = "paper") -> None:
-        super().__init__(channels, project=project, start=start)
+    def __init__(self, channels: int, *, project: bool = False, init: str = "paper") -> None:
+        super().__init__(channels, project=project, init=init)
         self.near = depthwise(channels, 5, 5)
         self.far = depthwise(channels, 7, 7, dilation=3)
         self.pointwise = nn.Conv2d(channels, channels, 1)

@@ -41,14 +41,14 @@ class LSKA(LargeKernel):
         channels: Channels of the input.
         k_size: Nominal kernel size: 7, 11, 23, 35, 41 or 53.
         project: Whether it stands between two 1 x 1 convolutions with a shortcut, as in the authors' network.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, k_size: int = 23, project: bool = False, start: str = "paper") -> None:
-        super().__init__(channels, project=project, start=start)
+    def __init__(self, channels: int, *, k_size: int = 23, project: bool = False, init: str = "paper") -> None:
+        super().__init__(channels, project=project, init=init)
         check_choice("LSKA", "k_size", k_size, KERNELS)
         near, far, dilation = KERNELS[k_size]
         self.near = nn.Sequential(depthwise(channels, 1, near), depthwise(channels, near, 1))

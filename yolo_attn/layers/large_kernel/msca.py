@@ -63,16 +63,16 @@ class MSCA(LargeKernel):
         channels: Channels of the input.
         kernels: Lengths k of the strips, odd.
         project: Whether it stands between two 1 x 1 convolutions with a shortcut, as in the authors' network.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
     def __init__(
-        self, channels: int, *, kernels: Sequence[int] = (7, 11, 21), project: bool = False, start: str = "paper"
+        self, channels: int, *, kernels: Sequence[int] = (7, 11, 21), project: bool = False, init: str = "paper"
     ) -> None:
-        super().__init__(channels, project=project, start=start)
+        super().__init__(channels, project=project, init=init)
         check_odd_list("MSCA", [7, 11, 21], kernels=kernels)
         self.scales = MultiScale(channels, kernels)
         self.pointwise = nn.Conv2d(channels, channels, 1)

@@ -40,14 +40,14 @@ class A2(Mixer):
         channels: Channels of the input.
         reduction: C / cm and C / cn.
         residual: Whether x is added, as in the paper.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, reduction: float = 4, residual: bool = True, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, reduction: float = 4, residual: bool = True, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_positive("A2", reduction=reduction)
         check_flag("A2", residual=residual)
         hidden = hidden_width(channels, reduction, min(channels, 2))  # one descriptor alone would be for all cells

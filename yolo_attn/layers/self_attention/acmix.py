@@ -50,16 +50,16 @@ class ACmix(Mixer):
         kernel_att: Height and width of the attention window, odd.
         head: Heads, brought down to what divides the channels.
         kernel_conv: Height and width of the convolution, odd.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
     def __init__(
-        self, channels: int, *, kernel_att: int = 7, head: int = 4, kernel_conv: int = 3, start: str = "paper"
+        self, channels: int, *, kernel_att: int = 7, head: int = 4, kernel_conv: int = 3, init: str = "paper"
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         check_odd("ACmix", kernel_att=kernel_att, kernel_conv=kernel_conv)
         check_whole("ACmix", head=head)
         self.head = fitting_groups(channels, head)

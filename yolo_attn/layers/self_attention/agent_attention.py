@@ -55,7 +55,7 @@ class AgentAttention(Mixer):
         size: Number of learned rows and of learned columns, such as the side of the map that is met most.
         kernel_size: Kernel of the depthwise convolution, odd.
         qkv_bias: Whether the linear maps of query, key and value have a bias.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
@@ -70,9 +70,9 @@ class AgentAttention(Mixer):
         size: int = 20,
         kernel_size: int = 3,
         qkv_bias: bool = False,
-        start: str = "paper",
+        init: str = "paper",
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         check_whole("AgentAttention", heads=heads, size=size)
         square = is_whole(agents) and isqrt(agents) ** 2 == agents
         check(square, "AgentAttention", "agents", agents, "a square number, such as 49")

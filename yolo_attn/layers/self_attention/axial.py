@@ -48,14 +48,14 @@ class Axial(Mixer):
         channels: Channels of the input, even.
         groups: Groups of channels with weights of their own, brought down to what divides half the channels.
         span: The height and width up to which every distance has its own position weights.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range, or the number of channels is odd.
     """
 
-    def __init__(self, channels: int, *, groups: int = 8, span: int = 56, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, groups: int = 8, span: int = 56, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_whole("Axial", groups=groups, span=span)
         check(channels % 2 == 0, "Axial", "channels", channels, "an even number")
         groups = fitting_groups(channels // 2, groups)

@@ -55,7 +55,7 @@ class BRA(Mixer):
         topk: k, regions that each region attends to.
         kernel_size: Kernel of the depthwise convolution, odd.
         legacy: Whether to divide the map as the authors' first form does.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
@@ -70,9 +70,9 @@ class BRA(Mixer):
         topk: int = 4,
         kernel_size: int = 3,
         legacy: bool = False,
-        start: str = "paper",
+        init: str = "paper",
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         check_whole("BRA", heads=heads, n_win=n_win, topk=topk)
         check_odd("BRA", kernel_size=kernel_size)
         check_flag("BRA", legacy=legacy)

@@ -36,20 +36,20 @@ __all__ = ["CAM"]
     identity="published: residual weight 0",
 )
 class CAM(Mixer):
-    """Channel attention of DANet; both starts are the identity.
+    """Channel attention of DANet; both initializations are the identity.
 
     Args:
         channels: Channels of the input.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    starts_as_identity = True
+    identity_at_init = True
 
-    def __init__(self, channels: int, *, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         self.residual_scale = nn.Parameter(torch.zeros(1))
 
     def mix(self, x: Tensor) -> Tensor:

@@ -50,14 +50,14 @@ class CoT(Mixer):
         channels: Channels of the input.
         kernel_size: k, odd.
         share_planes: How many channels share their weights, brought down to what divides the channels.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, kernel_size: int = 3, share_planes: int = 8, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, kernel_size: int = 3, share_planes: int = 8, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_odd("CoT", kernel_size=kernel_size)
         check_whole("CoT", share_planes=share_planes)
         share = fitting_groups(channels, share_planes)

@@ -37,22 +37,22 @@ __all__ = ["CrissCross"]
     identity="published: residual weight 0",
 )
 class CrissCross(Mixer):
-    """Criss-cross attention; both starts are the identity.
+    """Criss-cross attention; both initializations are the identity.
 
     Args:
         channels: Channels of the input.
         reduction: Channels per channel of query and key.
         recurrence: R, how often it is applied.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    starts_as_identity = True
+    identity_at_init = True
 
-    def __init__(self, channels: int, *, reduction: float = 8, recurrence: int = 2, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, reduction: float = 8, recurrence: int = 2, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_positive("CrissCross", reduction=reduction)
         check_whole("CrissCross", recurrence=recurrence)
         hidden = hidden_width(channels, reduction)

@@ -59,7 +59,7 @@ class DAttention(Mixer):
         offset_range: How far a point may move, in half cells of the grid; None lets it move anywhere on the map.
         table_size: Height and width of the map whose distances the position table tells apart.
         shifted_grid: Whether the grid of keys is shifted by half a cell, as in the authors' code.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
@@ -76,9 +76,9 @@ class DAttention(Mixer):
         offset_range: float | None = 2,
         table_size: int = 20,
         shifted_grid: bool = False,
-        start: str = "paper",
+        init: str = "paper",
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         check_whole("DAttention", head_channels=head_channels, groups=groups, stride=stride, table_size=table_size)
         check_odd("DAttention", kernel_size=kernel_size)
         check_flag("DAttention", shifted_grid=shifted_grid)

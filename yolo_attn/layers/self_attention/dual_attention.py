@@ -1,15 +1,16 @@
 """DualAttention: DANet's position attention and channel attention, added.
 
     y = PAM(x) + CAM(x)                         2 x before training
-    y = PAM(x) + CAM(x) - x                     with start="identity": x before training
+    y = PAM(x) + CAM(x) - x                     with init="identity": x before training
 
 Paper: Fu et al., "Dual Attention Network for Scene Segmentation", CVPR 2019, arXiv 1809.02983.
 Code: https://github.com/junfu1115/DANet
 Shapes: x (B, C, H, W), y the same.
 Memory: see `PAM`; for P5, or P4.
 Deviations: the two attentions alone, without the convolutions that the segmentation head of the paper has around them.
-Both begin as the identity, so their sum begins as 2 x. The identity start takes one x away and needs no gamma: gamma
-and the residual weights of the two would all be 0, and queries, keys and values would wait two steps for a gradient.
+Both begin as the identity, so their sum begins as 2 x. The identity initialization subtracts one x and needs no gamma:
+gamma and the residual weights of the two would all be 0, and queries, keys and values would get no gradient in the
+first two steps.
 """
 
 from __future__ import annotations
@@ -41,16 +42,16 @@ class DualAttention(Mixer):
     Args:
         channels: Channels of the input.
         reduction: Channels per channel of query and key of the position attention; at least 1.
-        start: "paper" (2 x before training) or "identity" (one x less).
+        init: "paper" (2 x before training) or "identity" (one x less).
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    starts_as_identity = True
+    identity_at_init = True
 
-    def __init__(self, channels: int, *, reduction: float = 8, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, reduction: float = 8, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_positive("DualAttention", reduction=reduction)
         check(reduction >= 1, "DualAttention", "reduction", reduction, "a number of at least 1")
         self.position = PAM(channels, reduction=reduction)
@@ -59,7 +60,7 @@ class DualAttention(Mixer):
     def mix(self, x: Tensor) -> Tensor:
         """Return the sum of the two attentions."""
         y: Tensor = self.position(x)
-        if self.start == "identity":
+        if self.init == "identity":
             y = y - x  # before the sum, which would leave float16 earlier
         channel: Tensor = self.channel(x)
         return y + channel

@@ -43,14 +43,14 @@ class EfficientAdditive(Mixer):
     Args:
         channels: Channels of the input.
         weighting: How the positions are weighed in the global query: "l2" as in the code, "softmax" as in the paper.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, weighting: str = "l2", start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, weighting: str = "l2", init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_choice("EfficientAdditive", "weighting", weighting, ("l2", "softmax"))
         self.weighting = weighting
         self.query = nn.Conv2d(channels, channels, 1)

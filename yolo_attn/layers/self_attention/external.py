@@ -56,14 +56,14 @@ class External(Mixer):
         channels: Channels of the input.
         memory: S, units of the memory.
         heads: Heads of the multi-head form, brought down to what divides the channels; None is the single form.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, memory: int = 64, heads: int | None = None, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, memory: int = 64, heads: int | None = None, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_whole("External", memory=memory)
         if heads is not None:
             check_whole("External", heads=heads)
@@ -76,9 +76,9 @@ class External(Mixer):
         self.project = nn.Conv2d(width, channels, 1, bias=many)
         self.norm = None if many else BatchNorm(channels)
         if not many:
-            self._initialise()
+            self._initialize()
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         for layer in (self.query, self.key, self.project):
             nn.init.normal_(layer.weight, 0, sqrt(2 / self.channels))
         with torch.no_grad():

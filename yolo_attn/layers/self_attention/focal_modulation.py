@@ -42,7 +42,7 @@ class FocalModulation(Mixer):
         focal_window: Kernel size of the first level, odd.
         focal_level: L, the number of levels.
         focal_factor: By how much the kernel grows from level to level, even.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
@@ -55,9 +55,9 @@ class FocalModulation(Mixer):
         focal_window: int = 3,
         focal_level: int = 2,
         focal_factor: int = 2,
-        start: str = "paper",
+        init: str = "paper",
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         check_odd("FocalModulation", focal_window=focal_window)
         check_whole("FocalModulation", focal_level=focal_level)
         even = is_whole(focal_factor) and focal_factor % 2 == 0

@@ -47,7 +47,7 @@ class HiLo(Mixer):
         window_size: s, height and width of the windows; with 1 all heads are LoFi, which is plain self-attention.
         alpha: The part of the heads that is LoFi, from 0 to 1, rounded down to whole heads.
         qkv_bias: Whether queries, keys and values have a bias.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
@@ -61,9 +61,9 @@ class HiLo(Mixer):
         window_size: int = 2,
         alpha: float = 0.5,
         qkv_bias: bool = False,
-        start: str = "paper",
+        init: str = "paper",
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         check_whole("HiLo", heads=heads, window_size=window_size)
         good = isinstance(alpha, (int, float)) and not isinstance(alpha, bool) and 0 <= alpha <= 1
         check(good, "HiLo", "alpha", alpha, "a number from 0 to 1")

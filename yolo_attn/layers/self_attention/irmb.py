@@ -64,7 +64,7 @@ class iRMB(Mixer):
         kernel_size: Kernel size of the depthwise convolution, odd.
         attn_pre: Whether attention mixes u, before the values are made of it; cheaper.
         act: The activation of the values: "relu", "silu" or "gelu".
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
@@ -80,9 +80,9 @@ class iRMB(Mixer):
         kernel_size: int = 3,
         attn_pre: bool = False,
         act: str = "relu",
-        start: str = "paper",
+        init: str = "paper",
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         check_positive("iRMB", exp_ratio=exp_ratio)
         check_whole("iRMB", dim_head=dim_head, window_size=window_size)
         check_odd("iRMB", kernel_size=kernel_size)

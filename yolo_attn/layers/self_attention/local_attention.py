@@ -47,16 +47,16 @@ class LocalAttention(Mixer):
         window: D, rows and columns that the window reaches to every side.
         predict: Whether the middle of the window is predicted (local-p), or the cell itself (local-m).
         score: "general" or "dot".
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
     def __init__(
-        self, channels: int, *, window: int = 10, predict: bool = True, score: str = "general", start: str = "paper"
+        self, channels: int, *, window: int = 10, predict: bool = True, score: str = "general", init: str = "paper"
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         check_whole("LocalAttention", window=window)
         check_flag("LocalAttention", predict=predict)
         check_choice("LocalAttention", "score", score, ("general", "dot"))

@@ -56,7 +56,7 @@ class MHSA(Mixer):
         position: "sine", "none", "relative" or "bias".
         max_distance: Largest distance in rows or columns that "relative" and "bias" tell apart.
         residual: Whether x is added, as around every attention of the Transformer.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
@@ -70,9 +70,9 @@ class MHSA(Mixer):
         position: str = "sine",
         max_distance: int = 20,
         residual: bool = False,
-        start: str = "paper",
+        init: str = "paper",
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         check_choice("MHSA", "position", position, POSITIONS)
         check_whole("MHSA", max_distance=max_distance)
         check_flag("MHSA", residual=residual)

@@ -48,7 +48,7 @@ PAIRWISE = ("embedded_gaussian", "gaussian", "dot_product", "concatenation")
     identity="published: batch norm scale 0",
 )
 class NonLocal(Mixer):
-    """Non-local block; both starts are the identity.
+    """Non-local block; both initializations are the identity.
 
     Args:
         channels: Channels of the input.
@@ -56,13 +56,13 @@ class NonLocal(Mixer):
         reduction: r, channels per inner channel.
         subsample: Whether the cells that are summed over are max-pooled, 2 x 2.
         scale: Whether the logits of the two gaussian forms are divided by the root of their channels.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    starts_as_identity = True
+    identity_at_init = True
 
     def __init__(
         self,
@@ -72,9 +72,9 @@ class NonLocal(Mixer):
         reduction: float = 2,
         subsample: bool = True,
         scale: bool = False,
-        start: str = "paper",
+        init: str = "paper",
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         check_choice("NonLocal", "pairwise", pairwise, PAIRWISE)
         check_positive("NonLocal", reduction=reduction)
         check_flag("NonLocal", subsample=subsample, scale=scale)

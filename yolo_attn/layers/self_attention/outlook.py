@@ -45,16 +45,16 @@ class Outlook(Mixer):
         heads: Groups of channels with weights of their own, brought down to what divides the channels.
         kernel_size: k, odd.
         qkv_bias: Whether the values have a bias.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
     def __init__(
-        self, channels: int, *, heads: int = 8, kernel_size: int = 3, qkv_bias: bool = False, start: str = "paper"
+        self, channels: int, *, heads: int = 8, kernel_size: int = 3, qkv_bias: bool = False, init: str = "paper"
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         check_whole("Outlook", heads=heads)
         check_odd("Outlook", kernel_size=kernel_size)
         check_flag("Outlook", qkv_bias=qkv_bias)

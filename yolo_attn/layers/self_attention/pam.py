@@ -35,21 +35,21 @@ __all__ = ["PAM"]
     identity="published: residual weight 0",
 )
 class PAM(Mixer):
-    """Position attention; both starts are the identity.
+    """Position attention; both initializations are the identity.
 
     Args:
         channels: Channels of the input.
         reduction: r, channels per channel of query and key; at least 1.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    starts_as_identity = True
+    identity_at_init = True
 
-    def __init__(self, channels: int, *, reduction: float = 8, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, reduction: float = 8, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_positive("PAM", reduction=reduction)
         check(reduction >= 1, "PAM", "reduction", reduction, "a number of at least 1")
         hidden = hidden_width(channels, reduction)

@@ -47,14 +47,14 @@ class S2(Mixer):
     Args:
         channels: Channels of the input.
         pool: "sum" as in the paper, or "mean", which does not grow with the map.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, pool: str = "sum", start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, pool: str = "sum", init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_choice("S2", "pool", pool, ("sum", "mean"))
         self.pool = pool
         self.expand = nn.Conv2d(channels, 3 * channels, 1)

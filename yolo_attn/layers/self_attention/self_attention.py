@@ -48,7 +48,7 @@ class SelfAttention(Mixer):
         project: Whether queries, keys, values and the context pass linear maps.
         combine: What becomes of the context c: "none", or, together with x, "linear" or "tanh".
         residual: Whether x is added.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
@@ -63,9 +63,9 @@ class SelfAttention(Mixer):
         project: bool = True,
         combine: str = "none",
         residual: bool = False,
-        start: str = "paper",
+        init: str = "paper",
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         check_flag("SelfAttention", residual=residual)
         self.attention = Attention(
             "SelfAttention", channels, channels, heads=heads, score=score, project=project, combine=combine

@@ -43,14 +43,14 @@ class SeparableSelfAttention(Mixer):
     Args:
         channels: Channels of the input.
         patch: Height and width of the patches whose places have contexts of their own; 1 is one context for all.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, patch: int = 1, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, patch: int = 1, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_whole("SeparableSelfAttention", patch=patch)
         self.patch = patch
         self.expand = nn.Conv2d(channels, 1 + 2 * channels, 1)

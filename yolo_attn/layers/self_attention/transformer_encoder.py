@@ -44,7 +44,7 @@ class TransformerEncoder(Mixer):
         expansion: Hidden units of the feed-forward net per channel.
         normalize_before: Whether the layer norms stand before attention and net, instead of after the sums.
         position: "sine" or "none".
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
@@ -59,9 +59,9 @@ class TransformerEncoder(Mixer):
         expansion: float = 4,
         normalize_before: bool = False,
         position: str = "sine",
-        start: str = "paper",
+        init: str = "paper",
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         check_whole("TransformerEncoder", layers=layers)
         check_positive("TransformerEncoder", expansion=expansion)
         check_flag("TransformerEncoder", normalize_before=normalize_before)

@@ -37,14 +37,14 @@ class CBAMSpatial(Gate):
         channels: Channels of the input.
         kernel_size: k, odd; the paper has 7 and 3.
         norm: Whether a batch norm follows the convolution, as in the authors' code.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, kernel_size: int = 7, norm: bool = True, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, kernel_size: int = 7, norm: bool = True, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_odd("CBAMSpatial", kernel_size=kernel_size)
         check_flag("CBAMSpatial", norm=norm)
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)

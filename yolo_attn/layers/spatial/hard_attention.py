@@ -3,7 +3,7 @@
     l = w . x + b at each position, p = sigmoid(l / t)
     m = 1 where l > 0, else 0                   in training with sample="gumbel": l + log u - log(1 - u), u uniform
     y = x * m                                   the gradient of m is taken as that of p
-    with start="identity": y = x (1 + gamma (m - 1)), whose gradient, that of gamma included, is taken with p for m
+    with init="identity": y = x (1 + gamma (m - 1)), whose gradient, that of gamma included, is taken with p for m
 
 Paper: Xu et al., "Show, Attend and Tell", ICML 2015, arXiv 1502.03044 (hard attention); Bengio et al., "Estimating or
 Propagating Gradients Through Stochastic Neurons", 2013, arXiv 1308.3432 (straight through); Jang et al., "Categorical
@@ -46,7 +46,7 @@ class HardAttention(Gate):
         sample: How the mask is drawn in training: "threshold" (straight through) or "gumbel".
         temperature: t of the probabilities; lower is closer to the mask, with smaller gradients far from its edge.
         open_bias: b before training; the higher, the fewer positions are dropped at first.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
@@ -59,9 +59,9 @@ class HardAttention(Gate):
         sample: str = "threshold",
         temperature: float = 1.0,
         open_bias: float = 1.0,
-        start: str = "paper",
+        init: str = "paper",
     ) -> None:
-        super().__init__(channels, start=start)
+        super().__init__(channels, init=init)
         check_choice("HardAttention", "sample", sample, ("threshold", "gumbel"))
         check_positive("HardAttention", temperature=temperature, open_bias=open_bias)
         self.sample = sample

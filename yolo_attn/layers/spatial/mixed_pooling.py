@@ -45,14 +45,14 @@ class MixedPooling(Mixer):
     Args:
         channels: Channels of the input.
         pool_size: Height and width of each coarse grid, in cells.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, pool_size: Sequence[int] = (20, 12), start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, pool_size: Sequence[int] = (20, 12), init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         good = isinstance(pool_size, (list, tuple)) and len(pool_size) > 0 and all(map(is_whole, pool_size))
         check(good, "MixedPooling", "pool_size", pool_size, "a list of whole numbers, such as [20, 12]")
         hidden = hidden_width(channels, 4)

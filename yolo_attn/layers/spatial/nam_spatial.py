@@ -40,14 +40,14 @@ class NAMSpatial(Gate):
     Args:
         channels: Channels of the input.
         size: Height and width of the grid of scales, in cells; 20 is P5 of an image of 640 pixels.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, size: int = 20, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, size: int = 20, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_whole("NAMSpatial", size=size)
         self.size = size
         self.norm = BatchNorm(size * size)  # holds scale, shift and statistics; applied in `gate`, resized

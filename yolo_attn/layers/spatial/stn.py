@@ -43,22 +43,22 @@ CELLS = 8
     identity="published: zero offset from the unit matrix",
 )
 class STN(Mixer):
-    """Spatial transformer; both starts are the identity.
+    """Spatial transformer; both initializations are the identity.
 
     Args:
         channels: Channels of the input.
         hidden: Channels of the localisation network.
         step: What its result is multiplied by; lower is slower and safer.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    starts_as_identity = True
+    identity_at_init = True
 
-    def __init__(self, channels: int, *, hidden: int = 32, step: float = 0.1, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, hidden: int = 32, step: float = 0.1, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         check_whole("STN", hidden=hidden)
         check_positive("STN", step=step)
         self.step = step

@@ -37,14 +37,14 @@ class StripPooling(Gate):
 
     Args:
         channels: Channels of the input.
-        start: "paper" or "identity".
+        init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, start: str = "paper") -> None:
-        super().__init__(channels, start=start)
+    def __init__(self, channels: int, *, init: str = "paper") -> None:
+        super().__init__(channels, init=init)
         self.rows = nn.Sequential(
             nn.Conv2d(channels, channels, (3, 1), padding=(1, 0), bias=False), BatchNorm(channels)
         )

@@ -9,12 +9,12 @@ from typing import Any
 
 from yolo_attn.errors import UserError
 from yolo_attn.files import FolderLock, make_folder, read_json, write_atomically
-from yolo_attn.study.received import find_fault
 from yolo_attn.study.report.files import as_csv, as_latex, as_markdown
 from yolo_attn.study.report.sources import ImageSource, find_images
 from yolo_attn.study.report.text import text_table
 from yolo_attn.study.report.view import StudyView
-from yolo_attn.study.results import RESULTS, SCHEMA, write_results
+from yolo_attn.study.results.received import find_fault
+from yolo_attn.study.results.results import RESULTS, SCHEMA, write_results
 from yolo_attn.study.store import PLAN
 
 __all__ = ["HTML", "make_report", "read_results", "text_table", "write_interim_page", "write_reports"]
@@ -90,7 +90,7 @@ def make_report(folder: Path, out: Path | None = None, data: str | None = None) 
         UserError: The folder is not there or holds no study, something in it is missing, damaged or of another version,
             or another process works in it.
     """
-    from yolo_attn.study.rebuild import rebuild
+    from yolo_attn.study.results.rebuild import rebuild
 
     known = read_results(folder)  # what is wrong with the folder is told before it is locked
     out = out or folder

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from datetime import datetime, timezone
 
-from yolo_attn.study.progress import clock
 from yolo_attn.study.report.view import Estimate, Latency
+from yolo_attn.study.running.progress import clock
 
 __all__ = [
     "NONE",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from yolo_attn.errors import RowError, UserError, one_line
 from yolo_attn.graph.shorthand import base_of, stem_of
-from yolo_attn.study.plan import Arm, Run, Study
+from yolo_attn.study.specification.plan import Arm, Run, Study
 
 if TYPE_CHECKING:
     from yolo_attn.layer_files import Sources
@@ -98,7 +98,7 @@ def _variant(base: str, text: str, weights: Path | None) -> Arm:
 def _fault(model: Mapping[str, Any]) -> str | None:
     """Return why a model cannot be built, None when it can."""
     from yolo_attn.host.geometry import row_strides
-    from yolo_attn.host.start import build_model
+    from yolo_attn.host.initialization import build_model
 
     try:
         row_strides(_plain(model))
@@ -113,7 +113,7 @@ def _fault(model: Mapping[str, Any]) -> str | None:
 def _control(name: str, arms: Sequence[Arm], weights: Path | None) -> Arm:
     """Return a control arm; one that cannot be made is shown with its error."""
     from yolo_attn.host.geometry import model_cost
-    from yolo_attn.study.controls import null_model, widened_model
+    from yolo_attn.study.specification.controls import null_model, widened_model
 
     variants = [arm.model for arm in arms[1:] if arm.model]
     try:
@@ -205,7 +205,7 @@ def read_dataset(data: str, task: str, split: str = "val") -> Dataset:
 
 def shared_start(arm: Arm, baseline: Arm, task: str, classes: int) -> list[int] | None:
     """Return how many of the base's tensors an arm starts with, and of how many; None when it cannot be built."""
-    from yolo_attn.host.start import shared_tensors
+    from yolo_attn.host.initialization import shared_tensors
 
     try:
         return list(shared_tensors(baseline.model, arm.model, task, classes, arm.weights))

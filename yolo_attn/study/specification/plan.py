@@ -12,8 +12,8 @@ from yolo_attn.data import find_recipe, list_datasets
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.files import read_yaml
 from yolo_attn.graph.shorthand import base_of
-from yolo_attn.study.device import check_share, device_kind, read_device
-from yolo_attn.study.recipe import PINNED, check_recipe, parse_value, recipe_keys
+from yolo_attn.study.specification.device import check_share, device_kind, read_device
+from yolo_attn.study.specification.recipe import PINNED, check_recipe, parse_value, recipe_keys
 
 if TYPE_CHECKING:
     from yolo_attn.layer_files import Sources

@@ -9,7 +9,7 @@ from typing import Any
 
 from yolo_attn.errors import UserError
 from yolo_attn.files import read_json, write_atomically
-from yolo_attn.study.plan import Run
+from yolo_attn.study.specification.plan import Run
 from yolo_attn.study.store import LATENCY, TRAIN, Store
 
 __all__ = ["measure"]

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from yolo_attn.study.expect import study_seconds
-from yolo_attn.study.plan import Run
+from yolo_attn.study.specification.expect import study_seconds
+from yolo_attn.study.specification.plan import Run
 from yolo_attn.study.store import TRAIN
 
 __all__ = ["Progress", "clock"]

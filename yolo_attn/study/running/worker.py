@@ -1,4 +1,4 @@
-"""One run, in its own process: `python -m yolo_attn.study.worker RUN_FOLDER`.
+"""One run, in its own process: `python -m yolo_attn.study.running.worker RUN_FOLDER`.
 
 Trains the folder's `model.yaml` as `run.json` says, evaluates the last and the best checkpoint, and writes
 `result.json` as its last act. Exit status 0 when done, 1 when failed, 74 when the disk is full, 75 when another process
@@ -24,9 +24,9 @@ from typing import Any
 from yolo_attn.errors import UserError, one_line
 from yolo_attn.files import FolderLock, is_disk_full, read_json, write_atomically
 from yolo_attn.processes import end_all, ranks_ended
-from yolo_attn.study.plan import LAYERS
-from yolo_attn.study.results import as_json
-from yolo_attn.study.runner import DISK_FULL_STATUS
+from yolo_attn.study.results.results import as_json
+from yolo_attn.study.running.local import DISK_FULL_STATUS
+from yolo_attn.study.specification.plan import LAYERS
 from yolo_attn.study.store import RESULT, RUN, TRAIN, TRAINING_STATE
 from yolo_attn.trust import trusting
 
@@ -110,8 +110,8 @@ def _clear(folder: Path) -> None:
 def _train_and_measure(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
     from yolo_attn.host.restricted import restricted
     from yolo_attn.layer_files import import_carried
-    from yolo_attn.study.inputs import check_layers
-    from yolo_attn.study.training import train_and_measure
+    from yolo_attn.study.running.inputs import check_layers
+    from yolo_attn.study.running.training import train_and_measure
 
     import_carried(folder / LAYERS, order.get("modules", ()))
     with trusting(bool(order.get("trust"))), restricted():  # the order is of the command that runs now
@@ -128,7 +128,7 @@ def _take_up(folder: Path, order: dict[str, Any]) -> None:
         UserError: Its packages or its copy of the dataset are others.
     """
     from yolo_attn.data import resolve_data
-    from yolo_attn.study import inputs
+    from yolo_attn.study.running import inputs
 
     wanted = order["inputs"]
     for package, version in inputs.versions().items():

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from yolo_attn.errors import UserError, plain
 from yolo_attn.files import read_json, write_atomically
-from yolo_attn.study.plan import Arm
-from yolo_attn.study.portable import dataset_name, without_folders
+from yolo_attn.study.results.portable import dataset_name, without_folders
+from yolo_attn.study.specification.plan import Arm
 from yolo_attn.study.store import LATENCY
 from yolo_attn.tables import html_table
 
 if TYPE_CHECKING:
-    from yolo_attn.study.numbers import ArmNumbers, Source
+    from yolo_attn.study.results.numbers import ArmNumbers, Source
 
 __all__ = ["RESULTS", "SCHEMA", "SCHEMA_FILE", "ArmRuns", "Results", "as_json", "make_results", "write_results"]
 
@@ -186,7 +186,7 @@ def make_results(folder: Path, study: Mapping[str, Any], arms: Sequence[ArmRuns]
         UserError: Stored matches are missing, damaged, or of different images.
     """
     from yolo_attn.stats.bootstrap import REPLICATES, SEED
-    from yolo_attn.study.numbers import Source, arm_numbers, detectable, with_verdicts
+    from yolo_attn.study.results.numbers import Source, arm_numbers, detectable, with_verdicts
 
     sources = [
         tuple(Source.of(folder / run["folder"], int(run["seed"]), keep=keep) for run in item.done) for item in arms
@@ -231,7 +231,7 @@ def _untested(delta: Mapping[str, Any] | None, *more: str) -> dict[str, Any] | N
 
 def _sizes(study: Mapping[str, Any], where: Source | None) -> dict[str, int | None]:
     """Return the numbers of images and objects, as the matches have them once there are any."""
-    from yolo_attn.study.numbers import measured
+    from yolo_attn.study.results.numbers import measured
 
     if where is None:
         return {key: study.get(key) for key in ("images", "instances")}

@@ -26,7 +26,7 @@ from yolo_attn.host.repeatable import check_state, find_trainer
 from yolo_attn.host.transfer import align_every_model
 from yolo_attn.stats.ap import evaluate
 from yolo_attn.stats.matches import Matches
-from yolo_attn.study.measured import measure
+from yolo_attn.study.results.measured import measure
 from yolo_attn.study.store import MAPS, MATCHES, MODEL, TRAIN
 
 __all__ = ["train_and_measure"]

@@ -23,8 +23,8 @@ from typing import Any
 
 from yolo_attn.errors import UserError, plain
 from yolo_attn.files import make_folder, read_json, write_atomically
-from yolo_attn.study.plan import LAYERS
-from yolo_attn.study.runner import LOG, WORKER, LocalRunner, Outcome
+from yolo_attn.study.running.local import LOG, WORKER, LocalRunner, Outcome
+from yolo_attn.study.specification.plan import LAYERS
 from yolo_attn.study.store import DRAWS, MAPS, MATCHES, MODEL, RESULT, RUN, TRAIN, TRAINING_STATE
 
 __all__ = ["RayRunner", "carry_out"]

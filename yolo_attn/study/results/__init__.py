@@ -1,0 +1,1 @@
+"""The numbers of a study, computed from the files of its runs, and `results.json`."""
