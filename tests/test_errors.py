@@ -1,10 +1,10 @@
-"""Errors in one line, whatever a library puts into them."""
+"""Formatting of errors as one line."""
 
 from __future__ import annotations
 
 import pytest
 
-from yolo_attn.errors import UserError, one_line, plain
+from yolo_attn.errors import UserError, first_line, one_line, plain
 
 
 @pytest.mark.parametrize(
@@ -19,11 +19,24 @@ from yolo_attn.errors import UserError, one_line, plain
         ("[31m is no code, 注意力 [1, 2]", "[31m is no code, 注意力 [1, 2]"),
     ],
 )
-def test_a_text_for_readers_steers_no_terminal(text: str, shown: str) -> None:
+def test_plain_removes_escape_sequences(text: str, shown: str) -> None:
     assert plain(text) == shown
 
 
-def test_an_error_is_one_line_without_colours() -> None:
+def test_an_error_is_formatted_as_one_line_without_colors() -> None:
     assert one_line(ValueError("\x1b[34m\x1b[1mval: \x1b[0mit broke\nin two")) == "ValueError: val: it broke in two"
     assert one_line(UserError("\x1b[1mwrong\x1b[0m")) == "wrong"
     assert one_line(RuntimeError("\x1b[0m")) == "RuntimeError: no message"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ValueError("\n \x1b[31m\x1b[0m\n \x1b[1mbad value\x1b[0m \nmore"), "bad value"),
+        (FileNotFoundError("❌️ no file\nlist of files"), "no file"),
+        (RuntimeError(""), "RuntimeError"),
+        (KeyError("key"), "'key'"),
+    ],
+)
+def test_first_line_of_an_error(error: Exception, expected: str) -> None:
+    assert first_line(error) == expected

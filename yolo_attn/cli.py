@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from yolo_attn import api
-from yolo_attn.errors import UserError, did_you_mean
+from yolo_attn.errors import UserError, did_you_mean, first_line, plain
 from yolo_attn.files import FULL_DISK, NOT_WRITABLE, disk_error, is_disk_full, is_file, is_folder, shortened
 from yolo_attn.trust import RESTRICTED_FROM, TRUST, trusting
 from yolo_attn.values import LARGEST_SIDE, is_out_of_memory
@@ -221,8 +221,7 @@ def _circumstance(error: Exception) -> str | None:
 
 def _complain(message: str) -> int:
     """Print one line about a user's mistake and return its exit status."""
-    line = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", message).split())
-    print(f"yolo-attn: {line}", file=sys.stderr)
+    print(f"yolo-attn: {plain(message)}", file=sys.stderr)
     return 2
 
 
@@ -727,7 +726,7 @@ def _named_task(words: list[str]) -> str:
 
 def _user_mistake(error: Exception) -> str | None:
     """Return one line for an error of Ultralytics' that a user can cure; None for anything else."""
-    text = _first_line(error)
+    text = first_line(error).removesuffix(" Supported formats are:")
     if circumstance := _circumstance(error):
         return circumstance
     if isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):
@@ -771,11 +770,3 @@ def _is_about_input(error: Exception, text: str) -> bool:
         return False
     # 'imgsz=abc' is not ..., model='x.png' is not ...
     return bool(re.search(r"ERROR|❌|Dataset '|Invalid|Unsupported onnx", str(error)) or re.match(r"'?\w+=", text))
-
-
-def _first_line(error: Exception) -> str:
-    """Return the first line of a message that says something, without signs and colours."""
-    text = re.sub(r"\x1b\[[0-9;]*m|❌️?\s*", "", str(error))
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    lines = [line.removesuffix(" Supported formats are:") for line in lines]
-    return lines[0] if lines else type(error).__name__

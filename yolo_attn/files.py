@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from yolo_attn.errors import UserError
+from yolo_attn.errors import UserError, plain
 
 __all__ = [
     "EXPONENT",
@@ -216,7 +216,7 @@ def parse_yaml(text: str, source: str | Path) -> Any:
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise UserError(f"{source}{where}: not valid YAML: {error.problem or error.context}") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
-        raise UserError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{source}: not valid YAML: {plain(str(error))}") from error
 
 
 def as_yaml(value: Any) -> str:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, cast
 import torch
 from torch import nn
 
-from yolo_attn.errors import UserError
+from yolo_attn.errors import UserError, first_line
 from yolo_attn.graph.shorthand import base_of
 from yolo_attn.registry import list_layers
 from yolo_attn.values import check_values
@@ -82,7 +82,7 @@ def _build(name: str) -> nn.Module:
     try:
         return cast(nn.Module, (RTDETR if decoder else YOLO)(name).model)
     except FileNotFoundError as error:
-        raise UserError(str(error).splitlines()[0]) from error
+        raise UserError(first_line(error)) from error
 
 
 def open_models(names: str, *, against: str | None = None) -> dict[str, nn.Module]:

@@ -61,7 +61,7 @@ def find_malformed_rows(document: Mapping[str, Any]) -> list[Finding]:
         try:
             check_row(i, written)
         except RowError as error:
-            findings.append(Finding(error.row, error.fault))
+            findings.append(Finding(error.row, error.problem))
     return findings
 
 

@@ -128,7 +128,7 @@ def _names_and_options(graph: ModelGraph) -> list[Finding]:
             try:
                 (read_block_row if layer_in(row.module) else read_our_row)(i, row)
             except RowError as error:
-                findings.append(Finding(error.row, error.fault))
+                findings.append(Finding(error.row, error.problem))
     return findings
 
 
@@ -196,6 +196,6 @@ def _by_building(model: str | Path, graph: ModelGraph) -> list[Finding]:
     try:
         return find_head_faults(graph, row_strides(base_yaml(str(model))))
     except RowError as error:
-        return [Finding(error.row, error.fault)]
+        return [Finding(error.row, error.problem)]
     except UserError as error:
         return [Finding(None, str(error))]

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from yolo_attn.errors import first_line
 from yolo_attn.stats import npz
 
 __all__ = ["AREAS", "MAX_DETECTIONS", "THRESHOLDS", "Matches", "MatchesBuilder", "in_area"]
@@ -103,7 +104,7 @@ class Matches:
                 content[name] = _unpacked(arrays[name], lengths[name])
             matches = cls(_names(header["images"]), _names(header["classes"]), **content)
         except (KeyError, TypeError, ValueError) as error:
-            raise npz.damaged(path, str(error).splitlines()[0]) from None
+            raise npz.damaged(path, first_line(error)) from None
         fault = matches._fault()
         if fault:
             raise npz.damaged(path, fault)

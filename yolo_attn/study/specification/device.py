@@ -6,7 +6,7 @@ import inspect
 import os
 import re
 
-from yolo_attn.errors import UserError
+from yolo_attn.errors import UserError, first_line
 
 __all__ = ["check_share", "count_devices", "device_kind", "first_device", "read_device"]
 
@@ -74,7 +74,7 @@ def _other_absence(kind: str, name: str) -> str:
     try:
         torch_utils.select_device(name, verbose=False)
     except Exception as error:
-        return str(error).strip().splitlines()[0]
+        return first_line(error)
     return ""
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from yolo_attn.errors import UserError, did_you_mean
+from yolo_attn.errors import UserError, did_you_mean, first_line
 from yolo_attn.values import check_values
 
 __all__ = ["PINNED", "check_optimizer", "check_recipe", "parse_value", "recipe_keys"]
@@ -113,7 +113,7 @@ def _check_values(recipe: Mapping[str, Any], where: str) -> None:
     try:
         get_cfg(overrides=dict(recipe))
     except (TypeError, ValueError, SyntaxError, KeyError, AssertionError) as error:
-        raise UserError(f"{where}{str(error).strip().splitlines()[0]}") from None
+        raise UserError(f"{where}{first_line(error)}") from None
 
 
 def check_optimizer(name: str, where: str = "") -> None:
