@@ -460,7 +460,7 @@ class TunedGate(Gate):
 """
 
 
-@pytest.mark.parametrize("init", [["yolo"], [sys.executable, "-m", "ultralytics.cfg.__init__"]])
+@pytest.mark.parametrize("start", [["yolo"], [sys.executable, "-m", "ultralytics.cfg.__init__"]])
 def test_trainings_in_processes_of_their_own_are_ours(
     start: list[str], monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
