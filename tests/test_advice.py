@@ -230,7 +230,7 @@ STUDIES: list[dict[str, Any]] = [{"seeds": "x"}, {"variants": 3}, {"optimizer": 
 
 @pytest.mark.parametrize("wrong", STUDIES, ids=str)
 def test_what_a_study_is_to_be_given(wrong: dict[str, Any]) -> None:
-    from yolo_attn.study.specification.plan import Study
+    from yolo_attn.study.specification.study import Study
 
     with pytest.raises(UserError) as caught:
         Study.from_arguments(wrong)

@@ -43,7 +43,7 @@ def test_a_command_is_understood(command: str, fresh_folder: Path, capsys: pytes
             model_yaml(keys["model"])
     elif verb == "compare":
         from yolo_attn.host.variant import make_variant
-        from yolo_attn.study.specification.plan import Study
+        from yolo_attn.study.specification.study import Study
 
         study = Study.from_arguments(keys)
         assert len(study.variants) == 3
@@ -75,7 +75,7 @@ def test_the_rows_build() -> None:
 
 
 def test_the_study_file_is_a_study(fresh_folder: Path) -> None:
-    from yolo_attn.study.specification.plan import Study
+    from yolo_attn.study.specification.study import Study
 
     (text,) = [block for block in blocks("yaml") if "variants" in block]
     Path("study.yaml").write_text(text)
@@ -105,7 +105,7 @@ def test_the_functions_work_as_shown(
 
     from yolo_attn import study
     from yolo_attn.study.results.results import Results
-    from yolo_attn.study.specification.plan import Study
+    from yolo_attn.study.specification.study import Study
 
     asked: list[Any] = []
 

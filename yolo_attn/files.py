@@ -6,11 +6,13 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import stat
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,8 +26,10 @@ __all__ = [
     "FULL_DISK",
     "NOT_WRITABLE",
     "FolderLock",
+    "as_json",
     "as_yaml",
     "disk_error",
+    "finite",
     "is_disk_full",
     "is_file",
     "is_folder",
@@ -245,6 +249,22 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path}: damaged (no mapping); restore it, or delete its folder to start it anew")
     return content
+
+
+def as_json(data: Mapping[str, Any]) -> str:
+    """Return data as JSON text; a number that is not finite, which JSON does not have, becomes null."""
+    return json.dumps(finite(data), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def finite(value: Any) -> Any:
+    """Return a value with None in place of numbers that are not finite, and with lists in place of tuples."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value
 
 
 class FolderLock:

@@ -16,7 +16,7 @@ from ultralytics.nn import tasks
 
 from yolo_attn.host.names import without_letter
 from yolo_attn.host.repeatable import STATE, STATE_SECONDS, check_state, find_trainer
-from yolo_attn.study.store import TRAINING_STATE
+from yolo_attn.study.files import TRAINING_STATE
 
 slow = pytest.mark.slow
 

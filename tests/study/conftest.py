@@ -19,7 +19,7 @@ from yolo_attn.study import engine, report
 from yolo_attn.study.engine import compare
 from yolo_attn.study.running import inputs
 from yolo_attn.study.running.local import LocalRunner
-from yolo_attn.study.specification.plan import Arm, Study
+from yolo_attn.study.specification.study import Arm, Study
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 

@@ -7,7 +7,7 @@ from tests.study.conftest import Fake
 from yolo_attn.errors import UserError
 from yolo_attn.study import engine
 from yolo_attn.study.specification.device import check_share, count_devices, device_kind, first_device, read_device
-from yolo_attn.study.specification.plan import Study
+from yolo_attn.study.specification.study import Study
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from yolo_attn.study.engine import compare
 from yolo_attn.study.report import make_report, sources
 from yolo_attn.study.running import inputs
 from yolo_attn.study.running.local import LocalRunner, child_environment
-from yolo_attn.study.specification.plan import Arm
+from yolo_attn.study.specification.study import Arm
 
 ARMS = ("yolo11n", "A", "B")
 forking = pytest.mark.skipif(sys.platform == "win32", reason="no fork")

@@ -15,8 +15,8 @@ from yolo_attn.errors import UserError
 from yolo_attn.host import initialization
 from yolo_attn.host.geometry import model_cost
 from yolo_attn.study.running import inputs
-from yolo_attn.study.specification.expect import guess_run_seconds
-from yolo_attn.study.specification.plan import Arm, Study
+from yolo_attn.study.specification.estimate import guess_run_seconds
+from yolo_attn.study.specification.study import Arm, Study
 
 
 def study(**arguments: object) -> Study:

@@ -17,7 +17,7 @@ from yolo_attn import registry
 from yolo_attn.errors import UserError
 from yolo_attn.study.running import inputs
 from yolo_attn.study.running import ray as ray_runner
-from yolo_attn.study.specification.plan import Arm, Study
+from yolo_attn.study.specification.study import Arm, Study
 
 LAYER = """
 from yolo_attn import register_layer

@@ -7,7 +7,7 @@ import pytest
 
 from tests.study.conftest import fake_arm
 from yolo_attn.study.running.progress import Progress, clock, epochs_done
-from yolo_attn.study.specification.plan import Run
+from yolo_attn.study.specification.study import Run
 
 
 class Terminal(StringIO):

@@ -10,7 +10,7 @@ import yaml
 from tests.study.conftest import fake_arm
 from yolo_attn.errors import UserError
 from yolo_attn.study.running.inputs import make_run
-from yolo_attn.study.specification.plan import Arm, Run, Study
+from yolo_attn.study.specification.study import Arm, Run, Study
 from yolo_attn.study.store import SCHEMA, Store, choose_folder, slug
 
 VERSIONS = {"yolo-attn": "1", "ultralytics": "2", "torch": "3"}

@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from yolo_attn.study.engine import compare
 from yolo_attn.study.results.results import Results
-from yolo_attn.study.specification.plan import Study
+from yolo_attn.study.specification.study import Study
 
 __all__ = ["Results", "Study", "compare"]

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from yolo_attn.errors import UserError
 from yolo_attn.files import read_json
+from yolo_attn.study.files import LAYERS, LOG, MODEL, RESULTS
 from yolo_attn.study.report.live import RELOAD_SECONDS, LivePage
-from yolo_attn.study.results.results import RESULTS, ArmRuns, Results, make_results
+from yolo_attn.study.results.results import ArmRuns, Results, make_results
 from yolo_attn.study.running import inputs
-from yolo_attn.study.running.local import LOG, Handle, LocalRunner, Outcome, Runner
+from yolo_attn.study.running.local import Handle, LocalRunner, Outcome, Runner
 from yolo_attn.study.running.progress import Progress, clock
-from yolo_attn.study.specification import expect
+from yolo_attn.study.specification import estimate
 from yolo_attn.study.specification.device import count_devices, device_kind, first_device
-from yolo_attn.study.specification.plan import LAYERS, Arm, Run, Study
-from yolo_attn.study.store import MODEL, Store, choose_folder, read_plan
+from yolo_attn.study.specification.study import Arm, Run, Study
+from yolo_attn.study.store import Store, choose_folder, read_plan
 from yolo_attn.trust import trusting, trusts_files
 
 if TYPE_CHECKING:
@@ -303,7 +304,7 @@ class _Engine:
 
     def _known_shared(self) -> dict[str, list[int] | None]:
         """Return what was counted when the runs were done."""
-        path = self.store.folder / f"{RESULTS}.json"
+        path = self.store.folder / RESULTS
         try:
             known = {arm["name"]: arm["transferred"] for arm in read_json(path)["arms"]}
         except (UserError, KeyError, TypeError):
@@ -423,13 +424,13 @@ class _Engine:
 
     def _detectable_line(self) -> str:
         variants = sum(arm.kind == "variant" and not arm.error for arm in self.arms)
-        return expect.detectable_line(len(self.study.seeds), self.dataset.images, variants, self._earlier_results())
+        return estimate.detectable_line(len(self.study.seeds), self.dataset.images, variants, self._earlier_results())
 
     def _earlier_results(self) -> Mapping[str, Any]:
         """Return the folder's results when they are of this base, data and recipe; {} when there are none."""
         study = {"baseline": self.arms[0].name, "data_digest": self.dataset.digest, "recipe": dict(self.study.train)}
         try:
-            known = read_json(self.store.folder / f"{RESULTS}.json")
+            known = read_json(self.store.folder / RESULTS)
         except UserError:
             return {}
         return known if all(known.get(key) == value for key, value in study.items()) else {}
@@ -439,7 +440,7 @@ class _Engine:
             return None
         known, guess = self._known_times(), None
         if not known and self.dataset.train_images:
-            guess = expect.guess_run_seconds(
+            guess = estimate.guess_run_seconds(
                 self.arms[0].model,
                 str(self.order["task"]),
                 len(self.dataset.names),
@@ -448,7 +449,7 @@ class _Engine:
                 where=first_device(self.study.device),
                 threads=int(self.state["threads"]),
             )
-        return expect.study_seconds([run.arm.name for run in waiting], known, guess)
+        return estimate.study_seconds([run.arm.name for run in waiting], known, guess)
 
     def _conclude(self, progress: Progress) -> Results:
         if {state["status"] for state in self._states.values()} <= {"done", "failed"}:

@@ -1,24 +1,5 @@
 """The folder of a study: what was asked, and every run's result as it comes.
 
-    study.yaml                     what was asked; readable as study=FILE
-    layers/                        the files of all such layers in the study, as they are now
-    store.json                     schema and package versions, threads, kind of device
-    runs/<arm>-s<seed>-<key>/      one run
-        run.json  model.yaml       what to train
-        layers/                    the files of layers that are the user's own
-        train.log                  everything the run printed
-        state.pt                   the whole training state, from which a run that was cut goes on; gone when it is done
-        train/                     Ultralytics' own output, with weights/last.pt and weights/best.pt
-        matches.npz                what last.pt found on every image: all statistics are made from it
-        draws.npz                  the bootstrap of matches.npz, under this user's seal; may be deleted
-        maps.npz                   what attention looks at on a few images
-        result.json                written last and whole: the run is over, done or failed
-    dataset.json                   the dataset that the report's images are from, under this user's seal
-    latency.json                   what an image takes in each arm, timed when all runs are done
-    results.json .csv .md .tex     the results, written again after every run
-    results.schema.json            what results.json holds, as JSON Schema
-    report.html                    the report, from the first finished run on
-
 Every file is written whole or not at all; one process at a time works in the folder.
 """
 
@@ -37,34 +18,15 @@ import yaml
 
 from yolo_attn.errors import UserError
 from yolo_attn.files import FolderLock, make_folder, read_json, read_yaml, write_atomically
-from yolo_attn.study.specification.plan import LAYERS, Place, Run, Study
+from yolo_attn.study.files import JOB, LAYERS, MODEL, RESULT, RUNS, STORE, STUDY
+from yolo_attn.study.specification.study import Place, Run, Study
 
 if TYPE_CHECKING:
     from yolo_attn.layer_files import Sources
 
-__all__ = [
-    "DRAWS",
-    "LATENCY",
-    "MAPS",
-    "MATCHES",
-    "MODEL",
-    "PLAN",
-    "RESULT",
-    "RUN",
-    "SCHEMA",
-    "TRAIN",
-    "TRAINING_STATE",
-    "Store",
-    "choose_folder",
-    "read_plan",
-    "slug",
-]
+__all__ = ["SCHEMA", "Store", "choose_folder", "read_plan", "slug"]
 
 SCHEMA = 2
-PLAN, STATE, RUN, MODEL, RESULT = "study.yaml", "store.json", "run.json", "model.yaml", "result.json"
-MATCHES, DRAWS, MAPS = "matches.npz", "draws.npz", "maps.npz"
-TRAINING_STATE, LATENCY = "state.pt", "latency.json"
-TRAIN = "train"
 _KEY_DIGITS = 8
 
 
@@ -84,7 +46,7 @@ def choose_folder(study: Study) -> Path:
         return place.folder
     akin, number = [], 1
     while not _is_free(folder := _numbered(place.folder, number)):
-        if (folder / PLAN).exists():
+        if (folder / STUDY).exists():
             statement = read_plan(folder)
             if study.asks_the_same(statement):
                 return folder
@@ -107,7 +69,7 @@ def _numbered(folder: Path, number: int) -> Path:
 def _check_named(place: Place, study: Study) -> None:
     if _is_free(place.folder) or place.exist_ok:
         return
-    if not (place.folder / PLAN).exists():
+    if not (place.folder / STUDY).exists():
         raise UserError(f"{place.folder}: holds other files, not a study; give another name=NAME")
     if not study.asks_the_same(read_plan(place.folder)):
         raise UserError(
@@ -121,7 +83,7 @@ def _is_free(folder: Path) -> bool:
         return True
     if not folder.is_dir():
         raise UserError(f"{folder}: a file, not a folder; give another name=NAME")
-    return all(item.name in {".lock", STATE} or item.name.endswith(".tmp") for item in folder.iterdir())
+    return all(item.name in {".lock", STORE} or item.name.endswith(".tmp") for item in folder.iterdir())
 
 
 def read_plan(folder: Path) -> dict[str, Any]:
@@ -130,7 +92,7 @@ def read_plan(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: It is damaged; nothing is overwritten.
     """
-    path = folder / PLAN
+    path = folder / STUDY
     try:
         statement = read_yaml(path)
     except UserError:
@@ -162,7 +124,7 @@ class Store:
         return self._planned_on is not None
 
     def _plan_text(self) -> str | None:
-        path = self.folder / PLAN
+        path = self.folder / STUDY
         return path.read_text(encoding="utf-8") if path.exists() else None
 
     def check_free(self) -> None:
@@ -177,7 +139,7 @@ class Store:
         Raises:
             UserError: It is damaged, or of another schema or other package versions.
         """
-        path = self.folder / STATE
+        path = self.folder / STORE
         if not path.exists():
             return {}
         state = read_json(path)
@@ -213,9 +175,9 @@ class Store:
                 raise UserError(f"{self.folder}: another compare changed the study meanwhile; give the command again")
             _remove_torn(self.folder)
             # The plan comes last: a folder with a plan is complete.
-            self._write_if_new(self.folder / STATE, json.dumps({"schema": SCHEMA, **state}, indent=2) + "\n")
+            self._write_if_new(self.folder / STORE, json.dumps({"schema": SCHEMA, **state}, indent=2) + "\n")
             statement = {**study.statement, **_keep(sources, self.folder)}
-            self._write_if_new(self.folder / PLAN, yaml.safe_dump(statement, sort_keys=False))
+            self._write_if_new(self.folder / STUDY, yaml.safe_dump(statement, sort_keys=False))
             yield
 
     @staticmethod
@@ -233,14 +195,14 @@ class Store:
         Raises:
             UserError: The folder cannot be written.
         """
-        folder = self._find(run) or self.folder / "runs" / f"{slug(run.arm.name)}-s{run.seed}-{run.key[:_KEY_DIGITS]}"
+        folder = self._find(run) or self.folder / RUNS / f"{slug(run.arm.name)}-s{run.seed}-{run.key[:_KEY_DIGITS]}"
         make_folder(folder)
         order = {"key": run.key, "arm": run.arm.name, "seed": run.seed, **common, "inputs": run.inputs}
         if run.sources and run.sources.modules:
             order["modules"] = list(run.sources.modules)
             _keep(run.sources, folder)
         self._write_if_new(folder / MODEL, yaml.safe_dump(dict(run.arm.model), sort_keys=False, width=120))
-        self._write_if_new(folder / RUN, json.dumps(order, indent=2) + "\n")
+        self._write_if_new(folder / JOB, json.dumps(order, indent=2) + "\n")
         self._paths[run.key] = folder
         return folder
 
@@ -273,12 +235,12 @@ class Store:
     def unused(self, runs: Sequence[Run]) -> int:
         """Return how many runs with a result are there that these runs do not ask for."""
         asked = {self.path(run) for run in runs}
-        return sum(path.parent not in asked for path in self.folder.glob(f"runs/*/{RESULT}"))
+        return sum(path.parent not in asked for path in self.folder.glob(f"{RUNS}/*/{RESULT}"))
 
     def _find(self, run: Run) -> Path | None:
         """Return the folder that holds a run, under whatever name its arm had then."""
         for folder in self._folders().get(run.key[:_KEY_DIGITS], []):
-            if (folder / RUN).is_file() and read_json(folder / RUN).get("key") == run.key:
+            if (folder / JOB).is_file() and read_json(folder / JOB).get("key") == run.key:
                 return folder
         return None
 
@@ -286,7 +248,7 @@ class Store:
         """Return the run folders by the digits that their names end with; listed once, since there may be thousands."""
         if self._listed is None:
             self._listed = {}
-            for folder in sorted(self.folder.glob("runs/*")):
+            for folder in sorted(self.folder.glob(f"{RUNS}/*")):
                 self._listed.setdefault(folder.name.rpartition("-")[2], []).append(folder)
         return self._listed
 
@@ -314,6 +276,6 @@ def slug(name: str) -> str:
 
 def _remove_torn(folder: Path) -> None:
     """Remove temporary files of processes that were killed while they wrote."""
-    for path in [*folder.glob(".*.tmp"), *folder.glob("runs/*/.*.tmp")]:
+    for path in [*folder.glob(".*.tmp"), *folder.glob(f"{RUNS}/*/.*.tmp")]:
         with contextlib.suppress(OSError):
             os.unlink(path)  # noqa: PTH108

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from yolo_attn.stats import npz
 from yolo_attn.stats.ap import METRICS, evaluate, instances
 from yolo_attn.stats.matches import Matches, MatchesBuilder
-from yolo_attn.study.report import HTML, read_results, write_reports
+from yolo_attn.study.files import REPORT
+from yolo_attn.study.report import read_results, write_reports
 from yolo_attn.study.store import slug
 
 SIDE = 160
@@ -52,7 +53,7 @@ def render(folder: Path, out: Path | None = None) -> Path:
     out = out or folder
     out.mkdir(exist_ok=True)
     write_reports(folder, read_results(folder), out=out)
-    return out / HTML
+    return out / REPORT
 
 
 def make_study(

@@ -9,18 +9,15 @@ from typing import Any
 
 from yolo_attn.errors import UserError
 from yolo_attn.files import FolderLock, make_folder, read_json, write_atomically
+from yolo_attn.study.files import REPORT, RESULTS, RESULTS_CSV, RESULTS_LATEX, RESULTS_MARKDOWN, STUDY
 from yolo_attn.study.report.files import as_csv, as_latex, as_markdown
 from yolo_attn.study.report.sources import ImageSource, find_images
 from yolo_attn.study.report.text import text_table
 from yolo_attn.study.report.view import StudyView
 from yolo_attn.study.results.received import find_fault
-from yolo_attn.study.results.results import RESULTS, SCHEMA, write_results
-from yolo_attn.study.store import PLAN
+from yolo_attn.study.results.results import SCHEMA, write_results
 
-__all__ = ["HTML", "make_report", "read_results", "text_table", "write_interim_page", "write_reports"]
-
-HTML = "report.html"
-_RESULTS = f"{RESULTS}.json"
+__all__ = ["make_report", "read_results", "text_table", "write_interim_page", "write_reports"]
 
 
 def write_reports(
@@ -45,9 +42,9 @@ def write_reports(
     """
     out = out or folder
     study = StudyView.read(data)
-    write_atomically(out / "results.csv", as_csv(study))
-    write_atomically(out / "results.md", as_markdown(study))
-    write_atomically(out / "results.tex", as_latex(study))
+    write_atomically(out / RESULTS_CSV, as_csv(study))
+    write_atomically(out / RESULTS_MARKDOWN, as_markdown(study))
+    write_atomically(out / RESULTS_LATEX, as_latex(study))
     if html:
         _write_page(folder, study, out, source)
 
@@ -71,7 +68,7 @@ def _write_page(
 ) -> None:
     from yolo_attn.study.report.page import as_html  # draws: matplotlib only where it is needed
 
-    write_atomically(out / HTML, as_html(study, folder, source, reload=reload))
+    write_atomically(out / REPORT, as_html(study, folder, source, reload=reload))
 
 
 def make_report(folder: Path, out: Path | None = None, data: str | None = None) -> Path:
@@ -95,7 +92,7 @@ def make_report(folder: Path, out: Path | None = None, data: str | None = None) 
     known = read_results(folder)  # what is wrong with the folder is told before it is locked
     out = out or folder
     elsewhere = out.resolve() != folder.resolve()
-    if elsewhere and (out / PLAN).exists():
+    if elsewhere and (out / STUDY).exists():
         raise UserError(f"out={out}: holds another study, whose results would be lost; give another folder")
     split = str(known.get("recipe", {}).get("split", "val"))
     source = find_images(folder, data=data, split=split, root=known.get("image_root"))
@@ -104,7 +101,7 @@ def make_report(folder: Path, out: Path | None = None, data: str | None = None) 
         make_folder(out)
         write_results(out, results.data)
         write_reports(folder, results.data, out=out, source=source)
-    return out / HTML
+    return out / REPORT
 
 
 @contextlib.contextmanager
@@ -117,8 +114,8 @@ def _held(folder: Path) -> Iterator[None]:
     lock = FolderLock(folder)
     if not lock.acquire():
         raise UserError(
-            f"{folder}: a compare (process {lock.owner()}) is running in it and keeps {HTML} up to date; for a report "
-            "of its own, now, give out=DIR"
+            f"{folder}: a compare (process {lock.owner()}) is running in it and keeps {REPORT} up to date; for a "
+            "report of its own, now, give out=DIR"
         )
     with lock:
         yield
@@ -130,12 +127,12 @@ def read_results(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: It is not there, damaged, or of another version.
     """
-    path = folder / _RESULTS
+    path = folder / RESULTS
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give the folder of a study, such as from=runs/compare/exp")
     if not path.is_file():
-        raise UserError(f"{folder}: no study with results ({_RESULTS} is not there); `yolo-attn compare` makes one")
-    again = f"`yolo-attn compare study={folder / 'study.yaml'}` makes it again from the runs"
+        raise UserError(f"{folder}: no study with results ({RESULTS} is not there); `yolo-attn compare` makes one")
+    again = f"`yolo-attn compare study={folder / STUDY}` makes it again from the runs"
     try:
         data = read_json(path)
     except UserError:

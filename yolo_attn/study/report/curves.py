@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from yolo_attn.study.files import TRAIN_TABLE
 from yolo_attn.study.report.view import Arm, StudyView
-from yolo_attn.study.store import TRAIN
 
 __all__ = ["Curve", "Curves", "read_curves"]
 
@@ -55,7 +55,7 @@ def read_curves(folder: Path, study: StudyView) -> Curves:
 
 
 def _tables(folder: Path, arm: Arm) -> list[_Table]:
-    paths = [folder / run.folder / TRAIN / "results.csv" for run in arm.done if run.folder]
+    paths = [folder / run.folder / TRAIN_TABLE for run in arm.done if run.folder]
     return [table for path in paths if (table := _read(path))]
 
 

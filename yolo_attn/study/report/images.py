@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from yolo_attn.errors import UserError
+from yolo_attn.study.files import MATCHES
 from yolo_attn.study.report.sources import ImageSource
 from yolo_attn.study.report.text import columns, shorten
 from yolo_attn.study.report.view import Arm, StudyView
-from yolo_attn.study.store import MATCHES
 
 if TYPE_CHECKING:
     from yolo_attn.stats.matches import Matches

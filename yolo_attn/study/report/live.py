@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import one_line
+from yolo_attn.study.files import REPORT
 
 __all__ = ["RELOAD_SECONDS", "LivePage"]
 
@@ -66,7 +67,7 @@ class LivePage:
         self._thread = None
         if not self._said:
             self._said = True
-            page = self._folder / "report.html"
+            page = self._folder / REPORT
             self._say(f"{page}: not written ({self._fault})" if self._fault else f"results so far: {page}")
 
     def _draw(self, data: Mapping[str, Any]) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from yolo_attn.errors import UserError
+from yolo_attn.study.files import MAPS, MATCHES
 from yolo_attn.study.report.images import Album, Photo
 from yolo_attn.study.report.view import Arm, StudyView
-from yolo_attn.study.store import MAPS, MATCHES
 
 if TYPE_CHECKING:
     from yolo_attn.analysis.mapfile import StoredLayer, StoredMaps

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from yolo_attn.errors import UserError
+from yolo_attn.study.files import MATCHES
 from yolo_attn.study.report.curves import Curve
 from yolo_attn.study.report.view import Arm, StudyView
-from yolo_attn.study.store import MATCHES
 
 __all__ = ["read_precision"]
 

@@ -16,10 +16,9 @@ from typing import Protocol
 from yolo_attn import seal
 from yolo_attn.errors import UserError
 from yolo_attn.files import read_json, write_atomically
+from yolo_attn.study.files import DATASET
 
-__all__ = ["DATASET", "DatasetImages", "FolderImages", "ImageSource", "find_images", "remember_dataset"]
-
-DATASET = "dataset.json"
+__all__ = ["DatasetImages", "FolderImages", "ImageSource", "find_images", "remember_dataset"]
 
 
 class ImageSource(Protocol):

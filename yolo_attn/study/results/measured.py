@@ -26,7 +26,7 @@ from yolo_attn.stats.ap import METRICS, evaluate, instances
 from yolo_attn.stats.bootstrap import REPLICATES, SEED, draws, image_weights
 from yolo_attn.stats.chance import Chance, find_chance
 from yolo_attn.stats.matches import Matches
-from yolo_attn.study.store import DRAWS, MATCHES
+from yolo_attn.study.files import BOOTSTRAP, MATCHES
 
 __all__ = ["Measured", "measure"]
 
@@ -73,7 +73,7 @@ def measure(folder: Path, *, keep: bool = True) -> Measured:
         UserError: The matches are missing or damaged, or the disk is full.
     """
     wanted = {"matches": npz.fingerprint(folder / MATCHES), "replicates": REPLICATES, "seed": SEED, "metrics": METRICS}
-    path = folder / DRAWS
+    path = folder / BOOTSTRAP
     if path.is_file():
         kept = _kept(path, wanted)
         if kept is not None:
@@ -108,7 +108,7 @@ def _report_unfit(runs: Path) -> None:
     from ultralytics.utils import LOGGER
 
     LOGGER.info(
-        f"yolo-attn: {runs}: a {DRAWS} does not fit its matches or was not written by this user on this machine; "
+        f"yolo-attn: {runs}: a {BOOTSTRAP} does not fit its matches or was not written by this user on this machine; "
         "such numbers are computed again from the matches"
     )
 

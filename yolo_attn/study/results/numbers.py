@@ -25,8 +25,8 @@ from yolo_attn.stats.compare import (
     pooled_noise,
     verdict,
 )
+from yolo_attn.study.files import MATCHES
 from yolo_attn.study.results.measured import Measured, measure
-from yolo_attn.study.store import MATCHES
 
 __all__ = ["MAIN", "ArmNumbers", "Source", "arm_numbers", "detectable", "measured", "with_verdicts"]
 

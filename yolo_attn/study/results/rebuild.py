@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import UserError
+from yolo_attn.study.files import RESULT
 from yolo_attn.study.results.received import check_run_folder, read_run
 from yolo_attn.study.results.results import ArmRuns, Results, make_results
-from yolo_attn.study.specification.plan import Arm
-from yolo_attn.study.store import RESULT
+from yolo_attn.study.specification.study import Arm
 
 __all__ = ["rebuild"]
 

@@ -13,12 +13,12 @@ from typing import Any
 
 from yolo_attn.errors import UserError
 from yolo_attn.files import read_json
-from yolo_attn.study.store import DRAWS, MAPS, MATCHES, RESULT, RUN, TRAIN
+from yolo_attn.study.files import BOOTSTRAP, JOB, MAPS, MATCHES, RESULT, TRAIN, TRAIN_TABLE
 
 __all__ = ["STATUSES", "check_run_folder", "find_fault", "read_run"]
 
 STATUSES = ("waiting", "running", "done", "failed", "interrupted")
-_READ = (RESULT, RUN, MATCHES, DRAWS, MAPS, TRAIN, f"{TRAIN}/results.csv")
+_READ = (RESULT, JOB, MATCHES, BOOTSTRAP, MAPS, TRAIN, TRAIN_TABLE)
 _MOST_SEED = 2**63
 _LEAST_TIME, _MOST_TIME = 0.0, 4e9  # seconds since 1970
 
@@ -112,9 +112,9 @@ def read_run(folder: Path, seed: int) -> dict[str, Any]:
         raise UserError(f"{path}: damaged (its status is neither done nor failed)")
     if result.get("seed", seed) != seed:
         raise UserError(f"{path}: of seed {str(result['seed'])[:20]}, not of seed {seed} as results.json says")
-    order = folder / RUN
+    order = folder / JOB
     if order.is_file() and read_json(order).get("key") != result.get("key"):
-        raise UserError(f"{path}: is not the result of the run that {RUN} beside it describes")
+        raise UserError(f"{path}: is not the result of the run that {JOB} beside it describes")
     return {key: form(result.get(key)) for key, form in _FORMS.items()}
 
 

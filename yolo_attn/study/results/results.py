@@ -7,7 +7,6 @@ and written next to every `results.json`, describes the outcome.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,18 +16,17 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from yolo_attn.errors import UserError, plain
-from yolo_attn.files import read_json, write_atomically
+from yolo_attn.files import as_json, finite, read_json, write_atomically
+from yolo_attn.study.files import LATENCY, RESULTS
 from yolo_attn.study.results.portable import dataset_name, without_folders
-from yolo_attn.study.specification.plan import Arm
-from yolo_attn.study.store import LATENCY
+from yolo_attn.study.specification.study import Arm
 from yolo_attn.tables import html_table
 
 if TYPE_CHECKING:
     from yolo_attn.study.results.numbers import ArmNumbers, Source
 
-__all__ = ["RESULTS", "SCHEMA", "SCHEMA_FILE", "ArmRuns", "Results", "as_json", "make_results", "write_results"]
+__all__ = ["SCHEMA", "SCHEMA_FILE", "ArmRuns", "Results", "make_results", "write_results"]
 
-RESULTS = "results"
 SCHEMA = 1
 SCHEMA_FILE = Path(__file__).with_name("results.schema.json")
 _RUN_KEYS = ("seed", "status", "error", "seconds", "epochs", "memory_mib", "folder")
@@ -150,22 +148,7 @@ def write_results(folder: Path, data: Mapping[str, Any]) -> None:
     schema, path = SCHEMA_FILE.read_bytes(), folder / SCHEMA_FILE.name
     if not path.is_file() or path.read_bytes() != schema:
         write_atomically(path, schema)
-    write_atomically(folder / f"{RESULTS}.json", as_json(data))
-
-
-def as_json(data: Mapping[str, Any]) -> str:
-    """Return data as JSON text; a number that is not finite, which JSON does not know, becomes null."""
-    return json.dumps(_finite(data), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value
+    write_atomically(folder / RESULTS, as_json(data))
 
 
 def make_results(folder: Path, study: Mapping[str, Any], arms: Sequence[ArmRuns], *, keep: bool = True) -> Results:
@@ -219,7 +202,7 @@ def make_results(folder: Path, study: Mapping[str, Any], arms: Sequence[ArmRuns]
     rows = [
         _arm_results(item, found, delta, latency) for item, found, delta in zip(arms, numbers, verdicts, strict=True)
     ]
-    return Results(folder, _finite({**head, "arms": rows}))
+    return Results(folder, finite({**head, "arms": rows}))
 
 
 def _untested(delta: Mapping[str, Any] | None, *more: str) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from yolo_attn.errors import RowError, UserError, one_line
 from yolo_attn.graph.shorthand import base_of, stem_of
-from yolo_attn.study.specification.plan import Arm, Run, Study
+from yolo_attn.study.specification.study import Arm, Run, Study
 
 if TYPE_CHECKING:
     from yolo_attn.layer_files import Sources

@@ -9,8 +9,9 @@ from typing import Any
 
 from yolo_attn.errors import UserError
 from yolo_attn.files import read_json, write_atomically
-from yolo_attn.study.specification.plan import Run
-from yolo_attn.study.store import LATENCY, TRAIN, Store
+from yolo_attn.study.files import LAST_WEIGHTS, LATENCY
+from yolo_attn.study.specification.study import Run
+from yolo_attn.study.store import Store
 
 __all__ = ["measure"]
 
@@ -71,7 +72,7 @@ def _time(store: Store, runs: Mapping[str, Run], imgsz: int, threads: int, devic
 
     models: dict[str, Any] = {}
     for name, run in runs.items():
-        weights = store.path(run) / TRAIN / "weights" / "last.pt"
+        weights = store.path(run) / LAST_WEIGHTS
         if weights.is_file():
             models[name] = read_checkpoint(weights)
     if not models:

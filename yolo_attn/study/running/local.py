@@ -21,13 +21,12 @@ from typing import IO, Protocol
 from yolo_attn.errors import UserError, plain
 from yolo_attn.files import disk_error
 from yolo_attn.processes import kill, largest_memory, started_by
+from yolo_attn.study.files import LOG, RESULT
 from yolo_attn.study.specification.device import device_kind
-from yolo_attn.study.store import RESULT
 
-__all__ = ["DISK_FULL_STATUS", "LOG", "WORKER", "Handle", "LocalRunner", "Outcome", "Runner", "child_environment"]
+__all__ = ["DISK_FULL_STATUS", "WORKER", "Handle", "LocalRunner", "Outcome", "Runner", "child_environment"]
 
 WORKER = (sys.executable, "-m", "yolo_attn.study.running.worker")
-LOG = "train.log"
 DISK_FULL_STATUS = 74  # EX_IOERR of sysexits.h
 # Loggers of Ultralytics' integrations must not report a study's runs somewhere.
 _QUIET = {"WANDB_MODE": "disabled", "COMET_MODE": "disabled", "CLEARML_OFFLINE_MODE": "1"}

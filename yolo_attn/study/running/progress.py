@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from yolo_attn.study.specification.expect import study_seconds
-from yolo_attn.study.specification.plan import Run
-from yolo_attn.study.store import TRAIN
+from yolo_attn.study.files import TRAIN_TABLE
+from yolo_attn.study.specification.estimate import study_seconds
+from yolo_attn.study.specification.study import Run
 
 __all__ = ["Progress", "clock"]
 
@@ -128,7 +128,7 @@ class Progress:
 def epochs_done(folder: Path) -> int:
     """Return how many epochs a run has finished, from the table that Ultralytics writes."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        lines = (folder / TRAIN / "results.csv").read_text(encoding="utf-8").splitlines()
+        lines = (folder / TRAIN_TABLE).read_text(encoding="utf-8").splitlines()
         return max(0, sum(bool(line.strip()) for line in lines) - 1)
     return 0
 

@@ -23,9 +23,22 @@ from typing import Any
 
 from yolo_attn.errors import UserError, plain
 from yolo_attn.files import make_folder, read_json, write_atomically
-from yolo_attn.study.running.local import LOG, WORKER, LocalRunner, Outcome
-from yolo_attn.study.specification.plan import LAYERS
-from yolo_attn.study.store import DRAWS, MAPS, MATCHES, MODEL, RESULT, RUN, TRAIN, TRAINING_STATE
+from yolo_attn.study.files import (
+    BEST_WEIGHTS,
+    BOOTSTRAP,
+    JOB,
+    LAST_WEIGHTS,
+    LAYERS,
+    LOG,
+    MAPS,
+    MATCHES,
+    MODEL,
+    RESULT,
+    TRAIN_ARGUMENTS,
+    TRAIN_TABLE,
+    TRAINING_STATE,
+)
+from yolo_attn.study.running.local import WORKER, LocalRunner, Outcome
 
 __all__ = ["RayRunner", "carry_out"]
 
@@ -33,8 +46,8 @@ _POLL_SECONDS = 0.2
 _CONNECT_SECONDS = 10.0
 _MOVES = 20  # how often a run may lose its worker or its node before it is given up
 _WEIGHTS = "weights.pt"
-_BACK = (MATCHES, DRAWS, MAPS, LOG, f"{TRAIN}/results.csv", f"{TRAIN}/args.yaml")
-_BACK_WEIGHTS = (f"{TRAIN}/weights/last.pt", f"{TRAIN}/weights/best.pt")
+_BACK = (MATCHES, BOOTSTRAP, MAPS, LOG, TRAIN_TABLE, TRAIN_ARGUMENTS)
+_BACK_WEIGHTS = (LAST_WEIGHTS, BEST_WEIGHTS)
 
 
 class RayRunner:
@@ -153,8 +166,8 @@ def _unpack(files: Mapping[str, bytes], folder: Path) -> None:
 
 def files_of(folder: Path) -> dict[str, bytes]:
     """Return what a node needs of a prepared run: names and contents."""
-    files = {RUN: (folder / RUN).read_bytes(), MODEL: (folder / MODEL).read_bytes()}
-    weights = read_json(folder / RUN)["weights"]
+    files = {JOB: (folder / JOB).read_bytes(), MODEL: (folder / MODEL).read_bytes()}
+    weights = read_json(folder / JOB)["weights"]
     if weights:
         files[_WEIGHTS] = Path(weights).read_bytes()
     sources = [path for path in (folder / LAYERS).rglob("*.py") if path.is_file()]
@@ -180,11 +193,11 @@ def carry_out(
     Returns:
         `files`: names and contents to take home; `reason`: why there is no result, otherwise None.
     """
-    order = json.loads(files[RUN])
+    order = json.loads(files[JOB])
     run = _scratch() / order["key"][:16]
     make_folder(run)
     _localise(order, run, data, on_gpu)
-    for name, content in {**files, RUN: json.dumps(order).encode()}.items():
+    for name, content in {**files, JOB: json.dumps(order).encode()}.items():
         make_folder((run / name).parent)
         (run / name).write_bytes(content)
     runner = LocalRunner(command=command or (sys.executable, *WORKER[1:]))

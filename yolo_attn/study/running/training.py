@@ -26,8 +26,8 @@ from yolo_attn.host.repeatable import check_state, find_trainer
 from yolo_attn.host.transfer import align_every_model
 from yolo_attn.stats.ap import evaluate
 from yolo_attn.stats.matches import Matches
+from yolo_attn.study.files import BEST_WEIGHTS, LAST_WEIGHTS, MAPS, MATCHES, MODEL, TRAIN, TRAIN_TABLE
 from yolo_attn.study.results.measured import measure
-from yolo_attn.study.store import MAPS, MATCHES, MODEL, TRAIN
 
 __all__ = ["train_and_measure"]
 
@@ -74,7 +74,7 @@ def train_and_measure(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
     memory = {"process": None, "cuda": None} if "," in str(order["device"]) else _peak_memory()
     return {
         "seconds": seconds,
-        "epochs": _count_epochs(folder / TRAIN / "results.csv"),
+        "epochs": _count_epochs(folder / TRAIN_TABLE),
         **_measure(folder, order, shared),
         "memory_mib": memory,
         "environment": _environment(threads),
@@ -88,16 +88,15 @@ def _measure(folder: Path, order: dict[str, Any], shared: dict[str, Any]) -> dic
     device = shared["device"]
     one_device = {"device": str(device).split(",")[0]} if device else {}
     settings = {key: recipe[key] for key in _SHARED if key in recipe} | shared | one_device
-    weights = folder / TRAIN / "weights"
-    last = _evaluate(weights / "last.pt", inputs["model"], settings, "val-last", threads)
+    last = _evaluate(folder / LAST_WEIGHTS, inputs["model"], settings, "val-last", threads)
     last.matches.save(folder / MATCHES)
     measured = measure(folder)  # the bootstrap, here and not in the one process that reports
     numbers = evaluate(last.matches)
     best = numbers["metrics"]
     if recipe.get("val", True):  # otherwise only the last epoch was ever validated, and best.pt is last.pt
-        other = _evaluate(weights / "best.pt", inputs["model"], settings, "val-best", threads)
+        other = _evaluate(folder / BEST_WEIGHTS, inputs["model"], settings, "val-best", threads)
         best = evaluate(other.matches)["metrics"]
-    module, imgsz = read_checkpoint(weights / "last.pt").cpu().eval(), int(recipe.get("imgsz", 640))
+    module, imgsz = read_checkpoint(folder / LAST_WEIGHTS).cpu().eval(), int(recipe.get("imgsz", 640))
     pictures = [Path(last.image_root) / name for name in last.matches.images[:_MAPPED_IMAGES]]
     record_maps(module, pictures, folder / MAPS, imgsz=imgsz)
     return {

@@ -22,12 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import UserError, one_line
-from yolo_attn.files import FolderLock, is_disk_full, read_json, write_atomically
+from yolo_attn.files import FolderLock, as_json, is_disk_full, read_json, write_atomically
 from yolo_attn.processes import end_all, ranks_ended
-from yolo_attn.study.results.results import as_json
+from yolo_attn.study.files import JOB, LAYERS, RESULT, TRAIN, TRAINING_STATE
 from yolo_attn.study.running.local import DISK_FULL_STATUS
-from yolo_attn.study.specification.plan import LAYERS
-from yolo_attn.study.store import RESULT, RUN, TRAIN, TRAINING_STATE
 from yolo_attn.trust import trusting
 
 __all__ = ["main"]
@@ -65,7 +63,7 @@ def main(arguments: Sequence[str], perform: Perform | None = None) -> int:
 
 
 def _run(folder: Path, perform: Perform) -> int:
-    order = read_json(folder / RUN)
+    order = read_json(folder / JOB)
     _clear(folder)
     began, state = time.time(), _written(folder / TRAINING_STATE)
     try:

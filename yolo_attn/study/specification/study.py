@@ -12,6 +12,7 @@ from yolo_attn.data import find_recipe, list_datasets
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.files import read_yaml
 from yolo_attn.graph.shorthand import base_of
+from yolo_attn.study.files import LAYERS
 from yolo_attn.study.specification.device import check_share, device_kind, read_device
 from yolo_attn.study.specification.recipe import PINNED, check_recipe, parse_value, recipe_keys
 
@@ -38,7 +39,6 @@ DEFAULT_NAME = "compare"
 
 CONTROLS = ("null", "width")
 RUNNERS = ("local", "ray")
-LAYERS = "layers"  # files of layers: asked for, but no part of what is compared
 _STATEMENT_KEYS = ("base", "data", "variants", "controls", "seeds", "train")
 _FILE_KEYS = (*_STATEMENT_KEYS, "recipe", LAYERS)
 _STUDY_KEYS = (

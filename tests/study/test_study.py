@@ -8,7 +8,7 @@ import yaml
 
 from yolo_attn.data import find_recipe
 from yolo_attn.errors import UserError
-from yolo_attn.study.specification.plan import DEFAULT_STUDY, Study, split_list
+from yolo_attn.study.specification.study import DEFAULT_STUDY, Study, split_list
 
 
 def study(**arguments: object) -> Study:

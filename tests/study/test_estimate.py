@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.study.conftest import Fake
 from yolo_attn.stats.compare import minimum_detectable
-from yolo_attn.study.specification.expect import detectable_line, study_seconds
+from yolo_attn.study.specification.estimate import detectable_line, study_seconds
 
 
 def results(**noise: Any) -> dict[str, Any]:
