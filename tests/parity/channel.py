@@ -1,4 +1,4 @@
-"""Channel gates."""
+"""Mappings from reference implementations to the layers of the channel family."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def sk_xmu(weights: Weights) -> Weights:
 
 
 def soca(weights: Weights) -> Weights:
-    ours = rename(weights, squeeze="conv_du__0", excite="conv_du__2")
-    return as_linear(ours, "squeeze.weight", "excite.weight")
+    state = rename(weights, squeeze="conv_du__0", excite="conv_du__2")
+    return as_linear(state, "squeeze.weight", "excite.weight")
 
 
 def ese(weights: Weights) -> Weights:
@@ -36,17 +36,17 @@ def ese(weights: Weights) -> Weights:
 
 
 def fca(weights: Weights) -> Weights:
-    """The waves of the reference are a buffer; ours are computed."""
+    """Drop the reference's buffer of waves, which the layer computes."""
     weights = {name: value for name, value in weights.items() if name != "dct_layer.weight"}
     return rename(weights, squeeze="fc__0", excite="fc__2")
 
 
 def gc(weights: Weights) -> Weights:
-    """The bias of the reference's energies adds the same to all positions, which their softmax takes away."""
+    """Drop the bias of the reference's logits, to which the softmax is invariant."""
     weights = {name: value for name, value in weights.items() if name != "conv_mask.bias"}
     names = {"squeeze": "channel_add_conv__0", "norm": "channel_add_conv__1", "excite": "channel_add_conv__3"}
-    ours = as_linear(rename(weights, energy="conv_mask", **names), "squeeze.weight", "excite.weight")
-    return ours | vectors({name: ours[name] for name in ("norm.weight", "norm.bias")})
+    state = as_linear(rename(weights, energy="conv_mask", **names), "squeeze.weight", "excite.weight")
+    return state | vectors({name: state[name] for name in ("norm.weight", "norm.bias")})
 
 
 def ge_srm(weights: Weights) -> Weights:
@@ -80,12 +80,12 @@ MAPPINGS = {
     "soca": Mapping(layer(SOCA), soca),
     "soca_autograd": Mapping(layer(SOCA), soca),
     "ese": Mapping(layer(ESE), ese),
-    "fcanet": Mapping(layer(FCA, grid=20), fca),  # a map of 8 x 9, brought onto the reference's fixed grid
+    "fcanet": Mapping(layer(FCA, grid=20), fca),  # resizes the 8 x 9 map to the reference's fixed grid
     "gcnet": Mapping(layer(GC), gc),
     "ge": Mapping(layer(GE, variant="theta-"), renamed()),
     "ge__minus_e4": Mapping(layer(GE, variant="theta-", extent=4), renamed()),
     "ge__plus_e4": Mapping(layer(GE, extent=4), renamed(**GE_NAMES)),
-    "ge__plus_global": Mapping(layer(GE, size=20), renamed(**GE_NAMES)),  # the kernel is as large as the map
+    "ge__plus_global": Mapping(layer(GE, size=20), renamed(**GE_NAMES)),  # the kernel has the size of the map
     "ge__theta_e4": Mapping(layer(GE, variant="theta", extent=4), renamed(**GE_NAMES)),
     "ge_srm": Mapping(layer(GE, variant="theta", size=20), ge_srm),
     "parnet": Mapping(layer(ParNet), parnet),

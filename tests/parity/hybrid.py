@@ -1,4 +1,4 @@
-"""Gates over channels and positions."""
+"""Mappings from reference implementations to the layers of the hybrid family."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def bam(weights: Weights) -> Weights:
     channel = "channel_att.gate_c.gate_c_{}"
     weights = without_conv_bias(weights, channel.format("fc_0"), channel.format("bn_1"))
     names = {"channel__0": "fc_0", "channel__1": "bn_1", "channel__3": "fc_final"}
-    names = {ours: channel.format(theirs) for ours, theirs in names.items()}
+    names = {name: channel.format(reference) for name, reference in names.items()}
     for template, n in BAM_STEPS.items():
         conv, norm = template.format("conv"), template.format("bn")
         weights = without_conv_bias(weights, conv, norm)
@@ -40,8 +40,10 @@ def bam(weights: Weights) -> Weights:
 
 def mca(weights: Weights) -> Weights:
     axes = {"channel": "c_hw", "rows": "h_cw", "columns": "w_hc"}
-    ours = {f"{ours}.blend": weights[f"{theirs}.weight"] for ours, theirs in axes.items()}
-    return ours | {f"{ours}.conv.weight": weights[f"{theirs}.conv.weight"][:, 0] for ours, theirs in axes.items()}
+    state = {f"{name}.blend": weights[f"{reference}.weight"] for name, reference in axes.items()}
+    return state | {
+        f"{name}.conv.weight": weights[f"{reference}.conv.weight"][:, 0] for name, reference in axes.items()
+    }
 
 
 MAPPINGS = {

@@ -1,4 +1,4 @@
-"""Spatial gates, and the gates and blocks over channels and positions that are not in `hybrid`."""
+"""Mappings from reference implementations to the spatial family and to the hybrid layers that `hybrid` does not map."""
 
 from __future__ import annotations
 
@@ -72,15 +72,15 @@ def scsa(weights: Weights) -> Weights:
 
 
 def polarized_s(weights: Weights) -> Weights:
-    ours = rename(weights, **POLARIZED)
-    return ours | {name: ours[name].flatten() for name in ("up.1.weight", "up.1.bias")}  # a layer norm over (C, 1, 1)
+    state = rename(weights, **POLARIZED)
+    return state | {name: state[name].flatten() for name in ("up.1.weight", "up.1.bias")}  # a layer norm over (C, 1, 1)
 
 
 def mixed_pooling(weights: Weights) -> Weights:
     names = {}
-    for ours, theirs in MPM.items():
-        inner = f"{ours}__0" if theirs in WITH_RELU else ours
-        names |= {f"{inner}__{part}": f"{theirs}__{part}" for part in (0, 1)}
+    for name, reference in MPM.items():
+        inner = f"{name}__0" if reference in WITH_RELU else name
+        names |= {f"{inner}__{part}": f"{reference}__{part}" for part in (0, 1)}
     return rename(weights, **names)
 
 
@@ -92,25 +92,25 @@ def residual_attention(pools: int) -> Callable[[Weights], Weights]:
     blocks |= {f"skips__{n}__0": f"skip{n + 1}_connection_residual_block" for n in range(pools - 1)}
     blocks |= {f"up__{n}__0": f"softmax{2 * pools - 1 - n}_blocks" for n in range(pools - 1)}
     names = {
-        f"{ours}__layers__{n}__{place}": f"{theirs}__{part}{n + 1}"
-        for ours, theirs in blocks.items()
+        f"{name}__layers__{n}__{index}": f"{reference}__{part}{n + 1}"
+        for name, reference in blocks.items()
         for n in range(3)
-        for place, part in ((0, "bn"), (2, "conv"))
+        for index, part in ((0, "bn"), (2, "conv"))
     }
     mask = f"softmax{2 * pools}_blocks"
-    names |= {f"weigh__{n}__{place}": f"{mask}__{3 * n + place}" for n in range(2) for place in (0, 2)}
+    names |= {f"weigh__{n}__{index}": f"{mask}__{3 * n + index}" for n in range(2) for index in (0, 2)}
 
     def convert(weights: Weights) -> Weights:
-        used = {name: value for name, value in weights.items() if ".conv4." not in name}  # shortcuts that nothing uses
+        used = {name: value for name, value in weights.items() if ".conv4." not in name}  # unused shortcuts
         return rename(used, **names)
 
     return convert
 
 
 def stn(weights: Weights) -> Weights:
-    ours = rename(weights, conv="loc__1", linear="loc__5", affine="fc")
-    offset = ours["affine.bias"] - torch.eye(2, 3).flatten()
-    return ours | {"affine.weight": ours["affine.weight"] / STN_STEP, "affine.bias": offset / STN_STEP}
+    state = rename(weights, conv="loc__1", linear="loc__5", affine="fc")
+    offset = state["affine.bias"] - torch.eye(2, 3).flatten()
+    return state | {"affine.weight": state["affine.weight"] / STN_STEP, "affine.bias": offset / STN_STEP}
 
 
 MAPPINGS = {
@@ -121,8 +121,8 @@ MAPPINGS = {
     "triplet": Mapping(
         layer(Triplet),
         renamed(
-            **{f"{ours}__0": f"{theirs}__conv__conv" for ours, theirs in TRIPLET_PLANES.items()},
-            **{f"{ours}__1": f"{theirs}__conv__bn" for ours, theirs in TRIPLET_PLANES.items()},
+            **{f"{name}__0": f"{reference}__conv__conv" for name, reference in TRIPLET_PLANES.items()},
+            **{f"{name}__1": f"{reference}__conv__bn" for name, reference in TRIPLET_PLANES.items()},
         ),
     ),
     "scse": Mapping(layer(SCSE), renamed(squeeze="cSE__fc1", excite="cSE__fc2", position="sSE__conv")),

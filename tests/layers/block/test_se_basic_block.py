@@ -1,4 +1,4 @@
-"""SEBasicBlock with another number of output channels."""
+"""Branch and shortcut of SEBasicBlock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_equals_the_formula_with_a_projected_shortcut() -> None:
     torch.testing.assert_close(y, (branch + norm(project(x))).relu())
 
 
-def test_without_reduction_it_is_the_plain_block() -> None:
+def test_no_reduction_gives_the_plain_block() -> None:
     torch.manual_seed(0)
     layer = SEBasicBlock(8, reduction=None).eval()
     x = torch.randn(2, 8, 5, 6)
@@ -29,7 +29,7 @@ def test_without_reduction_it_is_the_plain_block() -> None:
     assert len(layer.branch) == 5
 
 
-def test_cannot_start_as_the_identity_where_the_channels_change() -> None:
+def test_identity_init_requires_equal_channels() -> None:
     with pytest.raises(ValueError, match=r"^SEBasicBlock: init=identity; use init=paper, because 8 .* become 12"):
         SEBasicBlock(8, out=12, init="identity")
     x = torch.randn(2, 8, 5, 6)

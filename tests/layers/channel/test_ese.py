@@ -1,4 +1,4 @@
-"""ESE: its size and the ends of its gate."""
+"""Size and gate range of ESE."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def test_the_gate_reaches_zero_and_one() -> None:
     torch.testing.assert_close(gate.flatten(), torch.tensor([0, 0.25, 0.5, 1]))
 
 
-def test_has_the_size_of_one_full_map() -> None:
+def test_parameter_count_is_one_linear_layer() -> None:
     assert sum(p.numel() for p in ESE(256).parameters()) == 256 * 256 + 256

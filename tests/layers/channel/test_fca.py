@@ -1,4 +1,4 @@
-"""FCA: the waves, their grid and their shares of the channels."""
+"""Waves, grid and channel parts of FCA."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor
 from yolo_attn.layers import FCA
 
 
-def wave(frequency: int, place: int, grid: int) -> float:
-    return cos(pi * frequency * (place + 0.5) / grid) * sqrt((2 if frequency else 1) / grid)
+def wave(frequency: int, position: int, grid: int) -> float:
+    return cos(pi * frequency * (position + 0.5) / grid) * sqrt((2 if frequency else 1) / grid)
 
 
 def spectrum_by_loops(layer: FCA, x: Tensor) -> Tensor:
@@ -39,26 +39,26 @@ def test_the_first_frequency_is_the_mean() -> None:
     torch.testing.assert_close(FCA(8, grid=9, frequencies="top1")._spectrum(x), 9 * x.mean((2, 3)))
 
 
-def test_low_takes_the_lowest_frequencies() -> None:
+def test_low_selects_the_lowest_frequencies() -> None:
     layer = FCA(32, grid=7, frequencies="low8")
     pairs = set(zip(layer.rows.tolist(), layer.columns.tolist(), strict=True))
     assert pairs == {(0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1)}
 
 
 @pytest.mark.parametrize("order", ["top", "low"])
-def test_no_frequency_comes_twice(order: str) -> None:
+def test_frequencies_are_unique(order: str) -> None:
     layer = FCA(32, grid=7, frequencies=f"{order}32")
     assert len(set(zip(layer.rows.tolist(), layer.columns.tolist(), strict=True))) == 32
     assert min(layer.rows.min(), layer.columns.min()) >= 0 and max(layer.rows.max(), layer.columns.max()) <= 6
 
 
-def test_waves_are_as_long_on_a_finer_grid() -> None:
+def test_waves_scale_with_the_grid() -> None:
     coarse, fine = FCA(16, grid=7), FCA(16, grid=28)
     assert fine.rows.tolist() == [4 * u for u in coarse.rows.tolist()]
     assert FCA(16, grid=20).rows.tolist() == [2 * u for u in coarse.rows.tolist()]
 
 
-def test_every_frequency_has_its_share_of_any_number_of_channels() -> None:
+def test_channels_are_split_evenly_over_frequencies() -> None:
     for channels, least, most in [(256, 16, 16), (24, 1, 2), (8, 1, 1)]:
         layer = FCA(channels)
         pairs = list(zip(layer.rows.tolist(), layer.columns.tolist(), strict=True))
@@ -67,16 +67,16 @@ def test_every_frequency_has_its_share_of_any_number_of_channels() -> None:
 
 
 @pytest.mark.parametrize(("channels", "grid"), [(16, 56), (64, 56), (128, 28), (256, 14), (512, 7), (1024, 7)])
-def test_takes_the_authors_grid(channels: int, grid: int) -> None:
+def test_default_grid_is_the_authors(channels: int, grid: int) -> None:
     assert FCA(channels).grid == grid
 
 
-def test_half_precision_rounds_no_wave() -> None:
+def test_half_precision_keeps_the_waves_exact() -> None:
     layer, x = FCA(16), torch.randn(1, 16, 9, 9)
     before = layer._spectrum(x)
     assert torch.equal(copy.deepcopy(layer).half().float()._spectrum(x), before)
 
 
-def test_refuses_a_grid_on_which_all_frequencies_would_be_zero() -> None:
+def test_grid_below_the_base_is_an_error() -> None:
     with pytest.raises(ValueError, match="FCA: grid=6; use a whole number of at least 7"):
         FCA(16, grid=6)

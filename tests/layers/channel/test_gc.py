@@ -1,4 +1,4 @@
-"""GC: one attention map, one context."""
+"""Attention map and context of GC."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from yolo_attn.layers import GC
 
 
 def test_equals_the_formula() -> None:
-    # The reference's vector has two hidden units, of which a layer norm leaves little more than their order.
+    # The reference vector has only two hidden units, whose layer norm keeps little more than their order.
     torch.manual_seed(0)
     layer, x = GC(32, reduction=2), torch.randn(2, 32, 5, 6)
     torch.nn.init.normal_(layer.excite.weight)
@@ -20,7 +20,7 @@ def test_equals_the_formula() -> None:
     torch.testing.assert_close(layer(x), x + added[..., None, None])
 
 
-def test_adds_the_same_vector_everywhere() -> None:
+def test_adds_the_same_vector_at_every_position() -> None:
     torch.manual_seed(0)
     layer, x = GC(32), torch.randn(2, 32, 5, 6)
     torch.nn.init.normal_(layer.excite.weight)
@@ -29,7 +29,7 @@ def test_adds_the_same_vector_everywhere() -> None:
     assert added.abs().max() > 0.1
 
 
-def test_the_weights_sum_to_one_and_follow_the_energy() -> None:
+def test_weights_sum_to_one_and_follow_the_logits() -> None:
     torch.manual_seed(0)
     layer, x = GC(8), torch.randn(2, 8, 5, 6)
     weights = layer.weights(x)
@@ -37,11 +37,11 @@ def test_the_weights_sum_to_one_and_follow_the_energy() -> None:
     assert torch.equal(weights.argmax(1), layer.energy(x).flatten(1).argmax(1))
 
 
-def test_both_inits_are_the_identity() -> None:
+def test_is_the_identity_with_either_init() -> None:
     x = torch.randn(2, 16, 5, 6)
     assert torch.equal(GC(16)(x), x)
     assert GC(16, init="identity").gamma is None
 
 
-def test_has_the_published_size_but_for_the_bias_of_the_energy() -> None:
+def test_has_the_published_size_without_the_logit_bias() -> None:
     assert sum(p.numel() for p in GC(256).parameters()) == 8_753 - 1

@@ -1,4 +1,4 @@
-"""GE: what each variant gathers."""
+"""Gathered context of each variant of GE."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from yolo_attn.layers import GE
 
 
 @pytest.mark.parametrize("extent", [2, 4, 8])
-def test_windows_of_the_variant_without_parameters(extent: int) -> None:
+def test_windows_of_theta_minus(extent: int) -> None:
     x = torch.randn(1, 2, 9, 6)
     reach, gate = extent - 1, GE(2, variant="theta-", extent=extent).gate(x)
     cells = [-(-size // extent) for size in x.shape[2:]]
@@ -21,7 +21,7 @@ def test_windows_of_the_variant_without_parameters(extent: int) -> None:
 
 
 @pytest.mark.parametrize(("extent", "convolutions"), [(0, 1), (2, 1), (4, 2), (8, 3)])
-def test_halves_the_map_until_it_has_the_extent(extent: int, convolutions: int) -> None:
+def test_convolutions_halve_the_map_down_to_the_extent(extent: int, convolutions: int) -> None:
     layer = GE(4, variant="theta", extent=extent).eval()
     assert sum(isinstance(module, torch.nn.Conv2d) for module in layer.modules()) == convolutions
     assert isinstance(layer.gather, torch.nn.Sequential)
@@ -29,12 +29,12 @@ def test_halves_the_map_until_it_has_the_extent(extent: int, convolutions: int) 
         assert layer.gather(torch.randn(1, 4, 16, 24)).shape == (1, 4, 16 // extent, 24 // extent)
 
 
-def test_the_kernel_for_the_whole_map_sees_its_cells() -> None:
+def test_whole_map_kernel_reads_cell_means() -> None:
     torch.manual_seed(0)
     layer, x = GE(4, variant="theta", size=3).eval(), torch.randn(2, 4, 3, 3)
     assert isinstance(layer.gather, torch.nn.Sequential)
-    by_hand = (x * layer.gather[0].weight[:, 0]).sum((2, 3), keepdim=True) / (1 + 1e-5) ** 0.5
-    torch.testing.assert_close(layer.gate(x), by_hand.sigmoid())
+    expected = (x * layer.gather[0].weight[:, 0]).sum((2, 3), keepdim=True) / (1 + 1e-5) ** 0.5
+    torch.testing.assert_close(layer.gate(x), expected.sigmoid())
     finer = x.repeat_interleave(4, 2).repeat_interleave(2, 3)
     torch.testing.assert_close(layer.gate(finer), layer.gate(x))
 

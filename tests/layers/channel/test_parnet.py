@@ -1,4 +1,4 @@
-"""ParNet: its three branches."""
+"""Branches of ParNet."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from yolo_attn.layers import ParNet
 
 
-def test_is_a_gated_skip_without_its_convolutions() -> None:
+def test_zero_convolutions_leave_the_gated_skip() -> None:
     torch.manual_seed(0)
     layer, x = ParNet(8).eval(), torch.randn(2, 8, 5, 6)
     for branch in (layer.dense, layer.point):

@@ -1,4 +1,4 @@
-"""SK: the choice among the branches."""
+"""Branch selection of SK."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from yolo_attn.layers import SK
 
 
-def test_the_weights_of_the_branches_sum_to_one() -> None:
+def test_branch_weights_sum_to_one() -> None:
     torch.manual_seed(0)
     layer, x = SK(16, kernels=(1, 3, 5)).eval(), torch.randn(2, 16, 6, 7)
     weights = layer.weights(x)
@@ -17,7 +17,7 @@ def test_the_weights_of_the_branches_sum_to_one() -> None:
     torch.testing.assert_close(layer(x), mixed)
 
 
-def test_dilation_reaches_as_far_as_the_dense_kernel() -> None:
+def test_dilated_kernel_has_the_reach_of_the_dense_one() -> None:
     x = torch.zeros(1, 1, 15, 15)
     x[0, 0, 7, 7] = 1
     for dilated in (True, False):
@@ -26,5 +26,5 @@ def test_dilation_reaches_as_far_as_the_dense_kernel() -> None:
         assert reach == [1, 3]
 
 
-def test_the_paper_form_has_the_paper_s_size() -> None:
+def test_has_the_published_size() -> None:
     assert sum(p.numel() for p in SK(256).parameters()) == 62_528

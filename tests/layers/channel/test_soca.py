@@ -1,4 +1,4 @@
-"""SOCA: the matrix square root."""
+"""Matrix square root of SOCA."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from yolo_attn.layers import SOCA
 
 
-def test_the_root_of_the_covariance_is_its_root() -> None:
+def test_covariance_root_squares_to_the_covariance() -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 6, 9, 11).double()
     root = SOCA(6, iterations=20).double()._covariance_root(x)

@@ -1,4 +1,4 @@
-"""BAM: its branches and how they meet."""
+"""Branches of BAM and their combination."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from yolo_attn.layers import BAM
 
 
 def activated(x: Tensor, norm: nn.Module) -> Tensor:
-    """relu(BN(x)) with the running statistics."""
+    """Return relu(BN(x)) with the running statistics."""
     shape = [1, -1] + [1] * (x.ndim - 2)
     mean, var, weight, bias = (t.view(shape) for t in (norm.running_mean, norm.running_var, norm.weight, norm.bias))
     return ((x - mean) / (var + 1e-5).sqrt() * weight + bias).relu()
 
 
 def test_equals_the_formula() -> None:
-    # The reference's vector has two hidden channels, which its ReLUs silence almost everywhere.
+    # The reference vector has only two hidden channels, which ReLU sets to zero almost everywhere.
     torch.manual_seed(0)
     layer, x = BAM(32, reduction=2).eval(), 5 * torch.randn(2, 32, 9, 10)
     for name, value in layer.state_dict().items():
@@ -35,7 +35,7 @@ def test_equals_the_formula() -> None:
     torch.testing.assert_close(layer(x), x * (1 + (channel[..., None, None] + spatial).sigmoid()))
 
 
-def test_the_branches_are_added_or_multiplied() -> None:
+def test_branches_are_added_or_multiplied() -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 32, 5, 6)
     added, multiplied = BAM(32).eval(), BAM(32, combine="multiply").eval()
@@ -45,14 +45,14 @@ def test_the_branches_are_added_or_multiplied() -> None:
     torch.testing.assert_close(multiplied(x), x * (1 + (channel * spatial).sigmoid()))
 
 
-def test_the_spatial_branch_sees_as_far_as_its_dilations_reach() -> None:
+def test_spatial_branch_has_the_reach_of_its_dilations() -> None:
     torch.manual_seed(0)
     layer, x = BAM(16, reduction=2, dilation=3).eval(), torch.randn(1, 16, 21, 21, requires_grad=True)
     (layer.spatial(x)[0, 0, 10, 10]).backward()
     assert x.grad is not None
-    seen = x.grad.abs().sum((0, 1)).nonzero()
-    assert seen.min().item() == 10 - 6 and seen.max().item() == 10 + 6
+    reached = x.grad.abs().sum((0, 1)).nonzero()
+    assert reached.min().item() == 10 - 6 and reached.max().item() == 10 + 6
 
 
-def test_has_the_published_size_but_for_the_biases_before_norms() -> None:
+def test_has_the_published_size_without_biases_before_norms() -> None:
     assert sum(p.numel() for p in BAM(256).parameters()) == 17_361 - 4 * 16

@@ -1,4 +1,4 @@
-"""CPCA: one shared convolution, or three."""
+"""Shared and separate convolutions of CPCA."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from yolo_attn.layers import CPCA
 
 
-def test_three_equal_convolutions_are_the_shared_one() -> None:
-    shared, own, x = CPCA(8), CPCA(8, shared=False), torch.randn(2, 8, 6, 7)
+def test_three_equal_convolutions_match_the_shared_one() -> None:
+    shared, separate, x = CPCA(8), CPCA(8, shared=False), torch.randn(2, 8, 6, 7)
     state = copy.deepcopy(shared.state_dict())
     for name in ("weight", "bias"):
         state |= {f"pointwise.{n}.{name}": state[f"pointwise.0.{name}"] for n in (1, 2)}
-    own.load_state_dict(state)
-    torch.testing.assert_close(own(x), shared(x))
+    separate.load_state_dict(state)
+    torch.testing.assert_close(separate(x), shared(x))
 
 
-def test_has_the_published_number_of_weights() -> None:
+def test_has_the_published_size() -> None:
     assert sum(p.numel() for p in CPCA(256).parameters()) == 127_040

@@ -1,4 +1,4 @@
-"""ELA: its variants and its strips."""
+"""Variants and axes of ELA."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ def test_treats_rows_and_columns_alike() -> None:
     torch.testing.assert_close(layer(x.transpose(2, 3)), layer(x).transpose(2, 3))
 
 
-def test_groups_are_brought_down_to_what_fits() -> None:
+def test_groups_are_reduced_to_divide_the_channels() -> None:
     layer = ELA(100, variant="L")
     assert (layer.conv.groups, layer.norm.num_groups) == (4, 4)

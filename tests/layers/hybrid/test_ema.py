@@ -1,4 +1,4 @@
-"""EMA: its groups."""
+"""Formula and groups of EMA."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from yolo_attn.layers import EMA
 
 
 def test_equals_the_formula() -> None:
-    # The reference's vector has one channel a group, whose softmax is always 1.
+    # The reference vector has one channel per group, whose softmax is always 1.
     torch.manual_seed(0)
     layer, x = EMA(16, groups=2), 2 * torch.randn(2, 16, 5, 6)
     torch.nn.init.normal_(layer.norm.weight)
@@ -30,7 +30,7 @@ def test_equals_the_formula() -> None:
             torch.testing.assert_close(layer(whole)[:, group], image * m.sigmoid())
 
 
-def test_groups_know_nothing_of_each_other() -> None:
+def test_groups_are_independent() -> None:
     torch.manual_seed(0)
     layer, x = EMA(16, groups=4), torch.randn(2, 16, 5, 6)
     changed = x.clone()
@@ -39,7 +39,7 @@ def test_groups_know_nothing_of_each_other() -> None:
     assert same.tolist() == [True] * 4 + [False] * 4 + [True] * 8
 
 
-def test_one_gate_serves_a_group() -> None:
+def test_channels_of_a_group_share_their_gate() -> None:
     torch.manual_seed(0)
     gate = EMA(16, groups=4).gate(torch.randn(2, 16, 5, 6)).reshape(2, 4, 4, 5, 6)
     assert torch.equal(gate, gate[:, :, :1].expand_as(gate))

@@ -1,4 +1,4 @@
-"""MCA: three axes, one mechanism."""
+"""Axis gates of MCA."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from yolo_attn.layers import MCA
 @pytest.mark.parametrize(
     ("channels", "kernel"), [(2, 1), (8, 1), (16, 1), (26, 1), (27, 3), (128, 3), (215, 3), (216, 5), (1024, 5)]
 )
-def test_the_kernel_along_the_channels_grows_with_them(channels: int, kernel: int) -> None:
+def test_default_channel_kernel_size_by_channels(channels: int, kernel: int) -> None:
     assert MCA(channels).channel.conv.kernel_size == (kernel,)
 
 
-def test_the_axes_can_be_exchanged() -> None:
+def test_transposing_the_map_swaps_row_and_column_gates() -> None:
     torch.manual_seed(0)
     layer, swapped, x = MCA(16), MCA(16), torch.randn(2, 16, 5, 6)
     swapped.load_state_dict(layer.state_dict())
@@ -24,7 +24,7 @@ def test_the_axes_can_be_exchanged() -> None:
     torch.testing.assert_close(swapped(x.transpose(2, 3)), layer(x).transpose(2, 3))
 
 
-def test_the_gate_along_an_axis_reads_mean_and_standard_deviation() -> None:
+def test_axis_gate_depends_on_mean_and_standard_deviation() -> None:
     torch.manual_seed(0)
     rows, x = MCA(16, kernel_size=1).rows, torch.randn(2, 16, 5, 6)
     shares = 0.5 + rows.blend.sigmoid()

@@ -1,4 +1,4 @@
-"""Polarized: the form of the paper, which the authors' code does not have."""
+"""Paper form of Polarized, which the authors' code does not have."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def paper_gates(layer: Polarized, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]
     return channel, spatial
 
 
-def test_paper_form_in_parallel() -> None:
+def test_paper_form_parallel() -> None:
     layer, x = Polarized(8, paper_form=True).eval(), torch.randn(1, 8, 3, 4)
     channel, spatial = paper_gates(layer, x, x)
     torch.testing.assert_close(layer(x), x * channel + x * spatial)
 
 
-def test_paper_form_in_sequence() -> None:
+def test_paper_form_sequential() -> None:
     layer, x = Polarized(8, mode="s", paper_form=True).eval(), torch.randn(1, 8, 3, 4)
     channel, _ = paper_gates(layer, x, x)
     _, spatial = paper_gates(layer, x, x * channel)
     torch.testing.assert_close(layer(x), x * channel * spatial)
 
 
-def test_the_spatial_gate_of_the_code_hardly_differs_between_positions() -> None:
+def test_spatial_gate_of_the_code_form_is_nearly_constant() -> None:
     torch.manual_seed(0)
     x = torch.randn(1, 32, 20, 20)
     assert Polarized(32)._spatial_gate(x).std() < 0.01

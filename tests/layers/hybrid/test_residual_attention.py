@@ -1,4 +1,4 @@
-"""ResidualAttention: the skip connections of the paper, and the mask."""
+"""Skip connections and mask of ResidualAttention."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from yolo_attn.layers import ResidualAttention
 
 
-def test_the_paper_s_mask_has_skip_connections_alone() -> None:
+def test_plain_skips_add_only_the_skip_connections() -> None:
     layer, x = ResidualAttention(8, plain_skips=True).eval(), torch.randn(1, 8, 12, 9)
     fine = layer.down[0](F.max_pool2d(x, 3, 2, 1))
     coarse = layer.down[1](F.max_pool2d(fine, 3, 2, 1))
@@ -17,7 +17,7 @@ def test_the_paper_s_mask_has_skip_connections_alone() -> None:
     torch.testing.assert_close(layer._hourglass(x, torch.full_like(x, 100.0)), expected)
 
 
-def test_a_mask_of_one_half() -> None:
+def test_zero_mask_logits_scale_the_trunk() -> None:
     layer, x = ResidualAttention(8).eval(), torch.randn(2, 8, 6, 7)
     torch.nn.init.zeros_(layer.weigh[1][2].weight)
     torch.testing.assert_close(layer(x), layer.last(1.5 * layer.trunk(layer.first(x))))

@@ -1,4 +1,4 @@
-"""SCSE: which of the two products wins."""
+"""Combination of the two products of SCSE."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from yolo_attn.layers import SCSE
 
 
-def test_combines_the_products() -> None:
+def test_products_are_combined_by_maximum_or_sum() -> None:
     x = torch.randn(2, 8, 5, 6)
     for combine in ("max", "sum"):
         layer = SCSE(8, combine=combine)

@@ -1,4 +1,4 @@
-"""ShuffleAttention: groups, halves and the shuffle."""
+"""Groups, halves and shuffle of ShuffleAttention."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from yolo_attn.layers import ShuffleAttention
 
 
-def test_starts_as_one_gate_for_all_and_a_shuffle() -> None:
+def test_initial_gate_is_constant() -> None:
     x = torch.randn(2, 8, 3, 4)
     gate = torch.sigmoid(torch.tensor(1.0))
     torch.testing.assert_close(ShuffleAttention(8, shuffle=False)(x), gate * x)
@@ -26,10 +26,10 @@ def test_groups_share_their_parameters() -> None:
 
 
 @pytest.mark.parametrize(("channels", "groups"), [(256, 64), (24, 4), (100, 2), (8, 4)])
-def test_groups_are_brought_down_to_what_fits(channels: int, groups: int) -> None:
+def test_groups_are_reduced_to_divide_half_the_channels(channels: int, groups: int) -> None:
     assert ShuffleAttention(channels).groups == groups
 
 
-def test_an_odd_number_of_channels_has_no_halves() -> None:
+def test_odd_number_of_channels_is_an_error() -> None:
     with pytest.raises(ValueError, match="ShuffleAttention: channels=3; use an even number"):
         ShuffleAttention(3)

@@ -1,4 +1,4 @@
-"""HardAttention: a mask of zeros and ones, its gradient, and its sampling."""
+"""Binary mask, gradient and sampling of HardAttention."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from yolo_attn.layers import HardAttention
 
 
 def scored(logit: float, **options: object) -> HardAttention:
-    """Return a layer that gives every position the same score."""
+    """Return a layer with the same logit at every position."""
     layer = HardAttention(2, **options)  # type: ignore[arg-type]
     torch.nn.init.zeros_(layer.score.weight)
     assert layer.score.bias is not None
@@ -31,7 +31,7 @@ def test_keeps_or_drops_whole_positions(sample: str, training: bool) -> None:
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
-def test_the_gradient_is_that_of_the_probability(temperature: float) -> None:
+def test_gradient_is_that_of_the_probability(temperature: float) -> None:
     x, logit = torch.randn(1, 2, 4, 4), torch.tensor(0.7)
     layer = scored(logit.item(), temperature=temperature)
     layer(x).sum().backward()
@@ -40,7 +40,7 @@ def test_the_gradient_is_that_of_the_probability(temperature: float) -> None:
     torch.testing.assert_close(layer.score.bias.grad, (x.sum() * p * (1 - p) / temperature)[None])
 
 
-def test_gumbel_samples_open_with_the_probability() -> None:
+def test_gumbel_keeps_positions_with_the_probability() -> None:
     torch.manual_seed(0)
     layer, x = scored(0.5, sample="gumbel").train(), torch.ones(1, 2, 200, 200)
     share = layer(x).mean().item()
@@ -54,29 +54,29 @@ def test_evaluation_does_not_sample() -> None:
     assert torch.equal(layer(x), plain(x))
 
 
-def test_gumbel_starts_as_the_identity_also_in_training() -> None:
+def test_gumbel_is_initially_the_identity_in_training() -> None:
     layer, x = HardAttention(8, sample="gumbel", init="identity").train(), torch.randn(2, 8, 6, 6)
     y = layer(x)
     assert torch.equal(y, x)
     y.sum().backward()
     assert layer.gamma is not None and layer.gamma.grad is not None and layer.gamma.grad.abs().max() > 0
-    copy.deepcopy(layer)  # nothing of the pass is kept
+    copy.deepcopy(layer)  # fails if the pass left a non-leaf tensor on the module
 
 
 @pytest.mark.parametrize("sample", ["threshold", "gumbel"])
-def test_gamma_takes_the_gradient_of_the_probability_where_nothing_is_dropped(sample: str) -> None:
+def test_gamma_has_the_gradient_of_the_probability_if_nothing_is_dropped(sample: str) -> None:
     layer, x = scored(30.0, sample=sample, temperature=20.0, init="identity").train(), torch.randn(1, 2, 4, 4)
     layer(x).sum().backward()
     assert torch.equal(layer.gate(x), torch.ones(1, 1, 4, 4))
     assert layer.gamma is not None and layer.gamma.grad is not None
-    assert (layer.gamma.grad * x.sum((0, 2, 3)) < 0).all()  # of p - 1
+    assert (layer.gamma.grad * x.sum((0, 2, 3)) < 0).all()  # the sign of p - 1
     if sample == "threshold":
         p = torch.sigmoid(torch.tensor(1.5))
         torch.testing.assert_close(layer.gamma.grad, (p - 1) * x.sum((0, 2, 3)))
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
-def test_learns_from_the_identity_which_positions_to_drop(scale: float) -> None:
+def test_learns_to_drop_positions_from_the_identity(scale: float) -> None:
     torch.manual_seed(0)
     layer = HardAttention(8, init="identity").train()
     optimizer = torch.optim.Adam(layer.parameters(), lr=0.05)
@@ -91,7 +91,7 @@ def test_learns_from_the_identity_which_positions_to_drop(scale: float) -> None:
     assert losses[-1] < 0.3 * losses[0]
 
 
-def test_half_precision_draws_finite_noise() -> None:
+def test_half_precision_noise_is_finite() -> None:
     layer, x = HardAttention(8, sample="gumbel").half().train(), torch.randn(2, 8, 32, 32).half()
     x.requires_grad_()
     layer(x).sum().backward()

@@ -1,4 +1,4 @@
-"""NAMSpatial: on a map of the grid's size it is a batch norm over positions."""
+"""Batch norm over positions of NAMSpatial."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 from yolo_attn.layers import NAMSpatial
 
 
-def test_training_on_the_grid_s_size_is_a_batch_norm_over_positions() -> None:
+def test_equals_a_batch_norm_over_positions_at_the_grid_size() -> None:
     torch.manual_seed(0)
     layer, norm = NAMSpatial(8, size=4), nn.BatchNorm1d(16)
     nn.init.uniform_(layer.norm.weight, -1, 1)
@@ -22,7 +22,7 @@ def test_training_on_the_grid_s_size_is_a_batch_norm_over_positions() -> None:
         torch.testing.assert_close(layer.norm.state_dict()[name], value)
 
 
-def test_statistics_of_other_map_sizes_reach_the_grid() -> None:
+def test_other_map_sizes_update_the_grid_statistics() -> None:
     torch.manual_seed(0)
     layer = NAMSpatial(8, size=4)
     for _ in range(100):

@@ -1,4 +1,4 @@
-"""STN: what its transformation does to the map."""
+"""Transformations of STN."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ def fixed(*transformation: float) -> STN:
     return layer
 
 
-def test_whole_cells_of_shift_move_the_map_and_leave_zeros() -> None:
+def test_integer_shift_moves_the_map_and_pads_with_zeros() -> None:
     x = torch.randn(2, 3, 6, 8)
-    y = fixed(1, 0, 2 * 2 / 8, 0, 1, 2 / 6)(x)  # two columns and one row further on
+    y = fixed(1, 0, 2 * 2 / 8, 0, 1, 2 / 6)(x)  # by two columns and one row
     torch.testing.assert_close(y[:, :, :-1, :-2], x[:, :, 1:, 2:], atol=1e-5, rtol=0)
     assert y[:, :, -1].abs().max() < 1e-5 and y[:, :, :, -2:].abs().max() < 1e-5
 
 
-def test_mirrors() -> None:
+def test_negative_scale_flips_the_map() -> None:
     x = torch.randn(1, 3, 5, 7)
     torch.testing.assert_close(fixed(-1, 0, 0, 0, 1, 0)(x), x.flip(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(fixed(1, 0, 0, 0, -1, 0)(x), x.flip(2), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 11), (20, 20), (53, 81)])
-def test_starts_as_exactly_nothing(size: tuple[int, int]) -> None:
+def test_is_exactly_the_identity_at_initialization(size: tuple[int, int]) -> None:
     x = torch.randn(2, 3, *size)
     layer = STN(3)
     assert torch.equal(layer(x), x)
     assert torch.equal(layer.transformation(x), torch.eye(2, 3).expand(2, 2, 3))
 
 
-def test_one_step_of_training_leaves_the_map_in_sight() -> None:
+def test_one_training_step_keeps_the_map_in_view() -> None:
     torch.manual_seed(0)
     layer, x = STN(8), torch.randn(2, 8, 12, 12)
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)

@@ -1,1 +1,1 @@
-"""Blocks: convolutions with attention inside."""
+"""Convolution blocks that contain attention."""

@@ -1,12 +1,12 @@
 """SEBasicBlock: the basic block of ResNet with squeeze and excitation on its residual branch.
 
     f(x) = SE(BN conv3(relu(BN conv3 x)))       see SE
-    y = relu(f(x) + s(x))                       s: x as it is, or BN conv1 x where the channels change
+    y = relu(f(x) + s(x))                       s: the identity, or BN conv1 where the channels change
 
 Paper: Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018, arXiv 1709.01507.
-Code: https://github.com/moskomule/senet.pytorch, whose block the copies in circulation follow.
+Code: https://github.com/moskomule/senet.pytorch, which third-party copies follow.
 Shapes: x (B, C, H, W), y (B, out, H, W).
-Deviations: no stride; a Conv row takes it.
+Deviations: no stride; use a Conv row for it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["SEBasicBlock"]
 
 @register_layer(
     family="block",
-    summary="two 3 x 3 convolutions with a shortcut, the branch weighed by SE",
+    summary="two 3 x 3 convolutions reweighted by SE, with a shortcut",
     paper="Squeeze-and-Excitation Networks, CVPR 2018",
     year=2018,
     url="https://arxiv.org/abs/1709.01507",
@@ -37,8 +37,8 @@ class SEBasicBlock(Mixer):
     Args:
         channels: Channels of the input.
         out: Channels of the output; None keeps those of the input.
-        reduction: r of SE, channels per hidden unit; None leaves SE out, which is ResNet's own block.
-        init: "paper", or "identity" where the channels stay.
+        reduction: r of SE, channels per hidden unit; None omits SE, which gives the plain ResNet block.
+        init: "paper", or "identity" if the number of channels does not change.
 
     Raises:
         ValueError: An argument is out of range, or `init` is "identity" and the number of channels changes.
@@ -61,7 +61,7 @@ class SEBasicBlock(Mixer):
         self.shortcut = nn.Identity() if out == channels else nn.Sequential(_conv(channels, out, 1), BatchNorm(out))
 
     def mix(self, x: Tensor) -> Tensor:
-        """Return branch and shortcut, added and rectified."""
+        """Return the rectified sum of branch and shortcut."""
         return torch.relu(self.branch(x) + self.shortcut(x))
 
 

@@ -1,1 +1,1 @@
-"""Gates that weigh channels."""
+"""Layers that reweight channels."""

@@ -6,7 +6,7 @@
 Paper: Woo et al., "CBAM: Convolutional Block Attention Module", ECCV 2018, arXiv 1807.06521.
 Code: https://github.com/Jongchan/attention-module
 Shapes: x (B, C, H, W), y the same; gate (B, C, 1, 1).
-Deviations: with C < r the code has no hidden unit; here at least one remains.
+Deviations: with C < r the authors' code has no hidden unit; here there is at least one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["CBAMChannel"]
 
 @register_layer(
     family="channel",
-    summary="the channel half of CBAM: weighs each channel by its mean and its maximum",
+    summary="the channel half of CBAM: reweights channels by their mean and maximum",
     paper="CBAM: Convolutional Block Attention Module, ECCV 2018",
     year=2018,
     url="https://arxiv.org/abs/1807.06521",

@@ -1,12 +1,12 @@
 """ECA: efficient channel attention.
 
     s = mean over H, W of x                     (B, C)
-    y = x * sigmoid(conv1d_k(s))                one kernel of k weights slides over the channel axis, zero padding
+    y = x * sigmoid(conv1d_k(s))                a single kernel of k weights along the channels, zero padding
 
 Paper: Wang et al., "ECA-Net: Efficient Channel Attention for Deep CNNs", CVPR 2020, arXiv 1910.03151.
 Code: https://github.com/BangguWu/ECANet
-Shapes: x (B, C, H, W), y the same; gate (B, C, 1, 1). Neighbouring channels share weights, so their order matters.
-Deviations: none. Paper and code differ in k: the code takes 3 for every C (the default here), the paper takes
+Shapes: x (B, C, H, W), y the same; gate (B, C, 1, 1). Neighboring channels share weights, so channel order matters.
+Deviations: none. The paper and its code differ in k: the code uses 3 for every C (the default here); the paper uses
 k(C) = |(log2 C + 1) / 2| rounded up to an odd number (`kernel_size=None`): 3 for 8 to 64 channels, 5 for 128 to 1024.
 """
 
@@ -25,7 +25,7 @@ __all__ = ["ECA"]
 
 @register_layer(
     family="channel",
-    summary="weighs each channel by a short convolution over the channel means",
+    summary="reweights channels by a short convolution over the channel means",
     aliases=("ECAttention", "ECALayer"),
     paper="ECA-Net: Efficient Channel Attention for Deep Convolutional Neural Networks, CVPR 2020",
     year=2020,
@@ -38,7 +38,7 @@ class ECA(Gate):
 
     Args:
         channels: Channels of the input.
-        kernel_size: k, how many neighbouring channels a gate looks at, odd; None takes the paper's k(C).
+        kernel_size: k, channels that each gate depends on, odd; None selects the paper's k(C).
         init: "paper" or "identity".
 
     Raises:

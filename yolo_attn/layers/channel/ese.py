@@ -1,4 +1,4 @@
-"""ESE: effective squeeze-and-excitation, one full map of the channel means.
+"""ESE: effective squeeze-and-excitation with a single linear layer.
 
     s = mean over H, W of x                     (B, C)
     y = x * hardsigmoid(W s + b)                W (C, C), hardsigmoid(z) = min(max(z + 3, 0), 6) / 6
@@ -22,7 +22,7 @@ __all__ = ["ESE"]
 
 @register_layer(
     family="channel",
-    summary="weighs each channel by one full linear map of the channel means",
+    summary="reweights channels by one linear layer on the channel means",
     aliases=("EffectiveSE", "eSEModule"),
     paper="CenterMask: Real-Time Anchor-Free Instance Segmentation, CVPR 2020",
     year=2020,

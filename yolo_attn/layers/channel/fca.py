@@ -1,20 +1,20 @@
-"""FCA: frequency channel attention, squeeze-and-excitation of cosine waves instead of means.
+"""FCA: frequency channel attention, squeeze-and-excitation on cosine transform coefficients instead of means.
 
-    A = x averaged into a grid of n x n cells   (B, C, n, n)
+    A = x averaged on a grid of n x n cells     (B, C, n, n)
     z_c = sum over p, q of A_c[p, q] * b(u, p) * b(v, q)                    (B, C)
     b(k, p) = cos(pi k' (p + 1/2) / n) / sqrt(n), times sqrt(2) for k > 0;  k' = k * floor(n / 7)
-    y = x * sigmoid(W2 relu(W1 z))              W1 (C/r, C), W2 (C, C/r), without biases
+    y = x * sigmoid(W2 relu(W1 z))              W1 (C/r, C), W2 (C, C/r), without bias
 
-The channels are cut into as many equal parts as there are frequencies (u, v); each part looks at one of them. They are
-frequencies of a 7 x 7 grid: k' makes a wave as long, in cells, on every grid that is a multiple of 7.
+The channels are split into equal parts, one for each frequency (u, v). Frequencies refer to a 7 x 7 grid: k' rescales
+them so that a wave covers the same share of the map on every grid whose size is a multiple of 7.
 
 Paper: Qin et al., "FcaNet: Frequency Channel Attention Networks", ICCV 2021, arXiv 2012.11879.
 Code: https://github.com/cfzd/FcaNet
 Shapes: x (B, C, H, W), y the same; gate (B, C, 1, 1).
-Deviations: the waves are computed, not stored as a buffer of C n n values, and rows and columns are taken one after the
-other, so that averaging and waves together are one vector per channel and axis; equal results at any map size. Where
-the channels do not divide by the number of frequencies the parts differ by one. A grid below 7 is refused: there the
-code makes every frequency 0.
+Deviations: the waves are computed instead of being stored as a buffer of C n n values. Rows and columns are transformed
+separately, which merges averaging and wave into one vector per channel and axis, with equal results at any map size. If
+the number of channels is not a multiple of the number of frequencies, the parts differ in size by one. A grid below 7
+raises an error; the authors' code sets every frequency to 0 there.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from yolo_attn.registry import register_layer
 
 __all__ = ["FCA"]
 
-BASE = 7  # the frequencies are those of a grid of 7 x 7
+BASE = 7  # frequencies refer to a 7 x 7 grid
 ORDERS = {
     "top": ("00600114513000324635526553342261", "01052020060463526333511242113053"),
     "low": ("00110221203401301234501234561234", "01012012230043154321065432106543"),
 }
-"""The authors' orders of the frequencies: the digits of u (down the rows), then those of v."""
+"""The authors' frequency rankings: the digits of u (vertical), then those of v (horizontal)."""
 FREQUENCIES = tuple(f"{order}{count}" for order in ORDERS for count in (1, 2, 4, 8, 16, 32))
 
 
 @register_layer(
     family="channel",
-    summary="weighs each channel by an MLP of cosine waves over the map, of which the mean is one",
+    summary="reweights channels by an MLP on cosine transform coefficients, which include the mean",
     aliases=("FcaLayer", "FcaNet", "MultiSpectralAttentionLayer"),
     paper="FcaNet: Frequency Channel Attention Networks, ICCV 2021",
     year=2021,
@@ -55,10 +55,10 @@ class FCA(Gate):
 
     Args:
         channels: Channels of the input.
-        grid: n, height and width of the grid in cells, at least 7; None takes the authors' for their ResNets, 56 up to
-            127 channels, 28 up to 255, 14 up to 511, then 7.
-        frequencies: Which frequencies, and how many: "top" (the authors' order by accuracy of each alone) or "low"
-            (lowest first), then 1, 2, 4, 8, 16 or 32.
+        grid: n, height and width of the grid in cells, at least 7; None selects the authors' values for ResNets: 56
+            up to 127 channels, 28 up to 255, 14 up to 511, then 7.
+        frequencies: Order and number of the frequencies: "top" (the authors' ranking by individual accuracy) or "low"
+            (lowest first), followed by 1, 2, 4, 8, 16 or 32.
         reduction: r, channels per hidden unit.
         init: "paper" or "identity".
 
@@ -88,7 +88,7 @@ class FCA(Gate):
         for name, digits in zip(("rows", "columns"), ORDERS[frequencies[:3]], strict=True):
             parts = [int(digit) * (grid // BASE) for digit in digits[: int(frequencies[3:])][:channels]]
             each = [parts[channel * len(parts) // channels] for channel in range(channels)]
-            self.register_buffer(name, torch.tensor(each), persistent=False)  # whole numbers: half() leaves them alone
+            self.register_buffer(name, torch.tensor(each), persistent=False)  # integers, which half() does not convert
         hidden = hidden_width(channels, reduction)
         self.squeeze = nn.Linear(channels, hidden, bias=False)
         self.excite = nn.Linear(hidden, channels, bias=False)
@@ -99,7 +99,7 @@ class FCA(Gate):
         return torch.sigmoid(self.excite(hidden))[:, :, None, None]
 
     def _spectrum(self, x: Tensor) -> Tensor:
-        """Return z, how strong its wave is in each channel, (B, C)."""
+        """Return z, the coefficient of each channel's wave, (B, C)."""
         with no_autocast(x):
             x = widen(x)
             rows = _waves(self.rows, self.grid, x) @ averaging_matrix(self.grid, x.shape[2], x)  # (C, H)
@@ -108,13 +108,13 @@ class FCA(Gate):
 
 
 def _waves(frequencies: Tensor, grid: int, like: Tensor) -> Tensor:
-    """Return the cosine wave of each frequency along one axis of the grid, of norm 1, (frequencies, grid)."""
+    """Return the unit-norm cosine wave of each frequency along one axis of the grid, (frequencies, grid)."""
     frequencies = frequencies[:, None]
-    turns = frequencies * (2 * torch.arange(grid, device=like.device) + 1) % (4 * grid)  # exact, in 4n-ths of a circle
+    turns = frequencies * (2 * torch.arange(grid, device=like.device) + 1) % (4 * grid)  # exact, in 1/4n periods
     scale = torch.where(frequencies > 0, sqrt(2 / grid), sqrt(1 / grid))
     return (turns.to(like.dtype) * (pi / (2 * grid))).cos() * scale.to(like.dtype)
 
 
 def _paper_grid(channels: int) -> int:
-    """Return the side of the maps with this many channels in the authors' ResNets at 224 pixels."""
+    """Return the size of feature maps with this many channels in the authors' ResNets at 224 pixels."""
     return next((grid for least, grid in ((512, 7), (256, 14), (128, 28)) if channels >= least), 56)

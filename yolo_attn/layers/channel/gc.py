@@ -1,15 +1,15 @@
-"""GC: global context, one attention map for the whole image, whose context is added to every position.
+"""GC: global context, a context vector pooled with one attention map per image and added at every position.
 
     a = softmax over H, W of w . x              (B, 1, H, W)
     c = sum over H, W of a x                    (B, C)
-    y = x + W2 relu(LN(W1 c))                   W1 (C/r, C), W2 (C, C/r), with biases; LN: layer norm over C/r
+    y = x + W2 relu(LN(W1 c))                   W1 (C/r, C), W2 (C, C/r), with bias; LN: layer norm over C/r
 
 Paper: Cao et al., "GCNet: Non-Local Networks Meet Squeeze-Excitation Networks and Beyond", ICCV workshop 2019,
 arXiv 1904.11492.
 Code: https://github.com/xvjiarui/GCNet
 Shapes: x (B, C, H, W), y the same; weights(x) (B, H W).
-Deviations: the energies have no bias, which a softmax does not see. At least two hidden units remain: a layer norm
-makes a constant of one alone. Energies and softmax in float32.
+Deviations: the logits have no bias, because a softmax is invariant to it. There are at least two hidden units, because
+a layer norm over a single one is constant. Logits and softmax are in float32.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ __all__ = ["GC"]
 
 @register_layer(
     family="channel",
-    summary="adds one context vector, pooled by attention over the map, to every position",
+    summary="adds a context vector, pooled by attention over the map, at every position",
     aliases=("ContextBlock", "GCNet", "GlobalContext"),
     paper="GCNet: Non-Local Networks Meet Squeeze-Excitation Networks and Beyond, ICCV workshop 2019",
     year=2019,
     url="https://arxiv.org/abs/1904.11492",
     repository="https://github.com/xvjiarui/GCNet",
     cost="O(C HW)",
-    identity="published: last map 0",
+    identity="published: last layer 0",
 )
 class GC(Mixer):
-    """Global context; both initializations are the identity.
+    """Global context; the identity with either initialization.
 
     Args:
         channels: Channels of the input.

@@ -1,22 +1,22 @@
-"""GE: gather-excite, each channel gated by its own context of a chosen extent.
+"""GE: gather-excite, a gate for each channel from its own context of a given extent.
 
     z = gather(x)                               (B, C, H / e, W / e), or (B, C, 1, 1) for the whole map
-    y = x * sigmoid(excite(z))                  enlarged to the map by nearest neighbour
+    y = x * sigmoid(excite(z))                  upsampled by nearest neighbor
 
 The paper's three variants:
 
-- theta-: the gather is a mean, over windows of 2e - 1 with stride e; no excite, no parameters.
-- theta:  the gather is log2(e) depthwise 3 x 3 convolutions of stride 2 with batch norms, ReLU between them; for the
-  whole map one depthwise convolution as large as the map, with a batch norm.
-- theta+: theta, and excite(z) = W2 relu(W1 z), W1 (C/r, C), W2 (C, C/r), with biases.
+- theta-: gather is a mean over windows of 2e - 1 with stride e; no excite and no parameters.
+- theta:  gather is log2(e) depthwise 3 x 3 convolutions of stride 2, each with batch norm, and ReLU in between; for the
+  whole map it is one depthwise convolution of the size of the map, with batch norm.
+- theta+: theta with excite(z) = W2 relu(W1 z), W1 (C/r, C), W2 (C, C/r), with bias.
 
 Paper: Hu et al., "Gather-Excite: Exploiting Feature Context in Convolutional Neural Networks", NeurIPS 2018,
 arXiv 1810.12348.
 Code: https://github.com/hujie-frank/GENet (Caffe).
 Shapes: x (B, C, H, W), y the same; gate (B, C, H, W), or (B, C, 1, 1) for the whole map.
-Deviations: a kernel as large as the map ties the published form to one map size. Here it lies on a grid of size x size
-cells and the map is averaged into it; on a map of just that size nothing changes. A single gathered value of one image
-is normalised with the running statistics in training (see `BatchNorm`), where the published form raises.
+Deviations: a kernel of the size of the map ties the published form to one map size. Here the map is averaged on a grid
+of `size` x `size` cells first, which changes nothing for a map of that size. In training a single gathered value of one
+image is normalized with the running statistics (see `BatchNorm`), where the published form raises an error.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ EXTENTS = (0, 2, 4, 8)
 
 @register_layer(
     family="channel",
-    summary="weighs each channel by its own context, gathered over windows or the whole map",
+    summary="reweights channels by their own context, gathered over windows or the whole map",
     aliases=("GatherExcite", "GELayer"),
     paper="Gather-Excite: Exploiting Feature Context in Convolutional Neural Networks, NeurIPS 2018",
     year=2018,
@@ -51,10 +51,10 @@ class GE(Gate):
 
     Args:
         channels: Channels of the input.
-        variant: "theta-", "theta" or "theta+", see above; the last is the paper's best.
-        extent: e, cells from one gathered value to the next: 2, 4 or 8; 0 gathers the whole map.
-        size: Height and width of the grid on which the kernel for the whole map lies, in cells; not used by "theta-"
-            and with an extent above 0.
+        variant: "theta-", "theta" or "theta+", see above; "theta+" is the paper's best.
+        extent: e, stride between gathered values: 2, 4 or 8; 0 gathers the whole map.
+        size: Height and width of the grid for the whole-map kernel, in cells; unused with "theta-" or an extent above
+            0.
         reduction: r, channels per hidden unit of "theta+".
         init: "paper" or "identity".
 
@@ -89,7 +89,7 @@ class GE(Gate):
         return F.interpolate(gate, size=x.shape[2:]) if self.extent else gate
 
     def _context(self, x: Tensor) -> Tensor:
-        """Return what is gathered."""
+        """Return the gathered context z."""
         if self.gather is not None:
             cells = x if self.extent else adaptive_mean(x, self.size, self.size)
             context: Tensor = self.gather(cells)
@@ -101,7 +101,7 @@ class GE(Gate):
 
 
 def _gather(channels: int, extent: int, size: int) -> nn.Sequential:
-    """Return the depthwise convolutions of theta, which end with a batch norm."""
+    """Return the depthwise convolutions of theta, ending in a batch norm."""
     if not extent:
         whole = nn.Conv2d(channels, channels, size, groups=channels, bias=False)
         return nn.Sequential(whole, BatchNorm(channels))

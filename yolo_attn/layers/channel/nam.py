@@ -1,13 +1,13 @@
-"""NAM, channel part: normalisation-based attention.
+"""NAM: normalization-based attention over channels.
 
     w = |g| / sum |g|                           g: the scale of a batch norm, one per channel
     y = x * sigmoid(w * BN(x))
 
 Paper: Liu et al., "NAM: Normalization-based Attention Module", NeurIPS 2021 workshop, arXiv 2111.12419.
 Code: https://github.com/Christian-lyc/NAM
-Shapes: x (B, C, H, W), y the same; gate (B, C, H, W). With w near 1/C the gate begins near 0.5 everywhere; the paper
-adds an L1 penalty on g to the loss to spread it.
-Deviations: the authors' code takes g from `weight.data`, which cuts the gradient through w; here it flows. All-zero g
+Shapes: x (B, C, H, W), y the same; gate (B, C, H, W). With w near 1/C the gate is initially near 0.5
+everywhere; the paper adds an L1 penalty on g to the loss to spread it.
+Deviations: the authors' code reads g from `weight.data`, which stops the gradient through w; here it flows. All-zero g
 gives w = 0 instead of NaN. The spatial part, which the authors did not release, is `NAMSpatial`.
 """
 
@@ -26,7 +26,7 @@ __all__ = ["NAM"]
 
 @register_layer(
     family="channel",
-    summary="weighs channels by the scales of a batch norm",
+    summary="reweights channels by the scales of a batch norm",
     aliases=("NAMAttention",),
     paper="NAM: Normalization-based Attention Module, NeurIPS 2021 workshop",
     year=2021,
@@ -35,7 +35,7 @@ __all__ = ["NAM"]
     cost="O(C HW)",
 )
 class NAM(Gate):
-    """Normalisation-based attention over channels.
+    """Normalization-based attention over channels.
 
     Args:
         channels: Channels of the input.

@@ -1,12 +1,12 @@
-"""ParNet: a convolution block with a gate on its skip branch (skip-squeeze-and-excitation).
+"""ParNet: a convolution block whose skip branch is gated (skip-squeeze-and-excitation).
 
     u = BN(x)
-    y = silu(BN(conv3(x)) + BN(conv1(x)) + u * sigmoid(W mean over H, W of u))            W (C, C), all without biases
+    y = silu(BN(conv3(x)) + BN(conv1(x)) + u * sigmoid(W mean over H, W of u))            W (C, C); all without bias
 
 Paper: Goyal et al., "Non-deep Networks", NeurIPS 2022, arXiv 2110.07641.
 Code: https://github.com/imankgoyal/NonDeepNetworks
 Shapes: x (B, C, H, W), y the same. 11 C^2 weights, 0.7 million at C = 256.
-Deviations: none. Copies in circulation leave out the batch norm of the skip branch and give the convolutions biases.
+Deviations: none. Third-party copies omit the batch norm of the skip branch and add biases to the convolutions.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["ParNet"]
 
 @register_layer(
     family="channel",
-    summary="convolves by 3 x 3 and 1 x 1 and adds the input, gated per channel",
+    summary="sums a 3 x 3 convolution, a 1 x 1 convolution and a skip branch gated per channel",
     aliases=("ParNetAttention",),
     paper="Non-deep Networks, NeurIPS 2022",
     year=2022,
@@ -51,7 +51,7 @@ class ParNet(Mixer):
         self.excite = nn.Linear(channels, channels, bias=False)
 
     def mix(self, x: Tensor) -> Tensor:
-        """Return the three branches, added and activated."""
+        """Return the activated sum of the three branches."""
         skip = self.skip(x)
         gate = torch.sigmoid(self.excite(skip.mean((2, 3))))[..., None, None]
         return F.silu(self.dense(x) + self.point(x) + skip * gate)

@@ -5,9 +5,9 @@
 
 Paper: Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018, arXiv 1709.01507.
 Code: https://github.com/hujie-frank/SENet (Caffe).
-Shapes: x (B, C, H, W), y the same; gate (B, C, 1, 1). In a ResNet it stands on the residual branch, before the add.
-Deviations: both maps are without bias, as in the PyTorch copies that everyone compares with; the Caffe model has
-biases (`bias=True`). With C < r the copies have no hidden unit and a gate of exactly 0.5; here at least one remains.
+Shapes: x (B, C, H, W), y the same; gate (B, C, 1, 1). In a ResNet it is applied to the residual branch, before the add.
+Deviations: both linear layers have no bias, as in the PyTorch copies used in comparisons; the authors' Caffe model has
+biases (`bias=True`). With C < r those copies have no hidden unit and a gate of exactly 0.5; here there is at least one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["SE"]
 
 @register_layer(
     family="channel",
-    summary="weighs each channel by a bottleneck MLP of the channel means",
+    summary="reweights channels by a bottleneck MLP on the channel means",
     aliases=("SELayer", "SEAttention"),
     paper="Squeeze-and-Excitation Networks, CVPR 2018",
     year=2018,
@@ -37,7 +37,7 @@ class SE(Gate):
     Args:
         channels: Channels of the input.
         reduction: r, channels per hidden unit.
-        bias: Whether both linear maps have a bias, as in the authors' Caffe model.
+        bias: Whether both linear layers have a bias, as in the authors' Caffe model.
         init: "paper" or "identity".
 
     Raises:

@@ -1,16 +1,16 @@
-"""SK: selective kernels, branches of several receptive fields chosen per channel.
+"""SK: selective kernels, a per-channel weighted sum of branches with different receptive fields.
 
     U_m = relu(BN(conv_m(x)))                   one branch for each kernel size
     z = relu(BN(W mean over H, W of sum_m U_m)) (B, d), d = max(C / r, L)
-    a_m = softmax over m of A_m z               (B, C), one weight for each branch and channel
+    a_m = softmax over m of A_m z               (B, C), a weight for each branch and channel
     y = sum_m a_m * U_m
 
 Paper: Li et al., "Selective Kernel Networks", CVPR 2019, arXiv 1903.06586.
 Code: https://github.com/implus/SKNet (Caffe).
 Shapes: x (B, C, H, W), y the same; weights(x) (B, M, C).
-Deviations: where C is not a multiple of the 32 groups, their greatest common divisor. A pooled vector of one image is
-normalised with the running statistics in training (see `BatchNorm`), where the published form raises.
-Article form: `SK(kernels=(1, 3, 5, 7), dilated=False, groups=1, norm=False)` has 89 times the weights of the paper's.
+Deviations: the number of groups is reduced to its greatest common divisor with C. In training the pooled vector of a
+single image is normalized with the running statistics (see `BatchNorm`), where the published form raises an error.
+Third-party form: `SK(kernels=(1, 3, 5, 7), dilated=False, groups=1, norm=False)` has 89 times the paper's weights.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = ["SK"]
 
 @register_layer(
     family="channel",
-    summary="convolves with several kernel sizes and chooses among them per channel",
+    summary="convolves with several kernel sizes and selects among them per channel",
     aliases=("SKAttention", "SKConv"),
     paper="Selective Kernel Networks, CVPR 2019",
     year=2019,
@@ -53,11 +53,12 @@ class SK(Mixer):
     Args:
         channels: Channels of the input.
         kernels: Kernel size of each branch, odd.
-        dilated: Whether kernels above 3 are 3 x 3 with dilation, instead of dense.
+        dilated: Whether kernels above 3 are dilated 3 x 3 kernels instead of dense ones.
         groups: G, groups of the branch convolutions.
         reduction: r, channels per hidden unit.
-        min_hidden: L, the least number of hidden units.
-        norm: Whether z passes a batch norm and a ReLU, with linear maps without bias; else neither, with biases.
+        min_hidden: L, minimum number of hidden units.
+        norm: Whether batch norm and ReLU follow the first linear layer, and neither linear layer has a bias; otherwise
+            there are biases instead.
         init: "paper" or "identity".
 
     Raises:
@@ -89,7 +90,7 @@ class SK(Mixer):
         self.choose = nn.Linear(hidden, len(kernels) * channels, bias=not norm)
 
     def mix(self, x: Tensor) -> Tensor:
-        """Return the branches, added with their weights."""
+        """Return the weighted sum of the branches."""
         branches = [branch(x) for branch in self.branches]
         weights = self._choose(branches)[..., None, None]  # (B, M, C, 1, 1)
         return total(weights[:, m] * branch for m, branch in enumerate(branches))

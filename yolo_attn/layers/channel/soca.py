@@ -10,12 +10,13 @@ Newton-Schulz: Y0 = cov / trace, Z0 = I; T = (3 I - Z Y) / 2; Y <- Y T, Z <- T Z
 Paper: Dai et al., "Second-Order Attention Network for Single Image Super-Resolution", CVPR 2019; the square root from
 Li et al., arXiv 1712.01034.
 Code: https://github.com/daitao/SAN
-Shapes: x (B, C, H, W), y the same; gate (B, C, 1, 1). 15 products of C x C matrices per image: for C up to 512.
-Narrow maps: z hardly differs from image to image, so each hidden unit is on for all of them or off for all. At the
-start half of the units are off, and at C = 16 (two units) both are in one of four layers, whose gate is then constant.
-Deviations: the code centres with a dense HW x HW matrix (2.4 GiB per image at 160 x 160); here the mean is subtracted,
-with equal results. A constant map (also 1 x 1) has covariance 0 and z = 0, where the code divides 0 by 0. The code
-crops maps beyond 1000 x 1000; here none is cropped. Gradients come from autograd instead of a hand-written backward.
+Shapes: x (B, C, H, W), y the same; gate (B, C, 1, 1). 15 products of C x C matrices per image; use it for C up to 512.
+Few channels: z hardly varies between images, so a hidden unit is active for all images or for none. At initialization
+half of the units are inactive; at C = 16 one layer in four has both of its units inactive, hence a constant gate.
+Deviations: the authors' code centers with a dense HW x HW matrix (2.4 GiB per image at 160 x 160); here the mean is
+subtracted, with equal results. A constant map (including 1 x 1) has covariance 0 and z = 0, where the code divides 0 by
+0. The code crops maps larger than 1000 x 1000; here none is cropped. Gradients come from autograd instead of a
+hand-written backward.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ __all__ = ["SOCA"]
 
 @register_layer(
     family="channel",
-    summary="weighs each channel by an MLP of the square root of the channel covariance",
+    summary="reweights channels by an MLP on the square root of the channel covariance",
     paper="Second-Order Attention Network for Single Image Super-Resolution, CVPR 2019",
     year=2019,
     url="https://openaccess.thecvf.com/content_CVPR_2019/html/"
@@ -46,7 +47,7 @@ class SOCA(Gate):
     Args:
         channels: Channels of the input.
         reduction: r, channels per hidden unit.
-        iterations: N, steps of the Newton-Schulz iteration.
+        iterations: Steps of the Newton-Schulz iteration.
         init: "paper" or "identity".
 
     Raises:
@@ -72,9 +73,9 @@ class SOCA(Gate):
     def _covariance_root(self, x: Tensor) -> Tensor:
         """Return the square root of the channel covariance, (B, C, C)."""
         x = x.flatten(2)
-        centred = x - x.mean(2, keepdim=True)
-        covariance = centred @ centred.transpose(1, 2) / x.shape[2]
-        trace = centred.square().mean(2).sum(1).clamp(min=1e-12)[:, None, None]
+        centered = x - x.mean(2, keepdim=True)
+        covariance = centered @ centered.transpose(1, 2) / x.shape[2]
+        trace = centered.square().mean(2).sum(1).clamp(min=1e-12)[:, None, None]
         eye = torch.eye(self.channels, dtype=x.dtype, device=x.device)
         y, z = covariance / trace, eye
         for _ in range(self.iterations):

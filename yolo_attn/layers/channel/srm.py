@@ -1,15 +1,15 @@
-"""SRM: style-based recalibration, each channel gated by its own mean and standard deviation.
+"""SRM: style-based recalibration, a gate for each channel from its own mean and standard deviation.
 
     m, s = mean and standard deviation over H, W of x                       (B, C) each
-    y = x * sigmoid(BN(a * m + b * s))          a, b: one weight each per channel, 0 before training
+    y = x * sigmoid(BN(a * m + b * s))          a, b: a weight per channel each, initially 0
 
 Paper: Lee et al., "SRM: A Style-Based Recalibration Module for Convolutional Neural Networks", ICCV 2019,
 arXiv 1903.10829.
 Code: https://github.com/hyunjaelee410/style-based-recalibration-module
-Shapes: x (B, C, H, W), y the same; gate (B, C, 1, 1), 1/2 before training.
-Deviations: statistics in float32; on a map of 1 x 1 the variance is 0, where the code gives NaN; a single image is
-normalised with the running statistics in training (see `BatchNorm`), where the code raises. The authors train a and b
-with a learning rate of their own, which Ultralytics' optimizers do not know.
+Shapes: x (B, C, H, W), y the same; gate (B, C, 1, 1), initially 1/2.
+Deviations: statistics are in float32. On a 1 x 1 map the variance is 0, where the authors' code gives NaN. In training
+a single image is normalized with the running statistics (see `BatchNorm`), where the code raises an error. The authors
+train a and b with a separate learning rate, which Ultralytics' optimizers do not support.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from yolo_attn.registry import register_layer
 
 __all__ = ["SRM"]
 
-EPS = 1e-5  # added to the variance, so that a constant map has a gradient
+EPS = 1e-5  # added to the variance to give a constant map a finite gradient
 
 
 @register_layer(
     family="channel",
-    summary="weighs each channel by its own mean and standard deviation",
+    summary="reweights channels by their own mean and standard deviation",
     aliases=("SRMLayer",),
     paper="SRM: A Style-Based Recalibration Module for Convolutional Neural Networks, ICCV 2019",
     year=2019,

@@ -1,1 +1,1 @@
-"""Gates that weigh channels and positions."""
+"""Layers that reweight channels and positions."""

@@ -1,4 +1,4 @@
-"""BAM: bottleneck attention, a channel gate and a spatial gate side by side.
+"""BAM: bottleneck attention, a channel gate and a spatial gate in parallel.
 
     Mc = W2 relu(BN(W1 mean over H, W of x))    (B, C, 1, 1), W1 (C/r, C), W2 (C, C/r)
     Ms = conv1(D(D(relu(BN(conv1(x))))))        (B, 1, H, W), C -> C/r -> 1; D = relu(BN(conv3 with dilation d))
@@ -7,10 +7,11 @@
 Paper: Park et al., "BAM: Bottleneck Attention Module", BMVC 2018, arXiv 1807.06514.
 Code: https://github.com/Jongchan/attention-module
 Shapes: x (B, C, H, W), y the same; gate (B, C, H, W), between 1 and 2.
-Deviations: the code multiplies the branches, sigmoid(Mc * Ms) (`combine="multiply"`); the paper adds them, and its file
-does not run as published. The paper's formulas end each branch with a batch norm, the code (as here) has them before
-each ReLU. Convolutions that a batch norm follows have no bias, which it would take away. The pooled vector of one image
-is normalised with the running statistics in training (see `BatchNorm`), where the code raises.
+Deviations: the authors' code, which does not run as published, multiplies the branches, sigmoid(Mc * Ms)
+(`combine="multiply"`); the paper adds them. In the paper's formulas each branch ends with a batch norm; in the code, as
+here, a batch norm precedes each ReLU. Convolutions followed by a batch norm have no bias, which the norm would cancel.
+In training the pooled vector of a single image is normalized with the running statistics (see `BatchNorm`), where the
+code raises an error.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ __all__ = ["BAM"]
 
 @register_layer(
     family="hybrid",
-    summary="weighs every value by a channel MLP and dilated convolutions, side by side",
+    summary="reweights every value by a channel MLP and dilated convolutions in parallel",
     aliases=("BAMBlock",),
     paper="BAM: Bottleneck Attention Module, BMVC 2018",
     year=2018,

@@ -1,4 +1,4 @@
-"""CA: coordinate attention, a gate for each row times a gate for each column.
+"""CA: coordinate attention, the product of a gate per row and a gate per column.
 
     z = [mean over W of x; mean over H of x]    (B, C, H + W, 1)
     t = hardswish(BN(W1 z))                     (B, m, H + W, 1), m = max(8, C / r)
@@ -25,7 +25,7 @@ __all__ = ["CA"]
 
 @register_layer(
     family="hybrid",
-    summary="weighs each channel's rows and columns by their means along the other axis",
+    summary="reweights each channel's rows and columns by their means along the other axis",
     aliases=("CoordAtt", "CoordAttention"),
     paper="Coordinate Attention for Efficient Mobile Network Design, CVPR 2021",
     year=2021,
@@ -39,7 +39,7 @@ class CA(Gate):
     Args:
         channels: Channels of the input.
         reduction: r, channels per hidden channel.
-        min_hidden: The least number of hidden channels.
+        min_hidden: Minimum number of hidden channels.
         init: "paper" or "identity".
 
     Raises:

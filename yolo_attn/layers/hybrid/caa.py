@@ -1,16 +1,15 @@
-"""CAA: context anchor attention, a gate from the local mean through two long strips.
+"""CAA: context anchor attention, a gate from local means and two long strip convolutions.
 
-    t = silu(BN(W1 avgpool7(x)))                7 x 7 means at every position, zeros beyond the border
-    y = x * sigmoid(silu(BN(W2 dw_v(dw_h t))))  dw_h: 1 x 11, dw_v: 11 x 1, one kernel per channel
+    t = silu(BN(W1 avgpool7(x)))                7 x 7 means at every position, zero padding
+    y = x * sigmoid(silu(BN(W2 dw_v(dw_h t))))  dw_h: 1 x 11, dw_v: 11 x 1, depthwise
 
 Paper: Cai et al., "Poly Kernel Inception Network for Remote Sensing Detection", CVPR 2024, arXiv 2403.06258.
 Code: https://github.com/NUST-Machine-Intelligence-Laboratory/PKINet
 Shapes: x (B, C, H, W), y the same; gate (B, C, H, W).
-Deviations: the authors' module returns the gate alone and leaves the product to its caller. Their network builds it
-without batch norms and SiLUs, with biases instead (`norm=False`), and with strips that grow by 2 from block to block.
-Towards the border the 7 x 7 means fall, as in the authors' code, because the zeros beyond it count. The convolutions
-start as PyTorch's do; the authors' are made by mmcv, which draws their weights from a normal distribution scaled by the
-fan-out (Kaiming) and starts biases at zero.
+Deviations: the authors' module returns only the gate and leaves the product to its caller. Their network builds it
+without batch norm and SiLU, with biases instead (`norm=False`), and with strips that grow by 2 from block to block.
+Near the border the 7 x 7 means include the zero padding, as in the authors' code. The convolutions have PyTorch's
+default initialization; the authors' code uses that of mmcv, Kaiming normal (fan-out) with zero biases.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ POOL = 7
 
 @register_layer(
     family="hybrid",
-    summary="weighs every value by local means that two long strips spread along rows and columns",
+    summary="reweights every value by local means spread along rows and columns by two long strip convolutions",
     aliases=("ContextAnchorAttention",),
     paper="Poly Kernel Inception Network for Remote Sensing Detection, CVPR 2024",
     year=2024,
@@ -45,7 +44,7 @@ class CAA(Gate):
         channels: Channels of the input.
         h_kernel_size: Length of the horizontal strip, odd.
         v_kernel_size: Length of the vertical strip, odd.
-        norm: Whether batch norm and SiLU follow the two 1 x 1 convolutions; else neither, with biases.
+        norm: Whether batch norm and SiLU follow the two 1 x 1 convolutions; otherwise they have biases instead.
         init: "paper" or "identity".
 
     Raises:

@@ -1,12 +1,12 @@
-"""CBAM: a channel gate, then a spatial gate.
+"""CBAM: a channel gate followed by a spatial gate.
 
     y = spatial(channel(x))                     see CBAMChannel and CBAMSpatial for the two gates
 
 Paper: Woo et al., "CBAM: Convolutional Block Attention Module", ECCV 2018, arXiv 1807.06521.
 Code: https://github.com/Jongchan/attention-module
 Shapes: x (B, C, H, W), y the same.
-Deviations: those of its gates. `ultralytics.nn.modules.CBAM` is another layer: its channel part is one full C x C map
-of the mean alone.
+Deviations: those of its gates. `ultralytics.nn.modules.CBAM` is a different layer: its channel gate is a single C x C
+linear layer on the mean.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["CBAM"]
 
 @register_layer(
     family="hybrid",
-    summary="weighs channels, then positions, each by mean and maximum",
+    summary="reweights channels, then positions, by their mean and maximum",
     paper="CBAM: Convolutional Block Attention Module, ECCV 2018",
     year=2018,
     url="https://arxiv.org/abs/1807.06521",

@@ -1,4 +1,4 @@
-"""CPCA: channel prior convolutional attention, a channel gate and then a map from strips of three lengths.
+"""CPCA: channel prior convolutional attention, a channel gate followed by a map from multi-scale strip convolutions.
 
     h = gelu(W x)
     h = h * (sigmoid(M mean of h) + sigmoid(M max of h))        M = W2 relu W1, hidden width C / r; over H, W
@@ -9,8 +9,8 @@ Paper: Huang et al., "Channel Prior Convolutional Attention for Medical Image Se
 Medicine 2024, arXiv 2306.05196.
 Code: https://github.com/Cuthbert-Huang/CPCANet
 Shapes: x (B, C, H, W), y the same.
-Deviations: none. The code has a single W, used three times, and so has every copy; `shared=False` gives each its own.
-The channel gate is a sum of two sigmoids, between 0 and 2.
+Deviations: none. The authors' code and its copies use a single W three times; `shared=False` uses three. The channel
+gate is a sum of two sigmoids, between 0 and 2.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["CPCA"]
 
 @register_layer(
     family="hybrid",
-    summary="weighs channels, then multiplies by a map made of depthwise strips of three lengths",
+    summary="reweights channels, then multiplies by a map from depthwise strip convolutions of three lengths",
     aliases=("CPCABlock",),
     paper="Channel Prior Convolutional Attention for Medical Image Segmentation, Comput. Biol. Med. 2024",
     year=2023,
@@ -46,7 +46,7 @@ class CPCA(Mixer):
         channels: Channels of the input.
         reduction: r, channels per hidden unit of the channel gate.
         kernels: Lengths k of the strips, odd.
-        shared: Whether W is one convolution used three times, as in the authors' code, or three.
+        shared: Whether W is a single convolution used three times, as in the authors' code, instead of three.
         init: "paper" or "identity".
 
     Raises:

@@ -1,10 +1,10 @@
-"""ELA: efficient local attention, row and column gates from short convolutions along the axes.
+"""ELA: efficient local attention, row and column gates from 1D convolutions along the axes.
 
     zr = mean over W of x                       (B, C, H)
     zc = mean over H of x                       (B, C, W)
     y = x * sigmoid(GN(conv_k(zr))) * sigmoid(GN(conv_k(zc)))
 
-Both axes share the convolution, along the axis and without bias, and the group norm. The paper's sizes:
+Both axes share the convolution, which has no bias, and the group norm. The paper's sizes:
 
     variant  k  channels per group of the convolution  groups of the norm
     T        5  1                                      32
@@ -15,7 +15,8 @@ Both axes share the convolution, along the axis and without bias, and the group 
 Paper: Xu and Wan, "ELA: Efficient Local Attention for Deep Convolutional Neural Networks", 2024, arXiv 2403.01123.
 Code: none from the authors.
 Shapes: x (B, C, H, W), y the same; gate (B, C, H, W), a product of (B, C, H, 1) and (B, C, 1, W).
-Deviations: where the channels do not divide by the groups, the greatest common divisor (published code raises).
+Deviations: group counts are reduced to the greatest common divisor with the channels, where published code raises an
+error.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ VARIANTS = {"T": (5, 1, 32), "B": (7, 1, 16), "S": (5, 8, 16), "L": (7, 8, 16)}
 
 @register_layer(
     family="hybrid",
-    summary="weighs each channel's rows and columns by convolutions along the axes",
+    summary="reweights each channel's rows and columns by 1D convolutions along the axes",
     aliases=("EfficientLocalizationAttention",),
     paper="ELA: Efficient Local Attention for Deep Convolutional Neural Networks, 2024",
     year=2024,
@@ -47,7 +48,7 @@ class ELA(Gate):
 
     Args:
         channels: Channels of the input.
-        variant: "T", "B", "S" or "L", see above; S and L mix channels and have the most weights.
+        variant: "T", "B", "S" or "L", see above; S and L mix channels and have the most parameters.
         init: "paper" or "identity".
 
     Raises:
@@ -67,5 +68,5 @@ class ELA(Gate):
         return self._along(x.mean(3))[..., None] * self._along(x.mean(2))[:, :, None]
 
     def _along(self, means: Tensor) -> Tensor:
-        """Return the gate of each place along one axis, (B, C, places)."""
+        """Return the gate of each position along one axis, (B, C, length)."""
         return torch.sigmoid(self.norm(self.conv(means)))

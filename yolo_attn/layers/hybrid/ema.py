@@ -1,8 +1,8 @@
-"""EMA: efficient multi-scale attention with cross-spatial learning (no moving average of weights).
+"""EMA: efficient multi-scale attention with cross-spatial learning (not a moving average of weights).
 
-    x in G groups of c = C / G channels, each group by itself, with shared weights:
+    x is split into G groups of c = C / G channels, which share all weights. For each group:
     t = W [mean over W of x; mean over H of x] + b                          (c, H + W, 1), W (c, c)
-    u = GN(x * sigmoid(t_rows) * sigmoid(t_columns))                        GN: each channel by itself
+    u = GN(x * sigmoid(t_rows) * sigmoid(t_columns))                        GN: one group per channel
     v = conv3(x)                                                            with bias
     m = softmax(mean of u) . v + softmax(mean of v) . u                     (1, H, W); softmax and sums over c channels
     y = x * sigmoid(m)
@@ -10,9 +10,10 @@
 Paper: Ouyang et al., "Efficient Multi-Scale Attention Module with Cross-Spatial Learning", ICASSP 2023, arXiv
 2305.13563.
 Code: https://github.com/YOLOonMe/EMA-attention-module
-Shapes: x (B, C, H, W), y the same; gate (B, C, H, W), the same for all channels of a group.
-Deviations: where the channels do not divide by the groups, the greatest common divisor (the code raises); the means
-and softmax in float32. The code has 32 groups, as here; many copies in YOLO repositories take 8.
+Shapes: x (B, C, H, W), y the same; gate (B, C, H, W), equal for all channels of a group.
+Deviations: the number of groups is reduced to the greatest common divisor with the channels, where the authors' code
+raises an error. Means and softmax are in float32. The code has 32 groups, as here; many copies in YOLO repositories use
+8.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ __all__ = ["EMA"]
 
 @register_layer(
     family="hybrid",
-    summary="weighs positions per channel group, by row and column means crossed with a 3 x 3 convolution",
+    summary="reweights positions per channel group by crossing row and column means with a 3 x 3 convolution",
     aliases=("EMAttention",),
     paper="Efficient Multi-Scale Attention Module with Cross-Spatial Learning, ICASSP 2023",
     year=2023,
@@ -43,7 +44,7 @@ class EMA(Gate):
 
     Args:
         channels: Channels of the input.
-        groups: G, brought down to what divides the channels; more of them are cheaper.
+        groups: G, reduced to the greatest common divisor with the channels; more groups are cheaper.
         init: "paper" or "identity".
 
     Raises:
@@ -78,6 +79,6 @@ class EMA(Gate):
 
 
 def _cross(pooled: Tensor, spread: Tensor) -> Tensor:
-    """Return the channels of one branch added up with the softmax of the other branch's means, (B G, 1, H, W)."""
+    """Return the channel sum of `spread` weighted by the softmax of the channel means of `pooled`, (B G, 1, H, W)."""
     shares = widen(pooled).mean((2, 3), keepdim=True).softmax(1)
     return (spread * shares.to(spread.dtype)).sum(1, keepdim=True)

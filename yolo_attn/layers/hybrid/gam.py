@@ -1,4 +1,4 @@
-"""GAM: global attention, a channel MLP at every position and two wide convolutions.
+"""GAM: global attention, a channel MLP at every position followed by two 7 x 7 convolutions.
 
     Mc = sigmoid(W2 relu(W1 x))                 W1 (C/r, C), W2 (C, C/r), at each position
     Ms = sigmoid(BN(conv7(relu(BN(conv7(x * Mc))))))                        C -> C/r -> C
@@ -8,10 +8,10 @@ Paper: Liu et al., "Global Attention Mechanism: Retain Information to Enhance Ch
 arXiv 2112.05561.
 Code: none from the authors.
 Shapes: x (B, C, H, W), y the same; gate (B, C, H, W). 25 C^2 weights, 1.6 million at C = 256.
-Deviations: none from the paper. The copies in circulation leave out the sigmoid of Mc, which the paper's figure shows
-(`channel_sigmoid=False`: then the gate is unbounded and can change signs, and half precision can overflow); some pad
-with the border's values (`padding_mode="replicate"`). For ResNet-50 the paper groups the convolutions and shuffles
-channels (`groups=4`); the copies shuffle Ms by the number of groups, as here, or always by 4 (`shuffle_groups=4`).
+Deviations: none from the paper. Third-party copies omit the sigmoid of Mc, which the paper's figure shows
+(`channel_sigmoid=False`; the gate is then unbounded, can change signs and can overflow in half precision). Some use
+replicate padding (`padding_mode="replicate"`). For ResNet-50 the paper groups the convolutions and shuffles channels
+(`groups=4`); the copies shuffle Ms by the number of groups, as here, or always by 4 (`shuffle_groups=4`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = ["GAM"]
 
 @register_layer(
     family="hybrid",
-    summary="weighs every value by a channel MLP and two 7 x 7 convolutions; heavy",
+    summary="reweights every value by a channel MLP and two 7 x 7 convolutions; heavy",
     aliases=("GAMAttention",),
     paper="Global Attention Mechanism: Retain Information to Enhance Channel-Spatial Interactions, 2021",
     year=2021,
@@ -54,10 +54,10 @@ class GAM(Gate):
         channels: Channels of the input.
         reduction: r, channels per hidden channel.
         kernel_size: k of the two convolutions, odd.
-        groups: Groups of the two convolutions, brought down to what divides their channels.
-        shuffle_groups: Groups of the channel shuffle of Ms, brought down likewise; None takes `groups`, 1 is none.
-        channel_sigmoid: Whether Mc passes a sigmoid, as in the paper.
-        padding_mode: "zeros", or "replicate" to continue the border.
+        groups: Groups of the two convolutions, reduced to the greatest common divisor with their channels.
+        shuffle_groups: Groups of the channel shuffle of Ms, reduced likewise; None uses `groups`, 1 disables it.
+        channel_sigmoid: Whether Mc has a sigmoid, as in the paper.
+        padding_mode: "zeros" or "replicate".
         init: "paper" or "identity".
 
     Raises:
@@ -103,7 +103,7 @@ class GAM(Gate):
         channel: Tensor = self.channel(x)
         if self.channel_sigmoid:
             channel = torch.sigmoid(channel)
-        # Without a sigmoid in the channel map, the product and its convolution can be beyond the range of float16.
+        # Without the channel sigmoid, the product and its convolution can exceed the range of float16.
         hidden = saturate(self.spatial[0](saturate(x * channel, channel.dtype)))
         spatial = torch.sigmoid(self.spatial[1:](hidden))
         return channel * channel_shuffle(spatial, self.shuffle_groups)

@@ -1,16 +1,16 @@
-"""MCA: multidimensional collaborative attention, a gate along each of channels, rows and columns.
+"""MCA: multidimensional collaborative attention, the mean of gates along channels, rows and columns.
 
-    for each axis: m, s = mean and standard deviation over the two other axes
-    t = (1/2 + sigmoid(p)) m + (1/2 + sigmoid(q)) s                         p, q: two learned numbers
-    g = sigmoid(conv_k(t))                      one kernel of k weights slides along the axis, zero padding
+    for each axis: m, s = mean and standard deviation over the other two axes
+    t = (1/2 + sigmoid(p)) m + (1/2 + sigmoid(q)) s                         p, q: two learned scalars
+    g = sigmoid(conv_k(t))                      a single kernel of k weights along the axis, zero padding
     y = x * (g_channels + g_rows + g_columns) / 3
 
 Paper: Yu et al., "MCA: Multidimensional Collaborative Attention in Deep Convolutional Neural Networks for Image
 Recognition", Engineering Applications of Artificial Intelligence 126, 2023.
 Code: https://github.com/ndsclark/MCANet
 Shapes: x (B, C, H, W), y the same; gate (B, C, H, W). 17 weights at C = 256.
-Deviations: statistics in float32; an axis with a single value for its statistics has standard deviation 0, where the
-code gives NaN; with 2 channels k is 1, where the code asks for -1.
+Deviations: statistics are in float32. The standard deviation of a single value is 0, where the authors' code gives NaN.
+With 2 channels k is 1, where the code computes -1.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["MCA"]
 
 @register_layer(
     family="hybrid",
-    summary="weighs channels, rows and columns, each by its mean and standard deviation",
+    summary="reweights channels, rows and columns, each by its mean and standard deviation",
     aliases=("MCALayer",),
     paper="MCA: Multidimensional Collaborative Attention in Deep Convolutional Neural Networks for Image Recognition, "
     "Engineering Applications of Artificial Intelligence 2023",
@@ -44,8 +44,8 @@ class MCA(Gate):
     Args:
         channels: Channels of the input.
         kernel_size: k along rows and columns, odd.
-        channel_kernel_size: k along the channels, odd; None takes the paper's k(C), which is 1 up to 26 channels, 3
-            up to 215, then 5.
+        channel_kernel_size: k along the channels, odd; None selects the paper's k(C): 1 up to 26 channels, 3 up to 215,
+            then 5.
         init: "paper" or "identity".
 
     Raises:
@@ -96,7 +96,7 @@ class _AxisGate(nn.Module):
         return torch.sigmoid(self.conv(mixed.flatten(1)[:, None])).reshape(mixed.shape)
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and standard deviation over the other axes, with the root kept from an infinite slope at 0."""
+        """Return mean and standard deviation over the other axes, with a lower bound that keeps the gradient finite."""
         mean = x.mean(self.others, keepdim=True)
         free = at_least_one(x.shape[self.others[0]] * x.shape[self.others[1]] - 1)
         variance = (x - mean).square().sum(self.others, keepdim=True) / free

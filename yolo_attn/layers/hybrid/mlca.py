@@ -1,18 +1,18 @@
-"""MLCA: mixed local channel attention, a channel gate for each cell of a coarse grid and one for the whole map.
+"""MLCA: mixed local channel attention, channel gates for the cells of a coarse grid and for the whole map.
 
-    l = x averaged into n x n cells             (B, C, n, n)
-    L = sigmoid(conv_k(l as one sequence, cell after cell, in each cell channel after channel))
+    l = x averaged on a grid of n x n cells     (B, C, n, n)
+    L = sigmoid(conv_k(l flattened to one sequence, channels fastest))
     G = sigmoid(conv_k(mean over the cells of l))                           (B, C, 1, 1), along the channels
-    y = x * (w L + (1 - w) G)                   enlarged to the map like it was made small
+    y = x * (w L + (1 - w) G)                   resized to the map by adaptive averaging
 
-Each conv_k is one kernel of k weights, with zero padding.
+Each conv_k has a single kernel of k weights, with zero padding.
 
 Paper: Wan et al., "Mixed local channel attention for object detection", Engineering Applications of Artificial
 Intelligence 123, 2023.
 Code: https://github.com/wandahangFY/MLCA
 Shapes: x (B, C, H, W), y the same; gate (B, C, H, W), constant within a cell.
-Deviations: none from the authors' present code. In their sequence the last channels of a cell neighbour the first ones
-of the next cell, and so it is here. Many copies keep an earlier line that averages G over the images of a batch.
+Deviations: none from the authors' current code. As in their code, the last channels of a cell are adjacent to the first
+channels of the next cell in the sequence. Many copies have an earlier version that averages G over the batch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["MLCA"]
 
 @register_layer(
     family="hybrid",
-    summary="weighs each channel by short convolutions over channel means, of coarse cells and of the map",
+    summary="reweights channels by short convolutions over the channel means of coarse cells and of the map",
     paper="Mixed local channel attention for object detection, "
     "Engineering Applications of Artificial Intelligence 2023",
     year=2023,
@@ -44,9 +44,9 @@ class MLCA(Gate):
 
     Args:
         channels: Channels of the input.
-        local_size: n, rows and columns of cells.
-        local_weight: w, share of the local gate, from 0 to 1.
-        kernel_size: k, odd; None takes the paper's k(C), 3 for 8 to 127 channels, 5 up to 2047.
+        local_size: n, height and width of the grid in cells.
+        local_weight: w, weight of the local gate, from 0 to 1.
+        kernel_size: k, odd; None selects the paper's k(C): 3 for 8 to 127 channels, 5 up to 2047.
         init: "paper" or "identity".
 
     Raises:
@@ -77,7 +77,7 @@ class MLCA(Gate):
         """Return the gate (B, C, H, W)."""
         side = self.local_size
         cells = adaptive_mean(x, side, side)
-        sequence = cells.permute(0, 2, 3, 1)  # channels last, so that they follow one another
+        sequence = cells.permute(0, 2, 3, 1)  # channels last, to be adjacent in the sequence
         local: Tensor = self.local(sequence.reshape(x.shape[0], 1, -1))
         local = local.reshape(x.shape[0], side, side, self.channels).permute(0, 3, 1, 2)
         whole = self.whole(cells.mean((2, 3))[:, None]).transpose(1, 2)[..., None]

@@ -1,4 +1,4 @@
-"""MSCAM: multi-scale channel attention, a bottleneck at every position plus the same over the whole map.
+"""MSCAM: multi-scale channel attention, a bottleneck at every position plus one on the mean over the map.
 
     L(x) = BN W2 relu(BN W1 x)                  W1 (C/r, C), W2 (C, C/r), at each position
     G(x) = BN V2 relu(BN V1 mean over H, W of x)                            (C, 1, 1)
@@ -7,8 +7,8 @@
 Paper: Dai et al., "Attentional Feature Fusion", WACV 2021, arXiv 2009.14082.
 Code: https://github.com/YimianDai/open-aff
 Shapes: x (B, C, H, W), y the same; gate (B, C, H, W).
-Deviations: no biases in front of the batch norms, which would take them out again. A pooled vector of one image is
-normalised with the running statistics in training (see `BatchNorm`), where the published form raises.
+Deviations: convolutions have no bias, which the batch norms would cancel. In training the pooled vector of a single
+image is normalized with the running statistics (see `BatchNorm`), where the published form raises an error.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class MultiScaleContext(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the context of x."""
-        with no_autocast(x):  # a batch norm of a few pooled vectors makes much of small differences
+        with no_autocast(x):  # a batch norm over a few pooled vectors amplifies rounding errors
             dtype = cast(nn.Conv2d, self.overall[0]).weight.dtype
             overall = self.overall(x.mean((2, 3), keepdim=True, dtype=dtype))
         context: Tensor = self.everywhere(x) + overall
@@ -54,7 +54,7 @@ class MultiScaleContext(nn.Module):
 
 @register_layer(
     family="hybrid",
-    summary="weighs every value by a bottleneck at its position plus one over the whole map",
+    summary="reweights every value by a bottleneck at its position plus one on the mean over the map",
     aliases=("MS_CAM",),
     paper="Attentional Feature Fusion, WACV 2021",
     year=2021,

@@ -1,8 +1,8 @@
-"""Polarized: polarized self-attention, a channel gate and a spatial gate that each keep one axis whole.
+"""Polarized: polarized self-attention, a channel gate and a spatial gate that each keep one axis at full resolution.
 
     c = sigmoid(up(V1 x softmax over HW of (q1 . x)))           (B, C, 1, 1); V1: C -> C/2, q1: C -> 1
     s = sigmoid(softmax over HW of (mean of Q2 x . V2 x))       (B, 1, H, W); Q2, V2: C -> C/2
-    y = x * c + x * s                                           mode "p", parallel; up: one map C/2 -> C
+    y = x * c + x * s                                           mode "p", parallel; up: a linear layer C/2 -> C
     y = x * c * s(x * c)                                        mode "s", sequential; up: C/2 -> C/8 -> LN -> relu -> C
 
 Paper: Liu et al., "Polarized Self-Attention: Towards High-quality Pixel-wise Regression", Neurocomputing 2022,
@@ -10,9 +10,10 @@ arXiv 2107.00782.
 Code: https://github.com/DeLightCMU/PSA
 Shapes: x (B, C, H, W), y the same; gate (B, C, H, W).
 Deviations: none from the authors' code, the default. In its mode "s" the softmax over HW is applied to V2 x instead of
-to the product. The paper (`paper_form=True`) has in both modes an LN after a single map C/2 -> C, and for s a softmax
-over the channels of mean Q2 x instead of one over HW. With the code's, s is close to 1/2 everywhere in mode "p", since
-the softmax has a mean of 1/HW. Below 16 channels mode "s" is 2 wide between its maps, where LN of one value would be 0.
+the product. In the paper (`paper_form=True`) both modes have an LN after a single linear layer C/2 -> C, and s has a
+softmax over the channels of mean Q2 x instead of one over HW. In mode "p" the code's s is close to 1/2 everywhere,
+because the softmax has a mean of 1/HW. Below 16 channels the narrowest width in mode "s" is 2, because LN of a single
+value is 0.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ __all__ = ["Polarized"]
 
 @register_layer(
     family="hybrid",
-    summary="weighs channels by attention over positions and positions by attention over channels",
+    summary="reweights channels by attention over positions and positions by attention over channels",
     aliases=("PolarizedSelfAttention", "PSA_p"),
     paper="Polarized Self-Attention: Towards High-quality Pixel-wise Regression, Neurocomputing 2022",
     year=2021,
@@ -43,8 +44,8 @@ class Polarized(Gate):
 
     Args:
         channels: Channels of the input.
-        mode: "p" for both gates side by side, "s" for the channel gate first.
-        paper_form: Whether both gates are as in the paper instead of the code.
+        mode: "p" for both gates in parallel, "s" for the channel gate followed by the spatial gate.
+        paper_form: Whether both gates follow the paper instead of the authors' code.
         init: "paper" or "identity".
 
     Raises:
@@ -98,7 +99,7 @@ def _pointwise(channels: int, width: int) -> nn.Conv2d:
 
 
 def _up(channels: int, hidden: int, form: str) -> nn.Module:
-    """Return the way from the hidden width back to all channels."""
+    """Return the layers from the hidden width back to all channels."""
     if form == "p":
         return nn.Conv2d(hidden, channels, 1, bias=False)
     if form == "paper":

@@ -1,7 +1,7 @@
-"""ResidualAttention: the attention module of the residual attention network, a trunk and an hourglass mask.
+"""ResidualAttention: the attention module of the residual attention network, a trunk gated by an hourglass mask.
 
     z = R(x), T = R(R(z))                       R: pre-activation bottleneck block, C -> C/4 -> C/4 -> C, plus its input
-    d_1 = R(pool(z)), d_2 = R(pool(d_1)), ...   pool: maximum, 3 x 3, stride 2; the deepest has two R
+    d_1 = R(pool(z)), d_2 = R(pool(d_1)), ...   pool: max, 3 x 3, stride 2; the deepest level has two R
     u_n = d_n at the deepest level n, u_i = R(up(u_i+1) + d_i + R'(d_i)) above it      up: bilinear
     M = sigmoid(W2 relu(BN(W1 relu(BN(up(u_1) + T)))))
     y = R((1 + M) * T)
@@ -10,9 +10,9 @@ Paper: Wang et al., "Residual Attention Network for Image Classification", CVPR 
 Code: https://github.com/fwang91/residual-attention-network (Caffe);
 https://github.com/tengshaofeng/ResidualAttentionNetwork-pytorch (port)
 Shapes: x (B, C, H, W), y the same. `pools` is 3, 2, 1 in stages 1, 2, 3 of the paper's network.
-Deviations: the port is tied to maps of 56, 28 and 14 and has a shortcut convolution in every block that is never used;
-here any map will do and there is none. The sums + d_i and + T in the mask are the port's; the paper has the skip
-connections R' alone (`plain_skips=True`).
+Deviations: the port is limited to maps of 56, 28 and 14 and has an unused shortcut convolution in every block; here any
+map size is supported and there is no such convolution. The terms + d_i and + T in the mask are the port's; the paper
+has only the skip connections R' (`plain_skips=True`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["ResidualAttention"]
 
 @register_layer(
     family="hybrid",
-    summary="a trunk of residual blocks, weighed by an hourglass mask; heavy",
+    summary="reweights a trunk of residual blocks by an hourglass mask; heavy",
     aliases=("ResidualAttentionModule",),
     paper="Residual Attention Network for Image Classification, CVPR 2017",
     year=2017,
@@ -43,8 +43,8 @@ class ResidualAttention(Mixer):
 
     Args:
         channels: Channels of the input.
-        pools: How often the mask halves the map.
-        plain_skips: Whether the skip connections of the mask are as in the paper instead of the port.
+        pools: Number of times that the mask branch halves the map.
+        plain_skips: Whether the skip connections of the mask follow the paper instead of the port.
         init: "paper" or "identity".
 
     Raises:
@@ -73,7 +73,7 @@ class ResidualAttention(Mixer):
         return y
 
     def _hourglass(self, x: Tensor, trunk: Tensor) -> Tensor:
-        """Return what the mask is computed from, (B, C, H, W)."""
+        """Return the features that the mask is computed from, (B, C, H, W)."""
         levels = []
         for block in self.down:
             x = block(F.max_pool2d(x, 3, stride=2, padding=1))
@@ -84,13 +84,13 @@ class ResidualAttention(Mixer):
         return self._add(x, trunk)
 
     def _add(self, x: Tensor, finer: Tensor) -> Tensor:
-        """Bring x to the size of a finer map and, as the port does, add that map."""
+        """Upsample x to a finer map and, unless `plain_skips` is set, add that map."""
         x = F.interpolate(x, finer.shape[2:], mode="bilinear", align_corners=True)
         return x if self.plain_skips else x + finer
 
 
 class _Bottleneck(nn.Module):
-    """Three convolutions, each after a batch norm and a ReLU, and the input added."""
+    """Pre-activation bottleneck of three convolutions with an identity shortcut."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

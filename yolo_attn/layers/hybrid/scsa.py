@@ -1,18 +1,18 @@
-"""SCSA: gates for rows and columns, then a channel gate by self-attention among channels.
+"""SCSA: row and column gates followed by a channel gate from self-attention among channels.
 
-    h, w = means over W, over H of x            each split into four quarters of the channels
+    h, w = means over W, over H of x            each split into four channel groups
     g_h = sigmoid(GN(dw_j h_j)), g_w likewise   dw_j: kernels 3, 5, 7, 9 along the axis, the same for both; GN: 4 groups
-    z = GN(avgpool7(x * g_h * g_w))             1 group; N windows of 7 x 7
-    A = softmax(q k^T / sqrt(d))                q, k, v: z scaled per channel, in heads of d channels; A (d, d) per head
+    z = GN(avgpool7(x * g_h * g_w))             GN: 1 group; N windows of 7 x 7
+    A = softmax(q k^T / sqrt(d))                q, k, v: z scaled per channel; heads of d channels; A (d, d) per head
     y = x * g_h * g_w * sigmoid(mean over N of A v)
 
 Paper: Si et al., "SCSA: Exploring the Synergistic Effects Between Spatial and Channel Attention", Neurocomputing 2025,
 arXiv 2407.05128.
 Code: https://github.com/HZAI-ZJNU/SCSA
 Shapes: x (B, C, H, W), y the same; gate (B, C, H, W). C must be a multiple of 4.
-Deviations: the code has no default for `head_num`; here it is 8, brought down to what divides the channels. A map
-smaller than a window is continued to its size, where the code raises. The mean over N is taken of v, before A, which is
-the same.
+Deviations: the authors' code has no default for the number of heads; here it is 8, reduced to the greatest common
+divisor with the channels. A map smaller than a window is replicate-padded to its size, where the code raises an error.
+The mean over N is computed on v, before A, with equal results.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PARTS = 4
 
 @register_layer(
     family="hybrid",
-    summary="weighs rows and columns by strips of four lengths, then channels by attention among channels",
+    summary="reweights rows and columns by 1D convolutions of four lengths, then channels by attention among channels",
     paper="SCSA: Exploring the Synergistic Effects Between Spatial and Channel Attention, Neurocomputing 2025",
     year=2024,
     url="https://arxiv.org/abs/2407.05128",
@@ -47,9 +47,9 @@ class SCSA(Gate):
 
     Args:
         channels: Channels of the input, a multiple of 4.
-        head_num: Heads of the attention among channels, brought down to what divides the channels.
-        window_size: Height and width of the windows that are averaged before it, in cells; None is the whole map.
-        group_kernel_sizes: Lengths of the four strips, odd.
+        head_num: Heads of the channel attention, reduced to the greatest common divisor with the channels.
+        window_size: Height and width of the windows averaged before the channel attention; None averages the whole map.
+        group_kernel_sizes: Kernel sizes of the four 1D convolutions, odd.
         qkv_bias: Whether q, k and v have a bias.
         init: "paper" or "identity".
 
@@ -95,7 +95,7 @@ class SCSA(Gate):
         return spatial * self._channel_gate(x * spatial)
 
     def _along(self, means: Tensor) -> Tensor:
-        """Convolve each quarter of the channels of (B, C, length) with its own strip."""
+        """Convolve each quarter of the channels of (B, C, length) with its own kernel."""
         quarters = means.chunk(PARTS, 1)
         return torch.cat([strip(quarter) for strip, quarter in zip(self.strips, quarters, strict=True)], 1)
 
@@ -111,7 +111,7 @@ class SCSA(Gate):
         return torch.sigmoid(logits).reshape(-1, self.channels, 1, 1).to(x.dtype)
 
     def _windows(self, x: Tensor) -> Tensor:
-        """Return the mean of each whole window; what is left over at the right and at the bottom does not count."""
+        """Return the mean of each complete window; incomplete windows at the right and the bottom are discarded."""
         if self.window_size is None:
             return x.mean((2, 3), keepdim=True)
         down, right = (at_least_one(self.window_size - size + 1) - 1 for size in x.shape[2:])

@@ -1,6 +1,6 @@
-"""SCSE: a channel gate and a spatial gate side by side.
+"""SCSE: a channel gate and a spatial gate in parallel.
 
-    c = sigmoid(W2 relu(W1 mean over H, W of x))                (B, C), hidden width C / r
+    c = sigmoid(W2 relu(W1 mean over H, W of x))                (B, C); hidden width C / r
     s = sigmoid(w . x) at each position                         (B, 1, H, W)
     y = max(x * c, x * s)                                       or their sum
 
@@ -9,8 +9,8 @@ arXiv 1803.02579; "Recalibrating Fully Convolutional Networks with Spatial and C
 IEEE TMI 2019, arXiv 1808.08127.
 Code: https://github.com/ai-med/squeeze_and_excitation
 Shapes: x (B, C, H, W), y the same; gate (B, C, H, W).
-Deviations: none. The first paper adds (`combine="sum"`), the second and the code take the maximum. It is the maximum of
-the products, so where x is negative the smaller gate wins.
+Deviations: none. The first paper adds the products (`combine="sum"`), the second paper and the code take their maximum,
+which selects the smaller gate where x is negative.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["SCSE"]
 
 @register_layer(
     family="hybrid",
-    summary="weighs channels and positions side by side and takes the larger product, or the sum",
+    summary="reweights channels and positions in parallel and takes the larger product, or the sum",
     aliases=("scSE", "SCSEModule"),
     paper="Concurrent Spatial and Channel Squeeze & Excitation in Fully Convolutional Networks, MICCAI 2018",
     year=2018,
@@ -40,7 +40,7 @@ class SCSE(Gate):
     Args:
         channels: Channels of the input.
         reduction: r, channels per hidden unit.
-        combine: "max" or "sum".
+        combine: "max" or "sum" of the two products.
         init: "paper" or "identity".
 
     Raises:

@@ -1,19 +1,19 @@
-"""ShuffleAttention (SA-Net): in each group of channels half get a channel gate, half a spatial gate.
+"""ShuffleAttention (SA-Net): a channel gate for half of each channel group and a spatial gate for the other half.
 
-    x in G groups, each in two halves a, b of C / 2G channels
+    x is split into G groups, each into two halves a, b of C / 2G channels
     a' = a * sigmoid(w1 * mean over H, W of a + b1)
     b' = b * sigmoid(w2 * IN(b) + b2)           IN: instance norm with scale and shift
-    y = the channels [a', b'] of all groups, then interleaved from their first and second half
+    y = [a', b'] of all groups, with the first and second half of the channels interleaved
 
-The parameters, one value for each channel of a half, are shared by the groups.
+All groups share the parameters, one value for each channel of a half.
 
 Paper: Zhang and Yang, "SA-Net: Shuffle Attention for Deep Convolutional Neural Networks", ICASSP 2021, arXiv
 2102.00240.
 Code: https://github.com/wofmanaf/SA-Net
 Shapes: x (B, C, H, W), y the same, with an even number of channels.
-Deviations: the number of groups is brought down to what divides C / 2 (published code raises or splits unevenly).
-The shuffle hands the layers that follow another order of channels than they were trained with: for a pretrained
-network `shuffle=False` leaves it out.
+Deviations: the number of groups is reduced to the greatest common divisor with C / 2, where published code raises an
+error or splits unevenly. The shuffle changes the channel order that the following layers were trained with; in a
+pretrained network use `shuffle=False`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["ShuffleAttention"]
 
 @register_layer(
     family="hybrid",
-    summary="gates half of each channel group by channel and half by position, then shuffles the channels",
+    summary="gates half of each channel group by channel and half by position, then shuffles channels",
     aliases=("SA",),
     paper="SA-Net: Shuffle Attention for Deep Convolutional Neural Networks, ICASSP 2021",
     year=2021,
@@ -44,7 +44,7 @@ class ShuffleAttention(Mixer):
 
     Args:
         channels: Channels of the input, an even number.
-        groups: G, brought down to what divides half the channels; many copies take 8.
+        groups: G, reduced to the greatest common divisor with half the channels; many copies use 8.
         shuffle: Whether the channels are interleaved at the end.
         init: "paper" or "identity".
 
@@ -78,6 +78,6 @@ class ShuffleAttention(Mixer):
 
 
 def _gate(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return sigmoid(weight * x + bias) in the dtype of x, weight and bias one value per channel."""
+    """Return sigmoid(weight * x + bias) in the dtype of x, with a weight and a bias per channel."""
     scaled = weight.view(1, -1, 1, 1) * x + bias.view(1, -1, 1, 1)
     return torch.sigmoid(scaled).to(x.dtype)

@@ -1,4 +1,4 @@
-"""SimAM: a gate without parameters that marks values far from their map's mean.
+"""SimAM: a parameter-free gate that emphasizes values far from the mean of their map.
 
     d = (x - mean)^2, v = sum d / (HW - 1)      mean and sum over H, W
     y = x * sigmoid(d / (4 (v + lambda)) + 1/2)
@@ -6,9 +6,10 @@
 Paper: Yang et al., "SimAM: A Simple, Parameter-Free Attention Module for Convolutional Neural Networks", ICML 2021.
 Code: https://github.com/ZjjConan/SimAM
 Shapes: x (B, C, H, W), y the same; gate (B, C, H, W), between 0.62 and 1.
-Deviations: statistics in float32 (in float16 the sum overflows silently and the gate becomes a constant); on a map of
-1 x 1 the gate is sigmoid(1/2), where the code gives NaN. `window` is ours: statistics of windows instead of the whole
-map, to mark what stands out locally; maps that do not divide into windows continue their border.
+Deviations: statistics are in float32 (in float16 the sum overflows silently and the gate becomes constant). On a 1 x 1
+map the gate is sigmoid(1/2), where the authors' code gives NaN. `window`, which the paper does not have, computes the
+statistics over windows instead of the whole map to emphasize local outliers; maps are replicate-padded to a multiple of
+the window.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ __all__ = ["SimAM"]
 
 @register_layer(
     family="hybrid",
-    summary="weighs every value by its distance from the mean of its map; no parameters",
+    summary="reweights every value by its distance from the mean of its map; no parameters",
     paper="SimAM: A Simple, Parameter-Free Attention Module for Convolutional Neural Networks, ICML 2021",
     year=2021,
     url="https://proceedings.mlr.press/v139/yang21o.html",
@@ -39,7 +40,7 @@ class SimAM(Gate):
     Args:
         channels: Channels of the input.
         e_lambda: lambda, added to the variance.
-        window: Height and width of the windows that statistics are taken over, in cells; None is the whole map.
+        window: Height and width of the windows for the statistics; None uses the whole map.
         init: "paper" or "identity".
 
     Raises:

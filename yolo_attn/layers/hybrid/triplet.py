@@ -1,4 +1,4 @@
-"""Triplet: one gate for each pair of axes, (H, W), (C, H) and (C, W), each from pooling along the third.
+"""Triplet: the mean of three gates over the axes (H, W), (C, H) and (C, W), each pooled along the third axis.
 
     g_a = sigmoid(BN(conv_k([max over a of x; mean over a of x])))          a: C, W, H; conv 2 -> 1, without bias
     y = x * (g_C + g_W + g_H) / 3
@@ -6,8 +6,8 @@
 Paper: Misra et al., "Rotate to Attend: Convolutional Triplet Attention Module", WACV 2021, arXiv 2010.03045.
 Code: https://github.com/landskape-ai/triplet-attention
 Shapes: x (B, C, H, W), y the same; gate (B, C, H, W), a mean of (B, 1, H, W), (B, C, H, 1) and (B, C, 1, W). The
-convolutions over (C, H) and (C, W) take the order of the channels for a neighbourhood.
-Deviations: none. The gates are averaged instead of the gated maps, which is the same and copies no rotated map.
+convolutions over (C, H) and (C, W) treat channels with consecutive indices as neighbors.
+Deviations: none. The gates are averaged instead of the gated maps, which is equivalent and copies no rotated map.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Triplet(Gate):
     Args:
         channels: Channels of the input.
         kernel_size: k, odd.
-        no_spatial: Whether to leave out the gate of (H, W).
+        no_spatial: Whether to omit the gate over (H, W).
         init: "paper" or "identity".
 
     Raises:
@@ -69,5 +69,5 @@ def _plane(kernel_size: int) -> nn.Sequential:
 
 
 def _pool(x: Tensor, axis: int) -> Tensor:
-    """Return maximum and mean along an axis of (B, C, H, W), as the two channels of a map of the other axes."""
+    """Return maximum and mean along an axis of (B, C, H, W), stacked as two channels of the other axes."""
     return torch.stack([x.amax(axis), x.mean(axis)], 1)

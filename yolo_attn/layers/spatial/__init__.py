@@ -1,1 +1,1 @@
-"""Gates that weigh positions."""
+"""Layers that reweight positions."""

@@ -5,8 +5,9 @@
 Paper: Woo et al., "CBAM: Convolutional Block Attention Module", ECCV 2018, arXiv 1807.06521.
 Code: https://github.com/Jongchan/attention-module
 Shapes: x (B, C, H, W), y the same; gate (B, 1, H, W).
-Deviations: none. Paper and code differ: the paper writes [mean; max], the code and this file [max; mean], a matter of
-names before training; the code has a batch norm after the convolution, the paper none (`norm=False`).
+Deviations: none. The paper and its code differ: the paper concatenates [mean; max], the code and this layer [max;
+mean], which is equivalent at initialization; the code has a batch norm after the convolution, the paper none
+(`norm=False`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ __all__ = ["CBAMSpatial"]
 
 @register_layer(
     family="spatial",
-    summary="the spatial half of CBAM: weighs each position by its mean and maximum over channels",
+    summary="the spatial half of CBAM: reweights positions by their mean and maximum over channels",
     paper="CBAM: Convolutional Block Attention Module, ECCV 2018",
     year=2018,
     url="https://arxiv.org/abs/1807.06521",
@@ -35,7 +36,7 @@ class CBAMSpatial(Gate):
 
     Args:
         channels: Channels of the input.
-        kernel_size: k, odd; the paper has 7 and 3.
+        kernel_size: k, odd; the paper uses 7 and 3.
         norm: Whether a batch norm follows the convolution, as in the authors' code.
         init: "paper" or "identity".
 

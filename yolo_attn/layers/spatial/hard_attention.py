@@ -1,19 +1,19 @@
-"""HardAttention: a mask of zeros and ones over positions, trained through its soft probabilities.
+"""HardAttention: a binary mask over positions, trained through soft probabilities.
 
     l = w . x + b at each position, p = sigmoid(l / t)
     m = 1 where l > 0, else 0                   in training with sample="gumbel": l + log u - log(1 - u), u uniform
-    y = x * m                                   the gradient of m is taken as that of p
-    with init="identity": y = x (1 + gamma (m - 1)), whose gradient, that of gamma included, is taken with p for m
+    y = x * m                                   the gradient of p replaces that of m
+    with init="identity": y = x (1 + gamma (m - 1)), differentiated with p for m, with respect to gamma too
 
 Paper: Xu et al., "Show, Attend and Tell", ICML 2015, arXiv 1502.03044 (hard attention); Bengio et al., "Estimating or
 Propagating Gradients Through Stochastic Neurons", 2013, arXiv 1308.3432 (straight through); Jang et al., "Categorical
 Reparameterization with Gumbel-Softmax", ICLR 2017, arXiv 1611.01144 and Maddison et al., arXiv 1611.00712 (sampling).
 Code: https://github.com/kelvinxu/arctic-captions (Theano; REINFORCE)
 Shapes: x (B, C, H, W), y the same; gate (B, 1, H, W).
-Deviations: the captioning paper trains by REINFORCE, which needs a term in the loss that a detector does not have;
-straight through and Gumbel sampling need none. The gradient is that of the soft mask by design, not that of y, which
-is zero almost everywhere; for the same reason gamma takes its gradient from the soft mask: where every position is
-kept, m - 1 is zero and gamma would never leave 0. Evaluation never samples. The decision is made in float32.
+Deviations: the captioning paper trains with REINFORCE, which requires a term in the loss that a detector does not have;
+straight-through and Gumbel sampling require none. The gradient is deliberately that of the soft mask, because that of
+the hard mask is zero almost everywhere. Gamma's gradient is computed from the soft mask for the same reason: if every
+position is kept, m - 1 is zero and gamma would stay at 0. Evaluation never samples. The mask is computed in float32.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class HardAttention(Gate):
 
     Args:
         channels: Channels of the input.
-        sample: How the mask is drawn in training: "threshold" (straight through) or "gumbel".
-        temperature: t of the probabilities; lower is closer to the mask, with smaller gradients far from its edge.
-        open_bias: b before training; the higher, the fewer positions are dropped at first.
+        sample: Computation of the mask in training: "threshold" (straight-through) or "gumbel".
+        temperature: t; a lower value brings p closer to the mask, with smaller gradients far from the threshold.
+        open_bias: Initial value of b; a higher value drops fewer positions at first.
         init: "paper" or "identity".
 
     Raises:
@@ -74,12 +74,12 @@ class HardAttention(Gate):
         return _straight_through(*self._masks(x))
 
     def scale(self, x: Tensor) -> Tensor:
-        """Return what x is multiplied by, the mask faded in by gamma, with the gradient of the faded probabilities."""
+        """Return the mask faded in by gamma, with the gradient of the faded probabilities."""
         hard, soft = (self.fade(mask) for mask in self._masks(x))
         return _straight_through(hard, soft).to(x.dtype)
 
     def _masks(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mask of zeros and ones and the probabilities, (B, 1, H, W) each."""
+        """Return the binary mask and the probabilities, (B, 1, H, W) each."""
         logits = self._logits(x)
         if self.training and self.sample == "gumbel":
             logits = logits + _logistic_noise(logits)
@@ -87,7 +87,7 @@ class HardAttention(Gate):
         return (logits > 0).to(soft.dtype), soft
 
     def _logits(self, x: Tensor) -> Tensor:
-        """Return the score of each position in float32: a rounding error would drop it or keep it."""
+        """Return the logits in float32, because rounding errors can flip the mask."""
         bias = self.score.bias
         with no_autocast(x):
             return F.conv2d(widen(x), widen(self.score.weight), None if bias is None else widen(bias))

@@ -1,4 +1,4 @@
-"""MixedPooling: a residual block that pools to coarse grids and to strips.
+"""MixedPooling: a residual block with pooling to coarse grids and to strips.
 
     a = relu(BN(W1 x)), b = relu(BN(W2 x))                      C -> C/4 each
     p = relu(f0(a) + up(f1(pool20(a))) + up(f2(pool12(a))))     f: 3 x 3 convolution and BN; up: bilinear
@@ -8,8 +8,8 @@
 Paper: Hou et al., "Strip Pooling: Rethinking Spatial Pooling for Scene Parsing", CVPR 2020, arXiv 2003.13328.
 Code: https://github.com/houqb/SPNet (StripPooling in customize.py)
 Shapes: x (B, C, H, W), y the same.
-Deviations: none. On a map smaller than 20 x 20 the coarse grids repeat cells, as adaptive pooling does. The last ReLU
-takes what is negative in x.
+Deviations: none. On a map smaller than a grid, cells repeat, as in adaptive pooling. The last ReLU removes the negative
+values of x.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class MixedPooling(Mixer):
         return torch.relu(x + context)
 
     def _coarse(self, x: Tensor) -> Tensor:
-        """Return the sum of what the coarse grids give, at the size of x."""
+        """Return the sum of the coarse grids' features, upsampled to the size of x."""
         grids = (conv(adaptive_mean(x, n, n)) for conv, n in zip(self.grids, self.pool_size, strict=True))
         return total(F.interpolate(grid, x.shape[2:], mode="bilinear", align_corners=True) for grid in grids)
 

@@ -1,14 +1,14 @@
-"""NAMSpatial: the spatial part of normalisation-based attention.
+"""NAMSpatial: normalization-based attention over positions.
 
     w = |g| / sum |g|                           g: the scale of a batch norm whose "channels" are the positions
-    y = x * sigmoid(w * BN_s(x))                BN_s: each position normalised over batch and channels
+    y = x * sigmoid(w * BN_s(x))                BN_s: each position normalized over batch and channels
 
 Paper: Liu et al., "NAM: Normalization-based Attention Module", NeurIPS 2021 workshop, arXiv 2111.12419, equation 3.
 Code: none from the authors for this part.
 Shapes: x (B, C, H, W), y the same; gate (B, C, H, W).
-Deviations: one scale per position ties the published form to one map size. Here scale, shift and running statistics
-live on a grid of size x size and are resized bilinearly to the map; on a map of just that size nothing changes.
-All-zero g gives w = 0 instead of NaN.
+Deviations: one scale per position ties the published form to one map size. Here scale, shift and running statistics are
+stored on a grid of `size` x `size` and resized bilinearly, which changes nothing for a map of that size. All-zero g
+gives w = 0 instead of NaN.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["NAMSpatial"]
 
 @register_layer(
     family="spatial",
-    summary="weighs positions by the scales of a batch norm over positions",
+    summary="reweights positions by the scales of a batch norm over positions",
     paper="NAM: Normalization-based Attention Module, NeurIPS 2021 workshop",
     year=2021,
     url="https://arxiv.org/abs/2111.12419",
@@ -35,7 +35,7 @@ __all__ = ["NAMSpatial"]
     cost="O(C HW)",
 )
 class NAMSpatial(Gate):
-    """Normalisation-based attention over positions.
+    """Normalization-based attention over positions.
 
     Args:
         channels: Channels of the input.
@@ -50,7 +50,7 @@ class NAMSpatial(Gate):
         super().__init__(channels, init=init)
         check_whole("NAMSpatial", size=size)
         self.size = size
-        self.norm = BatchNorm(size * size)  # holds scale, shift and statistics; applied in `gate`, resized
+        self.norm = BatchNorm(size * size)  # its parameters and statistics are resized and applied in `gate`
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, H, W)."""
@@ -58,14 +58,14 @@ class NAMSpatial(Gate):
         mean, var = self._statistics(x)
         scale = self._on_map(self.norm.weight, x)
         share = scale.abs() / scale.abs().sum().clamp(min=1e-12)
-        slope = share * scale * (var + self.norm.eps).rsqrt()  # (1, 1, H, W), as all here
+        slope = share * scale * (var + self.norm.eps).rsqrt()  # (1, 1, H, W), like its factors
         return torch.sigmoid(slope * (x - mean) + share * self._on_map(self.norm.bias, x))
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and variance per position: the batch's in training, else the running ones."""
+        """Return mean and variance per position: of the batch in training, else the running ones."""
         mean, var = self.norm.running_mean, self.norm.running_var
         count = x.shape[0] * x.shape[1]
-        if not self.training or count == 1:  # one value has no statistics
+        if not self.training or count == 1:  # the variance of one value is undefined
             return self._on_map(mean, x), self._on_map(var, x)
         batch_var, batch_mean = torch.var_mean(x, (0, 1), correction=0, keepdim=True)
         with torch.no_grad():
@@ -75,11 +75,11 @@ class NAMSpatial(Gate):
         return batch_mean, batch_var
 
     def _update(self, running: Tensor, batch: Tensor) -> None:
-        """Move the running statistic towards the batch's, brought onto the grid."""
+        """Update a running statistic with the batch's, resized to the grid."""
         on_grid = F.interpolate(batch, size=(self.size, self.size), mode="area").flatten()
         running.lerp_(on_grid.to(running.dtype), self.norm.momentum)
 
     def _on_map(self, values: Tensor, x: Tensor) -> Tensor:
-        """Resize values of the grid (size * size,) to the map of x: (1, 1, H, W)."""
+        """Return values of the grid (size * size,), resized to the map of x, (1, 1, H, W)."""
         grid = widen(values).view(1, 1, self.size, self.size)
         return F.interpolate(grid, size=x.shape[2:], mode="bilinear", align_corners=False)

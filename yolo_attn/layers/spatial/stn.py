@@ -1,17 +1,17 @@
-"""STN: spatial transformer, the map resampled under an affine transformation that is found from the map.
+"""STN: spatial transformer, the map resampled under an affine transformation predicted from it.
 
-    f = relu(W2 meanpool2(relu(conv3(mean of x over 8 x 8 cells))))
-    T = [I | 0] + step * (W3 f + b)             (B, 2, 3); I: the unit matrix; W3, b: 0 before training
+    f = relu(W2 meanpool2(relu(conv3(x averaged on a grid of 8 x 8 cells))))
+    T = [I | 0] + step * (W3 f + b)             (B, 2, 3); I: the identity matrix; W3, b: initially 0
     y_u = x(T [u; 1])                           u: positions in [-1, 1]; bilinear, zero outside the map
 
 Paper: Jaderberg et al., "Spatial Transformer Networks", NeurIPS 2015, arXiv 1506.02025.
-Code: none from the authors; the paper leaves the localisation network to its user, and this one is ours.
+Code: none from the authors. The paper does not prescribe a localization network; this one is specific to this package.
 Shapes: x (B, C, H, W), y the same; transformation(x) (B, 2, 3).
-Deviations: the paper trains its localisation network at a tenth of the learning rate; here the factor `step` slows it,
-because one large step moves the map out of sight, from where no gradient comes back. x resampled under the unit matrix
-is subtracted and x added, y = x + x(T u) - x(u): the rounding of positions would make the start not quite exact. All
-positions are found in float32; in float16 they would be off by 0.04 cells at a width of 160.
-In a detector the boxes do not move with the map, so only small warps can help.
+Deviations: the paper trains its localization network at a tenth of the learning rate. Here the factor `step` slows it,
+because one large step moves the map out of view, where it receives no gradient. The output is y = x + x(T u) - x(u),
+with x resampled under the identity matrix subtracted, because rounded positions would make the initial identity
+inexact. All positions are computed in float32; in float16 they would be off by 0.04 cells at a width of 160. In a
+detector the boxes do not move with the map, so only small warps can help.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ CELLS = 8
 
 @register_layer(
     family="spatial",
-    summary="resamples the map under an affine transformation found from it",
+    summary="resamples the map under an affine transformation predicted from it",
     aliases=("SpatialTransformer",),
     paper="Spatial Transformer Networks, NeurIPS 2015",
     year=2015,
     url="https://arxiv.org/abs/1506.02025",
     cost="O(C HW)",
-    identity="published: zero offset from the unit matrix",
+    identity="published: zero offset from the identity matrix",
 )
 class STN(Mixer):
-    """Spatial transformer; both initializations are the identity.
+    """Spatial transformer; the identity with either initialization.
 
     Args:
         channels: Channels of the input.
-        hidden: Channels of the localisation network.
-        step: What its result is multiplied by; lower is slower and safer.
+        hidden: Channels of the localization network.
+        step: Factor on the predicted offset; lower is slower and more stable.
         init: "paper" or "identity".
 
     Raises:
@@ -78,7 +78,7 @@ class STN(Mixer):
         return _unit(x) + self._offset(x)
 
     def _offset(self, x: Tensor) -> Tensor:
-        """Return how far the transformation is from the unit matrix, (B, 2, 3)."""
+        """Return the offset of the transformation from the identity matrix, (B, 2, 3)."""
         with no_autocast(x):
             cells = torch.relu(_wide(F.conv2d, adaptive_mean(widen(x), CELLS, CELLS), self.conv, padding=1))
             hidden = torch.relu(_wide(F.linear, F.avg_pool2d(cells, 2).flatten(1), self.linear))
@@ -86,12 +86,12 @@ class STN(Mixer):
 
 
 def _wide(function: Callable[..., Tensor], x: Tensor, layer: nn.Conv2d | nn.Linear, **options: int) -> Tensor:
-    """Apply a layer in the precision of x, whatever that of its weights."""
+    """Apply a layer in the precision of x, regardless of that of its weights."""
     return function(x, layer.weight.to(x.dtype), None if layer.bias is None else layer.bias.to(x.dtype), **options)
 
 
 def _unit(x: Tensor) -> Tensor:
-    """Return the transformation that changes nothing, (1, 2, 3), in at least float32 and on the device of x."""
+    """Return the identity transformation (1, 2, 3) in at least float32, on the device of x."""
     row, column = torch.arange(2, device=x.device)[:, None], torch.arange(3, device=x.device)
     return widen((row == column).to(x.dtype))[None]
 
@@ -101,8 +101,8 @@ def _resample(x: Tensor, transformation: Tensor) -> Tensor:
 
     Args:
         x: (B, C, H, W).
-        transformation: T (B, 2, 3), from positions of the result to positions of x, both from -1 to 1 between the
-            outer edges of the map.
+        transformation: T (B, 2, 3), from output positions to positions of x, both from -1 to 1 between the outer
+            edges of the map.
     """
     h, w = x.shape[2:]
     down = ((2 * torch.arange(h, device=x.device, dtype=x.dtype) + 1) / h - 1).view(1, -1, 1, 1)

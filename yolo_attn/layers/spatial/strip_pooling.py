@@ -1,4 +1,4 @@
-"""StripPooling: a gate from the means of whole rows and whole columns.
+"""StripPooling: a gate computed from row means and column means.
 
     h = BN(conv 3 x 1 of mean over W of x)      (B, C, H, 1)
     v = BN(conv 1 x 3 of mean over H of x)      (B, C, 1, W)
@@ -7,7 +7,7 @@
 Paper: Hou et al., "Strip Pooling: Rethinking Spatial Pooling for Scene Parsing", CVPR 2020, arXiv 2003.13328.
 Code: https://github.com/houqb/SPNet (SPBlock)
 Shapes: x (B, C, H, W), y the same; gate (B, C, H, W).
-Deviations: none. The authors' module returns the gate alone and leaves the product to its caller.
+Deviations: none. The authors' module returns only the gate and leaves the product to its caller.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["StripPooling"]
 
 @register_layer(
     family="spatial",
-    summary="weighs every value by the means of its row and its column",
+    summary="reweights every value by the means of its row and column",
     aliases=("SPBlock",),
     paper="Strip Pooling: Rethinking Spatial Pooling for Scene Parsing, CVPR 2020",
     year=2020,
