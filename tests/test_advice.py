@@ -1,6 +1,6 @@
 """Advice that the code prints is pasted back here, and works: rows, options, sites, keys, commands.
 
-Suggested names have their own tests: tests/test_suggestions.py and tests/host/test_model_names.py.
+Suggested names have their own tests: tests/test_suggestions.py and tests/host/test_model_suggestions.py.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from yolo_attn.cli import main
 from yolo_attn.errors import UserError
 from yolo_attn.graph import ModelGraph
 from yolo_attn.graph.rows import check_row
-from yolo_attn.host.keys import find_key_faults
+from yolo_attn.host.document_keys import find_key_faults
+from yolo_attn.host.documents import make_variant, model_yaml
 from yolo_attn.host.linting import lint
 from yolo_attn.host.parser import build_rows
-from yolo_attn.host.variant import base_yaml, make_variant, model_yaml
 from yolo_attn.registry import LayerSpec, list_layers
 
 LAYERS = list_layers()
@@ -252,7 +252,7 @@ def test_the_freeze_of_a_message_can_be_read() -> None:
 
 
 def test_a_model_without_a_head_is_told_which_row_to_add(tmp_path: Path) -> None:
-    base = base_yaml("yolov8n.yaml")
+    base = model_yaml("yolov8n.yaml")
     headless = {**base, "head": base["head"][:-1]}
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(headless))

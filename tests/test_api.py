@@ -34,7 +34,7 @@ def picture(fresh_folder: Path) -> Path:
 def test_place_returns_the_model_and_what_changed(fresh_folder: Path) -> None:
     placed = yolo_attn.place("yolo11n.yaml", "SE", "neck", reduction=8, init="identity")
     assert list(fresh_folder.iterdir()) == []
-    assert [(row["row"], row["module"], row["readers"]) for row in placed.rows()] == [
+    assert [(row["row"], row["module"], row["consumers"]) for row in placed.rows()] == [
         (17, "SE", 2), (21, "SE", 2), (25, "SE", 1),
     ]  # fmt: skip
     found = placed.to_dict()

@@ -18,7 +18,7 @@ from ultralytics import YOLO
 
 from tests.test_cli import refuse
 from yolo_attn.cli import main
-from yolo_attn.graph.shorthand import stem_of
+from yolo_attn.graph import ModelRef
 from yolo_attn.host.command import _as_checkpoint
 
 LAYERS = (
@@ -270,6 +270,7 @@ def test_a_long_shorthand_works_in_every_command(fresh_folder: Path, folder: Pat
 
 
 def test_a_name_made_of_many_layers_is_one_that_a_file_can_have() -> None:
-    names = {stem_of(f"yolo11n.yaml+{'+'.join(['CBAM@neck'] * 60 + [last])}") for last in ("SE@neck", "CA@neck")}
+    many = "yolo11n.yaml" + "+CBAM@neck" * 60
+    names = {ModelRef.parse(f"{many}+{last}").stem for last in ("SE@neck", "CA@neck")}
     assert len(names) == 2
     assert all(len(os.fsencode(name)) <= 100 and name.startswith("yolo11n-cbam") for name in names)

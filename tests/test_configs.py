@@ -11,8 +11,8 @@ import torch
 from ultralytics.nn import tasks
 from ultralytics.nn.modules.block import Bottleneck, PSABlock
 
+from yolo_attn.host.documents import model_yaml
 from yolo_attn.host.linting import lint
-from yolo_attn.host.variant import model_yaml
 from yolo_attn.registry import list_layers
 
 ROOT = Path(__file__).resolve().parent.parent

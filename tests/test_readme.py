@@ -36,13 +36,13 @@ def test_a_command_is_understood(command: str, fresh_folder: Path, capsys: pytes
     keys = dict(word.split("=", 1) for word in words if "=" in word)
     if verb in STOCK_VERBS:
         from yolo_attn.host.command import read_words
-        from yolo_attn.host.variant import model_yaml
+        from yolo_attn.host.documents import model_yaml
 
         assert read_words([verb, *words])
         if keys["model"].endswith(".yaml"):
             model_yaml(keys["model"])
     elif verb == "compare":
-        from yolo_attn.host.variant import make_variant
+        from yolo_attn.host.documents import make_variant
         from yolo_attn.study.specification.study import Study
 
         study = Study.from_arguments(keys)

@@ -391,10 +391,11 @@ def _doctor(words: list[str]) -> int:
 
 
 def _place(words: list[str]) -> int:
-    from yolo_attn.graph.shorthand import read_value, stem_of
-    from yolo_attn.host.names import without_letter
+    from yolo_attn.graph import ModelRef
+    from yolo_attn.graph.placed_layers import parse_value
+    from yolo_attn.host.documents import layer_to_place, model_yaml
+    from yolo_attn.host.model_files import without_letter
     from yolo_attn.host.placement import model_file
-    from yolo_attn.host.variant import base_yaml, layer_to_place
 
     keys = _keys(words)
     for key in ("model", "layer", "at"):
@@ -403,13 +404,13 @@ def _place(words: list[str]) -> int:
     model, layer, at = (keys.pop(key) for key in ("model", "layer", "at"))
     own: dict[str, str] = {key: keys.pop(key) for key in ("out", "exist_ok") if key in keys}
     replace, out = _flag(own, "exist_ok"), model_file(own["out"]) if own.get("out") else None
-    known = layer_to_place(layer, base_yaml(model), "layer={layer} at={site}").options
+    known = layer_to_place(layer, model_yaml(model), "layer={layer} at={site}").options
     for key in keys:
         if key not in known:
             hint = did_you_mean(key, ("model", "layer", "at", "out", "exist_ok", *known))
             raise UserError(f"{key} is no key of place and no option of {layer}{hint}")
-    placed = api.place(model, layer, at, **{key: read_value(value) for key, value in keys.items()})
-    file = out or _unlike_ours(without_letter(stem_of(model)), f"{placed.layer.name}-{at}")
+    placed = api.place(model, layer, at, **{key: parse_value(value) for key, value in keys.items()})
+    file = out or _unlike_ours(without_letter(ModelRef.parse(model).stem), f"{placed.layer.name}-{at}")
     written = placed.save(file, exist_ok=replace)
     print(placed)
     print(f"written: {written}")
@@ -568,11 +569,13 @@ def _checked(words: list[str]) -> list[str]:
 
 def _with_resumed_model(words: list[str]) -> list[str]:
     """Return the words with the model that `resume=path/last.pt` means; Ultralytics would take a default one."""
+    from yolo_attn.graph import ModelRef
+
     keys = dict(word.partition("=")[::2] for word in words)
     resumed = keys.get("resume", "False") or "True"
     if "train" not in words or "model" in keys or resumed.lower() in ("false", "none"):
         return words
-    if not resumed.endswith(".pt"):
+    if not ModelRef.parse(resumed).is_checkpoint:
         raise UserError("train resume needs the run to go on with: model=runs/detect/train/weights/last.pt")
     return [*words, f"model={resumed}"]
 
@@ -596,26 +599,26 @@ def _as_it_is(value: str, words: list[str]) -> str:
 
 def _check_model(value: str, words: list[str]) -> str:
     """Check that a model can be had and is one for the task that the command names; a shorthand gets its full name."""
-    from yolo_attn.graph.shorthand import read_shorthand
+    from yolo_attn.graph import ModelRef
 
     named = _named_task(words)
     task = _model_task(value) if named else _check_file(value)
     if named and task and named != task:
         raise UserError(f"model={value} is a {task} model and the command says {named}: give a {named} model")
-    shorthand = read_shorthand(value)
-    return f"model={shorthand.name}" if shorthand else ""
+    ref = ModelRef.parse(value)
+    return f"model={ref.name}" if ref.is_placed else ""
 
 
 def _check_pretrained(value: str, words: list[str]) -> str:
     """Check that `pretrained=` names a checkpoint, or is True or False."""
-    from yolo_attn.graph.shorthand import read_shorthand
-    from yolo_attn.host.variant import YAML_SUFFIXES
+    from yolo_attn.graph import ModelRef
 
-    if read_shorthand(value) or Path(value).suffix in YAML_SUFFIXES:
+    ref = ModelRef.parse(value)
+    if ref.is_yaml:
         raise UserError(f"pretrained={value}: pretrained= takes a checkpoint; write the layers in model=")
     if value.lower() in ("true", "false", "none"):
         return ""
-    if not value.endswith(".pt"):
+    if not ref.is_checkpoint:
         what = "a folder" if is_folder(value) else "not a checkpoint"
         raise UserError(f"pretrained={value}: {what}; give a checkpoint's file (best.pt), or True or False")
     _check_file(value)
@@ -624,12 +627,14 @@ def _check_pretrained(value: str, words: list[str]) -> str:
 
 def _check_resume(value: str, words: list[str]) -> str:
     """Check that a training can be resumed: Ultralytics would start or resume another one, in silence."""
+    from yolo_attn.graph import ModelRef
     from yolo_attn.host.resuming import check_resumable
 
     if "train" not in words or value.lower() in ("false", "none"):
         return ""
-    named = value if value.endswith(".pt") else next(w.partition("=")[2] for w in words if w.startswith("model="))
-    if value.lower() not in ("", "true", named.lower()) or not named.endswith(".pt"):
+    model = next((w.partition("=")[2] for w in words if w.startswith("model=")), "")
+    named = value if ModelRef.parse(value).is_checkpoint else model
+    if value.lower() not in ("", "true", named.lower()) or not ModelRef.parse(named).is_checkpoint:
         raise UserError(
             f"resume={value}: write resume=True and the run's checkpoint, model=runs/detect/train/weights/last.pt"
         )
@@ -657,14 +662,14 @@ def _check_freeze(value: str, words: list[str]) -> str:
 
 def _check_file(value: str) -> str:
     """Check a model's file: a model YAML as a whole, a checkpoint from outside; return "" (no task was asked for)."""
-    from yolo_attn.graph.shorthand import read_shorthand
+    from yolo_attn.graph import ModelRef
     from yolo_attn.host.checkpoint import check_checkpoint
-    from yolo_attn.host.variant import YAML_SUFFIXES, model_yaml
+    from yolo_attn.host.documents import model_yaml
 
-    path = Path(value)
-    if path.suffix in YAML_SUFFIXES or read_shorthand(value):
-        model_yaml(value)
-    elif path.suffix == ".pt" and "://" not in value:
+    ref, path = ModelRef.parse(value), Path(value)
+    if ref.is_yaml:
+        model_yaml(ref)
+    elif ref.is_checkpoint and "://" not in value:
         if path.parent != Path() and not is_folder(path) and not is_file(path):
             raise UserError(f"{value}: no such checkpoint")
         check_checkpoint(value)
@@ -673,14 +678,14 @@ def _check_file(value: str) -> str:
 
 def _model_task(value: str) -> str:
     """Return a model's task; for one that has yet to be downloaded, what its name says, which may be nothing."""
-    from yolo_attn.graph.shorthand import read_shorthand
-    from yolo_attn.host.checkpoint import task_of
-    from yolo_attn.host.variant import YAML_SUFFIXES, base_yaml
+    from yolo_attn.graph import ModelRef
+    from yolo_attn.host.documents import model_yaml
+    from yolo_attn.host.model_kind import task_of
 
     _check_file(value)
-    path = Path(value)
-    if path.suffix in YAML_SUFFIXES or read_shorthand(value) or (path.suffix == ".pt" and is_file(path)):
-        return task_of(base_yaml(value))
+    ref, path = ModelRef.parse(value), Path(value)
+    if ref.is_yaml or (ref.is_checkpoint and is_file(path)):
+        return task_of(model_yaml(ref))
     endings = {"-seg": "segment", "-pose": "pose", "-obb": "obb", "-cls": "classify", "-sem": "semantic"}
     return next((task for ending, task in endings.items() if ending in path.stem), "")
 

@@ -25,6 +25,7 @@ __all__ = [
     "EXPONENT",
     "FULL_DISK",
     "NOT_WRITABLE",
+    "YAML_SUFFIXES",
     "FolderLock",
     "as_json",
     "as_yaml",
@@ -47,6 +48,7 @@ FULL_DISK = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 # 1e-4 and the like, which YAML 1.1 reads as text: it wants 1.0e-4.
 EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+YAML_SUFFIXES = (".yaml", ".yml")
 _TEMPORARY = ".tmp"
 _MOST_JSON = 256 * 2**20  # bytes
 _LOCKED_BYTE = 1 << 20  # Windows locks bytes: one beyond the process id, which others must be able to read

@@ -10,8 +10,8 @@ from torch.utils import flop_counter as torch_counter
 
 from yolo_attn.analysis.flops import count_flops
 from yolo_attn.analysis.models import open_model
+from yolo_attn.host.documents import model_yaml
 from yolo_attn.host.geometry import model_cost
-from yolo_attn.host.variant import model_yaml
 from yolo_attn.layers import SE, CBAMSpatial
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from yolo_attn import UserError
-from yolo_attn.graph import Insertion, ModelGraph, align, block_of, layer_in, list_blocks, place
+from yolo_attn.graph import Insertion, ModelGraph, align, block_of, layer_in, list_blocks, parse_sites, place
 
 DOCUMENT: dict[str, Any] = {
     "nc": 2,
@@ -46,7 +46,7 @@ def test_names() -> None:
 )
 def test_no_index_moves_and_nothing_else_changes(site: str, changed: list[int]) -> None:
     graph, before = ModelGraph(DOCUMENT), rows(ModelGraph(DOCUMENT))
-    placed = place(graph, STRIDES, "SE", site, {"reduction": 8})
+    placed = place(graph, STRIDES, "SE", parse_sites(site), {"reduction": 8})
     assert [(p.row, p.follows) for p in placed] == [(i, i) for i in changed]
     for i, (new, old) in enumerate(zip(rows(graph), before, strict=True)):
         inside = [*old[:2], f"{old[2]}+SE", [*old[3], {"reduction": 8}]]
@@ -55,7 +55,7 @@ def test_no_index_moves_and_nothing_else_changes(site: str, changed: list[int]) 
 
 def test_sites_of_both_kinds_in_one_list() -> None:
     graph = ModelGraph(DOCUMENT)
-    placed = place(graph, STRIDES, "SE", "inside:C2f,after:1,after:2")
+    placed = place(graph, STRIDES, "SE", parse_sites("inside:C2f,after:1,after:2"))
     assert placed == [Insertion(1, 1, 1, "C2f"), Insertion(2, 1, 1), Insertion(4, 2, 1), Insertion(7, 5, 1, "C2f")]
     assert [row[2] for row in rows(graph)][:5] == ["Conv", "C2f+SE", "SE", "SPPF", "SE"]
     assert rows(graph)[6:] == [[[-1, 0], 1, "Concat", [1]], [-1, 2, "C2f+SE", [16]], [[7], 1, "Detect", ["nc"]]]
@@ -63,8 +63,8 @@ def test_sites_of_both_kinds_in_one_list() -> None:
 
 def test_rows_are_aligned_whatever_is_inside() -> None:
     plain, graphs = ModelGraph(DOCUMENT), [ModelGraph(DOCUMENT), ModelGraph(DOCUMENT)]
-    place(graphs[0], STRIDES, "SE", "inside:C2f")
-    place(graphs[1], STRIDES, "CBAM", "inside:5,after:1")
+    place(graphs[0], STRIDES, "SE", parse_sites("inside:C2f"))
+    place(graphs[1], STRIDES, "CBAM", parse_sites("inside:5,after:1"))
     for target, source in ((plain, graphs[0]), (graphs[0], plain), (graphs[1], graphs[0])):
         mapping = align(target, source, lambda row: row.module == "CBAM")
         names = [(block_of(target.rows[i].module), block_of(source.rows[j].module)) for i, j in mapping.items()]
@@ -92,13 +92,13 @@ def test_sites_that_are_not_there(site: str, words: str) -> None:
     graph = ModelGraph(DOCUMENT)
     before = copy.deepcopy(rows(graph))
     with pytest.raises(UserError) as caught:
-        place(graph, STRIDES, "SE", site)
+        place(graph, STRIDES, "SE", parse_sites(site))
     assert words in str(caught.value)
     assert rows(graph) == before
 
 
 def test_a_block_takes_one_layer() -> None:
     graph = ModelGraph(DOCUMENT)
-    place(graph, STRIDES, "SE", "inside:5")
+    place(graph, STRIDES, "SE", parse_sites("inside:5"))
     with pytest.raises(UserError, match=r"row 5: C2f\+SE has a layer inside already, and a block takes one"):
-        place(graph, STRIDES, "CBAM", "inside:C2f")
+        place(graph, STRIDES, "CBAM", parse_sites("inside:C2f"))

@@ -12,7 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolo_attn.errors import UserError
-from yolo_attn.graph import IMAGE, ModelGraph, align, dump_model, list_sites, place, read_model, resolve_sites
+from yolo_attn.graph import (
+    IMAGE,
+    ModelGraph,
+    align,
+    dump_model,
+    list_sites,
+    parse_sites,
+    place,
+    read_model,
+    resolve_sites,
+)
 
 TINY: dict[str, Any] = {
     "nc": 3,
@@ -41,11 +51,11 @@ def test_relative_sources_become_absolute() -> None:
 
 def test_insertion_shifts_indices_and_redirects_every_reader() -> None:
     graph = tiny()
-    assert graph.readers(2) == [3, 4, 5]
+    assert graph.consumers(2) == [3, 4, 5]
     new = graph.insert_after(2, "SE", [])
     assert new == 3
-    assert graph.readers(3) == [4, 5, 6]
-    assert graph.readers(2) == [3]
+    assert graph.consumers(3) == [4, 5, 6]
+    assert graph.consumers(2) == [3]
     document = graph.to_document()
     assert document["backbone"][3] == [-1, 1, "SE", []]
     assert document["head"] == [[-1, 1, "Conv", [16, 3, 2]], [[-1, 3], 1, "Concat", [1]], [[3, 5], 1, "Detect", ["nc"]]]
@@ -74,22 +84,22 @@ def test_no_row_follows_the_head(index: int) -> None:
 
 def test_sites() -> None:
     assert list_sites(tiny(), STRIDES) == {"backbone.P2": 2, "backbone.end": 2, "neck.P2": 2, "neck.P3": 4}
-    assert resolve_sites(tiny(), STRIDES, "neck") == [2, 4]
-    assert resolve_sites(tiny(), STRIDES, "neck.P3, after:1") == [1, 4]
-    assert resolve_sites(tiny(), STRIDES, "backbone,backbone.end") == [2]
+    assert resolve_sites(tiny(), STRIDES, parse_sites("neck")).after == [2, 4]
+    assert resolve_sites(tiny(), STRIDES, parse_sites("neck.P3, after:1")).after == [1, 4]
+    assert resolve_sites(tiny(), STRIDES, parse_sites("backbone,backbone.end")).after == [2]
 
 
 @pytest.mark.parametrize("site", ["nek", "neck.P5", "after:5", "after:x", ""])
 def test_an_unknown_site_lists_those_that_exist(site: str) -> None:
     with pytest.raises(UserError) as caught:
-        resolve_sites(tiny(), STRIDES, site)
+        resolve_sites(tiny(), STRIDES, parse_sites(site))
     assert repr(site) in str(caught.value)
 
 
 def test_place_reports_rows_and_readers() -> None:
     graph = tiny()
-    inserted = place(graph, STRIDES, "SE", "neck", {"reduction": 4})
-    assert [(i.row, i.follows, i.readers) for i in inserted] == [(3, 2, 3), (6, 4, 1)]
+    inserted = place(graph, STRIDES, "SE", parse_sites("neck"), {"reduction": 4})
+    assert [(i.row, i.follows, i.consumers) for i in inserted] == [(3, 2, 3), (6, 4, 1)]
     assert graph.rows[6].args == [{"reduction": 4}]
 
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from ultralytics.nn.tasks import DetectionModel
 
 from yolo_attn.graph import ModelGraph
-from yolo_attn.host.checkpoint import task_of
-from yolo_attn.host.variant import model_yaml
+from yolo_attn.host.documents import model_yaml
+from yolo_attn.host.model_kind import task_of
 
 
 def build(document: dict[str, Any] | str, seed: int = 0, nc: int | None = None) -> DetectionModel:

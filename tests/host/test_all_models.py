@@ -18,12 +18,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tests.host.helpers import build_as_its_class, marked
-from yolo_attn.graph import ModelGraph, align, list_sites, place
-from yolo_attn.graph.shorthand import PlacedLayer
+from yolo_attn.graph import ModelGraph, PlacedLayer, align, list_sites, parse_sites, place
+from yolo_attn.host.documents import model_yaml, with_layers
 from yolo_attn.host.geometry import build_on_meta, model_cost, row_strides, run_on_meta
 from yolo_attn.host.parser import UNREAD_BY_DESIGN, is_our_row
 from yolo_attn.host.transfer import last_transfer
-from yolo_attn.host.variant import model_yaml, with_layers
 from yolo_attn.registry import list_layers
 
 STOCK = sorted(p.name for p in (Path(ultralytics.__file__).parent / "cfg" / "models").rglob("*.yaml"))
@@ -50,7 +49,7 @@ def check_structure(base: dict[str, Any], variant: dict[str, Any], layer: str, f
         assert there.sources == [-1 if s == -1 else now.get(s, stock[s]) for s in row.sources]  # every reader follows
     dead = [after.rows[i].module for i in after.dead_rows()]
     assert set(dead) <= set(UNREAD_BY_DESIGN)
-    assert all(after.readers(i) for i in ours)
+    assert all(after.consumers(i) for i in ours)
 
     built, outputs = run_on_meta(variant, 256, with_head=False)
     maps = [isinstance(x, Tensor) and x.ndim == 4 for x in outputs]
@@ -72,7 +71,7 @@ def check_structure(base: dict[str, Any], variant: dict[str, Any], layer: str, f
 def test_a_layer_at_every_site_at_once(name: str) -> None:
     base = model_yaml(name)
     follows = sorted(set(sites_of(base).values()))
-    variant = with_layers(base, [PlacedLayer("CBAM", ",".join(f"after:{row}" for row in follows), {})])
+    variant = with_layers(base, [PlacedLayer("CBAM", parse_sites(",".join(f"after:{row}" for row in follows)), {})])
     check_structure(base, variant, "CBAM", follows)
 
 
@@ -82,10 +81,10 @@ def test_every_site_changes_just_its_own_readers(name: str) -> None:
     before, strides = ModelGraph(base), row_strides(base)
     for site, row in list_sites(before, strides).items():
         graph = ModelGraph(base)
-        (insertion,) = place(graph, strides, "SE", site)
+        (insertion,) = place(graph, strides, "SE", parse_sites(site))
         assert (insertion.row, insertion.follows) == (row + 1, row)
-        assert insertion.readers == len(before.readers(row)) > 0
-        assert graph.readers(row) == [insertion.row]
+        assert insertion.consumers == len(before.consumers(row)) > 0
+        assert graph.consumers(row) == [insertion.row]
         assert set(graph.dead_rows()) == {d + (d > row) for d in before.dead_rows()}
 
 
@@ -93,7 +92,7 @@ def test_every_site_changes_just_its_own_readers(name: str) -> None:
 def test_one_site_at_a_time(name: str) -> None:
     base = model_yaml(name)
     for site, row in sites_of(base).items():
-        check_structure(base, with_layers(base, [PlacedLayer("SE", site, {})]), "SE", [row])
+        check_structure(base, with_layers(base, [PlacedLayer("SE", parse_sites(site), {})]), "SE", [row])
 
 
 @pytest.mark.parametrize("name", BY_HEAD.values(), ids=BY_HEAD)
@@ -116,9 +115,9 @@ def test_any_layers_in_any_order(data: st.DataObject) -> None:
         sites = [*list_sites(graph, strides), *(f"after:{i}" for i in rows)]
         layer, site = data.draw(st.sampled_from(ONE_INPUT)), data.draw(st.sampled_from(sites))
         before = copy.deepcopy(graph)
-        for insertion in place(graph, strides, layer, site):
+        for insertion in place(graph, strides, layer, parse_sites(site)):
             placed.append(layer)
-            assert insertion.readers == len(before.readers(insertion.follows)) > 0
+            assert insertion.consumers == len(before.consumers(insertion.follows)) > 0
     document = graph.to_document()
     assert {graph.rows[i].module for i in graph.dead_rows()} <= set(UNREAD_BY_DESIGN)
     stock = [i for i, row in enumerate(graph) if not is_our_row(row)]
@@ -180,7 +179,7 @@ def test_an_identity_at_every_site_leaves_the_outputs(name: str) -> None:
     base = model_yaml(name)
     follows = sorted(set(sites_of(base).values()))
     sites = ",".join(f"after:{row}" for row in follows)
-    check_numbers(base, with_layers(base, [PlacedLayer("CBAM", sites, IDENTITY)]))
+    check_numbers(base, with_layers(base, [PlacedLayer("CBAM", parse_sites(sites), IDENTITY)]))
 
 
 @pytest.mark.slow
@@ -188,7 +187,7 @@ def test_an_identity_at_every_site_leaves_the_outputs(name: str) -> None:
 def test_one_site_at_a_time_in_every_model(name: str) -> None:
     base = model_yaml(name)
     for site, row in sites_of(base).items():
-        check_structure(base, with_layers(base, [PlacedLayer("SE", site, {})]), "SE", [row])
+        check_structure(base, with_layers(base, [PlacedLayer("SE", parse_sites(site), {})]), "SE", [row])
 
 
 @pytest.mark.slow
@@ -196,4 +195,4 @@ def test_one_site_at_a_time_in_every_model(name: str) -> None:
 def test_an_identity_at_each_site_leaves_the_outputs(name: str) -> None:
     base = model_yaml(name)
     for row in sorted(set(sites_of(base).values())):
-        check_numbers(base, with_layers(base, [PlacedLayer("CA", f"after:{row}", IDENTITY)]))
+        check_numbers(base, with_layers(base, [PlacedLayer("CA", parse_sites(f"after:{row}"), IDENTITY)]))

@@ -12,7 +12,7 @@ import yaml
 from tests.host.helpers import build_as_its_class
 from yolo_attn import register_layer
 from yolo_attn.cli import main
-from yolo_attn.host.variant import model_yaml
+from yolo_attn.host.documents import model_yaml
 from yolo_attn.layers.base import Gate, check
 from yolo_attn.registry import unregister_layer
 

@@ -27,11 +27,11 @@ from yolo_attn import UserError
 from yolo_attn.graph import ModelGraph, list_blocks
 from yolo_attn.host import blocks
 from yolo_attn.host.blocks import CHILD, count_inside
+from yolo_attn.host.documents import make_variant, model_yaml
 from yolo_attn.host.geometry import build_on_meta, row_strides
 from yolo_attn.host.linting import lint
 from yolo_attn.host.placement import place_layer
 from yolo_attn.host.transfer import last_transfer
-from yolo_attn.host.variant import make_variant, model_yaml
 
 # Rows on a map of 64 channels, and how many layers go inside each: every module of the stock YAMLs, and the rest.
 ROWS: list[tuple[str, int, list[Any], int]] = [

@@ -19,7 +19,7 @@ from ultralytics.utils.torch_utils import ModelEMA
 from tests.host.helpers import build, exports_onnx
 from yolo_attn import cards
 from yolo_attn.graph import ModelGraph
-from yolo_attn.host.variant import model_yaml
+from yolo_attn.host.documents import model_yaml
 from yolo_attn.registry import LayerSpec, layer_names, list_layers
 from yolo_attn.registry import get_layer as spec_of
 

@@ -14,8 +14,8 @@ from tests.host.helpers import tiny_dataset
 from yolo_attn import UserError
 from yolo_attn.graph import ModelGraph
 from yolo_attn.host import freezing
+from yolo_attn.host.documents import model_yaml
 from yolo_attn.host.parser import is_our_row
-from yolo_attn.host.variant import model_yaml
 
 BASE = "yolov8n.yaml"
 VARIANT = "yolov8n.yaml+SE@after:2,after:9+EMA@inside:neck.C2f,inside:6"

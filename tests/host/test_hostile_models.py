@@ -17,8 +17,8 @@ from ultralytics.nn import tasks
 from tests.host.helpers import build, python, tiny_dataset
 from yolo_attn import UserError
 from yolo_attn.cli import main
+from yolo_attn.host.documents import model_yaml
 from yolo_attn.host.parser import check_safe
-from yolo_attn.host.variant import model_yaml
 
 HERE = "ran-code"  # what every attack writes
 

@@ -20,8 +20,8 @@ from tests.host.helpers import build
 from yolo_attn import register_layer
 from yolo_attn.cli import main
 from yolo_attn.graph import ModelGraph
+from yolo_attn.host.documents import model_yaml
 from yolo_attn.host.linting import lint
-from yolo_attn.host.variant import model_yaml
 from yolo_attn.paths import config_folder
 from yolo_attn.registry import unregister_layer
 
@@ -91,14 +91,14 @@ def test_a_reader_left_behind_is_found_whichever_it_is(name: str, tmp_path: Path
     """Shifted, but one reader still takes the row before the layer: it bypasses it, or leaves it dead."""
     base = ModelGraph(model_yaml(f"{name}.yaml"))
     for after in (base.backbone_length - 2, *base.rows[base.head_index].sources):
-        for reader in base.readers(after):
+        for reader in base.consumers(after):
             graph = ModelGraph(model_yaml(f"{name}.yaml"))
             new = graph.insert_after(after, "CBAM", [])
             row = graph.rows[reader + 1]
             row.sources = [after if s == new else s for s in row.sources]
             row.relative = [False for _ in row.sources]
             findings = found(graph.to_document(), tmp_path)
-            alone = base.readers(after) == [reader]
+            alone = base.consumers(after) == [reader]
             words = f"row {new}: CBAM is read by nobody" if alone else f"past CBAM in row {new}; let it read row {new}"
             assert any(words in finding for finding in findings), (after, reader, findings)
 

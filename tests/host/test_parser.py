@@ -17,8 +17,8 @@ import yolo_attn
 from tests.host.helpers import base_key, build, equal_tensors, marked, python, with_row
 from yolo_attn import UserError, registry
 from yolo_attn.graph import ModelGraph
+from yolo_attn.host.documents import model_yaml
 from yolo_attn.host.transfer import last_transfer
-from yolo_attn.host.variant import model_yaml
 
 BASES = {"yolo11n.yaml": 23, "yolov8n.yaml": 22}  # rows before the head
 

@@ -13,10 +13,10 @@ from tests.host.helpers import build
 from yolo_attn import UserError
 from yolo_attn.cli import main
 from yolo_attn.graph import ModelGraph, list_sites
+from yolo_attn.host.documents import model_yaml
 from yolo_attn.host.geometry import model_cost, row_strides
 from yolo_attn.host.placement import place_layer
 from yolo_attn.host.transfer import last_transfer
-from yolo_attn.host.variant import model_yaml
 
 BASES = [
     f"{name}.yaml"
@@ -42,7 +42,7 @@ def test_every_site_of_a_stock_model(base: str) -> None:
         placed = place_layer(base, "SE", site)
         graph, before = ModelGraph(placed.document), ModelGraph(document)
         (insertion,) = placed.insertions
-        assert insertion.readers == len(before.readers(row)) > 0
+        assert insertion.consumers == len(before.consumers(row)) > 0
         assert graph.dead_rows() == []
         with torch.device("meta"):
             modules, _ = tasks.parse_model(placed.document, 3, False)
@@ -103,7 +103,7 @@ def test_the_stated_scale_is_the_bases_and_the_name_changes_it(fresh_folder: Pat
         (["model=yolo11n.yaml", "layer=CBAM", "at=nek"], "did you mean neck?"),
         (["model=yolo11n.yaml", "layer=CBAM", "at=neck", "reductoin=8"], "did you mean reduction?"),
         (["model=yolo11n.yaml", "layer=CBAM", "at=neck", "reduction=-1"], "reduction=-1"),
-        (["model=yolo11n.yaml", "layer=CBAM", "at=neck", "reduction=["], "is not a value"),
+        (["model=yolo11n.yaml", "layer=CBAM", "at=neck", "reduction=["], "is not a valid YAML value"),
         (["model=yolo11n.yaml", "layer=GMU", "at=neck"], "GMU reads several rows"),
         (["model=yolo12345.yaml", "layer=CBAM", "at=neck"], "does not exist"),
         (["model=coco8.yaml", "layer=CBAM", "at=neck"], "not a model YAML"),

@@ -67,7 +67,7 @@ def record(model: Any, data: Path, *more: Any) -> Matches:
 
 def of_two_classes(name: str, folder: Path) -> str:
     """A stock model for the dataset's classes; validation of a YAML needs its own."""
-    from yolo_attn.host.variant import model_yaml
+    from yolo_attn.host.documents import model_yaml
 
     path = folder / f"{Path(name).stem}.yaml"
     document = {key: value for key, value in model_yaml(name).items() if key != "yaml_file"}

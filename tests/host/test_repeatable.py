@@ -14,7 +14,7 @@ import pytest
 import torch
 from ultralytics.nn import tasks
 
-from yolo_attn.host.names import without_letter
+from yolo_attn.host.model_files import without_letter
 from yolo_attn.host.repeatable import STATE, STATE_SECONDS, check_state, find_trainer
 from yolo_attn.study.files import TRAINING_STATE
 
@@ -27,7 +27,7 @@ import torch
 import yolo_attn
 from ultralytics import YOLO
 from yolo_attn.data.digits import make_digits
-from yolo_attn.host.names import without_letter
+from yolo_attn.host.model_files import without_letter
 from yolo_attn.host.repeatable import find_trainer
 
 model, kill_in, nbs, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])

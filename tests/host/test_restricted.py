@@ -24,9 +24,9 @@ from yolo_attn import UserError, register_layer
 from yolo_attn.cli import main
 from yolo_attn.data.names import host_yamls
 from yolo_attn.host.checkpoint import check_checkpoint, read_checkpoint
+from yolo_attn.host.documents import model_yaml
 from yolo_attn.host.label_cache import CacheError, read_cache
 from yolo_attn.host.restricted import is_restricted, restricted, restricts_checkpoints
-from yolo_attn.host.variant import model_yaml
 from yolo_attn.layers.base import Gate
 from yolo_attn.registry import unregister_layer
 from yolo_attn.trust import TRUST, is_script, trusting

@@ -12,9 +12,9 @@ from ultralytics.nn import tasks
 from tests.host.helpers import base_key, build, build_as_its_class, equal_tensors, marked, with_row
 from yolo_attn.graph import ModelGraph
 from yolo_attn.host import transfer
-from yolo_attn.host.names import without_letter
+from yolo_attn.host.documents import make_variant, model_yaml
+from yolo_attn.host.model_files import without_letter
 from yolo_attn.host.transfer import align_every_model, last_transfer
-from yolo_attn.host.variant import make_variant, model_yaml
 
 BASES = ("yolo11n.yaml", "yolov8n.yaml")
 

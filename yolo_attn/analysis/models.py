@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from yolo_attn.errors import UserError, first_line
-from yolo_attn.graph.shorthand import base_of
+from yolo_attn.graph import ModelKind, ModelRef
 from yolo_attn.registry import list_layers
 from yolo_attn.values import check_values
 
@@ -36,7 +36,6 @@ Model: TypeAlias = "str | Path | nn.Module"
 
 _DEFAULT_STRIDE = 32
 _COMMA = re.compile(r",(?=[^,@]*\.(?:yaml|yml|pt)(?:\+|,|$))|,$")  # one that a model's file follows
-_DECODER = "RTDETRDecoder"
 
 
 def open_model(name: str | Path) -> nn.Module:
@@ -52,9 +51,9 @@ def open_model(name: str | Path) -> nn.Module:
     import yolo_attn  # noqa: F401  (registers the layers in Ultralytics' parser)
     from yolo_attn.host.checkpoint import read_checkpoint
 
-    text = str(name)
+    ref = ModelRef.parse(name)
     with _quiet():
-        module = read_checkpoint(text) if text.endswith(".pt") else _build(text)
+        module = read_checkpoint(ref.base) if ref.is_checkpoint else _build(ref)
     return module.float().eval()
 
 
@@ -72,15 +71,13 @@ def network_of(model: str | Path | nn.Module) -> nn.Module:
     return inner if isinstance(inner, nn.Module) and not isinstance(inner, nn.Sequential) else model
 
 
-def _build(name: str) -> nn.Module:
+def _build(ref: ModelRef) -> nn.Module:
     """Return a freshly built network."""
-    from ultralytics import RTDETR, YOLO
+    from yolo_attn.host.documents import model_yaml
+    from yolo_attn.host.model_kind import model_class
 
-    from yolo_attn.host.variant import base_yaml
-
-    decoder = base_yaml(name)["head"][-1][2] == _DECODER
     try:
-        return cast(nn.Module, (RTDETR if decoder else YOLO)(name).model)
+        return cast(nn.Module, model_class(model_yaml(ref))(ref.text).model)
     except FileNotFoundError as error:
         raise UserError(first_line(error)) from error
 
@@ -162,12 +159,11 @@ def _quiet() -> Iterator[None]:
 
 def short_name(name: str | Path) -> str:
     """Return a model's name for a table: yolo11n-cbam.yaml is yolo11n-cbam, runs/x/weights/best.pt is x/best."""
-    base = base_of(str(name))
-    path = Path(base)
-    stem = path.stem
-    if path.suffix == ".pt" and path.parent.name == "weights" and path.parent.parent.name:
-        stem = f"{path.parent.parent.name}/{stem}"
-    return stem + str(name)[len(base) :]
+    ref = ModelRef.parse(name)
+    path = Path(ref.base)
+    run = path.parent.parent.name if ref.kind is ModelKind.CHECKPOINT and path.parent.name == "weights" else ""
+    stem = f"{run}/{path.stem}" if run else path.stem
+    return f"{stem}+{ref.placed}" if ref.is_placed else stem
 
 
 def deploy(model: nn.Module, device: torch.device) -> nn.Module:

@@ -11,6 +11,7 @@ import yaml
 
 from yolo_attn.data.digits import make_digits
 from yolo_attn.errors import UserError, did_you_mean
+from yolo_attn.files import YAML_SUFFIXES
 from yolo_attn.paths import shipped
 from yolo_attn.suggestions import suggest_word
 
@@ -26,7 +27,6 @@ __all__ = [
 ]
 
 BUILT_IN = "digits"
-YAML_SUFFIXES = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def find_bypasses(graph: ModelGraph, is_ours: Callable[[Row], bool]) -> list[Fin
         if not is_ours(row) or row.sources[0] == IMAGE:
             continue
         source = row.sources[0]
-        for reader in graph.readers(source):
+        for reader in graph.consumers(source):
             if reader > i and not is_ours(graph.rows[reader]) and i not in graph.rows[reader].sources:
                 module = graph.rows[reader].module
                 cure = f"let it read row {i}, unless that is meant"

@@ -1,61 +1,85 @@
-"""Put layers into a base at sites: indices shift, readers follow; inside a block, nothing moves."""
+"""Place layers in a base at sites.
+
+A new row shifts the indices after it, and the rows that read its input read the layer instead. A layer inside a block
+moves no row.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from yolo_attn.graph.blocks import block_of, put_inside
 from yolo_attn.graph.rows import ModelGraph
-from yolo_attn.graph.sites import resolve_inside, resolve_sites, split_sites
+from yolo_attn.graph.sites import Site, SiteRows, Strides, resolve_sites
 
-__all__ = ["Insertion", "place"]
+__all__ = ["Insertion", "insert_layer", "place"]
 
 
 @dataclass(frozen=True)
 class Insertion:
-    """One layer put into a model: a new row, or inside the block of a row that was there.
+    """One layer inserted into a model, as a new row or inside the block of an existing row.
 
     Args:
         row: Index of the new row, or of the row with the block.
-        follows: Index of the row it reads, or of that block, in the model it was put into.
-        readers: How many rows read it.
-        block: Name of the block that it stands inside; "" for a new row.
+        follows: Index of the row it reads, or of that block, before the insertion.
+        consumers: Number of rows that read it.
+        block: Name of the block that contains it; "" for a new row.
     """
 
     row: int
     follows: int
-    readers: int
+    consumers: int
     block: str = ""
 
 
 def place(
-    graph: ModelGraph, strides: Sequence[float | None], layer: str, sites: str, options: dict[str, Any] | None = None
+    graph: ModelGraph, strides: Strides, layer: str, sites: Iterable[Site], options: dict[str, Any] | None = None
 ) -> list[Insertion]:
-    """Put a layer at every wanted site; the graph is changed in place.
+    """Place a layer at every site; the graph is changed in place.
 
     Args:
         graph: The model, without the layer.
-        strides: Stride of each row's output; None where it is no single map.
+        strides: Stride of each row's output relative to the image; None where the output is not a single map.
         layer: The layer's name.
-        sites: Sites with commas between them.
+        sites: The sites.
         options: The layer's options by name.
 
     Returns:
-        What was put in, in order of rows.
+        The insertions, in order of rows.
 
     Raises:
-        UserError: A site that the model does not have, or a block that has a layer inside already.
+        UserError: The model does not have a site, or a block already contains a layer.
     """
-    behind, inside = split_sites(sites)
-    follows, blocks = resolve_sites(graph, strides, behind), resolve_inside(graph, inside)
-    for index in blocks:
+    return insert_layer(graph, layer, resolve_sites(graph, strides, sites), options)
+
+
+def insert_layer(
+    graph: ModelGraph, layer: str, rows: SiteRows, options: dict[str, Any] | None = None
+) -> list[Insertion]:
+    """Insert a layer after and inside rows; the graph is changed in place.
+
+    Args:
+        graph: The model.
+        layer: The layer's name.
+        rows: The rows.
+        options: The layer's options by name.
+
+    Returns:
+        The insertions, in order of rows.
+
+    Raises:
+        RowError: A block already contains a layer.
+    """
+    for index in rows.inside:
         put_inside(graph, index, layer, options or {})
     args = [dict(options)] if options else []
-    new_rows = [graph.insert_after(index + shift, layer, args) for shift, index in enumerate(follows)]
-    placed = [Insertion(new, index, len(graph.readers(new))) for new, index in zip(new_rows, follows, strict=True)]
-    for index in blocks:
-        row = index + sum(f < index for f in follows)
-        placed.append(Insertion(row, index, len(graph.readers(row)), block_of(graph.rows[row].module)))
-    return sorted(placed, key=lambda insertion: insertion.row)
+    new_rows = [graph.insert_after(index + shift, layer, args) for shift, index in enumerate(rows.after)]
+    inserted = [
+        Insertion(new, index, len(graph.consumers(new))) for new, index in zip(new_rows, rows.after, strict=True)
+    ]
+    for index in rows.inside:
+        row = index + sum(after < index for after in rows.after)
+        inserted.append(Insertion(row, index, len(graph.consumers(row)), block_of(graph.rows[row].module)))
+    return sorted(inserted, key=lambda insertion: insertion.row)

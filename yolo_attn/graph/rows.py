@@ -74,7 +74,7 @@ class ModelGraph:
         """Index of the last row, the detection head (or the classifier, decoder, …)."""
         return len(self.rows) - 1
 
-    def readers(self, index: int) -> list[int]:
+    def consumers(self, index: int) -> list[int]:
         """Return the indices of the rows that read row `index`."""
         return [i for i, row in enumerate(self.rows) if index in row.sources]
 

@@ -1,37 +1,209 @@
-"""Sites: named places in a base where a layer can go.
+"""Sites: named positions in a base where a layer can be placed.
 
-Behind a row: `backbone.P3` is the last backbone row at stride 8, `backbone.end` the last backbone row, `neck.P4` the
-row at stride 16 that the head reads, `after:12` row 12. `backbone` and `neck` stand for all their levels.
+After a row: `backbone.P3` is the last backbone row at stride 8, `backbone.end` the last backbone row, `neck.P4` the
+row at stride 16 that the head reads, and `after:12` is row 12. `backbone` and `neck` mean all their levels.
 
-Inside a block: `inside:C3k2` is every row of that block, `inside:backbone.C3k2` and `inside:neck.C3k2` those before
-and after the end of the backbone, `inside:8` the block that is row 8.
+Inside a block: `inside:C3k2` is every row of that block, `inside:backbone.C3k2` and `inside:neck.C3k2` are those before
+and after the end of the backbone, and `inside:8` is the block in row 8.
+
+Each kind of site is one class in `SITE_KINDS`.
 """
 
 from __future__ import annotations
 
-import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, TypeAlias
 
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.graph.blocks import block_of
 from yolo_attn.graph.rows import ModelGraph
 
-__all__ = ["INSIDE", "list_blocks", "list_sites", "resolve_inside", "resolve_sites", "split_sites"]
+__all__ = [
+    "AfterRow",
+    "InsideBlock",
+    "LevelSite",
+    "Site",
+    "SiteRows",
+    "Strides",
+    "list_blocks",
+    "list_sites",
+    "parse_site",
+    "parse_sites",
+    "resolve_sites",
+]
 
-INSIDE = "inside:"
+Strides: TypeAlias = "Sequence[float | None]"
+"""Stride of each row's output relative to the image; None where the output is not a single map."""
+_SECTIONS = ("backbone", "neck")
 
 
-def list_sites(graph: ModelGraph, strides: Sequence[float | None]) -> dict[str, int]:
-    """Return the named sites of a model, each with the row it follows.
+@dataclass(frozen=True)
+class Site(ABC):
+    """A position in a base.
+
+    Args:
+        text: The site as written.
+    """
+
+    text: str
+    form: ClassVar[str] = ""
+    """The form of such a site in messages; "" when messages list the sites themselves."""
+    inside: ClassVar[bool] = False
+    """Whether the layer goes inside the blocks of the rows, instead of into a new row after them."""
+
+    @classmethod
+    @abstractmethod
+    def parse(cls, text: str) -> Site | None:
+        """Return the site that a text names, or None if the text names no site of this kind."""
+
+    @abstractmethod
+    def rows(self, graph: ModelGraph, strides: Strides) -> list[int]:
+        """Return the rows of a model that the site selects.
+
+        Raises:
+            UserError: The model has no such site; the message lists its sites.
+        """
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class AfterRow(Site):
+    """The position after one row: `after:12`.
+
+    Args:
+        text: The site as written.
+        row: Index of the row.
+    """
+
+    row: int
+    form: ClassVar[str] = "after:<row>"
+
+    @classmethod
+    def parse(cls, text: str) -> Site | None:
+        """Parse "after:" and a row number."""
+        kind, colon, row = text.partition(":")
+        return cls(text, int(row)) if kind == "after" and colon and row.isdecimal() else None
+
+    def rows(self, graph: ModelGraph, strides: Strides) -> list[int]:
+        """Return the row, which must be before the head."""
+        return [_row_before_head(graph, self, self.row)]
+
+
+@dataclass(frozen=True)
+class InsideBlock(Site):
+    """The blocks of one kind, or the block of one row: `inside:C3k2`, `inside:neck.C3k2`, `inside:8`.
+
+    Args:
+        text: The site as written.
+        section: "backbone" or "neck" for the blocks in it; "" for those in the whole model.
+        block: Name of the block, or the number of a row.
+    """
+
+    section: str
+    block: str
+    form: ClassVar[str] = "inside:<block>"
+    inside: ClassVar[bool] = True
+
+    @classmethod
+    def parse(cls, text: str) -> Site | None:
+        """Parse "inside:", an optional section and a block or row number."""
+        kind, colon, wanted = text.partition(":")
+        if kind != "inside" or not colon:
+            return None
+        section, _, block = wanted.strip().rpartition(".")
+        return cls(text, section, block)
+
+    def rows(self, graph: ModelGraph, strides: Strides) -> list[int]:
+        """Return the rows of the blocks."""
+        if self.block.isdecimal() and not self.section:
+            return [_row_before_head(graph, self, int(self.block))]
+        blocks = list_blocks(graph)
+        rows = blocks.get(self.block, []) if self.section in ("", *_SECTIONS) else []
+        if self.section:
+            rows = [i for i in rows if (i < graph.backbone_length) == (self.section == "backbone")]
+        if not rows:
+            raise _unknown_site(self, [f"inside:{block}" for block in blocks], ["inside:<row>"])
+        return rows
+
+
+@dataclass(frozen=True)
+class LevelSite(Site):
+    """The end of a level of the backbone or the neck, or of all levels: `backbone.P3`, `backbone.end`, `neck`."""
+
+    @classmethod
+    def parse(cls, text: str) -> Site | None:
+        """Accept any text: the names of the levels depend on the model."""
+        return cls(text)
+
+    def rows(self, graph: ModelGraph, strides: Strides) -> list[int]:
+        """Return the rows that end the levels."""
+        named = list_sites(graph, strides)
+        levels = {s: [row for name, row in named.items() if name.startswith(f"{s}.P")] for s in _SECTIONS}
+        rows = [named[self.text]] if self.text in named else levels.get(self.text, [])
+        if not rows:
+            known = [*(section for section in _SECTIONS if levels[section]), *named]
+            raise _unknown_site(self, [*known, *(kind.form for kind in SITE_KINDS if kind.form)])
+        return rows
+
+
+SITE_KINDS: tuple[type[Site], ...] = (AfterRow, InsideBlock, LevelSite)
+"""The kinds of sites in the order in which they parse a text; the last accepts any text."""
+
+
+class SiteRows(NamedTuple):
+    """The rows that sites select.
+
+    Args:
+        after: The rows after which a new row goes, in order, each once.
+        inside: The rows whose blocks get a layer inside, in order, each once.
+    """
+
+    after: list[int]
+    inside: list[int]
+
+
+def parse_site(text: str) -> Site:
+    """Parse one site."""
+    return next(site for kind in SITE_KINDS if (site := kind.parse(text.strip())))
+
+
+def parse_sites(text: str) -> tuple[Site, ...]:
+    """Parse sites separated by commas, such as "neck" or "backbone.P4,inside:C3k2"."""
+    return tuple(parse_site(part) for part in text.split(","))
+
+
+def resolve_sites(graph: ModelGraph, strides: Strides, sites: Iterable[Site]) -> SiteRows:
+    """Return the rows that sites select.
 
     Args:
         graph: The model.
-        strides: Stride of each row's output map relative to the image; None where the output is no single map.
+        strides: Stride of each row's output relative to the image; None where the output is not a single map.
+        sites: The sites.
+
+    Raises:
+        UserError: The model does not have a site; the message lists its sites.
+    """
+    rows: dict[bool, set[int]] = {True: set(), False: set()}
+    for site in sorted(sites, key=lambda site: site.inside):
+        rows[site.inside].update(site.rows(graph, strides))
+    return SiteRows(sorted(rows[False]), sorted(rows[True]))
+
+
+def list_sites(graph: ModelGraph, strides: Strides) -> dict[str, int]:
+    """Return the levels of a model by the names of their sites, each with the row it follows.
+
+    Args:
+        graph: The model.
+        strides: Stride of each row's output relative to the image; None where the output is not a single map.
     """
     sites: dict[str, int] = {}
     for level in range(1, 8):
         backbone = [i for i in range(min(graph.backbone_length, graph.head_index)) if strides[i] == 2**level]
-        if backbone and level > 1:  # stride 2 is the stem: nothing stands there yet to attend to
+        if backbone and level > 1:  # stride 2 is the stem, which has no features to attend to yet
             sites[f"backbone.P{level}"] = backbone[-1]
     if graph.backbone_length <= graph.head_index:
         sites["backbone.end"] = graph.backbone_length - 1
@@ -51,77 +223,20 @@ def list_blocks(graph: ModelGraph) -> dict[str, list[int]]:
     return blocks
 
 
-def split_sites(wanted: str) -> tuple[list[str], list[str]]:
-    """Return the sites of a comma list: those behind rows, and those inside blocks."""
-    sites = [site.strip() for site in wanted.split(",")]
-    return [s for s in sites if not s.startswith(INSIDE)], [s for s in sites if s.startswith(INSIDE)]
-
-
-def resolve_sites(graph: ModelGraph, strides: Sequence[float | None], wanted: str | Iterable[str]) -> list[int]:
-    """Return the rows that the wanted sites follow, in order, each once.
-
-    Args:
-        graph: The model.
-        strides: As for `list_sites`.
-        wanted: Sites behind rows, with commas between them, such as "neck" or "backbone.P4,neck.P3", or one by one.
-
-    Raises:
-        UserError: A site that this model does not have; the message lists those it has.
-    """
-    named = list_sites(graph, strides)
-    sites = wanted.split(",") if isinstance(wanted, str) else wanted
-    rows: set[int] = set()
-    for site in sites:
-        rows.update(_resolve_one(graph, named, site.strip()))
-    return sorted(rows)
-
-
-def resolve_inside(graph: ModelGraph, wanted: Iterable[str]) -> list[int]:
-    """Return the rows whose blocks the wanted sites mean, in order, each once.
-
-    Args:
-        graph: The model.
-        wanted: Sites inside blocks, such as "inside:C3k2" or "inside:8".
-
-    Raises:
-        UserError: A block or row that this model does not have; the message lists the blocks it has.
-    """
-    rows: set[int] = set()
-    for site in wanted:
-        rows.update(_resolve_block(graph, site))
-    return sorted(rows)
-
-
-def _resolve_one(graph: ModelGraph, named: dict[str, int], site: str) -> list[int]:
-    if site in named:
-        return [named[site]]
-    if site in ("backbone", "neck"):
-        levels = [row for name, row in named.items() if re.fullmatch(rf"{site}\.P\d", name)]
-        if levels:
-            return levels
-    if match := re.fullmatch(r"after:(\d+)", site):
-        return [_row_before_head(graph, site, int(match[1]))]
-    groups = [g for g in ("backbone", "neck") if any(name.startswith(f"{g}.P") for name in named)]
-    known = [*groups, *named, "after:<row>", f"{INSIDE}<block>"]
-    raise UserError(f"no site {site!r} in this model{did_you_mean(site, known)}; it has {', '.join(known)}")
-
-
-def _resolve_block(graph: ModelGraph, site: str) -> list[int]:
-    wanted = site.removeprefix(INSIDE).strip()
-    if wanted.isdecimal():
-        return [_row_before_head(graph, site, int(wanted))]
-    section, dot, name = wanted.rpartition(".")
-    blocks = list_blocks(graph)
-    if name in blocks and section in ("", "backbone", "neck"):
-        rows = [i for i in blocks[name] if not dot or (i < graph.backbone_length) == (section == "backbone")]
-        if rows:
-            return rows
-    known = [*(f"{INSIDE}{block}" for block in blocks), f"{INSIDE}<row>"]
-    hint = did_you_mean(site, known[:-1])
-    raise UserError(f"no site {site!r} in this model{hint}; it has {', '.join(known)}")
-
-
-def _row_before_head(graph: ModelGraph, site: str, index: int) -> int:
+def _row_before_head(graph: ModelGraph, site: Site, index: int) -> int:
+    """Return a row's index after checking that the row is before the head."""
     if index >= graph.head_index:
-        raise UserError(f"site {site!r}: this model's rows before the head are 0 to {graph.head_index - 1}")
+        raise UserError(f"site '{site}': this model's rows before the head are 0 to {graph.head_index - 1}")
     return index
+
+
+def _unknown_site(site: Site, known: list[str], forms: Sequence[str] = ()) -> UserError:
+    """Return the error for a site that a model does not have.
+
+    Args:
+        site: The site.
+        known: What may be suggested for it.
+        forms: Further sites to list.
+    """
+    listed = ", ".join([*known, *forms])
+    return UserError(f"no site {site.text!r} in this model{did_you_mean(site.text, known)}; it has {listed}")

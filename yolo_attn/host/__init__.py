@@ -16,9 +16,9 @@ from yolo_attn.host.checkpoint import CHECKPOINTS
 from yolo_attn.host.datasets import DATASETS
 from yolo_attn.host.ddp import DDP_FILE
 from yolo_attn.host.freezing import FREEZING
-from yolo_attn.host.names import MODEL_FILES, SCALES
+from yolo_attn.host.model_bindings import SHORTHANDS
+from yolo_attn.host.model_files import MODEL_FILES, SCALES
 from yolo_attn.host.parser import PARSER
-from yolo_attn.host.shorthand import SHORTHANDS
 from yolo_attn.host.transfer import TRANSFER
 
 __all__ = ["BINDINGS", "SUPPORTED", "UnsupportedHostError", "register", "unregister"]

@@ -7,7 +7,7 @@ import pickletools
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from ultralytics.nn import tasks
 from yolo_attn.errors import UserError
 from yolo_attn.files import is_file, is_folder
 from yolo_attn.host.binding import Binding
-from yolo_attn.host.model_names import suggest_checkpoint
+from yolo_attn.host.model_suggestions import suggest_checkpoint
 from yolo_attn.host.restricted import is_restricted, restricted
 
-__all__ = ["CHECKPOINTS", "check_checkpoint", "check_layers", "is_rtdetr", "read_checkpoint", "task_of"]
+__all__ = ["CHECKPOINTS", "check_checkpoint", "check_layers", "read_checkpoint"]
 
 
 _OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how checkpoints of PyTorch before 1.6 begin
@@ -163,13 +163,3 @@ def read_checkpoint(path: str | Path) -> nn.Module:
             f"{path}: not a checkpoint of an Ultralytics model ({reason[0] if reason else error!r})"
         ) from error
     return model  # type: ignore[no-any-return]
-
-
-def is_rtdetr(document: Mapping[str, Any]) -> bool:
-    """Whether a model YAML is an RT-DETR, which has classes of its own in Ultralytics."""
-    return bool(document["head"][-1][2] == "RTDETRDecoder")
-
-
-def task_of(document: Mapping[str, Any]) -> str:
-    """Return the task of a model YAML."""
-    return str(tasks.guess_model_task(dict(document)) or "detect")  # None for RT-DETR, which only detects

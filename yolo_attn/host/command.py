@@ -17,7 +17,7 @@ import torch
 from ultralytics import cfg, utils
 
 from yolo_attn.errors import UserError, did_you_mean
-from yolo_attn.graph.shorthand import stem_of
+from yolo_attn.graph.model_ref import ModelRef
 from yolo_attn.host.binding import Binding
 from yolo_attn.host.parser import check_safe
 from yolo_attn.layer_files import loaded_files
@@ -102,8 +102,9 @@ def run_tune(words: Sequence[str]) -> None:
         model = YOLO(name, task=task)
         if isinstance(document := getattr(model.model, "yaml", None), dict):
             check_safe(document)  # here, since the processes of the candidates build it again
-        if Path(name).suffix in (".yaml", ".yml"):
-            model = YOLO(_as_checkpoint(model, Path(folder) / f"{stem_of(name)}.pt"), task=task)
+        ref = ModelRef.parse(name)
+        if ref.is_yaml:
+            model = YOLO(_as_checkpoint(model, Path(folder) / f"{ref.stem}.pt"), task=task)
         with _children_are_ours():
             model.tune(**overrides)
 

@@ -12,7 +12,8 @@ from torch import nn
 from ultralytics.nn import tasks
 
 from yolo_attn.graph import ModelGraph
-from yolo_attn.host.checkpoint import is_rtdetr, read_checkpoint
+from yolo_attn.host.checkpoint import read_checkpoint
+from yolo_attn.host.model_kind import is_rtdetr
 from yolo_attn.host.transfer import align_every_model, align_rows
 
 __all__ = ["build_model", "shared_tensors"]

@@ -23,11 +23,12 @@ from yolo_attn.graph.lint import (
     find_head_faults,
     find_malformed_rows,
 )
-from yolo_attn.graph.shorthand import read_shorthand
-from yolo_attn.host.checkpoint import is_rtdetr
+from yolo_attn.graph.model_ref import ModelKind, ModelRef
+from yolo_attn.host.document_keys import find_key_faults
+from yolo_attn.host.documents import model_yaml
 from yolo_attn.host.geometry import row_strides
-from yolo_attn.host.keys import find_key_faults
-from yolo_attn.host.names import find_model_yaml
+from yolo_attn.host.model_files import find_model_yaml
+from yolo_attn.host.model_kind import is_rtdetr
 from yolo_attn.host.parser import (
     PARSER,
     UNREAD_BY_DESIGN,
@@ -37,7 +38,6 @@ from yolo_attn.host.parser import (
     read_block_row,
     read_our_row,
 )
-from yolo_attn.host.variant import base_yaml
 
 __all__ = ["lint"]
 
@@ -51,8 +51,9 @@ def lint(model: str | Path) -> list[Finding]:
     Raises:
         UserError: There is no such file, or it is no model YAML at all.
     """
-    if read_shorthand(model) or Path(model).suffix == ".pt":
-        return _located(_lint(model, base_yaml(str(model)), []), str(model), {})
+    ref = ModelRef.parse(model)
+    if ref.is_placed or ref.kind is ModelKind.CHECKPOINT:
+        return _located(_lint(model, model_yaml(ref), []), ref.text, {})
     path = find_model_yaml(model)
     document = read_model(path)
     findings = _lint(model, document, _scale_of_name(model, document))
@@ -194,7 +195,7 @@ def _stock_models() -> Mapping[tuple[str, ...], list[tuple[str, ModelGraph]]]:
 def _by_building(model: str | Path, graph: ModelGraph) -> list[Finding]:
     """Build the model and send an image through: what fails there, and what the head reads."""
     try:
-        return find_head_faults(graph, row_strides(base_yaml(str(model))))
+        return find_head_faults(graph, row_strides(model_yaml(model)))
     except RowError as error:
         return [Finding(error.row, error.problem)]
     except UserError as error:

@@ -33,7 +33,7 @@ from yolo_attn.graph.blocks import JOINT, block_of, split_args
 from yolo_attn.graph.lint import find_dead_rows
 from yolo_attn.host.binding import Binding, UnsupportedHostError
 from yolo_attn.host.blocks import block_fault, module_hint, put_layers
-from yolo_attn.host.keys import find_key_faults, find_unsafe_keys
+from yolo_attn.host.document_keys import find_key_faults, find_unsafe_keys
 from yolo_attn.layers.base import is_whole
 from yolo_attn.registry import LayerSpec, check_inputs, get_layer, is_layer
 from yolo_attn.suggestions import suggest_word

@@ -10,14 +10,14 @@ from typing import Any
 from torch import nn
 
 from yolo_attn.errors import UserError, counted
-from yolo_attn.files import as_yaml, is_folder, write_new
+from yolo_attn.files import YAML_SUFFIXES, as_yaml, is_folder, write_new
 from yolo_attn.graph import IMAGE, Insertion, ModelGraph, dump_model, list_sites, place
-from yolo_attn.graph.shorthand import stem_of
-from yolo_attn.graph.sites import INSIDE, split_sites
+from yolo_attn.graph.model_ref import ModelRef
+from yolo_attn.graph.sites import parse_sites
 from yolo_attn.host.blocks import count_inside
+from yolo_attn.host.documents import layer_to_place, model_yaml, several_rows
 from yolo_attn.host.geometry import Cost, build_on_meta, model_cost, row_strides
 from yolo_attn.host.transfer import align_rows
-from yolo_attn.host.variant import base_yaml, layer_to_place, several_rows
 from yolo_attn.registry import LayerSpec
 from yolo_attn.tables import html_table
 from yolo_attn.version import __version__
@@ -77,12 +77,12 @@ class Placement:
     def text(self) -> str:
         """Return the model YAML as text, with a header that records how it was made."""
         sites = [site for i, site in zip(self.insertions, self.sites, strict=True) if not i.block]
-        sites += dict.fromkeys(split_sites(self.at)[1])
+        sites += dict.fromkeys(str(site) for site in parse_sites(self.at) if site.inside)
         options = ", ".join(f"{key}={as_yaml(value)}" for key, value in self.options.items())
         paper = f"{self.layer.paper}, {self.layer.url}" if self.layer.paper else self.layer.summary
         header = "\n".join(
             [
-                f"{stem_of(self.base)} with {self.layer.name} at {', '.join(sites)}",
+                f"{ModelRef.parse(self.base).stem} with {self.layer.name} at {', '.join(sites)}",
                 f"{self.layer.name}: {paper}",
                 f"Made by yolo-attn {__version__} from {self.base}: {self.layer.name} at {self.at}"
                 + (f" with {options}" if options else ""),
@@ -113,14 +113,14 @@ class Placement:
 
     def _repr_html_(self) -> str:
         head = ("row", "module", "site", "read by")
-        lines = [tuple(str(row[key]) for key in ("row", "module", "site", "readers")) for row in self.rows()]
+        lines = [tuple(str(row[key]) for key in ("row", "module", "site", "consumers")) for row in self.rows()]
         return html_table([head, *lines], (1, 2), self.account().splitlines()[len(lines) :])
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one dictionary for each row that is new, or has the layer inside."""
         graph = ModelGraph(self.document)
         return [
-            {"row": i.row, "module": graph.rows[i.row].module, "site": site, "readers": i.readers}
+            {"row": i.row, "module": graph.rows[i.row].module, "site": site, "consumers": i.consumers}
             for i, site in zip(self.insertions, self.sites, strict=True)
         ]
 
@@ -153,8 +153,8 @@ class Placement:
         if block := insertion.block:
             layers = counted(count_inside(self.modules[insertion.row], self.layer.name), "layer")
             return f"{row} {block} -> {block}+{self.layer.name}, {layers} inside"
-        readers = counted(insertion.readers, "row")
-        reads = f"reads {_row_name(insertion.row - 1)}, read by {readers} that read it before"
+        consumers = counted(insertion.consumers, "row")
+        reads = f"reads {_row_name(insertion.row - 1)}, read by {consumers} that read it before"
         return f"{row} {self.layer.name} at {site}, {reads}"
 
 
@@ -171,7 +171,7 @@ def model_file(out: str | Path) -> Path:
     path = Path(out).expanduser()
     if is_folder(path) or str(out).endswith("/"):
         raise UserError(f"out={out}: a folder; give a file, such as out={path / 'mine.yaml'}")
-    if not path.suffix or path.suffix in (".yaml", ".yml"):
+    if not path.suffix or path.suffix in YAML_SUFFIXES:
         return path if path.suffix else path.with_suffix(".yaml")
     right = path.with_suffix(".yaml") if path.suffix[1:].isalpha() else path.with_name(f"{path.name}.yaml")
     raise UserError(f"out={out}: the name of a model YAML ends in .yaml; write out={right}")
@@ -190,14 +190,14 @@ def place_layer(model: str, layer: str, at: str, options: dict[str, Any] | None 
         UserError: Unknown layer, option or site, or a layer of several inputs. What only building can tell (an option's
             value, channels that the layer cannot take) is raised by `after` and `account`, which build it.
     """
-    base, options = base_yaml(model), dict(options or {})
+    base, options = model_yaml(model), dict(options or {})
     spec = layer_to_place(layer, base, "layer={layer} at={site}")
     spec.check_options(options)
     if spec.inputs > 1 or spec.more_inputs:
         raise UserError(several_rows(spec))
     graph, strides = ModelGraph(base), row_strides(base)
     names = {row: name for name, row in reversed(list_sites(graph, strides).items())}
-    insertions = place(graph, strides, spec.name, at, options)
+    insertions = place(graph, strides, spec.name, parse_sites(at), options)
     document = graph.to_document()
     return Placement(
         base=model,
@@ -207,7 +207,7 @@ def place_layer(model: str, layer: str, at: str, options: dict[str, Any] | None 
         document=document,
         insertions=tuple(insertions),
         sites=tuple(
-            f"{INSIDE}{i.follows}" if i.block else names.get(i.follows, f"row {i.follows} of the base")
+            f"inside:{i.follows}" if i.block else names.get(i.follows, f"row {i.follows} of the base")
             for i in insertions
         ),
         base_document=base,

@@ -27,8 +27,8 @@ from yolo_attn.graph import ModelGraph, Row, align, block_of
 from yolo_attn.graph.align import Fit
 from yolo_attn.host.binding import Binding
 from yolo_attn.host.blocks import is_inside, layer_inside
-from yolo_attn.host.checkpoint import task_of
 from yolo_attn.host.geometry import build_on_meta
+from yolo_attn.host.model_kind import task_of
 from yolo_attn.host.parser import has_layer, is_our_row
 
 __all__ = [

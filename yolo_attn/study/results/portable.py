@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from yolo_attn.files import YAML_SUFFIXES
+
 __all__ = ["dataset_name", "without_folders"]
 
 # File names that say nothing of the dataset; its folder does.
 _NONDESCRIPT = frozenset({"data", "dataset", "config", "custom_data", "coco_data"})
-_SUFFIXES = (".yaml", ".yml")
+
 # The folders of an absolute path, up to the name of the file; not those of a URL.
 _FOLDERS = re.compile(r"(?<![\w.~…:/\\])(?:[A-Za-z]:)?[/\\](?:[^\s,'\"=/\\]+[/\\])+(?=[^\s,/\\])")
 
@@ -21,7 +23,7 @@ def dataset_name(data: str) -> str:
         data: As `data=` has it.
     """
     names = [name for name in re.split(r"[/\\]+", data) if name]
-    if not names or (len(names) == 1 and not data.lower().endswith(_SUFFIXES)):
+    if not names or (len(names) == 1 and not data.lower().endswith(YAML_SUFFIXES)):
         return data
     stem = re.sub(r"\.ya?ml$", "", names[-1], flags=re.IGNORECASE)
     if stem.lower() not in _NONDESCRIPT or stem == names[-1]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yolo_attn.errors import RowError, UserError, one_line
-from yolo_attn.graph.shorthand import base_of, stem_of
+from yolo_attn.graph import ModelKind, ModelRef
 from yolo_attn.study.specification.study import Arm, Run, Study
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def versions() -> dict[str, str]:
 
 def study_task(model: Mapping[str, Any]) -> str:
     """Return the task of a model YAML."""
-    from yolo_attn.host.checkpoint import task_of
+    from yolo_attn.host.model_kind import task_of
 
     return task_of(model)
 
@@ -65,10 +65,11 @@ def build_arms(study: Study) -> list[Arm]:
     Raises:
         UserError: A base or a placement that does not exist, or two arms with one name.
     """
-    from yolo_attn.host.variant import base_yaml
+    from yolo_attn.host.documents import model_yaml
 
-    weights = _checkpoint(base_of(study.base)) if study.is_checkpoint else None
-    arms = [Arm(stem_of(study.base), "baseline", _plain(base_yaml(study.base)), weights)]
+    base = ModelRef.parse(study.base)
+    weights = _checkpoint(base.base) if study.is_checkpoint else None
+    arms = [Arm(base.stem, "baseline", _plain(model_yaml(base)), weights)]
     arms += [_variant(study.base, text, weights) for text in study.variants]
     arms += [_control(name, arms, weights) for name in study.controls]
     _refuse_equal_names(arms)
@@ -77,10 +78,11 @@ def build_arms(study: Study) -> list[Arm]:
 
 def _variant(base: str, text: str, weights: Path | None) -> Arm:
     """Return a variant's arm; one that cannot be made is shown with its error."""
-    from yolo_attn.host.names import find_model_yaml
-    from yolo_attn.host.variant import YAML_SUFFIXES, make_variant
+    from yolo_attn.host.documents import make_variant
+    from yolo_attn.host.model_files import find_model_yaml
 
-    is_file = Path(text).suffix in YAML_SUFFIXES
+    ref = ModelRef.parse(text)
+    is_file = ref.kind is ModelKind.YAML and not ref.is_placed
     try:
         variant = make_variant(base, text)
         fault = _fault(variant.yaml)
@@ -89,7 +91,7 @@ def _variant(base: str, text: str, weights: Path | None) -> Arm:
             raise
         if is_file:
             find_model_yaml(text)  # a file that is not there is a slip of the pen as well
-        return Arm(Path(text).stem if is_file else text, "variant", weights=weights, error=one_line(error))
+        return Arm(ref.stem if is_file else text, "variant", weights=weights, error=one_line(error))
     if fault:
         return Arm(variant.name, "variant", weights=weights, error=fault)
     return Arm(variant.name, "variant", _plain(variant.yaml), weights)

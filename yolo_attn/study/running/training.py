@@ -20,7 +20,8 @@ import yolo_attn  # noqa: F401  (registers the layers in Ultralytics' parser)
 from yolo_attn.analysis.flops import count_flops
 from yolo_attn.analysis.gallery import record_maps
 from yolo_attn.analysis.models import fitting_side, input_channels
-from yolo_attn.host.checkpoint import is_rtdetr, read_checkpoint
+from yolo_attn.host.checkpoint import read_checkpoint
+from yolo_attn.host.model_kind import is_rtdetr
 from yolo_attn.host.recorder import Recorder
 from yolo_attn.host.repeatable import check_state, find_trainer
 from yolo_attn.host.transfer import align_every_model

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from yolo_attn.data import find_recipe, list_datasets
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.files import read_yaml
-from yolo_attn.graph.shorthand import base_of
+from yolo_attn.graph import ModelKind, ModelRef
 from yolo_attn.study.files import LAYERS
 from yolo_attn.study.specification.device import check_share, device_kind, read_device
 from yolo_attn.study.specification.recipe import PINNED, check_recipe, parse_value, recipe_keys
@@ -171,7 +171,7 @@ class Study:
     @property
     def is_checkpoint(self) -> bool:
         """True when the base brings weights."""
-        return base_of(self.base).endswith(".pt")
+        return ModelRef.parse(self.base).kind is ModelKind.CHECKPOINT
 
     def asks_the_same(self, statement: Mapping[str, Any]) -> bool:
         """Return True when a stored statement asks for the same runs, in whatever order."""

@@ -16,9 +16,9 @@ from typing import Any
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError
-from yolo_attn.files import is_file, read_yaml
+from yolo_attn.files import YAML_SUFFIXES, is_file, read_yaml
 from yolo_attn.host.binding import Binding
-from yolo_attn.host.model_names import suggest_model
+from yolo_attn.host.model_suggestions import suggest_model
 from yolo_attn.paths import config_folder
 
 __all__ = ["MODEL_FILES", "SCALES", "find_model_yaml", "literal_first", "without_letter"]
@@ -32,7 +32,7 @@ def without_letter(name: str) -> str:
 
 
 def _wrap_check_yaml(original: Callable[..., Any]) -> Callable[..., Any]:
-    def check_yaml(file: str | Path, suffix: tuple[str, ...] = (".yaml", ".yml"), hard: bool = True) -> Any:
+    def check_yaml(file: str | Path, suffix: tuple[str, ...] = YAML_SUFFIXES, hard: bool = True) -> Any:
         """Find a YAML: the user's, Ultralytics', then one of ours."""
         found = original(file, suffix, hard=False)
         if found:
@@ -79,7 +79,7 @@ def _wrap_guess_scale(original: Callable[..., str]) -> Callable[..., str]:
 
 def _stated_scale(path: Path) -> str | None:
     """Return the `scale:` of a YAML that exists under this very name; None when it states none."""
-    found = tasks.check_yaml(path, hard=False) if path.suffix in (".yaml", ".yml") else None
+    found = tasks.check_yaml(path, hard=False) if path.suffix in YAML_SUFFIXES else None
     if not found or Path(found).name != path.name:
         return None
     try:
@@ -128,7 +128,7 @@ def find_model_yaml(name: str | Path, placed: str = "") -> Path:
     Raises:
         UserError: There is no such file, or the name is not one of a YAML.
     """
-    if Path(name).suffix not in (".yaml", ".yml"):
+    if Path(name).suffix not in YAML_SUFFIXES:
         raise UserError(f"{name}: not the name of a model YAML, such as yolo11n.yaml or yolo11n.yaml+CBAM@neck")
     found = tasks.check_yaml(str(name), hard=False) or tasks.check_yaml(without_letter(str(name)), hard=False)
     if not found:

@@ -105,8 +105,8 @@ def _with_layer(base: str, words: list[str]) -> Iterator[str]:
 
 def _loads(model: str) -> bool:
     """Whether a model can be had by a name: the file is there with this scale, and the sites are in it."""
-    from yolo_attn.host.names import find_model_yaml, without_letter
-    from yolo_attn.host.variant import model_yaml
+    from yolo_attn.host.documents import model_yaml
+    from yolo_attn.host.model_files import find_model_yaml, without_letter
 
     if "+" not in model and not _exists(model) and not _exists(without_letter(model)):
         return False

@@ -10,10 +10,10 @@ from ultralytics import YOLO
 from ultralytics.nn import tasks
 
 from yolo_attn import UserError
-from yolo_attn.host import shorthand
+from yolo_attn.host import model_bindings
+from yolo_attn.host.documents import make_variant, model_yaml
 from yolo_attn.host.linting import lint
-from yolo_attn.host.names import find_model_yaml, without_letter
-from yolo_attn.host.variant import base_yaml, make_variant, model_yaml
+from yolo_attn.host.model_files import find_model_yaml, without_letter
 from yolo_attn.paths import config_folder
 
 
@@ -39,7 +39,7 @@ def test_the_very_file_comes_before_a_ready_config(fresh_folder: Path) -> None:
         found = tasks.check_yaml(without_letter(path), hard=False) or tasks.check_yaml(path)
         return yaml.safe_load(Path(found).read_text(encoding="utf-8"))
 
-    load = shorthand._wrap_yaml_model_load(early)
+    load = model_bindings._wrap_yaml_model_load(early)
     assert any(row[2] == "SE" for row in load("yolo11n-cbam.yaml")["head"])
     assert any(row[2] == "CBAM" for row in load("yolo11s-cbam.yaml")["head"])  # of which there is no file here
     assert any(row[2] == "SE" for row in tasks.yaml_model_load("yolo11n-cbam.yaml")["head"])
@@ -147,11 +147,11 @@ def test_bad_variants(variant: str, words: str) -> None:
 
 def test_bad_bases(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="give a model YAML"):
-        base_yaml("yolo11n")
+        model_yaml("yolo11n")
     empty = tmp_path / "empty.pt"
     empty.touch()
     with pytest.raises(UserError, match="empty"):
-        base_yaml(str(empty))
+        model_yaml(str(empty))
 
 
 def test_configs_are_where_the_package_looks() -> None:

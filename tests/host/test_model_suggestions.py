@@ -8,10 +8,10 @@ import pytest
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError
-from yolo_attn.graph.shorthand import read_shorthand
+from yolo_attn.graph import ModelRef
 from yolo_attn.host.checkpoint import check_checkpoint
-from yolo_attn.host.model_names import suggest_checkpoint, suggest_model
-from yolo_attn.host.variant import model_yaml
+from yolo_attn.host.documents import model_yaml
+from yolo_attn.host.model_suggestions import suggest_checkpoint, suggest_model
 
 MEANT = {
     "yolo12n-cbam.yaml": "yolo12n.yaml+CBAM@neck",
@@ -64,9 +64,8 @@ def test_what_a_missing_name_means(fresh_folder: Path, given: str, meant: str | 
 
 
 def _has(model: str) -> bool:
-    shorthand = read_shorthand(model)
     try:
-        model_yaml(shorthand.base if shorthand else model)
+        model_yaml(ModelRef.parse(model).base)
     except UserError:
         return False
     return True

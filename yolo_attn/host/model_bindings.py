@@ -12,15 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ultralytics
 from ultralytics.engine import model as engine
 from ultralytics.models.yolo.model import YOLO
 from ultralytics.nn import tasks
 
-from yolo_attn.graph.shorthand import Shorthand, read_shorthand, stem_of
+from yolo_attn.graph.model_ref import ModelKind, ModelRef
 from yolo_attn.host.binding import Binding
-from yolo_attn.host.names import literal_first
-from yolo_attn.host.variant import model_yaml
+from yolo_attn.host.documents import model_yaml
+from yolo_attn.host.model_files import literal_first
+from yolo_attn.host.model_kind import model_class
 
 __all__ = ["SHORTHANDS"]
 
@@ -28,11 +28,11 @@ __all__ = ["SHORTHANDS"]
 def _wrap_yaml_model_load(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     def yaml_model_load(path: str | Path) -> dict[str, Any]:
         """Return the model YAML that a name stands for: a file's content, or a base with layers placed in it."""
-        shorthand = read_shorthand(path)
-        if shorthand is None:
+        ref = ModelRef.parse(path)
+        if not ref.is_placed:
             with literal_first(path):
                 return original(path)
-        return {**model_yaml(path), "yaml_file": shorthand.name}
+        return {**model_yaml(ref), "yaml_file": ref.name}
 
     return yaml_model_load
 
@@ -40,12 +40,12 @@ def _wrap_yaml_model_load(original: Callable[..., dict[str, Any]]) -> Callable[.
 def _wrap_model_init(original: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(original)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        given, shorthand = _arguments(original, args, kwargs)
+        given, ref = _arguments(original, args, kwargs)
         original(self, **given)
-        if shorthand and shorthand.base.endswith(".pt"):
-            _take_over(self, shorthand.base)
-        if shorthand:
-            self.model.pt_path = _export_path(shorthand)
+        if ref and ref.kind is ModelKind.CHECKPOINT:
+            _take_over(self, ref.base)
+        if ref:
+            self.model.pt_path = _export_path(ref)
 
     return __init__
 
@@ -53,8 +53,8 @@ def _wrap_model_init(original: Callable[..., None]) -> Callable[..., None]:
 def _wrap_yolo_init(original: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(original)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        given, shorthand = _arguments(original, args, kwargs)
-        kind = _kind(shorthand.name) if shorthand else YOLO
+        given, ref = _arguments(original, args, kwargs)
+        kind = model_class(model_yaml(ref)) if ref else YOLO
         if kind is YOLO or type(self) is not YOLO:
             original(self, **given)
         else:
@@ -66,28 +66,23 @@ def _wrap_yolo_init(original: Callable[..., None]) -> Callable[..., None]:
 
 def _arguments(
     function: Callable[..., None], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[dict[str, Any], Shorthand | None]:
-    """Return a constructor's arguments by name, a shorthand in the form of a file's name, and what it says."""
+) -> tuple[dict[str, Any], ModelRef | None]:
+    """Return a constructor's arguments by name and, if its model has layers placed in it, the reference to it.
+
+    Raises:
+        UserError: A placed layer is malformed.
+    """
     given = dict(zip(_parameters(function), args, strict=False)) | kwargs
     model = given.get("model")
-    shorthand = read_shorthand(model) if isinstance(model, (str, Path)) else None
-    if shorthand and shorthand.layers:  # which are well formed, or an error that says how to write them
-        given["model"] = shorthand.name
-    return given, shorthand
+    ref = ModelRef.parse(model) if isinstance(model, (str, Path)) else None
+    if ref is None or not ref.layers:
+        return given, None
+    return {**given, "model": ref.name}, ref
 
 
 def _parameters(function: Callable[..., Any]) -> list[str]:
     """Return the names of a method's parameters, without `self`."""
     return list(inspect.signature(function).parameters)[1:]
-
-
-def _kind(name: str) -> Any:
-    """Return the class of Ultralytics' that a model is for, by its head: a file's name may say nothing."""
-    head = str(model_yaml(name)["head"][-1][2])
-    for start, kind in (("RTDETR", "RTDETR"), ("World", "YOLOWorld"), ("YOLOE", "YOLOE")):
-        if head.startswith(start):
-            return getattr(ultralytics, kind)
-    return YOLO
 
 
 def _take_over(model: Any, base: str) -> None:
@@ -101,13 +96,14 @@ def _take_over(model: Any, base: str) -> None:
     model.ckpt = {key: value for key, value in model.ckpt.items() if key != "optimizer"}  # no run of it to resume
 
 
-def _export_path(shorthand: Shorthand) -> str:
-    """Return what exports are called after: best-se.pt beside best.pt, yolo11n-se.pt here; no file of it is needed.
+def _export_path(ref: ModelRef) -> str:
+    """Return the path that names exports: best-se.pt next to best.pt, or yolo11n-se.pt in the working folder.
 
-    The shorthand itself holds signs that not every system allows in a file's name, and the base's name is the base's.
+    The file need not exist. The model's own name contains characters that not every file system allows, and the base's
+    name would overwrite exports of the base.
     """
-    folder = Path(shorthand.base).parent if shorthand.base.endswith(".pt") else Path()
-    return str(folder / f"{stem_of(shorthand.name)}.pt")
+    folder = Path(ref.base).parent if ref.kind is ModelKind.CHECKPOINT else Path()
+    return str(folder / f"{ref.stem}.pt")
 
 
 SHORTHANDS = (

@@ -16,9 +16,9 @@ from tests.host.helpers import build, marked, python, tiny_dataset
 from yolo_attn import UserError, register, unregister
 from yolo_attn.cli import main
 from yolo_attn.graph import ModelGraph
+from yolo_attn.host.documents import make_variant, model_yaml
 from yolo_attn.host.linting import lint
 from yolo_attn.host.transfer import last_transfer
-from yolo_attn.host.variant import base_yaml, make_variant, model_yaml
 
 
 def rows(document: dict[str, Any], *layers: str) -> list[tuple[int, str]]:
@@ -70,7 +70,7 @@ def test_the_same_everywhere() -> None:
     document = model_yaml("yolo11s.yaml+SE[reduction=8]@neck")
     assert make_variant("yolo11s.yaml", "SE[reduction=8]@neck").yaml == document
     assert make_variant("yolov8n.yaml", "yolo11s.yaml+SE[reduction=8]@neck").yaml == document
-    assert base_yaml("yolo11s+SE[reduction=8]@neck.yaml") == document
+    assert model_yaml("yolo11s+SE[reduction=8]@neck.yaml") == document
     assert {**tasks.yaml_model_load("yolo11s+SE[reduction=8]@neck.yaml"), "yaml_file": ""} == {
         **document,
         "yaml_file": "",

@@ -1,0 +1,148 @@
+"""Model YAMLs as mappings, by the name of a model, and variants of a base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ultralytics.nn import tasks
+
+from yolo_attn.errors import UserError
+from yolo_attn.graph import ModelGraph, block_of, insert_layer, layer_in, list_blocks, read_model, resolve_sites
+from yolo_attn.graph.model_ref import ModelKind, ModelRef
+from yolo_attn.graph.placed_layers import PlacedLayer, parse_placed_layers
+from yolo_attn.graph.sites import SiteRows
+from yolo_attn.host.blocks import spelt_block
+from yolo_attn.host.checkpoint import read_checkpoint
+from yolo_attn.host.geometry import row_strides
+from yolo_attn.host.model_files import find_model_yaml
+from yolo_attn.registry import LayerSpec, get_layer, is_layer
+
+__all__ = ["Variant", "layer_to_place", "make_variant", "model_yaml", "several_rows", "with_layers"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model to train.
+
+    Args:
+        name: Its short name, such as "CBAM@neck".
+        yaml: The complete model YAML as a mapping, with its scale.
+    """
+
+    name: str
+    yaml: dict[str, Any]
+
+
+def model_yaml(model: str | Path | ModelRef) -> dict[str, Any]:
+    """Return the model YAML of a model as a mapping, with its scale.
+
+    The scale is the one that the file states, or else the one in the file's name.
+
+    Args:
+        model: A model YAML's name or path, a checkpoint, or either with layers placed in it.
+
+    Raises:
+        UserError: There is no such file, or it does not contain a model YAML.
+    """
+    ref = ModelRef.parse(model)
+    if ref.is_placed:
+        if ref.kind is ModelKind.YAML:
+            find_model_yaml(ref.base, placed=f"+{ref.placed}")
+        return with_layers(model_yaml(ModelRef.parse(ref.base)), ref.layers)
+    if ref.kind is ModelKind.YAML:
+        return _yaml_of_file(ref.base)
+    if ref.kind is ModelKind.CHECKPOINT:
+        return _yaml_of_checkpoint(ref.base)
+    raise UserError(f"base {ref.base!r}: give a model YAML (yolo11n.yaml) or a checkpoint (yolo11n.pt)")
+
+
+def _yaml_of_file(name: str) -> dict[str, Any]:
+    """Return the content of a model YAML with its scale, after checking that every row is well-formed."""
+    document = read_model(find_model_yaml(name))
+    scales = document.get("scales")
+    if isinstance(scales, dict) and scales:
+        document["scale"] = tasks.guess_model_scale(name) or next(iter(scales))
+    ModelGraph(document)
+    return document
+
+
+def _yaml_of_checkpoint(file: str) -> dict[str, Any]:
+    """Return the model YAML that a checkpoint carries, without the keys of its dataset."""
+    document = getattr(read_checkpoint(file), "yaml", None)
+    if not isinstance(document, dict):
+        raise UserError(f"{file}: this checkpoint carries no model YAML, so no layer can be placed in it")
+    return {key: value for key, value in document.items() if key not in ("yaml_file", "channels", "ch")}
+
+
+def make_variant(base: str, variant: str) -> Variant:
+    """Return the model of a variant.
+
+    Args:
+        base: A model YAML's name or a checkpoint.
+        variant: `Layer@site` or `Layer[option=value]@site`, several joined by "+" (`SE@neck+CBAM@backbone.P5`), or a
+            whole model's name.
+
+    Raises:
+        UserError: Unknown layer, option or site, or a file that cannot be read.
+    """
+    ref = ModelRef.parse(variant)
+    if ref.is_placed:
+        return Variant(variant, model_yaml(ref))
+    if ref.kind is ModelKind.YAML:
+        return Variant(ref.stem, model_yaml(ref))
+    return Variant(variant, with_layers(model_yaml(base), parse_placed_layers(variant)))
+
+
+def with_layers(document: dict[str, Any], layers: Sequence[PlacedLayer]) -> dict[str, Any]:
+    """Return a base's model YAML with layers placed in it.
+
+    Where several layers follow one row, they do so in their order.
+
+    Args:
+        document: The base's model YAML as a mapping; every site is a site of the base.
+        layers: The layers.
+
+    Raises:
+        UserError: Unknown layer, option or site, or a layer of several inputs.
+    """
+    base, graph = ModelGraph(document), ModelGraph(document)
+    strides = row_strides(document)
+    current = list(range(len(base)))  # current index of each row of the base
+    for placed in layers:
+        spec = layer_to_place(placed.layer, document)
+        spec.check_options(placed.options)
+        if spec.inputs > 1 or spec.more_inputs:
+            raise UserError(several_rows(spec))
+        after, inside = resolve_sites(base, strides, placed.sites)
+        rows = SiteRows([current[row + 1] - 1 for row in after], [current[row] for row in inside])
+        for insertion in insert_layer(graph, spec.name, rows, placed.options):
+            if not insertion.block:
+                current = [row + (row >= insertion.row) for row in current]
+    return graph.to_document()
+
+
+def several_rows(spec: LayerSpec) -> str:
+    """Return what to say of a layer that cannot be placed at a site, because it reads several rows."""
+    row = f"[[-1, N], 1, {spec.name}, []]"
+    return f"{spec.name} reads several rows, and a site is one; write {row} into a YAML, with N the other row"
+
+
+def layer_to_place(name: str, document: dict[str, Any], written: str = "{layer}@{site}") -> LayerSpec:
+    """Return a layer by its name.
+
+    Args:
+        name: Its name or an alias.
+        document: The model YAML that it is for.
+        written: How a layer and its site are given, for the message.
+
+    Raises:
+        UserError: There is no such layer; of a name such as C3k2_SE the message says how SE is put inside C3k2.
+    """
+    joined = "" if is_layer(name) else spelt_block(name)
+    if joined and block_of(joined) in list_blocks(ModelGraph(document)):
+        meant = written.format(layer=layer_in(joined), site=f"inside:{block_of(joined)}")
+        raise UserError(f"unknown layer {name!r}; did you mean {meant}?")
+    return get_layer(name)
