@@ -33,7 +33,7 @@ from tests.layers.onnx_check import onnx_error  # noqa: E402
 from tests.parity.mappings import MAPPINGS  # noqa: E402
 from tests.parity.test_parity import fresh_layer, relative_errors  # noqa: E402
 from yolo_attn import cards  # noqa: E402
-from yolo_attn.files import write_atomically  # noqa: E402
+from yolo_attn.system.files import write_atomically  # noqa: E402
 
 MEASURED = ROOT / "yolo_attn" / "measured.json"
 DOCS = ROOT / "docs" / "layers.md"

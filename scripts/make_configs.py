@@ -10,10 +10,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from yolo_attn.files import write_atomically
 from yolo_attn.graph import dump_model
 from yolo_attn.host.placement import place_layer
 from yolo_attn.registry import list_layers
+from yolo_attn.system.files import write_atomically
 
 OURS = "yolo_attn.layers."
 FAMILIES = {"yolo11": "YOLO11", "yolov8": "YOLOv8", "yolo26": "YOLO26"}

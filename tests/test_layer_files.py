@@ -12,7 +12,7 @@ import pytest
 import yolo_attn
 from tests.host.helpers import python
 from yolo_attn import UserError, registry
-from yolo_attn.layer_files import import_carried, load_layers, module_name, sources_of, split_files
+from yolo_attn.layer_files import import_copied, load_layers, module_name, sources_of, split_files
 
 LAYER = """
 from yolo_attn import register_layer
@@ -104,8 +104,8 @@ def test_carried_files_come_before_those_that_they_were_copied_from(tmp_path: Pa
 import sys
 from pathlib import Path
 import yolo_attn
-from yolo_attn.layer_files import import_carried, sources_of
-import_carried(Path(sys.argv[1]), ["my_layers"])
+from yolo_attn.layer_files import import_copied, sources_of
+import_copied(Path(sys.argv[1]), ["my_layers"])
 print(yolo_attn.get_layer("MeanGate").cls.factor, sources_of(["my_layers"]).digest)
 """
     assert python(code, "kept", cwd=tmp_path).stdout.split() == ["1", sources.digest]
@@ -117,8 +117,8 @@ print(yolo_attn.get_layer("MeanGate").cls.factor, sources_of(["my_layers"]).dige
         ("nowhere.py", None, r"layers=nowhere\.py: no such file \(from the folder"),
         ("notes.txt", "", r"layers=notes\.txt: not a Python file"),
         ("my-layers.py", "", r"layers=my-layers\.py: 'my-layers' cannot name a Python module"),
-        ("random.py", "", r"layers=random\.py: another module is called 'random' already .*; rename the file"),
-        ("yaml.py", "", r"layers=yaml\.py: another module is called 'yaml' already \(.*yaml\); rename"),
+        ("random.py", "", r"layers=random\.py: another module is already called 'random'.*; rename the file"),
+        ("yaml.py", "", r"layers=yaml\.py: another module is already called 'yaml' \(.*yaml\); rename"),
         ("bare.py", "x = 1", r"layers=bare\.py: registers no layer; write @yolo_attn\.register_layer"),
         ("torn.py", "def (", r"layers=torn\.py: SyntaxError: .*torn\.py, line 1\)"),
         ("lost.py", "\nimport not_there", r"layers=lost\.py: line 2: ModuleNotFoundError: No module named 'not_there'"),
@@ -156,7 +156,7 @@ def test_names_of_modules() -> None:
 
 def test_a_module_that_was_not_carried_is_one_line() -> None:
     with pytest.raises(UserError, match="layers: not_there cannot be imported here: ModuleNotFoundError"):
-        import_carried(Path("layers"), ["not_there"])
+        import_copied(Path("layers"), ["not_there"])
 
 
 def test_a_script_may_name_itself(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from yolo_attn.errors import UserError
-from yolo_attn.trust import trusting
+from yolo_attn.security.trust import trusting
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from yolo_attn.errors import counted
-from yolo_attn.files import as_yaml
-from yolo_attn.paths import config_folder, shipped
 from yolo_attn.registry import FAMILIES, LayerSpec, list_layers
+from yolo_attn.system.files import as_yaml
+from yolo_attn.system.paths import config_folder, shipped
 
 __all__ = ["as_dict", "as_markdown", "card", "listing", "measured", "norms", "parameters", "ready_configs"]
 

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from yolo_attn import api
 from yolo_attn.errors import UserError, did_you_mean, first_line, plain
-from yolo_attn.files import FULL_DISK, NOT_WRITABLE, disk_error, is_disk_full, is_file, is_folder, shortened
-from yolo_attn.trust import RESTRICTED_FROM, TRUST, trusting
-from yolo_attn.values import LARGEST_SIDE, is_out_of_memory
+from yolo_attn.host.values import LARGEST_SIDE
+from yolo_attn.security.trust import RESTRICTED_FROM, TRUST, trusting
+from yolo_attn.system.failures import FULL_DISK, NOT_WRITABLE, disk_error, is_disk_full, is_out_of_memory
+from yolo_attn.system.files import is_file, is_folder, shortened
 
 __all__ = ["main"]
 
@@ -419,7 +420,7 @@ def _place(words: list[str]) -> int:
 
 def _unlike_ours(base: str, placed: str) -> str:
     """Return a file name that no config of ours has: the file would be taken for it wherever that one is named."""
-    from yolo_attn.paths import config_folder
+    from yolo_attn.system.paths import config_folder
 
     stem = shortened(f"{base}-{re.sub(r'[^a-z0-9]+', '-', placed.lower()).strip('-')}")
     return f"{stem}-placed.yaml" if (config_folder() / f"{stem}.yaml").exists() else f"{stem}.yaml"

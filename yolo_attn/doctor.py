@@ -23,8 +23,8 @@ def examine() -> dict[str, Any]:
 
     import yolo_attn
     from yolo_attn.host import BINDINGS, SUPPORTED
-    from yolo_attn.paths import config_folder
     from yolo_attn.registry import list_layers
+    from yolo_attn.system.paths import config_folder
 
     bindings = {repr(b): b.installed for b in BINDINGS}
     configs = len(list(config_folder().glob("*.yaml")))
@@ -57,7 +57,7 @@ def examine() -> dict[str, Any]:
 def _checkpoints() -> str:
     """Return how our commands open checkpoints."""
     from yolo_attn.host.restricted import restricts_checkpoints
-    from yolo_attn.trust import RESTRICTED_FROM, TRUST, trusts_files
+    from yolo_attn.security.trust import RESTRICTED_FROM, TRUST, trusts_files
 
     if not restricts_checkpoints():
         return f"opened with the code they hold; from {RESTRICTED_FROM} on without (see: yolo-attn help trust)"

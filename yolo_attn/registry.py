@@ -22,8 +22,8 @@ from typing import Any, TypeVar
 from torch import nn
 
 from yolo_attn.errors import UserError, counted
-from yolo_attn.files import EXPONENT
-from yolo_attn.suggestions import option_hint, suggest_layer
+from yolo_attn.names.suggestions import option_hint, suggest_layer
+from yolo_attn.system.files import EXPONENT
 
 __all__ = ["LayerSpec", "build", "get_layer", "list_layers", "register_layer"]
 

@@ -22,8 +22,8 @@ from yolo_attn.cli import main
 from yolo_attn.graph import ModelGraph
 from yolo_attn.host.documents import model_yaml
 from yolo_attn.host.linting import lint
-from yolo_attn.paths import config_folder
 from yolo_attn.registry import unregister_layer
+from yolo_attn.system.paths import config_folder
 
 STOCK = sorted(p.name for p in (Path(ultralytics.__file__).parent / "cfg" / "models").rglob("*.yaml"))
 SEVERAL = ("yolov5n", "yolov8n-seg", "yolov9t", "yolo11n-pose", "yolov10n", "rtdetr-l", "yolov8s-world")

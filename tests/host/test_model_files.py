@@ -14,7 +14,7 @@ from yolo_attn.host import model_bindings
 from yolo_attn.host.documents import make_variant, model_yaml
 from yolo_attn.host.linting import lint
 from yolo_attn.host.model_files import find_model_yaml, without_letter
-from yolo_attn.paths import config_folder
+from yolo_attn.system.paths import config_folder
 
 
 def test_a_ready_config_resolves_from_any_folder_at_any_scale(fresh_folder: Path) -> None:

@@ -29,7 +29,7 @@ from yolo_attn.host.label_cache import CacheError, read_cache
 from yolo_attn.host.restricted import is_restricted, restricted, restricts_checkpoints
 from yolo_attn.layers.base import Gate
 from yolo_attn.registry import unregister_layer
-from yolo_attn.trust import TRUST, is_script, trusting
+from yolo_attn.security.trust import TRUST, is_script, trusting
 
 needs_restriction = pytest.mark.skipif(not restricts_checkpoints(), reason="this Ultralytics opens everything")
 SCRIPT = f"open({HERE!r}, 'w').close()"

@@ -439,7 +439,7 @@ def test_layers_know_nothing_of_the_host() -> None:
             for name in names:
                 assert name.split(".")[0] != "ultralytics", path
                 assert not name.startswith("yolo_attn.") or name.startswith(
-                    ("yolo_attn.layers.", "yolo_attn.registry", "yolo_attn.errors", "yolo_attn.files")
+                    ("yolo_attn.layers.", "yolo_attn.registry", "yolo_attn.errors", "yolo_attn.system")
                 ), path
 
 

@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 from tests.study.conftest import FAKE_WORKER, Fake, fake_arm
-from yolo_attn import files
 from yolo_attn.data import DataSummary, Fault, SplitSummary
 from yolo_attn.errors import UserError
-from yolo_attn.files import FolderLock
 from yolo_attn.study import engine
 from yolo_attn.study.engine import compare
 from yolo_attn.study.report import make_report, sources
 from yolo_attn.study.running import inputs
 from yolo_attn.study.running.local import LocalRunner, child_environment
 from yolo_attn.study.specification.study import Arm
+from yolo_attn.system import files
+from yolo_attn.system.locks import FolderLock
 
 ARMS = ("yolo11n", "A", "B")
 forking = pytest.mark.skipif(sys.platform == "win32", reason="no fork")

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from yolo_attn import layer_files, registry
+from yolo_attn import registry
 from yolo_attn.errors import UserError
 from yolo_attn.host import initialization
 from yolo_attn.host.geometry import model_cost
+from yolo_attn.layer_files import sources
 from yolo_attn.study.running import inputs
 from yolo_attn.study.specification.estimate import guess_run_seconds
 from yolo_attn.study.specification.study import Arm, Study
@@ -185,7 +186,7 @@ def write_gate(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         registry.unregister_layer("MeanGate")
     for name in [name for name in sys.modules if name.partition(".")[0] == package.name]:
         del sys.modules[name]
-    layer_files.distribution_of.cache_clear()
+    sources.distribution_of.cache_clear()
 
 
 def model_with(*modules: str) -> dict[str, Any]:
@@ -222,8 +223,8 @@ def test_the_distribution_of_a_users_layer_is_in_the_key(
     assert inputs.foreign_layers(model_with("MeanGate"))["MeanGate"].keys() == {"source"}
     entry = EntryPoint("gates", "users_gates.gate:MeanGate", "yolo_attn.layers")
     vars(entry)["dist"] = SimpleNamespace(name="users-gates", version="1.2")
-    monkeypatch.setattr(layer_files, "entry_points", lambda group: [entry])
-    layer_files.distribution_of.cache_clear()
+    monkeypatch.setattr(sources, "entry_points", lambda group: [entry])
+    sources.distribution_of.cache_clear()
     assert inputs.foreign_layers(model_with("MeanGate"))["MeanGate"]["package"] == "users-gates 1.2"
 
 

@@ -20,9 +20,9 @@ import pytest
 
 from tests.study.conftest import FAKE_WORKER, Fake
 from yolo_attn.errors import UserError
-from yolo_attn.files import FolderLock
 from yolo_attn.study.engine import compare
 from yolo_attn.study.running.ray import RayRunner, _leave
+from yolo_attn.system.locks import FolderLock
 
 pytestmark = [
     pytest.mark.slow,

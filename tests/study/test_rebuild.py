@@ -13,9 +13,9 @@ import pytest
 from tests.study.report.synthetic import make_study
 from yolo_attn.cli import main
 from yolo_attn.errors import UserError
-from yolo_attn.files import FolderLock
 from yolo_attn.study.report import make_report, read_results
 from yolo_attn.study.results import numbers
+from yolo_attn.system.locks import FolderLock
 
 FILES = ("results.json", "results.csv", "results.md", "results.tex", "report.html")
 

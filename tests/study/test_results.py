@@ -19,7 +19,6 @@ from jsonschema import Draft202012Validator
 
 from tests.stats.simulated import Images
 from yolo_attn.errors import UserError
-from yolo_attn.files import as_json
 from yolo_attn.stats import compare
 from yolo_attn.stats.ap import METRICS, evaluate
 from yolo_attn.stats.bootstrap import draws, image_weights
@@ -28,6 +27,7 @@ from yolo_attn.study.results import measured, numbers
 from yolo_attn.study.results.results import SCHEMA_FILE, ArmRuns, Results, make_results
 from yolo_attn.study.specification.estimate import detectable_line
 from yolo_attn.study.specification.study import Arm
+from yolo_attn.system.files import as_json
 
 MAIN = "mAP50-95"
 HEAD: dict[str, Any] = {

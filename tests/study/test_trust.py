@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from tests.study.report.synthetic import make_study
-from yolo_attn import seal
 from yolo_attn.cli import main
 from yolo_attn.errors import UserError
+from yolo_attn.security import seal
 from yolo_attn.stats import npz
 from yolo_attn.stats.matches import Matches
 from yolo_attn.study.report import make_report, read_results

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from yolo_attn.errors import UserError
-from yolo_attn.files import FolderLock, write_atomically
 from yolo_attn.study.running import worker
+from yolo_attn.system.files import write_atomically
+from yolo_attn.system.locks import FolderLock
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from yolo_attn.analysis.mapfile import save_maps
 from yolo_attn.analysis.maps import AttentionMap, Look, NoMap, Statistics, find_layers, look_at
 from yolo_attn.analysis.models import network_of
 from yolo_attn.errors import UserError, counted
-from yolo_attn.files import make_folder, write_atomically
+from yolo_attn.system.files import make_folder, write_atomically
 from yolo_attn.tables import align, html_table
 
 __all__ = ["Gallery", "as_dict", "as_text", "make_gallery", "new_folder", "record_maps"]

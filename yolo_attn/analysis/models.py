@@ -16,8 +16,8 @@ from torch import nn
 
 from yolo_attn.errors import UserError, first_line
 from yolo_attn.graph import ModelKind, ModelRef
+from yolo_attn.host.values import check_values
 from yolo_attn.registry import list_layers
-from yolo_attn.values import check_values
 
 __all__ = [
     "deploy",

@@ -27,7 +27,7 @@ from yolo_attn.data.description import (
 from yolo_attn.data.labels import LABEL_TASKS, Labels, Rules, find_images, find_orphans, label_path, read_labels
 from yolo_attn.data.names import datasets_folder, host_yamls, list_datasets, resolve_data
 from yolo_attn.errors import UserError, counted
-from yolo_attn.trust import is_script, refuse_script, trusts_files
+from yolo_attn.security.trust import is_script, refuse_script, trusts_files
 
 __all__ = [
     "DataSummary",

@@ -9,7 +9,7 @@ from typing import Any
 
 from yolo_attn.data.names import BUILT_IN, datasets_folder, host_yamls
 from yolo_attn.errors import UserError
-from yolo_attn.files import YAML_SUFFIXES, parse_yaml
+from yolo_attn.system.files import YAML_SUFFIXES, parse_yaml
 
 __all__ = [
     "class_names",

@@ -11,9 +11,9 @@ import yaml
 
 from yolo_attn.data.digits import make_digits
 from yolo_attn.errors import UserError, did_you_mean
-from yolo_attn.files import YAML_SUFFIXES
-from yolo_attn.paths import shipped
-from yolo_attn.suggestions import suggest_word
+from yolo_attn.names.suggestions import suggest_word
+from yolo_attn.system.files import YAML_SUFFIXES
+from yolo_attn.system.paths import shipped
 
 __all__ = [
     "BUILT_IN",

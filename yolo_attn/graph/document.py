@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from yolo_attn.errors import UserError
-from yolo_attn.files import read_text, read_yaml
 from yolo_attn.graph.rows import ModelGraph
+from yolo_attn.system.files import read_text, read_yaml
 
 __all__ = ["dump_model", "line_numbers", "read_model"]
 

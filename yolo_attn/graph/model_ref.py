@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from yolo_attn.files import YAML_SUFFIXES, is_file, shortened
 from yolo_attn.graph.placed_layers import PlacedLayer, is_placed_layer, parse_placed_layers, split_outside_brackets
+from yolo_attn.system.files import YAML_SUFFIXES, is_file, shortened
 
 __all__ = ["ModelKind", "ModelRef"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from yolo_attn.errors import UserError
-from yolo_attn.files import EXPONENT
 from yolo_attn.graph.sites import Site, parse_sites
+from yolo_attn.system.files import EXPONENT
 
 __all__ = ["PlacedLayer", "is_placed_layer", "parse_placed_layers", "parse_value", "split_outside_brackets"]
 

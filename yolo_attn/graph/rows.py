@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from yolo_attn.errors import RowError, UserError
-from yolo_attn.files import as_yaml
+from yolo_attn.system.files import as_yaml
 
 __all__ = ["IMAGE", "ModelGraph", "Row", "check_row"]
 

@@ -22,8 +22,8 @@ from ultralytics.nn.modules import block as blocks
 
 from yolo_attn.graph import Row, block_of, layer_in
 from yolo_attn.host.binding import UnsupportedHostError
+from yolo_attn.names.suggestions import suggest_block, suggest_module, suggest_word
 from yolo_attn.registry import get_layer, is_layer, layer_hint, layer_names
-from yolo_attn.suggestions import suggest_block, suggest_module, suggest_word
 
 __all__ = [
     "CHILD",

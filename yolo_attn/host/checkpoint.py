@@ -15,10 +15,10 @@ from torch import nn
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError
-from yolo_attn.files import is_file, is_folder
 from yolo_attn.host.binding import Binding
 from yolo_attn.host.model_suggestions import suggest_checkpoint
 from yolo_attn.host.restricted import is_restricted, restricted
+from yolo_attn.system.files import is_file, is_folder
 
 __all__ = ["CHECKPOINTS", "check_checkpoint", "check_layers", "read_checkpoint"]
 

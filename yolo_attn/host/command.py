@@ -20,9 +20,9 @@ from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.graph.model_ref import ModelRef
 from yolo_attn.host.binding import Binding
 from yolo_attn.host.parser import check_safe
+from yolo_attn.host.values import check_values
 from yolo_attn.layer_files import loaded_files
-from yolo_attn.trust import trusts_files
-from yolo_attn.values import check_values
+from yolo_attn.security.trust import trusts_files
 
 __all__ = ["check_words", "read_words", "run_stock", "run_tune"]
 

@@ -60,6 +60,6 @@ def _preamble(run: Path | None = None) -> str:
         lines += ["from yolo_attn.host.restricted import restrict", "restrict()"]
     if run is not None:
         # Where processes are not forked, data loaders import the script again; they are no ranks.
-        lines += ["if __name__ == '__main__':", "    from yolo_attn.processes import join_run"]
+        lines += ["if __name__ == '__main__':", "    from yolo_attn.system.processes import join_run"]
         lines += [f"    join_run({str(run)!r}, {os.getpid()})"]
     return "\n".join(lines) + "\n"

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from yolo_attn.files import as_yaml
-from yolo_attn.spellings import ACTIVATIONS
-from yolo_attn.suggestions import suggest_word
+from yolo_attn.names.spellings import ACTIVATIONS
+from yolo_attn.names.suggestions import suggest_word
+from yolo_attn.system.files import as_yaml
 
 __all__ = ["find_key_faults", "find_unsafe_keys"]
 

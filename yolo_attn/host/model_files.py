@@ -16,10 +16,10 @@ from typing import Any
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError
-from yolo_attn.files import YAML_SUFFIXES, is_file, read_yaml
 from yolo_attn.host.binding import Binding
 from yolo_attn.host.model_suggestions import suggest_model
-from yolo_attn.paths import config_folder
+from yolo_attn.system.files import YAML_SUFFIXES, is_file, read_yaml
+from yolo_attn.system.paths import config_folder
 
 __all__ = ["MODEL_FILES", "SCALES", "find_model_yaml", "literal_first", "without_letter"]
 

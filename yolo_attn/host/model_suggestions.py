@@ -16,9 +16,9 @@ import ultralytics
 
 from yolo_attn.errors import UserError
 from yolo_attn.host.blocks import hosting_blocks
-from yolo_attn.paths import config_folder
+from yolo_attn.names.suggestions import fold, is_other_mechanism, suggest_layer, suggest_word
 from yolo_attn.registry import layer_names
-from yolo_attn.suggestions import fold, is_other_mechanism, suggest_layer, suggest_word
+from yolo_attn.system.paths import config_folder
 
 __all__ = ["suggest_checkpoint", "suggest_model"]
 

@@ -27,7 +27,6 @@ from torch import nn
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import RowError, UserError
-from yolo_attn.files import as_yaml
 from yolo_attn.graph import IMAGE, ModelGraph, Row, check_row, layer_in
 from yolo_attn.graph.blocks import JOINT, block_of, split_args
 from yolo_attn.graph.lint import find_dead_rows
@@ -35,8 +34,9 @@ from yolo_attn.host.binding import Binding, UnsupportedHostError
 from yolo_attn.host.blocks import block_fault, module_hint, put_layers
 from yolo_attn.host.document_keys import find_key_faults, find_unsafe_keys
 from yolo_attn.layers.base import is_whole
+from yolo_attn.names.suggestions import suggest_word
 from yolo_attn.registry import LayerSpec, check_inputs, get_layer, is_layer
-from yolo_attn.suggestions import suggest_word
+from yolo_attn.system.files import as_yaml
 
 __all__ = [
     "PARSER",

@@ -10,7 +10,6 @@ from typing import Any
 from torch import nn
 
 from yolo_attn.errors import UserError, counted
-from yolo_attn.files import YAML_SUFFIXES, as_yaml, is_folder, write_new
 from yolo_attn.graph import IMAGE, Insertion, ModelGraph, dump_model, list_sites, place
 from yolo_attn.graph.model_ref import ModelRef
 from yolo_attn.graph.sites import parse_sites
@@ -19,6 +18,7 @@ from yolo_attn.host.documents import layer_to_place, model_yaml, several_rows
 from yolo_attn.host.geometry import Cost, build_on_meta, model_cost, row_strides
 from yolo_attn.host.transfer import align_rows
 from yolo_attn.registry import LayerSpec
+from yolo_attn.system.files import YAML_SUFFIXES, as_yaml, is_folder, write_new
 from yolo_attn.tables import html_table
 from yolo_attn.version import __version__
 

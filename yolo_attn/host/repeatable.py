@@ -26,7 +26,8 @@ from ultralytics.models.yolo.pose import PoseTrainer
 from ultralytics.models.yolo.segment import SegmentationTrainer
 from ultralytics.utils import LOGGER, RANK
 
-from yolo_attn.files import FolderLock, is_disk_full
+from yolo_attn.system.failures import is_disk_full
+from yolo_attn.system.locks import FolderLock
 
 __all__ = ["STATE", "STATE_SECONDS", "check_state", "find_trainer"]
 

@@ -26,7 +26,7 @@ from yolo_attn.host import safe_load
 from yolo_attn.host.binding import Binding
 from yolo_attn.host.checkpoint_parts import allow_parts
 from yolo_attn.host.label_cache import CacheError, read_cache
-from yolo_attn.trust import WAYS, is_script, trusts_files
+from yolo_attn.security.trust import WAYS, is_script, trusts_files
 
 __all__ = ["is_restricted", "restrict", "restricted", "restricts_checkpoints"]
 
@@ -132,7 +132,7 @@ def _without_script(entries: Any) -> Any:
     path = str(entries.get("yaml_file", "data YAML"))
     if Path(path).resolve().is_relative_to(Path(ROOT).resolve()):  # Ultralytics' own
         return entries
-    return {**entries, "download": f"from yolo_attn.trust import refuse_script; refuse_script({path!r})"}
+    return {**entries, "download": f"from yolo_attn.security.trust import refuse_script; refuse_script({path!r})"}
 
 
 # --- all of it --------------------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ _safe_load_before: Any = None
 
 @contextlib.contextmanager
 def restricted() -> Iterator[None]:
-    """Let no file run code for as long as this lasts, unless files are trusted (`yolo_attn.trust`)."""
+    """Let no file run code for as long as this lasts, unless files are trusted (`yolo_attn.security.trust`)."""
     if trusts_files():
         yield
         return

@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from yolo_attn.errors import RowError, UserError
-from yolo_attn.files import as_yaml
 from yolo_attn.layers.numerics import one_dtype, saturate
+from yolo_attn.system.files import as_yaml
 
 __all__ = ["Chain", "Fusion", "Gate", "Mixer"]
 

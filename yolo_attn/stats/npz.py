@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_attn.errors import UserError
-from yolo_attn.files import write_atomically
+from yolo_attn.system.files import write_atomically
 
 __all__ = ["MOST_BYTES", "damaged", "fingerprint", "load", "save"]
 

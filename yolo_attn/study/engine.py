@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from yolo_attn.errors import UserError
-from yolo_attn.files import read_json
+from yolo_attn.security.trust import trusting, trusts_files
 from yolo_attn.study.files import LAYERS, LOG, MODEL, RESULTS
 from yolo_attn.study.report.live import RELOAD_SECONDS, LivePage
 from yolo_attn.study.results.results import ArmRuns, Results, make_results
@@ -24,7 +24,7 @@ from yolo_attn.study.specification import estimate
 from yolo_attn.study.specification.device import count_devices, device_kind, first_device
 from yolo_attn.study.specification.study import Arm, Run, Study
 from yolo_attn.study.store import Store, choose_folder, read_plan
-from yolo_attn.trust import trusting, trusts_files
+from yolo_attn.system.files import read_json
 
 if TYPE_CHECKING:
     from yolo_attn.layer_files import Sources

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from yolo_attn.errors import UserError
-from yolo_attn.files import as_json, read_json, write_atomically
 from yolo_attn.study.files import JOB, RESULT
+from yolo_attn.system.files import as_json, read_json, write_atomically
 
 __all__ = [
     "STATUSES",

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from yolo_attn.errors import UserError
-from yolo_attn.files import FolderLock, make_folder, read_json, read_yaml, write_atomically
 from yolo_attn.study.files import JOB, LAYERS, MODEL, RESULT, RUNS, STORE, STUDY
 from yolo_attn.study.specification.study import Place, Run, Study
+from yolo_attn.system.files import make_folder, read_json, read_yaml, write_atomically
+from yolo_attn.system.locks import FolderLock
 
 if TYPE_CHECKING:
     from yolo_attn.layer_files import Sources

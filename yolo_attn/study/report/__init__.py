@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import UserError
-from yolo_attn.files import FolderLock, make_folder, read_json, write_atomically
 from yolo_attn.study.files import REPORT, RESULTS, RESULTS_CSV, RESULTS_LATEX, RESULTS_MARKDOWN, STUDY
 from yolo_attn.study.report.files import as_csv, as_latex, as_markdown
 from yolo_attn.study.report.sources import ImageSource, find_images
@@ -16,6 +15,8 @@ from yolo_attn.study.report.text import text_table
 from yolo_attn.study.report.view import StudyView
 from yolo_attn.study.results.received import find_fault
 from yolo_attn.study.results.results import SCHEMA, write_results
+from yolo_attn.system.files import make_folder, read_json, write_atomically
+from yolo_attn.system.locks import FolderLock
 
 __all__ = ["make_report", "read_results", "text_table", "write_interim_page", "write_reports"]
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from yolo_attn import seal
 from yolo_attn.errors import UserError
-from yolo_attn.files import read_json, write_atomically
+from yolo_attn.security import seal
 from yolo_attn.study.files import DATASET
+from yolo_attn.system.files import read_json, write_atomically
 
 __all__ = ["DatasetImages", "FolderImages", "ImageSource", "find_images", "remember_dataset"]
 

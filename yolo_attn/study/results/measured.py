@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_attn import seal
 from yolo_attn.errors import UserError
+from yolo_attn.security import seal
 from yolo_attn.stats import npz
 from yolo_attn.stats.ap import METRICS, evaluate, instances
 from yolo_attn.stats.bootstrap import REPLICATES, SEED, draws, image_weights

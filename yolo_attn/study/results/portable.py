@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from yolo_attn.files import YAML_SUFFIXES
+from yolo_attn.system.files import YAML_SUFFIXES
 
 __all__ = ["dataset_name", "without_folders"]
 

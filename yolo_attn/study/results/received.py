@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import UserError
-from yolo_attn.files import read_json
 from yolo_attn.study.files import BOOTSTRAP, JOB, MAPS, MATCHES, RESULT, TRAIN, TRAIN_TABLE
+from yolo_attn.system.files import read_json
 
 __all__ = ["STATUSES", "check_run_folder", "find_fault", "read_run"]
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from yolo_attn.errors import UserError
-from yolo_attn.files import read_json, write_atomically
 from yolo_attn.study.files import LAST_WEIGHTS, LATENCY
 from yolo_attn.study.specification.study import Run
 from yolo_attn.study.store import Store
+from yolo_attn.system.files import read_json, write_atomically
 
 __all__ = ["measure"]
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from yolo_attn.errors import UserError, plain
-from yolo_attn.files import disk_error
-from yolo_attn.processes import kill, largest_memory, started_by
 from yolo_attn.study.files import LOG, RESULT
 from yolo_attn.study.specification.device import device_kind
+from yolo_attn.system.failures import disk_error
+from yolo_attn.system.processes import kill, largest_memory, started_by
 
 __all__ = ["DISK_FULL_STATUS", "WORKER", "Handle", "LocalRunner", "Outcome", "Runner", "child_environment"]
 

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import UserError, plain
-from yolo_attn.files import make_folder, read_json, write_atomically
 from yolo_attn.study.files import (
     BEST_WEIGHTS,
     BOOTSTRAP,
@@ -39,6 +38,7 @@ from yolo_attn.study.files import (
     TRAINING_STATE,
 )
 from yolo_attn.study.running.local import WORKER, LocalRunner, Outcome
+from yolo_attn.system.files import make_folder, read_json, write_atomically
 
 __all__ = ["RayRunner", "carry_out"]
 

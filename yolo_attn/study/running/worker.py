@@ -22,11 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import UserError, one_line
-from yolo_attn.files import FolderLock, as_json, is_disk_full, read_json, write_atomically
-from yolo_attn.processes import end_all, ranks_ended
+from yolo_attn.security.trust import trusting
 from yolo_attn.study.files import JOB, LAYERS, RESULT, TRAIN, TRAINING_STATE
 from yolo_attn.study.running.local import DISK_FULL_STATUS
-from yolo_attn.trust import trusting
+from yolo_attn.system.failures import is_disk_full
+from yolo_attn.system.files import as_json, read_json, write_atomically
+from yolo_attn.system.locks import FolderLock
+from yolo_attn.system.processes import end_all, ranks_ended
 
 __all__ = ["main"]
 
@@ -107,11 +109,11 @@ def _clear(folder: Path) -> None:
 
 def _train_and_measure(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
     from yolo_attn.host.restricted import restricted
-    from yolo_attn.layer_files import import_carried
+    from yolo_attn.layer_files import import_copied
     from yolo_attn.study.running.inputs import check_layers
     from yolo_attn.study.running.training import train_and_measure
 
-    import_carried(folder / LAYERS, order.get("modules", ()))
+    import_copied(folder / LAYERS, order.get("modules", ()))
     with trusting(bool(order.get("trust"))), restricted():  # the order is of the command that runs now
         if "node" in order:
             _take_up(folder, order)

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from yolo_attn.errors import UserError, did_you_mean, first_line
-from yolo_attn.values import check_values
 
 __all__ = ["PINNED", "check_optimizer", "check_recipe", "parse_value", "recipe_keys"]
 
@@ -96,6 +95,7 @@ def _check_values(recipe: Mapping[str, Any], where: str) -> None:
     from ultralytics.cfg import get_cfg
 
     from yolo_attn.host.freezing import read_freeze
+    from yolo_attn.host.values import check_values
 
     for key, least in _AT_LEAST.items():
         value = recipe.get(key, least)

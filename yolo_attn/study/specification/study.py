@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from yolo_attn.data import find_recipe, list_datasets
 from yolo_attn.errors import UserError, did_you_mean
-from yolo_attn.files import read_yaml
 from yolo_attn.graph import ModelKind, ModelRef
 from yolo_attn.study.files import LAYERS
 from yolo_attn.study.specification.device import check_share, device_kind, read_device
 from yolo_attn.study.specification.recipe import PINNED, check_recipe, parse_value, recipe_keys
+from yolo_attn.system.files import read_yaml
 
 if TYPE_CHECKING:
     from yolo_attn.layer_files import Sources

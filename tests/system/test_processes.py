@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from tests.study.conftest import wait_for
-from yolo_attn.files import FolderLock
-from yolo_attn.processes import kill, largest_memory, ranks_ended, started_by
+from yolo_attn.system.locks import FolderLock
+from yolo_attn.system.processes import kill, largest_memory, ranks_ended, started_by
 
 __all__ = ["wait_for"]  # a fixture, used by name
 
@@ -19,7 +19,7 @@ __all__ = ["wait_for"]  # a fixture, used by name
 RANK = """
 import os, sys, time
 from pathlib import Path
-from yolo_attn.processes import join_run
+from yolo_attn.system.processes import join_run
 join_run(os.environ["FOLDER"], int(os.environ["WORKER"]))
 Path(os.environ["FOLDER"], "rank").write_text(str(os.getpid()))
 time.sleep(60)

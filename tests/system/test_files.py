@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from yolo_attn.errors import UserError
-from yolo_attn.files import FolderLock, is_disk_full, make_folder, read_json, write_atomically
+from yolo_attn.system.failures import is_disk_full
+from yolo_attn.system.files import make_folder, read_json, write_atomically
+from yolo_attn.system.locks import FolderLock
 
 
 def test_a_write_that_is_cut_short_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

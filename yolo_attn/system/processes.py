@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 import psutil
 
-from yolo_attn.files import FolderLock
+from yolo_attn.system.locks import FolderLock
 
 __all__ = ["end_all", "join_run", "kill", "largest_memory", "ranks_ended", "started_by"]
 

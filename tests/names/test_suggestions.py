@@ -13,9 +13,16 @@ from ultralytics.nn import tasks
 from yolo_attn.graph import block_of, layer_in
 from yolo_attn.host.blocks import count_inside, hosting_blocks, module_hint
 from yolo_attn.host.parser import build_rows, name_fault
+from yolo_attn.names.spellings import OPTIONS, OTHER_MECHANISMS, SPELLINGS
+from yolo_attn.names.suggestions import (
+    fold,
+    is_other_mechanism,
+    option_hint,
+    suggest_layer,
+    suggest_module,
+    suggest_word,
+)
 from yolo_attn.registry import get_layer, is_layer, layer_names, list_layers
-from yolo_attn.spellings import OPTIONS, OTHER_MECHANISMS, SPELLINGS
-from yolo_attn.suggestions import fold, is_other_mechanism, option_hint, suggest_layer, suggest_module, suggest_word
 
 NONE = ""
 GIVEN = {

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from yolo_attn.errors import did_you_mean
-from yolo_attn.spellings import OPTIONS, OTHER_MECHANISMS, SPELLINGS
+from yolo_attn.names.spellings import OPTIONS, OTHER_MECHANISMS, SPELLINGS
 
 __all__ = [
     "fold",

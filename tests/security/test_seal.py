@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from yolo_attn import seal
+from yolo_attn.security import seal
 
 
 @pytest.fixture(autouse=True)

@@ -11,31 +11,18 @@ from typing import Any
 
 from yolo_attn.errors import UserError
 
-__all__ = ["LARGEST_SIDE", "check_values", "is_out_of_memory", "is_whole"]
+__all__ = ["LARGEST_SIDE", "check_values", "is_whole"]
 
 LARGEST_SIDE = 65536
 """Pixels of the longest side of an image; a square one of that side takes 50 GB."""
 
 _SHOWN = 40  # characters of a value in a message
-# What PyTorch, OpenCV and Python say when there is not enough memory.
-_MEMORY = (
-    "out of memory",
-    "not enough memory",
-    "insufficient memory",
-    "t allocate memory",
-    "size calculation overflow",
-)
 
 
 def is_whole(value: Any, least: int, most: float = float("inf")) -> bool:
     """Return True for a whole number within bounds, 3.0 included; True and False are no numbers."""
     number = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
     return number and not isinstance(value, bool) and least <= value <= most
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return True when an error says that there was not enough memory, on the CPU or a GPU."""
-    return isinstance(error, MemoryError) or any(said in str(error).lower() for said in _MEMORY)
 
 
 def check_values(values: Mapping[str, Any], mode: str = "train", where: str = "") -> None:

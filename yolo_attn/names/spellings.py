@@ -1,4 +1,4 @@
-"""What forks, papers and tutorials call the layers: data for `yolo_attn.suggestions`.
+"""What forks, papers and tutorials call the layers: data for `yolo_attn.names.suggestions`.
 
 Letter case, separators and the words for "a module" (`SE_Block`, `se_layer`, `EMA_attention_module`) need no entry:
 they are understood for every name here and in the registry. A name enters when it is another word for a layer, or when

@@ -1,0 +1,1 @@
+"""Suggestions for unknown names of layers, blocks, options and files."""

@@ -1,0 +1,1 @@
+"""Protection against files from untrusted sources."""

@@ -1,0 +1,1 @@
+"""Files, locks and processes: the layer above the operating system."""

@@ -1,0 +1,235 @@
+"""Reading of text, YAML and JSON with errors that name the file and line, and atomic writing."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import math
+import os
+import re
+import stat
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from yolo_attn.errors import UserError, plain
+from yolo_attn.system.failures import disk_error
+
+__all__ = [
+    "EXPONENT",
+    "YAML_SUFFIXES",
+    "as_json",
+    "as_yaml",
+    "finite",
+    "is_file",
+    "is_folder",
+    "make_folder",
+    "parse_yaml",
+    "read_json",
+    "read_text",
+    "read_yaml",
+    "shortened",
+    "write_atomically",
+    "write_new",
+]
+
+EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+"""Numbers such as 1e-4, which YAML 1.1 reads as text (it requires 1.0e-4)."""
+
+YAML_SUFFIXES = (".yaml", ".yml")
+_TEMPORARY = ".tmp"
+_MOST_JSON = 256 * 2**20  # bytes
+
+
+def is_file(path: str | Path) -> bool:
+    """Return True for an existing file, False for names that no file can have, such as too long ones."""
+    return os.path.isfile(path)  # noqa: PTH113 (Path.is_file raises for such a name)
+
+
+def is_folder(path: str | Path) -> bool:
+    """Return True for an existing folder, False for names that no folder can have."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def shortened(name: str, most: int = 100) -> str:
+    """Return a file name with the end of a long one replaced by its hash, because file systems allow 255 bytes."""
+    if len(name) <= most:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"{name[: most - 9].rstrip('-.')}-{digest}"
+
+
+def make_folder(path: Path, key: str = "project=FOLDER") -> None:
+    """Make a folder and its parents unless it exists.
+
+    Args:
+        path: The folder.
+        key: The option that sets another folder, for the error message.
+
+    Raises:
+        UserError: The folder cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(error, path, key) from error
+
+
+def write_atomically(path: Path, content: str | bytes, key: str = "project=FOLDER") -> None:
+    """Write a file such that other processes see either the old or the new content, even after a crash.
+
+    Args:
+        path: The file; its folder exists.
+        content: The complete content; text is encoded as UTF-8.
+        key: The option that sets another path, for the error message.
+
+    Raises:
+        UserError: The disk is full or not writable; the old content is unchanged.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)  # noqa: PTH105 (tests replace this name)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise disk_error(error, path, key) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_new(path: Path, text: str, *, exist_ok: bool) -> None:
+    """Write a new text file.
+
+    Args:
+        path: The file.
+        text: The complete content.
+        exist_ok: Whether an existing file may be replaced.
+
+    Raises:
+        UserError: The file exists and may not be replaced, or it cannot be written.
+    """
+    if path.is_dir():
+        raise UserError(f"{path}: a folder; give a file with out=FILE, such as out={path / 'mine.yaml'}")
+    if path.exists() and not exist_ok:
+        raise UserError(f"{path} exists and was kept; give another out=FILE, or exist_ok=True to replace it")
+    make_folder(path.parent, "out=FILE")
+    write_atomically(path, text, "out=FILE")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in a folder survive a power failure if the system supports it."""
+    if sys.platform == "win32":  # folders cannot be opened
+        return
+    with contextlib.suppress(OSError):  # some network file systems refuse; the rename itself is done
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def read_text(path: str | Path, *, lenient: bool = False) -> str:
+    """Read a text file.
+
+    Args:
+        path: The file.
+        lenient: Whether to drop unprintable characters and bytes that are not UTF-8, as Ultralytics does. A file with
+            zero bytes is still rejected.
+
+    Raises:
+        UserError: The file is missing or is not text.
+    """
+    try:
+        content = Path(path).read_bytes()
+        text = content.decode("utf-8-sig", errors="ignore" if lenient and b"\0" not in content else "strict")
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a text file (UTF-8)") from error
+    return yaml.reader.Reader.NON_PRINTABLE.sub("", text) if lenient else text
+
+
+def read_yaml(path: str | Path, *, lenient: bool = False) -> Any:
+    """Read a YAML file safely.
+
+    Args:
+        path: The file.
+        lenient: As in `read_text`.
+
+    Raises:
+        UserError: The file is missing, not text or not YAML.
+    """
+    return parse_yaml(read_text(path, lenient=lenient), path)
+
+
+def parse_yaml(text: str, source: str | Path) -> Any:
+    """Parse YAML text safely.
+
+    Args:
+        text: The text.
+        source: Its origin, for the error message.
+
+    Raises:
+        UserError: The text is not YAML; the message names line and column.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise UserError(f"{source}{where}: not valid YAML: {error.problem or error.context}") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
+        raise UserError(f"{source}: not valid YAML: {plain(str(error))}") from error
+
+
+def as_yaml(value: Any) -> str:
+    """Return a value as one line of YAML (true, null, [3, 5]), or its `repr` if YAML cannot represent it."""
+    try:
+        text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=float("inf"), allow_unicode=True)
+    except yaml.YAMLError:
+        return repr(value)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that this package wrote.
+
+    Raises:
+        UserError: The file is damaged or does not contain a mapping.
+    """
+    try:
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode) or state.st_size > _MOST_JSON:  # reading a pipe would block
+            raise OSError(errno.EINVAL, "not a JSON file")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not JSON"
+        raise UserError(f"{path}: damaged ({reason}); restore it, or delete its folder to start over") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: damaged (no mapping); restore it, or delete its folder to start over")
+    return content
+
+
+def as_json(data: Mapping[str, Any]) -> str:
+    """Return data as JSON text; numbers that are not finite become null."""
+    return json.dumps(finite(data), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def finite(value: Any) -> Any:
+    """Return a value with None for numbers that are not finite and lists for tuples."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value
