@@ -431,7 +431,7 @@ def test_a_recipe_becomes_training_arguments(capsys: pytest.CaptureFixture[str])
 
 def test_a_source_may_be_a_dataset(fresh_folder: Path) -> None:
     from yolo_attn.cli import _checked
-    from yolo_attn.data import datasets_folder
+    from yolo_attn.host.installation import datasets_folder
 
     images = datasets_folder() / "digits" / "images" / "val"
     assert _checked(["predict", "model=yolo11n-se.yaml", "source=digits"])[2] == f"source={images}"

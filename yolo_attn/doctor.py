@@ -18,11 +18,10 @@ _ELSEWHERE = ("yolo-attn", "ultralytics", "supported", "bindings", "problems")  
 def examine() -> dict[str, Any]:
     """Return the findings; `problems` lists what does not fit, each with its cure."""
     import torch
-    import ultralytics
-    from ultralytics.utils import SETTINGS
 
     import yolo_attn
     from yolo_attn.host import BINDINGS, SUPPORTED
+    from yolo_attn.host.installation import datasets_folder, package_folder, ultralytics_version
     from yolo_attn.registry import list_layers
     from yolo_attn.system.paths import config_folder
 
@@ -38,8 +37,8 @@ def examine() -> dict[str, Any]:
     return {
         "yolo-attn": yolo_attn.__version__,
         "yolo-attn from": str(Path(yolo_attn.__file__).parent),
-        "ultralytics": ultralytics.__version__,
-        "ultralytics from": str(Path(ultralytics.__file__).parent),
+        "ultralytics": ultralytics_version(),
+        "ultralytics from": str(package_folder()),
         "supported": SUPPORTED,
         "python": f"{platform.python_version()} ({sys.executable})",
         **{name: _version(name) for name in PACKAGES},
@@ -47,7 +46,7 @@ def examine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "layers": len(list_layers()),
         "configs": f"{configs} in {config_folder()}",
-        "datasets folder": str(SETTINGS["datasets_dir"]),
+        "datasets folder": str(datasets_folder()),
         "checkpoints": _checkpoints(),
         "bindings": bindings,
         "problems": problems,
@@ -68,11 +67,10 @@ def _checkpoints() -> str:
 
 def versions() -> str:
     """Return our version beside that of the Ultralytics that is imported, on one line."""
-    import ultralytics
-
     import yolo_attn
+    from yolo_attn.host.installation import ultralytics_version
 
-    return _versions({"yolo-attn": yolo_attn.__version__, "ultralytics": ultralytics.__version__})
+    return _versions({"yolo-attn": yolo_attn.__version__, "ultralytics": ultralytics_version()})
 
 
 def _versions(report: Mapping[str, Any]) -> str:

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 import yaml
 
-from yolo_attn.data import check_data, datasets_folder, describe_data, description, drop_stale_caches
+from yolo_attn.data import check_data, describe_data, description, drop_stale_caches
 from yolo_attn.errors import UserError
+from yolo_attn.host import installation
+from yolo_attn.host.installation import datasets_folder
 
 BOX = "1 0.5 0.5 0.2 0.2"
 TRIANGLE = "0 0.1 0.1 0.9 0.1 0.5 0.9"
@@ -463,7 +465,7 @@ def test_other_splits_on_request(dataset: Dataset) -> None:
 def test_a_path_in_the_datasets_folder_and_the_prefix_of_labelling_services(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(description, "datasets_folder", lambda: tmp_path)
+    monkeypatch.setattr(installation, "datasets_folder", lambda: tmp_path)
     dataset.entries |= {"path": "set", "train": "../images/train"}
     assert dataset.check().splits["train"].images == 4
     del dataset.entries["path"]
@@ -489,7 +491,7 @@ def test_the_paths_are_those_that_ultralytics_finds(dataset: Dataset, monkeypatc
     from ultralytics.data import utils
 
     monkeypatch.setattr(utils, "check_font", lambda font: None)  # it would fetch a font
-    monkeypatch.setattr(description, "datasets_folder", lambda: utils.DATASETS_DIR)
+    monkeypatch.setattr(installation, "datasets_folder", lambda: utils.DATASETS_DIR)
     monkeypatch.chdir(dataset.root.parent)
     for path in (str(dataset.root), "set", None):
         dataset.entries["path"] = path
@@ -517,7 +519,7 @@ def test_a_dataset_that_has_to_be_downloaded_is_not_an_error(dataset: Dataset) -
 
 @pytest.mark.parametrize("data", ["digits", "coco8.yaml", "Objects365", "https://host/set.zip"])
 def test_names_of_datasets_that_are_not_here(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch, data: str) -> None:
-    monkeypatch.setattr(description, "datasets_folder", lambda: fresh_folder / "datasets")
+    monkeypatch.setattr(installation, "datasets_folder", lambda: fresh_folder / "datasets")
     assert not check_data(data).present
 
 

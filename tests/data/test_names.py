@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 from yolo_attn.data import (
-    datasets_folder,
     digits,
     find_recipe,
     find_val_images,
@@ -17,6 +16,7 @@ from yolo_attn.data import (
     resolve_data,
 )
 from yolo_attn.errors import UserError
+from yolo_attn.host import installation
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def few_digits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Make `digits` small and in a folder of the test's own; returns the path of its data YAML."""
     few = {"train": 1, "val": 1, "test": 1}
     monkeypatch.setattr(names, "make_digits", lambda root: digits.make_digits(root, counts=few))
-    monkeypatch.setattr(names, "datasets_folder", lambda: tmp_path / "datasets")
+    monkeypatch.setattr(installation, "datasets_folder", lambda: tmp_path / "datasets")
     return tmp_path / "datasets" / "digits" / "digits.yaml"
 
 
@@ -34,7 +34,7 @@ def test_entries_match_the_data_yamls_of_the_installed_ultralytics(entry: names.
     if entry.name == "digits":
         assert {"train": entry.train, "val": entry.val, "test": entry.test} == dict(digits.COUNTS)
     elif entry.task != "classify":
-        path = names.host_yamls()[entry.name.casefold()]
+        path = installation.stock_data_yamls()[entry.name.casefold()]
         assert path.stem == entry.name
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
         assert len(data["names"]) == entry.classes
@@ -132,9 +132,3 @@ def test_no_name_at_all(fresh_folder: Path) -> None:
 def test_a_missing_file_is_named_with_the_folder_it_was_looked_for_in(fresh_folder: Path) -> None:
     with pytest.raises(UserError, match=r"there is no data YAML or dataset folder sets/mine\.yaml .*from the folder"):
         resolve_data("sets/mine.yaml")
-
-
-def test_the_datasets_folder_is_ultralytics_setting() -> None:
-    from ultralytics.utils import SETTINGS
-
-    assert datasets_folder() == Path(SETTINGS["datasets_dir"])

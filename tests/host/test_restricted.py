@@ -22,9 +22,9 @@ from tests.host.helpers import build, python, tiny_dataset, with_row
 from tests.host.test_hostile_models import HERE, Payload
 from yolo_attn import UserError, register_layer
 from yolo_attn.cli import main
-from yolo_attn.data.names import host_yamls
 from yolo_attn.host.checkpoint import check_checkpoint, read_checkpoint
 from yolo_attn.host.documents import model_yaml
+from yolo_attn.host.installation import stock_data_yamls
 from yolo_attn.host.label_cache import CacheError, read_cache
 from yolo_attn.host.restricted import is_restricted, restricted, restricts_checkpoints
 from yolo_attn.layers.base import Gate
@@ -439,7 +439,7 @@ def test_archives_and_ultralytics_own_scripts_are_left_alone(folder: Path) -> No
     assert not is_script("https://x.org/a.tar.gz?token=1")
     assert not is_script(None)
     assert is_script("http://x.org/a.zip")  # anyone on the way could change it
-    own = host_yamls()["voc"]
+    own = stock_data_yamls()["voc"]
     with restricted():
         reader = getattr(getattr(data_utils, "YAML", None), "load", None) or data_utils.yaml_load
         assert "refuse_script" not in reader(own, append_filename=True)["download"]

@@ -140,9 +140,9 @@ def new_folder(folder: Path, *, exist_ok: bool) -> Path:
 
     The numbers are set as the installed Ultralytics sets them behind its own folders.
     """
-    from ultralytics.utils.files import increment_path
+    from yolo_attn.host.installation import numbered_folder
 
-    return Path(increment_path(folder, exist_ok=exist_ok))
+    return numbered_folder(folder, exist_ok=exist_ok)
 
 
 def _file_stem(path: Path | Picture, pictures: Sequence[Path | Picture]) -> str:

@@ -14,7 +14,7 @@ from yolo_attn.data.check import (
     list_images,
 )
 from yolo_attn.data.digits import make_digits
-from yolo_attn.data.names import DatasetInfo, datasets_folder, find_recipe, list_datasets, resolve_data
+from yolo_attn.data.names import DatasetInfo, find_recipe, list_datasets, resolve_data
 
 __all__ = [
     "DataSummary",
@@ -22,7 +22,6 @@ __all__ = [
     "Fault",
     "SplitSummary",
     "check_data",
-    "datasets_folder",
     "describe_data",
     "drop_stale_caches",
     "find_recipe",

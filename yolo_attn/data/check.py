@@ -25,7 +25,7 @@ from yolo_attn.data.description import (
     training_entries,
 )
 from yolo_attn.data.labels import LABEL_TASKS, Labels, Rules, find_images, find_orphans, label_path, read_labels
-from yolo_attn.data.names import datasets_folder, host_yamls, list_datasets, resolve_data
+from yolo_attn.data.names import list_datasets, resolve_data
 from yolo_attn.errors import UserError, counted
 from yolo_attn.security.trust import is_script, refuse_script, trusts_files
 
@@ -123,6 +123,8 @@ def check_data(data: str, task: str = "detect", splits: Sequence[str] = ("train"
         UserError: The data YAML has a mistake, or a split cannot be used: most of its images cannot be read or have bad
             label files, or there is no object in it. The first of the faults are named, with file and line.
     """
+    from yolo_attn.host.installation import is_stock_data_yaml
+
     if task == "classify":
         return _check_folder(data)
     path = find_yaml(data)
@@ -136,7 +138,7 @@ def check_data(data: str, task: str = "detect", splits: Sequence[str] = ("train"
     if missing:
         # Ultralytics downloads when the images of val are missing
         if entries.get("download") and (not _some_exist(sources) or "val" in dict(missing)):
-            if is_script(entries["download"]) and path.resolve() not in _stock_yamls() and not trusts_files():
+            if is_script(entries["download"]) and not is_stock_data_yaml(path) and not trusts_files():
                 refuse_script(str(path))
             return DataSummary(str(path), task, names, present=False)
         split, source = missing[0]
@@ -147,10 +149,6 @@ def check_data(data: str, task: str = "detect", splits: Sequence[str] = ("train"
         digest.update(f"{key} {value!r}\n".encode())
     summaries = {split: _check_split(split, sources[split], dataset, digest) for split in splits}
     return DataSummary(str(path), task, names, summaries, digest=digest.hexdigest())
-
-
-def _stock_yamls() -> set[Path]:
-    return {path.resolve() for path in host_yamls().values()}
 
 
 def find_source(value: str) -> str:
@@ -347,7 +345,7 @@ def drop_stale_caches(summary: DataSummary) -> None:
         try:
             cache.unlink(missing_ok=True)
         except OSError as error:
-            from ultralytics.utils import LOGGER
+            from yolo_attn.host.installation import LOGGER
 
             LOGGER.warning(
                 f"yolo-attn: {cache} is older than the labels and cannot be removed ({error.strerror}); remove it, "
@@ -357,6 +355,8 @@ def drop_stale_caches(summary: DataSummary) -> None:
 
 def _check_folder(data: str) -> DataSummary:
     """Check a classification dataset: a folder with a folder for each class, inside train, val and test."""
+    from yolo_attn.host.installation import datasets_folder
+
     if "://" in data:
         return DataSummary(data, "classify", names={}, present=False)
     root = next((path for path in (Path(data).expanduser(), datasets_folder() / data) if path.is_dir()), None)

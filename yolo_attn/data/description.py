@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.data.names import BUILT_IN, datasets_folder, host_yamls
+from yolo_attn.data.names import BUILT_IN
 from yolo_attn.errors import UserError
 from yolo_attn.system.files import YAML_SUFFIXES, parse_yaml
 
@@ -28,6 +27,8 @@ LOOKS_HERE = (8, 3, 134)  # from this release of Ultralytics on `path:` may be r
 
 def find_yaml(data: str) -> Path | None:
     """Return the data YAML, or None when there is nothing here to look into: a URL, an archive, digits not made yet."""
+    from yolo_attn.host.installation import datasets_folder, stock_data_yamls
+
     if "://" in data:
         return None
     path = Path(data).expanduser()
@@ -41,7 +42,7 @@ def find_yaml(data: str) -> Path | None:
     if name.casefold() == BUILT_IN:
         made = datasets_folder() / BUILT_IN / f"{BUILT_IN}.yaml"
         return made if made.exists() else None
-    known = host_yamls().get(name.casefold())
+    known = stock_data_yamls().get(name.casefold())
     if known is None:
         raise UserError(f"there is no data YAML {data} (from the folder {Path.cwd()})")
     return known
@@ -104,11 +105,10 @@ def _class_count(entries: Mapping[str, Any], path: Path) -> int | None:
 
 def image_root(entries: Mapping[str, Any], path: Path) -> Path:
     """Return the folder that the splits are relative to, found as the installed Ultralytics finds it."""
-    import ultralytics
+    from yolo_attn.host.installation import datasets_folder, release
 
     root = Path(str(entries.get("path") or path.absolute().parent))
-    release = tuple(int(number) for number in re.findall(r"\d+", ultralytics.__version__)[:3])
-    if root.is_absolute() or (release >= LOOKS_HERE and root.exists()):
+    if root.is_absolute() or (release() >= LOOKS_HERE and root.exists()):
         return root.absolute()
     return (datasets_folder() / root).resolve()
 

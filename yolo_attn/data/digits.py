@@ -205,11 +205,12 @@ def _glyphs(split: str) -> Glyphs:
 def _grounds(split: str) -> list[Pixels]:
     """Return the split's photo regions, each (height, width, 3), blue first."""
     import cv2
-    from ultralytics.utils import ASSETS
+
+    from yolo_attn.host.installation import assets_folder
 
     grounds = []
     for region in REGIONS[split]:
-        path = Path(ASSETS) / region.photo
+        path = assets_folder() / region.photo
         if not path.is_file():
             raise UserError(f"{path} is missing from the installed Ultralytics; reinstall it: pip install ultralytics")
         photo: Pixels = np.asarray(cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR))

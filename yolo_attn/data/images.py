@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import tempfile
+from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 __all__ = ["ImageState", "inspect_image"]
@@ -67,14 +68,12 @@ def _problem(image: str, head: bytes, stream: io.FileIO) -> str:
 
 
 def _content_problem(stream: BinaryIO, *, decode: bool) -> str:
-    from PIL import Image, UnidentifiedImageError
-    from ultralytics.data.utils import IMG_FORMATS
-    from ultralytics.utils import patches
+    from PIL import UnidentifiedImageError
 
-    # Newer releases replace Pillow's function by one that installs a package for whatever it does not know.
-    read = getattr(patches, "_image_open", Image.open)
+    from yolo_attn.host.dataset_files import IMAGE_SUFFIXES, open_image
+
     try:
-        opened = read(stream)
+        opened = open_image(stream)
         size, kind = opened.size, str(opened.format)
         if decode:
             opened.load()
@@ -86,7 +85,7 @@ def _content_problem(stream: BinaryIO, *, decode: bool) -> str:
         return " ".join(str(error).split())[:80] or type(error).__name__
     if min(size) < LEAST_SIDE:
         return f"{size[0]} x {size[1]} pixels, below {LEAST_SIDE}"
-    return "" if kind.lower() in {*IMG_FORMATS, "jpeg2000"} else f"a {kind}, which Ultralytics does not take"
+    return "" if kind.lower() in {*IMAGE_SUFFIXES, "jpeg2000"} else f"a {kind}, which Ultralytics does not take"
 
 
 def _repaired(image: str, changed: int) -> ImageState:
@@ -94,10 +93,10 @@ def _repaired(image: str, changed: int) -> ImageState:
 
     The scan is done on a copy. So the size is the same before and after it, and it is what training reads.
     """
-    from ultralytics.data.utils import verify_image
+    from yolo_attn.host.dataset_files import repair_image
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        copy = shutil.copy(image, folder)
-        _, _, corrupt, message = verify_image(((copy, 0), ""))
-        size = os.stat(copy).st_size  # noqa: PTH116
-    return ImageState(size, changed, message.rpartition("image/label: ")[2][:80] if corrupt else "")
+        copy = Path(shutil.copy(image, folder))
+        problem = repair_image(copy)
+        size = copy.stat().st_size
+    return ImageState(size, changed, problem[:80])

@@ -63,12 +63,12 @@ class Labels(NamedTuple):
 
 def find_images(source: Path) -> Iterator[str]:
     """Yield the image files of a folder, at any depth, or of a list file, as Ultralytics finds them."""
-    from ultralytics.data.utils import IMG_FORMATS
+    from yolo_attn.host.dataset_files import IMAGE_SUFFIXES
 
     if source.is_dir():
         pattern = os.path.join(glob.escape(str(source)), "**", "*.*")  # noqa: PTH118
         found = glob.glob(pattern, recursive=True)  # noqa: PTH207 (Path.rglob does not follow links)
-    elif source.suffix[1:].lower() in IMG_FORMATS:
+    elif source.suffix[1:].lower() in IMAGE_SUFFIXES:
         found = [str(source)]
     else:
         lines = source.read_text(encoding="utf-8-sig", errors="replace").splitlines()
@@ -77,7 +77,7 @@ def find_images(source: Path) -> Iterator[str]:
             for line in map(str.strip, lines)
         ]
     for file in found:
-        if file.rpartition(".")[2].lower() in IMG_FORMATS:
+        if file.rpartition(".")[2].lower() in IMAGE_SUFFIXES:
             yield file
 
 
@@ -89,7 +89,7 @@ def label_path(image: str) -> str:
 
 def find_orphans(images: Sequence[str]) -> list[str]:
     """Return the label files in the label folders of some images that no image file belongs to, sorted."""
-    from ultralytics.data.utils import IMG_FORMATS
+    from yolo_attn.host.dataset_files import IMAGE_SUFFIXES
 
     folders: dict[str, dict[str, set[str]]] = {}  # by folder of labels and of images: names without suffix
     for image in images:
@@ -100,7 +100,7 @@ def find_orphans(images: Sequence[str]) -> list[str]:
         known = {"classes"}.union(*sources.values())  # classes.txt is written there by labelling tools
         rest = {stem for stem, suffix in _listed(folder) if suffix == TEXT[1:]} - known
         if rest and folder not in sources:  # beside the images there may be texts of any kind
-            rest -= {stem for source in sources for stem, suffix in _listed(source) if suffix.lower() in IMG_FORMATS}
+            rest -= {stem for source in sources for stem, suffix in _listed(source) if suffix.lower() in IMAGE_SUFFIXES}
             orphans += [f"{folder}{os.sep}{stem}{TEXT}" for stem in rest]
     return sorted(orphans)
 

@@ -18,9 +18,7 @@ from yolo_attn.system.paths import shipped
 __all__ = [
     "BUILT_IN",
     "DatasetInfo",
-    "datasets_folder",
     "find_recipe",
-    "host_yamls",
     "known_data",
     "list_datasets",
     "resolve_data",
@@ -78,20 +76,6 @@ def find_recipe(name: str) -> dict[str, Any]:
     return dict(recipes[name.casefold()])
 
 
-def datasets_folder() -> Path:
-    """Return the folder in which Ultralytics keeps datasets, a setting of the user's."""
-    from ultralytics.utils import SETTINGS
-
-    return Path(SETTINGS["datasets_dir"])
-
-
-def host_yamls() -> dict[str, Path]:
-    """Return the data YAMLs inside the installed Ultralytics, by lower-case name without suffix."""
-    from ultralytics.utils import ROOT
-
-    return {path.stem.casefold(): path for path in sorted((Path(ROOT) / "cfg" / "datasets").glob("*.yaml"))}
-
-
 def resolve_data(data: str) -> str:
     """Return what Ultralytics takes for a dataset that the user names.
 
@@ -107,6 +91,8 @@ def resolve_data(data: str) -> str:
     Raises:
         UserError: There is no such name or file.
     """
+    from yolo_attn.host.installation import datasets_folder, stock_data_yamls
+
     text = data.strip()
     if "://" in text:
         return text
@@ -123,7 +109,7 @@ def resolve_data(data: str) -> str:
         return str(path.absolute())
     if len(path.parts) > 1:
         raise UserError(f"there is no data YAML or dataset folder {text} (from the folder {Path.cwd()})")
-    meant = suggest_word(name, [*list_datasets(), *(path.stem for path in host_yamls().values())])
+    meant = suggest_word(name, [*list_datasets(), *(path.stem for path in stock_data_yamls().values())])
     hint = f"did you mean {meant}?" if meant else f"give a data YAML, or a name of {shipped('datasets.yaml')}"
     raise UserError(f"no dataset is called {text!r}; {hint}")
 
@@ -138,6 +124,8 @@ def known_data(data: Any, task: str | None = None) -> Any:
         data: What a run was given as its dataset.
         task: The run's task; classification takes folders, the others data YAMLs.
     """
+    from yolo_attn.host.installation import datasets_folder, stock_data_yamls
+
     if isinstance(data, (list, tuple)):
         return [known_data(item, task) for item in data]
     if not isinstance(data, (str, Path)) or Path(data).name != str(data) or Path(data).exists():
@@ -146,12 +134,14 @@ def known_data(data: Any, task: str | None = None) -> Any:
     if task == "classify":
         folders = {entry.name.casefold(): entry.name for entry in list_datasets().values() if entry.task == task}
         return data if (datasets_folder() / data).exists() else folders.get(name, data)
-    if name in host_yamls():
-        return host_yamls()[name].name
+    if name in stock_data_yamls():
+        return stock_data_yamls()[name].name
     return str(make_digits(datasets_folder())) if name == BUILT_IN else data
 
 
 def _known_names() -> dict[str, str]:
     """Return what the host calls the datasets it knows, by lower-case name without suffix."""
+    from yolo_attn.host.installation import stock_data_yamls
+
     folders = {entry.name: entry.name for entry in list_datasets().values() if entry.task == "classify"}
-    return {name: path.name for name, path in host_yamls().items()} | folders
+    return {name: path.name for name, path in stock_data_yamls().items()} | folders

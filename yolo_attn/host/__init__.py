@@ -13,7 +13,7 @@ from yolo_attn import registry
 from yolo_attn.host import safe_load
 from yolo_attn.host.binding import SUPPORTED, Binding, UnsupportedHostError
 from yolo_attn.host.checkpoint import CHECKPOINTS
-from yolo_attn.host.datasets import DATASETS
+from yolo_attn.host.data_bindings import DATASETS
 from yolo_attn.host.ddp import DDP_FILE
 from yolo_attn.host.freezing import FREEZING
 from yolo_attn.host.model_bindings import SHORTHANDS

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 from ultralytics.nn import tasks
+from ultralytics.utils.downloads import attempt_download_asset
 
 from yolo_attn.errors import UserError
 from yolo_attn.host.binding import Binding
@@ -20,7 +21,7 @@ from yolo_attn.host.model_suggestions import suggest_checkpoint
 from yolo_attn.host.restricted import is_restricted, restricted
 from yolo_attn.system.files import is_file, is_folder
 
-__all__ = ["CHECKPOINTS", "check_checkpoint", "check_layers", "read_checkpoint"]
+__all__ = ["CHECKPOINTS", "check_checkpoint", "check_layers", "download_checkpoint", "read_checkpoint"]
 
 
 _OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how checkpoints of PyTorch before 1.6 begin
@@ -142,6 +143,11 @@ def _wrap_torch_safe_load(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 CHECKPOINTS = Binding(tasks, "torch_safe_load", _wrap_torch_safe_load)
+
+
+def download_checkpoint(name: str) -> Path:
+    """Return the path of a checkpoint; one of Ultralytics' own is downloaded if it is missing."""
+    return Path(attempt_download_asset(name)).resolve()
 
 
 def read_checkpoint(path: str | Path) -> nn.Module:

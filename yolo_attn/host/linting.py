@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torchvision
-import ultralytics
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import RowError, UserError
@@ -27,6 +26,7 @@ from yolo_attn.graph.model_ref import ModelKind, ModelRef
 from yolo_attn.host.document_keys import find_key_faults
 from yolo_attn.host.documents import model_yaml
 from yolo_attn.host.geometry import row_strides
+from yolo_attn.host.installation import stock_model_yamls
 from yolo_attn.host.model_files import find_model_yaml
 from yolo_attn.host.model_kind import is_rtdetr
 from yolo_attn.host.parser import (
@@ -186,7 +186,7 @@ def _against_base(graph: ModelGraph) -> list[Finding]:
 def _stock_models() -> Mapping[tuple[str, ...], list[tuple[str, ModelGraph]]]:
     """Return the host's model YAMLs by the sequence of their modules."""
     found: dict[tuple[str, ...], list[tuple[str, ModelGraph]]] = {}
-    for path in sorted((Path(ultralytics.__file__).parent / "cfg" / "models").rglob("*.yaml")):
+    for path in stock_model_yamls():
         graph = ModelGraph(read_model(path))
         found.setdefault(tuple(row.module for row in graph), []).append((path.name, graph))
     return found

@@ -12,10 +12,9 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import ultralytics
-
 from yolo_attn.errors import UserError
 from yolo_attn.host.blocks import hosting_blocks
+from yolo_attn.host.installation import stock_model_yamls
 from yolo_attn.names.suggestions import fold, is_other_mechanism, suggest_layer, suggest_word
 from yolo_attn.registry import layer_names
 from yolo_attn.system.paths import config_folder
@@ -127,5 +126,4 @@ def _exists(name: str) -> bool:
 @functools.cache
 def _stock_models() -> tuple[str, ...]:
     """Return the names of the host's model YAMLs."""
-    folder = Path(ultralytics.__file__).parent / "cfg" / "models"
-    return tuple(sorted(path.stem for path in folder.rglob("*.yaml")))
+    return tuple(sorted(path.stem for path in stock_model_yamls()))

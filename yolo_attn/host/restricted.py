@@ -19,12 +19,12 @@ import torch
 from ultralytics.data import dataset
 from ultralytics.data import utils as data_utils
 from ultralytics.nn import tasks
-from ultralytics.utils import LOGGER, ROOT, USER_CONFIG_DIR
 
 from yolo_attn.errors import UserError
 from yolo_attn.host import safe_load
 from yolo_attn.host.binding import Binding
 from yolo_attn.host.checkpoint_parts import allow_parts
+from yolo_attn.host.installation import LOGGER, is_stock_data_yaml, settings_folder
 from yolo_attn.host.label_cache import CacheError, read_cache
 from yolo_attn.security.trust import WAYS, is_script, trusts_files
 
@@ -62,7 +62,7 @@ def _wrap_torch_load(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _is_own(file: Any) -> bool:
     """Whether a process of this user wrote a file for its multi-GPU workers: it holds a trainer and its callbacks."""
-    return isinstance(file, (str, Path)) and Path(file).resolve().parent == (USER_CONFIG_DIR / "DDP").resolve()
+    return isinstance(file, (str, Path)) and Path(file).resolve().parent == (settings_folder() / "DDP").resolve()
 
 
 def _unknown_names(file: Any) -> list[str]:
@@ -130,7 +130,7 @@ def _without_script(entries: Any) -> Any:
     if not isinstance(entries, dict) or not is_script(entries.get("download")):
         return entries
     path = str(entries.get("yaml_file", "data YAML"))
-    if Path(path).resolve().is_relative_to(Path(ROOT).resolve()):  # Ultralytics' own
+    if is_stock_data_yaml(path):
         return entries
     return {**entries, "download": f"from yolo_attn.security.trust import refuse_script; refuse_script({path!r})"}
 

@@ -33,9 +33,9 @@ def is_sealed(mark: object, *parts: bytes) -> bool:
 
 
 def _key() -> bytes:
-    from ultralytics.utils import USER_CONFIG_DIR
+    from yolo_attn.host.installation import settings_folder
 
-    return _key_in(Path(USER_CONFIG_DIR), os.getpid())
+    return _key_in(settings_folder(), os.getpid())
 
 
 @lru_cache(maxsize=4)

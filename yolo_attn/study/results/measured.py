@@ -105,7 +105,7 @@ def _kept(path: Path, wanted: Mapping[str, Any]) -> Measured | None:
 @lru_cache(maxsize=256)
 def _report_unfit(runs: Path) -> None:
     """Say once for a study that stored numbers are not used."""
-    from ultralytics.utils import LOGGER
+    from yolo_attn.host.installation import LOGGER
 
     LOGGER.info(
         f"yolo-attn: {runs}: a {BOOTSTRAP} does not fit its matches or was not written by this user on this machine; "

@@ -38,13 +38,13 @@ __all__ = [
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
     import torch
-    import ultralytics
 
     import yolo_attn
+    from yolo_attn.host.installation import ultralytics_version
 
     return {
         "yolo-attn": yolo_attn.__version__,
-        "ultralytics": str(ultralytics.__version__),
+        "ultralytics": ultralytics_version(),
         "torch": str(torch.__version__),
     }
 
@@ -65,10 +65,11 @@ def build_arms(study: Study) -> list[Arm]:
     Raises:
         UserError: A base or a placement that does not exist, or two arms with one name.
     """
+    from yolo_attn.host.checkpoint import download_checkpoint
     from yolo_attn.host.documents import model_yaml
 
     base = ModelRef.parse(study.base)
-    weights = _checkpoint(base.base) if study.is_checkpoint else None
+    weights = download_checkpoint(base.base) if study.is_checkpoint else None
     arms = [Arm(base.stem, "baseline", _plain(model_yaml(base)), weights)]
     arms += [_variant(study.base, text, weights) for text in study.variants]
     arms += [_control(name, arms, weights) for name in study.controls]
@@ -139,13 +140,6 @@ def _plain(model: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in model.items() if key != "yaml_file"}
 
 
-def _checkpoint(base: str) -> Path:
-    """Return the path of a checkpoint; Ultralytics downloads its own."""
-    from ultralytics.utils.downloads import attempt_download_asset
-
-    return Path(attempt_download_asset(base)).resolve()
-
-
 def weights_fingerprint(path: Path | None) -> str | None:
     """Return the hash of a checkpoint's content."""
     if path is None:
@@ -187,11 +181,12 @@ def read_dataset(data: str, task: str, split: str = "val") -> Dataset:
         UserError: The dataset cannot be had, or has a fault.
     """
     from yolo_attn.data import check_data, describe_data, drop_stale_caches
+    from yolo_attn.host.dataset_files import download_dataset
 
     splits = tuple(dict.fromkeys(["train", split]))
     summary = check_data(data, task, splits)
     if not summary.present:
-        _download(data)
+        download_dataset(data)
         summary = check_data(data, task, splits)
     drop_stale_caches(summary)
     trained, evaluated = summary.splits.get("train"), summary.splits.get(split)
@@ -222,17 +217,6 @@ def free_gpus() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     named = [name for name in (visible or "").split(",") if name]
     return named or [str(number) for number in range(torch.cuda.device_count())]
-
-
-def _download(data: str) -> None:
-    from ultralytics.data.utils import check_det_dataset
-
-    try:
-        check_det_dataset(data)
-    except UserError:
-        raise
-    except (OSError, SyntaxError, ValueError, TypeError, RuntimeError) as error:
-        raise UserError(f"data={data}: could not be downloaded ({' '.join(str(error).split())})") from None
 
 
 def foreign_layers(model: Mapping[str, Any]) -> dict[str, dict[str, str]]:

@@ -21,7 +21,8 @@ from yolo_attn.analysis.flops import count_flops
 from yolo_attn.analysis.gallery import record_maps
 from yolo_attn.analysis.models import fitting_side, input_channels
 from yolo_attn.host.checkpoint import read_checkpoint
-from yolo_attn.host.model_kind import is_rtdetr
+from yolo_attn.host.installation import switch_off_integrations
+from yolo_attn.host.model_kind import is_rtdetr, model_class
 from yolo_attn.host.recorder import Recorder
 from yolo_attn.host.repeatable import check_state, find_trainer
 from yolo_attn.host.transfer import align_every_model
@@ -114,9 +115,8 @@ def _measure(folder: Path, order: dict[str, Any], shared: dict[str, Any]) -> dic
 
 def _model_class(document: dict[str, Any]) -> Any:
     """Return the Ultralytics class for a model YAML: the file is always `model.yaml`, so its name cannot tell."""
-    from ultralytics import RTDETR, YOLO
-
-    return _without_task(RTDETR) if is_rtdetr(document) else YOLO
+    cls = model_class(document)
+    return _without_task(cls) if is_rtdetr(document) else cls
 
 
 def _without_task(kind: Any) -> Any:
@@ -126,10 +126,7 @@ def _without_task(kind: Any) -> Any:
 
 def _keep_to_itself() -> None:
     """Switch off, in this process only, integrations that would report the run elsewhere or slow it down."""
-    from ultralytics.utils import SETTINGS
-
-    # dict.update: the settings' own update would write the user's file.
-    dict.update(SETTINGS, {key: False for key in _INTEGRATIONS if key in SETTINGS} | {"api_key": ""})
+    switch_off_integrations(_INTEGRATIONS)
 
 
 @dataclass(frozen=True)

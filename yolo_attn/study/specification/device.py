@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 
-from yolo_attn.errors import UserError, first_line
+from yolo_attn.errors import UserError
 
 __all__ = ["check_share", "count_devices", "device_kind", "first_device", "read_device"]
 
@@ -57,24 +56,13 @@ def _absence(name: str) -> str:
     if kind == "mps":
         return "" if torch.backends.mps.is_available() else "this machine has no MPS device"
     if kind != "cuda":
-        return _other_absence(kind, name)
+        from yolo_attn.host.training_arguments import device_problem
+
+        return device_problem(kind, name)
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     for number in name.split(","):
         if _index(number, count) >= count:
             return f"there is no CUDA device {number} here (PyTorch sees {count})"
-    return ""
-
-
-def _other_absence(kind: str, name: str) -> str:
-    """Return what is missing for a device that only later releases of Ultralytics train on."""
-    from ultralytics.utils import torch_utils
-
-    if not hasattr(torch_utils, "get_torch_device_backend"):
-        return f"the installed Ultralytics does not train on {kind}"
-    try:
-        torch_utils.select_device(name, verbose=False)
-    except Exception as error:
-        return first_line(error)
     return ""
 
 
@@ -94,10 +82,10 @@ def check_share(device: str | None, batch: int) -> None:
     Raises:
         UserError: It cannot.
     """
-    from ultralytics.utils.torch_utils import select_device
+    from yolo_attn.host.training_arguments import requires_even_batches
 
     count = count_devices(device)
-    if batch % count and "batch" in inspect.signature(select_device).parameters:
+    if batch % count and requires_even_batches():
         raise UserError(f"batch={batch}: cannot be shared out to {count} devices; give a multiple of {count}")
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from yolo_attn.errors import UserError, did_you_mean, first_line
+from yolo_attn.errors import UserError, did_you_mean
 
 __all__ = ["PINNED", "check_optimizer", "check_recipe", "parse_value", "recipe_keys"]
 
@@ -51,9 +50,9 @@ _WORDS = {"true": True, "false": False, "none": None, "null": None}
 
 def recipe_keys() -> set[str]:
     """Return the keys that a recipe may have: Ultralytics' own, less those that a study decides."""
-    from ultralytics.utils import DEFAULT_CFG_DICT
+    from yolo_attn.host.training_arguments import argument_names
 
-    return set(DEFAULT_CFG_DICT) - set(_OWNED)
+    return argument_names() - set(_OWNED)
 
 
 def parse_value(value: object) -> Any:
@@ -92,9 +91,8 @@ def check_recipe(given: Mapping[str, object], where: str = "") -> dict[str, Any]
 
 
 def _check_values(recipe: Mapping[str, Any], where: str) -> None:
-    from ultralytics.cfg import get_cfg
-
     from yolo_attn.host.freezing import read_freeze
+    from yolo_attn.host.training_arguments import check_arguments
     from yolo_attn.host.values import check_values
 
     for key, least in _AT_LEAST.items():
@@ -111,9 +109,9 @@ def _check_values(recipe: Mapping[str, Any], where: str) -> None:
     if "optimizer" in recipe:
         check_optimizer(str(recipe["optimizer"]), where)
     try:
-        get_cfg(overrides=dict(recipe))
-    except (TypeError, ValueError, SyntaxError, KeyError, AssertionError) as error:
-        raise UserError(f"{where}{first_line(error)}") from None
+        check_arguments(recipe)
+    except UserError as error:
+        raise UserError(f"{where}{error}") from None
 
 
 def check_optimizer(name: str, where: str = "") -> None:
@@ -127,21 +125,11 @@ def check_optimizer(name: str, where: str = "") -> None:
     """
     if name in _OPTIMIZERS:
         return
-    from torch import nn
-    from ultralytics.engine.trainer import BaseTrainer
-    from ultralytics.utils import LOGGER
+    from yolo_attn.host.training_arguments import known_optimizers
 
-    level = LOGGER.level
-    LOGGER.setLevel("ERROR")  # it tells of every optimizer that it makes
-    try:
-        BaseTrainer.build_optimizer(None, nn.Linear(1, 1), name=name, lr=0.01, momentum=0.9)
-    except NotImplementedError as error:
-        known = re.findall(r"\w+", "".join(re.findall(r"[\[{](.*?)[\]}]", str(error))))
-        names = sorted({*known} - {"auto"})
+    known = known_optimizers(name)
+    if known is not None:
+        names = sorted(known - {"auto"})
         raise UserError(
             f"{where}optimizer={name}: unknown to Ultralytics{did_you_mean(name, names)} ({', '.join(names)})"
-        ) from None
-    except Exception:  # noqa: S110 (it knows the name, and stumbles over the stand-in for a model)
-        pass
-    finally:
-        LOGGER.setLevel(level)
+        )

@@ -239,10 +239,11 @@ class Run:
 
 def _refuse_unknown(training: Mapping[str, object]) -> None:
     """Suggest among all keys, a study's own too; what a study decides is left to the recipe's own message."""
-    from ultralytics.utils import DEFAULT_CFG_DICT
+    from yolo_attn.host.training_arguments import argument_names
 
+    names = argument_names()
     for key in training:
-        if key not in DEFAULT_CFG_DICT:
+        if key not in names:
             raise UserError(f"unknown key '{key}'{did_you_mean(key, [*_STUDY_KEYS, *sorted(recipe_keys())])}")
 
 

@@ -16,6 +16,7 @@ import yolo_attn
 from tests.host.helpers import tiny_dataset
 from yolo_attn.data import digits, names
 from yolo_attn.data.names import known_data
+from yolo_attn.host import installation
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def few_digits(monkeypatch: pytest.MonkeyPatch, fresh_folder: Path) -> str:
     """Make `digits` small and in a folder of the test's own; returns the path of its data YAML."""
     few = {"train": 2, "val": 2, "test": 2}
     monkeypatch.setattr(names, "make_digits", lambda root: digits.make_digits(root, counts=few))
-    monkeypatch.setattr(names, "datasets_folder", lambda: fresh_folder / "datasets")
+    monkeypatch.setattr(installation, "datasets_folder", lambda: fresh_folder / "datasets")
     return str(fresh_folder / "datasets" / "digits" / "digits.yaml")
 
 
@@ -90,5 +91,5 @@ def test_classification_takes_folders(few_digits: str, fresh_folder: Path) -> No
 
 
 def test_a_stock_dataset_of_our_name_would_come_first(few_digits: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(names, "host_yamls", lambda: {"digits": SimpleNamespace(name="digits.yaml")})
+    monkeypatch.setattr(installation, "stock_data_yamls", lambda: {"digits": SimpleNamespace(name="digits.yaml")})
     assert known_data("digits", "detect") == "digits.yaml"
