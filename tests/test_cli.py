@@ -463,7 +463,7 @@ def test_what_is_wrong_with_the_data_is_said_before_anything_runs(
     assert main([verb, "model=yolo11n.yaml", f"data={data}"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(
-        "yolo-attn: data: train 3 images, 3 objects; val 3 images, 3 objects; left out of train: "
+        "yolo-attn: data: train 3 images, 3 objects; val 3 images, 3 objects; skipped in train: "
     )
     assert "1 unreadable image (images/val/0.png: " in lines[0]
     assert lines[1] == "runs now"

@@ -1,4 +1,4 @@
-"""Checking a dataset: good ones are counted, each mistake is one line that says where it is."""
+"""Checks of datasets: valid ones are counted, and each problem is one line with its location."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import yaml
 
-from yolo_attn.data import check_data, describe_data, description, drop_stale_caches
+from yolo_attn.data import check_data, describe_data, drop_stale_caches
+from yolo_attn.data.data_yaml import DataYaml
 from yolo_attn.errors import UserError
 from yolo_attn.host import installation
 from yolo_attn.host.installation import datasets_folder
@@ -56,9 +57,10 @@ class Dataset:
         self.yaml.write_text(yaml.safe_dump(self.entries))
         return check_data(str(self.yaml), task, **options)
 
-    def faults(self, split: str = "train", task: str = "detect") -> dict[str, str]:
-        """Return what is wrong in a split, by kind."""
-        return {f"{fault.noun} {fault.rest}".strip(): str(fault) for fault in self.check(task).splits[split].faults}
+    def problems(self, split: str = "train", task: str = "detect") -> dict[str, str]:
+        """Return the problems of a split by kind."""
+        found = self.check(task).splits[split].problems
+        return {f"{problem.noun} {problem.rest}".strip(): str(problem) for problem in found}
 
     def error(self, task: str = "detect") -> str:
         with pytest.raises(UserError) as error:
@@ -77,20 +79,20 @@ def _listing(folder: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
-def test_a_good_dataset_is_counted_and_left_as_it_was(dataset: Dataset) -> None:
+def test_a_valid_dataset_is_counted_and_not_modified(dataset: Dataset) -> None:
     dataset.check()
-    (dataset.root / "labels" / "train.cache").write_bytes(b"a pickle nobody may open")
+    (dataset.root / "labels" / "train.cache").write_bytes(b"a pickle that must not be opened")
     before = _listing(dataset.root)
     summary = check_data(str(dataset.yaml))
     assert summary.names == {0: "a", 1: "b"}
     train, val = summary.splits["train"], summary.splits["val"]
-    assert (train.images, train.labelled, train.instances) == (4, 2, 3)
-    assert (val.images, val.labelled, val.instances) == (1, 1, 1)
+    assert (train.images, train.labeled, train.instances) == (4, 2, 3)
+    assert (val.images, val.labeled, val.instances) == (1, 1, 1)
     assert summary.present
     assert _listing(dataset.root) == before
 
 
-def test_the_digest_changes_with_a_label_a_name_and_an_image_and_not_with_the_place(tmp_path: Path) -> None:
+def test_the_digest_depends_on_labels_names_and_images_but_not_on_the_location(tmp_path: Path) -> None:
     first, second = Dataset(tmp_path / "a"), Dataset(tmp_path / "b")
     digests = [first.check().digest]
     assert second.check().digest == digests[0]
@@ -103,8 +105,8 @@ def test_the_digest_changes_with_a_label_a_name_and_an_image_and_not_with_the_pl
     assert len(set(digests)) == 4
 
 
-def test_the_digest_is_what_it_was_in_every_version(dataset: Dataset) -> None:
-    """Stored studies are found by it."""
+def test_the_digest_is_stable_across_versions(dataset: Dataset) -> None:
+    """Stored runs are looked up by it."""
     assert dataset.check().digest == "149b9fc72dd0fd84a16b398ca6d4a203e51fad47c67d30219c52f0b8ad277a20"
 
 
@@ -113,7 +115,7 @@ def test_the_digest_is_what_it_was_in_every_version(dataset: Dataset) -> None:
     [{"kpt_shape": [2, 3]}, {"flip_idx": [1, 0]}, {"channels": 1}, {"kpt_oks_sigmas": [0.1, 0.2]}],
     ids=lambda entry: next(iter(entry)),
 )
-def test_the_digest_changes_with_what_the_data_yaml_says_to_training(dataset: Dataset, entry: dict[str, Any]) -> None:
+def test_the_digest_changes_with_the_training_entries_of_the_data_yaml(dataset: Dataset, entry: dict[str, Any]) -> None:
     before = dataset.check().digest
     dataset.entries |= entry
     assert dataset.check().digest != before
@@ -126,7 +128,7 @@ def as_jpeg(value: int, end: bytes = b"") -> bytes:
     return bytes(cv2.imencode(".jpg", image)[1]) + end
 
 
-@pytest.mark.parametrize("name", ["0.jpg", "0.png"])  # what counts is the content
+@pytest.mark.parametrize("name", ["0.jpg", "0.png"])  # the content decides
 def test_the_digest_does_not_change_when_ultralytics_repairs_a_jpeg(dataset: Dataset, name: str) -> None:
     (dataset.root / "images" / "train" / "0.jpg").unlink()
     image = dataset.root / "images" / "train" / name
@@ -139,7 +141,7 @@ def test_the_digest_does_not_change_when_ultralytics_repairs_a_jpeg(dataset: Dat
     assert dataset.check().digest != before
 
 
-def test_an_image_that_ultralytics_cannot_repair_counts_as_it_is(dataset: Dataset) -> None:
+def test_an_image_that_ultralytics_cannot_repair_is_hashed_unchanged(dataset: Dataset) -> None:
     image = dataset.root / "images" / "train" / "0.jpg"
     for content in (as_jpeg(90)[:-60], b"\xff\xd8\xff"):
         image.write_bytes(content)
@@ -150,7 +152,7 @@ def test_an_image_that_ultralytics_cannot_repair_counts_as_it_is(dataset: Datase
 
 
 def read_classes(dataset: Dataset) -> list[int]:
-    """Return the classes as Ultralytics reads them for training, from its cache where it has one."""
+    """Return the classes that Ultralytics reads for training, from its cache if it has one."""
     from ultralytics.cfg import get_cfg
     from ultralytics.data.dataset import YOLODataset
 
@@ -160,7 +162,7 @@ def read_classes(dataset: Dataset) -> list[int]:
     return [int(number) for label in read.labels for number in label["cls"].ravel()]
 
 
-def test_labels_that_were_edited_are_read_again_whatever_their_size(dataset: Dataset) -> None:
+def test_edited_labels_of_the_same_size_are_read_again(dataset: Dataset) -> None:
     for image in (dataset.root / "images" / "train").iterdir():
         image.write_bytes(as_jpeg(90))
     assert sorted(read_classes(dataset)) == [0, 1, 1]
@@ -170,10 +172,10 @@ def test_labels_that_were_edited_are_read_again_whatever_their_size(dataset: Dat
     drop_stale_caches(summary)
     assert cache.exists()
 
-    time.sleep(0.02)  # more than the clock of a file system's dates needs for a tick
+    time.sleep(0.02)  # longer than a tick of file system timestamps
     label = dataset.root / "labels" / "train" / "0.txt"
     label.write_text(BOX.replace("1", "0", 1))
-    os.utime(label, (1, 1))  # a copy may keep an old date
+    os.utime(label, (1, 1))  # copying may preserve an old date
     summary = dataset.check()
     assert summary.splits["train"].stale_cache == cache
     assert summary.splits["val"].stale_cache is None
@@ -183,7 +185,7 @@ def test_labels_that_were_edited_are_read_again_whatever_their_size(dataset: Dat
     assert sorted(read_classes(dataset)) == [0, 0, 1]
 
 
-def test_a_stale_cache_that_cannot_be_removed_is_told(
+def test_a_stale_cache_that_cannot_be_removed_is_logged(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from ultralytics.utils import LOGGER
@@ -204,7 +206,7 @@ def test_a_stale_cache_that_cannot_be_removed_is_told(
 @pytest.mark.parametrize(
     "names", [{"names": {0: "a", 1: "b"}}, {"names": {"0": "a", "1": "b"}, "nc": 2}, {"names": None, "nc": 2.0}]
 )
-def test_the_ways_to_state_classes(dataset: Dataset, names: dict[str, Any]) -> None:
+def test_class_names_in_every_form(dataset: Dataset, names: dict[str, Any]) -> None:
     dataset.entries |= names
     assert list(dataset.check().names) == [0, 1]
 
@@ -216,9 +218,9 @@ def test_the_ways_to_state_classes(dataset: Dataset, names: dict[str, Any]) -> N
         ({"nc": 3}, "nc is 3 but there are 2 names"),
         ({"nc": "many"}, "nc is 'many'"),
         ({"nc": 0}, "nc is 0"),
-        ({"names": "a"}, "names is 'a'; it has to be a list"),
+        ({"names": "a"}, "names is 'a'; it must be a list"),
         ({"names": []}, r"names is \[\]"),
-        ({"names": {1: "a", 2: "b"}}, "whole numbers 0 to 1"),
+        ({"names": {1: "a", 2: "b"}}, "integers 0 to 1"),
         ({"train": None}, "has no train split"),
         ({"val": 3}, "val is 3"),
         ({"train": ["images/train", None]}, "train is .*None"),
@@ -226,7 +228,7 @@ def test_the_ways_to_state_classes(dataset: Dataset, names: dict[str, Any]) -> N
         ({"val": ["images/val", "more"]}, "the images of val are not at .*more"),
     ],
 )
-def test_mistakes_in_the_data_yaml(dataset: Dataset, entries: dict[str, Any], message: str) -> None:
+def test_an_invalid_entry_of_a_data_yaml_is_an_error(dataset: Dataset, entries: dict[str, Any], message: str) -> None:
     dataset.entries |= entries
     error = dataset.error()
     assert str(dataset.yaml) in error
@@ -246,14 +248,14 @@ def test_mistakes_in_the_data_yaml(dataset: Dataset, entries: dict[str, Any], me
         ("!!python/object:os.system x\n", "line 1, column 1: not valid YAML"),
     ],
 )
-def test_files_that_are_no_data_yaml(tmp_path: Path, text: str, message: str) -> None:
+def test_a_file_that_is_not_a_data_yaml_is_an_error(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "data.yaml").write_text(text)
     with pytest.raises(UserError, match=message) as error:
         check_data(str(tmp_path / "data.yaml"))
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_data_yaml_and_a_file_of_another_kind(fresh_folder: Path) -> None:
+def test_a_missing_data_yaml_and_a_file_of_another_type_are_errors(fresh_folder: Path) -> None:
     with pytest.raises(UserError, match=r"there is no data YAML no\.yaml"):
         check_data("no.yaml")
     (fresh_folder / "photo.jpg").write_text("")
@@ -278,26 +280,26 @@ def test_a_missing_data_yaml_and_a_file_of_another_kind(fresh_folder: Path) -> N
         ("é" * 100, r"\.\.\.' is not a row of numbers"),
     ],
 )
-def test_a_bad_label_row_is_found_with_file_and_line(dataset: Dataset, row: str, message: str) -> None:
+def test_an_invalid_label_row_is_reported_with_file_and_line(dataset: Dataset, row: str, message: str) -> None:
     dataset.split("train", BOX, f"{BOX}\n\n{row}\n{BOX}\n")
-    found = dataset.faults()["bad label file"]
+    found = dataset.problems()["bad label file"]
     assert found.startswith("1 bad label file (labels/train/1.txt, line 3: ") and re.search(message, found)
     train = dataset.check().splits["train"]
-    assert (train.images, train.instances) == (3, 1)  # as Ultralytics, which leaves the whole image out
+    assert (train.images, train.instances) == (3, 1)  # Ultralytics skips the whole image as well
 
 
-def test_boxes_and_polygons_in_one_file(dataset: Dataset) -> None:
+def test_boxes_and_polygons_in_one_file_are_a_problem(dataset: Dataset) -> None:
     dataset.split("train", f"{BOX}\n{TRIANGLE}\n")
-    assert "mixes boxes (5 numbers) and polygons" in dataset.faults()["bad label file"]
+    assert "mixes boxes (5 numbers) and polygons" in dataset.problems()["bad label file"]
 
 
-def test_every_kind_of_fault_is_counted_and_named(dataset: Dataset) -> None:
+def test_every_kind_of_problem_is_counted_and_named(dataset: Dataset) -> None:
     good = [BOX] * 12
     dataset.split("train", *good)
     images, labels = dataset.root / "images" / "train", dataset.root / "labels" / "train"
     (images / "0.jpg").write_bytes(b"")
     (images / "1.jpg").write_bytes(as_jpeg(90)[:-60])
-    (images / "2.jpg").write_bytes(b"text in place of an image")
+    (images / "2.jpg").write_bytes(b"text instead of an image")
     (images / "3.jpg").write_bytes(IMAGE[:-20])
     (labels / "4.txt").write_text("7 0.5 0.5 0.2 0.2\n")
     (labels / "5.txt").write_text(f"{BOX}\n{BOX.replace('0.5', '0.50')}\n{BOX}\n")
@@ -306,27 +308,29 @@ def test_every_kind_of_fault_is_counted_and_named(dataset: Dataset) -> None:
     (labels / "classes.txt").write_text("a\nb\n")
     summary = dataset.check()
     train = summary.splits["train"]
-    assert (train.images, train.labelled, train.instances) == (7, 6, 6)
-    said = describe_data(summary)
-    assert "\n" not in said
-    assert said.startswith(
+    assert (train.images, train.labeled, train.instances) == (7, 6, 6)
+    line = describe_data(summary)
+    assert "\n" not in line
+    assert line.startswith(
         "data: train 7 images, 6 objects; val 1 image, 1 object; "
-        "left out of train: 4 unreadable images (images/train/0.jpg: empty file; images/train/1.jpg: "
+        "skipped in train: 4 unreadable images (images/train/0.jpg: empty file; images/train/1.jpg: "
     )
-    assert "images/train/2.jpg: not an image; ...), 1 bad label file (labels/train/4.txt, line 1: class 7 is" in said
-    assert said.endswith(
+    assert "images/train/2.jpg: not an image; ...), 1 bad label file (labels/train/4.txt, line 1: class 7 is" in line
+    assert line.endswith(
         "; in train: 2 duplicated rows (labels/train/5.txt), 1 image without a label file (images/train/6.jpg), "
         "1 label file without an image (labels/train/lost.txt)"
     )
 
 
-def test_a_sound_dataset_has_no_faults(dataset: Dataset) -> None:
+def test_a_valid_dataset_has_no_problems(dataset: Dataset) -> None:
     dataset.split("train", BOX, BOX, BOX, BOX)
-    assert describe_data(dataset.check()) == ("data: train 4 images, 4 objects; val 1 image, 1 object; no faults found")
+    assert describe_data(dataset.check()) == (
+        "data: train 4 images, 4 objects; val 1 image, 1 object; no problems found"
+    )
 
 
-def test_what_is_left_out_is_what_ultralytics_leaves_out(dataset: Dataset) -> None:
-    """Found by its own scan of the same files, whatever release is installed."""
+def test_the_skipped_images_are_those_that_ultralytics_skips(dataset: Dataset) -> None:
+    """The expected result is the installed release's own scan of the same files."""
     dataset.split("train", *[BOX] * 12)
     folder = dataset.root / "images" / "train"
     ones = np.full((12, 12, 3), 90, np.uint8)
@@ -341,29 +345,29 @@ def test_what_is_left_out_is_what_ultralytics_leaves_out(dataset: Dataset) -> No
     found = dataset.check().splits["train"]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert found.images == len(read_classes(dataset)) == 12 - 6
-    assert [fault.count for fault in found.faults] == [6]
+    assert [problem.count for problem in found.problems] == [6]
 
 
 @pytest.mark.filterwarnings("ignore:Truncated")
 @pytest.mark.parametrize("suffix", [".bmp", ".tiff", ".webp"])
-def test_an_image_whose_header_says_nothing_of_its_end_is_decoded(dataset: Dataset, suffix: str) -> None:
+def test_a_format_without_checksums_is_decoded(dataset: Dataset, suffix: str) -> None:
     image = dataset.root / "images" / "train" / f"more{suffix}"
     content = bytes(cv2.imencode(suffix, np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))[1])
     image.write_bytes(content)
-    assert "unreadable image" not in dataset.faults()
+    assert "unreadable image" not in dataset.problems()
     image.write_bytes(content[: len(content) // 2])
-    assert f"images/train/more{suffix}: " in dataset.faults()["unreadable image"]
+    assert f"images/train/more{suffix}: " in dataset.problems()["unreadable image"]
 
 
 def test_an_unreadable_image_installs_nothing(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ultralytics.utils.checks.check_requirements", lambda *_, **__: pytest.fail("installs"))
     for content in (b"nothing known", b"\xff\xd8 and no more", b"\x89PNG", b"BM", b"GIF89a"):
         (dataset.root / "images" / "train" / "0.jpg").write_bytes(content)
-        assert "unreadable image" in dataset.faults()
+        assert "unreadable image" in dataset.problems()
 
 
-def test_a_split_of_which_most_is_left_out_is_an_error(dataset: Dataset) -> None:
-    """Labels that count from 1, say: what trains would be another dataset than the user's."""
+def test_a_split_whose_images_are_mostly_skipped_is_an_error(dataset: Dataset) -> None:
+    """One cause is class indices that start at 1."""
     dataset.split("train", *["2 0.5 0.5 0.2 0.2"] * 3, BOX)
     assert (
         "3 of 4 images of train cannot be used: 3 bad label files (labels/train/0.txt, line 1: class 2 is not one of "
@@ -377,19 +381,19 @@ def test_a_split_of_which_most_is_left_out_is_an_error(dataset: Dataset) -> None
     assert "no object in the 2 images of val: their label files leave none: 1 unreadable image" in dataset.error()
 
 
-def test_labels_of_other_lists_are_no_orphans(dataset: Dataset) -> None:
-    """Splits may be lists of one folder; and beside images there may be texts of any kind."""
+def test_labels_of_other_splits_and_other_texts_are_not_orphans(dataset: Dataset) -> None:
+    """List files may divide one folder into splits, and a folder of images may contain any text files."""
     dataset.split("train", *[BOX] * 4)
     for split, numbers in (("train", (0, 1)), ("val", (2,))):
         (dataset.root / f"{split}.txt").write_text("".join(f"./images/train/{number}.jpg\n" for number in numbers))
         dataset.entries[split] = f"{split}.txt"
-    assert dataset.faults() == {}
+    assert dataset.problems() == {}
     flat = dataset.root / "flat"
     flat.mkdir()
     for name, text in (("a.jpg", None), ("a.txt", BOX), ("readme.txt", "hello")):
         (flat / name).write_bytes(IMAGE if text is None else text.encode())
     dataset.entries["train"] = "flat"
-    assert dataset.faults() == {}
+    assert dataset.problems() == {}
 
 
 @pytest.mark.parametrize(
@@ -401,7 +405,7 @@ def test_labels_of_other_lists_are_no_orphans(dataset: Dataset) -> None:
         ("pose", (POINTS,), BOX),
     ],
 )
-def test_rows_of_each_task(dataset: Dataset, task: str, good: tuple[str, ...], bad: str) -> None:
+def test_each_task_accepts_its_label_rows(dataset: Dataset, task: str, good: tuple[str, ...], bad: str) -> None:
     dataset.entries["kpt_shape"] = [2, 3]
     dataset.split("train", *good, *[""] * (4 - len(good)))
     dataset.split("val", good[0])
@@ -410,7 +414,7 @@ def test_rows_of_each_task(dataset: Dataset, task: str, good: tuple[str, ...], b
     assert f"task {task} takes" in dataset.error(task)
 
 
-def test_keypoints_have_to_lie_in_the_image_but_their_visibility_does_not(dataset: Dataset) -> None:
+def test_keypoints_must_be_inside_the_image_but_visibility_is_unrestricted(dataset: Dataset) -> None:
     dataset.entries["kpt_shape"] = [2, 3]
     dataset.split("train", POINTS, POINTS, "", "")
     dataset.split("val", POINTS)
@@ -422,7 +426,7 @@ def test_keypoints_have_to_lie_in_the_image_but_their_visibility_does_not(datase
     assert "kpt_shape is None; task pose needs" in dataset.error("pose")
 
 
-def test_splits_without_images_or_without_labels(dataset: Dataset) -> None:
+def test_splits_without_images_or_labels_are_errors(dataset: Dataset) -> None:
     dataset.split("empty")
     dataset.entries["val"] = "images/empty"
     assert "there are no images in val" in dataset.error()
@@ -436,12 +440,12 @@ def test_splits_without_images_or_without_labels(dataset: Dataset) -> None:
     assert "their label files are all empty" in dataset.error()
 
 
-def test_tasks_whose_labels_are_images_are_only_counted(dataset: Dataset) -> None:
+def test_only_images_are_counted_for_tasks_with_label_images(dataset: Dataset) -> None:
     dataset.split("train", "not a row of numbers")
     assert dataset.check("semantic").splits["train"].images == 4
 
 
-def test_lists_of_folders_list_files_and_the_validation_key(dataset: Dataset) -> None:
+def test_lists_of_folders_list_files_and_the_validation_key_are_supported(dataset: Dataset) -> None:
     dataset.split("more/deep", BOX)
     listed = [dataset.root / "images" / "train" / "0.jpg", "./images/val/0.jpg", ""]
     (dataset.root / "list.txt").write_text("\n".join(map(str, listed)))
@@ -451,10 +455,10 @@ def test_lists_of_folders_list_files_and_the_validation_key(dataset: Dataset) ->
     assert summary.splits["train"].images == 4 + 1 + 2
     assert summary.splits["val"].images == 1
     (dataset.root / "list.txt").write_text("./images/val/lost.jpg")
-    assert "images/val/lost.jpg: no such file or directory" in dataset.faults()["unreadable image"]
+    assert "images/val/lost.jpg: no such file or directory" in dataset.problems()["unreadable image"]
 
 
-def test_other_splits_on_request(dataset: Dataset) -> None:
+def test_only_the_requested_splits_are_checked(dataset: Dataset) -> None:
     dataset.entries["test"] = "images/val"
     assert list(dataset.check(splits=("test",)).splits) == ["test"]
     del dataset.entries["test"]
@@ -462,7 +466,7 @@ def test_other_splits_on_request(dataset: Dataset) -> None:
         dataset.check(splits=("test",))
 
 
-def test_a_path_in_the_datasets_folder_and_the_prefix_of_labelling_services(
+def test_paths_in_the_datasets_folder_and_prefixes_of_labeling_services_are_resolved(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(installation, "datasets_folder", lambda: tmp_path)
@@ -473,7 +477,7 @@ def test_a_path_in_the_datasets_folder_and_the_prefix_of_labelling_services(
 
 
 @pytest.mark.parametrize(("release", "found"), [("8.3.133", False), ("8.3.134", True), ("8.4.190", True)])
-def test_a_path_in_the_working_folder_counts_where_the_host_looks_there(
+def test_a_path_in_the_working_folder_is_resolved_as_in_the_installed_release(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch, release: str, found: bool
 ) -> None:
     import ultralytics
@@ -487,22 +491,23 @@ def test_a_path_in_the_working_folder_counts_where_the_host_looks_there(
         assert str(datasets_folder() / "set") in dataset.error()
 
 
-def test_the_paths_are_those_that_ultralytics_finds(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_are_resolved_as_ultralytics_does(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     from ultralytics.data import utils
 
-    monkeypatch.setattr(utils, "check_font", lambda font: None)  # it would fetch a font
+    monkeypatch.setattr(utils, "check_font", lambda font: None)  # it would download a font
     monkeypatch.setattr(installation, "datasets_folder", lambda: utils.DATASETS_DIR)
     monkeypatch.chdir(dataset.root.parent)
     for path in (str(dataset.root), "set", None):
         dataset.entries["path"] = path
         dataset.yaml.write_text(yaml.safe_dump(dataset.entries))
         try:
-            theirs = utils.check_det_dataset(str(dataset.yaml), autodownload=False)["path"]
+            expected = utils.check_det_dataset(str(dataset.yaml), autodownload=False)["path"]
         except FileNotFoundError:
             assert path == "set"
             continue
-        ours = description.image_root(description.read_description(dataset.yaml), dataset.yaml)
-        assert os.path.realpath(theirs) == os.path.realpath(ours)
+        found = DataYaml.find(str(dataset.yaml))
+        assert found is not None
+        assert os.path.realpath(found.root) == os.path.realpath(expected)
 
 
 def test_a_dataset_that_has_to_be_downloaded_is_not_an_error(dataset: Dataset) -> None:
@@ -518,22 +523,22 @@ def test_a_dataset_that_has_to_be_downloaded_is_not_an_error(dataset: Dataset) -
 
 
 @pytest.mark.parametrize("data", ["digits", "coco8.yaml", "Objects365", "https://host/set.zip"])
-def test_names_of_datasets_that_are_not_here(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch, data: str) -> None:
+def test_missing_known_datasets_are_not_errors(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch, data: str) -> None:
     monkeypatch.setattr(installation, "datasets_folder", lambda: fresh_folder / "datasets")
     assert not check_data(data).present
 
 
-def test_folders_and_archives(dataset: Dataset) -> None:
+def test_folders_and_archives_are_accepted(dataset: Dataset) -> None:
     dataset.check()
     assert check_data(str(dataset.root)).data == str(dataset.yaml)
     (dataset.root / "second.yaml").write_text("")
-    with pytest.raises(UserError, match="holds 2 YAML files"):
+    with pytest.raises(UserError, match="contains 2 YAML files"):
         check_data(str(dataset.root))
     (dataset.root / "set.zip").write_bytes(b"")
     assert not check_data(str(dataset.root / "set.zip")).present
 
 
-def test_classification(tmp_path: Path) -> None:
+def test_classification_folders_are_checked(tmp_path: Path) -> None:
     for name in ("train/cat", "train/dog", "val/cat"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "1.jpg").write_bytes(IMAGE)
@@ -544,10 +549,10 @@ def test_classification(tmp_path: Path) -> None:
     for wrong in ("no_such_set", "coco8"):
         with pytest.raises(UserError, match=f"there is no dataset folder {wrong}"):
             check_data(wrong, "classify")
-    with pytest.raises(UserError, match="holds no folders"):
+    with pytest.raises(UserError, match="contains no folders"):
         check_data(str(tmp_path / "train" / "cat"), "classify")
     (tmp_path / "train" / "cat" / "1.jpg").write_bytes(b"")
-    assert "left out of train: 1 unreadable image (train/cat/1.jpg: empty file)" in describe_data(
+    assert "skipped in train: 1 unreadable image (train/cat/1.jpg: empty file)" in describe_data(
         check_data(str(tmp_path), "classify")
     )
     (tmp_path / "train" / "dog" / "1.jpg").write_bytes(b"")

@@ -1,4 +1,4 @@
-"""The built-in dataset: deterministic, split by writer, made in one step whatever happens."""
+"""The built-in dataset: deterministic, split by writer, written atomically."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def _content(folder: Path) -> str:
     return str(json.loads((folder / "manifest.json").read_text())["content"])
 
 
-def test_two_makings_are_identical_and_are_the_published_scenes(tmp_path: Path) -> None:
+def test_generation_is_deterministic(tmp_path: Path) -> None:
     first, second = (make_digits(tmp_path / name, counts=FEW).parent for name in ("a", "b"))
     assert _hashes(first) == _hashes(second)
-    assert len(_hashes(first)) == 2 * sum(FEW.values()) + 2  # and the licence and the manifest
+    assert len(_hashes(first)) == 2 * sum(FEW.values()) + 2  # and the license and the manifest
     assert _content(first) == FEW_CONTENT
 
 
-def test_fewer_scenes_are_the_first_of_more_and_another_seed_gives_others(tmp_path: Path) -> None:
+def test_scenes_depend_on_the_seed_but_not_on_their_number(tmp_path: Path) -> None:
     few = make_digits(tmp_path / "few", counts=FEW).parent
     more = make_digits(tmp_path / "more", counts={"train": 4, "val": 2, "test": 2}).parent
     other = make_digits(tmp_path / "other", counts=FEW, seed=1).parent
@@ -51,7 +51,7 @@ def test_fewer_scenes_are_the_first_of_more_and_another_seed_gives_others(tmp_pa
     assert (few / name).read_bytes() != (other / name).read_bytes()
 
 
-def test_the_samples_are_the_published_ones() -> None:
+def test_the_samples_are_those_of_the_uci_dataset() -> None:
     with np.load(digits.HERE / "digits.npz", allow_pickle=False) as data:
         images, labels, form = data["images"], data["labels"], data["form"]
     assert images.shape == (1797, 8, 8)
@@ -62,7 +62,7 @@ def test_the_samples_are_the_published_ones() -> None:
     assert starts == [[1, 2, 3, 4, 5] if number == 7 else [0, 1, 2, 3, 4] for number in range(14)]
 
 
-def test_no_writer_and_no_piece_of_a_photo_is_in_two_splits() -> None:
+def test_splits_share_no_form_and_no_photo_region() -> None:
     forms = [number for split in FORMS for number in FORMS[split]]
     assert sorted(forms) == list(range(14))
     taken: dict[str, np.ndarray] = {}
@@ -79,7 +79,7 @@ def test_ultralytics_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     from ultralytics.cfg import get_cfg
     from ultralytics.data import build, utils
 
-    monkeypatch.setattr(utils, "check_font", lambda font: None)  # it would fetch a font
+    monkeypatch.setattr(utils, "check_font", lambda font: None)  # it would download a font
     path = make_digits(tmp_path, counts=FEW)
     data = utils.check_det_dataset(str(path), autodownload=False)
     assert data["nc"] == 10
@@ -88,10 +88,10 @@ def test_ultralytics_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         found = build.build_yolo_dataset(get_cfg(overrides={"imgsz": SIZE}), data[split], 2, data, mode="val")
         assert len(found) == FEW[split] == summary.splits[split].images
         assert sum(len(label["cls"]) for label in found.labels) == summary.splits[split].instances
-    assert make_digits(tmp_path, counts=FEW) == path  # the .cache files that Ultralytics left do not matter
+    assert make_digits(tmp_path, counts=FEW) == path  # Ultralytics' .cache files are ignored
 
 
-def test_images_are_as_large_as_stated_and_boxes_lie_on_ink(tmp_path: Path) -> None:
+def test_images_have_the_documented_size_and_boxes_contain_ink(tmp_path: Path) -> None:
     folder = make_digits(tmp_path, counts=FEW).parent
     for path in (folder / "images").rglob("*.png"):
         image = cv2.imread(str(path))
@@ -108,7 +108,7 @@ def test_images_are_as_large_as_stated_and_boxes_lie_on_ink(tmp_path: Path) -> N
             assert image[round(top) : round(bottom), round(left) : round(right)].std() > 2
 
 
-def test_the_yaml_names_the_folder_it_is_in_after_a_move_too(tmp_path: Path) -> None:
+def test_the_data_yaml_is_updated_after_the_folder_was_moved(tmp_path: Path) -> None:
     folder = make_digits(tmp_path / "here", counts=FEW).parent
     (tmp_path / "there").mkdir()
     folder.rename(tmp_path / "there" / "digits")
@@ -117,13 +117,13 @@ def test_the_yaml_names_the_folder_it_is_in_after_a_move_too(tmp_path: Path) -> 
     assert not list(path.parent.glob(".*"))
 
 
-def test_an_unchanged_folder_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unchanged_folder_is_not_rebuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make_digits(tmp_path, counts=FEW)
     monkeypatch.setattr(digits, "_build", lambda *args: pytest.fail("built again"))
     assert make_digits(tmp_path, counts=FEW) == path
 
 
-def test_an_interrupted_making_leaves_nothing_and_the_next_one_works(
+def test_an_interrupted_build_leaves_no_files_and_can_be_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*args: object) -> None:
@@ -137,7 +137,7 @@ def test_an_interrupted_making_leaves_nothing_and_the_next_one_works(
     assert _content(make_digits(tmp_path, counts=FEW).parent) == FEW_CONTENT
 
 
-def test_the_workspace_of_a_killed_process_is_removed_once_it_is_old(tmp_path: Path) -> None:
+def test_old_workspaces_of_killed_processes_are_removed(tmp_path: Path) -> None:
     old, young = tmp_path / ".digits-old", tmp_path / ".digits-young"
     for folder in (old, young):
         (folder / "new").mkdir(parents=True)
@@ -149,7 +149,7 @@ def test_the_workspace_of_a_killed_process_is_removed_once_it_is_old(tmp_path: P
 
 
 @pytest.mark.parametrize("lost", ["images/train/0001.png", "labels/val/0000.txt"])
-def test_missing_files_and_older_versions_are_made_again(tmp_path: Path, lost: str) -> None:
+def test_incomplete_and_older_datasets_are_rebuilt(tmp_path: Path, lost: str) -> None:
     folder = make_digits(tmp_path, counts=FEW).parent
     (folder / lost).unlink()
     assert (make_digits(tmp_path, counts=FEW).parent / lost).exists()
@@ -161,14 +161,14 @@ def test_missing_files_and_older_versions_are_made_again(tmp_path: Path, lost: s
     assert [path.name for path in tmp_path.iterdir()] == ["digits"]
 
 
-def test_files_of_the_users_are_reported_and_kept(tmp_path: Path) -> None:
+def test_added_and_changed_files_are_reported_and_kept(tmp_path: Path) -> None:
     folder = make_digits(tmp_path, counts=FEW).parent
     extra = folder / "images" / "train" / "mine.jpg"
     extra.write_bytes(b"mine")
     with pytest.raises(UserError, match=r"mine\.jpg was added to the dataset digits; move it away"):
         make_digits(tmp_path, counts=FEW)
     assert extra.exists()
-    extra.rename(folder / "images" / "train" / "0000.npy")  # as cache=disk writes them
+    extra.rename(folder / "images" / "train" / "0000.npy")  # cache=disk writes such files
     make_digits(tmp_path, counts=FEW)
     label = folder / "labels" / "train" / "0000.txt"
     label.write_text("0 0.5 0.5 0.1 0.1\n")
@@ -177,7 +177,7 @@ def test_files_of_the_users_are_reported_and_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("manifest", [None, "{", "[]", '{"files": 3}'])
-def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path, manifest: str | None) -> None:
+def test_an_unrelated_folder_is_not_modified(tmp_path: Path, manifest: str | None) -> None:
     folder = tmp_path / "digits"
     folder.mkdir()
     (folder / "thesis.txt").write_text("mine")
@@ -202,7 +202,7 @@ def test_a_datasets_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Pat
     assert "\n" not in str(error.value)
 
 
-def test_processes_that_make_it_at_once_agree(tmp_path: Path) -> None:
+def test_concurrent_processes_make_the_same_dataset(tmp_path: Path) -> None:
     code = "import sys; from pathlib import Path; from yolo_attn.data.digits import make_digits; " + (
         f"print(make_digits(Path(sys.argv[1]), counts={FEW}))"
     )
@@ -217,9 +217,7 @@ def test_processes_that_make_it_at_once_agree(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["digits"]
 
 
-def test_the_process_that_comes_second_takes_what_the_first_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_process_uses_the_dataset_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build = digits._build
 
     def build_after_another(new: Path, final: Path, settings: dict[str, object]) -> None:
@@ -233,17 +231,17 @@ def test_the_process_that_comes_second_takes_what_the_first_made(
     assert [path.name for path in tmp_path.iterdir()] == ["digits"]
 
 
-def test_other_photos_in_ultralytics_are_noticed(
+def test_different_photos_in_ultralytics_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(digits, "COUNTS", FEW)
     monkeypatch.setattr(digits, "REFERENCE", "that of other photos")
     make_digits(tmp_path, counts=FEW)
-    assert "ships other photos" in caplog.text
+    assert "photos in this Ultralytics release differ" in caplog.text
 
 
 @pytest.mark.slow
-def test_the_whole_dataset_is_the_published_one(tmp_path: Path) -> None:
+def test_the_complete_dataset_has_the_reference_digest(tmp_path: Path) -> None:
     folder = make_digits(tmp_path).parent
     assert _content(folder) == digits.REFERENCE
     summary = check_data(str(folder / "digits.yaml"), splits=tuple(FORMS))

@@ -1,4 +1,4 @@
-"""Names of datasets: datasets.yaml tells the truth, and what the user writes leads where it should."""
+"""Dataset names: datasets.yaml is correct, and `data=` values resolve as documented."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from yolo_attn.host import installation
 
 @pytest.fixture
 def few_digits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Make `digits` small and in a folder of the test's own; returns the path of its data YAML."""
+    """Make a small `digits` in a temporary folder and return the path of its data YAML."""
     few = {"train": 1, "val": 1, "test": 1}
     monkeypatch.setattr(names, "make_digits", lambda root: digits.make_digits(root, counts=few))
     monkeypatch.setattr(installation, "datasets_folder", lambda: tmp_path / "datasets")
@@ -41,7 +41,7 @@ def test_entries_match_the_data_yamls_of_the_installed_ultralytics(entry: names.
         assert ("kpt_shape" in data) == (entry.task == "pose")
 
 
-def test_an_entry_has_what_its_task_needs() -> None:
+def test_entries_are_complete() -> None:
     entries = list_datasets()
     assert {entry.task for entry in entries.values()} == {"detect", "segment", "pose", "obb", "classify"}
     assert entries["VisDrone"] == names.DatasetInfo(
@@ -52,18 +52,18 @@ def test_an_entry_has_what_its_task_needs() -> None:
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in list_datasets().values() if entry.recipe])
-def test_a_recipe_is_one_that_ultralytics_takes(name: str) -> None:
+def test_ultralytics_accepts_the_recipes(name: str) -> None:
     from yolo_attn.study.specification.recipe import check_recipe
 
     assert check_recipe(find_recipe(name)) == find_recipe(name.upper())
 
 
-def test_an_unknown_recipe_is_refused() -> None:
+def test_an_unknown_recipe_is_an_error() -> None:
     with pytest.raises(UserError, match=r"recipe=digit: datasets.yaml has a recipe for digits; did you mean digits\?"):
         find_recipe("digit")
 
 
-def test_the_validation_images_of_a_dataset(few_digits: Path, tmp_path: Path) -> None:
+def test_the_validation_images_of_a_dataset_are_found(few_digits: Path, tmp_path: Path) -> None:
     assert find_val_images("digits") == few_digits.parent / "images" / "val"
     with pytest.raises(UserError, match="coco8 are not at"):
         find_val_images("coco8")
@@ -89,7 +89,7 @@ def test_digits_is_made(few_digits: Path, written: str) -> None:
         ("https://host/data.zip", "https://host/data.zip"),
     ],
 )
-def test_names_that_the_host_knows(fresh_folder: Path, written: str, taken: str) -> None:
+def test_names_that_ultralytics_knows_are_resolved(fresh_folder: Path, written: str, taken: str) -> None:
     assert resolve_data(written) == taken
 
 
@@ -102,33 +102,33 @@ def test_paths_become_absolute(fresh_folder: Path) -> None:
     assert resolve_data("photos") == str(fresh_folder / "photos")
 
 
-def test_a_known_name_wins_over_a_folder_of_that_name(fresh_folder: Path) -> None:
+def test_a_known_name_takes_precedence_over_a_folder(fresh_folder: Path) -> None:
     (fresh_folder / "coco8").mkdir()
     assert resolve_data("coco8") == "coco8.yaml"
     assert resolve_data(str(Path("coco8").absolute())) == str(fresh_folder / "coco8")
 
 
-@pytest.mark.parametrize(("written", "meant"), [("visdron", "VisDrone"), ("digit.yaml", "digits"), ("mnits", "mnist")])
-def test_an_unknown_name_is_answered_with_the_one_that_is_meant(fresh_folder: Path, written: str, meant: str) -> None:
-    with pytest.raises(UserError, match=rf"^no dataset is called '{written}'; did you mean {meant}\?$"):
+@pytest.mark.parametrize(
+    ("written", "suggestion"), [("visdron", "VisDrone"), ("digit.yaml", "digits"), ("mnits", "mnist")]
+)
+def test_a_typo_in_a_name_gets_a_suggestion(fresh_folder: Path, written: str, suggestion: str) -> None:
+    with pytest.raises(UserError, match=rf"^unknown dataset '{written}'; did you mean {suggestion}\?$"):
         resolve_data(written)
 
 
 @pytest.mark.parametrize("written", ["birds", "cifar1000", "coco16"])
-def test_an_unknown_name_without_a_near_one_says_where_the_names_are(fresh_folder: Path, written: str) -> None:
-    with pytest.raises(
-        UserError, match=rf"^no dataset is called '{written}'; give a data YAML, or a name of "
-    ) as error:
+def test_an_unknown_name_without_a_suggestion_names_the_list(fresh_folder: Path, written: str) -> None:
+    with pytest.raises(UserError, match=rf"^unknown dataset '{written}'; give a data YAML, or a name of ") as error:
         resolve_data(written)
     listed = Path(str(error.value).rpartition("name of ")[2])
     assert set(yaml.safe_load(listed.read_text())) == set(list_datasets())
 
 
-def test_no_name_at_all(fresh_folder: Path) -> None:
-    with pytest.raises(UserError, match="no dataset is called ''"):
+def test_an_empty_name_is_an_error(fresh_folder: Path) -> None:
+    with pytest.raises(UserError, match="unknown dataset ''"):
         resolve_data("  ")
 
 
-def test_a_missing_file_is_named_with_the_folder_it_was_looked_for_in(fresh_folder: Path) -> None:
-    with pytest.raises(UserError, match=r"there is no data YAML or dataset folder sets/mine\.yaml .*from the folder"):
+def test_a_missing_file_is_reported_with_the_working_folder(fresh_folder: Path) -> None:
+    with pytest.raises(UserError, match=r"there is no data YAML or dataset folder sets/mine\.yaml .*working folder: "):
         resolve_data("sets/mine.yaml")

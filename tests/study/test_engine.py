@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.study.conftest import FAKE_WORKER, Fake, fake_arm
-from yolo_attn.data import DataSummary, Fault, SplitSummary
+from yolo_attn.data import DataProblem, DataSummary, SplitSummary
 from yolo_attn.errors import UserError
 from yolo_attn.study import engine
 from yolo_attn.study.engine import compare
@@ -179,14 +179,14 @@ def test_no_text_of_a_failed_run_steers_a_terminal(fake: Fake) -> None:
 
 
 def test_what_the_data_holds_is_said_before_anything_is_trained(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    fault = Fault("unreadable image", "", 2, ["images/train/a.jpg: empty file", "..."], left_out=True)
-    splits = {"train": SplitSummary(8, 8, 9, faults=[fault]), "val": SplitSummary(4, 4, 5)}
+    problem = DataProblem("unreadable image", "", 2, ["images/train/a.jpg: empty file", "..."], skipped=True)
+    splits = {"train": SplitSummary(8, 8, 9, problems=[problem]), "val": SplitSummary(4, 4, 5)}
     monkeypatch.setattr(
         "yolo_attn.data.check_data", lambda data, *_: DataSummary(data, "detect", {0: "one"}, splits, digest="d")
     )
     fake.compare(variants="A", seeds=1)
     line = (
-        "data: train 8 images, 9 objects; val 4 images, 5 objects; left out of train: 2 unreadable images "
+        "data: train 8 images, 9 objects; val 4 images, 5 objects; skipped in train: 2 unreadable images "
         "(images/train/a.jpg: empty file; ...)"
     )
     assert 0 < fake.said().index(line) < fake.said().index("[1/")

@@ -1,25 +1,18 @@
-"""Datasets: the built-in `digits`, the names that `data=` takes, and checking a dataset before training on it."""
+"""Datasets: the built-in `digits`, the names that `data=` accepts, and checks before training."""
 
 from __future__ import annotations
 
-from yolo_attn.data.check import (
-    DataSummary,
-    Fault,
-    SplitSummary,
-    check_data,
-    describe_data,
-    drop_stale_caches,
-    find_source,
-    find_val_images,
-    list_images,
-)
+from yolo_attn.data.caches import drop_stale_caches
+from yolo_attn.data.check import check_data
 from yolo_attn.data.digits import make_digits
+from yolo_attn.data.locate import find_source, find_val_images, list_images
 from yolo_attn.data.names import DatasetInfo, find_recipe, list_datasets, resolve_data
+from yolo_attn.data.summary import DataProblem, DataSummary, SplitSummary, describe_data
 
 __all__ = [
+    "DataProblem",
     "DataSummary",
     "DatasetInfo",
-    "Fault",
     "SplitSummary",
     "check_data",
     "describe_data",

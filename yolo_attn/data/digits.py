@@ -1,9 +1,9 @@
-"""The built-in dataset `digits`: real handwriting in detection scenes, made on the spot, the same on every machine.
+"""The built-in dataset `digits`: detection scenes with real handwriting, generated locally and identically everywhere.
 
 The handwriting is the 1,797 samples of the test part of "Optical Recognition of Handwritten Digits" (Alpaydin and
 Kaynak, 1998, UCI, CC BY 4.0; digits-licence.txt). They come from 14 filled forms; the dataset's authors count 13
-writers and do not say who filled which form. The labels repeat with each form, which gives the borders between them.
-Each split has forms of its own, neighbours in the file kept together, and regions of the photos of its own.
+writers and do not state who filled which form. The labels repeat with each form, which marks the borders between them.
+Each split uses its own forms, consecutive in the file, and its own regions of the background photos.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ __all__ = ["COUNTS", "SIZE", "make_digits"]
 
 log = logging.getLogger(__name__)
 
-GENERATOR = 1  # raise it with every change, here or in scenes.py, that changes a pixel or a label
+GENERATOR = 1  # increase it with every change, here or in scenes.py, that affects a pixel or a label
 SIZE = 128  # height and width of a scene in pixels
 COUNTS: Mapping[str, int] = {"train": 320, "val": 160, "test": 160}
 FORMS: Mapping[str, range] = {"train": range(8), "val": range(8, 11), "test": range(11, 14)}
-# The digest of the scenes with the default settings.
+# Digest of the scenes with the default settings.
 REFERENCE = "adc2b1ffacef474573c72615cdc21cd89fd83a7ce70539c8d0b0994e9c34dda7"
 
 MANIFEST = "manifest.json"
@@ -55,7 +55,7 @@ class Region(NamedTuple):
 REGIONS: Mapping[str, tuple[Region, ...]] = {
     "train": (
         Region("bus.jpg", 250, 900, 370, 810),
-        Region("bus.jpg", 390, 900, 64, 330),  # leaves out the numbers that are printed on the bus
+        Region("bus.jpg", 390, 900, 64, 330),  # excludes the numbers printed on the bus
         Region("zidane.jpg", 0, 720, 0, 560),
     ),
     "val": (Region("bus.jpg", 0, 235, 0, 810), Region("zidane.jpg", 0, 720, 560, 900)),
@@ -64,19 +64,19 @@ REGIONS: Mapping[str, tuple[Region, ...]] = {
 
 
 def make_digits(root: Path, *, counts: Mapping[str, int] = COUNTS, seed: int = 0) -> Path:
-    """Make the dataset in `root/digits` if it is not there yet, and return the path of its data YAML.
+    """Make the dataset in `root/digits` if it does not exist, and return the path of its data YAML.
 
-    A folder that an older release made, or one with files missing, is made again. The new one is built beside its
-    place and moved there in one step, so an interrupted call leaves no half a dataset, and of several processes that
-    make it at once the first one to finish supplies it.
+    A folder made by an older release, or one with missing files, is replaced. The new folder is built in a temporary
+    folder next to it and moved in one step. An interrupted call therefore leaves no partial dataset, and several
+    processes may make it at the same time.
 
     Args:
-        root: The folder that holds datasets.
-        counts: How many scenes each of the splits train, val and test gets.
-        seed: Another seed gives other scenes.
+        root: The folder of datasets.
+        counts: Number of scenes in each of the splits train, val and test.
+        seed: Seed of the scenes.
 
     Raises:
-        UserError: The folder holds files that this function did not write, or cannot be written.
+        UserError: The folder contains files that this function did not write, or cannot be written.
     """
     folder = Path(root).expanduser().absolute() / "digits"
     settings = {"generator": GENERATOR, "size": SIZE, "seed": seed, "counts": {split: counts[split] for split in FORMS}}
@@ -85,15 +85,15 @@ def make_digits(root: Path, *, counts: Mapping[str, int] = COUNTS, seed: int = 0
             _remake(folder, settings)
         return _write_yaml(folder, folder)
     except OSError as error:
-        cure = "choose another folder with: yolo settings datasets_dir=FOLDER"
-        raise UserError(f"cannot make the dataset digits in {folder}: {error}; {cure}") from error
+        fix = "choose another folder with: yolo settings datasets_dir=FOLDER"
+        raise UserError(f"cannot make the dataset digits in {folder}: {error}; {fix}") from error
 
 
 def _is_current(folder: Path, settings: Mapping[str, Any]) -> bool:
-    """Tell whether the folder holds the dataset of these settings, complete and unchanged.
+    """Return whether the folder contains the complete, unchanged dataset of these settings.
 
     Raises:
-        UserError: There are files in it that we did not write, so replacing it would lose them.
+        UserError: It contains other files, which would be lost if it were replaced.
     """
     if not folder.exists() or not any(folder.iterdir()):
         return False
@@ -106,7 +106,7 @@ def _is_current(folder: Path, settings: Mapping[str, Any]) -> bool:
         raise UserError(f"{problem}; move it away and the dataset digits will be made there") from error
     for path in sorted((folder / "images").rglob("*.*")):
         name = path.relative_to(folder).as_posix()
-        # Ultralytics leaves .npy files beside the images when it caches them on disk
+        # Ultralytics writes .npy files next to the images when it caches them on disk
         if name not in files and path.suffix != ".npy" and not path.name.startswith("."):
             raise UserError(f"{path} was added to the dataset digits; move it away")
     complete = True
@@ -120,7 +120,7 @@ def _is_current(folder: Path, settings: Mapping[str, Any]) -> bool:
 
 
 def _remake(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Build the dataset in a workspace beside its place, then move the old one out and the new one in."""
+    """Build the dataset in a temporary folder next to its destination, then exchange the two."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     _sweep(folder.parent)
     workspace = Path(tempfile.mkdtemp(prefix=".digits-", dir=folder.parent))
@@ -134,31 +134,31 @@ def _remake(folder: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _sweep(root: Path) -> None:
-    """Remove the workspaces of calls that were killed: nobody needs an hour for a dataset of seconds."""
+    """Remove the workspaces of killed calls: those older than an hour, since a build takes seconds."""
     for workspace in root.glob(".digits-*"):
-        with contextlib.suppress(FileNotFoundError):  # its own process may remove it first
+        with contextlib.suppress(FileNotFoundError):  # another process may remove it first
             if time.time() - workspace.stat().st_mtime > STALE_SECONDS:
                 shutil.rmtree(workspace, ignore_errors=True)
 
 
 def _swap(workspace: Path, folder: Path, settings: Mapping[str, Any]) -> None:
-    """Move what is at the dataset's place into the workspace, and the new dataset to its place."""
-    with contextlib.suppress(FileNotFoundError):  # there was none
+    """Move an existing dataset into the workspace, and the new dataset to its destination."""
+    with contextlib.suppress(FileNotFoundError):  # there is none
         folder.rename(workspace / "old")
     try:
         (workspace / "new").rename(folder)
     except OSError:
-        if not _is_current(folder, settings):  # else another process was first, with the same files
+        if not _is_current(folder, settings):  # otherwise another process finished first, with the same files
             raise
 
 
 def _build(new: Path, final: Path, settings: Mapping[str, Any]) -> None:
-    """Write images, labels, data YAML, licence and, last, the manifest.
+    """Write images, labels, data YAML, license and finally the manifest.
 
     Args:
         new: The folder to write.
-        final: The folder that it will be moved to.
-        settings: What decides the content.
+        final: The folder it will be moved to.
+        settings: The settings that determine the content.
     """
     import cv2
 
@@ -178,7 +178,9 @@ def _build(new: Path, final: Path, settings: Mapping[str, Any]) -> None:
         save(f"images/{split}/{index:04d}.png", png.tobytes())
         save(f"labels/{split}/{index:04d}.txt", label)
     if settings["counts"] == COUNTS and settings["seed"] == 0 and content.hexdigest() != REFERENCE:
-        log.warning("digits: this Ultralytics ships other photos, so the scenes differ from those of other machines")
+        log.warning(
+            "digits: the photos in this Ultralytics release differ, so the scenes differ from those on other machines"
+        )
     save("licence.txt", (HERE / "digits-licence.txt").read_bytes())
     _write_yaml(new, final)
     manifest = {"made_by": "yolo-attn", "settings": settings, "content": content.hexdigest(), "files": files}
@@ -186,7 +188,7 @@ def _build(new: Path, final: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _scenes(counts: Mapping[str, int], size: int, seed: int) -> Iterator[tuple[str, int, Scene]]:
-    """Yield split, index and scene; a scene depends on its split and index, not on how many there are."""
+    """Yield split, index and scene. A scene depends on its split and index, not on the number of scenes."""
     for number, split in enumerate(FORMS):
         glyphs = _glyphs(split)
         grounds = _grounds(split)
@@ -203,7 +205,7 @@ def _glyphs(split: str) -> Glyphs:
 
 
 def _grounds(split: str) -> list[Pixels]:
-    """Return the split's photo regions, each (height, width, 3), blue first."""
+    """Return the split's photo regions, each (height, width, 3) in BGR order."""
     import cv2
 
     from yolo_attn.host.installation import assets_folder
@@ -219,7 +221,7 @@ def _grounds(split: str) -> list[Pixels]:
 
 
 def _label(scene: Scene, size: int) -> str:
-    """Return the scene's label file: one row "label x y width height" a digit, the centre first, in shares of size."""
+    """Return the scene's label file: a row "label x y width height" per digit, as fractions of size."""
     rows = []
     for label, x0, y0, x1, y1 in scene.boxes:
         numbers = ((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0)
@@ -228,9 +230,9 @@ def _label(scene: Scene, size: int) -> str:
 
 
 def _write_yaml(folder: Path, final: Path) -> Path:
-    """Write the data YAML into a folder that will be at `final`, unless it is there as it should be.
+    """Write the data YAML of a folder that will be at `final`, unless it is up to date.
 
-    It holds an absolute path, so it is written again when the folder was moved.
+    It contains an absolute path, so it is rewritten after the folder was moved.
     """
     path = folder / "digits.yaml"
     entries = {

@@ -1,4 +1,4 @@
-"""Whether training can use an image, found out without decoding it wherever its header and its end tell."""
+"""Checks of image files, without decoding where the header and the end of the file are sufficient."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import BinaryIO, NamedTuple
 
 __all__ = ["ImageState", "inspect_image"]
 
-HEAD = 1 << 16  # bytes that are read of every image
-LEAST_SIDE = 10  # pixels; Ultralytics leaves smaller images out
+HEAD = 1 << 16  # bytes read from every image
+MIN_SIDE = 10  # pixels; Ultralytics skips smaller images
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 PNG_START = b"\x89PNG"
-# What Pillow opens with further packages only; whether it can is left to Ultralytics.
-SPECIAL = ("avif", "dng", "heic", "heif", "jp2")
+# Pillow opens these formats only with further packages, so they are not checked.
+UNCHECKED = ("avif", "dng", "heic", "heif", "jp2")
 
 
 class ImageState(NamedTuple):
     """An image file.
 
     Args:
-        size: Its bytes, as training will find them.
-        changed: When it last changed, in nanoseconds.
-        problem: Why training cannot use it, "" when it can.
+        size: Its size in bytes when training reads it.
+        changed: Time of its last change, in nanoseconds.
+        problem: Why training cannot use it, or "".
     """
 
     size: int
@@ -34,16 +34,16 @@ class ImageState(NamedTuple):
 
 
 def inspect_image(image: str) -> ImageState:
-    """Return the state of an image file, found as Ultralytics finds it.
+    """Check an image file with Ultralytics' rules.
 
-    A JPEG is sound when its header can be read and it ends as a JPEG does; one without a clean end is opened as
-    Ultralytics' first scan opens it, which repairs it or leaves it out. A PNG has a checksum for each of its parts.
-    Images of other formats, which are few, are decoded.
+    A JPEG is valid when its header can be read and it ends with the end-of-image marker. Without the marker it is
+    passed to Ultralytics' own check, which repairs or rejects it. A PNG has a checksum in each chunk. Images of other
+    formats, which are rare, are decoded.
     """
     try:
         with open(image, "rb", buffering=0) as stream:  # noqa: PTH123 (a Path for each image is slow)
             state = os.fstat(stream.fileno())
-            changed = max(state.st_mtime_ns, state.st_ctime_ns)  # a copy may keep the date of its content only
+            changed = max(state.st_mtime_ns, state.st_ctime_ns)  # copying may preserve only the modification time
             head = stream.read(HEAD)
             if head.startswith(JPEG_START) and len(head) > len(JPEG_END):
                 stream.seek(-len(JPEG_END), os.SEEK_END)
@@ -56,13 +56,13 @@ def inspect_image(image: str) -> ImageState:
 
 
 def _problem(image: str, head: bytes, stream: io.FileIO) -> str:
-    """Return why Ultralytics would leave an image out, "" when it would not."""
+    """Return why Ultralytics would skip an image, or ""."""
     if not head:
         return "empty file"
-    if image.rpartition(".")[2].lower() in SPECIAL:
+    if image.rpartition(".")[2].lower() in UNCHECKED:
         return ""
     if head.startswith(JPEG_START) and not _content_problem(io.BytesIO(head), decode=False):
-        return ""  # nearly always: the header is in what was read already
+        return ""  # usually the header is in the bytes already read
     stream.seek(0)
     return _content_problem(io.BufferedReader(stream), decode=not head.startswith((JPEG_START, PNG_START)))
 
@@ -81,17 +81,18 @@ def _content_problem(stream: BinaryIO, *, decode: bool) -> str:
             opened.verify()
     except UnidentifiedImageError:
         return "not an image"
-    except Exception as error:  # Pillow raises whatever a damaged file leads to
+    except Exception as error:  # Pillow raises many types for damaged files
         return " ".join(str(error).split())[:80] or type(error).__name__
-    if min(size) < LEAST_SIDE:
-        return f"{size[0]} x {size[1]} pixels, below {LEAST_SIDE}"
-    return "" if kind.lower() in {*IMAGE_SUFFIXES, "jpeg2000"} else f"a {kind}, which Ultralytics does not take"
+    if min(size) < MIN_SIDE:
+        return f"{size[0]} x {size[1]} pixels, below {MIN_SIDE}"
+    return "" if kind.lower() in {*IMAGE_SUFFIXES, "jpeg2000"} else f"format {kind}, which Ultralytics does not support"
 
 
 def _repaired(image: str, changed: int) -> ImageState:
-    """Return the state of a JPEG without a clean end after Ultralytics' first scan, which writes such files anew.
+    """Return the state of a JPEG without an end marker after Ultralytics' first scan, which rewrites such files.
 
-    The scan is done on a copy. So the size is the same before and after it, and it is what training reads.
+    A copy is scanned, and the returned size is that of the rewritten file. The size is therefore the same before and
+    after the first training.
     """
     from yolo_attn.host.dataset_files import repair_image
 

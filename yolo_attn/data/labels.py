@@ -1,4 +1,4 @@
-"""Finding the images of a split and checking their label files, as Ultralytics reads them."""
+"""Images of a split and checks of their label files, following Ultralytics' rules."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from yolo_attn.data.images import inspect_image
 __all__ = ["LABEL_TASKS", "Labels", "Rules", "find_images", "find_orphans", "label_path", "read_labels"]
 
 LABEL_TASKS = ("detect", "segment", "pose", "obb")  # the tasks whose labels are rows of numbers
-TOLERANCE = 0.01  # how far outside 0..1 a coordinate may lie: Ultralytics clips these
-BOX = 5  # numbers in a row of class, centre, width and height
-POLYGON = 7  # the least numbers in a row of class and points
-ORIENTED = 9  # the least numbers in a row of class and corners
-BOM = b"\xef\xbb\xbf"  # Windows editors put it at the start of a UTF-8 file
-SHOWN = 60  # characters of a bad row that a message shows
+TOLERANCE = 0.01  # allowed distance of a coordinate from 0..1; Ultralytics clips these
+BOX = 5  # numbers in a row of class, center, width and height
+POLYGON = 7  # fewest numbers in a row of class and points
+ORIENTED = 9  # fewest numbers in a row of class and corners
+BOM = b"\xef\xbb\xbf"  # Windows editors write it at the start of a UTF-8 file
+SHOWN = 60  # characters of an invalid row in a message
 TEXT = ".txt"
-CHUNK = 512  # label files that one thread takes at a time
+CHUNK = 512  # label files per task of a thread
 
 
 class Rules(NamedTuple):
-    """What a label row may look like.
+    """Constraints on label rows.
 
     Args:
         task: One of LABEL_TASKS.
-        classes: The class indices there are.
-        keypoints: Number of keypoints and of numbers for each, (0, 0) when the data YAML states none.
+        classes: The valid class indices.
+        keypoints: Number of keypoints and numbers per keypoint; (0, 0) when the data YAML has none.
     """
 
     task: str
@@ -40,16 +40,16 @@ class Rules(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """What there is of one image.
+    """An image and its label file.
 
     Args:
-        image_bytes: Size of its file, as training will find it.
-        changed: When its file or its label file last changed, in nanoseconds.
-        text: Content of its label file, None when there is none.
-        instances: Number of objects, each counted once.
-        image_problem: Why its file cannot be used, "" when it can. Ultralytics leaves such an image out.
-        label_problem: What is wrong with its label file, with the line, "" when nothing is. Its image is left out too.
-        duplicates: Rows that repeat another one, which Ultralytics removes.
+        image_bytes: Size of the image file that training will read.
+        changed: Time of the last change to either file, in nanoseconds.
+        text: Content of the label file, or None when there is none.
+        instances: Number of objects without duplicates.
+        image_problem: Why the image cannot be used, or "". Ultralytics skips such an image.
+        label_problem: The problem in the label file with its line, or "". Ultralytics skips the image.
+        duplicates: Number of repeated rows, which Ultralytics removes.
     """
 
     image_bytes: int
@@ -62,7 +62,7 @@ class Labels(NamedTuple):
 
 
 def find_images(source: Path) -> Iterator[str]:
-    """Yield the image files of a folder, at any depth, or of a list file, as Ultralytics finds them."""
+    """Yield the image files of a folder, at any depth, or of a list file, with Ultralytics' rules."""
     from yolo_attn.host.dataset_files import IMAGE_SUFFIXES
 
     if source.is_dir():
@@ -82,31 +82,31 @@ def find_images(source: Path) -> Iterator[str]:
 
 
 def label_path(image: str) -> str:
-    """Return the label file of an image: the last folder `images` becomes `labels`, the suffix .txt."""
+    """Return the label file of an image: replace the last folder `images` by `labels` and the suffix by .txt."""
     images, labels = f"{os.sep}images{os.sep}", f"{os.sep}labels{os.sep}"
     return labels.join(image.rsplit(images, 1)).rsplit(".", 1)[0] + TEXT
 
 
 def find_orphans(images: Sequence[str]) -> list[str]:
-    """Return the label files in the label folders of some images that no image file belongs to, sorted."""
+    """Return the label files without an image in the label folders of the images, sorted."""
     from yolo_attn.host.dataset_files import IMAGE_SUFFIXES
 
-    folders: dict[str, dict[str, set[str]]] = {}  # by folder of labels and of images: names without suffix
+    folders: dict[str, dict[str, set[str]]] = {}  # label folder -> image folder -> names without suffix
     for image in images:
         labels, _, name = label_path(image).rpartition(os.sep)
         folders.setdefault(labels, {}).setdefault(image.rpartition(os.sep)[0], set()).add(name[: -len(TEXT)])
     orphans = []
     for folder, sources in folders.items():
-        known = {"classes"}.union(*sources.values())  # classes.txt is written there by labelling tools
+        known = {"classes"}.union(*sources.values())  # labeling tools write classes.txt there
         rest = {stem for stem, suffix in _listed(folder) if suffix == TEXT[1:]} - known
-        if rest and folder not in sources:  # beside the images there may be texts of any kind
+        if rest and folder not in sources:  # a folder of images may contain any text files
             rest -= {stem for source in sources for stem, suffix in _listed(source) if suffix.lower() in IMAGE_SUFFIXES}
             orphans += [f"{folder}{os.sep}{stem}{TEXT}" for stem in rest]
     return sorted(orphans)
 
 
 def _listed(folder: str) -> Iterator[tuple[str, str]]:
-    """Yield the names in a folder, with their suffixes apart; none where it cannot be read."""
+    """Yield stem and suffix of the names in a folder; nothing if it cannot be read."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             stem, _, suffix = entry.name.rpartition(".")
@@ -114,14 +114,14 @@ def _listed(folder: str) -> Iterator[tuple[str, str]]:
 
 
 def read_labels(images: Sequence[str], rules: Rules) -> Iterator[Labels]:
-    """Yield the checked labels of the images in order; several threads read them, for disks that answer late."""
+    """Yield the checked labels of the images in order. Several threads read them to hide the latency of the disk."""
     chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
     with ThreadPoolExecutor() as pool:
         try:
             for chunk in pool.map(lambda chunk: [_read_label(image, rules) for image in chunk], chunks):
                 yield from chunk
         finally:
-            pool.shutdown(cancel_futures=True)  # after an error the other files do not matter
+            pool.shutdown(cancel_futures=True)  # after an error the other files are not needed
 
 
 def _read_label(image: str, rules: Rules) -> Labels:
@@ -134,52 +134,52 @@ def _read_label(image: str, rules: Rules) -> Labels:
             text = stream.read()
             state = os.fstat(stream.fileno())
     except FileNotFoundError:
-        return Labels(size, changed, image_problem=problem)  # an image without objects
+        return Labels(size, changed, image_problem=problem)  # a background image
     except OSError as error:
         return Labels(size, changed, image_problem=problem, label_problem=f"cannot be read ({error.strerror})")
     changed = max(changed, state.st_mtime_ns, state.st_ctime_ns)
     rows = text.removeprefix(BOM).splitlines()
-    fault, objects = _check_rows(rows, rules)
-    written = sum(map(bool, map(bytes.strip, rows)))
-    if problem or fault:
-        return Labels(size, changed, text, 0, problem, fault)
-    return Labels(size, changed, text, objects, duplicates=written - objects)
+    label_problem, objects = _check_rows(rows, rules)
+    total = sum(map(bool, map(bytes.strip, rows)))
+    if problem or label_problem:
+        return Labels(size, changed, text, 0, problem, label_problem)
+    return Labels(size, changed, text, objects, duplicates=total - objects)
 
 
 def _check_rows(rows: Sequence[bytes], rules: Rules) -> tuple[str, int]:
-    """Return what is wrong with the rows of a label file, "" when nothing is, and how many different ones there are."""
-    different, kinds = set(), set()
+    """Return the first problem in the rows of a label file, or "", and the number of distinct rows."""
+    distinct, kinds = set(), set()
     for line, row in enumerate(map(bytes.split, rows), start=1):
         if row:
             problem = _row_problem(row, rules)
             if problem:
                 return f"line {line}: {problem}", 0
             kinds.add(len(row) == BOX)
-            different.add(tuple(map(float, row)))
+            distinct.add(tuple(map(float, row)))
     if len(kinds) > 1:
-        return "mixes boxes (5 numbers) and polygons; Ultralytics drops such files", 0
-    return "", len(different)
+        return "mixes boxes (5 numbers) and polygons, which Ultralytics rejects", 0
+    return "", len(distinct)
 
 
 def _row_problem(row: Sequence[bytes], rules: Rules) -> str:
-    """Return what is wrong with a label row, "" when nothing is."""
+    """Return the problem in a label row, or ""."""
     try:
         values = [float(number) for number in row]
     except ValueError:
         return f"{_shown(row)} is not a row of numbers"
     coordinates = _coordinates(values, rules)
     if coordinates is None:
-        return f"{len(values)} numbers; task {rules.task} takes {_wanted(rules)}"
+        return f"{len(values)} numbers; task {rules.task} takes {_expected(rules)}"
     if values[0] not in rules.classes:
         return f"class {values[0]:g} is not one of the classes 0 to {len(rules.classes) - 1}"
     for value in coordinates:
         if not -TOLERANCE <= value <= 1 + TOLERANCE:
-            return f"the coordinate {value:g} is outside 0..1; they are shares of the image's width and height"
+            return f"the coordinate {value:g} is outside 0..1; use fractions of the image's width and height"
     return ""
 
 
 def _coordinates(values: list[float], rules: Rules) -> list[float] | None:
-    """Return the numbers of a row that have to be from 0 to 1, None when their count does not fit the task."""
+    """Return the numbers of a row that must be from 0 to 1, or None when their count does not fit the task."""
     points, numbers = rules.keypoints
     with_keypoints = BOX + points * numbers
     if rules.task == "pose" or (points and rules.task == "detect" and len(values) == with_keypoints):
@@ -188,15 +188,15 @@ def _coordinates(values: list[float], rules: Rules) -> list[float] | None:
         return values[1:BOX] + [value for i in (0, 1) for value in values[BOX + i :: numbers]]
     if len(values) == BOX and rules.task == "detect":
         return values[1:]
-    least = ORIENTED if rules.task == "obb" else POLYGON
-    return values[1:] if len(values) >= least and len(values) % 2 else None
+    fewest = ORIENTED if rules.task == "obb" else POLYGON
+    return values[1:] if len(values) >= fewest and len(values) % 2 else None
 
 
-def _wanted(rules: Rules) -> str:
-    """Tell how many numbers a row may have."""
+def _expected(rules: Rules) -> str:
+    """Describe the valid rows of a task."""
     polygon = "class and 3 or more points (7, 9, 11, ...)"
     if rules.task == "detect":
-        return f"class, centre x and y, width and height (5), or {polygon}"
+        return f"class, center x and y, width and height (5), or {polygon}"
     if rules.task == "pose":
         points, numbers = rules.keypoints
         return f"class, box and {points} keypoints of {numbers} numbers ({BOX + points * numbers})"
@@ -204,6 +204,6 @@ def _wanted(rules: Rules) -> str:
 
 
 def _shown(row: Sequence[bytes]) -> str:
-    """Return the start of a row as a message can show it."""
+    """Return the beginning of a row for a message."""
     text = b" ".join(row).decode("utf-8", errors="replace")
     return repr(text if len(text) <= SHOWN else text[:SHOWN] + "...")

@@ -1,4 +1,4 @@
-"""From what the user writes after `data=` to what Ultralytics takes."""
+"""Dataset names: resolution of `data=` values, and the entries of datasets.yaml."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class DatasetInfo:
 
     Args:
         name: The name that `data=` takes.
-        task: What its labels are for: detect, segment, pose, obb or classify.
+        task: The task of its labels: detect, segment, pose, obb or classify.
         classes: Number of classes.
-        about: What it shows, in one line.
-        train: Number of training images, None when it is not stated; likewise the other splits.
+        about: One-line description.
+        train: Number of training images; None, here and for the other splits, when it is not known.
         val: Number of validation images.
         test: Number of test images.
-        download: How much has to be fetched, e.g. "20.3 GB", "none", or "" when it is not stated.
-        recipe: Ultralytics' training arguments that suit it; empty where its defaults do.
+        download: Download size, e.g. "20.3 GB" or "none"; empty when it is not known.
+        recipe: Recommended training arguments; empty when Ultralytics' defaults are suitable.
     """
 
     name: str
@@ -61,7 +61,7 @@ def list_datasets() -> dict[str, DatasetInfo]:
 
 
 def find_recipe(name: str) -> dict[str, Any]:
-    """Return the training arguments that datasets.yaml has for a dataset.
+    """Return the recommended training arguments of a dataset from datasets.yaml.
 
     Args:
         name: The dataset's name, in any case.
@@ -77,16 +77,16 @@ def find_recipe(name: str) -> dict[str, Any]:
 
 
 def resolve_data(data: str) -> str:
-    """Return what Ultralytics takes for a dataset that the user names.
+    """Resolve the value of `data=`.
 
-    A known name wins over a folder of that name; a YAML file that exists wins over a known name.
+    A known name takes precedence over a folder of that name, and an existing YAML file over a known name.
 
     Args:
-        data: `digits`, which is made if it is not there yet; a name that Ultralytics or datasets.yaml knows, with or
+        data: `digits`, which is made if it does not exist; a name that Ultralytics or datasets.yaml knows, with or
             without .yaml, in any case; the path of a data YAML, a dataset folder or an archive; or a URL.
 
     Returns:
-        The absolute path of what exists on disk, the host's own name (`coco8.yaml`, `mnist`), or the URL.
+        An absolute path, a name that Ultralytics resolves (`coco8.yaml`, `mnist`), or the URL.
 
     Raises:
         UserError: There is no such name or file.
@@ -108,21 +108,21 @@ def resolve_data(data: str) -> str:
     if text and path.is_dir():
         return str(path.absolute())
     if len(path.parts) > 1:
-        raise UserError(f"there is no data YAML or dataset folder {text} (from the folder {Path.cwd()})")
-    meant = suggest_word(name, [*list_datasets(), *(path.stem for path in stock_data_yamls().values())])
-    hint = f"did you mean {meant}?" if meant else f"give a data YAML, or a name of {shipped('datasets.yaml')}"
-    raise UserError(f"no dataset is called {text!r}; {hint}")
+        raise UserError(f"there is no data YAML or dataset folder {text} (working folder: {Path.cwd()})")
+    suggestion = suggest_word(name, [*list_datasets(), *(path.stem for path in stock_data_yamls().values())])
+    hint = f"did you mean {suggestion}?" if suggestion else f"give a data YAML, or a name of {shipped('datasets.yaml')}"
+    raise UserError(f"unknown dataset {text!r}; {hint}")
 
 
 def known_data(data: Any, task: str | None = None) -> Any:
-    """Return what Ultralytics takes for a name of datasets.yaml; anything else is returned as it is.
+    """Resolve a name of datasets.yaml and return any other value unchanged.
 
-    What the user has of that name, and what Ultralytics has, comes first. Nothing is refused: Ultralytics has its own
-    words for a dataset that is not there.
+    Files and folders of that name, and Ultralytics' own names, take precedence. Unknown names raise no error here,
+    because Ultralytics reports missing datasets itself.
 
     Args:
-        data: What a run was given as its dataset.
-        task: The run's task; classification takes folders, the others data YAMLs.
+        data: The `data` argument of a run.
+        task: The run's task. Classification takes folders, the other tasks take data YAMLs.
     """
     from yolo_attn.host.installation import datasets_folder, stock_data_yamls
 
@@ -140,7 +140,7 @@ def known_data(data: Any, task: str | None = None) -> Any:
 
 
 def _known_names() -> dict[str, str]:
-    """Return what the host calls the datasets it knows, by lower-case name without suffix."""
+    """Return Ultralytics' names of its datasets by lower-case name without suffix."""
     from yolo_attn.host.installation import stock_data_yamls
 
     folders = {entry.name: entry.name for entry in list_datasets().values() if entry.task == "classify"}

@@ -1,12 +1,12 @@
-"""Detection scenes composed of handwritten digits over photo clutter, the same pixels on every machine.
+"""Detection scenes of handwritten digits over photo clutter, with the same pixels on every machine.
 
-Everything that decides a pixel is whole-number arithmetic, a random stream that NumPy promises never to change, or
-basic float64 operations that IEEE 754 defines to the last bit. Library resizing, blurring and random distributions,
-which change between releases, are not used.
+Pixels depend only on integer arithmetic, on a random stream that NumPy guarantees to keep, and on basic float64
+operations that IEEE 754 defines to the last bit. Library functions for resizing, blurring and random distributions are
+not used, because they change between releases.
 
-A scene is a square crop of a photo, turned, recoloured and flattened; on it lie a few scribbles (digits with their
-quarters shuffled: ink that is no digit) and several digits in light or dark ink, down to faint ones, rotated,
-stretched, small and large, allowed to overlap in part; then come blur and noise.
+A scene is a square crop of a photo, rotated, recolored and reduced in contrast. It contains a few scribbles, which are
+digits with shuffled quarters used as distractors, and several digits in light, dark or faint ink. The digits are
+rotated, stretched, of different sizes and partly overlapping. Blur and noise are added last.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ import numpy.typing as npt
 __all__ = ["Box", "Glyphs", "Pixels", "Scene", "compose"]
 
 Pixels = npt.NDArray[np.uint8]
-Whole = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.int64]
 Spot = tuple[slice, slice]  # rows and columns
 
-OPAQUE = 256  # the alpha of full ink; alphas are whole numbers so that blending is exact
+OPAQUE = 256  # alpha of full ink; integer alphas make blending exact
 WHITE = 255
-MASK = 96  # the alpha from which a pixel belongs to the digit: its box is drawn around these
+MASK = 96  # smallest alpha of the pixels that count as the digit and determine its box
 CHANNEL_ORDERS = tuple(itertools.permutations(range(3)))
 
 
 class Box(NamedTuple):
-    """A digit and the pixels it covers: columns x0 to x1 - 1, rows y0 to y1 - 1."""
+    """A digit and its bounding box: columns x0 to x1 - 1, rows y0 to y1 - 1."""
 
     label: int
     x0: int
@@ -43,7 +43,7 @@ class Box(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """An image (size, size, 3), blue first, and the boxes of its digits."""
+    """An image (size, size, 3) in BGR order and the boxes of its digits."""
 
     image: Pixels
     boxes: list[Box]
@@ -51,28 +51,28 @@ class Scene(NamedTuple):
 
 @dataclass(frozen=True)
 class Glyphs:
-    """Digit samples to write with: images (n, 8, 8) of ink counts 0 to 16, and the indices of the samples per label."""
+    """Handwriting samples: images (n, 8, 8) with ink counts 0 to 16, and the sample indices of each label."""
 
     images: Pixels
     by_label: tuple[tuple[int, ...], ...]
 
 
 class Dice:
-    """Random whole numbers from the raw bits of PCG64, the one stream NumPy keeps from release to release."""
+    """Random integers from the raw bits of PCG64, a stream that NumPy keeps stable across releases."""
 
     def __init__(self, *key: int) -> None:
         self._bits = np.random.PCG64(np.random.SeedSequence(key))
 
     def below(self, n: int) -> int:
-        """Return a number from 0 to n - 1."""
+        """Return an integer from 0 to n - 1."""
         return ((int(self._bits.random_raw()) >> 32) * n) >> 32
 
     def between(self, low: int, high: int) -> int:
-        """Return a number from low to high, both included."""
+        """Return an integer from low to high, inclusive."""
         return low + self.below(high - low + 1)
 
     def octets(self, n: int) -> Pixels:
-        """Return n numbers from 0 to 255."""
+        """Return n integers from 0 to 255."""
         words = self._bits.random_raw(-(-n // 8))
         return np.asarray(words, dtype="<u8").view(np.uint8)[:n]
 
@@ -81,10 +81,10 @@ def compose(grounds: Sequence[Pixels], glyphs: Glyphs, size: int, key: Sequence[
     """Compose one scene.
 
     Args:
-        grounds: The photo regions that backgrounds are cut from, each (height, width, 3), at least size on each side.
-        glyphs: The samples to write with.
+        grounds: Photo regions for backgrounds, each (height, width, 3) with sides of at least size.
+        glyphs: The handwriting samples.
         size: Height and width of the scene in pixels.
-        key: Numbers that name the scene, e.g. seed, split and index: the same key gives the same scene.
+        key: Integers that identify the scene, e.g. seed, split and index. A key always gives the same scene.
     """
     dice = Dice(*key)
     canvas = _background(grounds, size, dice)
@@ -92,8 +92,8 @@ def compose(grounds: Sequence[Pixels], glyphs: Glyphs, size: int, key: Sequence[
         scribble = _stamp(_scribble(glyphs, dice), size, dice)
         _ink(canvas[_anywhere(canvas.shape, scribble.shape, dice)], scribble, dice)
     boxes: list[Box] = []
-    owner = np.zeros((size, size), dtype=np.int64)  # which digit a pixel shows, from 1; 0 for none
-    drawn = [0]  # pixels of each digit's mask
+    owner = np.zeros((size, size), dtype=np.int64)  # number of the digit at each pixel, from 1; 0 for none
+    drawn = [0]  # mask pixels of each digit
     for _ in range(dice.between(4, 10)):
         label = dice.below(len(glyphs.by_label))
         samples = glyphs.by_label[label]
@@ -110,8 +110,8 @@ def compose(grounds: Sequence[Pixels], glyphs: Glyphs, size: int, key: Sequence[
     return Scene(_degrade(canvas, dice).astype(np.uint8), boxes)
 
 
-def _background(grounds: Sequence[Pixels], size: int, dice: Dice) -> Whole:
-    """Cut a square out of a photo region, shrunk by a whole factor, turned, recoloured, and lower in contrast."""
+def _background(grounds: Sequence[Pixels], size: int, dice: Dice) -> Ints:
+    """Crop a square from a photo region, downscale it by an integer, rotate and recolor it, and reduce its contrast."""
     ground = grounds[dice.below(len(grounds))]
     zoom = dice.between(1, min(min(ground.shape[:2]) // size, 3))
     side = size * zoom
@@ -123,12 +123,12 @@ def _background(grounds: Sequence[Pixels], size: int, dice: Dice) -> Whole:
         crop = crop[:, ::-1]
     crop = crop[..., CHANNEL_ORDERS[dice.below(len(CHANNEL_ORDERS))]]
     mean = int(crop.sum()) // crop.size
-    flat: Whole = mean + ((crop - mean) * dice.between(6, 13) >> 4) + dice.between(-24, 24)
+    flat: Ints = mean + ((crop - mean) * dice.between(6, 13) >> 4) + dice.between(-24, 24)
     return flat.clip(0, WHITE)
 
 
 def _scribble(glyphs: Glyphs, dice: Dice) -> Pixels:
-    """Return a sample with its quarters shuffled and mirrored: ink like a digit's that is no digit."""
+    """Return a sample with shuffled and mirrored quarters, a distractor that looks like digit ink."""
     image = glyphs.images[dice.below(len(glyphs.images))]
     quarters = [image[y : y + 4, x : x + 4] for y in (0, 4) for x in (0, 4)]
     shift = dice.between(1, 3)
@@ -136,30 +136,30 @@ def _scribble(glyphs: Glyphs, dice: Dice) -> Pixels:
     return np.block([[a, b], [c, d]])
 
 
-def _stamp(glyph: Pixels, size: int, dice: Dice) -> Whole:
-    """Render a glyph at a random size, rotation and stretch, cut to its tight box.
+def _stamp(glyph: Pixels, size: int, dice: Dice) -> Ints:
+    """Render a glyph with a random size, rotation and stretch, cropped to its mask.
 
     Returns:
-        Alphas 0 to OPAQUE (height, width); the first and last row and column each hold a pixel of the mask.
+        Alphas 0 to OPAQUE (height, width). The first and last rows and columns each contain a pixel of the mask.
     """
     share = dice.between(0, 255)
-    height = size * (36 + 56 * share * share // 65025) // 256  # many small ones, few large: 14 % to 36 % of the scene
+    height = size * (36 + 56 * share * share // 65025) // 256  # 14 % to 36 % of the scene, mostly small
     width = height * dice.between(80, 115) // 100
     angle = math.radians(dice.between(-30, 30))
-    cos, sin = (round(value * 4096) / 4096 for value in (math.cos(angle), math.sin(angle)))  # free of libm's last bit
-    reach = height  # the rotated glyph fits in twice its height
+    cos, sin = (round(value * 4096) / 4096 for value in (math.cos(angle), math.sin(angle)))  # hides libm's last bit
+    reach = height  # the rotated glyph fits into twice its height
     offset = np.arange(-reach, reach + 1, dtype=np.float64)
     dy, dx = offset[:, None], offset[None, :]
     rows = (cos * dy - sin * dx) * (8 / height) + 3.5
     columns = (cos * dx + sin * dy) * (8 / width) + 3.5
     ink = _sample(glyph, rows, columns) / 16
-    alpha = np.floor(np.clip((ink - 0.2) / 0.45, 0, 1) * OPAQUE).astype(np.int64)  # grey cells become a stroke's edge
+    alpha = np.floor(np.clip((ink - 0.2) / 0.45, 0, 1) * OPAQUE).astype(np.int64)  # gray becomes a stroke's edge
     ys, xs = np.nonzero(alpha >= MASK)
     return alpha[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
 
 
 def _sample(glyph: Pixels, rows: npt.NDArray[np.float64], columns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Read a glyph at fractional cells by cubic convolution (a = -1/2); there is no ink outside it."""
+    """Sample a glyph at fractional positions by cubic convolution (a = -1/2), with zero padding."""
     padded = np.pad(glyph, 4).astype(np.float64)
     rows, columns = np.clip(rows, -2, 9), np.clip(columns, -2, 9)
     top, left = np.floor(rows).astype(np.int64), np.floor(columns).astype(np.int64)
@@ -172,7 +172,7 @@ def _sample(glyph: Pixels, rows: npt.NDArray[np.float64], columns: npt.NDArray[n
 
 
 def _cubic(t: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], ...]:
-    """Return the weights of the four neighbours of a point that lies t past the second one (Keys, 1981)."""
+    """Return the weights of the four neighbors of a point at distance t after the second one (Keys, 1981)."""
     return (
         ((2 - t) * t - 1) * t / 2,
         ((3 * t - 5) * t * t + 2) / 2,
@@ -181,8 +181,8 @@ def _cubic(t: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], ...]:
     )
 
 
-def _free_spot(owner: Whole, drawn: Sequence[int], mask: npt.NDArray[np.bool_], dice: Dice) -> Spot | None:
-    """Find a place where the mask leaves enough of every digit that is already there, None when a few tries fail."""
+def _free_spot(owner: Ints, drawn: Sequence[int], mask: npt.NDArray[np.bool_], dice: Dice) -> Spot | None:
+    """Find a position where at least 80 % of every earlier digit stays visible; None when 12 attempts fail."""
     before = np.bincount(owner.ravel(), minlength=len(drawn))
     for _ in range(12):
         spot = _anywhere(owner.shape, mask.shape, dice)
@@ -193,13 +193,13 @@ def _free_spot(owner: Whole, drawn: Sequence[int], mask: npt.NDArray[np.bool_], 
 
 
 def _anywhere(canvas: tuple[int, ...], stamp: tuple[int, ...], dice: Dice) -> Spot:
-    """Return a random place for a stamp of this height and width on a canvas of that height and width."""
+    """Return a random position for a stamp on a canvas, both given by their shapes."""
     y, x = (dice.between(0, canvas[axis] - stamp[axis]) for axis in (0, 1))
     return slice(y, y + stamp[0]), slice(x, x + stamp[1])
 
 
-def _ink(patch: Whole, stamp: Whole, dice: Dice) -> None:
-    """Blend ink into a patch (height, width, 3) in place: lighter or darker than what it lies on, slightly tinted."""
+def _ink(patch: Ints, stamp: Ints, dice: Dice) -> None:
+    """Blend slightly tinted ink, lighter or darker than the background, into a patch (height, width, 3) in place."""
     mask = stamp >= MASK
     ground = int(patch[mask].sum()) // (3 * int(mask.sum()))
     contrast = dice.between(55, 150)
@@ -210,8 +210,8 @@ def _ink(patch: Whole, stamp: Whole, dice: Dice) -> None:
     patch[...] = (patch * (OPAQUE - alpha) + ink * alpha) // OPAQUE
 
 
-def _degrade(canvas: Whole, dice: Dice) -> Whole:
-    """Blur with the binomial kernel up to twice, then add noise that is close to normal."""
+def _degrade(canvas: Ints, dice: Dice) -> Ints:
+    """Blur up to twice with the binomial kernel, then add approximately normal noise."""
     for _ in range(dice.below(3)):
         for axis in (0, 1):
             before, after = (np.roll(canvas, shift, axis) for shift in (1, -1))
@@ -222,5 +222,5 @@ def _degrade(canvas: Whole, dice: Dice) -> Whole:
     strength = dice.below(11)
     octets = dice.octets(4 * canvas.size).reshape(4, *canvas.shape).astype(np.int64)
     noise = (octets.sum(axis=0) - 510) * strength // 148  # the sum of four octets has a standard deviation of 148
-    noisy: Whole = canvas + noise
+    noisy: Ints = canvas + noise
     return noisy.clip(0, WHITE)
