@@ -179,7 +179,7 @@ def _build(new: Path, final: Path, settings: Mapping[str, Any]) -> None:
         save(f"labels/{split}/{index:04d}.txt", label)
     if settings["counts"] == COUNTS and settings["seed"] == 0 and content.hexdigest() != REFERENCE:
         log.warning(
-            "digits: the photos in this Ultralytics release differ, so the scenes differ from those on other machines"
+            "digits: the photos in this Ultralytics release differ, so the scenes are not those of other machines"
         )
     save("licence.txt", (HERE / "digits-licence.txt").read_bytes())
     _write_yaml(new, final)
