@@ -118,6 +118,7 @@ def test_the_one_value_is_kept_under_the_names_it_can_have(layer: str, given: li
 
 # What follows "use" in the message about an option's value, and values that it means; {} is the layer's option.
 PHRASES: dict[str, Callable[[re.Match[str]], list[Any]]] = {
+    r"a positive integer": lambda m: [1, 8],
     r"a whole number of at least (\d+)(, best a multiple of (\d+))?": lambda m: [int(m[1]), 2 * int(m[3] or m[1])],
     r"a number above 0": lambda m: [1, 2.0],
     r"a number of at least 1": lambda m: [1, 8],

@@ -29,6 +29,9 @@ __all__ = ["LayerSpec", "build", "get_layer", "list_layers", "register_layer"]
 
 FAMILIES = ("channel", "spatial", "hybrid", "self_attention", "large_kernel", "fusion", "block")
 
+OUT_CHANNELS = "out_channels"
+"""The option that sets a layer's number of output channels, where it has one."""
+
 _RENAMED = {"start": "init"}  # former names of the options that all layers have
 
 LayerClass = TypeVar("LayerClass", bound=type[nn.Module])

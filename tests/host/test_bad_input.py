@@ -13,7 +13,8 @@ from tests.host.helpers import build_as_its_class
 from yolo_attn import register_layer
 from yolo_attn.cli import main
 from yolo_attn.host.documents import model_yaml
-from yolo_attn.layers.base import Gate, check
+from yolo_attn.layers.base import Gate
+from yolo_attn.layers.checks import check
 from yolo_attn.registry import unregister_layer
 
 SITES = "backbone, neck, backbone.P2, backbone.P3, backbone.P4, backbone.P5, backbone.end, neck.P3, neck.P4, neck.P5"
@@ -50,7 +51,7 @@ def test_a_layer_that_cannot_take_those_channels(fresh_folder: Path, capsys) -> 
     class Thirds(Gate):
         def __init__(self, channels: int, *, init: str = "paper") -> None:
             super().__init__(channels, init=init)
-            check(channels % 3 == 0, "Thirds", "channels", channels, "a multiple of 3")
+            check(self, channels % 3 == 0, "channels", channels, "a multiple of 3")
 
     try:
         message = "row 17: Thirds: channels=64; use a multiple of 3"

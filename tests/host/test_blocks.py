@@ -465,7 +465,7 @@ def test_lint_compares_a_model_with_blocks_of_ours_with_its_base(tmp_path: Path)
         ("SE+EMA", [], "row 2: 'SE+EMA': SE is no block of Ultralytics; give each layer a row of its own"),
         ("nn.Upsample+EMA", [None, 2, "nearest"], "row 2: 'nn.Upsample+EMA': a layer cannot stand inside nn.Upsample"),
         ("C2f+GMU", [64], "row 2: 'C2f+GMU': GMU reads several rows, and inside a block there is one map"),
-        ("C2f+SEBasicBlock", [64, {"out": 32}], "inside a block the channels stay"),
+        ("C2f+SEBasicBlock", [64, {"out_channels": 32}], "inside a block the channels stay"),
         ("C2f+SE", [64, {"reductoin": 8}], "row 2: SE has no option 'reductoin'; did you mean reduction?"),
         ("C2f+SE", [64, {"reduction": -1}], "row 2: SE: reduction=-1"),
         ("C2f+SCSA", [16, True, 1, 0.375], "row 2: SCSA: channels=6; use a multiple of 4"),

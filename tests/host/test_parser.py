@@ -26,9 +26,9 @@ BASES = {"yolo11n.yaml": 23, "yolov8n.yaml": 22}  # rows before the head
 class WideBlock(nn.Module):
     """A user's layer that changes the channels."""
 
-    def __init__(self, channels: int, *, out: int = 64) -> None:
+    def __init__(self, channels: int, *, out_channels: int = 64) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, out, 1)
+        self.conv = nn.Conv2d(channels, out_channels, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.conv(x)
@@ -183,11 +183,11 @@ def test_several_inputs(user_layers: None) -> None:
 
 def test_a_layer_that_changes_the_channels_scales_as_stock_rows_do(user_layers: None) -> None:
     for scale, width in {"n": 64, "x": 384}.items():
-        document, new = with_row(f"yolo11{scale}.yaml", 16, "WideBlock", {"out": 256})
+        document, new = with_row(f"yolo11{scale}.yaml", 16, "WideBlock", {"out_channels": 256})
         with torch.device("meta"):
             modules, _ = tasks.parse_model(document, 3, False)
         assert modules[new].conv.out_channels == width
-    document, new = with_row("yolo11n.yaml", 16, "WideBlock", {"out": 256})
+    document, new = with_row("yolo11n.yaml", 16, "WideBlock", {"out_channels": 256})
     plain, variant = build("yolo11n.yaml"), build(document)
     there = dict(variant.named_parameters())  # the placeholder's draws were undone
     assert all(torch.equal(value, there[base_key(key, new)]) for key, value in plain.named_parameters())
@@ -284,7 +284,7 @@ def test_inputs_of_different_sizes_name_the_row() -> None:
     new = graph.insert_after(13, "WeightedFusion", [])
     row = graph.rows[new]
     row.sources, row.relative, row.several = [13, 4], [True, False], True  # P4 and P3, both of 128 channels
-    with pytest.raises(UserError, match=r"row 14: WeightedFusion: the inputs have sizes .*; bring them to one"):
+    with pytest.raises(UserError, match=r"row 14: WeightedFusion: the inputs have sizes .*; resize them with"):
         build(graph.to_document())
 
 

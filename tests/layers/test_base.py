@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from yolo_attn.layers import CBAM, SE
-from yolo_attn.layers.base import fitting_groups, hidden_width
 from yolo_attn.layers.norms import BatchNorm, GroupNorm
 from yolo_attn.layers.numerics import channel_shuffle, wide
+from yolo_attn.layers.sizes import fitting_groups, hidden_width
 
 from .memory import peak_bytes
 

@@ -33,9 +33,9 @@ from yolo_attn.graph.lint import find_dead_rows
 from yolo_attn.host.binding import Binding, UnsupportedHostError
 from yolo_attn.host.blocks import block_fault, module_hint, put_layers
 from yolo_attn.host.document_keys import find_key_faults, find_unsafe_keys
-from yolo_attn.layers.base import is_whole
+from yolo_attn.layers.checks import is_positive_integer
 from yolo_attn.names.suggestions import suggest_word
-from yolo_attn.registry import LayerSpec, check_inputs, get_layer, is_layer
+from yolo_attn.registry import OUT_CHANNELS, LayerSpec, check_inputs, get_layer, is_layer
 from yolo_attn.system.files import as_yaml
 
 __all__ = [
@@ -266,7 +266,7 @@ class _Build:
             row = self.inside[i].row
         if i not in self.ours:
             return [[sources if row.several else sources[0], row.repeats, row.module, copy.deepcopy(row.args)]], 0
-        out = self.ours[i].options.get("out")
+        out = self.ours[i].options.get(OUT_CHANNELS)
         if out is None:
             return [[sources[0], 1, "nn.Identity", []]], 0  # the channels of the first input
         # A Conv scales its width as every stock row does; what it draws must not move the rows behind it.
@@ -285,8 +285,8 @@ class _Build:
                 fault = f"{self.graph.rows[source].module} hands on several maps, and {ours.spec.name} reads one"
                 raise RowError(ours.index, f"row {source} {fault}")
         options = dict(ours.options)
-        if "out" in options:
-            options["out"] = table[position[ours.index]]
+        if OUT_CHANNELS in options:
+            options[OUT_CHANNELS] = table[position[ours.index]]
         layer: Any = self._build(ours, ours.spec.name, channels if ours.row.several else channels[0], options)
         for attribute in HOST_ATTRIBUTES:
             if attribute in {*layer.__dict__, *layer._modules, *layer._parameters, *layer._buffers}:
@@ -430,8 +430,9 @@ def read_our_row(index: int, row: Row) -> OurRow:
         if row.repeats != 1:
             raise UserError(f"{row.module} is not repeated; write 1, and one row for each")
         options = _read_options(spec, row)
-        if (out := options.get("out")) is not None and not is_whole(out):  # before the scale's width changes it
-            raise UserError(f"{spec.name}: out={as_yaml(out)}; use a whole number of at least 1")
+        out = options.get(OUT_CHANNELS)
+        if out is not None and not is_positive_integer(out):  # before the scale's width changes it
+            raise UserError(f"{spec.name}: {OUT_CHANNELS}={as_yaml(out)}; use a positive integer")
         if not row.several and (spec.inputs > 1 or spec.more_inputs):
             raise UserError(f"{row.module} reads several rows; write their numbers as a list, as in [-1, N]")
         if row.several and len(row.sources) > spec.inputs == 1 and not spec.more_inputs:
@@ -454,8 +455,8 @@ def read_block_row(index: int, row: Row) -> OurRow:
     args, options = split_args(row.args)
     try:
         options = spec.read_options(options)
-        if options.get("out") is not None:
-            raise UserError(f"{row.module!r}: inside a block the channels stay, so {spec.name} takes no out")
+        if options.get(OUT_CHANNELS) is not None:
+            raise UserError(f"{row.module!r}: inside a block the channels stay, so {spec.name} takes no {OUT_CHANNELS}")
     except UserError as error:
         raise RowError(index, str(error)) from error
     return OurRow(index, replace(row, module=block_of(row.module), args=args), spec, options)

@@ -10,7 +10,7 @@ from yolo_attn.layers import SEBasicBlock
 
 def test_equals_the_formula_with_a_projected_shortcut() -> None:
     torch.manual_seed(0)
-    layer = SEBasicBlock(8, out=12, reduction=4).eval()
+    layer = SEBasicBlock(8, out_channels=12, reduction=4).eval()
     conv1, norm1, _, conv2, norm2, se = layer.branch
     x = torch.randn(2, 8, 5, 6)
     branch = norm2(conv2(norm1(conv1(x)).relu()))
@@ -30,7 +30,7 @@ def test_no_reduction_gives_the_plain_block() -> None:
 
 
 def test_identity_init_requires_equal_channels() -> None:
-    with pytest.raises(ValueError, match=r"^SEBasicBlock: init=identity; use init=paper, because 8 .* become 12"):
-        SEBasicBlock(8, out=12, init="identity")
+    with pytest.raises(ValueError, match=r"^SEBasicBlock: init=identity; use init=paper, because .* 8 channels to 12"):
+        SEBasicBlock(8, out_channels=12, init="identity")
     x = torch.randn(2, 8, 5, 6)
-    assert torch.equal(SEBasicBlock(8, out=8, init="identity")(x), x)
+    assert torch.equal(SEBasicBlock(8, out_channels=8, init="identity")(x), x)

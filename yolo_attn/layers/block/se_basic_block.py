@@ -5,7 +5,7 @@
 
 Paper: Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018, arXiv 1709.01507.
 Code: https://github.com/moskomule/senet.pytorch, which third-party copies follow.
-Shapes: x (B, C, H, W), y (B, out, H, W).
+Shapes: x (B, C, H, W), y (B, out_channels, H, W).
 Deviations: no stride; use a Conv row for it.
 """
 
@@ -14,8 +14,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check, check_positive, check_whole
+from yolo_attn.layers.base import Block
 from yolo_attn.layers.channel.se import SE
+from yolo_attn.layers.checks import check_positive
 from yolo_attn.layers.norms import BatchNorm
 from yolo_attn.registry import register_layer
 
@@ -30,13 +31,14 @@ __all__ = ["SEBasicBlock"]
     url="https://arxiv.org/abs/1709.01507",
     repository="https://github.com/moskomule/senet.pytorch",
     cost="O(18 C^2 HW)",
+    renamed={"out": "out_channels"},
 )
-class SEBasicBlock(Mixer):
+class SEBasicBlock(Block):
     """Basic residual block with squeeze and excitation.
 
     Args:
         channels: Channels of the input.
-        out: Channels of the output; None keeps those of the input.
+        out_channels: Channels of the output; None keeps those of the input.
         reduction: r of SE, channels per hidden unit; None omits SE, which gives the plain ResNet block.
         init: "paper", or "identity" if the number of channels does not change.
 
@@ -45,15 +47,12 @@ class SEBasicBlock(Mixer):
     """
 
     def __init__(
-        self, channels: int, *, out: int | None = None, reduction: float | None = 16, init: str = "paper"
+        self, channels: int, *, out_channels: int | None = None, reduction: float | None = 16, init: str = "paper"
     ) -> None:
-        super().__init__(channels, init=init)
-        out = channels if out is None else out
-        check_whole("SEBasicBlock", out=out)
+        super().__init__(channels, out_channels=out_channels, init=init)
         if reduction is not None:
-            check_positive("SEBasicBlock", reduction=reduction)
-        cure = f"init=paper, because {channels} channels that become {out} cannot stay as they are"
-        check(init == "paper" or out == channels, "SEBasicBlock", "init", init, cure)
+            check_positive(self, reduction=reduction)
+        out = self.out_channels
         se = [] if reduction is None else [SE(out, reduction=reduction)]
         self.branch = nn.Sequential(
             _conv(channels, out, 3), BatchNorm(out), nn.ReLU(), _conv(out, out, 3), BatchNorm(out), *se

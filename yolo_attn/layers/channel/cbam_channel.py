@@ -14,7 +14,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Gate, check_positive, hidden_width
+from yolo_attn.layers.base import Gate
+from yolo_attn.layers.checks import check_positive
+from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.registry import register_layer
 
 __all__ = ["CBAMChannel"]
@@ -43,7 +45,7 @@ class CBAMChannel(Gate):
 
     def __init__(self, channels: int, *, reduction: float = 16, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_positive("CBAMChannel", reduction=reduction)
+        check_positive(self, reduction=reduction)
         hidden = hidden_width(channels, reduction)
         self.mlp = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
 

@@ -17,7 +17,8 @@ from math import log2
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Gate, check_odd
+from yolo_attn.layers.base import Gate
+from yolo_attn.layers.checks import check_odd
 from yolo_attn.registry import register_layer
 
 __all__ = ["ECA"]
@@ -49,7 +50,7 @@ class ECA(Gate):
         super().__init__(channels, init=init)
         if kernel_size is None:
             kernel_size = _paper_kernel(channels)
-        check_odd("ECA", kernel_size=kernel_size)
+        check_odd(self, kernel_size=kernel_size)
         self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
 
     def gate(self, x: Tensor) -> Tensor:

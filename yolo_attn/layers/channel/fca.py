@@ -24,9 +24,11 @@ from math import pi, sqrt
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Gate, check, check_choice, check_positive, hidden_width
+from yolo_attn.layers.base import Gate
+from yolo_attn.layers.checks import check, check_choice, check_positive
 from yolo_attn.layers.numerics import no_autocast, widen
 from yolo_attn.layers.pooling import averaging_matrix
+from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.registry import register_layer
 
 __all__ = ["FCA"]
@@ -81,9 +83,9 @@ class FCA(Gate):
         super().__init__(channels, init=init)
         grid = _paper_grid(channels) if grid is None else grid
         whole = isinstance(grid, int) and not isinstance(grid, bool)
-        check(whole and grid >= BASE, "FCA", "grid", grid, "a whole number of at least 7, best a multiple of 7")
-        check_choice("FCA", "frequencies", frequencies, FREQUENCIES)
-        check_positive("FCA", reduction=reduction)
+        check(self, whole and grid >= BASE, "grid", grid, "a whole number of at least 7, best a multiple of 7")
+        check_choice(self, "frequencies", frequencies, FREQUENCIES)
+        check_positive(self, reduction=reduction)
         self.grid = grid
         for name, digits in zip(("rows", "columns"), ORDERS[frequencies[:3]], strict=True):
             parts = [int(digit) * (grid // BASE) for digit in digits[: int(frequencies[3:])][:channels]]

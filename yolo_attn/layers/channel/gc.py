@@ -17,8 +17,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check_positive, hidden_width
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check_positive
 from yolo_attn.layers.numerics import no_autocast, widen
+from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.registry import register_layer
 
 __all__ = ["GC"]
@@ -51,7 +53,7 @@ class GC(Mixer):
 
     def __init__(self, channels: int, *, reduction: float = 16, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_positive("GC", reduction=reduction)
+        check_positive(self, reduction=reduction)
         hidden = hidden_width(channels, reduction, 2)
         self.energy = nn.Conv2d(channels, 1, 1, bias=False)
         self.squeeze = nn.Linear(channels, hidden)

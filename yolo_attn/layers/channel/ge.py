@@ -25,9 +25,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Gate, check_choice, check_positive, check_whole, hidden_width
+from yolo_attn.layers.base import Gate
+from yolo_attn.layers.checks import check_choice, check_integer, check_positive
 from yolo_attn.layers.norms import BatchNorm
 from yolo_attn.layers.pooling import adaptive_mean
+from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.registry import register_layer
 
 __all__ = ["GE"]
@@ -73,10 +75,10 @@ class GE(Gate):
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
-        check_choice("GE", "variant", variant, VARIANTS)
-        check_choice("GE", "extent", extent, EXTENTS)
-        check_whole("GE", size=size)
-        check_positive("GE", reduction=reduction)
+        check_choice(self, "variant", variant, VARIANTS)
+        check_choice(self, "extent", extent, EXTENTS)
+        check_integer(self, size=size)
+        check_positive(self, reduction=reduction)
         self.extent = extent
         self.size = size
         self.gather = None if variant == "theta-" else _gather(channels, extent, size)

@@ -15,7 +15,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Gate, check_flag, check_positive, hidden_width
+from yolo_attn.layers.base import Gate
+from yolo_attn.layers.checks import check_flag, check_positive
+from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.registry import register_layer
 
 __all__ = ["SE"]
@@ -46,8 +48,8 @@ class SE(Gate):
 
     def __init__(self, channels: int, *, reduction: float = 16, bias: bool = False, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_positive("SE", reduction=reduction)
-        check_flag("SE", bias=bias)
+        check_positive(self, reduction=reduction)
+        check_flag(self, bias=bias)
         hidden = hidden_width(channels, reduction)
         self.squeeze = nn.Linear(channels, hidden, bias=bias)
         self.excite = nn.Linear(hidden, channels, bias=bias)

@@ -20,18 +20,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import (
-    Mixer,
-    check,
-    check_flag,
-    check_odd_list,
-    check_positive,
-    check_whole,
-    fitting_groups,
-    hidden_width,
-)
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check, check_flag, check_integer, check_odd_list, check_positive
 from yolo_attn.layers.norms import BatchNorm
 from yolo_attn.layers.numerics import total
+from yolo_attn.layers.sizes import fitting_groups, hidden_width
 from yolo_attn.registry import register_layer
 
 __all__ = ["SK"]
@@ -78,11 +71,11 @@ class SK(Mixer):
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
-        check_odd_list("SK", [3, 5], kernels=kernels)
-        check(len(kernels) > 1, "SK", "kernels", kernels, "two or more, such as [3, 5]")
-        check_flag("SK", dilated=dilated, norm=norm)
-        check_whole("SK", groups=groups, min_hidden=min_hidden)
-        check_positive("SK", reduction=reduction)
+        check_odd_list(self, [3, 5], kernels=kernels)
+        check(self, len(kernels) > 1, "kernels", kernels, "two or more, such as [3, 5]")
+        check_flag(self, dilated=dilated, norm=norm)
+        check_integer(self, groups=groups, min_hidden=min_hidden)
+        check_positive(self, reduction=reduction)
         hidden = hidden_width(channels, reduction, min_hidden)
         self.branches = nn.ModuleList(_branch(channels, k, dilated, fitting_groups(channels, groups)) for k in kernels)
         self.squeeze = nn.Linear(channels, hidden, bias=not norm)

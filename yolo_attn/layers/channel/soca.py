@@ -24,8 +24,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Gate, check_positive, check_whole, hidden_width
+from yolo_attn.layers.base import Gate
+from yolo_attn.layers.checks import check_integer, check_positive
 from yolo_attn.layers.numerics import no_autocast, widen
+from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.registry import register_layer
 
 __all__ = ["SOCA"]
@@ -56,8 +58,8 @@ class SOCA(Gate):
 
     def __init__(self, channels: int, *, reduction: float = 8, iterations: int = 5, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_positive("SOCA", reduction=reduction)
-        check_whole("SOCA", iterations=iterations)
+        check_positive(self, reduction=reduction)
+        check_integer(self, iterations=iterations)
         hidden = hidden_width(channels, reduction)
         self.iterations = iterations
         self.squeeze = nn.Linear(channels, hidden)

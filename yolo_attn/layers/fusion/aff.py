@@ -18,7 +18,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from yolo_attn.layers.base import Fusion, check, check_positive
+from yolo_attn.layers.base import Fusion
+from yolo_attn.layers.checks import check, check_positive
 from yolo_attn.layers.hybrid.ms_cam import MultiScaleContext
 from yolo_attn.registry import register_layer
 
@@ -52,8 +53,8 @@ class AFF(Fusion):
         self, channels: Sequence[int], *, reduction: float = 4, factor: float = 2, init: str = "paper"
     ) -> None:
         super().__init__(channels, init=init)
-        check(channels[0] == channels[1], "AFF", "channels", channels, "two equal numbers, with a Conv before it")
-        check_positive("AFF", reduction=reduction, factor=factor)
+        check(self, channels[0] == channels[1], "channels", channels, "two equal numbers, with a Conv before it")
+        check_positive(self, reduction=reduction, factor=factor)
         self.factor = factor
         self.context = MultiScaleContext(channels[0], reduction)
 

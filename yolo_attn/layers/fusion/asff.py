@@ -22,7 +22,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Fusion, check_whole
+from yolo_attn.layers.base import Fusion
+from yolo_attn.layers.checks import check_integer
 from yolo_attn.layers.norms import BatchNorm
 from yolo_attn.layers.numerics import total
 from yolo_attn.layers.pooling import adaptive_mean
@@ -61,7 +62,7 @@ class ASFF(Fusion):
 
     def __init__(self, channels: Sequence[int], *, compress: int = 16, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_whole("ASFF", compress=compress)
+        check_integer(self, compress=compress)
         own = channels[0]
         self.bring = nn.ModuleList(_conv(c, own, 1) for c in channels[1:])
         self.compress = nn.ModuleList(_conv(own, compress, 1) for _ in channels)

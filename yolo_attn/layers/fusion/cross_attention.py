@@ -25,8 +25,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Fusion, check_choice, check_flag
-from yolo_attn.layers.self_attention.attention import Attention
+from yolo_attn.layers.base import Fusion
+from yolo_attn.layers.checks import check_choice, check_flag
+from yolo_attn.layers.self_attention.attention import Attention, check_attention
 from yolo_attn.layers.self_attention.tokens import check_sine, maps, sine_positions, tokens
 from yolo_attn.registry import register_layer
 
@@ -78,14 +79,13 @@ class CrossAttention(Fusion):
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
-        check_flag("CrossAttention", norm=norm, residual=residual)
-        check_choice("CrossAttention", "position", position, ("none", "sine"))
+        check_flag(self, norm=norm, residual=residual)
+        check_choice(self, "position", position, ("none", "sine"))
         if position == "sine":
-            check_sine("CrossAttention", *channels)
+            check_sine(self, *channels)
         self.norms = nn.ModuleList(nn.LayerNorm(c) for c in channels) if norm else None
-        self.attention = Attention(
-            "CrossAttention", *channels, heads=heads, score=score, project=project, combine=combine
-        )
+        check_attention(self, *channels, heads=heads, score=score, project=project, combine=combine)
+        self.attention = Attention(*channels, heads=heads, score=score, project=project, combine=combine)
         self.position = position
         self.residual = residual
 

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from yolo_attn.layers.base import Fusion, check, check_positive
+from yolo_attn.layers.base import Fusion
+from yolo_attn.layers.checks import check, check_positive
 from yolo_attn.layers.hybrid.ms_cam import MultiScaleContext
 from yolo_attn.layers.numerics import one_dtype
 from yolo_attn.registry import register_layer
@@ -52,8 +53,8 @@ class iAFF(Fusion):
 
     def __init__(self, channels: Sequence[int], *, reduction: float = 4, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check(channels[0] == channels[1], "iAFF", "channels", channels, "two equal numbers, with a Conv before it")
-        check_positive("iAFF", reduction=reduction)
+        check(self, channels[0] == channels[1], "channels", channels, "two equal numbers, with a Conv before it")
+        check_positive(self, reduction=reduction)
         self.first = MultiScaleContext(channels[0], reduction)
         self.second = MultiScaleContext(channels[0], reduction)
 

@@ -23,7 +23,8 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Fusion, check_choice, check_flag, check_positive, check_whole
+from yolo_attn.layers.base import Fusion
+from yolo_attn.layers.checks import check_choice, check_flag, check_integer, check_positive
 from yolo_attn.layers.self_attention.attention import Attention
 from yolo_attn.layers.self_attention.tokens import check_sine, maps, sine_positions, tokens
 from yolo_attn.layers.self_attention.transformer_encoder import feed_forward, start_weights
@@ -73,12 +74,12 @@ class TransformerDecoder(Fusion):
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
-        check_whole("TransformerDecoder", layers=layers)
-        check_positive("TransformerDecoder", expansion=expansion)
-        check_flag("TransformerDecoder", normalize_before=normalize_before)
-        check_choice("TransformerDecoder", "position", position, ("sine", "none"))
+        check_integer(self, layers=layers, heads=heads)
+        check_positive(self, expansion=expansion)
+        check_flag(self, normalize_before=normalize_before)
+        check_choice(self, "position", position, ("sine", "none"))
         if position == "sine":
-            check_sine("TransformerDecoder", *channels)
+            check_sine(self, *channels)
         hidden = max(1, int(expansion * channels[0]))
         self.layers = nn.ModuleList(
             DecoderLayer(channels[0], channels[1], heads, hidden, normalize_before) for _ in range(layers)
@@ -122,8 +123,8 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, channels: int, memory: int, heads: int, hidden: int, normalize_before: bool) -> None:
         super().__init__()
-        self.self_attention = Attention("TransformerDecoder", channels, channels, heads=heads)
-        self.cross_attention = Attention("TransformerDecoder", channels, memory, heads=heads)
+        self.self_attention = Attention(channels, channels, heads=heads)
+        self.cross_attention = Attention(channels, memory, heads=heads)
         self.feed_forward = feed_forward(channels, hidden)
         self.norm1 = nn.LayerNorm(channels)
         self.norm2 = nn.LayerNorm(channels)

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Fusion, check, check_positive
+from yolo_attn.layers.base import Fusion
+from yolo_attn.layers.checks import check, check_positive
 from yolo_attn.layers.numerics import total, widen
 from yolo_attn.registry import register_layer
 
@@ -53,8 +54,8 @@ class WeightedFusion(Fusion):
     def __init__(self, channels: Sequence[int], *, eps: float = 1e-4, init: str = "paper") -> None:
         super().__init__(channels, init=init)
         equal = all(c == channels[0] for c in channels)
-        check(equal, "WeightedFusion", "channels", channels, "equal numbers, with a Conv before it")
-        check_positive("WeightedFusion", eps=eps)
+        check(self, equal, "channels", channels, "equal numbers, with a Conv before it")
+        check_positive(self, eps=eps)
         self.eps = eps
         self.importance = nn.Parameter(torch.ones(len(channels)))
 

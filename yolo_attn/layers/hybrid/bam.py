@@ -19,8 +19,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Gate, check_choice, check_positive, check_whole, hidden_width
+from yolo_attn.layers.base import Gate
+from yolo_attn.layers.checks import check_choice, check_integer, check_positive
 from yolo_attn.layers.norms import BatchNorm
+from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.registry import register_layer
 
 __all__ = ["BAM"]
@@ -54,9 +56,9 @@ class BAM(Gate):
         self, channels: int, *, reduction: float = 16, dilation: int = 4, combine: str = "add", init: str = "paper"
     ) -> None:
         super().__init__(channels, init=init)
-        check_positive("BAM", reduction=reduction)
-        check_whole("BAM", dilation=dilation)
-        check_choice("BAM", "combine", combine, ("add", "multiply"))
+        check_positive(self, reduction=reduction)
+        check_integer(self, dilation=dilation)
+        check_choice(self, "combine", combine, ("add", "multiply"))
         hidden = hidden_width(channels, reduction)
         self.combine = combine
         self.channel = nn.Sequential(

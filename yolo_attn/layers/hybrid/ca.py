@@ -16,8 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Gate, check_positive, check_whole, hidden_width
+from yolo_attn.layers.base import Gate
+from yolo_attn.layers.checks import check_integer, check_positive
 from yolo_attn.layers.norms import BatchNorm
+from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.registry import register_layer
 
 __all__ = ["CA"]
@@ -48,8 +50,8 @@ class CA(Gate):
 
     def __init__(self, channels: int, *, reduction: float = 32, min_hidden: int = 8, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_positive("CA", reduction=reduction)
-        check_whole("CA", min_hidden=min_hidden)
+        check_positive(self, reduction=reduction)
+        check_integer(self, min_hidden=min_hidden)
         hidden = hidden_width(channels, reduction, min_hidden)
         self.squeeze = nn.Conv2d(channels, hidden, 1)
         self.norm = BatchNorm(hidden)

@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Gate, check_flag, check_odd
+from yolo_attn.layers.base import Gate
+from yolo_attn.layers.checks import check_flag, check_odd
 from yolo_attn.layers.norms import BatchNorm
 from yolo_attn.registry import register_layer
 
@@ -61,8 +62,8 @@ class CAA(Gate):
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
-        check_odd("CAA", h_kernel_size=h_kernel_size, v_kernel_size=v_kernel_size)
-        check_flag("CAA", norm=norm)
+        check_odd(self, h_kernel_size=h_kernel_size, v_kernel_size=v_kernel_size)
+        check_flag(self, norm=norm)
         self.first = _pointwise(channels, norm)
         self.horizontal = nn.Conv2d(
             channels, channels, (1, h_kernel_size), padding=(0, h_kernel_size // 2), groups=channels

@@ -21,9 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check_flag, check_odd_list, check_positive, hidden_width
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check_flag, check_odd_list, check_positive
 from yolo_attn.layers.large_kernel.msca import MultiScale
 from yolo_attn.layers.numerics import saturate
+from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.registry import register_layer
 
 __all__ = ["CPCA"]
@@ -63,9 +65,9 @@ class CPCA(Mixer):
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
-        check_positive("CPCA", reduction=reduction)
-        check_odd_list("CPCA", [7, 11, 21], kernels=kernels)
-        check_flag("CPCA", shared=shared)
+        check_positive(self, reduction=reduction)
+        check_odd_list(self, [7, 11, 21], kernels=kernels)
+        check_flag(self, shared=shared)
         hidden = hidden_width(channels, reduction)
         self.pointwise = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(1 if shared else 3))
         self.mlp = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))

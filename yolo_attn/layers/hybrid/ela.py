@@ -24,8 +24,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Gate, check_choice, fitting_groups
+from yolo_attn.layers.base import Gate
+from yolo_attn.layers.checks import check_choice
 from yolo_attn.layers.norms import GroupNorm
+from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
 __all__ = ["ELA"]
@@ -57,7 +59,7 @@ class ELA(Gate):
 
     def __init__(self, channels: int, *, variant: str = "B", init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_choice("ELA", "variant", variant, VARIANTS)
+        check_choice(self, "variant", variant, VARIANTS)
         kernel, per_group, norm_groups = VARIANTS[variant]
         groups = fitting_groups(channels, max(1, channels // per_group))
         self.conv = nn.Conv1d(channels, channels, kernel, padding=kernel // 2, groups=groups, bias=False)

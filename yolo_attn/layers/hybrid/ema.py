@@ -21,9 +21,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Gate, check_whole, fitting_groups
+from yolo_attn.layers.base import Gate
+from yolo_attn.layers.checks import check_integer
 from yolo_attn.layers.norms import GroupNorm
 from yolo_attn.layers.numerics import widen
+from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
 __all__ = ["EMA"]
@@ -53,7 +55,7 @@ class EMA(Gate):
 
     def __init__(self, channels: int, *, groups: int = 32, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_whole("EMA", groups=groups)
+        check_integer(self, groups=groups)
         self.groups = fitting_groups(channels, groups)
         width = channels // self.groups
         self.strips = nn.Conv2d(width, width, 1)

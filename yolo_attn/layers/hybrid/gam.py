@@ -21,18 +21,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import (
-    Gate,
-    check_choice,
-    check_flag,
-    check_odd,
-    check_positive,
-    check_whole,
-    fitting_groups,
-    hidden_width,
-)
+from yolo_attn.layers.base import Gate
+from yolo_attn.layers.checks import check_choice, check_flag, check_integer, check_odd, check_positive
 from yolo_attn.layers.norms import BatchNorm
 from yolo_attn.layers.numerics import channel_shuffle, saturate
+from yolo_attn.layers.sizes import fitting_groups, hidden_width
 from yolo_attn.registry import register_layer
 
 __all__ = ["GAM"]
@@ -78,11 +71,11 @@ class GAM(Gate):
     ) -> None:
         super().__init__(channels, init=init)
         shuffle_groups = groups if shuffle_groups is None else shuffle_groups
-        check_positive("GAM", reduction=reduction)
-        check_odd("GAM", kernel_size=kernel_size)
-        check_whole("GAM", groups=groups, shuffle_groups=shuffle_groups)
-        check_flag("GAM", channel_sigmoid=channel_sigmoid)
-        check_choice("GAM", "padding_mode", padding_mode, ("zeros", "replicate"))
+        check_positive(self, reduction=reduction)
+        check_odd(self, kernel_size=kernel_size)
+        check_integer(self, groups=groups, shuffle_groups=shuffle_groups)
+        check_flag(self, channel_sigmoid=channel_sigmoid)
+        check_choice(self, "padding_mode", padding_mode, ("zeros", "replicate"))
         hidden = hidden_width(channels, reduction)
         self.channel_sigmoid = channel_sigmoid
         self.shuffle_groups = fitting_groups(channels, shuffle_groups)

@@ -20,7 +20,8 @@ from math import log2
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Gate, check_odd
+from yolo_attn.layers.base import Gate
+from yolo_attn.layers.checks import check_odd
 from yolo_attn.layers.numerics import at_least_one, widen
 from yolo_attn.registry import register_layer
 
@@ -63,7 +64,7 @@ class MCA(Gate):
         super().__init__(channels, init=init)
         if channel_kernel_size is None:
             channel_kernel_size = _paper_kernel(channels)
-        check_odd("MCA", kernel_size=kernel_size, channel_kernel_size=channel_kernel_size)
+        check_odd(self, kernel_size=kernel_size, channel_kernel_size=channel_kernel_size)
         self.channel = _AxisGate(1, channel_kernel_size)
         self.rows = _AxisGate(2, kernel_size)
         self.columns = _AxisGate(3, kernel_size)

@@ -22,7 +22,8 @@ from math import log2
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Gate, check, check_odd, check_whole
+from yolo_attn.layers.base import Gate
+from yolo_attn.layers.checks import check, check_integer, check_odd
 from yolo_attn.layers.pooling import adaptive_mean
 from yolo_attn.registry import register_layer
 
@@ -64,10 +65,10 @@ class MLCA(Gate):
     ) -> None:
         super().__init__(channels, init=init)
         number = isinstance(local_weight, (int, float)) and not isinstance(local_weight, bool)
-        check(number and 0 <= local_weight <= 1, "MLCA", "local_weight", local_weight, "a number from 0 to 1")
-        check_whole("MLCA", local_size=local_size)
+        check(self, number and 0 <= local_weight <= 1, "local_weight", local_weight, "a number from 0 to 1")
+        check_integer(self, local_size=local_size)
         kernel_size = _paper_kernel(channels) if kernel_size is None else kernel_size
-        check_odd("MLCA", kernel_size=kernel_size)
+        check_odd(self, kernel_size=kernel_size)
         self.local_size = local_size
         self.local_weight = local_weight
         self.local = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)

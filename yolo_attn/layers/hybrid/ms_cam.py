@@ -18,9 +18,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Gate, check_positive, hidden_width
+from yolo_attn.layers.base import Gate
+from yolo_attn.layers.checks import check_positive
 from yolo_attn.layers.norms import BatchNorm
 from yolo_attn.layers.numerics import no_autocast
+from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.registry import register_layer
 
 __all__ = ["MSCAM", "MultiScaleContext"]
@@ -76,7 +78,7 @@ class MSCAM(Gate):
 
     def __init__(self, channels: int, *, reduction: float = 4, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_positive("MSCAM", reduction=reduction)
+        check_positive(self, reduction=reduction)
         self.context = MultiScaleContext(channels, reduction)
 
     def gate(self, x: Tensor) -> Tensor:

@@ -21,9 +21,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Gate, check_choice, check_flag, hidden_width
+from yolo_attn.layers.base import Gate
+from yolo_attn.layers.checks import check_choice, check_flag
 from yolo_attn.layers.norms import GroupNorm
 from yolo_attn.layers.numerics import no_autocast, widen
+from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.registry import register_layer
 
 __all__ = ["Polarized"]
@@ -54,8 +56,8 @@ class Polarized(Gate):
 
     def __init__(self, channels: int, *, mode: str = "p", paper_form: bool = False, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_choice("Polarized", "mode", mode, ("p", "s"))
-        check_flag("Polarized", paper_form=paper_form)
+        check_choice(self, "mode", mode, ("p", "s"))
+        check_flag(self, paper_form=paper_form)
         hidden = hidden_width(channels, 2)
         self.mode = mode
         self.paper_form = paper_form

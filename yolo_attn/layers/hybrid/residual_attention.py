@@ -21,8 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check_flag, check_whole, hidden_width
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check_flag, check_integer
 from yolo_attn.layers.norms import BatchNorm
+from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.registry import register_layer
 
 __all__ = ["ResidualAttention"]
@@ -53,8 +55,8 @@ class ResidualAttention(Mixer):
 
     def __init__(self, channels: int, *, pools: int = 2, plain_skips: bool = False, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_whole("ResidualAttention", pools=pools)
-        check_flag("ResidualAttention", plain_skips=plain_skips)
+        check_integer(self, pools=pools)
+        check_flag(self, plain_skips=plain_skips)
         self.plain_skips = plain_skips
         self.first = _blocks(channels, 1)
         self.trunk = _blocks(channels, 2)

@@ -23,9 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Gate, check, check_flag, check_odd_list, check_whole, fitting_groups
+from yolo_attn.layers.base import Gate
+from yolo_attn.layers.checks import check, check_flag, check_integer, check_odd_list
 from yolo_attn.layers.norms import GroupNorm
 from yolo_attn.layers.numerics import at_least_one, no_autocast, widen
+from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
 __all__ = ["SCSA"]
@@ -68,14 +70,14 @@ class SCSA(Gate):
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
-        check(channels % PARTS == 0, "SCSA", "channels", channels, f"a multiple of {PARTS}")
-        check_whole("SCSA", head_num=head_num)
+        check(self, channels % PARTS == 0, "channels", channels, f"a multiple of {PARTS}")
+        check_integer(self, head_num=head_num)
         if window_size is not None:
-            check_whole("SCSA", window_size=window_size)
-        check_odd_list("SCSA", [3, 5, 7, 9], group_kernel_sizes=group_kernel_sizes)
+            check_integer(self, window_size=window_size)
+        check_odd_list(self, [3, 5, 7, 9], group_kernel_sizes=group_kernel_sizes)
         four = len(group_kernel_sizes) == PARTS
-        check(four, "SCSA", "group_kernel_sizes", group_kernel_sizes, "a list of four, such as [3, 5, 7, 9]")
-        check_flag("SCSA", qkv_bias=qkv_bias)
+        check(self, four, "group_kernel_sizes", group_kernel_sizes, "a list of four, such as [3, 5, 7, 9]")
+        check_flag(self, qkv_bias=qkv_bias)
         part = channels // PARTS
         self.heads = fitting_groups(channels, head_num)
         self.window_size = window_size

@@ -18,7 +18,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Gate, check_choice, check_positive, hidden_width
+from yolo_attn.layers.base import Gate
+from yolo_attn.layers.checks import check_choice, check_positive
+from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.registry import register_layer
 
 __all__ = ["SCSE"]
@@ -49,8 +51,8 @@ class SCSE(Gate):
 
     def __init__(self, channels: int, *, reduction: float = 2, combine: str = "max", init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_positive("SCSE", reduction=reduction)
-        check_choice("SCSE", "combine", combine, ("max", "sum"))
+        check_positive(self, reduction=reduction)
+        check_choice(self, "combine", combine, ("max", "sum"))
         hidden = hidden_width(channels, reduction)
         self.combine = combine
         self.squeeze = nn.Linear(channels, hidden)

@@ -21,9 +21,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check, check_flag, check_whole, fitting_groups
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check, check_flag, check_integer
 from yolo_attn.layers.norms import GroupNorm
 from yolo_attn.layers.numerics import channel_shuffle
+from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
 __all__ = ["ShuffleAttention"]
@@ -54,9 +56,9 @@ class ShuffleAttention(Mixer):
 
     def __init__(self, channels: int, *, groups: int = 64, shuffle: bool = True, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check(channels % 2 == 0, "ShuffleAttention", "channels", channels, "an even number")
-        check_whole("ShuffleAttention", groups=groups)
-        check_flag("ShuffleAttention", shuffle=shuffle)
+        check(self, channels % 2 == 0, "channels", channels, "an even number")
+        check_integer(self, groups=groups)
+        check_flag(self, shuffle=shuffle)
         self.groups = fitting_groups(channels // 2, groups)
         self.shuffle = shuffle
         half = channels // (2 * self.groups)

@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from yolo_attn.layers.base import Gate, check_positive, check_whole
+from yolo_attn.layers.base import Gate
+from yolo_attn.layers.checks import check_integer, check_positive
 from yolo_attn.layers.numerics import at_least_one, widen
 from yolo_attn.registry import register_layer
 
@@ -51,9 +52,9 @@ class SimAM(Gate):
         self, channels: int, *, e_lambda: float = 1e-4, window: int | None = None, init: str = "paper"
     ) -> None:
         super().__init__(channels, init=init)
-        check_positive("SimAM", e_lambda=e_lambda)
+        check_positive(self, e_lambda=e_lambda)
         if window is not None:
-            check_whole("SimAM", window=window)
+            check_integer(self, window=window)
         self.e_lambda = e_lambda
         self.window = window
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Gate, check_flag, check_odd
+from yolo_attn.layers.base import Gate
+from yolo_attn.layers.checks import check_flag, check_odd
 from yolo_attn.layers.norms import BatchNorm
 from yolo_attn.registry import register_layer
 
@@ -47,8 +48,8 @@ class Triplet(Gate):
 
     def __init__(self, channels: int, *, kernel_size: int = 7, no_spatial: bool = False, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_odd("Triplet", kernel_size=kernel_size)
-        check_flag("Triplet", no_spatial=no_spatial)
+        check_odd(self, kernel_size=kernel_size)
+        check_flag(self, no_spatial=no_spatial)
         self.channel_width = _plane(kernel_size)
         self.height_channel = _plane(kernel_size)
         self.height_width = None if no_spatial else _plane(kernel_size)

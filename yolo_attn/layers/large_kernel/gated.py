@@ -12,7 +12,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check_flag
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check_flag
 from yolo_attn.layers.numerics import saturate
 
 __all__ = ["LargeKernel", "depthwise"]
@@ -32,7 +33,7 @@ class LargeKernel(Mixer):
 
     def __init__(self, channels: int, *, project: bool, init: str) -> None:
         super().__init__(channels, init=init)
-        check_flag(type(self).__name__, project=project)
+        check_flag(self, project=project)
         self.enter = nn.Conv2d(channels, channels, 1) if project else None
         self.leave = nn.Conv2d(channels, channels, 1) if project else None
 

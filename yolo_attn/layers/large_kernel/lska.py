@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import check_choice
+from yolo_attn.layers.checks import check_choice
 from yolo_attn.layers.large_kernel.gated import LargeKernel, depthwise
 from yolo_attn.registry import register_layer
 
@@ -49,7 +49,7 @@ class LSKA(LargeKernel):
 
     def __init__(self, channels: int, *, k_size: int = 23, project: bool = False, init: str = "paper") -> None:
         super().__init__(channels, project=project, init=init)
-        check_choice("LSKA", "k_size", k_size, KERNELS)
+        check_choice(self, "k_size", k_size, KERNELS)
         near, far, dilation = KERNELS[k_size]
         self.near = nn.Sequential(depthwise(channels, 1, near), depthwise(channels, near, 1))
         self.far = nn.Sequential(depthwise(channels, 1, far, dilation), depthwise(channels, far, 1, dilation))

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import check_odd_list
+from yolo_attn.layers.checks import check_odd_list
 from yolo_attn.layers.large_kernel.gated import LargeKernel, depthwise
 from yolo_attn.layers.numerics import total
 from yolo_attn.registry import register_layer
@@ -73,7 +73,7 @@ class MSCA(LargeKernel):
         self, channels: int, *, kernels: Sequence[int] = (7, 11, 21), project: bool = False, init: str = "paper"
     ) -> None:
         super().__init__(channels, project=project, init=init)
-        check_odd_list("MSCA", [7, 11, 21], kernels=kernels)
+        check_odd_list(self, [7, 11, 21], kernels=kernels)
         self.scales = MultiScale(channels, kernels)
         self.pointwise = nn.Conv2d(channels, channels, 1)
 

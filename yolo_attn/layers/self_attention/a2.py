@@ -17,8 +17,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check_flag, check_positive, hidden_width
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check_flag, check_positive
 from yolo_attn.layers.numerics import no_autocast, widen
+from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.registry import register_layer
 
 __all__ = ["A2"]
@@ -48,8 +50,8 @@ class A2(Mixer):
 
     def __init__(self, channels: int, *, reduction: float = 4, residual: bool = True, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_positive("A2", reduction=reduction)
-        check_flag("A2", residual=residual)
+        check_positive(self, reduction=reduction)
+        check_flag(self, residual=residual)
         hidden = hidden_width(channels, reduction, min(channels, 2))  # one descriptor alone would be for all cells
         self.features = nn.Conv2d(channels, hidden, 1)
         self.gather = nn.Conv2d(channels, hidden, 1)

@@ -22,9 +22,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check_odd, check_whole, fitting_groups
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check_integer, check_odd
 from yolo_attn.layers.numerics import at_least_one, no_autocast, total, widen
 from yolo_attn.layers.self_attention.neighbours import reflect, shifted
+from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
 __all__ = ["ACmix"]
@@ -60,8 +62,8 @@ class ACmix(Mixer):
         self, channels: int, *, kernel_att: int = 7, head: int = 4, kernel_conv: int = 3, init: str = "paper"
     ) -> None:
         super().__init__(channels, init=init)
-        check_odd("ACmix", kernel_att=kernel_att, kernel_conv=kernel_conv)
-        check_whole("ACmix", head=head)
+        check_odd(self, kernel_att=kernel_att, kernel_conv=kernel_conv)
+        check_integer(self, head=head)
         self.head = fitting_groups(channels, head)
         self.kernel_att = kernel_att
         depth, square = channels // self.head, kernel_conv**2

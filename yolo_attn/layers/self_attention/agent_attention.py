@@ -23,10 +23,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check, check_flag, check_odd, check_whole, fitting_groups, is_whole
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check, check_flag, check_integer, check_odd, is_positive_integer
 from yolo_attn.layers.numerics import widen
 from yolo_attn.layers.pooling import adaptive_mean
 from yolo_attn.layers.self_attention.tokens import attend, join_heads, maps, split_heads, tokens
+from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
 __all__ = ["AgentAttention"]
@@ -73,11 +75,11 @@ class AgentAttention(Mixer):
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
-        check_whole("AgentAttention", heads=heads, size=size)
-        square = is_whole(agents) and isqrt(agents) ** 2 == agents
-        check(square, "AgentAttention", "agents", agents, "a square number, such as 49")
-        check_odd("AgentAttention", kernel_size=kernel_size)
-        check_flag("AgentAttention", qkv_bias=qkv_bias)
+        check_integer(self, heads=heads, size=size)
+        square = is_positive_integer(agents) and isqrt(agents) ** 2 == agents
+        check(self, square, "agents", agents, "a square number, such as 49")
+        check_odd(self, kernel_size=kernel_size)
+        check_flag(self, qkv_bias=qkv_bias)
         self.heads = fitting_groups(channels, heads)
         self.side = isqrt(agents)
         self.query = nn.Linear(channels, channels, bias=qkv_bias)

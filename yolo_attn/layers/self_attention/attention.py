@@ -21,11 +21,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import check, check_choice, check_flag, check_whole, fitting_groups
+from yolo_attn.layers.checks import check, check_choice, check_flag, check_integer
 from yolo_attn.layers.numerics import widen
 from yolo_attn.layers.self_attention.tokens import attend, join_heads, split_heads, stream
+from yolo_attn.layers.sizes import fitting_groups
 
-__all__ = ["Attention", "Score"]
+__all__ = ["Attention", "Score", "check_attention"]
 
 SCORES = ("scaled_dot", "dot", "general", "concat", "additive")
 COMBINE = ("none", "linear", "tanh")
@@ -81,13 +82,23 @@ class Score(nn.Module):
         return stream(read, query, held=key.numel())
 
 
+def check_attention(
+    layer: nn.Module, channels: int, memory: int, *, heads: int, score: str, project: bool, combine: str
+) -> None:
+    """Raise ValueError unless a layer's arguments are valid for `Attention`."""
+    check_integer(layer, heads=heads)
+    check_choice(layer, "score", score, SCORES)
+    check_flag(layer, project=project)
+    check_choice(layer, "combine", combine, COMBINE)
+    check(layer, project or channels == memory, "project", project, "true for inputs of different channel counts")
+
+
 class Attention(nn.Module):
     """Queries read from a memory: linear maps, heads, a score, and what becomes of the context.
 
     Starts as PyTorch's `nn.MultiheadAttention` does.
 
     Args:
-        layer: Name of the layer it is for, for messages.
         channels: C, channels of the queries and of the result.
         memory: Channels of the memory.
         heads: Number of heads, brought down to what divides the channels.
@@ -95,16 +106,12 @@ class Attention(nn.Module):
         project: Whether queries, keys, values and the context pass linear maps.
         combine: "none": the context; "linear" or "tanh": W [context; query] + b, or tanh(W [context; query]).
 
-    Raises:
-        ValueError: An argument is out of range.
-
     Shape:
         query (B, N, C), memory (B, M, memory channels); result (B, N, C).
     """
 
     def __init__(
         self,
-        layer: str,
         channels: int,
         memory: int,
         *,
@@ -114,11 +121,6 @@ class Attention(nn.Module):
         combine: str = "none",
     ) -> None:
         super().__init__()
-        check_whole(layer, heads=heads)
-        check_choice(layer, "score", score, SCORES)
-        check_flag(layer, project=project)
-        check_choice(layer, "combine", combine, COMBINE)
-        check(project or channels == memory, layer, "project", project, "true for inputs of different channel counts")
         self.heads = fitting_groups(channels, heads)
         self.score = Score(score, self.heads, channels // self.heads)
         if project:

@@ -23,9 +23,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check, check_whole, fitting_groups
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check, check_integer
 from yolo_attn.layers.norms import BatchNorm
 from yolo_attn.layers.numerics import no_autocast, widen
+from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
 __all__ = ["Axial"]
@@ -56,8 +58,8 @@ class Axial(Mixer):
 
     def __init__(self, channels: int, *, groups: int = 8, span: int = 56, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_whole("Axial", groups=groups, span=span)
-        check(channels % 2 == 0, "Axial", "channels", channels, "an even number")
+        check_integer(self, groups=groups, span=span)
+        check(self, channels % 2 == 0, "channels", channels, "an even number")
         groups = fitting_groups(channels // 2, groups)
         self.columns = AxialLines(channels, groups, span)
         self.rows = AxialLines(channels, groups, span)

@@ -27,9 +27,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check_flag, check_odd, check_whole, fitting_groups
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check_flag, check_integer, check_odd
 from yolo_attn.layers.numerics import at_least_one, no_autocast, widen
 from yolo_attn.layers.self_attention.tokens import attend, join_heads, maps, split_heads, tokens
+from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
 __all__ = ["BRA"]
@@ -73,9 +75,9 @@ class BRA(Mixer):
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
-        check_whole("BRA", heads=heads, n_win=n_win, topk=topk)
-        check_odd("BRA", kernel_size=kernel_size)
-        check_flag("BRA", legacy=legacy)
+        check_integer(self, heads=heads, n_win=n_win, topk=topk)
+        check_odd(self, kernel_size=kernel_size)
+        check_flag(self, legacy=legacy)
         self.heads = fitting_groups(channels, heads)
         self.n_win = n_win
         self.topk = topk

@@ -20,10 +20,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check_odd, check_whole, fitting_groups, hidden_width
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check_integer, check_odd
 from yolo_attn.layers.norms import BatchNorm, GroupNorm
 from yolo_attn.layers.numerics import total
 from yolo_attn.layers.self_attention.neighbours import neighbours
+from yolo_attn.layers.sizes import fitting_groups, hidden_width
 from yolo_attn.registry import register_layer
 
 __all__ = ["CoT"]
@@ -58,8 +60,8 @@ class CoT(Mixer):
 
     def __init__(self, channels: int, *, kernel_size: int = 3, share_planes: int = 8, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_odd("CoT", kernel_size=kernel_size)
-        check_whole("CoT", share_planes=share_planes)
+        check_odd(self, kernel_size=kernel_size)
+        check_integer(self, share_planes=share_planes)
         share = fitting_groups(channels, share_planes)
         hidden = hidden_width(channels, FACTOR)
         planes = kernel_size**2 * channels // share

@@ -18,8 +18,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check_positive, check_whole, hidden_width
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check_integer, check_positive
 from yolo_attn.layers.numerics import no_autocast, widen
+from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.registry import register_layer
 
 __all__ = ["CrissCross"]
@@ -53,8 +55,8 @@ class CrissCross(Mixer):
 
     def __init__(self, channels: int, *, reduction: float = 8, recurrence: int = 2, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_positive("CrissCross", reduction=reduction)
-        check_whole("CrissCross", recurrence=recurrence)
+        check_positive(self, reduction=reduction)
+        check_integer(self, recurrence=recurrence)
         hidden = hidden_width(channels, reduction)
         self.recurrence = recurrence
         self.query = nn.Conv2d(channels, hidden, 1)

@@ -26,9 +26,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check_flag, check_odd, check_positive, check_whole, fitting_groups
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check_flag, check_integer, check_odd, check_positive
 from yolo_attn.layers.numerics import at_least_one, no_autocast, widen
 from yolo_attn.layers.self_attention.tokens import split_heads, stream, tokens
+from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
 __all__ = ["DAttention"]
@@ -79,11 +81,11 @@ class DAttention(Mixer):
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
-        check_whole("DAttention", head_channels=head_channels, groups=groups, stride=stride, table_size=table_size)
-        check_odd("DAttention", kernel_size=kernel_size)
-        check_flag("DAttention", shifted_grid=shifted_grid)
+        check_integer(self, head_channels=head_channels, groups=groups, stride=stride, table_size=table_size)
+        check_odd(self, kernel_size=kernel_size)
+        check_flag(self, shifted_grid=shifted_grid)
         if offset_range is not None:
-            check_positive("DAttention", offset_range=offset_range)
+            check_positive(self, offset_range=offset_range)
         self.heads = channels // fitting_groups(channels, head_channels)
         self.groups = fitting_groups(self.heads, groups)
         self.offset_range = offset_range

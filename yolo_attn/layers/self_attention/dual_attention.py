@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from yolo_attn.layers.base import Mixer, check, check_positive
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check, check_positive
 from yolo_attn.layers.self_attention.cam import CAM
 from yolo_attn.layers.self_attention.pam import PAM
 from yolo_attn.registry import register_layer
@@ -52,8 +53,8 @@ class DualAttention(Mixer):
 
     def __init__(self, channels: int, *, reduction: float = 8, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_positive("DualAttention", reduction=reduction)
-        check(reduction >= 1, "DualAttention", "reduction", reduction, "a number of at least 1")
+        check_positive(self, reduction=reduction)
+        check(self, reduction >= 1, "reduction", reduction, "a number of at least 1")
         self.position = PAM(channels, reduction=reduction)
         self.channel = CAM(channels)
 

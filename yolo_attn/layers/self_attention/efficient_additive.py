@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check_choice
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check_choice
 from yolo_attn.layers.numerics import widen
 from yolo_attn.registry import register_layer
 
@@ -51,7 +52,7 @@ class EfficientAdditive(Mixer):
 
     def __init__(self, channels: int, *, weighting: str = "l2", init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_choice("EfficientAdditive", "weighting", weighting, ("l2", "softmax"))
+        check_choice(self, "weighting", weighting, ("l2", "softmax"))
         self.weighting = weighting
         self.query = nn.Conv2d(channels, channels, 1)
         self.key = nn.Conv2d(channels, channels, 1)

@@ -28,9 +28,11 @@ from math import sqrt
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check_whole, fitting_groups
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check_integer
 from yolo_attn.layers.norms import BatchNorm
 from yolo_attn.layers.numerics import no_autocast, widen
+from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
 __all__ = ["External"]
@@ -64,9 +66,9 @@ class External(Mixer):
 
     def __init__(self, channels: int, *, memory: int = 64, heads: int | None = None, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_whole("External", memory=memory)
+        check_integer(self, memory=memory)
         if heads is not None:
-            check_whole("External", heads=heads)
+            check_integer(self, heads=heads)
         many = heads is not None
         self.heads = fitting_groups(channels, heads) * EXPANSION if heads is not None else 1
         width = channels * EXPANSION if many else channels

@@ -17,7 +17,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check, check_odd, check_whole, is_whole
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check, check_integer, check_odd, is_positive_integer
 from yolo_attn.layers.numerics import saturate, total
 from yolo_attn.registry import register_layer
 
@@ -58,10 +59,10 @@ class FocalModulation(Mixer):
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
-        check_odd("FocalModulation", focal_window=focal_window)
-        check_whole("FocalModulation", focal_level=focal_level)
-        even = is_whole(focal_factor) and focal_factor % 2 == 0
-        check(even, "FocalModulation", "focal_factor", focal_factor, "an even number, such as 2")
+        check_odd(self, focal_window=focal_window)
+        check_integer(self, focal_level=focal_level)
+        even = is_positive_integer(focal_factor) and focal_factor % 2 == 0
+        check(self, even, "focal_factor", focal_factor, "an even number, such as 2")
         self.focal_level = focal_level
         self.expand = nn.Conv2d(channels, 2 * channels + focal_level + 1, 1)
         self.levels = nn.ModuleList(_level(channels, focal_window + focal_factor * n) for n in range(focal_level))

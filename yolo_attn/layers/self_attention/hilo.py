@@ -20,9 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check, check_flag, check_whole, fitting_groups
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check, check_flag, check_integer
 from yolo_attn.layers.numerics import no_autocast, widen
 from yolo_attn.layers.self_attention.tokens import attend, split_heads, tokens
+from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
 __all__ = ["HiLo"]
@@ -64,10 +66,10 @@ class HiLo(Mixer):
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
-        check_whole("HiLo", heads=heads, window_size=window_size)
+        check_integer(self, heads=heads, window_size=window_size)
         good = isinstance(alpha, (int, float)) and not isinstance(alpha, bool) and 0 <= alpha <= 1
-        check(good, "HiLo", "alpha", alpha, "a number from 0 to 1")
-        check_flag("HiLo", qkv_bias=qkv_bias)
+        check(self, good, "alpha", alpha, "a number from 0 to 1")
+        check_flag(self, qkv_bias=qkv_bias)
         heads = fitting_groups(channels, heads)
         low_heads = heads if window_size == 1 else int(heads * alpha)
         depth = channels // heads

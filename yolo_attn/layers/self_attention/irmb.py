@@ -25,16 +25,10 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import (
-    Mixer,
-    check_choice,
-    check_flag,
-    check_odd,
-    check_positive,
-    check_whole,
-    fitting_groups,
-)
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check_choice, check_flag, check_integer, check_odd, check_positive
 from yolo_attn.layers.norms import BatchNorm
+from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
 __all__ = ["iRMB"]
@@ -83,11 +77,11 @@ class iRMB(Mixer):
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
-        check_positive("iRMB", exp_ratio=exp_ratio)
-        check_whole("iRMB", dim_head=dim_head, window_size=window_size)
-        check_odd("iRMB", kernel_size=kernel_size)
-        check_flag("iRMB", attn_pre=attn_pre)
-        check_choice("iRMB", "act", act, ACTIVATIONS)
+        check_positive(self, exp_ratio=exp_ratio)
+        check_integer(self, dim_head=dim_head, window_size=window_size)
+        check_odd(self, kernel_size=kernel_size)
+        check_flag(self, attn_pre=attn_pre)
+        check_choice(self, "act", act, ACTIVATIONS)
         self.heads = channels // fitting_groups(channels, dim_head)
         self.window = window_size
         self.attn_pre = attn_pre

@@ -22,7 +22,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check_choice, check_flag, check_whole
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check_choice, check_flag, check_integer
 from yolo_attn.layers.numerics import no_autocast, widen
 from yolo_attn.layers.self_attention.tokens import maps, places, stream, tokens
 from yolo_attn.registry import register_layer
@@ -57,9 +58,9 @@ class LocalAttention(Mixer):
         self, channels: int, *, window: int = 10, predict: bool = True, score: str = "general", init: str = "paper"
     ) -> None:
         super().__init__(channels, init=init)
-        check_whole("LocalAttention", window=window)
-        check_flag("LocalAttention", predict=predict)
-        check_choice("LocalAttention", "score", score, ("general", "dot"))
+        check_integer(self, window=window)
+        check_flag(self, predict=predict)
+        check_choice(self, "score", score, ("general", "dot"))
         self.window = window
         self.predict = (
             nn.Sequential(nn.Linear(channels, channels, bias=False), nn.Tanh(), nn.Linear(channels, 2, bias=False))

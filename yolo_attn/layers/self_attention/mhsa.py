@@ -27,7 +27,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check_choice, check_flag, check_whole
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check_choice, check_flag, check_integer
 from yolo_attn.layers.self_attention.attention import Attention
 from yolo_attn.layers.self_attention.tokens import attend, check_sine, maps, places, sine_positions, stream, tokens
 from yolo_attn.registry import register_layer
@@ -73,12 +74,12 @@ class MHSA(Mixer):
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
-        check_choice("MHSA", "position", position, POSITIONS)
-        check_whole("MHSA", max_distance=max_distance)
-        check_flag("MHSA", residual=residual)
+        check_choice(self, "position", position, POSITIONS)
+        check_integer(self, heads=heads, max_distance=max_distance)
+        check_flag(self, residual=residual)
         if position == "sine":
-            check_sine("MHSA", channels)
-        self.attention = Attention("MHSA", channels, channels, heads=heads)
+            check_sine(self, channels)
+        self.attention = Attention(channels, channels, heads=heads)
         self.position = position
         self.max_distance = max_distance
         self.residual = residual

@@ -25,10 +25,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check_choice, check_flag, check_positive, hidden_width
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check_choice, check_flag, check_positive
 from yolo_attn.layers.norms import BatchNorm
 from yolo_attn.layers.numerics import at_least_one, no_autocast, saturate, widen
 from yolo_attn.layers.self_attention.tokens import attend, maps, stream, tokens
+from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.registry import register_layer
 
 __all__ = ["NonLocal"]
@@ -75,9 +77,9 @@ class NonLocal(Mixer):
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
-        check_choice("NonLocal", "pairwise", pairwise, PAIRWISE)
-        check_positive("NonLocal", reduction=reduction)
-        check_flag("NonLocal", subsample=subsample, scale=scale)
+        check_choice(self, "pairwise", pairwise, PAIRWISE)
+        check_positive(self, reduction=reduction)
+        check_flag(self, subsample=subsample, scale=scale)
         inner = hidden_width(channels, reduction)
         self.pairwise = pairwise
         self.subsample = subsample

@@ -19,9 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check_flag, check_odd, check_whole, fitting_groups
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check_flag, check_integer, check_odd
 from yolo_attn.layers.numerics import total, widen
 from yolo_attn.layers.self_attention.neighbours import neighbours
+from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
 __all__ = ["Outlook"]
@@ -55,9 +57,9 @@ class Outlook(Mixer):
         self, channels: int, *, heads: int = 8, kernel_size: int = 3, qkv_bias: bool = False, init: str = "paper"
     ) -> None:
         super().__init__(channels, init=init)
-        check_whole("Outlook", heads=heads)
-        check_odd("Outlook", kernel_size=kernel_size)
-        check_flag("Outlook", qkv_bias=qkv_bias)
+        check_integer(self, heads=heads)
+        check_odd(self, kernel_size=kernel_size)
+        check_flag(self, qkv_bias=qkv_bias)
         self.heads = fitting_groups(channels, heads)
         self.kernel_size = kernel_size
         self.value = nn.Conv2d(channels, channels, 1, bias=qkv_bias)

@@ -16,8 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check, check_positive, hidden_width
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check, check_positive
 from yolo_attn.layers.self_attention.tokens import attend, maps, tokens
+from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.registry import register_layer
 
 __all__ = ["PAM"]
@@ -50,8 +52,8 @@ class PAM(Mixer):
 
     def __init__(self, channels: int, *, reduction: float = 8, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_positive("PAM", reduction=reduction)
-        check(reduction >= 1, "PAM", "reduction", reduction, "a number of at least 1")
+        check_positive(self, reduction=reduction)
+        check(self, reduction >= 1, "reduction", reduction, "a number of at least 1")
         hidden = hidden_width(channels, reduction)
         self.query = nn.Conv2d(channels, hidden, 1)
         self.key = nn.Conv2d(channels, hidden, 1)

@@ -23,7 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check_choice
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check_choice
 from yolo_attn.layers.numerics import no_autocast, total, wide
 from yolo_attn.registry import register_layer
 
@@ -55,7 +56,7 @@ class S2(Mixer):
 
     def __init__(self, channels: int, *, pool: str = "sum", init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_choice("S2", "pool", pool, ("sum", "mean"))
+        check_choice(self, "pool", pool, ("sum", "mean"))
         self.pool = pool
         self.expand = nn.Conv2d(channels, 3 * channels, 1)
         self.squeeze = nn.Linear(channels, channels, bias=False)

@@ -20,8 +20,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from yolo_attn.layers.base import Mixer, check_flag
-from yolo_attn.layers.self_attention.attention import Attention
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check_flag
+from yolo_attn.layers.self_attention.attention import Attention, check_attention
 from yolo_attn.layers.self_attention.tokens import maps, tokens
 from yolo_attn.registry import register_layer
 
@@ -66,10 +67,9 @@ class SelfAttention(Mixer):
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
-        check_flag("SelfAttention", residual=residual)
-        self.attention = Attention(
-            "SelfAttention", channels, channels, heads=heads, score=score, project=project, combine=combine
-        )
+        check_flag(self, residual=residual)
+        check_attention(self, channels, channels, heads=heads, score=score, project=project, combine=combine)
+        self.attention = Attention(channels, channels, heads=heads, score=score, project=project, combine=combine)
         self.residual = residual
 
     def mix(self, x: Tensor) -> Tensor:

@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check_whole
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check_integer
 from yolo_attn.layers.numerics import saturate, widen
 from yolo_attn.registry import register_layer
 
@@ -51,7 +52,7 @@ class SeparableSelfAttention(Mixer):
 
     def __init__(self, channels: int, *, patch: int = 1, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_whole("SeparableSelfAttention", patch=patch)
+        check_integer(self, patch=patch)
         self.patch = patch
         self.expand = nn.Conv2d(channels, 1 + 2 * channels, 1)
         self.out = nn.Conv2d(channels, channels, 1)

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from yolo_attn.layers.base import check
+from yolo_attn.layers.checks import check
 from yolo_attn.layers.numerics import wide
 
 __all__ = ["attend", "check_sine", "join_heads", "maps", "places", "sine_positions", "split_heads", "stream", "tokens"]
@@ -97,10 +97,10 @@ def places(x: Tensor) -> tuple[Tensor, Tensor]:
     return row, place - row * width
 
 
-def check_sine(layer: str, *channels: int) -> None:
+def check_sine(layer: nn.Module, *channels: int) -> None:
     """Raise ValueError unless sine positions have as many features as these channels: a multiple of four."""
     for count in channels:
-        check(count % 4 == 0, layer, "channels", count, "a multiple of 4, or position=none")
+        check(layer, count % 4 == 0, "channels", count, "a multiple of 4, or position=none")
 
 
 def sine_positions(x: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check_choice, check_flag, check_positive, check_whole
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check_choice, check_flag, check_integer, check_positive
 from yolo_attn.layers.self_attention.attention import Attention
 from yolo_attn.layers.self_attention.tokens import check_sine, maps, sine_positions, tokens
 from yolo_attn.registry import register_layer
@@ -62,12 +63,12 @@ class TransformerEncoder(Mixer):
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
-        check_whole("TransformerEncoder", layers=layers)
-        check_positive("TransformerEncoder", expansion=expansion)
-        check_flag("TransformerEncoder", normalize_before=normalize_before)
-        check_choice("TransformerEncoder", "position", position, ("sine", "none"))
+        check_integer(self, layers=layers, heads=heads)
+        check_positive(self, expansion=expansion)
+        check_flag(self, normalize_before=normalize_before)
+        check_choice(self, "position", position, ("sine", "none"))
         if position == "sine":
-            check_sine("TransformerEncoder", channels)
+            check_sine(self, channels)
         self.layers = nn.ModuleList(
             EncoderLayer(channels, heads, max(1, int(expansion * channels)), normalize_before) for _ in range(layers)
         )
@@ -99,7 +100,7 @@ class EncoderLayer(nn.Module):
 
     def __init__(self, channels: int, heads: int, hidden: int, normalize_before: bool) -> None:
         super().__init__()
-        self.attention = Attention("TransformerEncoder", channels, channels, heads=heads)
+        self.attention = Attention(channels, channels, heads=heads)
         self.feed_forward = feed_forward(channels, hidden)
         self.norm1 = nn.LayerNorm(channels)
         self.norm2 = nn.LayerNorm(channels)

@@ -15,7 +15,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Gate, check_flag, check_odd
+from yolo_attn.layers.base import Gate
+from yolo_attn.layers.checks import check_flag, check_odd
 from yolo_attn.layers.norms import BatchNorm
 from yolo_attn.registry import register_layer
 
@@ -46,8 +47,8 @@ class CBAMSpatial(Gate):
 
     def __init__(self, channels: int, *, kernel_size: int = 7, norm: bool = True, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_odd("CBAMSpatial", kernel_size=kernel_size)
-        check_flag("CBAMSpatial", norm=norm)
+        check_odd(self, kernel_size=kernel_size)
+        check_flag(self, norm=norm)
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
         self.norm = BatchNorm(1, momentum=0.01) if norm else None
 

@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Gate, check_choice, check_positive
+from yolo_attn.layers.base import Gate
+from yolo_attn.layers.checks import check_choice, check_positive
 from yolo_attn.layers.numerics import no_autocast, widen
 from yolo_attn.registry import register_layer
 
@@ -62,8 +63,8 @@ class HardAttention(Gate):
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
-        check_choice("HardAttention", "sample", sample, ("threshold", "gumbel"))
-        check_positive("HardAttention", temperature=temperature, open_bias=open_bias)
+        check_choice(self, "sample", sample, ("threshold", "gumbel"))
+        check_positive(self, temperature=temperature, open_bias=open_bias)
         self.sample = sample
         self.temperature = temperature
         self.score = nn.Conv2d(channels, 1, 1)

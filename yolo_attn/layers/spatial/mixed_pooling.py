@@ -20,10 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check, hidden_width, is_whole
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check, is_positive_integer
 from yolo_attn.layers.norms import BatchNorm
 from yolo_attn.layers.numerics import total
 from yolo_attn.layers.pooling import adaptive_mean
+from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.registry import register_layer
 
 __all__ = ["MixedPooling"]
@@ -53,8 +55,8 @@ class MixedPooling(Mixer):
 
     def __init__(self, channels: int, *, pool_size: Sequence[int] = (20, 12), init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        good = isinstance(pool_size, (list, tuple)) and len(pool_size) > 0 and all(map(is_whole, pool_size))
-        check(good, "MixedPooling", "pool_size", pool_size, "a list of whole numbers, such as [20, 12]")
+        good = isinstance(pool_size, (list, tuple)) and len(pool_size) > 0 and all(map(is_positive_integer, pool_size))
+        check(self, good, "pool_size", pool_size, "a list of whole numbers, such as [20, 12]")
         hidden = hidden_width(channels, 4)
         self.pool_size = tuple(pool_size)
         self.enter_grids = nn.Sequential(_conv(channels, hidden, (1, 1)), nn.ReLU())

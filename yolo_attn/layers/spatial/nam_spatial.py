@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from yolo_attn.layers.base import Gate, check_whole
+from yolo_attn.layers.base import Gate
+from yolo_attn.layers.checks import check_integer
 from yolo_attn.layers.norms import BatchNorm
 from yolo_attn.layers.numerics import widen
 from yolo_attn.registry import register_layer
@@ -48,7 +49,7 @@ class NAMSpatial(Gate):
 
     def __init__(self, channels: int, *, size: int = 20, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_whole("NAMSpatial", size=size)
+        check_integer(self, size=size)
         self.size = size
         self.norm = BatchNorm(size * size)  # its parameters and statistics are resized and applied in `gate`
 

@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.base import Mixer, check_positive, check_whole
+from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.checks import check_integer, check_positive
 from yolo_attn.layers.numerics import no_autocast, widen
 from yolo_attn.layers.pooling import adaptive_mean
 from yolo_attn.registry import register_layer
@@ -59,8 +60,8 @@ class STN(Mixer):
 
     def __init__(self, channels: int, *, hidden: int = 32, step: float = 0.1, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_whole("STN", hidden=hidden)
-        check_positive("STN", step=step)
+        check_integer(self, hidden=hidden)
+        check_positive(self, step=step)
         self.step = step
         self.conv = nn.Conv2d(channels, hidden, 3, padding=1)
         self.linear = nn.Linear(hidden * (CELLS // 2) ** 2, hidden)
