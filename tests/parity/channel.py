@@ -8,44 +8,44 @@ from yolo_attn.layers import ECA, ESE, FCA, GC, GE, NAM, SE, SK, SOCA, SRM, CBAM
 
 from .mapping import Mapping, Weights, as_linear, layer, rename, renamed, vectors, without_conv_bias
 
-SE_NAMES = {"squeeze": "fc__0", "excite": "fc__2"}
+SE_NAMES = {"fc1": "fc__0", "fc2": "fc__2"}
 
 
 def sk(weights: Weights) -> Weights:
-    names = {"squeeze": "fc1__0", "norm": "fc1__1", "choose": "fc2", "branches": "convs"}
-    return as_linear(rename(weights, **names), "squeeze.weight", "choose.weight")
+    names = {"fc1": "fc1__0", "norm": "fc1__1", "fc2": "fc2", "branches": "convs"}
+    return as_linear(rename(weights, **names), "fc1.weight", "fc2.weight")
 
 
 def sk_xmu(weights: Weights) -> Weights:
     branches = range(sum(name.endswith(".conv.weight") for name in weights))
     for n in branches:
         weights = without_conv_bias(weights, f"convs.{n}.conv", f"convs.{n}.bn")
-    choose = {f"choose.{p}": torch.cat([weights[f"fcs.{n}.{p}"] for n in branches]) for p in ("weight", "bias")}
+    fc2 = {f"fc2.{p}": torch.cat([weights[f"fcs.{n}.{p}"] for n in branches]) for p in ("weight", "bias")}
     weights = {name: value for name, value in weights.items() if not name.startswith("fcs.")}
     names = {f"branches__{n}__{k}": f"convs__{n}__{part}" for n in branches for k, part in enumerate(("conv", "bn"))}
-    return rename(weights, squeeze="fc", **names) | choose
+    return rename(weights, fc1="fc", **names) | fc2
 
 
 def soca(weights: Weights) -> Weights:
-    state = rename(weights, squeeze="conv_du__0", excite="conv_du__2")
-    return as_linear(state, "squeeze.weight", "excite.weight")
+    state = rename(weights, fc1="conv_du__0", fc2="conv_du__2")
+    return as_linear(state, "fc1.weight", "fc2.weight")
 
 
 def ese(weights: Weights) -> Weights:
-    return as_linear(rename(weights, excite="fc"), "excite.weight")
+    return as_linear(rename(weights, fc="fc"), "fc.weight")
 
 
 def fca(weights: Weights) -> Weights:
     """Drop the reference's buffer of waves, which the layer computes."""
     weights = {name: value for name, value in weights.items() if name != "dct_layer.weight"}
-    return rename(weights, squeeze="fc__0", excite="fc__2")
+    return rename(weights, **SE_NAMES)
 
 
 def gc(weights: Weights) -> Weights:
     """Drop the bias of the reference's logits, to which the softmax is invariant."""
     weights = {name: value for name, value in weights.items() if name != "conv_mask.bias"}
-    names = {"squeeze": "channel_add_conv__0", "norm": "channel_add_conv__1", "excite": "channel_add_conv__3"}
-    state = as_linear(rename(weights, energy="conv_mask", **names), "squeeze.weight", "excite.weight")
+    names = {"fc1": "channel_add_conv__0", "norm": "channel_add_conv__1", "fc2": "channel_add_conv__3"}
+    state = as_linear(rename(weights, attn="conv_mask", **names), "fc1.weight", "fc2.weight")
     return state | vectors({name: state[name] for name in ("norm.weight", "norm.bias")})
 
 
@@ -54,9 +54,9 @@ def ge_srm(weights: Weights) -> Weights:
 
 
 def parnet(weights: Weights) -> Weights:
-    names = {"dense__0": "rbr_dense__conv", "dense__1": "rbr_dense__bn", "point__0": "rbr_1x1__conv"}
-    names |= {"point__1": "rbr_1x1__bn", "skip": "rbr_identity", "excite": "se__cvsig__conv"}
-    return as_linear(rename(weights, **names), "excite.weight")
+    names = {"conv3x3__0": "rbr_dense__conv", "conv3x3__1": "rbr_dense__bn", "conv1x1__0": "rbr_1x1__conv"}
+    names |= {"conv1x1__1": "rbr_1x1__bn", "norm": "rbr_identity", "fc": "se__cvsig__conv"}
+    return as_linear(rename(weights, **names), "fc.weight")
 
 
 def srm(weights: Weights) -> Weights:

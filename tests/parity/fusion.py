@@ -17,7 +17,7 @@ def context(weights: Weights, ours: str, local: str, overall: str) -> Weights:
     chosen = {name: value for name, value in weights.items() if name.split(".")[0] in (local, overall)}
     names = {
         f"{ours}__{part}__{child}": f"{branch}__{child + shift}"
-        for part, branch, shift in (("everywhere", local, 0), ("overall", overall, 1))
+        for part, branch, shift in (("local_att", local, 0), ("global_att", overall, 1))
         for child in (0, 1, 3, 4)
     }
     return rename(chosen, **names)
@@ -47,6 +47,6 @@ MAPPINGS = {
     "bifpn_fusion": Mapping(layer(WeightedFusion), renamed(importance="w")),
     "basic_block": Mapping(layer(SEBasicBlock, reduction=None), renamed(**BLOCK)),
     "se_basic_block": Mapping(
-        layer(SEBasicBlock), renamed(**BLOCK, branch__5__squeeze="se__fc__0", branch__5__excite="se__fc__2")
+        layer(SEBasicBlock), renamed(**BLOCK, branch__5__fc1="se__fc__0", branch__5__fc2="se__fc__2")
     ),
 }

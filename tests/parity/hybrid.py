@@ -56,7 +56,7 @@ MAPPINGS = {
             spatial__norm="SpatialGate__spatial__bn",
         ),
     ),
-    "coordatt": Mapping(layer(CA), renamed(squeeze="conv1", norm="bn1", rows="conv_h", columns="conv_w")),
+    "coordatt": Mapping(layer(CA), renamed(reduce="conv1", norm="bn1", conv_h="conv_h", conv_w="conv_w")),
     "gam": Mapping(layer(GAM, channel_sigmoid=False, padding_mode="replicate"), gam),
     "gam_group": Mapping(layer(GAM, channel_sigmoid=False, groups=4), gam_article),
     "gam_nogroup": Mapping(layer(GAM, channel_sigmoid=False, shuffle_groups=4), gam_article),
@@ -68,7 +68,7 @@ MAPPINGS = {
     "bam_additive": Mapping(layer(BAM), bam),
     "ela": Mapping(layer(ELA), renamed(conv="conv", norm="gn")),
     **{f"ela__{v.lower()}": Mapping(layer(ELA, variant=v), renamed(conv="conv", norm="gn")) for v in "TBSL"},
-    "ema": Mapping(layer(EMA), renamed(strips="conv1x1", norm="gn", conv="conv3x3")),
+    "ema": Mapping(layer(EMA), renamed(conv1x1="conv1x1", norm="gn", conv3x3="conv3x3")),
     "mca": Mapping(layer(MCA), mca),
-    "mlca": Mapping(layer(MLCA), renamed(local="conv_local", whole="conv")),
+    "mlca": Mapping(layer(MLCA), renamed(conv_local="conv_local", conv_global="conv")),
 }

@@ -24,9 +24,9 @@ from yolo_attn.layers import (
 
 from .mapping import Mapping, Weights, as_linear, layer, rename, renamed
 
-CAA_STRIPS = {"horizontal": "m__h_conv__conv", "vertical": "m__v_conv__conv"}
-CAA_POINTWISE = {"first__0": "m__conv1__conv", "second__0": "m__conv2__conv"}
-CAA_NORMS = {"first__1": "m__conv1__norm", "second__1": "m__conv2__norm"}
+CAA_STRIPS = {"conv_h": "m__h_conv__conv", "conv_v": "m__v_conv__conv"}
+CAA_POINTWISE = {"conv1__0": "m__conv1__conv", "conv2__0": "m__conv2__conv"}
+CAA_NORMS = {"conv1__1": "m__conv1__norm", "conv2__1": "m__conv2__norm"}
 
 TRIPLET_PLANES = {"channel_width": "cw", "height_channel": "hc", "height_width": "hw"}
 
@@ -39,16 +39,16 @@ POLARIZED = {
 }
 
 MPM = {
-    "enter_grids": "conv1_1",
-    "enter_strips": "conv1_2",
-    "local": "conv2_0",
-    "grids__0": "conv2_1",
-    "grids__1": "conv2_2",
-    "across": "conv2_3",
-    "down": "conv2_4",
-    "leave_grids": "conv2_5",
-    "leave_strips": "conv2_6",
-    "project": "conv3",
+    "grid_reduce": "conv1_1",
+    "strip_reduce": "conv1_2",
+    "grid_local": "conv2_0",
+    "grid_convs__0": "conv2_1",
+    "grid_convs__1": "conv2_2",
+    "strip_w": "conv2_3",
+    "strip_h": "conv2_4",
+    "grid_fuse": "conv2_5",
+    "strip_fuse": "conv2_6",
+    "proj": "conv3",
 }
 WITH_RELU = {"conv1_1", "conv1_2", "conv2_5", "conv2_6"}
 
@@ -68,7 +68,7 @@ def cpca(weights: Weights) -> Weights:
 def scsa(weights: Weights) -> Weights:
     strips = ("local_dwc", "global_dwc_s", "global_dwc_m", "global_dwc_l")
     names = {"row_norm": "norm_h", "column_norm": "norm_w", "query": "q", "key": "k", "value": "v", "norm": "norm"}
-    return rename(weights, **names, **{f"strips__{n}": strip for n, strip in enumerate(strips)})
+    return rename(weights, **names, **{f"convs__{n}": strip for n, strip in enumerate(strips)})
 
 
 def polarized_s(weights: Weights) -> Weights:
@@ -98,7 +98,7 @@ def residual_attention(pools: int) -> Callable[[Weights], Weights]:
         for index, part in ((0, "bn"), (2, "conv"))
     }
     mask = f"softmax{2 * pools}_blocks"
-    names |= {f"weigh__{n}__{index}": f"{mask}__{3 * n + index}" for n in range(2) for index in (0, 2)}
+    names |= {f"mask__{n}__{index}": f"{mask}__{3 * n + index}" for n in range(2) for index in (0, 2)}
 
     def convert(weights: Weights) -> Weights:
         used = {name: value for name, value in weights.items() if ".conv4." not in name}  # unused shortcuts
@@ -108,7 +108,7 @@ def residual_attention(pools: int) -> Callable[[Weights], Weights]:
 
 
 def stn(weights: Weights) -> Weights:
-    state = rename(weights, conv="loc__1", linear="loc__5", affine="fc")
+    state = rename(weights, conv="loc__1", fc="loc__5", affine="fc")
     offset = state["affine.bias"] - torch.eye(2, 3).flatten()
     return state | {"affine.weight": state["affine.weight"] / STN_STEP, "affine.bias": offset / STN_STEP}
 
@@ -125,14 +125,14 @@ MAPPINGS = {
             **{f"{name}__1": f"{reference}__conv__bn" for name, reference in TRIPLET_PLANES.items()},
         ),
     ),
-    "scse": Mapping(layer(SCSE), renamed(squeeze="cSE__fc1", excite="cSE__fc2", position="sSE__conv")),
+    "scse": Mapping(layer(SCSE), renamed(fc1="cSE__fc1", fc2="cSE__fc2", spatial="sSE__conv")),
     "cpca": Mapping(layer(CPCA), cpca),
     "scsa": Mapping(layer(SCSA), scsa),
     "polarized_p": Mapping(layer(Polarized), renamed(**POLARIZED)),
     "polarized_s": Mapping(layer(Polarized, mode="s"), polarized_s),
     "strip_pooling": Mapping(
         layer(StripPooling),
-        renamed(rows__0="m__conv1", rows__1="m__bn1", columns__0="m__conv2", columns__1="m__bn2", excite="m__conv3"),
+        renamed(rows__0="m__conv1", rows__1="m__bn1", columns__0="m__conv2", columns__1="m__bn2", proj="m__conv3"),
     ),
     "mixed_pooling_mpm": Mapping(layer(MixedPooling), mixed_pooling),
     "residual_attention": Mapping(layer(ResidualAttention), residual_attention(2)),

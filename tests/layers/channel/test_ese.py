@@ -10,8 +10,8 @@ from yolo_attn.layers import ESE
 def test_the_gate_reaches_zero_and_one() -> None:
     layer = ESE(4)
     with torch.no_grad():
-        layer.excite.weight.zero_()
-        layer.excite.bias.copy_(torch.tensor([-4.0, -1.5, 0.0, 4.0]))
+        layer.fc.weight.zero_()
+        layer.fc.bias.copy_(torch.tensor([-4.0, -1.5, 0.0, 4.0]))
         gate = layer.gate(torch.randn(1, 4, 3, 5))
     torch.testing.assert_close(gate.flatten(), torch.tensor([0, 0.25, 0.5, 1]))
 

@@ -23,8 +23,8 @@ def test_equals_the_formula() -> None:
     for name, value in layer.state_dict().items():
         if value.ndim == 1:
             value.uniform_(0.5, 1.5) if "var" in name or "weight" in name else value.normal_(0, 0.3)
-    squeeze, norm, _, excite = layer.channel
-    channel = excite(activated(x.mean((2, 3)) @ squeeze.weight.T, norm))
+    fc1, norm, _, fc2 = layer.channel
+    channel = fc2(activated(x.mean((2, 3)) @ fc1.weight.T, norm))
     z = x
     for step, dilation in zip(layer.spatial[:3], (1, 4, 4), strict=True):
         weight = step[0].weight

@@ -17,12 +17,12 @@ def test_equals_the_formula() -> None:
     torch.nn.init.normal_(layer.norm.bias)
     for group in (slice(0, 8), slice(8, 16)):
         for image in x[:, group].split(1):
-            rows = (image.mean(3)[0].T @ layer.strips.weight[:, :, 0, 0].T + layer.strips.bias).sigmoid().T
-            columns = (image.mean(2)[0].T @ layer.strips.weight[:, :, 0, 0].T + layer.strips.bias).sigmoid().T
+            rows = (image.mean(3)[0].T @ layer.conv1x1.weight[:, :, 0, 0].T + layer.conv1x1.bias).sigmoid().T
+            columns = (image.mean(2)[0].T @ layer.conv1x1.weight[:, :, 0, 0].T + layer.conv1x1.bias).sigmoid().T
             u = F.instance_norm(
                 image * rows[..., None] * columns[:, None], None, None, layer.norm.weight, layer.norm.bias
             )
-            v = F.conv2d(image, layer.conv.weight, layer.conv.bias, padding=1)
+            v = F.conv2d(image, layer.conv3x3.weight, layer.conv3x3.bias, padding=1)
             m = torch.einsum("c,chw->hw", u[0].mean((1, 2)).softmax(0), v[0])
             m = m + torch.einsum("c,chw->hw", v[0].mean((1, 2)).softmax(0), u[0])
             whole = torch.zeros(1, 16, 5, 6)

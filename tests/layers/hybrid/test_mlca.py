@@ -19,20 +19,20 @@ def test_gate_is_constant_within_a_cell() -> None:
 def test_zero_local_weight_leaves_the_global_gate() -> None:
     torch.manual_seed(0)
     layer, x = MLCA(8, local_weight=0), torch.randn(2, 8, 10, 15)
-    expected = layer.whole(x.mean((2, 3))[:, None])[:, 0].sigmoid()
+    expected = layer.conv_global(x.mean((2, 3))[:, None])[:, 0].sigmoid()
     torch.testing.assert_close(layer.gate(x), expected[..., None, None].expand_as(x))
 
 
 def test_one_cell_gives_the_local_gate_of_the_whole_map() -> None:
     torch.manual_seed(0)
     layer, x = MLCA(8, local_size=1, local_weight=1), torch.randn(2, 8, 4, 6)
-    expected = layer.local(x.mean((2, 3))[:, None])[:, 0].sigmoid()
+    expected = layer.conv_local(x.mean((2, 3))[:, None])[:, 0].sigmoid()
     torch.testing.assert_close(layer.gate(x), expected[..., None, None].expand_as(x))
 
 
 @pytest.mark.parametrize(("channels", "kernel"), [(7, 1), (8, 3), (127, 3), (128, 5), (256, 5), (2047, 5), (2048, 7)])
 def test_default_kernel_size_by_channels(channels: int, kernel: int) -> None:
-    assert MLCA(channels).local.kernel_size == (kernel,)
+    assert MLCA(channels).conv_local.kernel_size == (kernel,)
 
 
 @pytest.mark.parametrize("weight", [-0.1, 1.5, True, "half"])

@@ -19,5 +19,5 @@ def test_plain_skips_add_only_the_skip_connections() -> None:
 
 def test_zero_mask_logits_scale_the_trunk() -> None:
     layer, x = ResidualAttention(8).eval(), torch.randn(2, 8, 6, 7)
-    torch.nn.init.zeros_(layer.weigh[1][2].weight)
+    torch.nn.init.zeros_(layer.mask[1][2].weight)
     torch.testing.assert_close(layer(x), layer.last(1.5 * layer.trunk(layer.first(x))))

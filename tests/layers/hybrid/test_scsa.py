@@ -16,7 +16,7 @@ def test_channels_must_be_a_multiple_of_four() -> None:
 def test_each_quarter_of_the_channels_has_its_own_kernel_size() -> None:
     layer, means = SCSA(4), torch.zeros(1, 4, 21)
     means[..., 10] = 1
-    for strip in layer.strips:
+    for strip in layer.convs:
         torch.nn.init.ones_(strip.weight)
         torch.nn.init.zeros_(strip.bias)
     assert (layer._along(means)[0] != 0).sum(1).tolist() == [3, 5, 7, 9]

@@ -12,12 +12,11 @@ k(C) = |(log2 C + 1) / 2| rounded up to an odd number (`kernel_size=None`): 3 fo
 
 from __future__ import annotations
 
-from math import log2
-
 import torch
 from torch import Tensor, nn
 
 from yolo_attn.layers.base import Gate
+from yolo_attn.layers.channel._kernel_size import adaptive_kernel_size
 from yolo_attn.layers.checks import check_odd
 from yolo_attn.registry import register_layer
 
@@ -49,7 +48,7 @@ class ECA(Gate):
     def __init__(self, channels: int, *, kernel_size: int | None = 3, init: str = "paper") -> None:
         super().__init__(channels, init=init)
         if kernel_size is None:
-            kernel_size = _paper_kernel(channels)
+            kernel_size = adaptive_kernel_size(channels)
         check_odd(self, kernel_size=kernel_size)
         self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
 
@@ -57,9 +56,3 @@ class ECA(Gate):
         """Return the gate (B, C, 1, 1)."""
         means = x.mean((2, 3))[:, None]  # (B, 1, C)
         return torch.sigmoid(self.conv(means)).transpose(1, 2)[..., None]
-
-
-def _paper_kernel(channels: int) -> int:
-    """Return k(C) of the paper, with its constants gamma = 2 and b = 1."""
-    t = int((log2(channels) + 1) / 2)
-    return t if t % 2 else t + 1

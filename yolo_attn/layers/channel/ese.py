@@ -43,8 +43,8 @@ class ESE(Gate):
 
     def __init__(self, channels: int, *, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        self.excite = nn.Linear(channels, channels)
+        self.fc = nn.Linear(channels, channels)
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, 1, 1)."""
-        return F.hardsigmoid(self.excite(x.mean((2, 3))))[:, :, None, None]
+        return F.hardsigmoid(self.fc(x.mean((2, 3))))[:, :, None, None]

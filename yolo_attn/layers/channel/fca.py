@@ -92,13 +92,13 @@ class FCA(Gate):
             each = [parts[channel * len(parts) // channels] for channel in range(channels)]
             self.register_buffer(name, torch.tensor(each), persistent=False)  # integers, which half() does not convert
         hidden = hidden_width(channels, reduction)
-        self.squeeze = nn.Linear(channels, hidden, bias=False)
-        self.excite = nn.Linear(hidden, channels, bias=False)
+        self.fc1 = nn.Linear(channels, hidden, bias=False)
+        self.fc2 = nn.Linear(hidden, channels, bias=False)
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, 1, 1)."""
-        hidden = torch.relu(self.squeeze(self._spectrum(x).to(x.dtype)))
-        return torch.sigmoid(self.excite(hidden))[:, :, None, None]
+        hidden = torch.relu(self.fc1(self._spectrum(x).to(x.dtype)))
+        return torch.sigmoid(self.fc2(hidden))[:, :, None, None]
 
     def _spectrum(self, x: Tensor) -> Tensor:
         """Return z, the coefficient of each channel's wave, (B, C)."""

@@ -55,17 +55,17 @@ class GC(Mixer):
         super().__init__(channels, init=init)
         check_positive(self, reduction=reduction)
         hidden = hidden_width(channels, reduction, 2)
-        self.energy = nn.Conv2d(channels, 1, 1, bias=False)
-        self.squeeze = nn.Linear(channels, hidden)
+        self.attn = nn.Conv2d(channels, 1, 1, bias=False)
+        self.fc1 = nn.Linear(channels, hidden)
         self.norm = nn.LayerNorm(hidden)
-        self.excite = nn.Linear(hidden, channels)
-        nn.init.kaiming_normal_(self.energy.weight)
-        nn.init.zeros_(self.excite.weight)
-        nn.init.zeros_(self.excite.bias)
+        self.fc2 = nn.Linear(hidden, channels)
+        nn.init.kaiming_normal_(self.attn.weight)
+        nn.init.zeros_(self.fc2.weight)
+        nn.init.zeros_(self.fc2.bias)
 
     def weights(self, x: Tensor) -> Tensor:
         """Return the attention over the positions, (B, H W)."""
-        return widen(self.energy(x)).flatten(1).softmax(1)
+        return widen(self.attn(x)).flatten(1).softmax(1)
 
     def mix(self, x: Tensor) -> Tensor:
         """Return x with its context added."""
@@ -73,6 +73,6 @@ class GC(Mixer):
         with no_autocast(x):
             values = widen(x).flatten(2)
             context = (values @ weights.to(values.dtype)[..., None])[..., 0]
-        hidden = torch.relu(self.norm(self.squeeze(context.to(x.dtype))))
-        added: Tensor = self.excite(hidden)[..., None, None]
+        hidden = torch.relu(self.norm(self.fc1(context.to(x.dtype))))
+        added: Tensor = self.fc2(hidden)[..., None, None]
         return x + added

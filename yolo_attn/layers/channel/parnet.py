@@ -45,16 +45,16 @@ class ParNet(Mixer):
 
     def __init__(self, channels: int, *, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        self.dense = _conv(channels, 3)
-        self.point = _conv(channels, 1)
-        self.skip = BatchNorm(channels)
-        self.excite = nn.Linear(channels, channels, bias=False)
+        self.conv3x3 = _conv(channels, 3)
+        self.conv1x1 = _conv(channels, 1)
+        self.norm = BatchNorm(channels)
+        self.fc = nn.Linear(channels, channels, bias=False)
 
     def mix(self, x: Tensor) -> Tensor:
         """Return the activated sum of the three branches."""
-        skip = self.skip(x)
-        gate = torch.sigmoid(self.excite(skip.mean((2, 3))))[..., None, None]
-        return F.silu(self.dense(x) + self.point(x) + skip * gate)
+        skip = self.norm(x)
+        gate = torch.sigmoid(self.fc(skip.mean((2, 3))))[..., None, None]
+        return F.silu(self.conv3x3(x) + self.conv1x1(x) + skip * gate)
 
 
 def _conv(channels: int, kernel: int) -> nn.Sequential:

@@ -51,10 +51,10 @@ class SE(Gate):
         check_positive(self, reduction=reduction)
         check_flag(self, bias=bias)
         hidden = hidden_width(channels, reduction)
-        self.squeeze = nn.Linear(channels, hidden, bias=bias)
-        self.excite = nn.Linear(hidden, channels, bias=bias)
+        self.fc1 = nn.Linear(channels, hidden, bias=bias)
+        self.fc2 = nn.Linear(hidden, channels, bias=bias)
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, 1, 1)."""
-        hidden = torch.relu(self.squeeze(x.mean((2, 3))))
-        return torch.sigmoid(self.excite(hidden))[:, :, None, None]
+        hidden = torch.relu(self.fc1(x.mean((2, 3))))
+        return torch.sigmoid(self.fc2(hidden))[:, :, None, None]

@@ -78,25 +78,25 @@ class SK(Mixer):
         check_positive(self, reduction=reduction)
         hidden = hidden_width(channels, reduction, min_hidden)
         self.branches = nn.ModuleList(_branch(channels, k, dilated, fitting_groups(channels, groups)) for k in kernels)
-        self.squeeze = nn.Linear(channels, hidden, bias=not norm)
+        self.fc1 = nn.Linear(channels, hidden, bias=not norm)
         self.norm = BatchNorm(hidden) if norm else None
-        self.choose = nn.Linear(hidden, len(kernels) * channels, bias=not norm)
+        self.fc2 = nn.Linear(hidden, len(kernels) * channels, bias=not norm)
 
     def mix(self, x: Tensor) -> Tensor:
         """Return the weighted sum of the branches."""
         branches = [branch(x) for branch in self.branches]
-        weights = self._choose(branches)[..., None, None]  # (B, M, C, 1, 1)
+        weights = self._branch_weights(branches)[..., None, None]  # (B, M, C, 1, 1)
         return total(weights[:, m] * branch for m, branch in enumerate(branches))
 
     def weights(self, x: Tensor) -> Tensor:
         """Return the weight of each branch for each channel, (B, M, C)."""
-        return self._choose([branch(x) for branch in self.branches])
+        return self._branch_weights([branch(x) for branch in self.branches])
 
-    def _choose(self, branches: list[Tensor]) -> Tensor:
-        z = self.squeeze(total(branch.mean((2, 3)) for branch in branches))
+    def _branch_weights(self, branches: list[Tensor]) -> Tensor:
+        z = self.fc1(total(branch.mean((2, 3)) for branch in branches))
         if self.norm is not None:
             z = torch.relu(self.norm(z))
-        logits: Tensor = self.choose(z)
+        logits: Tensor = self.fc2(z)
         return logits.reshape(-1, len(branches), self.channels).softmax(1)
 
 

@@ -62,15 +62,15 @@ class SOCA(Gate):
         check_integer(self, iterations=iterations)
         hidden = hidden_width(channels, reduction)
         self.iterations = iterations
-        self.squeeze = nn.Linear(channels, hidden)
-        self.excite = nn.Linear(hidden, channels)
+        self.fc1 = nn.Linear(channels, hidden)
+        self.fc2 = nn.Linear(hidden, channels)
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, 1, 1)."""
         with no_autocast(x):
             second_order = self._covariance_root(widen(x)).mean(1)
-        hidden = torch.relu(self.squeeze(second_order.to(x.dtype)))
-        return torch.sigmoid(self.excite(hidden))[:, :, None, None]
+        hidden = torch.relu(self.fc1(second_order.to(x.dtype)))
+        return torch.sigmoid(self.fc2(hidden))[:, :, None, None]
 
     def _covariance_root(self, x: Tensor) -> Tensor:
         """Return the square root of the channel covariance, (B, C, C)."""

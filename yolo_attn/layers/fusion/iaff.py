@@ -21,7 +21,7 @@ from torch import Tensor
 
 from yolo_attn.layers.base import Fusion
 from yolo_attn.layers.checks import check, check_positive
-from yolo_attn.layers.hybrid.ms_cam import MultiScaleContext
+from yolo_attn.layers.hybrid._multi_scale_context import MultiScaleContext
 from yolo_attn.layers.numerics import one_dtype
 from yolo_attn.registry import register_layer
 

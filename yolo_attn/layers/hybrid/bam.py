@@ -65,9 +65,9 @@ class BAM(Gate):
             nn.Linear(channels, hidden, bias=False), BatchNorm(hidden), nn.ReLU(), nn.Linear(hidden, channels)
         )
         self.spatial = nn.Sequential(
-            _step(channels, hidden, 1),
-            _step(hidden, hidden, 3, dilation),
-            _step(hidden, hidden, 3, dilation),
+            _conv(channels, hidden, 1),
+            _conv(hidden, hidden, 3, dilation),
+            _conv(hidden, hidden, 3, dilation),
             nn.Conv2d(hidden, 1, 1),
         )
 
@@ -79,6 +79,6 @@ class BAM(Gate):
         return 1 + torch.sigmoid(both)
 
 
-def _step(channels: int, out: int, kernel: int, dilation: int = 1) -> nn.Sequential:
+def _conv(channels: int, out: int, kernel: int, dilation: int = 1) -> nn.Sequential:
     conv = nn.Conv2d(channels, out, kernel, padding=kernel // 2 * dilation, dilation=dilation, bias=False)
     return nn.Sequential(conv, BatchNorm(out), nn.ReLU())

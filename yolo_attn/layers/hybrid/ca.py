@@ -53,16 +53,16 @@ class CA(Gate):
         check_positive(self, reduction=reduction)
         check_integer(self, min_hidden=min_hidden)
         hidden = hidden_width(channels, reduction, min_hidden)
-        self.squeeze = nn.Conv2d(channels, hidden, 1)
+        self.reduce = nn.Conv2d(channels, hidden, 1)
         self.norm = BatchNorm(hidden)
-        self.rows = nn.Conv2d(hidden, channels, 1)
-        self.columns = nn.Conv2d(hidden, channels, 1)
+        self.conv_h = nn.Conv2d(hidden, channels, 1)
+        self.conv_w = nn.Conv2d(hidden, channels, 1)
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, H, W)."""
         height = x.shape[2]
         means = torch.cat([x.mean(3), x.mean(2)], 2)[..., None]  # (B, C, H + W, 1)
-        hidden = F.hardswish(self.norm(self.squeeze(means)))
-        rows = torch.sigmoid(self.rows(hidden[:, :, :height]))
-        columns = torch.sigmoid(self.columns(hidden[:, :, height:]))
+        hidden = F.hardswish(self.norm(self.reduce(means)))
+        rows = torch.sigmoid(self.conv_h(hidden[:, :, :height]))
+        columns = torch.sigmoid(self.conv_w(hidden[:, :, height:]))
         return rows * columns.transpose(2, 3)

@@ -64,19 +64,19 @@ class CAA(Gate):
         super().__init__(channels, init=init)
         check_odd(self, h_kernel_size=h_kernel_size, v_kernel_size=v_kernel_size)
         check_flag(self, norm=norm)
-        self.first = _pointwise(channels, norm)
-        self.horizontal = nn.Conv2d(
+        self.conv1 = _pointwise(channels, norm)
+        self.conv_h = nn.Conv2d(
             channels, channels, (1, h_kernel_size), padding=(0, h_kernel_size // 2), groups=channels
         )
-        self.vertical = nn.Conv2d(
+        self.conv_v = nn.Conv2d(
             channels, channels, (v_kernel_size, 1), padding=(v_kernel_size // 2, 0), groups=channels
         )
-        self.second = _pointwise(channels, norm)
+        self.conv2 = _pointwise(channels, norm)
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, H, W)."""
         means = F.avg_pool2d(x, POOL, stride=1, padding=POOL // 2)
-        return torch.sigmoid(self.second(self.vertical(self.horizontal(self.first(means)))))
+        return torch.sigmoid(self.conv2(self.conv_v(self.conv_h(self.conv1(means)))))
 
 
 def _pointwise(channels: int, norm: bool) -> nn.Sequential:

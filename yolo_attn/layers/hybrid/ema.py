@@ -58,29 +58,29 @@ class EMA(Gate):
         check_integer(self, groups=groups)
         self.groups = fitting_groups(channels, groups)
         width = channels // self.groups
-        self.strips = nn.Conv2d(width, width, 1)
+        self.conv1x1 = nn.Conv2d(width, width, 1)
         self.norm = GroupNorm(width, width)
-        self.conv = nn.Conv2d(width, width, 3, padding=1)
+        self.conv3x3 = nn.Conv2d(width, width, 3, padding=1)
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, H, W)."""
         b, c, h, w = x.shape
         groups = x.reshape(b * self.groups, c // self.groups, h, w)
-        far = self.norm(groups * self._strips(groups).to(x.dtype))
-        near = self.conv(groups)
-        logits = _cross(far, near) + _cross(near, far)  # (B G, 1, H, W)
+        u = self.norm(groups * self._axis_gates(groups).to(x.dtype))
+        v = self.conv3x3(groups)
+        logits = _cross(u, v) + _cross(v, u)  # (B G, 1, H, W)
         gate = torch.sigmoid(logits).reshape(b, self.groups, 1, h, w)
         return gate.expand(b, self.groups, c // self.groups, h, w).reshape(b, c, h, w)
 
-    def _strips(self, x: Tensor) -> Tensor:
+    def _axis_gates(self, x: Tensor) -> Tensor:
         """Return the product of the row gates and the column gates, (B G, c, H, W)."""
         height = x.shape[2]
         means = torch.cat([x.mean(3), x.mean(2)], 2)[..., None]
-        gates = torch.sigmoid(self.strips(means))
+        gates = torch.sigmoid(self.conv1x1(means))
         return gates[:, :, :height] * gates[:, :, height:].transpose(2, 3)
 
 
 def _cross(pooled: Tensor, spread: Tensor) -> Tensor:
     """Return the channel sum of `spread` weighted by the softmax of the channel means of `pooled`, (B G, 1, H, W)."""
-    shares = widen(pooled).mean((2, 3), keepdim=True).softmax(1)
-    return (spread * shares.to(spread.dtype)).sum(1, keepdim=True)
+    weights = widen(pooled).mean((2, 3), keepdim=True).softmax(1)
+    return (spread * weights.to(spread.dtype)).sum(1, keepdim=True)

@@ -17,12 +17,11 @@ channels of the next cell in the sequence. Many copies have an earlier version t
 
 from __future__ import annotations
 
-from math import log2
-
 import torch
 from torch import Tensor, nn
 
 from yolo_attn.layers.base import Gate
+from yolo_attn.layers.channel._kernel_size import adaptive_kernel_size
 from yolo_attn.layers.checks import check, check_integer, check_odd
 from yolo_attn.layers.pooling import adaptive_mean
 from yolo_attn.registry import register_layer
@@ -67,26 +66,20 @@ class MLCA(Gate):
         number = isinstance(local_weight, (int, float)) and not isinstance(local_weight, bool)
         check(self, number and 0 <= local_weight <= 1, "local_weight", local_weight, "a number from 0 to 1")
         check_integer(self, local_size=local_size)
-        kernel_size = _paper_kernel(channels) if kernel_size is None else kernel_size
+        kernel_size = adaptive_kernel_size(channels) if kernel_size is None else kernel_size
         check_odd(self, kernel_size=kernel_size)
         self.local_size = local_size
         self.local_weight = local_weight
-        self.local = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
-        self.whole = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        self.conv_local = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        self.conv_global = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, H, W)."""
         side = self.local_size
         cells = adaptive_mean(x, side, side)
         sequence = cells.permute(0, 2, 3, 1)  # channels last, to be adjacent in the sequence
-        local: Tensor = self.local(sequence.reshape(x.shape[0], 1, -1))
+        local: Tensor = self.conv_local(sequence.reshape(x.shape[0], 1, -1))
         local = local.reshape(x.shape[0], side, side, self.channels).permute(0, 3, 1, 2)
-        whole = self.whole(cells.mean((2, 3))[:, None]).transpose(1, 2)[..., None]
-        gate = self.local_weight * torch.sigmoid(local) + (1 - self.local_weight) * torch.sigmoid(whole)
+        overall = self.conv_global(cells.mean((2, 3))[:, None]).transpose(1, 2)[..., None]
+        gate = self.local_weight * torch.sigmoid(local) + (1 - self.local_weight) * torch.sigmoid(overall)
         return adaptive_mean(gate, x.shape[2], x.shape[3])
-
-
-def _paper_kernel(channels: int) -> int:
-    """Return k(C) of ECA's paper, with its constants gamma = 2 and b = 1."""
-    t = int((log2(channels) + 1) / 2)
-    return t if t % 2 else t + 1

@@ -13,45 +13,15 @@ image is normalized with the running statistics (see `BatchNorm`), where the pub
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from yolo_attn.layers.base import Gate
 from yolo_attn.layers.checks import check_positive
-from yolo_attn.layers.norms import BatchNorm
-from yolo_attn.layers.numerics import no_autocast
-from yolo_attn.layers.sizes import hidden_width
+from yolo_attn.layers.hybrid._multi_scale_context import MultiScaleContext
 from yolo_attn.registry import register_layer
 
-__all__ = ["MSCAM", "MultiScaleContext"]
-
-
-class MultiScaleContext(nn.Module):
-    """The context L(x) + G(x), before the sigmoid.
-
-    Args:
-        channels: Channels of the input.
-        reduction: r, channels per hidden channel.
-
-    Shape:
-        x: (B, C, H, W), result the same.
-    """
-
-    def __init__(self, channels: int, reduction: float) -> None:
-        super().__init__()
-        hidden = hidden_width(channels, reduction)
-        self.everywhere = _bottleneck(channels, hidden)
-        self.overall = _bottleneck(channels, hidden)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the context of x."""
-        with no_autocast(x):  # a batch norm over a few pooled vectors amplifies rounding errors
-            dtype = cast(nn.Conv2d, self.overall[0]).weight.dtype
-            overall = self.overall(x.mean((2, 3), keepdim=True, dtype=dtype))
-        context: Tensor = self.everywhere(x) + overall
-        return context
+__all__ = ["MSCAM"]
 
 
 @register_layer(
@@ -84,13 +54,3 @@ class MSCAM(Gate):
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, H, W)."""
         return torch.sigmoid(self.context(x))
-
-
-def _bottleneck(channels: int, hidden: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, hidden, 1, bias=False),
-        BatchNorm(hidden),
-        nn.ReLU(),
-        nn.Conv2d(hidden, channels, 1, bias=False),
-        BatchNorm(channels),
-    )

@@ -63,14 +63,14 @@ class ResidualAttention(Mixer):
         self.down = nn.ModuleList(_blocks(channels, 2 if level == pools else 1) for level in range(1, pools + 1))
         self.skips = nn.ModuleList(_blocks(channels, 1) for _ in range(pools - 1))
         self.up = nn.ModuleList(_blocks(channels, 1) for _ in range(pools - 1))
-        self.weigh = nn.Sequential(_preactivated(channels, channels), _preactivated(channels, channels))
+        self.mask = nn.Sequential(_preactivated(channels, channels), _preactivated(channels, channels))
         self.last = _blocks(channels, 1)
 
     def mix(self, x: Tensor) -> Tensor:
         """Return the module's output."""
         x = self.first(x)
         trunk = self.trunk(x)
-        mask = torch.sigmoid(self.weigh(self._hourglass(x, trunk)))
+        mask = torch.sigmoid(self.mask(self._hourglass(x, trunk)))
         y: Tensor = self.last((1 + mask) * trunk)
         return y
 

@@ -81,7 +81,7 @@ class SCSA(Gate):
         part = channels // PARTS
         self.heads = fitting_groups(channels, head_num)
         self.window_size = window_size
-        self.strips = nn.ModuleList(nn.Conv1d(part, part, k, padding=k // 2, groups=part) for k in group_kernel_sizes)
+        self.convs = nn.ModuleList(nn.Conv1d(part, part, k, padding=k // 2, groups=part) for k in group_kernel_sizes)
         self.row_norm = GroupNorm(PARTS, channels)
         self.column_norm = GroupNorm(PARTS, channels)
         self.norm = GroupNorm(1, channels)
@@ -99,7 +99,7 @@ class SCSA(Gate):
     def _along(self, means: Tensor) -> Tensor:
         """Convolve each quarter of the channels of (B, C, length) with its own kernel."""
         quarters = means.chunk(PARTS, 1)
-        return torch.cat([strip(quarter) for strip, quarter in zip(self.strips, quarters, strict=True)], 1)
+        return torch.cat([strip(quarter) for strip, quarter in zip(self.convs, quarters, strict=True)], 1)
 
     def _channel_gate(self, x: Tensor) -> Tensor:
         """Return the channel gate (B, C, 1, 1)."""

@@ -55,14 +55,14 @@ class SCSE(Gate):
         check_choice(self, "combine", combine, ("max", "sum"))
         hidden = hidden_width(channels, reduction)
         self.combine = combine
-        self.squeeze = nn.Linear(channels, hidden)
-        self.excite = nn.Linear(hidden, channels)
-        self.position = nn.Conv2d(channels, 1, 1)
+        self.fc1 = nn.Linear(channels, hidden)
+        self.fc2 = nn.Linear(hidden, channels)
+        self.spatial = nn.Conv2d(channels, 1, 1)
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, H, W)."""
-        channel = torch.sigmoid(self.excite(torch.relu(self.squeeze(x.mean((2, 3))))))[:, :, None, None]
-        position = torch.sigmoid(self.position(x))
+        channel = torch.sigmoid(self.fc2(torch.relu(self.fc1(x.mean((2, 3))))))[:, :, None, None]
+        spatial = torch.sigmoid(self.spatial(x))
         if self.combine == "sum":
-            return channel + position
-        return torch.where(x >= 0, torch.maximum(channel, position), torch.minimum(channel, position))
+            return channel + spatial
+        return torch.where(x >= 0, torch.maximum(channel, spatial), torch.minimum(channel, spatial))

@@ -59,27 +59,27 @@ class MixedPooling(Mixer):
         check(self, good, "pool_size", pool_size, "a list of whole numbers, such as [20, 12]")
         hidden = hidden_width(channels, 4)
         self.pool_size = tuple(pool_size)
-        self.enter_grids = nn.Sequential(_conv(channels, hidden, (1, 1)), nn.ReLU())
-        self.enter_strips = nn.Sequential(_conv(channels, hidden, (1, 1)), nn.ReLU())
-        self.local = _conv(hidden, hidden, (3, 3))
-        self.grids = nn.ModuleList(_conv(hidden, hidden, (3, 3)) for _ in pool_size)
-        self.across = _conv(hidden, hidden, (1, 3))
-        self.down = _conv(hidden, hidden, (3, 1))
-        self.leave_grids = nn.Sequential(_conv(hidden, hidden, (3, 3)), nn.ReLU())
-        self.leave_strips = nn.Sequential(_conv(hidden, hidden, (3, 3)), nn.ReLU())
-        self.project = _conv(2 * hidden, channels, (1, 1))
+        self.grid_reduce = nn.Sequential(_conv(channels, hidden, (1, 1)), nn.ReLU())
+        self.strip_reduce = nn.Sequential(_conv(channels, hidden, (1, 1)), nn.ReLU())
+        self.grid_local = _conv(hidden, hidden, (3, 3))
+        self.grid_convs = nn.ModuleList(_conv(hidden, hidden, (3, 3)) for _ in pool_size)
+        self.strip_w = _conv(hidden, hidden, (1, 3))
+        self.strip_h = _conv(hidden, hidden, (3, 1))
+        self.grid_fuse = nn.Sequential(_conv(hidden, hidden, (3, 3)), nn.ReLU())
+        self.strip_fuse = nn.Sequential(_conv(hidden, hidden, (3, 3)), nn.ReLU())
+        self.proj = _conv(2 * hidden, channels, (1, 1))
 
     def mix(self, x: Tensor) -> Tensor:
         """Return x with its context added."""
-        grids, strips = self.enter_grids(x), self.enter_strips(x)
-        grids = torch.relu(self.local(grids) + self._coarse(grids))
-        strips = torch.relu(self.across(strips.mean(2, keepdim=True)) + self.down(strips.mean(3, keepdim=True)))
-        context = self.project(torch.cat([self.leave_grids(grids), self.leave_strips(strips)], 1))
+        grids, strips = self.grid_reduce(x), self.strip_reduce(x)
+        grids = torch.relu(self.grid_local(grids) + self._coarse(grids))
+        strips = torch.relu(self.strip_w(strips.mean(2, keepdim=True)) + self.strip_h(strips.mean(3, keepdim=True)))
+        context = self.proj(torch.cat([self.grid_fuse(grids), self.strip_fuse(strips)], 1))
         return torch.relu(x + context)
 
     def _coarse(self, x: Tensor) -> Tensor:
         """Return the sum of the coarse grids' features, upsampled to the size of x."""
-        grids = (conv(adaptive_mean(x, n, n)) for conv, n in zip(self.grids, self.pool_size, strict=True))
+        grids = (conv(adaptive_mean(x, n, n)) for conv, n in zip(self.grid_convs, self.pool_size, strict=True))
         return total(F.interpolate(grid, x.shape[2:], mode="bilinear", align_corners=True) for grid in grids)
 
 

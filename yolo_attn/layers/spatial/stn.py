@@ -64,7 +64,7 @@ class STN(Mixer):
         check_positive(self, step=step)
         self.step = step
         self.conv = nn.Conv2d(channels, hidden, 3, padding=1)
-        self.linear = nn.Linear(hidden * (CELLS // 2) ** 2, hidden)
+        self.fc = nn.Linear(hidden * (CELLS // 2) ** 2, hidden)
         self.affine = nn.Linear(hidden, 6)
         nn.init.zeros_(self.affine.weight)
         nn.init.zeros_(self.affine.bias)
@@ -82,7 +82,7 @@ class STN(Mixer):
         """Return the offset of the transformation from the identity matrix, (B, 2, 3)."""
         with no_autocast(x):
             cells = torch.relu(_wide(F.conv2d, adaptive_mean(widen(x), CELLS, CELLS), self.conv, padding=1))
-            hidden = torch.relu(_wide(F.linear, F.avg_pool2d(cells, 2).flatten(1), self.linear))
+            hidden = torch.relu(_wide(F.linear, F.avg_pool2d(cells, 2).flatten(1), self.fc))
             return (self.step * _wide(F.linear, hidden, self.affine)).reshape(-1, 2, 3)
 
 

@@ -51,9 +51,9 @@ class StripPooling(Gate):
         self.columns = nn.Sequential(
             nn.Conv2d(channels, channels, (1, 3), padding=(0, 1), bias=False), BatchNorm(channels)
         )
-        self.excite = nn.Conv2d(channels, channels, 1)
+        self.proj = nn.Conv2d(channels, channels, 1)
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, H, W)."""
         rows, columns = self.rows(x.mean(3, keepdim=True)), self.columns(x.mean(2, keepdim=True))
-        return torch.sigmoid(self.excite(torch.relu(rows + columns)))
+        return torch.sigmoid(self.proj(torch.relu(rows + columns)))
