@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 from torch import nn
 from ultralytics import YOLO
 
@@ -19,6 +23,7 @@ from yolo_attn.analysis.letterbox import Picture, letterbox, to_tensor
 from yolo_attn.analysis.maps import Statistics, attention_maps, look_at, total_statistics
 from yolo_attn.analysis.models import open_model
 from yolo_attn.analysis.profile import profile
+from yolo_attn.cli import main
 from yolo_attn.layers import SE
 from yolo_attn.layers.base import Gate
 from yolo_attn.registry import unregister_layer
@@ -186,6 +191,44 @@ def test_layers_of_a_user(own_layers: None) -> None:
     assert [(found.row, found.name) for found in gate.maps] == [(17, "OwnGate"), (21, "OwnGate"), (25, "OwnGate")]
     plain = look_at(open_model("yolo11n.yaml+OwnModule@neck.P4"), picture(), imgsz=128)
     assert [layer.name for layer in plain.without] == ["OwnModule"]
+
+
+LAYER_FILE = """
+from yolo_attn import register_layer
+from yolo_attn.layers.attention_values import AttentionValues
+from yolo_attn.layers.base import Mixer
+
+@register_layer(family="hybrid", summary="adds the mean over the channels")
+class {name}(Mixer):
+    def mix(self, x):
+        return x + x.mean(1, keepdim=True)
+
+    def attention_maps(self, inputs):
+        return [AttentionValues("mean", "weight", inputs[0][0].mean({axis}))]
+"""
+
+
+@pytest.mark.parametrize(
+    ("axis", "line"),
+    [
+        (0, r"\n +17 +OwnMean0 mean +P3 +weight "),
+        (1, r"no map: row 17 OwnMean1: its attention_maps has values of shape \(64, 8\); use "),
+    ],
+)
+def test_the_command_shows_the_maps_of_a_layer_from_a_file(
+    axis: int, line: str, fresh_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    name = f"OwnMean{axis}"
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    Path(f"{name}.py").write_text(LAYER_FILE.format(name=name, axis=axis))
+    Image.fromarray(picture(64, 64)).save("image.png")
+    try:
+        words = [f"model=yolo11n.yaml+{name}@neck.P3", "source=image.png", f"layers={name}.py", "imgsz=64"]
+        assert main(["maps", *words]) == 0
+    finally:
+        unregister_layer(name)
+        del sys.modules[name]
+    assert re.search(line, capsys.readouterr().out)
 
 
 def test_an_identity_init_is_dead_and_a_varied_gate_is_not(cbam: nn.Module) -> None:

@@ -3,7 +3,7 @@
     maps = attention_maps("runs/detect/train/weights/best.pt", "street.jpg")
 
 Hooks note the input of each layer while one picture passes, and are gone afterwards; the layer's own gate or weights
-are then computed from it (see `readings`). Nothing is stored on the modules.
+are then computed from it (see `attention_maps` of the layers). Nothing is stored on the modules.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from torch import nn
 
 from yolo_attn.analysis.letterbox import FloatMap, Frame, Picture, letterbox, read_picture, to_tensor
 from yolo_attn.analysis.models import fitting_side, input_channels, max_stride, network_of, row_name, rows
-from yolo_attn.analysis.readings import Reading, is_readable, read, why_unreadable
-from yolo_attn.layers.base import Chain, Fusion, Layer
+from yolo_attn.layers.attention_values import AttentionValues
+from yolo_attn.layers.base import Chain, Layer
 from yolo_attn.registry import list_layers
 
 __all__ = ["AttentionMap", "Look", "NoMap", "Statistics", "attention_maps", "look_at", "total_statistics"]
@@ -226,13 +226,13 @@ def look_at(model: nn.Module, image: str | Path | Picture, *, imgsz: int | None 
     found = list(find_layers(model))
     maps: list[AttentionMap] = []
     without: list[NoMap] = []
-    with _evaluating(model):
-        inputs = _inputs_of([layer.module for layer in found if is_readable(layer.module)], model, to_tensor(padded))
+    with _evaluating(model), torch.no_grad():
+        inputs = _inputs_of([layer.module for layer in found if offers_maps(layer.module)], model, to_tensor(padded))
         for layer in found:
-            readings = read(layer.module, inputs[layer.module]) if layer.module in inputs else []
-            maps += (_map(layer, reading, inputs[layer.module], frame) for reading in readings)
-            if not readings:
-                without.append(NoMap(layer.row, layer.name, _reason(layer.module, inputs)))
+            values, reason = _attention_of(layer.module, inputs.get(layer.module))
+            maps += (_map(layer, each, inputs[layer.module][0], frame) for each in values)
+            if reason:
+                without.append(NoMap(layer.row, layer.name, reason))
     return Look(name, picture, tuple(maps), tuple(without))
 
 
@@ -278,35 +278,57 @@ def find_layers(model: nn.Module) -> Iterator[FoundLayer]:
 def _layers_in(
     module: nn.Module, registered: tuple[type[nn.Module], ...], path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], nn.Module]]:
-    ours = isinstance(module, (Layer, Fusion, *registered))
-    if ours and is_readable(module):
+    is_attention = isinstance(module, (Layer, *registered))
+    if is_attention and offers_maps(module):
         yield path, module
         return
     inner = [
         found
         for name, child in module.named_children()
         for found in _layers_in(child, registered, (*path, name))
-        if not ours or isinstance(module, Chain) or is_readable(found[1])
+        if not is_attention or isinstance(module, Chain) or offers_maps(found[1])
     ]
     yield from inner
-    if ours and not inner:
+    if is_attention and not inner:
         yield path, module
 
 
-def _inputs_of(modules: Sequence[nn.Module], model: nn.Module, image: torch.Tensor) -> dict[nn.Module, Any]:
-    """Return the input of each module when an image passes a model; those that it does not reach are missing."""
-    inputs: dict[nn.Module, Any] = {}
+def offers_maps(module: nn.Module) -> bool:
+    """Return whether a layer, of this package or third-party, implements `attention_maps`."""
+    method = getattr(type(module), "attention_maps", None)
+    return method is not None and method is not Layer.attention_maps
+
+
+def _attention_of(module: nn.Module, inputs: list[torch.Tensor] | None) -> tuple[list[AttentionValues], str]:
+    """Return a layer's attention, or nothing and the reason; `inputs` is None if the image did not reach the layer."""
+    if not offers_maps(module):
+        return [], getattr(module, "no_attention_maps", Layer.no_attention_maps)
+    if inputs is None:
+        return [], "no picture reaches it"
+    of_layer: Any = module
+    values: list[AttentionValues] = of_layer.attention_maps(inputs)
+    for each in values:
+        shape = tuple(each.values.shape)
+        if len(shape) not in {1, 2, 3} or (each.is_map and shape[-2:] != tuple(inputs[0].shape[2:])):
+            return [], f"its attention_maps has values of shape {shape}; use (H, W), (C, H, W) or (C,)"
+    return values, "" if values else "its attention_maps is empty"
+
+
+def _inputs_of(
+    modules: Sequence[nn.Module], model: nn.Module, image: torch.Tensor
+) -> dict[nn.Module, list[torch.Tensor]]:
+    """Return the inputs of each module in a forward pass; modules that are not called are missing."""
+    inputs: dict[nn.Module, list[torch.Tensor]] = {}
 
     def note(module: nn.Module, args: tuple[Any, ...]) -> None:
         given = args[0]
-        # Copies, because a layer behind may work in place.
-        inputs[module] = given.clone() if isinstance(given, torch.Tensor) else [x.clone() for x in given]
+        # Copies, because a later layer may work in place.
+        inputs[module] = [x.clone() for x in ([given] if isinstance(given, torch.Tensor) else given)]
 
     handles = [module.register_forward_pre_hook(note) for module in modules]
     parameter = next(model.parameters(), image)
     try:
-        with torch.no_grad():
-            model(image.to(parameter.device, parameter.dtype))
+        model(image.to(parameter.device, parameter.dtype))
     finally:
         for handle in handles:
             handle.remove()
@@ -325,27 +347,20 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def _map(layer: FoundLayer, reading: Reading, inputs: Any, frame: Frame) -> AttentionMap:
-    first = inputs if isinstance(inputs, torch.Tensor) else inputs[0]
-    values: NDArray[Any] = reading.values.cpu().numpy()
-    if reading.is_map:
+def _map(layer: FoundLayer, attention: AttentionValues, first: torch.Tensor, frame: Frame) -> AttentionMap:
+    values: NDArray[Any] = attention.values.float().cpu().numpy()
+    if attention.is_map:
         down, across = frame.cells(*values.shape[-2:])
         values = values[..., down, across]
     return AttentionMap(
         row=layer.row,
         name=layer.name,
         layer=type(layer.module).__name__,
-        part=reading.part,
-        unit=reading.unit,
-        kind="map" if reading.is_map else "channels",
-        array=reading.plane().cpu().numpy().astype(np.float32),
+        part=attention.part,
+        unit=attention.unit,
+        kind="map" if attention.is_map else "channels",
+        array=attention.plane().float().cpu().numpy(),
         stride=frame.height / first.shape[2],
         statistics=Statistics.of(values),
         frame=frame,
     )
-
-
-def _reason(module: nn.Module, inputs: dict[nn.Module, Any]) -> str:
-    if not is_readable(module):
-        return why_unreadable(module)
-    return "its weights have no map's shape" if module in inputs else "no picture reaches it"

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from yolo_attn.errors import RowError, UserError
+from yolo_attn.layers.attention_values import AttentionValues, gate_values
 from yolo_attn.layers.checks import check, check_choice, check_integer, is_positive_integer
 from yolo_attn.layers.numerics import one_dtype, saturate
 
@@ -44,6 +45,8 @@ class Layer(nn.Module):
 
     identity_at_init = False
     """Whether init="identity" needs no gamma, because the initial weights already give y = x."""
+    no_attention_maps = "it has no gate and offers no weights to look at"
+    """Why the layer has no `attention_maps`, if it has none."""
 
     channels: Any
     gamma: nn.Parameter | None
@@ -58,6 +61,14 @@ class Layer(nn.Module):
     def fade_in(self, x: Tensor, y: Tensor) -> Tensor:
         """Return y, or x + gamma (y - x) where there is a gamma, in the dtype of x, which autocast may have changed."""
         return y.to(x.dtype) if self.gamma is None else _fade(x, y, self.gamma, x.dtype)
+
+    def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
+        """Return the layer's attention for one image, for viewing; none by default (see `no_attention_maps`).
+
+        Args:
+            inputs: The layer's inputs (1, C, H, W), as a list for one input too.
+        """
+        return []
 
     def extra_repr(self) -> str:
         """Return the channels and the initialization, which no submodule shows."""
@@ -119,6 +130,10 @@ class Gate(SingleInputLayer):
         """Scale x by its gate."""
         self.check_input(x)
         return x * self.scale(x)
+
+    def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
+        """Return the gate as faded in by gamma: 1 everywhere where the layer is the identity."""
+        return [gate_values(self.scale(inputs[0]), inputs[0])]
 
 
 class Chain(nn.Sequential):

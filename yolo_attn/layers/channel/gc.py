@@ -14,9 +14,12 @@ a layer norm over a single one is constant. Logits and softmax are in float32.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import WEIGHT, AttentionValues
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_positive
 from yolo_attn.layers.numerics import no_autocast, widen
@@ -62,6 +65,12 @@ class GC(Mixer):
         nn.init.kaiming_normal_(self.attn.weight)
         nn.init.zeros_(self.fc2.weight)
         nn.init.zeros_(self.fc2.bias)
+
+    def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
+        """Return the weights of the positions."""
+        x = inputs[0]
+        weights = self.weights(x)[0].float()
+        return [AttentionValues("", WEIGHT, weights.reshape(x.shape[2:]) * weights.numel())]
 
     def weights(self, x: Tensor) -> Tensor:
         """Return the attention over the positions, (B, H W)."""

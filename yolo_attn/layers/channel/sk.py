@@ -20,6 +20,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import AttentionValues, split_choices
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check, check_flag, check_integer, check_odd_list, check_positive
 from yolo_attn.layers.norms import BatchNorm
@@ -87,6 +88,10 @@ class SK(Mixer):
         branches = [branch(x) for branch in self.branches]
         weights = self._branch_weights(branches)[..., None, None]  # (B, M, C, 1, 1)
         return total(weights[:, m] * branch for m, branch in enumerate(branches))
+
+    def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
+        """Return the weights of each branch."""
+        return split_choices("branch", self.weights(inputs[0]))
 
     def weights(self, x: Tensor) -> Tensor:
         """Return the weight of each branch for each channel, (B, M, C)."""

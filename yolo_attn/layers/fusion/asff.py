@@ -22,6 +22,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import AttentionValues, split_choices
 from yolo_attn.layers.base import Fusion
 from yolo_attn.layers.checks import check_integer
 from yolo_attn.layers.norms import BatchNorm
@@ -68,6 +69,10 @@ class ASFF(Fusion):
         self.compress = nn.ModuleList(_conv(own, compress, 1) for _ in channels)
         self.choose = nn.Conv2d(len(channels) * compress, len(channels), 1)
         self.expand = _conv(own, own, 3)
+
+    def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
+        """Return the weights of each input."""
+        return split_choices("input", self.weights(list(inputs)))
 
     def weights(self, xs: list[Tensor]) -> Tensor:
         """Return the weight of each level at each position, (B, N, H, W)."""

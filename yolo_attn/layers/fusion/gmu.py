@@ -20,6 +20,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import GATE, AttentionValues
 from yolo_attn.layers.base import Fusion
 from yolo_attn.layers.numerics import no_autocast, one_dtype
 from yolo_attn.registry import register_layer
@@ -54,6 +55,10 @@ class GMU(Fusion):
         self.first = nn.Conv2d(channels[0], channels[0], 1, bias=False)
         self.second = nn.Conv2d(channels[1], channels[0], 1, bias=False)
         self.choose = nn.Conv2d(sum(channels), channels[0], 1, bias=False)
+
+    def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
+        """Return the weights of the first input."""
+        return [AttentionValues("first input", GATE, self.weights(list(inputs))[0].float())]
 
     def weights(self, xs: list[Tensor]) -> Tensor:
         """Return the weight of the first input, (B, C, H, W); the second one's is 1 minus it."""

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from yolo_attn.layers.attention_values import GATE, AttentionValues
 from yolo_attn.layers.base import Fusion
 from yolo_attn.layers.checks import check, check_positive
 from yolo_attn.layers.hybrid._multi_scale_context import MultiScaleContext
@@ -57,6 +58,10 @@ class iAFF(Fusion):
         check_positive(self, reduction=reduction)
         self.first = MultiScaleContext(channels[0], reduction)
         self.second = MultiScaleContext(channels[0], reduction)
+
+    def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
+        """Return the weights of the first input."""
+        return [AttentionValues("first input", GATE, self.weights(list(inputs))[0].float())]
 
     def weights(self, xs: list[Tensor]) -> Tensor:
         """Return the final weight of the first input, (B, C, H, W); the second one's is 1 minus it."""

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import GATE, AttentionValues
 from yolo_attn.layers.base import Fusion
 from yolo_attn.layers.checks import check, check_positive
 from yolo_attn.layers.numerics import total, widen
@@ -58,6 +59,10 @@ class WeightedFusion(Fusion):
         check_positive(self, eps=eps)
         self.eps = eps
         self.importance = nn.Parameter(torch.ones(len(channels)))
+
+    def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
+        """Return the weights of the inputs, which are the same for all images."""
+        return [AttentionValues("inputs", GATE, self.weights().float())]
 
     def weights(self) -> Tensor:
         """Return the weight of each input, (N,); their sum is 1, but for eps."""

@@ -9,9 +9,12 @@ product counts as its largest number, 65504.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import GATE, AttentionValues
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag
 from yolo_attn.layers.numerics import saturate
@@ -48,6 +51,10 @@ class LargeKernel(Mixer):
         hidden = self._enter(x)
         projected: Tensor = self.leave(saturate(hidden * self.attention(hidden)))
         return x + saturate(projected)
+
+    def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
+        """Return the map of factors."""
+        return [AttentionValues("", GATE, self.weights(inputs[0])[0].float())]
 
     def weights(self, x: Tensor) -> Tensor:
         """Return the map (B, C, H, W) that x is multiplied by, or with `project` what enters the product."""

@@ -14,9 +14,12 @@ batch, another takes V's over the map, which makes the output HW times smaller.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import WEIGHT, AttentionValues
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag, check_positive
 from yolo_attn.layers.numerics import no_autocast, widen
@@ -75,6 +78,11 @@ class A2(Mixer):
             y = descriptors @ shares
         y = y.reshape(-1, self.channels, height, width)
         return x + y if self.residual else y
+
+    def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
+        """Return where each descriptor is gathered from."""
+        weights = self.weights(inputs[0])[0].float()
+        return [AttentionValues("", WEIGHT, weights * weights[0].numel())]
 
     def weights(self, x: Tensor) -> Tensor:
         """Return where each descriptor is gathered from, (B, cn, H, W) in at least float32, with sum 1."""

@@ -14,9 +14,12 @@ a choice; it is computed in float32, since float16 does not hold it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import WEIGHT, AttentionValues
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.numerics import no_autocast, widen
 from yolo_attn.registry import register_layer
@@ -58,6 +61,10 @@ class CAM(Mixer):
             y = self.weights(x) @ widen(x).flatten(2)
         height, width = x.shape[2:]
         return x + (self.residual_scale * y).reshape(-1, self.channels, height, width).to(x.dtype)
+
+    def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
+        """Return the total weight of each channel over all channels that attend to it."""
+        return [AttentionValues("", WEIGHT, self.weights(inputs[0])[0].float().sum(0))]
 
     def weights(self, x: Tensor) -> Tensor:
         """Return the weight of each channel (last) for each channel, (B, C, C)."""

@@ -15,9 +15,12 @@ Paper and training scripts apply it twice (the default), the module alone is one
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import WEIGHT, AttentionValues
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_integer, check_positive
 from yolo_attn.layers.numerics import no_autocast, widen
@@ -69,6 +72,15 @@ class CrissCross(Mixer):
         for _ in range(self.recurrence):
             x = x + self.residual_scale.to(x.dtype) * self._attend(x).to(x.dtype)
         return x
+
+    def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
+        """Return the total weight of each position over the positions of its column and row, in the first pass."""
+        x = inputs[0]
+        height = x.shape[2]
+        weights = self.weights(x)[0].float()
+        by_column = weights[..., :height].sum(0).T  # (H, W): total weight of (h, w) in column w
+        by_row = weights[..., height:].sum(1)  # (H, W): total weight of (h, w) in row h
+        return [AttentionValues("first pass", WEIGHT, by_column + by_row)]
 
     def weights(self, x: Tensor) -> Tensor:
         """Return the attention of the first pass, (B, H, W, H + W): over the column, then over the row."""

@@ -15,10 +15,13 @@ Deviations: none from the code, but that norms are taken in float32. The paper's
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import WEIGHT, AttentionValues
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_choice
 from yolo_attn.layers.numerics import widen
@@ -67,6 +70,12 @@ class EfficientAdditive(Mixer):
         overall = (self._weights(query) * query).sum((2, 3), keepdim=True)  # (B, C, 1, 1)
         y: Tensor = self.out(self.project((overall * key).to(x.dtype)) + query.to(x.dtype))
         return y
+
+    def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
+        """Return the weights of the positions in the global query."""
+        weights = self.weights(inputs[0])[0].float()
+        scale = weights.numel() ** (0.5 if self.weighting == "l2" else 1)  # uniform weights become 1
+        return [AttentionValues("", WEIGHT, weights * scale)]
 
     def weights(self, x: Tensor) -> Tensor:
         """Return the weight of each position in the global query, (B, H, W)."""

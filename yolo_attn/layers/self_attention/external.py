@@ -64,6 +64,8 @@ class External(Mixer):
         ValueError: An argument is out of range.
     """
 
+    no_attention_maps = "its weights choose memory units, not positions"
+
     def __init__(self, channels: int, *, memory: int = 64, heads: int | None = None, init: str = "paper") -> None:
         super().__init__(channels, init=init)
         check_integer(self, memory=memory)

@@ -14,9 +14,12 @@ PyTorch's do, not at 0.02: without the shortcut of FocalNet's block the output w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import AttentionValues, split_choices
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check, check_integer, check_odd, is_positive_integer
 from yolo_attn.layers.numerics import saturate, total
@@ -80,6 +83,10 @@ class FocalModulation(Mixer):
         modulator = saturate(self.modulator(saturate(total(gated))))
         y: Tensor = self.out(saturate(query * modulator))
         return y
+
+    def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
+        """Return the gates of each level."""
+        return split_choices("level", self.weights(inputs[0]))
 
     def weights(self, x: Tensor) -> Tensor:
         """Return the gate of each level and of the whole map, (B, L + 1, H, W)."""

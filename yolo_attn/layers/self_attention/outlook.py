@@ -15,10 +15,13 @@ for it. Where C is not a multiple of the heads, their greatest common divisor.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import WEIGHT, AttentionValues
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag, check_integer, check_odd
 from yolo_attn.layers.numerics import total, widen
@@ -76,6 +79,16 @@ class Outlook(Mixer):
         parts = (weights @ value).permute(3, 0, 1, 4, 2).reshape(k * k, b, -1, h, w)
         y: Tensor = self.project(_collect(parts, k))
         return y
+
+    def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
+        """Return the mean weight of each position over the windows that contain it."""
+        x = inputs[0]
+        weights = self.weights(x)[0].float()
+        given = weights.sum((0, 1)).flatten(1)[None] / self.heads  # (1, k^2, HW)
+        k = self.kernel_size
+        totals = (F.fold(part, x.shape[2:], k, padding=k // 2)[0, 0] for part in (given, torch.ones_like(given)))
+        received, uniform = totals
+        return [AttentionValues("", WEIGHT, received / uniform)]
 
     def weights(self, x: Tensor) -> Tensor:
         """Return how much of neighbour j goes to neighbour i, (B, heads, k^2 of i, k^2 of j, H, W)."""

@@ -17,12 +17,14 @@ map. The sum over H, W grows with the map and saturates the softmax on large one
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import AttentionValues, split_choices
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_choice
 from yolo_attn.layers.numerics import no_autocast, total, wide
@@ -69,6 +71,10 @@ class S2(Mixer):
         weights = self._choose(copies).to(copies[0].dtype)[..., None, None]  # (B, 3, C, 1, 1)
         y: Tensor = self.project(total(weights[:, n] * copy for n, copy in enumerate(copies)))
         return y
+
+    def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
+        """Return the weights of each copy."""
+        return split_choices("copy", self.weights(inputs[0]))
 
     def weights(self, x: Tensor) -> Tensor:
         """Return the weight of each copy for each channel, (B, 3, C)."""

@@ -16,10 +16,13 @@ out the relu.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import WEIGHT, AttentionValues
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_integer
 from yolo_attn.layers.numerics import saturate, widen
@@ -66,6 +69,11 @@ class SeparableSelfAttention(Mixer):
         scaled = saturate(self._places(torch.relu(value)) * context.to(value.dtype)).flatten(4).flatten(2, 3)
         y: Tensor = self.out(scaled[:, :, :height, :width])
         return y
+
+    def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
+        """Return the weights of the patches, for each position in a patch."""
+        weights = self.weights(inputs[0])[0].float()
+        return [AttentionValues("", WEIGHT, weights * (weights.numel() / weights.sum()))]
 
     def weights(self, x: Tensor) -> Tensor:
         """Return the weight of each position in the context of its place, (B, H, W)."""
