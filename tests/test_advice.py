@@ -1,6 +1,6 @@
 """Advice that the code prints is pasted back here, and works: rows, options, sites, keys, commands.
 
-Suggested names have their own tests: tests/test_suggestions.py and tests/host/test_model_suggestions.py.
+Suggested names have their own tests: tests/names/test_suggestions.py and tests/host/test_model_suggestions.py.
 """
 
 from __future__ import annotations
