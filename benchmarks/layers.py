@@ -1,10 +1,14 @@
-"""Measure every layer: time and memory, agreement with its references, ONNX export.
+"""Measure layers (time, memory, agreement with their references, ONNX export) and write all files derived from them.
 
-python benchmarks/layers.py            writes yolo_attn/measured.json and docs/layers.md
-python benchmarks/layers.py --docs     writes docs/layers.md from the measurements that are there
+python benchmarks/layers.py            measures every layer
+python benchmarks/layers.py NAME ...   measures these layers only
+python benchmarks/layers.py --docs     measures nothing
+
+Each form then writes docs/layers.md, the number of layers in README.md, yolo_attn/layers/__init__.pyi and configs/.
+The measurements are in yolo_attn/measured.json.
 
 Times are ratios to a 3 x 3 convolution of the same width, measured in turn with it in one process (the median of the
-pairs), so that they mean something on another machine and under load. Memory is the peak of live tensors beyond the
+pairs), which makes them comparable across machines and under load. Memory is the peak of live tensors beyond the
 input, counted without running (tests/layers/memory.py).
 """
 
@@ -13,11 +17,13 @@ from __future__ import annotations
 import functools
 import json
 import platform
+import re
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,33 +33,79 @@ from torch import Tensor, nn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from scripts.make_configs import make_all  # noqa: E402
 from tests.layers.cases import Case, call, cases  # noqa: E402
 from tests.layers.memory import peak_bytes  # noqa: E402
 from tests.layers.onnx_check import onnx_error  # noqa: E402
 from tests.parity.mappings import MAPPINGS  # noqa: E402
 from tests.parity.test_parity import fresh_layer, relative_errors  # noqa: E402
 from yolo_attn import cards  # noqa: E402
+from yolo_attn.registry import get_layer, list_layers  # noqa: E402
 from yolo_attn.system.files import write_atomically  # noqa: E402
 
 MEASURED = ROOT / "yolo_attn" / "measured.json"
-DOCS = ROOT / "docs" / "layers.md"
 TRAIN, INFER = (128, 40, 40), (128, 80, 80)  # channels, height, width
 PAIRS = 7
 
 
 def main() -> None:
     """Measure and write."""
-    if "--docs" not in sys.argv[1:]:
-        measured = {
-            "machine": f"{processor()}, {torch.get_num_threads()} threads",
-            "versions": {"torch": torch.__version__, "python": platform.python_version()},
-            "date": date.today().isoformat(),
-            "train_shape": list(TRAIN),
-            "infer_shape": list(INFER),
-            "layers": {case.spec.name: measure(case) for case in cases(options=False)},
-        }
-        write(MEASURED, json.dumps(measured, indent=1) + "\n")
-    write(DOCS, cards.as_markdown())
+    arguments = sys.argv[1:]
+    if arguments != ["--docs"]:
+        record = measure_all([get_layer(name).name for name in arguments])
+        write(MEASURED, json.dumps(record, indent=1) + "\n")
+        cards.measured.cache_clear()
+    for path, text in chain(derived_files(), make_all()):
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            write(path, text)
+
+
+def measure_all(names: list[str]) -> dict[str, Any]:
+    """Return the content of measured.json.
+
+    Layers measured later, or on another machine, than all together have their own date, machine and versions.
+
+    Args:
+        names: The layers to measure; the others keep their measurements. An empty list measures all.
+    """
+    here = {
+        "machine": f"{processor()}, {torch.get_num_threads()} threads",
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+        "date": date.today().isoformat(),
+    }
+    if not names:
+        measured = {case.spec.name: measure(case) for case in cases(options=False)}
+        return {**here, "train_shape": list(TRAIN), "infer_shape": list(INFER), "layers": measured}
+    record = cards.measured()
+    differences = {key: value for key, value in here.items() if value != record[key]}
+    measured = {}
+    for case in cases(options=False):
+        name = case.spec.name
+        if name in names:
+            measured[name] = {**measure(case), **differences}
+        elif name in record["layers"]:
+            measured[name] = record["layers"][name]
+    return {**record, "layers": measured}
+
+
+def derived_files() -> Iterator[tuple[Path, str]]:
+    """Yield each file derived from the registry and the measurements, except configs/, with its text."""
+    yield ROOT / "docs" / "layers.md", cards.as_markdown()
+    yield ROOT / "yolo_attn" / "layers" / "__init__.pyi", stub()
+    yield ROOT / "README.md", with_count((ROOT / "README.md").read_text(encoding="utf-8"))
+
+
+def stub() -> str:
+    """Return the stub of the package of layers, which is what type checkers and editors read."""
+    names = sorted((spec.cls.__module__, spec.cls.__name__) for spec in list_layers() if spec.built_in)
+    lines = [f"from {module} import {name} as {name}" for module, name in names]
+    return "\n".join(['"""The attention layers."""', "", *lines, "", "__all__: list[str]", ""])
+
+
+def with_count(text: str) -> str:
+    """Return a text with the number of layers in its link to docs/layers.md."""
+    count = sum(spec.built_in for spec in list_layers())
+    return re.sub(r"\[\d+( [a-z ]+\]\(docs/layers\.md\))", rf"[{count}\1", text)
 
 
 def processor() -> str:
@@ -64,13 +116,13 @@ def processor() -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file and say so."""
+    """Write a file and print its path."""
     write_atomically(path, text)
     print(path.relative_to(ROOT))
 
 
 def measure(case: Case) -> dict[str, Any]:
-    """Return what is measured of one layer, with its default options."""
+    """Return the measurements of one layer with default options."""
     name = case.spec.name
     print(name, flush=True)
     vectors = [vector for vector, layers in _references().items() if name in layers]
@@ -87,7 +139,7 @@ def measure(case: Case) -> dict[str, Any]:
 
 @functools.cache
 def _references() -> dict[str, set[str]]:
-    """Return the layers that each reference vector is for; some take one in a wrapper, one takes two."""
+    """Return the layers that each reference vector tests; some are inside a wrapper, and one vector tests two."""
     known = [case.spec for case in cases(options=False)]
     return {
         vector: {

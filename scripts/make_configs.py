@@ -15,10 +15,9 @@ from yolo_attn.host.placement import place_layer
 from yolo_attn.registry import list_layers
 from yolo_attn.system.files import write_atomically
 
-OURS = "yolo_attn.layers."
 FAMILIES = {"yolo11": "YOLO11", "yolov8": "YOLOv8", "yolo26": "YOLO26"}
 BLOCKS = {"yolo11": "C3k2", "yolov8": "C2f", "yolo26": "C3k2"}
-NECK = tuple(s.name for s in list_layers() if s.inputs == 1 and not s.more_inputs and s.cls.__module__.startswith(OURS))
+NECK = tuple(spec.name for spec in list_layers() if spec.inputs == 1 and not spec.more_inputs and spec.built_in)
 POPULAR = ("SE", "ECA", "CBAM", "CA", "SimAM", "EMA")
 FOLDER = Path(__file__).resolve().parent.parent / "configs"
 

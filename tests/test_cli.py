@@ -161,13 +161,6 @@ def test_a_card_knows_the_norms(capsys: pytest.CaptureFixture[str]) -> None:
     assert "norms" not in out
 
 
-def test_every_layer_of_ours_is_measured_and_the_page_says_so() -> None:
-    """Made by: python benchmarks/layers.py."""
-    ours = {s.name for s in yolo_attn.list_layers() if s.cls.__module__.startswith("yolo_attn.layers.")}
-    assert set(cards.measured()["layers"]) == ours
-    assert (ROOT / "docs" / "layers.md").read_text(encoding="utf-8") == cards.as_markdown()
-
-
 def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run("doctor", "format=json", capsys=capsys)
     report = json.loads(out)

@@ -92,7 +92,7 @@ def _measurement(spec: LayerSpec) -> dict[str, Any] | None:
     """Return what benchmarks/layers.py measured of a layer, with where and at which shapes; None for a user's layer."""
     record = measured()
     found = record["layers"].get(spec.name)
-    return None if found is None else {**found, **{key: value for key, value in record.items() if key != "layers"}}
+    return None if found is None else {**{key: value for key, value in record.items() if key != "layers"}, **found}
 
 
 def listing(specs: list[LayerSpec], width: int = 80) -> str:
@@ -226,7 +226,18 @@ def as_markdown() -> str:
         if specs:
             lines += ["", f"## {family.replace('_', ' ')}", "", _ROW.format(*_HEADER), _ROW.format(*_RULE)]
             lines += [_ROW.format(*_cells(spec, record["layers"][spec.name])) for spec in specs]
+    lines += _measured_later(record)
     return "\n".join(lines) + "\n"
+
+
+def _measured_later(record: dict[str, Any]) -> list[str]:
+    """Return the lines that name the layers with a date, machine or version of their own."""
+    later = []
+    for name, found in sorted(record["layers"].items()):
+        if found.keys() & {"date", "machine", "versions"}:
+            own = {**record, **found}
+            later.append(f"- {name}: {own['date']} on {own['machine']}, PyTorch {own['versions']['torch']}")
+    return ["", "Measured separately:", "", *later] if later else []
 
 
 _HEADER = ("layer", "what it does", "paper", "params at C=256", "time", "train", "memory", "parity", "ONNX")

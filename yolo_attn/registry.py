@@ -74,6 +74,11 @@ class LayerSpec:
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def built_in(self) -> bool:
+        """Whether the layer is part of this package, not third-party."""
+        return self.cls.__module__.startswith("yolo_attn.layers.")
+
+    @property
     def options(self) -> dict[str, Any]:
         """The layer's options by name, with their defaults."""
         parameters = inspect.signature(self.cls).parameters.values()
