@@ -108,7 +108,7 @@ def test_arguments_by_position_are_answered_with_arguments_that_work(spec: Layer
         ("SE", [256, 16], "[{reduction: 16}]"),
         ("CBAM", [7], "[{reduction: 7}] or [{kernel_size: 7}]"),
         ("CBAM", [16], "[{reduction: 16}]"),
-        ("SK", ["x"], "[{kernels: [3, 5]}]"),
+        ("SK", ["x"], "[{kernel_sizes: [3, 5]}]"),
         ("ShuffleAttention", [8, {"init": "identity"}], "[{groups: 8, init: identity}]"),
     ],
 )
@@ -119,7 +119,7 @@ def test_the_one_value_is_kept_under_the_names_it_can_have(layer: str, given: li
 # What follows "use" in the message about an option's value, and values that it means; {} is the layer's option.
 PHRASES: dict[str, Callable[[re.Match[str]], list[Any]]] = {
     r"a positive integer": lambda m: [1, 8],
-    r"a whole number of at least (\d+)(, best a multiple of (\d+))?": lambda m: [int(m[1]), 2 * int(m[3] or m[1])],
+    r"an integer of at least (\d+)(, preferably a multiple of (\d+))?": lambda m: [int(m[1]), 2 * int(m[3] or m[1])],
     r"a number above 0": lambda m: [1, 2.0],
     r"a number of at least 1": lambda m: [1, 8],
     r"a number from 0 to 1": lambda m: [0, 0.5, 1],
@@ -158,7 +158,7 @@ def test_the_options_that_a_message_lists_are_there(spec: LayerSpec) -> None:
     assert listed == list(spec.options)
 
 
-@pytest.mark.parametrize("args", [64, None, "x", {"reduction": 8}, True, {"kernels": (3, 5)}])
+@pytest.mark.parametrize("args", [64, None, "x", {"reduction": 8}, True, {"kernel_sizes": (3, 5)}])
 def test_args_that_are_no_list(args: Any) -> None:
     with pytest.raises(UserError) as caught:
         check_row(3, [-1, 1, "Conv", args])

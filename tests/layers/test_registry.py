@@ -98,6 +98,17 @@ def test_an_unknown_option_is_answered_with_the_closest() -> None:
         build("SE", 8, xyz=4)
 
 
+RENAMED = [(s.name, old, new) for s in list_layers() for old, new in {"start": "init", **s.renamed}.items()]
+
+
+@pytest.mark.parametrize(("name", "old", "new"), RENAMED)
+def test_a_former_option_name_is_an_error_with_the_new_name(name: str, old: str, new: str) -> None:
+    spec = get_layer(name)
+    assert old not in spec.options and new in spec.options
+    with pytest.raises(UserError, match=f"^{name} has no option '{old}' .*'{new}'$"):
+        spec.check_options([old])
+
+
 def test_a_refused_value_is_a_user_error() -> None:
     with pytest.raises(UserError, match="SE: reduction=-1; use a number above 0"):
         build("SE", 8, reduction=-1)

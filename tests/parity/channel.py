@@ -76,18 +76,18 @@ MAPPINGS = {
     "nam_channel": Mapping(layer(NAM), renamed(norm="bn2")),
     "nam_channel_grad": Mapping(layer(NAM), renamed(norm="bn2")),
     "sk": Mapping(layer(SK), sk),
-    "sk_xmu": Mapping(layer(SK, kernels=(1, 3, 5, 7), dilated=False, groups=1, norm=False), sk_xmu),
+    "sk_xmu": Mapping(layer(SK, kernel_sizes=(1, 3, 5, 7), dilated=False, groups=1, norm=False), sk_xmu),
     "soca": Mapping(layer(SOCA), soca),
     "soca_autograd": Mapping(layer(SOCA), soca),
     "ese": Mapping(layer(ESE), ese),
-    "fcanet": Mapping(layer(FCA, grid=20), fca),  # resizes the 8 x 9 map to the reference's fixed grid
+    "fcanet": Mapping(layer(FCA, grid_size=20), fca),  # resizes the 8 x 9 map to the reference's fixed grid
     "gcnet": Mapping(layer(GC), gc),
     "ge": Mapping(layer(GE, variant="theta-"), renamed()),
     "ge__minus_e4": Mapping(layer(GE, variant="theta-", extent=4), renamed()),
     "ge__plus_e4": Mapping(layer(GE, extent=4), renamed(**GE_NAMES)),
-    "ge__plus_global": Mapping(layer(GE, size=20), renamed(**GE_NAMES)),  # the kernel has the size of the map
+    "ge__plus_global": Mapping(layer(GE, grid_size=20), renamed(**GE_NAMES)),  # the kernel has the size of the map
     "ge__theta_e4": Mapping(layer(GE, variant="theta", extent=4), renamed(**GE_NAMES)),
-    "ge_srm": Mapping(layer(GE, variant="theta", size=20), ge_srm),
+    "ge_srm": Mapping(layer(GE, variant="theta", grid_size=20), ge_srm),
     "parnet": Mapping(layer(ParNet), parnet),
     "srm": Mapping(layer(SRM), srm),
 }

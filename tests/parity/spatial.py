@@ -52,7 +52,7 @@ MPM = {
 }
 WITH_RELU = {"conv1_1", "conv1_2", "conv2_5", "conv2_6"}
 
-STN_STEP = 0.1
+STN_SCALE = 0.1
 
 
 def cpca(weights: Weights) -> Weights:
@@ -84,20 +84,20 @@ def mixed_pooling(weights: Weights) -> Weights:
     return rename(weights, **names)
 
 
-def residual_attention(pools: int) -> Callable[[Weights], Weights]:
+def residual_attention(depth: int) -> Callable[[Weights], Weights]:
     blocks = {"first__0": "first_residual_blocks", "last__0": "last_blocks"}
     blocks |= {f"trunk__{n}": f"trunk_branches__{n}" for n in range(2)}
-    blocks |= {f"down__{n}__0": f"softmax{n + 1}_blocks" for n in range(pools - 1)}
-    blocks |= {f"down__{pools - 1}__{n}": f"softmax{pools}_blocks__{n}" for n in range(2)}
-    blocks |= {f"skips__{n}__0": f"skip{n + 1}_connection_residual_block" for n in range(pools - 1)}
-    blocks |= {f"up__{n}__0": f"softmax{2 * pools - 1 - n}_blocks" for n in range(pools - 1)}
+    blocks |= {f"down__{n}__0": f"softmax{n + 1}_blocks" for n in range(depth - 1)}
+    blocks |= {f"down__{depth - 1}__{n}": f"softmax{depth}_blocks__{n}" for n in range(2)}
+    blocks |= {f"skips__{n}__0": f"skip{n + 1}_connection_residual_block" for n in range(depth - 1)}
+    blocks |= {f"up__{n}__0": f"softmax{2 * depth - 1 - n}_blocks" for n in range(depth - 1)}
     names = {
         f"{name}__layers__{n}__{index}": f"{reference}__{part}{n + 1}"
         for name, reference in blocks.items()
         for n in range(3)
         for index, part in ((0, "bn"), (2, "conv"))
     }
-    mask = f"softmax{2 * pools}_blocks"
+    mask = f"softmax{2 * depth}_blocks"
     names |= {f"mask__{n}__{index}": f"{mask}__{3 * n + index}" for n in range(2) for index in (0, 2)}
 
     def convert(weights: Weights) -> Weights:
@@ -110,7 +110,7 @@ def residual_attention(pools: int) -> Callable[[Weights], Weights]:
 def stn(weights: Weights) -> Weights:
     state = rename(weights, conv="loc__1", fc="loc__5", affine="fc")
     offset = state["affine.bias"] - torch.eye(2, 3).flatten()
-    return state | {"affine.weight": state["affine.weight"] / STN_STEP, "affine.bias": offset / STN_STEP}
+    return state | {"affine.weight": state["affine.weight"] / STN_SCALE, "affine.bias": offset / STN_SCALE}
 
 
 MAPPINGS = {
@@ -136,8 +136,8 @@ MAPPINGS = {
     ),
     "mixed_pooling_mpm": Mapping(layer(MixedPooling), mixed_pooling),
     "residual_attention": Mapping(layer(ResidualAttention), residual_attention(2)),
-    "residual_attention__stage1": Mapping(layer(ResidualAttention, pools=3), residual_attention(3)),
-    "residual_attention__stage3": Mapping(layer(ResidualAttention, pools=1), residual_attention(1)),
-    "stn": Mapping(layer(STN, step=STN_STEP), stn),
+    "residual_attention__stage1": Mapping(layer(ResidualAttention, depth=3), residual_attention(3)),
+    "residual_attention__stage3": Mapping(layer(ResidualAttention, depth=1), residual_attention(1)),
+    "stn": Mapping(layer(STN, offset_scale=STN_SCALE), stn),
     "hard_attention__st": Mapping(layer(HardAttention), renamed(score="score")),
 }

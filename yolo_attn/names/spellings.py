@@ -88,11 +88,12 @@ OTHER_MECHANISMS: frozenset[str] = frozenset(
 OPTIONS: dict[str, tuple[str, ...]] = {
     "reduction": ("ratio", "r", "rate", "rd_ratio", "reduction_ratio", "squeeze"),
     "kernel_size": ("k", "kernel", "kernels", "k_size", "ks"),
+    "kernel_sizes": ("kernel", "kernels", "ks"),
     "k_size": ("k", "kernel", "kernel_size", "ks"),
     "groups": ("factor", "g", "group", "num_groups"),
     "heads": ("head", "head_num", "n_heads", "nhead", "num_heads"),
     "head": ("heads", "head_num", "n_heads", "nhead", "num_heads"),
-    "head_num": ("head", "heads", "n_heads", "nhead", "num_heads"),
+    "window": ("window_size", "ws"),
     "e_lambda": ("lambda", "lamda", "eps"),
     "memory": ("S", "M", "memory_size"),
     "agents": ("agent_num", "num_agents"),

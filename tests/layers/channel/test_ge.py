@@ -31,7 +31,7 @@ def test_convolutions_halve_the_map_down_to_the_extent(extent: int, convolutions
 
 def test_whole_map_kernel_reads_cell_means() -> None:
     torch.manual_seed(0)
-    layer, x = GE(4, variant="theta", size=3).eval(), torch.randn(2, 4, 3, 3)
+    layer, x = GE(4, variant="theta", grid_size=3).eval(), torch.randn(2, 4, 3, 3)
     assert isinstance(layer.gather, torch.nn.Sequential)
     expected = (x * layer.gather[0].weight[:, 0]).sum((2, 3), keepdim=True) / (1 + 1e-5) ** 0.5
     torch.testing.assert_close(layer.gate(x), expected.sigmoid())
@@ -44,7 +44,7 @@ def test_has_the_published_sizes() -> None:
         (("variant", "theta-"),): 0,
         (("variant", "theta"), ("extent", 4)): 5_632,
         (("extent", 4),): 14_096,
-        (("size", 20),): 111_376,
+        (("grid_size", 20),): 111_376,
     }
     for options, size in sizes.items():
         assert sum(p.numel() for p in GE(256, **dict(options)).parameters()) == size

@@ -25,7 +25,7 @@ def test_zero_local_weight_leaves_the_global_gate() -> None:
 
 def test_one_cell_gives_the_local_gate_of_the_whole_map() -> None:
     torch.manual_seed(0)
-    layer, x = MLCA(8, local_size=1, local_weight=1), torch.randn(2, 8, 4, 6)
+    layer, x = MLCA(8, grid_size=1, local_weight=1), torch.randn(2, 8, 4, 6)
     expected = layer.conv_local(x.mean((2, 3))[:, None])[:, 0].sigmoid()
     torch.testing.assert_close(layer.gate(x), expected[..., None, None].expand_as(x))
 

@@ -10,7 +10,7 @@ from yolo_attn.layers import NAMSpatial
 
 def test_equals_a_batch_norm_over_positions_at_the_grid_size() -> None:
     torch.manual_seed(0)
-    layer, norm = NAMSpatial(8, size=4), nn.BatchNorm1d(16)
+    layer, norm = NAMSpatial(8, grid_size=4), nn.BatchNorm1d(16)
     nn.init.uniform_(layer.norm.weight, -1, 1)
     norm.load_state_dict(layer.norm.state_dict())
     for _ in range(3):
@@ -24,7 +24,7 @@ def test_equals_a_batch_norm_over_positions_at_the_grid_size() -> None:
 
 def test_other_map_sizes_update_the_grid_statistics() -> None:
     torch.manual_seed(0)
-    layer = NAMSpatial(8, size=4)
+    layer = NAMSpatial(8, grid_size=4)
     for _ in range(100):
         layer(3 * torch.randn(4, 8, 11, 6) + 2)
     assert (layer.norm.running_mean - 2).abs().max() < 1

@@ -10,7 +10,7 @@ from yolo_attn.layers import STN
 
 def fixed(*transformation: float) -> STN:
     """Return a layer that applies this transformation, row by row, to every map."""
-    layer = STN(3, step=1.0).eval()
+    layer = STN(3, offset_scale=1.0).eval()
     with torch.no_grad():
         layer.affine.bias.copy_(torch.tensor(transformation) - torch.eye(2, 3).flatten())
     return layer

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from yolo_attn.layers.base import Gate
-from yolo_attn.layers.checks import check, check_choice, check_positive
+from yolo_attn.layers.checks import check, check_choice, check_positive, is_positive_integer
 from yolo_attn.layers.numerics import no_autocast, widen
 from yolo_attn.layers.pooling import averaging_matrix
 from yolo_attn.layers.sizes import hidden_width
@@ -51,14 +51,15 @@ FREQUENCIES = tuple(f"{order}{count}" for order in ORDERS for count in (1, 2, 4,
     url="https://arxiv.org/abs/2012.11879",
     repository="https://github.com/cfzd/FcaNet",
     cost="O(C HW)",
+    renamed={"grid": "grid_size"},
 )
 class FCA(Gate):
     """Frequency channel attention.
 
     Args:
         channels: Channels of the input.
-        grid: n, height and width of the grid in cells, at least 7; None selects the authors' values for ResNets: 56
-            up to 127 channels, 28 up to 255, 14 up to 511, then 7.
+        grid_size: n, height and width of the grid in cells, at least 7; None selects the authors' values for ResNets:
+            56 up to 127 channels, 28 up to 255, 14 up to 511, then 7.
         frequencies: Order and number of the frequencies: "top" (the authors' ranking by individual accuracy) or "low"
             (lowest first), followed by 1, 2, 4, 8, 16 or 32.
         reduction: r, channels per hidden unit.
@@ -75,20 +76,20 @@ class FCA(Gate):
         self,
         channels: int,
         *,
-        grid: int | None = None,
+        grid_size: int | None = None,
         frequencies: str = "top16",
         reduction: float = 16,
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
-        grid = _paper_grid(channels) if grid is None else grid
-        whole = isinstance(grid, int) and not isinstance(grid, bool)
-        check(self, whole and grid >= BASE, "grid", grid, "a whole number of at least 7, best a multiple of 7")
+        grid_size = _paper_grid_size(channels) if grid_size is None else grid_size
+        good = is_positive_integer(grid_size) and grid_size >= BASE
+        check(self, good, "grid_size", grid_size, "an integer of at least 7, preferably a multiple of 7")
         check_choice(self, "frequencies", frequencies, FREQUENCIES)
         check_positive(self, reduction=reduction)
-        self.grid = grid
+        self.grid_size = grid_size
         for name, digits in zip(("rows", "columns"), ORDERS[frequencies[:3]], strict=True):
-            parts = [int(digit) * (grid // BASE) for digit in digits[: int(frequencies[3:])][:channels]]
+            parts = [int(digit) * (grid_size // BASE) for digit in digits[: int(frequencies[3:])][:channels]]
             each = [parts[channel * len(parts) // channels] for channel in range(channels)]
             self.register_buffer(name, torch.tensor(each), persistent=False)  # integers, which half() does not convert
         hidden = hidden_width(channels, reduction)
@@ -104,19 +105,20 @@ class FCA(Gate):
         """Return z, the coefficient of each channel's wave, (B, C)."""
         with no_autocast(x):
             x = widen(x)
-            rows = _waves(self.rows, self.grid, x) @ averaging_matrix(self.grid, x.shape[2], x)  # (C, H)
-            columns = _waves(self.columns, self.grid, x) @ averaging_matrix(self.grid, x.shape[3], x)  # (C, W)
+            n, (height, width) = self.grid_size, x.shape[2:]
+            rows = _waves(self.rows, n, x) @ averaging_matrix(n, height, x)  # (C, H)
+            columns = _waves(self.columns, n, x) @ averaging_matrix(n, width, x)  # (C, W)
             return ((x @ columns[..., None])[..., 0] * rows).sum(2)
 
 
-def _waves(frequencies: Tensor, grid: int, like: Tensor) -> Tensor:
-    """Return the unit-norm cosine wave of each frequency along one axis of the grid, (frequencies, grid)."""
+def _waves(frequencies: Tensor, n: int, like: Tensor) -> Tensor:
+    """Return the unit-norm cosine wave of each frequency along one axis of the grid, (frequencies, n)."""
     frequencies = frequencies[:, None]
-    turns = frequencies * (2 * torch.arange(grid, device=like.device) + 1) % (4 * grid)  # exact, in 1/4n periods
-    scale = torch.where(frequencies > 0, sqrt(2 / grid), sqrt(1 / grid))
-    return (turns.to(like.dtype) * (pi / (2 * grid))).cos() * scale.to(like.dtype)
+    turns = frequencies * (2 * torch.arange(n, device=like.device) + 1) % (4 * n)  # exact, in 1/4n periods
+    scale = torch.where(frequencies > 0, sqrt(2 / n), sqrt(1 / n))
+    return (turns.to(like.dtype) * (pi / (2 * n))).cos() * scale.to(like.dtype)
 
 
-def _paper_grid(channels: int) -> int:
+def _paper_grid_size(channels: int) -> int:
     """Return the size of feature maps with this many channels in the authors' ResNets at 224 pixels."""
-    return next((grid for least, grid in ((512, 7), (256, 14), (128, 28)) if channels >= least), 56)
+    return next((size for least, size in ((512, 7), (256, 14), (128, 28)) if channels >= least), 56)

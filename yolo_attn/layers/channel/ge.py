@@ -15,8 +15,9 @@ arXiv 1810.12348.
 Code: https://github.com/hujie-frank/GENet (Caffe).
 Shapes: x (B, C, H, W), y the same; gate (B, C, H, W), or (B, C, 1, 1) for the whole map.
 Deviations: a kernel of the size of the map ties the published form to one map size. Here the map is averaged on a grid
-of `size` x `size` cells first, which changes nothing for a map of that size. In training a single gathered value of one
-image is normalized with the running statistics (see `BatchNorm`), where the published form raises an error.
+of `grid_size` x `grid_size` cells first, which changes nothing for a map of that size. In training a single gathered
+value of one image is normalized with the running statistics (see `BatchNorm`), where the published form raises an
+error.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ EXTENTS = (0, 2, 4, 8)
     url="https://arxiv.org/abs/1810.12348",
     repository="https://github.com/hujie-frank/GENet",
     cost="O(C HW)",
+    renamed={"size": "grid_size"},
 )
 class GE(Gate):
     """Gather-excite.
@@ -55,8 +57,8 @@ class GE(Gate):
         channels: Channels of the input.
         variant: "theta-", "theta" or "theta+", see above; "theta+" is the paper's best.
         extent: e, stride between gathered values: 2, 4 or 8; 0 gathers the whole map.
-        size: Height and width of the grid for the whole-map kernel, in cells; unused with "theta-" or an extent above
-            0.
+        grid_size: Height and width of the grid for the whole-map kernel, in cells; unused with "theta-" or an extent
+            above 0.
         reduction: r, channels per hidden unit of "theta+".
         init: "paper" or "identity".
 
@@ -70,18 +72,18 @@ class GE(Gate):
         *,
         variant: str = "theta+",
         extent: int = 0,
-        size: int = 7,
+        grid_size: int = 7,
         reduction: float = 16,
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
         check_choice(self, "variant", variant, VARIANTS)
         check_choice(self, "extent", extent, EXTENTS)
-        check_integer(self, size=size)
+        check_integer(self, grid_size=grid_size)
         check_positive(self, reduction=reduction)
         self.extent = extent
-        self.size = size
-        self.gather = None if variant == "theta-" else _gather(channels, extent, size)
+        self.grid_size = grid_size
+        self.gather = None if variant == "theta-" else _gather(channels, extent, grid_size)
         self.excite = _excite(channels, hidden_width(channels, reduction)) if variant == "theta+" else None
 
     def gate(self, x: Tensor) -> Tensor:
@@ -93,7 +95,7 @@ class GE(Gate):
     def _context(self, x: Tensor) -> Tensor:
         """Return the gathered context z."""
         if self.gather is not None:
-            cells = x if self.extent else adaptive_mean(x, self.size, self.size)
+            cells = x if self.extent else adaptive_mean(x, self.grid_size, self.grid_size)
             context: Tensor = self.gather(cells)
             return context
         if self.extent:
@@ -102,10 +104,10 @@ class GE(Gate):
         return x.mean((2, 3), keepdim=True)
 
 
-def _gather(channels: int, extent: int, size: int) -> nn.Sequential:
+def _gather(channels: int, extent: int, grid_size: int) -> nn.Sequential:
     """Return the depthwise convolutions of theta, ending in a batch norm."""
     if not extent:
-        whole = nn.Conv2d(channels, channels, size, groups=channels, bias=False)
+        whole = nn.Conv2d(channels, channels, grid_size, groups=channels, bias=False)
         return nn.Sequential(whole, BatchNorm(channels))
     steps: list[nn.Module] = []
     while extent > 1:

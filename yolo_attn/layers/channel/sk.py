@@ -10,7 +10,7 @@ Code: https://github.com/implus/SKNet (Caffe).
 Shapes: x (B, C, H, W), y the same; weights(x) (B, M, C).
 Deviations: the number of groups is reduced to its greatest common divisor with C. In training the pooled vector of a
 single image is normalized with the running statistics (see `BatchNorm`), where the published form raises an error.
-Third-party form: `SK(kernels=(1, 3, 5, 7), dilated=False, groups=1, norm=False)` has 89 times the paper's weights.
+Third-party form: `SK(kernel_sizes=(1, 3, 5, 7), dilated=False, groups=1, norm=False)` has 89 times the parameters.
 """
 
 from __future__ import annotations
@@ -40,13 +40,14 @@ __all__ = ["SK"]
     url="https://arxiv.org/abs/1903.06586",
     repository="https://github.com/implus/SKNet",
     cost="O(C^2 HW / groups)",
+    renamed={"kernels": "kernel_sizes"},
 )
 class SK(Mixer):
     """Selective kernels.
 
     Args:
         channels: Channels of the input.
-        kernels: Kernel size of each branch, odd.
+        kernel_sizes: Kernel size of each branch, odd.
         dilated: Whether kernels above 3 are dilated 3 x 3 kernels instead of dense ones.
         groups: G, groups of the branch convolutions.
         reduction: r, channels per hidden unit.
@@ -63,7 +64,7 @@ class SK(Mixer):
         self,
         channels: int,
         *,
-        kernels: Sequence[int] = (3, 5),
+        kernel_sizes: Sequence[int] = (3, 5),
         dilated: bool = True,
         groups: int = 32,
         reduction: float = 16,
@@ -72,16 +73,18 @@ class SK(Mixer):
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
-        check_odd_list(self, [3, 5], kernels=kernels)
-        check(self, len(kernels) > 1, "kernels", kernels, "two or more, such as [3, 5]")
+        check_odd_list(self, [3, 5], kernel_sizes=kernel_sizes)
+        check(self, len(kernel_sizes) > 1, "kernel_sizes", kernel_sizes, "two or more, such as [3, 5]")
         check_flag(self, dilated=dilated, norm=norm)
         check_integer(self, groups=groups, min_hidden=min_hidden)
         check_positive(self, reduction=reduction)
         hidden = hidden_width(channels, reduction, min_hidden)
-        self.branches = nn.ModuleList(_branch(channels, k, dilated, fitting_groups(channels, groups)) for k in kernels)
+        self.branches = nn.ModuleList(
+            _branch(channels, k, dilated, fitting_groups(channels, groups)) for k in kernel_sizes
+        )
         self.fc1 = nn.Linear(channels, hidden, bias=not norm)
         self.norm = BatchNorm(hidden) if norm else None
-        self.fc2 = nn.Linear(hidden, len(kernels) * channels, bias=not norm)
+        self.fc2 = nn.Linear(hidden, len(kernel_sizes) * channels, bias=not norm)
 
     def mix(self, x: Tensor) -> Tensor:
         """Return the weighted sum of the branches."""

@@ -40,6 +40,7 @@ __all__ = ["CPCA"]
     url="https://arxiv.org/abs/2306.05196",
     repository="https://github.com/Cuthbert-Huang/CPCANet",
     cost="O(C^2 HW)",
+    renamed={"kernels": "kernel_sizes"},
 )
 class CPCA(Mixer):
     """Channel prior convolutional attention.
@@ -47,7 +48,7 @@ class CPCA(Mixer):
     Args:
         channels: Channels of the input.
         reduction: r, channels per hidden unit of the channel gate.
-        kernels: Lengths k of the strips, odd.
+        kernel_sizes: Lengths k of the strips, odd.
         shared: Whether W is a single convolution used three times, as in the authors' code, instead of three.
         init: "paper" or "identity".
 
@@ -60,18 +61,18 @@ class CPCA(Mixer):
         channels: int,
         *,
         reduction: float = 4,
-        kernels: Sequence[int] = (7, 11, 21),
+        kernel_sizes: Sequence[int] = (7, 11, 21),
         shared: bool = True,
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
         check_positive(self, reduction=reduction)
-        check_odd_list(self, [7, 11, 21], kernels=kernels)
+        check_odd_list(self, [7, 11, 21], kernel_sizes=kernel_sizes)
         check_flag(self, shared=shared)
         hidden = hidden_width(channels, reduction)
         self.pointwise = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(1 if shared else 3))
         self.mlp = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
-        self.scales = MultiScale(channels, kernels)
+        self.scales = MultiScale(channels, kernel_sizes)
 
     def mix(self, x: Tensor) -> Tensor:
         """Return the block's output."""

@@ -38,13 +38,14 @@ __all__ = ["MLCA"]
     url="https://doi.org/10.1016/j.engappai.2023.106442",
     repository="https://github.com/wandahangFY/MLCA",
     cost="O(C HW)",
+    renamed={"local_size": "grid_size"},
 )
 class MLCA(Gate):
     """Mixed local channel attention.
 
     Args:
         channels: Channels of the input.
-        local_size: n, height and width of the grid in cells.
+        grid_size: n, height and width of the grid in cells.
         local_weight: w, weight of the local gate, from 0 to 1.
         kernel_size: k, odd; None selects the paper's k(C): 3 for 8 to 127 channels, 5 up to 2047.
         init: "paper" or "identity".
@@ -57,7 +58,7 @@ class MLCA(Gate):
         self,
         channels: int,
         *,
-        local_size: int = 5,
+        grid_size: int = 5,
         local_weight: float = 0.5,
         kernel_size: int | None = None,
         init: str = "paper",
@@ -65,17 +66,17 @@ class MLCA(Gate):
         super().__init__(channels, init=init)
         number = isinstance(local_weight, (int, float)) and not isinstance(local_weight, bool)
         check(self, number and 0 <= local_weight <= 1, "local_weight", local_weight, "a number from 0 to 1")
-        check_integer(self, local_size=local_size)
+        check_integer(self, grid_size=grid_size)
         kernel_size = adaptive_kernel_size(channels) if kernel_size is None else kernel_size
         check_odd(self, kernel_size=kernel_size)
-        self.local_size = local_size
+        self.grid_size = grid_size
         self.local_weight = local_weight
         self.conv_local = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
         self.conv_global = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, H, W)."""
-        side = self.local_size
+        side = self.grid_size
         cells = adaptive_mean(x, side, side)
         sequence = cells.permute(0, 2, 3, 1)  # channels last, to be adjacent in the sequence
         local: Tensor = self.conv_local(sequence.reshape(x.shape[0], 1, -1))

@@ -9,7 +9,7 @@
 Paper: Wang et al., "Residual Attention Network for Image Classification", CVPR 2017, arXiv 1704.06904.
 Code: https://github.com/fwang91/residual-attention-network (Caffe);
 https://github.com/tengshaofeng/ResidualAttentionNetwork-pytorch (port)
-Shapes: x (B, C, H, W), y the same. `pools` is 3, 2, 1 in stages 1, 2, 3 of the paper's network.
+Shapes: x (B, C, H, W), y the same. `depth` is 3, 2, 1 in stages 1, 2, 3 of the paper's network.
 Deviations: the port is limited to maps of 56, 28 and 14 and has an unused shortcut convolution in every block; here any
 map size is supported and there is no such convolution. The terms + d_i and + T in the mask are the port's; the paper
 has only the skip connections R' (`plain_skips=True`).
@@ -39,13 +39,14 @@ __all__ = ["ResidualAttention"]
     url="https://arxiv.org/abs/1704.06904",
     repository="https://github.com/fwang91/residual-attention-network",
     cost="O(C^2 HW)",
+    renamed={"pools": "depth"},
 )
 class ResidualAttention(Mixer):
     """The attention module of the residual attention network.
 
     Args:
         channels: Channels of the input.
-        pools: Number of times that the mask branch halves the map.
+        depth: Number of times that the mask branch halves the map.
         plain_skips: Whether the skip connections of the mask follow the paper instead of the port.
         init: "paper" or "identity".
 
@@ -53,16 +54,16 @@ class ResidualAttention(Mixer):
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, pools: int = 2, plain_skips: bool = False, init: str = "paper") -> None:
+    def __init__(self, channels: int, *, depth: int = 2, plain_skips: bool = False, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_integer(self, pools=pools)
+        check_integer(self, depth=depth)
         check_flag(self, plain_skips=plain_skips)
         self.plain_skips = plain_skips
         self.first = _blocks(channels, 1)
         self.trunk = _blocks(channels, 2)
-        self.down = nn.ModuleList(_blocks(channels, 2 if level == pools else 1) for level in range(1, pools + 1))
-        self.skips = nn.ModuleList(_blocks(channels, 1) for _ in range(pools - 1))
-        self.up = nn.ModuleList(_blocks(channels, 1) for _ in range(pools - 1))
+        self.down = nn.ModuleList(_blocks(channels, 2 if level == depth else 1) for level in range(1, depth + 1))
+        self.skips = nn.ModuleList(_blocks(channels, 1) for _ in range(depth - 1))
+        self.up = nn.ModuleList(_blocks(channels, 1) for _ in range(depth - 1))
         self.mask = nn.Sequential(_preactivated(channels, channels), _preactivated(channels, channels))
         self.last = _blocks(channels, 1)
 

@@ -43,15 +43,16 @@ PARTS = 4
     url="https://arxiv.org/abs/2407.05128",
     repository="https://github.com/HZAI-ZJNU/SCSA",
     cost="O(C HW + C^2 HW / 49)",
+    renamed={"head_num": "heads", "window_size": "window", "group_kernel_sizes": "kernel_sizes"},
 )
 class SCSA(Gate):
     """Spatial and channel synergistic attention.
 
     Args:
         channels: Channels of the input, a multiple of 4.
-        head_num: Heads of the channel attention, reduced to the greatest common divisor with the channels.
-        window_size: Height and width of the windows averaged before the channel attention; None averages the whole map.
-        group_kernel_sizes: Kernel sizes of the four 1D convolutions, odd.
+        heads: Heads of the channel attention, reduced to the greatest common divisor with the channels.
+        window: Height and width of the windows averaged before the channel attention; None averages the whole map.
+        kernel_sizes: Kernel sizes of the four 1D convolutions, odd.
         qkv_bias: Whether q, k and v have a bias.
         init: "paper" or "identity".
 
@@ -63,25 +64,25 @@ class SCSA(Gate):
         self,
         channels: int,
         *,
-        head_num: int = 8,
-        window_size: int | None = 7,
-        group_kernel_sizes: Sequence[int] = (3, 5, 7, 9),
+        heads: int = 8,
+        window: int | None = 7,
+        kernel_sizes: Sequence[int] = (3, 5, 7, 9),
         qkv_bias: bool = False,
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
         check(self, channels % PARTS == 0, "channels", channels, f"a multiple of {PARTS}")
-        check_integer(self, head_num=head_num)
-        if window_size is not None:
-            check_integer(self, window_size=window_size)
-        check_odd_list(self, [3, 5, 7, 9], group_kernel_sizes=group_kernel_sizes)
-        four = len(group_kernel_sizes) == PARTS
-        check(self, four, "group_kernel_sizes", group_kernel_sizes, "a list of four, such as [3, 5, 7, 9]")
+        check_integer(self, heads=heads)
+        if window is not None:
+            check_integer(self, window=window)
+        check_odd_list(self, [3, 5, 7, 9], kernel_sizes=kernel_sizes)
+        four = len(kernel_sizes) == PARTS
+        check(self, four, "kernel_sizes", kernel_sizes, "a list of four, such as [3, 5, 7, 9]")
         check_flag(self, qkv_bias=qkv_bias)
         part = channels // PARTS
-        self.heads = fitting_groups(channels, head_num)
-        self.window_size = window_size
-        self.convs = nn.ModuleList(nn.Conv1d(part, part, k, padding=k // 2, groups=part) for k in group_kernel_sizes)
+        self.heads = fitting_groups(channels, heads)
+        self.window = window
+        self.convs = nn.ModuleList(nn.Conv1d(part, part, k, padding=k // 2, groups=part) for k in kernel_sizes)
         self.row_norm = GroupNorm(PARTS, channels)
         self.column_norm = GroupNorm(PARTS, channels)
         self.norm = GroupNorm(1, channels)
@@ -114,7 +115,7 @@ class SCSA(Gate):
 
     def _windows(self, x: Tensor) -> Tensor:
         """Return the mean of each complete window; incomplete windows at the right and the bottom are discarded."""
-        if self.window_size is None:
+        if self.window is None:
             return x.mean((2, 3), keepdim=True)
-        down, right = (at_least_one(self.window_size - size + 1) - 1 for size in x.shape[2:])
-        return F.avg_pool2d(F.pad(x, (0, right, 0, down), mode="replicate"), self.window_size)
+        down, right = (at_least_one(self.window - size + 1) - 1 for size in x.shape[2:])
+        return F.avg_pool2d(F.pad(x, (0, right, 0, down), mode="replicate"), self.window)

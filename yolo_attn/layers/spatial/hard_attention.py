@@ -38,6 +38,7 @@ __all__ = ["HardAttention"]
     url="https://arxiv.org/abs/1502.03044",
     repository="https://github.com/kelvinxu/arctic-captions",
     cost="O(C HW)",
+    renamed={"open_bias": "bias_init"},
 )
 class HardAttention(Gate):
     """Hard attention over positions.
@@ -46,7 +47,7 @@ class HardAttention(Gate):
         channels: Channels of the input.
         sample: Computation of the mask in training: "threshold" (straight-through) or "gumbel".
         temperature: t; a lower value brings p closer to the mask, with smaller gradients far from the threshold.
-        open_bias: Initial value of b; a higher value drops fewer positions at first.
+        bias_init: Initial value of b; a higher value drops fewer positions at first.
         init: "paper" or "identity".
 
     Raises:
@@ -59,16 +60,16 @@ class HardAttention(Gate):
         *,
         sample: str = "threshold",
         temperature: float = 1.0,
-        open_bias: float = 1.0,
+        bias_init: float = 1.0,
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
         check_choice(self, "sample", sample, ("threshold", "gumbel"))
-        check_positive(self, temperature=temperature, open_bias=open_bias)
+        check_positive(self, temperature=temperature, bias_init=bias_init)
         self.sample = sample
         self.temperature = temperature
         self.score = nn.Conv2d(channels, 1, 1)
-        nn.init.constant_(self.score.bias, open_bias)  # type: ignore[arg-type]
+        nn.init.constant_(self.score.bias, bias_init)  # type: ignore[arg-type]
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the mask (B, 1, H, W), with the gradient of the probabilities."""

@@ -40,29 +40,31 @@ __all__ = ["MixedPooling"]
     url="https://arxiv.org/abs/2003.13328",
     repository="https://github.com/houqb/SPNet",
     cost="O(C^2 HW)",
+    renamed={"pool_size": "grid_sizes"},
 )
 class MixedPooling(Mixer):
     """Mixed pooling module.
 
     Args:
         channels: Channels of the input.
-        pool_size: Height and width of each coarse grid, in cells.
+        grid_sizes: Height and width of each coarse grid, in cells.
         init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, pool_size: Sequence[int] = (20, 12), init: str = "paper") -> None:
+    def __init__(self, channels: int, *, grid_sizes: Sequence[int] = (20, 12), init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        good = isinstance(pool_size, (list, tuple)) and len(pool_size) > 0 and all(map(is_positive_integer, pool_size))
-        check(self, good, "pool_size", pool_size, "a list of whole numbers, such as [20, 12]")
+        listed = isinstance(grid_sizes, (list, tuple)) and len(grid_sizes) > 0
+        good = listed and all(map(is_positive_integer, grid_sizes))
+        check(self, good, "grid_sizes", grid_sizes, "a list of positive integers, such as [20, 12]")
         hidden = hidden_width(channels, 4)
-        self.pool_size = tuple(pool_size)
+        self.grid_sizes = tuple(grid_sizes)
         self.grid_reduce = nn.Sequential(_conv(channels, hidden, (1, 1)), nn.ReLU())
         self.strip_reduce = nn.Sequential(_conv(channels, hidden, (1, 1)), nn.ReLU())
         self.grid_local = _conv(hidden, hidden, (3, 3))
-        self.grid_convs = nn.ModuleList(_conv(hidden, hidden, (3, 3)) for _ in pool_size)
+        self.grid_convs = nn.ModuleList(_conv(hidden, hidden, (3, 3)) for _ in grid_sizes)
         self.strip_w = _conv(hidden, hidden, (1, 3))
         self.strip_h = _conv(hidden, hidden, (3, 1))
         self.grid_fuse = nn.Sequential(_conv(hidden, hidden, (3, 3)), nn.ReLU())
@@ -79,7 +81,7 @@ class MixedPooling(Mixer):
 
     def _coarse(self, x: Tensor) -> Tensor:
         """Return the sum of the coarse grids' features, upsampled to the size of x."""
-        grids = (conv(adaptive_mean(x, n, n)) for conv, n in zip(self.grid_convs, self.pool_size, strict=True))
+        grids = (conv(adaptive_mean(x, n, n)) for conv, n in zip(self.grid_convs, self.grid_sizes, strict=True))
         return total(F.interpolate(grid, x.shape[2:], mode="bilinear", align_corners=True) for grid in grids)
 
 

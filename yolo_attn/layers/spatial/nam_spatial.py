@@ -7,8 +7,8 @@ Paper: Liu et al., "NAM: Normalization-based Attention Module", NeurIPS 2021 wor
 Code: none from the authors for this part.
 Shapes: x (B, C, H, W), y the same; gate (B, C, H, W).
 Deviations: one scale per position ties the published form to one map size. Here scale, shift and running statistics are
-stored on a grid of `size` x `size` and resized bilinearly, which changes nothing for a map of that size. All-zero g
-gives w = 0 instead of NaN.
+stored on a grid of `grid_size` x `grid_size` and resized bilinearly, which changes nothing for a map of that size.
+All-zero g gives w = 0 instead of NaN.
 """
 
 from __future__ import annotations
@@ -34,24 +34,25 @@ __all__ = ["NAMSpatial"]
     url="https://arxiv.org/abs/2111.12419",
     repository="https://github.com/Christian-lyc/NAM",
     cost="O(C HW)",
+    renamed={"size": "grid_size"},
 )
 class NAMSpatial(Gate):
     """Normalization-based attention over positions.
 
     Args:
         channels: Channels of the input.
-        size: Height and width of the grid of scales, in cells; 20 is P5 of an image of 640 pixels.
+        grid_size: Height and width of the grid of scales, in cells; 20 is P5 of an image of 640 pixels.
         init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, channels: int, *, size: int = 20, init: str = "paper") -> None:
+    def __init__(self, channels: int, *, grid_size: int = 20, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_integer(self, size=size)
-        self.size = size
-        self.norm = BatchNorm(size * size)  # its parameters and statistics are resized and applied in `gate`
+        check_integer(self, grid_size=grid_size)
+        self.grid_size = grid_size
+        self.norm = BatchNorm(grid_size * grid_size)  # its parameters and statistics are resized and applied in `gate`
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, H, W)."""
@@ -77,10 +78,10 @@ class NAMSpatial(Gate):
 
     def _update(self, running: Tensor, batch: Tensor) -> None:
         """Update a running statistic with the batch's, resized to the grid."""
-        on_grid = F.interpolate(batch, size=(self.size, self.size), mode="area").flatten()
+        on_grid = F.interpolate(batch, size=(self.grid_size, self.grid_size), mode="area").flatten()
         running.lerp_(on_grid.to(running.dtype), self.norm.momentum)
 
     def _on_map(self, values: Tensor, x: Tensor) -> Tensor:
-        """Return values of the grid (size * size,), resized to the map of x, (1, 1, H, W)."""
-        grid = widen(values).view(1, 1, self.size, self.size)
+        """Return values of the grid (grid_size * grid_size,), resized to the map of x, (1, 1, H, W)."""
+        grid = widen(values).view(1, 1, self.grid_size, self.grid_size)
         return F.interpolate(grid, size=x.shape[2:], mode="bilinear", align_corners=False)

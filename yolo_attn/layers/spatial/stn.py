@@ -1,17 +1,17 @@
 """STN: spatial transformer, the map resampled under an affine transformation predicted from it.
 
     f = relu(W2 meanpool2(relu(conv3(x averaged on a grid of 8 x 8 cells))))
-    T = [I | 0] + step * (W3 f + b)             (B, 2, 3); I: the identity matrix; W3, b: initially 0
+    T = [I | 0] + s (W3 f + b)                  (B, 2, 3); I: the identity matrix; W3, b: initially 0
     y_u = x(T [u; 1])                           u: positions in [-1, 1]; bilinear, zero outside the map
 
 Paper: Jaderberg et al., "Spatial Transformer Networks", NeurIPS 2015, arXiv 1506.02025.
 Code: none from the authors. The paper does not prescribe a localization network; this one is specific to this package.
 Shapes: x (B, C, H, W), y the same; transformation(x) (B, 2, 3).
-Deviations: the paper trains its localization network at a tenth of the learning rate. Here the factor `step` slows it,
-because one large step moves the map out of view, where it receives no gradient. The output is y = x + x(T u) - x(u),
-with x resampled under the identity matrix subtracted, because rounded positions would make the initial identity
-inexact. All positions are computed in float32; in float16 they would be off by 0.04 cells at a width of 160. In a
-detector the boxes do not move with the map, so only small warps can help.
+Deviations: the paper trains its localization network at a tenth of the learning rate. Here the factor s
+(`offset_scale`) slows it, because one large step moves the map out of view, where it receives no gradient. The output
+is y = x + x(T u) - x(u), with x resampled under the identity matrix subtracted, because rounded positions would make
+the initial identity inexact. All positions are computed in float32; in float16 they would be off by 0.04 cells at a
+width of 160. In a detector the boxes do not move with the map, so only small warps can help.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ CELLS = 8
     url="https://arxiv.org/abs/1506.02025",
     cost="O(C HW)",
     identity="published: zero offset from the identity matrix",
+    renamed={"step": "offset_scale"},
 )
 class STN(Mixer):
     """Spatial transformer; the identity with either initialization.
@@ -49,7 +50,7 @@ class STN(Mixer):
     Args:
         channels: Channels of the input.
         hidden: Channels of the localization network.
-        step: Factor on the predicted offset; lower is slower and more stable.
+        offset_scale: s, factor on the predicted offset; lower is slower and more stable.
         init: "paper" or "identity".
 
     Raises:
@@ -58,11 +59,11 @@ class STN(Mixer):
 
     identity_at_init = True
 
-    def __init__(self, channels: int, *, hidden: int = 32, step: float = 0.1, init: str = "paper") -> None:
+    def __init__(self, channels: int, *, hidden: int = 32, offset_scale: float = 0.1, init: str = "paper") -> None:
         super().__init__(channels, init=init)
         check_integer(self, hidden=hidden)
-        check_positive(self, step=step)
-        self.step = step
+        check_positive(self, offset_scale=offset_scale)
+        self.offset_scale = offset_scale
         self.conv = nn.Conv2d(channels, hidden, 3, padding=1)
         self.fc = nn.Linear(hidden * (CELLS // 2) ** 2, hidden)
         self.affine = nn.Linear(hidden, 6)
@@ -83,7 +84,7 @@ class STN(Mixer):
         with no_autocast(x):
             cells = torch.relu(_wide(F.conv2d, adaptive_mean(widen(x), CELLS, CELLS), self.conv, padding=1))
             hidden = torch.relu(_wide(F.linear, F.avg_pool2d(cells, 2).flatten(1), self.fc))
-            return (self.step * _wide(F.linear, hidden, self.affine)).reshape(-1, 2, 3)
+            return (self.offset_scale * _wide(F.linear, hidden, self.affine)).reshape(-1, 2, 3)
 
 
 def _wide(function: Callable[..., Tensor], x: Tensor, layer: nn.Conv2d | nn.Linear, **options: int) -> Tensor:
