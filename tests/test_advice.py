@@ -16,8 +16,10 @@ import torch
 import yaml
 from torch import nn
 
-from yolo_attn import cards, cli
-from yolo_attn.cli import main
+from yolo_attn import cards
+from yolo_attn.cli import COMMANDS, main
+from yolo_attn.cli import stock as stock_commands
+from yolo_attn.cli.help import help_pages
 from yolo_attn.errors import UserError
 from yolo_attn.graph import ModelGraph
 from yolo_attn.graph.rows import check_row
@@ -264,20 +266,20 @@ def test_a_model_without_a_head_is_told_which_row_to_add(tmp_path: Path) -> None
 
 
 def commands() -> list[str]:
-    """Every whole command in the help, and in what is said of a verb without its keys."""
-    texts = [cli.HELP, *cli.HELP_OF.values()]
+    """Return every complete command in the help pages and in the messages for missing keys."""
+    texts = [page() for page in help_pages().values()]
     found = [
         line.strip()
         for text in texts
         for line in text.splitlines()
         if re.match(r" +yolo-attn \w+( \S+=\S+|$| \w+$)", line)
     ]
-    found = [re.split(r"  +", line)[0] for line in found if "VERB" not in line and "key=value" not in line]
+    found = [re.split(r"  +", line)[0] for line in found if "COMMAND" not in line and "key=value" not in line]
     for verb in ("place", "lint", "report", "profile", "maps"):
         with pytest.raises(UserError) as caught:
-            cli.OUR_VERBS[verb]([])
+            COMMANDS[verb].run([])
         text = str(caught.value)
-        found.append(text.partition("such as: ")[2] or f"yolo-attn {verb} {text.rpartition(' such as ')[2]}")
+        found.append(text.partition("such as: ")[2])
     return sorted({*found, "yolo-attn layers CBAM"})  # which the list of layers names
 
 
@@ -307,7 +309,7 @@ def test_a_command_that_is_shown_is_understood(
     monkeypatch.setattr(gallery, "as_text", lambda gallery: "")
     monkeypatch.setattr(profile, "profile_all", lambda models, *args, **options: [])
     monkeypatch.setattr(profile, "as_text", lambda found: "")
-    monkeypatch.setattr(cli, "_check_data", lambda value, words: "")
+    monkeypatch.setattr(stock_commands, "_check_data", lambda value, words: None)
     _, verb, *words = shlex.split(command)
     for word in words:
         if word.endswith(".pt"):

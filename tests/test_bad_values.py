@@ -252,7 +252,7 @@ def test_a_package_that_is_missing(command: str, package: str, here: Path, capsy
     original = builtins.__import__
     monkeypatch.setattr(builtins, "__import__", import_)
     said = refuse(*command.split(), "model=good.pt", "imgsz=32", capsys=capsys)
-    assert said.endswith(f"this needs the package {package}, which is not installed: pip install {package}")
+    assert said.endswith(f"this requires the package {package}, which is not installed: pip install {package}")
 
 
 def test_a_long_shorthand_works_in_every_command(fresh_folder: Path, folder: Path, capsys) -> None:

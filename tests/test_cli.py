@@ -290,15 +290,15 @@ def test_a_broken_checkpoint_is_one_line(fresh_folder: Path, capsys: pytest.Capt
 def test_a_full_disk_is_one_line() -> None:
     import errno
 
-    from yolo_attn.cli import _user_mistake
+    from yolo_attn.host.error_messages import stock_message
 
-    full = _user_mistake(OSError(errno.ENOSPC, "No space left on device", "runs/x.pt"))
+    full = stock_message(OSError(errno.ENOSPC, "No space left on device", "runs/x.pt"))
     assert full is not None
     assert "runs/x.pt: no space left on the disk" in full
     assert "no space left" in (
-        _user_mistake(RuntimeError("[enforce fail] PytorchStreamWriter failed writing file")) or ""
+        stock_message(RuntimeError("[enforce fail] PytorchStreamWriter failed writing file")) or ""
     )
-    assert _user_mistake(KeyError("a bug of ours")) is None
+    assert stock_message(KeyError("a bug of ours")) is None
 
 
 @pytest.mark.parametrize("script", ["train", "val", "predict", "export", "compare"])
@@ -317,20 +317,20 @@ def test_a_picture_is_no_model(verb: str, fresh_folder: Path, capsys) -> None:
 
 
 def test_what_cannot_be_downloaded_is_one_line() -> None:
-    from yolo_attn.cli import _user_mistake
+    from yolo_attn.host.error_messages import stock_message
 
     for said in ("Environment may be offline.", "Environment is not online.", "Retry limit reached."):
-        told = _user_mistake(ConnectionError(f"❌  Download failure for https://a.b/c/yolo11n.pt. {said}"))
-        assert told is not None and told.startswith("yolo11n.pt: not here, and it could not be downloaded (Download f")
+        told = stock_message(ConnectionError(f"❌  Download failure for https://a.b/c/yolo11n.pt. {said}"))
+        assert told is not None and told.startswith("yolo11n.pt: not found, and it could not be downloaded (Download f")
         assert told.endswith("; download it by hand, or give its path")
 
 
 def test_a_resumed_checkpoint_is_the_model() -> None:
-    from yolo_attn.cli import _with_resumed_model
+    from yolo_attn.host.arguments import with_resumed_model
 
-    assert _with_resumed_model(["train", "resume=a/last.pt"]) == ["train", "resume=a/last.pt", "model=a/last.pt"]
+    assert with_resumed_model(["train", "resume=a/last.pt"]) == ["train", "resume=a/last.pt", "model=a/last.pt"]
     for words in (["train", "resume", "model=a.pt"], ["train", "resume=False"], ["val", "resume=True"]):
-        assert _with_resumed_model(words) == words
+        assert with_resumed_model(words) == words
 
 
 def test_a_number_with_an_exponent_as_an_option(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -351,9 +351,9 @@ def test_a_number_with_an_exponent_as_an_option(fresh_folder: Path, capsys: pyte
     ],
 )
 def test_options_with_dashes_are_keys(words: str, plain: str) -> None:
-    from yolo_attn.cli import _without_dashes
+    from yolo_attn.cli.words import without_dashes
 
-    assert _without_dashes(words.split()) == plain.split()
+    assert without_dashes(words.split()) == plain.split()
 
 
 def test_every_verb_takes_dashes(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -366,7 +366,7 @@ def test_every_verb_takes_dashes(fresh_folder: Path, capsys: pytest.CaptureFixtu
     same("doctor format=json", "doctor --format json")
     words = "place model=yolov8n.yaml layer=SE at=neck init=identity exist_ok=True out=a.yaml"
     assert "written: a.yaml" in same(words, re.sub(r"(\w+)=(\S+)", r"--\1 \2", words))
-    assert "nothing found" in same("lint model=a.yaml", "lint --model a.yaml")
+    assert "no problems found" in same("lint model=a.yaml", "lint --model a.yaml")
     for verb, key in (
         ("train", "epohs"),
         ("compare", "seedz"),
@@ -402,20 +402,20 @@ def test_a_file_that_cannot_be_written_is_told_with_its_key(fresh_folder: Path, 
 def test_errors_on_the_way_to_the_disk_are_told_without_a_file_name_too() -> None:
     import errno
 
-    from yolo_attn.cli import _user_mistake
+    from yolo_attn.host.error_messages import stock_message
 
-    assert (_user_mistake(OSError(errno.ENOSPC, "No space left on device")) or "").startswith(
+    assert (stock_message(OSError(errno.ENOSPC, "No space left on device")) or "").startswith(
         "the output: no space left"
     )
 
 
 def test_a_recipe_becomes_training_arguments(capsys: pytest.CaptureFixture[str]) -> None:
-    from yolo_attn.cli import _checked
+    from yolo_attn.cli.stock import prepare_words
 
-    words = _checked(["train", "model=yolo11n-se.yaml", "recipe=digits", "epochs=3"])
+    words = prepare_words(["train", "model=yolo11n-se.yaml", "recipe=digits", "epochs=3"])
     assert words[:3] == ["train", "model=yolo11n-se.yaml", "epochs=3"]
     assert "optimizer=AdamW" in words and "epochs=12" not in words and "recipe=digits" not in words
-    twice = _checked(["train", "model=yolo11n-se.yaml", "recipe=coco8", "recipe=digits"])
+    twice = prepare_words(["train", "model=yolo11n-se.yaml", "recipe=coco8", "recipe=digits"])
     assert "epochs=12" in twice and not any(word.startswith("recipe=") for word in twice)
     line = refuse("train", "model=yolo11n-se.yaml", "recipe=coco8", capsys=capsys)
     assert line == "yolo-attn: recipe=coco8: datasets.yaml has a recipe for digits"
@@ -423,13 +423,13 @@ def test_a_recipe_becomes_training_arguments(capsys: pytest.CaptureFixture[str])
 
 
 def test_a_source_may_be_a_dataset(fresh_folder: Path) -> None:
-    from yolo_attn.cli import _checked
+    from yolo_attn.cli.stock import prepare_words
     from yolo_attn.host.installation import datasets_folder
 
     images = datasets_folder() / "digits" / "images" / "val"
-    assert _checked(["predict", "model=yolo11n-se.yaml", "source=digits"])[2] == f"source={images}"
+    assert prepare_words(["predict", "model=yolo11n-se.yaml", "source=digits"])[2] == f"source={images}"
     Path("digits").mkdir()  # the user's own
-    assert _checked(["predict", "model=yolo11n-se.yaml", "source=digits"])[2] == "source=digits"
+    assert prepare_words(["predict", "model=yolo11n-se.yaml", "source=digits"])[2] == "source=digits"
 
 
 def damaged_dataset(folder: Path, *, usable: bool) -> Path:

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 import yolo_attn
-from yolo_attn.cli import STOCK_VERBS, main
+from yolo_attn.cli import main
+from yolo_attn.host.arguments import VERBS
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -34,8 +35,8 @@ def test_a_command_is_understood(command: str, fresh_folder: Path, capsys: pytes
     """Those that train are read and their models found; the others are run."""
     _, verb, *words = shlex.split(command)
     keys = dict(word.split("=", 1) for word in words if "=" in word)
-    if verb in STOCK_VERBS:
-        from yolo_attn.host.command import read_words
+    if verb in VERBS:
+        from yolo_attn.host.arguments import read_words
         from yolo_attn.host.documents import model_yaml
 
         assert read_words([verb, *words])

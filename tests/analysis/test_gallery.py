@@ -114,7 +114,7 @@ def test_json(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("source=pictures",), "maps needs model="),
+        (("source=pictures",), "maps requires model="),
         (("model=yolo11n-se.yaml",), "maps needs source="),
         (("model=yolo11n-se.yaml", "source=picturs"), "did you mean pictures?"),
         (("model=yolo11n-se.yaml", "source=pictures", "projct=x"), "did you mean project?"),

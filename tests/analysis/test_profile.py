@@ -149,7 +149,7 @@ def test_sizes_are_rounded_up_as_ultralytics_does(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ((), "profile needs model="),
+        ((), "profile requires model="),
         (("model=nowhere.yaml",), "does not exist"),
         (("model=nowhere/best.pt",), "no such checkpoint"),
         (("model=yolo11n-cbm.yaml",), "did you mean yolo11n-cbam.yaml?"),
@@ -158,7 +158,7 @@ def test_sizes_are_rounded_up_as_ultralytics_does(capsys: pytest.CaptureFixture[
         (("model=yolo11n.yaml,yolo11n.yaml",), "given twice"),
         (("model=yolo11n.yaml", "against=yolo11n.yaml"), "given twice"),
         (("model=yolo11n.yaml", "imgsz=big"), "use a whole number"),
-        (("model=yolo11n.yaml", "rounds=0"), "use a whole number from 1 to"),
+        (("model=yolo11n.yaml", "rounds=0"), "use an integer from 1 to"),
         (("model=yolo11n.yaml", "device=77"), "device=77"),
         (("model=yolo11n.yaml", "device=tpu"), "device=tpu"),
         (("model=yolo11n.yaml", "format=xml"), "use text or json"),

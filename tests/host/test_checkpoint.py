@@ -115,7 +115,7 @@ from yolo_attn.cli import main
 sys.exit(main(sys.argv[1:]))
 """
     words = ["lint", f"model={folder / 'best.pt'}", f"layers={folder / 'mine' / 'my_own_layers.py'}"]
-    assert "nothing found" in python(code, *words, cwd=tmp_path).stdout
+    assert "no problems found" in python(code, *words, cwd=tmp_path).stdout
 
 
 def test_a_class_of_a_notebook_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -255,7 +255,7 @@ def test_a_head_at_the_wrong_strides(tmp_path: Path) -> None:
 
 def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lint", "model=yolo11n-cbam.yaml"]) == 0
-    assert "nothing found" in capsys.readouterr().out
+    assert "no problems found" in capsys.readouterr().out
     document = with_cbam(4)
     document["head"][4][0] = [-1, 4]
     path = tmp_path / "mine.yaml"

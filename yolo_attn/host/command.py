@@ -16,64 +16,14 @@ from typing import Any
 import torch
 from ultralytics import cfg, utils
 
-from yolo_attn.errors import UserError, did_you_mean
+from yolo_attn.errors import UserError
 from yolo_attn.graph.model_ref import ModelRef
 from yolo_attn.host.binding import Binding
 from yolo_attn.host.parser import check_safe
-from yolo_attn.host.values import check_values
 from yolo_attn.layer_files import loaded_files
 from yolo_attn.security.trust import trusts_files
 
-__all__ = ["check_words", "read_words", "run_stock", "run_tune"]
-
-BARE_FLAGS = ("half", "int8", "end2end", "nms")
-OTHER_KEYS = ("augmentations", "save_dir", "session")  # taken beside those of the default configuration
-TUNE_KEYS = ("iterations", "use_ray", "gpu_per_trial", "grace_period")
-TRAIN_KEYS = ("recipe",)  # of yolo-attn, which replaces it before Ultralytics reads the command
-
-
-def read_words(words: Sequence[str]) -> list[str]:
-    """Return a command's words as `key=value` and bare ones, every key a known one.
-
-    Raises:
-        UserError: A key or word that `yolo` would not understand, a key without a value, or two verbs.
-    """
-    merged: list[str] = cfg.merge_equals_args(list(words))
-    keys = (*cfg.DEFAULT_CFG_DICT, *OTHER_KEYS, *(TUNE_KEYS if "tune" in merged else ()))
-    if {"train", "tune"} & set(merged):
-        keys = (*keys, *TRAIN_KEYS)
-    bare = (*cfg.TASKS, *cfg.MODES, "tune", *BARE_FLAGS)
-    for word in merged:
-        key, equals, value = word.partition("=")
-        if equals and key not in keys and not _was_known(key):
-            raise UserError(f"unknown key {key!r}{did_you_mean(key, keys) or '; yolo-attn cfg lists them'}")
-        if equals and not value.strip():
-            raise UserError(f"{key}= is empty; give it a value, or leave it out")
-        if not equals and key not in (*bare, *keys):
-            raise UserError(f"{word!r} is not key=value{did_you_mean(key, bare)}")
-    verbs = [word for word in merged if word in (*cfg.MODES, "tune")]
-    if len(verbs) > 1:
-        raise UserError(f"{' and '.join(verbs)}: give one verb")
-    return merged
-
-
-def check_words(words: Sequence[str]) -> None:
-    """Check the values among a command's words that Ultralytics would take for others, or stumble over.
-
-    Raises:
-        UserError: A value that does not fit.
-    """
-    values = dict(cfg.parse_key_value_pair(word) for word in words if "=" in word)
-    stem = Path(str(values.get("model"))).stem.lower()
-    if "world" in stem or "yoloe" in stem:  # their classes are words
-        values.pop("classes", None)
-    check_values(values, next((word for word in words if word in (*cfg.MODES, "tune")), "predict"))
-
-
-def _was_known(key: str) -> bool:
-    """Whether Ultralytics still takes a key of earlier versions."""
-    current: dict[str, str] = cfg._handle_deprecation({key: "1"})
-    return current != {key: "1"}
+__all__ = ["run_stock", "run_tune"]
 
 
 def run_stock(words: Sequence[str]) -> None:

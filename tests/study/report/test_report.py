@@ -630,7 +630,7 @@ def test_the_command_remakes_the_reports(fresh_folder: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
-        (["report"], "needs from="),
+        (["report"], "requires from="),
         (["report", "from=nowhere"], "no such folder"),
         (["report", "from=."], "no study"),
         (["report", "form=."], "did you mean from?"),

@@ -9,7 +9,7 @@ from typing import Any
 
 from yolo_attn.errors import UserError, did_you_mean
 
-__all__ = ["PINNED", "check_optimizer", "check_recipe", "parse_value", "recipe_keys"]
+__all__ = ["PINNED", "check_recipe", "parse_value", "recipe_keys"]
 
 # What Ultralytics would otherwise decide by itself, and differently for different models or runs: optimizer=auto picks
 # optimizer and learning rate from the number of classes and steps, and early stopping gives arms unequal training.
@@ -43,7 +43,6 @@ _OTHER_MODES = {
     "export": ("format", "keras", "optimize", "int8", "dynamic", "simplify", "opset", "workspace"),
 }
 _OWNED |= {key: f"it belongs to {mode}" for mode, keys in _OTHER_MODES.items() for key in keys}
-_OPTIMIZERS = frozenset({"Adam", "AdamW", "Adamax", "NAdam", "RAdam", "SGD"})
 _AT_LEAST = {"epochs": 1, "imgsz": 32, "batch": 1}
 _WORDS = {"true": True, "false": False, "none": None, "null": None}
 
@@ -93,7 +92,7 @@ def check_recipe(given: Mapping[str, object], where: str = "") -> dict[str, Any]
 def _check_values(recipe: Mapping[str, Any], where: str) -> None:
     from yolo_attn.host.freezing import read_freeze
     from yolo_attn.host.training_arguments import check_arguments
-    from yolo_attn.host.values import check_values
+    from yolo_attn.host.values import check_optimizer, check_values
 
     for key, least in _AT_LEAST.items():
         value = recipe.get(key, least)
@@ -112,24 +111,3 @@ def _check_values(recipe: Mapping[str, Any], where: str) -> None:
         check_arguments(recipe)
     except UserError as error:
         raise UserError(f"{where}{error}") from None
-
-
-def check_optimizer(name: str, where: str = "") -> None:
-    """Raise UserError for an optimizer that the installed Ultralytics does not know.
-
-    Those of every release are known here; Ultralytics is asked for others, which takes seconds.
-
-    Args:
-        name: The optimizer's name.
-        where: What to put before an error.
-    """
-    if name in _OPTIMIZERS:
-        return
-    from yolo_attn.host.training_arguments import known_optimizers
-
-    known = known_optimizers(name)
-    if known is not None:
-        names = sorted(known - {"auto"})
-        raise UserError(
-            f"{where}optimizer={name}: unknown to Ultralytics{did_you_mean(name, names)} ({', '.join(names)})"
-        )

@@ -1,0 +1,100 @@
+"""The `yolo-attn` command.
+
+Each command is one module and one entry of `commands.COMMANDS`. The exit status is 0 for success, 1 for findings of
+`lint` and `doctor`, 2 with one line for invalid input, and 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from yolo_attn.cli.commands import COMMANDS, find_command
+from yolo_attn.cli.help import print_help, print_version
+from yolo_attn.cli.words import parse_flag, parse_keys, without_dashes
+from yolo_attn.errors import UserError, plain
+from yolo_attn.security.trust import trusting
+
+__all__ = ["COMMANDS", "main"]
+
+_HELP_WORDS = ("-h", "--help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status.
+
+    Args:
+        argv: The words after the program's name; `sys.argv[1:]` by default.
+    """
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except UserError as error:
+        return _report(str(error))
+    except KeyboardInterrupt as stop:
+        print("\n" * sys.stderr.isatty() + f"yolo-attn: {str(stop) or 'stopped'}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        from yolo_attn.host.error_messages import environment_message
+
+        message = environment_message(error)
+        if message is None:
+            raise
+        return _report(message)
+
+
+def _report(message: str) -> int:
+    """Print the one line for invalid input and return its exit status."""
+    print(f"yolo-attn: {plain(message)}", file=sys.stderr)
+    return 2
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("help", *_HELP_WORDS):
+        return print_help(words[1:])
+    if words[0] == "--version":
+        return print_version()
+    command, words = find_command(words[0]), words[1:]
+    if command.help is not None and not set(_HELP_WORDS).isdisjoint(words):
+        return print_help([command.name])
+    if command.takes_dashes:
+        words = without_dashes(words)
+    if command.takes_layers:
+        words = _load_layers(words, keep=command.passes_on)
+    return _run_restricted(command.run, words, keep=command.passes_on) if command.opens_files else command.run(words)
+
+
+def _load_layers(words: list[str], *, keep: bool) -> list[str]:
+    """Import the files of `layers=` and return the other words.
+
+    Args:
+        words: The words after the command's name.
+        keep: Whether the command imports the files itself; then nothing happens here.
+    """
+    given = [word for word in words if word.startswith("layers=")]
+    if not given or keep:
+        return words
+    from yolo_attn.layer_files import load_layers, split_files
+
+    load_layers(split_files(parse_keys(given)["layers"]))
+    return [word for word in words if word not in given]
+
+
+def _run_restricted(run: Callable[[list[str]], int], words: list[str], *, keep: bool) -> int:
+    """Run a command that opens files from others; without `trust=True` no code in them runs.
+
+    Args:
+        run: The command.
+        words: The words after its name.
+        keep: Whether the command also receives `trust=`, to pass it on to its processes.
+    """
+    from yolo_attn.host.restricted import restricted
+
+    given = [word for word in words if word.startswith("trust=")]
+    choice = parse_flag(parse_keys(given), "trust") if given else None
+    if not keep:
+        words = [word for word in words if word not in given]
+    with trusting(choice), restricted():
+        return run(words)

@@ -1,0 +1,62 @@
+"""`yolo-attn compare`: a base, variants and controls, trained and compared."""
+
+from __future__ import annotations
+
+from yolo_attn.cli.command import Command
+from yolo_attn.cli.words import parse_keys
+
+__all__ = ["COMMAND"]
+
+
+def _help() -> str:
+    from yolo_attn.stats.compare import MIN_SEEDS
+    from yolo_attn.study.specification.study import DEFAULT_NAME, DEFAULT_PROJECT, DEFAULT_STUDY
+
+    default = {
+        key: ",".join(value) if isinstance(value, (list, tuple)) else value for key, value in DEFAULT_STUDY.items()
+    }
+    return f"""\
+yolo-attn compare [study=FILE] [base=MODEL] [data=DATA] [variants=A,B] [controls=null,width] [seeds=N] [workers=N]
+                  [project={DEFAULT_PROJECT}] [name={DEFAULT_NAME}] [key=value]
+
+Trains the base, every variant and every control once for each seed, each run in its own process, from common initial
+weights, and writes report.html, results.json, .csv, .md and .tex. The page exists from the first finished run on and is
+updated during the study. Without arguments, the study takes a quarter of an hour on two CPU cores:
+  base={default["base"]} data={default["data"]} variants={default["variants"]} controls={default["controls"]} \
+seeds={default["seeds"]}
+
+  base       a model YAML (yolo11n.yaml) or a checkpoint (yolo11n.pt)
+  variants   Layer@site on the base, or a model YAML: SE@neck,CBAM[reduction=8]@backbone.P5,yolo11n-gam.yaml
+             sites: neck, neck.P3 ..., backbone, backbone.P4 ..., backbone.end, after:<row>, inside:<block>
+  controls   null (identity layers at the variants' sites), width (a base as large as the largest variant)
+  seeds      a number (3 means 0,1,2) or a list (0,7,42); with fewer than {MIN_SEEDS} there is no verdict
+  data       digits, a name from datasets.yaml, or the path of a data YAML
+  recipe     the training arguments of a dataset in datasets.yaml (with data=digits its own is the default)
+  exist_ok   True adds to the study in the folder
+  retry      True runs failed runs again
+  threads    CPU threads of a run (default: the cores divided by the concurrent runs); a study keeps its first value
+  device     as in Ultralytics: cpu, mps, 0, or 0,1 for multi-GPU training inside each run
+  layers     Python files with custom layers: layers=my_layers.py
+  workers    concurrent runs on this machine, if memory allows (default: one for each GPU, or for each core)
+  runner     ray sends the runs to a Ray cluster, address= as in Ray (pip install "yolo-attn[ray]")
+  the rest   Ultralytics' training arguments: epochs=100 imgsz=640 batch=16 lr0=0.01 ...
+
+Before training, the expected time and the minimum detectable difference are printed. The same command resumes an
+interrupted study, half-trained runs included, and repeats no run. A study file contains base, data, variants, controls,
+seeds and train: {{epochs: 100, ...}}; in it, train: {{workers: 8}} means Ultralytics' data loaders.
+"""
+
+
+def _run(words: list[str]) -> int:
+    from yolo_attn.study import compare
+
+    return compare(parse_keys(words), command=" ".join(["yolo-attn", "compare", *words])).exit_status
+
+
+COMMAND = Command(
+    name="compare",
+    run=_run,
+    summary="train a base, variants and controls with common seeds; verdicts with intervals",
+    help=_help,
+    passes_on=True,
+)

@@ -1,0 +1,84 @@
+"""One-line messages for errors with a cause outside the code: files, disk, memory, network, invalid arguments."""
+
+from __future__ import annotations
+
+import errno
+import re
+import traceback
+from pathlib import Path
+
+from yolo_attn.errors import UserError, first_line
+from yolo_attn.host.parser import build_fault
+from yolo_attn.host.resuming import after_cut, folder_of
+from yolo_attn.system.failures import FULL_DISK, NOT_WRITABLE, disk_error, is_disk_full, is_out_of_memory
+
+__all__ = ["cut_training_message", "environment_message", "stock_message"]
+
+_PACKAGES = {"rknn": "rknn-toolkit2"}  # by imported module, where the names differ
+_FAILED_SAVE = "PytorchStreamWriter"  # in the message of torch.save on a full disk
+
+
+def environment_message(error: Exception) -> str | None:
+    """Return the message for a problem with a file, the disk, the memory or a model's rows; None for other errors."""
+    if isinstance(error.__cause__, UserError):  # wrapped by Ultralytics
+        return str(error.__cause__)
+    if is_out_of_memory(error):
+        return "not enough memory; give a smaller imgsz= or batch="
+    if isinstance(error, OSError) and error.errno in FULL_DISK | NOT_WRITABLE:
+        return str(disk_error(error, Path(error.filename or "the output")))
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{str(error.filename)[:200]}: {error.strerror}"
+    return build_fault(error)
+
+
+def cut_training_message(error: Exception) -> str | None:
+    """Return the message for a training that a full disk interrupted, with the command to resume; None for others."""
+    if not (is_disk_full(error) or _FAILED_SAVE in str(error)) or not (progress := after_cut(error)):
+        return None
+    name = getattr(error, "filename", None) or folder_of(error)
+    return f"{name}: no space left on the disk; free some first. The training stopped {progress}"
+
+
+def stock_message(error: Exception) -> str | None:
+    """Return the message for an error of Ultralytics that the user can fix; None for other errors."""
+    text = first_line(error).removesuffix(" Supported formats are:")
+    if message := environment_message(error):
+        return message
+    if isinstance(error, RuntimeError) and _FAILED_SAVE in str(error):
+        return str(disk_error(OSError(errno.ENOSPC, ""), Path("a checkpoint")))
+    if isinstance(error, ConnectionError) or type(error).__module__ == "requests.exceptions":
+        return _connection_message(text)
+    if isinstance(error, ModuleNotFoundError) and error.name and _raised_by_host(error):
+        package = _PACKAGES.get(error.name, error.name.replace("_", "-"))
+        return f"this requires the package {package}, which is not installed: pip install {package}"
+    if isinstance(error, NotImplementedError) and "'None' task" in text:
+        return "the last row of this model is not a head, such as Detect; see: yolo-attn lint model=FILE"
+    return text if _is_about_input(error, text) else None
+
+
+def _raised_by_host(error: ModuleNotFoundError) -> bool:
+    """Return True if Ultralytics imports the missing module, False if a checkpoint's classes are in it."""
+    frames = [frame.filename.replace("\\", "/") for frame in traceback.extract_tb(error.__traceback__)]
+    return any("/ultralytics/" in name for name in frames) and not any(
+        "pickle" in name or "serialization" in name for name in frames
+    )
+
+
+def _connection_message(text: str) -> str:
+    if "Failed to open" in text:  # a camera or a stream
+        return f"source=: cannot be opened ({text})"
+    url = re.search(r"https?://\S+?(?=\.?(\s|$))", text)
+    name = url[0].rpartition("/")[2] if url else "the model"
+    return f"{name}: not found, and it could not be downloaded ({text}); download it by hand, or give its path"
+
+
+def _is_about_input(error: Exception, text: str) -> bool:
+    """Return True if an error of Ultralytics is about the input and its first line describes the problem."""
+    if isinstance(error, (FileNotFoundError, SyntaxError)):
+        return True
+    if isinstance(error, AssertionError):
+        return "nothing to resume" in text
+    if not isinstance(error, (RuntimeError, TypeError, ValueError)):
+        return False
+    # 'imgsz=abc' is not ..., model='x.png' is not ...
+    return bool(re.search(r"ERROR|❌|Dataset '|Invalid|Unsupported onnx", str(error)) or re.match(r"'?\w+=", text))
