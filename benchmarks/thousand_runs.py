@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 from tests.stats.simulated import Images  # noqa: E402
 from yolo_attn.study.results import numbers  # noqa: E402
 from yolo_attn.study.results.results import ArmRuns, Results, make_results  # noqa: E402
-from yolo_attn.study.specification.study import Arm  # noqa: E402
+from yolo_attn.study.specification.arms import Arm  # noqa: E402
 from yolo_attn.system.files import as_json  # noqa: E402
 
 SEEDS, IMAGES, CLASSES = 10, 160, 10

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from tests.host.helpers import python
+from tests.study.conftest import make_job
 from yolo_attn.host.repeatable import find_trainer
 from yolo_attn.study.running import worker
 
@@ -147,6 +148,7 @@ RUN = """
 import subprocess, sys
 from ultralytics.utils import dist
 from yolo_attn.host.ddp import _preamble
+from yolo_attn.study.job import Measurements
 from yolo_attn.study.running import worker
 
 RANK = '''
@@ -160,12 +162,12 @@ if __name__ == "__main__":
     time.sleep(120)
 '''
 
-def perform(folder, order):
+def perform(folder, job):
     script = folder / "ranks.py"
     script.write_text(_preamble(folder) + RANK)
     subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port",
         str(dist.find_free_network_port()), str(script)], check=True, cwd=folder)
-    return {}
+    return Measurements()
 
 sys.exit(worker.main(sys.argv[1:], perform))
 """
@@ -189,7 +191,7 @@ def test_no_rank_outlives_its_run_and_none_is_left_when_the_next_attempt_begins(
     folder, script = tmp_path / "run", tmp_path / "run.py"
     folder.mkdir()
     script.write_text(RUN)
-    (folder / "run.json").write_text('{"key": "k", "seed": 0}')
+    (folder / "run.json").write_text(make_job().to_text())
     command = [sys.executable, "-c", STUDY, str(script), str(folder)]
     study = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert study.stdin is not None

@@ -15,17 +15,28 @@ from typing import Any
 
 import pytest
 
-from yolo_attn.study import engine, report
+from yolo_attn.study import engine, planning, report
 from yolo_attn.study.engine import compare
-from yolo_attn.study.running import inputs
+from yolo_attn.study.job import Inputs, Job, Platform
 from yolo_attn.study.running.local import LocalRunner
-from yolo_attn.study.specification.study import Arm, Study
+from yolo_attn.study.specification.arms import Arm
+from yolo_attn.study.specification.study import Study
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 
 
 def fake_arm(name: str, kind: str = "variant") -> Arm:
     return Arm(name, kind, {"name": name, "backbone": [[-1, 1, "Conv", [8]]], "head": [[[0], 1, "Detect", [1]]]})
+
+
+PLATFORM = Platform({"yolo-attn": "1", "ultralytics": "2", "torch": "3"}, "cpu", 1)
+
+
+def make_job(**changes: Any) -> Job:
+    """Return a job; `changes` are fields of it."""
+    inputs = Inputs("d", {"epochs": 1}, PLATFORM, fake_arm("A").model, None, seed=3)
+    given = {"key": "k", "arm": "A", "inputs": inputs, "task": "detect", "data": "digits", "device": "cpu", **changes}
+    return Job(**given)
 
 
 @pytest.fixture
@@ -35,14 +46,14 @@ def fake_study(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def build(study: Study) -> list[Arm]:
         return [fake_arm(Path(study.base).stem, "baseline"), *(fake_arm(name) for name in study.variants)]
 
-    monkeypatch.setattr(inputs, "build_arms", build)
-    monkeypatch.setattr("yolo_attn.data.resolve_data", lambda data: data)
+    monkeypatch.setattr(planning, "build_arms", build)
+    monkeypatch.setattr(planning, "resolve_data", lambda data: data)
     monkeypatch.setattr(
         "yolo_attn.data.check_data",
         lambda data, *rest: SimpleNamespace(present=True, digest=f"of {data}", names={0: "one"}, splits={}),
     )
     monkeypatch.setattr(engine, "_POLL_SECONDS", 0.02)
-    monkeypatch.setattr(inputs, "shared_start", lambda *_: [499, 499])
+    monkeypatch.setattr(engine, "count_shared_tensors", lambda *_: (499, 499))
     write = report.write_reports
     monkeypatch.setattr(report, "write_reports", lambda *given, **how: write(*given, **{**how, "html": False}))
     monkeypatch.setenv("FAKE_JOURNAL", str(fresh_folder / "journal"))
@@ -67,7 +78,7 @@ class Fake:
         runner = LocalRunner(self.workers, command=(sys.executable, str(FAKE_WORKER)))
         return compare({key: value for key, value in given.items() if value is not None}, runner, self.stream)
 
-    def said(self) -> str:
+    def output(self) -> str:
         return self.stream.getvalue()
 
     def journal(self) -> list[list[str]]:

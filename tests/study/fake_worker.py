@@ -21,11 +21,12 @@ sys.modules["yolo_attn"] = package
 import numpy as np  # noqa: E402
 
 from yolo_attn.stats.matches import MatchesBuilder  # noqa: E402
+from yolo_attn.study.job import Job, Measurements  # noqa: E402
 from yolo_attn.study.running import worker  # noqa: E402
 
 
-def note(event: str, order: dict[str, Any]) -> None:
-    line = f"{event} {order['arm']} {order['seed']} {os.getpid()}\n".encode()
+def note(event: str, job: Job) -> None:
+    line = f"{event} {job.arm} {job.seed} {os.getpid()}\n".encode()
     handle = os.open(os.environ["FAKE_JOURNAL"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.write(handle, line)
     os.close(handle)
@@ -62,49 +63,48 @@ def found(arm: str, seed: int) -> Any:
     return builder.build()
 
 
-def perform(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
-    note("start", order)
+def perform(folder: Path, job: Job) -> Measurements:
+    note("start", job)
     assert not (folder / "train").exists(), "an earlier attempt was not cleared away"
     (folder / "train").mkdir()
     (folder / "train" / "results.csv").write_text("epoch,loss\n1,0.5\n")
-    print("training", order["arm"], os.environ["OMP_NUM_THREADS"])
+    print("training", job.arm, os.environ["OMP_NUM_THREADS"])
     again = (folder / "again").exists()
     (folder / "again").touch()
-    deed = order["arm"].partition(".")[0]
-    if deed == "fail" or (deed == "failonce" and not again):
+    behavior = job.arm.partition(".")[0]
+    if behavior == "fail" or (behavior == "failonce" and not again):
         raise ValueError("it broke\nin two lines")
-    if deed == "colours":
+    if behavior == "colours":
         raise ValueError("\x1b[31m\x1b[1mtrain: \x1b[0mit broke")
-    if deed == "killed" and not again:
+    if behavior == "killed" and not again:
         os.kill(os.getpid(), signal.SIGKILL)
-    if deed == "exits" and not again:
+    if behavior == "exits" and not again:
         os.write(1, b"\x1b[34m\x1b[1mSegmentation\x1b[0m of something\n\x1b[0m\n")
         os._exit(3)
-    if deed == "full" and not again:
+    if behavior == "full" and not again:
         raise RuntimeError("cannot save") from OSError(errno.ENOSPC, "No space left on device")
-    if deed == "hang":
+    if behavior == "hang":
         time.sleep(60)
-    if deed == "sleepy":
+    if behavior == "sleepy":
         time.sleep(1.0)
-    if deed == "slow":
+    if behavior == "slow":
         time.sleep(0.1)
-    if deed == "meets":
+    if behavior == "meets":
         wait_for_another()
-    note("finish", order)
-    value = 0.4 + 0.01 * order["seed"] + (0.05 if order["arm"] == "B" else 0.0)
+    note("finish", job)
+    value = 0.4 + 0.01 * job.seed + (0.05 if job.arm == "B" else 0.0)
     metrics = dict.fromkeys(("mAP50-95", "mAP50", "mAP75"), value)
-    found(order["arm"], order["seed"]).save(folder / "matches.npz")
-    return {
-        "seconds": 1.0,
-        "epochs": 3,
-        "metrics": metrics,
-        "metrics_best": metrics,
-        "per_class": {"one": value, "two": float("nan")},
-        "params": 1000,
-        "gflops": 1.5,
-        "memory_mib": {"process": 1.0, "cuda": None},
-        "transferred": None,
-    }
+    found(job.arm, job.seed).save(folder / "matches.npz")
+    return Measurements(
+        seconds=1.0,
+        epochs=3,
+        metrics=metrics,
+        metrics_best=metrics,
+        per_class={"one": value, "two": float("nan")},
+        params=1000,
+        gflops=1.5,
+        memory_mib={"process": 1.0, "cuda": None},
+    )
 
 
 if __name__ == "__main__":

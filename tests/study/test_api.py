@@ -21,7 +21,7 @@ from yolo_attn.study.running.local import LocalRunner
 def runs_at_once(fake_study: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A study whose runs are over at once."""
     runner = LocalRunner(1, command=(sys.executable, str(FAKE_WORKER)))
-    monkeypatch.setattr(engine, "_make_runner", lambda *_: runner)
+    monkeypatch.setattr(engine, "make_runner", lambda *_: runner)
     return fake_study
 
 

@@ -123,11 +123,11 @@ def test_another_number_of_gpus_is_another_run_and_is_told(
     fake.compare(**arguments, device="0")
     fake.compare(**arguments, device="3")
     assert len(fake.starts()) == 2
-    assert "last trained" not in fake.said()
+    assert "last trained" not in fake.output()
     fake.compare(**arguments, device="0,1")
     assert len(fake.starts()) == 4
-    assert "s: last trained on 1 cuda, now on 2 cuda; runs of the two are not mixed" in fake.said()
+    assert "s: last trained on 1 cuda, now on 2 cuda; runs of different devices are not mixed" in fake.output()
     fake.compare(**arguments, device="2,3")
     fake.compare(**arguments, device="0")
     assert len(fake.starts()) == 4
-    assert "last trained on 2 cuda, now on 1 cuda" in fake.said()
+    assert "last trained on 2 cuda, now on 1 cuda" in fake.output()

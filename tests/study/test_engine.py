@@ -14,12 +14,13 @@ import pytest
 from tests.study.conftest import FAKE_WORKER, Fake, fake_arm
 from yolo_attn.data import DataProblem, DataSummary, SplitSummary
 from yolo_attn.errors import UserError
-from yolo_attn.study import engine
+from yolo_attn.study import planning
 from yolo_attn.study.engine import compare
 from yolo_attn.study.report import make_report, sources
-from yolo_attn.study.running import inputs
+from yolo_attn.study.running import resources
+from yolo_attn.study.running.dataset import Dataset
 from yolo_attn.study.running.local import LocalRunner, child_environment
-from yolo_attn.study.specification.study import Arm
+from yolo_attn.study.specification.arms import Arm
 from yolo_attn.system import files
 from yolo_attn.system.locks import FolderLock
 
@@ -37,7 +38,7 @@ def test_a_study_runs_reports_and_repeats_nothing(fake: Fake) -> None:
     assert len(fake.starts()) == 6
     assert fake.stored() == stored
     assert again.data == first.data == fake.results()
-    assert "runs 6, of them done before 6" in fake.said()
+    assert "6 runs, 6 of them done" in fake.output()
 
 
 def test_the_log_holds_what_the_child_printed(fake: Fake) -> None:
@@ -128,26 +129,26 @@ def test_a_timing_that_fails_costs_no_results(fake: Fake, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("yolo_attn.study.running.latency.measure", fail)
     assert fake.compare(seeds=1).exit_status == 0
-    assert "latency: not measured (CUDA out of memory)" in fake.said()
+    assert "latency: not measured (CUDA out of memory)" in fake.output()
     assert fake.results()["arms"][0]["metrics"]["mAP50-95"]["mean"] > 0
 
 
 def test_before_anything_is_trained_it_tells_what_it_will_be_able_to_show(fake: Fake) -> None:
     fake.compare(seeds=3)
-    said = fake.said()
-    assert said.index("minimum detectable difference") < said.index("[1/9]")
-    assert "as is usual on small datasets" in said
-    assert "tensors that start as in the base, seed by seed: yolo11n 499/499, A 499/499, B 499/499" in said
+    output = fake.output()
+    assert output.index("minimum detectable difference") < output.index("[1/9]")
+    assert "usual on small datasets" in output
+    assert "tensors initialized as in the base of the same seed: yolo11n 499/499, A 499/499, B 499/499" in output
     fake.compare(seeds=4, exist_ok=True)
-    assert "as measured here so far" in fake.said()
+    assert "measured in earlier runs" in fake.output()
     fake.compare(seeds=1, name="one")
-    assert "below 3 there is no verdict" in fake.said()
+    assert "no verdict below 3" in fake.output()
 
 
 def test_two_arms_that_are_the_same_model_share_their_runs(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     model = fake_arm("A").model
     arms = [fake_arm("base", "baseline"), Arm("A", "variant", model), Arm("twin", "variant", model)]
-    monkeypatch.setattr(inputs, "build_arms", lambda study: arms)
+    monkeypatch.setattr(planning, "build_arms", lambda study: arms)
     data = fake.compare(seeds=3).data
     assert len(fake.starts()) == 6
     assert data["arms"][1]["metrics"] == data["arms"][2]["metrics"]
@@ -189,7 +190,7 @@ def test_what_the_data_holds_is_said_before_anything_is_trained(fake: Fake, monk
         "data: train 8 images, 9 objects; val 4 images, 5 objects; skipped in train: 2 unreadable images "
         "(images/train/a.jpg: empty file; ...)"
     )
-    assert 0 < fake.said().index(line) < fake.said().index("[1/")
+    assert 0 < fake.output().index(line) < fake.output().index("[1/")
 
 
 def test_the_study_remembers_its_dataset_and_no_path_of_it_is_in_the_results(fake: Fake) -> None:
@@ -219,8 +220,8 @@ def test_a_failing_arm_stops_no_other_and_is_not_retried_unasked(fake: Fake) -> 
     assert results.exit_status == 1
     assert [run["status"] for run in fake.results()["arms"][1]["runs"]] == ["failed", "failed"]
     assert [run["status"] for run in fake.results()["arms"][2]["runs"]] == ["done", "done"]
-    assert "ValueError: it broke in two lines" in fake.said()
-    assert "retry=True" in fake.said()
+    assert "ValueError: it broke in two lines" in fake.output()
+    assert "retry=True" in fake.output()
     fake.compare(variants="failonce.x,A")
     assert len(fake.starts()) == 6
     assert fake.compare(variants="failonce.x,A", retry=True).exit_status == 0
@@ -235,7 +236,7 @@ def test_a_killed_child_is_no_result_and_runs_again(fake: Fake) -> None:
     assert (run["status"], run["metrics"]) == ("interrupted", None)
     assert "SIGKILL" in run["error"]
     assert results.data["arms"][2]["runs"][0]["status"] == "done"
-    assert "The same command runs again what was interrupted" in fake.said()
+    assert "Give the same command again to resume the interrupted runs" in fake.output()
     assert fake.compare(variants="killed.x,A", seeds=1).exit_status == 0
     assert fake.starts()[3:] == [("killed.x", "0")]
 
@@ -289,7 +290,7 @@ def test_a_project_inside_a_file_is_told(fake: Fake) -> None:
 
 def test_a_model_that_cannot_be_made_is_a_failed_arm(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     arms = [fake_arm("base", "baseline"), Arm("broken", "variant", error="row 5: dead"), fake_arm("A")]
-    monkeypatch.setattr(inputs, "build_arms", lambda study: arms)
+    monkeypatch.setattr(planning, "build_arms", lambda study: arms)
     results = fake.compare(seeds=1)
     assert results.exit_status == 1
     (run,) = results.data["arms"][1]["runs"]
@@ -313,20 +314,20 @@ def test_another_recipe_or_dataset_runs_anew(fake: Fake) -> None:
     fake.compare(variants="A", seeds=1)
     fake.compare(variants="A", seeds=1, epochs=4, exist_ok=True)
     assert len(fake.starts()) == 4
-    assert "2 earlier runs" in fake.said()
+    assert "2 earlier runs" in fake.output()
     fake.compare(variants="A", seeds=1, epochs=3, exist_ok=True)
     assert len(fake.starts()) == 4
 
 
 def test_a_changed_dataset_runs_anew(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.compare(variants="A", seeds=1)
-    monkeypatch.setattr(inputs, "read_dataset", lambda *_: inputs.Dataset("edited", {0: "one"}))
+    monkeypatch.setattr(planning, "read_dataset", lambda *_: Dataset("edited", {0: "one"}))
     fake.compare(variants="A", seeds=1)
     assert len(fake.starts()) == 4
 
 
 def test_how_many_runs_go_at_once_later_changes_no_key(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_cores", lambda: 4)
+    monkeypatch.setattr(resources, "cpu_cores", lambda: 4)
     study = {"data": "mine.yaml", "variants": "A", "seeds": 1, "threads": None}
     fake.compare(**study, workers=2)
     assert fake.results()["threads"] == 2
@@ -345,7 +346,7 @@ def test_threads_are_kept_from_the_first_time(fake: Fake) -> None:
 
 def test_a_folder_in_use_is_refused_before_anything_is_planned(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.compare(variants="A", seeds=1)
-    monkeypatch.setattr(inputs, "build_arms", lambda study: pytest.fail("planned"))
+    monkeypatch.setattr(planning, "build_arms", lambda study: pytest.fail("planned"))
     with FolderLock(fake.folder), pytest.raises(UserError, match=f"process {os.getpid()}"):
         fake.compare(variants="A", seeds=1)
 
@@ -354,7 +355,7 @@ def test_a_mistake_leaves_no_folder(fake: Fake, monkeypatch: pytest.MonkeyPatch)
     def refuse(study: object) -> None:
         raise UserError("unknown site")
 
-    monkeypatch.setattr(inputs, "build_arms", refuse)
+    monkeypatch.setattr(planning, "build_arms", refuse)
     with pytest.raises(UserError, match="unknown site"):
         fake.compare()
     assert not fake.folder.exists()
@@ -362,7 +363,7 @@ def test_a_mistake_leaves_no_folder(fake: Fake, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_classifier_is_refused(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     model = {**fake_arm("c").model, "head": [[-1, 1, "Classify", [1]]]}
-    monkeypatch.setattr(inputs, "build_arms", lambda study: [Arm("c", "baseline", model)])
+    monkeypatch.setattr(planning, "build_arms", lambda study: [Arm("c", "baseline", model)])
     with pytest.raises(UserError, match="classify"):
         fake.compare()
 
@@ -379,7 +380,7 @@ class Interrupted(LocalRunner):
 def test_an_interrupt_stops_the_children_and_the_same_command_goes_on(fake: Fake) -> None:
     arguments = {"variants": "A", "seeds": 1, "epochs": 3, "threads": 1, "device": "cpu", "name": "s"}
     runner = Interrupted(command=(sys.executable, str(FAKE_WORKER)))
-    with pytest.raises(KeyboardInterrupt, match="stopped with 0 of 2 runs done; the same command goes on"):
+    with pytest.raises(KeyboardInterrupt, match="stopped with 0 of 2 runs done; give the same command again to resume"):
         compare(arguments, runner, fake.stream)
     assert [run["status"] for arm in fake.results()["arms"] for run in arm["runs"]] == ["waiting", "waiting"]
     assert fake.compare(variants="A", seeds=1).exit_status == 0

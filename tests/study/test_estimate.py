@@ -1,4 +1,4 @@
-"""What a study tells before anything is trained."""
+"""Estimates that a study prints before training."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 from tests.study.conftest import Fake
 from yolo_attn.stats.compare import minimum_detectable
-from yolo_attn.study.specification.estimate import detectable_line, study_seconds
+from yolo_attn.study.earlier import measured_noise
+from yolo_attn.study.specification.estimate import Noise, detectable_line, study_seconds
 
 
 def results(**noise: Any) -> dict[str, Any]:
@@ -14,37 +15,43 @@ def results(**noise: Any) -> dict[str, Any]:
     return {"arms": [{"kind": "baseline", "delta": None}, {"kind": "variant", "delta": delta}]}
 
 
-def told(size: float) -> str:
+def points(size: float) -> str:
     return f"{100 * size:.1f} points"
 
 
-def test_the_detectable_difference_goes_by_seeds_images_and_variants() -> None:
-    assert told(minimum_detectable(4, 0.02, 0.0116, variants=3)) in detectable_line(4, 300, 3, {})
-    assert told(minimum_detectable(4, 0.02, 0.0058)) in detectable_line(4, 1200, 1, {})
-    assert "no verdict" in detectable_line(2, 300, 3, {})
+def test_the_detectable_difference_depends_on_seeds_images_and_variants() -> None:
+    assert points(minimum_detectable(4, 0.02, 0.0116, variants=3)) in detectable_line(4, 300, 3, None)
+    assert points(minimum_detectable(4, 0.02, 0.0058)) in detectable_line(4, 1200, 1, None)
+    assert "no verdict" in detectable_line(2, 300, 3, None)
 
 
-def test_what_was_measured_goes_before_what_is_usual() -> None:
-    line = detectable_line(3, 300, 1, results())
-    assert told(minimum_detectable(3, 0.03, 0.01)) in line
-    assert "measured here" in line
-    assert "usual" in detectable_line(3, 300, 1, results(seeds=2))
-    assert "usual" in detectable_line(3, 300, 1, results(se_images=None))
-    assert "usual" in detectable_line(3, 300, 1, results(sd_training=0.0, se_images=0.0))
-    assert "usual" in detectable_line(3, 300, 1, {"arms": [{"kind": "variant", "delta": {"mAP50-95": None}}]})
+def test_measured_noise_replaces_the_usual_noise() -> None:
+    noise = measured_noise(results())
+    assert noise == Noise(0.03, 0.01)
+    line = detectable_line(3, 300, 1, noise)
+    assert points(minimum_detectable(3, 0.03, 0.01)) in line
+    assert "measured in earlier runs" in line
+    assert "usual" in detectable_line(3, 300, 1, None)
 
 
-def test_results_of_another_recipe_tell_nothing(fake: Fake) -> None:
+def test_noise_is_unknown_without_enough_results() -> None:
+    assert measured_noise(results(seeds=2)) is None
+    assert measured_noise(results(se_images=None)) is None
+    assert measured_noise(results(sd_training=0.0, se_images=0.0)) is None
+    assert measured_noise({"arms": [{"kind": "variant", "delta": {"mAP50-95": None}}]}) is None
+
+
+def test_results_of_another_recipe_are_not_used(fake: Fake) -> None:
     fake.compare(seeds=3, variants="A,B")
     fake.stream.truncate(0)
     fake.compare(seeds=4, variants="A,B", exist_ok=True)
-    assert "measured here" in fake.said()
+    assert "measured in earlier runs" in fake.output()
     fake.stream.truncate(0)
     fake.compare(seeds=4, variants="A,B", epochs=9, exist_ok=True)
-    assert "usual" in fake.said()
+    assert "usual" in fake.output()
 
 
-def test_the_time_is_that_of_each_arms_own_runs() -> None:
+def test_the_time_of_a_run_is_the_mean_of_its_arm() -> None:
     assert study_seconds(["a", "b", "c"], {"a": [10.0, 20.0], "b": [30.0]}, None) == 15 + 30 + 20
     assert study_seconds(["a", "b"], {}, 7.0) == 14
     assert study_seconds(["a"], {}, None) is None

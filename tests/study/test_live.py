@@ -123,8 +123,8 @@ def interim(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 def test_the_page_is_there_from_the_first_finished_run_on(fake: Fake, interim: list[list[str]]) -> None:
     fake.compare(variants="A,B", seeds=1)
     assert [statuses.count("done") for statuses in interim] == [1, 2]  # the last one is the finished study's page
-    assert fake.said().count("results so far:") == 1
-    assert fake.said().index("[1/3]") < fake.said().index("results so far:") < fake.said().index("[3/3]")
+    assert fake.output().count("results so far:") == 1
+    assert fake.output().index("[1/3]") < fake.output().index("results so far:") < fake.output().index("[3/3]")
     fake.compare(variants="A,B", seeds=1)
     assert len(interim) == 2  # nothing is trained, so there is nothing to wait for
     fake.compare(variants="A,B", seeds=2, exist_ok=True)
@@ -137,7 +137,7 @@ def test_a_page_that_cannot_be_drawn_stops_no_study(fake: Fake, monkeypatch: pyt
 
     monkeypatch.setattr(report, "write_interim_page", fail)
     assert fake.compare(variants="A", seeds=2).exit_status == 0
-    assert "report.html: not written (OSError: no space for a page)" in fake.said()
+    assert "report.html: not written (OSError: no space for a page)" in fake.output()
 
 
 def test_a_page_that_takes_long_delays_no_run(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +167,7 @@ def test_an_interrupted_study_leaves_a_page_that_waits_for_nothing(
         write(folder, data, **how)
 
     monkeypatch.setattr(report, "write_reports", note)
-    monkeypatch.setattr("yolo_attn.study.engine._Engine._start_what_fits", interrupted_after(1))
+    monkeypatch.setattr("yolo_attn.study.engine._Engine._start_runs", interrupted_after(1))
     with pytest.raises(KeyboardInterrupt, match="stopped with 1 of 2 runs done"):
         fake.compare(variants="A", seeds=1)
     assert final == [["done", "waiting"]]
@@ -177,7 +177,7 @@ def interrupted_after(runs: int) -> Callable[..., None]:
     """Start runs, and press Ctrl-C when one more would be started."""
     from yolo_attn.study.engine import _Engine
 
-    start, started = _Engine._start_what_fits, []
+    start, started = _Engine._start_runs, []
 
     def start_or_stop(self: Any, waiting: list[Any], active: dict[str, Any], *rest: Any) -> None:
         if not active and len(started) == runs:

@@ -15,9 +15,10 @@ import yaml
 from tests.study.conftest import Fake
 from yolo_attn import registry
 from yolo_attn.errors import UserError
-from yolo_attn.study.running import inputs
+from yolo_attn.study import planning
 from yolo_attn.study.running import ray as ray_runner
-from yolo_attn.study.specification.study import Arm, Study
+from yolo_attn.study.specification.arms import Arm
+from yolo_attn.study.specification.study import Study
 
 LAYER = """
 from yolo_attn import register_layer
@@ -45,7 +46,7 @@ def own(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
         assert registry.is_layer("MeanGate"), "its file is imported before models are read"
         return [arm("yolo11n", "baseline"), *map(arm, study.variants)]
 
-    monkeypatch.setattr(inputs, "build_arms", build)
+    monkeypatch.setattr(planning, "build_arms", build)
     monkeypatch.setattr(sys, "path", [*sys.path])
     Path("mine").mkdir()
     Path("mine/my_layers.py").write_text(LAYER)
@@ -77,7 +78,7 @@ def test_a_study_that_is_added_to_names_the_layers_that_it_began_with(
             raise UserError("unknown layer 'MeanGate'")
         return [arm("yolo11n", "baseline"), *map(arm, study.variants)]
 
-    monkeypatch.setattr(inputs, "build_arms", build)
+    monkeypatch.setattr(planning, "build_arms", build)
     try:
         with pytest.raises(UserError, match=r"unknown layer 'MeanGate'; .*: give layers=") as caught:
             own.compare(variants="C", layers="more/more_layers.py", exist_ok=True)
@@ -90,14 +91,14 @@ def test_a_study_that_is_added_to_names_the_layers_that_it_began_with(
 def test_the_source_of_a_layer_goes_with_its_runs_and_stays_with_the_study(own: Fake) -> None:
     assert own.compare(layers="mine/my_layers.py").exit_status == 0
     for run in own.folder.glob("runs/*"):
-        order = json.loads((run / "run.json").read_text())
+        job = json.loads((run / "run.json").read_text())
         kept = {path.name: path.read_text() for path in (run / "layers").glob("*.py")}
-        if order["arm"] == "A":
+        if job["arm"] == "A":
             assert kept == {"my_layers.py": LAYER, "helpers.py": HELPERS}
-            assert order["modules"] == ["my_layers"]
+            assert job["modules"] == ["my_layers"]
         else:
             assert not kept
-            assert "modules" not in order
+            assert "modules" not in job
     assert yaml.safe_load((own.folder / "study.yaml").read_text())["layers"] == ["layers/my_layers.py"]
     stored = own.stored()
 
@@ -149,7 +150,7 @@ def test_an_edited_layer_trains_its_arms_again(own: Fake) -> None:
     Path("mine/helpers.py").write_text(HELPERS.replace("mean", "amax"))
     own.compare(layers="mine/my_layers.py")
     assert own.starts()[6:] == [("A", "0"), ("A", "1")]
-    assert "2 earlier runs in the folder are of other inputs" in own.said()
+    assert "2 earlier runs in the folder have other inputs" in own.output()
     assert "amax" in (own.folder / "layers" / "helpers.py").read_text()
     assert {("amax" in path.read_text()) for path in own.folder.glob("runs/*/layers/helpers.py")} == {True, False}
 
@@ -178,9 +179,9 @@ def test_a_study_file_names_layers_that_are_next_to_it(own: Fake, monkeypatch: p
     content = {"base": "yolo11n.yaml", "data": "digits", "variants": ["A"], "layers": "my_layers.py"}
     Path("mine/study.yaml").write_text(yaml.safe_dump(content))
     study = Study.from_arguments({"study": "mine/study.yaml"})
-    assert (study.layers, study.layers_asked) == (("mine/my_layers.py",), False)
+    assert (study.layers, study.layers_trusted) == (("mine/my_layers.py",), False)
     study = Study.from_arguments({"study": "mine/study.yaml", "layers": "other.py"})
-    assert (study.layers, study.layers_asked) == (("other.py",), True)
+    assert (study.layers, study.layers_trusted) == (("other.py",), True)
     Path("mine/study.yaml").write_text(yaml.safe_dump({**content, "layer": 3}))
     with pytest.raises(UserError, match="unknown key 'layer'; did you mean layers"):
         Study.from_arguments({"study": "mine/study.yaml"})
@@ -190,9 +191,9 @@ LISTS = """
 import json, sys
 from pathlib import Path
 folder = Path(sys.argv[1])
-order = json.loads((folder / "run.json").read_text())
+job = json.loads((folder / "run.json").read_text())
 files = {path.name: path.read_text() for path in (folder / "layers").iterdir()}
-(folder / "result.json").write_text(json.dumps({"status": "done", "modules": order["modules"], "files": files}))
+(folder / "result.json").write_text(json.dumps({"status": "done", "modules": job["modules"], "files": files}))
 """
 
 
@@ -203,7 +204,7 @@ def test_a_node_of_a_cluster_gets_the_source_with_the_run(
     (run,) = own.folder.glob("runs/A-s0-*")
     monkeypatch.setattr(ray_runner, "_node", lambda: "node")
     monkeypatch.setattr(ray_runner, "_scratch", lambda: tmp_path / "scratch")
-    back = ray_runner.carry_out(ray_runner.files_of(run), 1, "digits", (sys.executable, "-c", LISTS), False)
-    result: dict[str, Any] = json.loads(back["files"]["result.json"])
+    back = ray_runner.execute(ray_runner.files_of(run), 1, "digits", (sys.executable, "-c", LISTS), False)
+    result: dict[str, Any] = json.loads(back.files["result.json"])
     assert result["modules"] == ["my_layers"]
     assert result["files"] == {"my_layers.py": LAYER, "helpers.py": HELPERS}

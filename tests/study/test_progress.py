@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.study.conftest import fake_arm
-from yolo_attn.study.running.progress import Progress, clock, epochs_done
-from yolo_attn.study.specification.study import Run
+from tests.study.conftest import PLATFORM, fake_arm
+from yolo_attn.study.job import Inputs, Measurements, RunResult, RunState
+from yolo_attn.study.running.progress import Progress, clock, count_epochs
+from yolo_attn.study.running.run import Run
 
 
 class Terminal(StringIO):
@@ -16,10 +17,12 @@ class Terminal(StringIO):
 
 
 def run(name: str = "A", seed: int = 0) -> Run:
-    return Run(fake_arm(name), seed, {}, f"{name}{seed}")
+    arm = fake_arm(name)
+    return Run(arm, Inputs("d", {}, PLATFORM, arm.model, None, seed), f"{name}{seed}")
 
 
-DONE = {"status": "done", "metrics": {"mAP50-95": 0.5, "mAP50": None}}
+MEASURED = Measurements(metrics={"mAP50-95": 0.5, "mAP50": None})
+DONE = RunState(0, "done", result=RunResult("k", 0, "done", measurements=MEASURED))
 
 
 def trained(folder: Path, epochs: int) -> Path:
@@ -34,8 +37,8 @@ def test_clock(seconds: float, text: str) -> None:
 
 
 def test_epochs_are_counted_from_the_table(tmp_path: Path) -> None:
-    assert epochs_done(tmp_path) == 0
-    assert epochs_done(trained(tmp_path, 3)) == 3
+    assert count_epochs(tmp_path) == 0
+    assert count_epochs(trained(tmp_path, 3)) == 3
 
 
 def test_a_pipe_gets_one_line_for_each_run(tmp_path: Path) -> None:
@@ -47,7 +50,7 @@ def test_a_pipe_gets_one_line_for_each_run(tmp_path: Path) -> None:
     progress.finish(run(), DONE, tmp_path / "train.log")
     progress.waiting = []
     progress.start(run(seed=1))
-    progress.finish(run(seed=1), {"status": "failed", "error": "ValueError: no"}, tmp_path / "train.log")
+    progress.finish(run(seed=1), RunState(1, "failed", error="ValueError: no"), tmp_path / "train.log")
     first, second = stream.getvalue().splitlines()
     assert first.startswith("[1/2] A seed 0: mAP50-95 50.00, mAP50 -, 0:00")
     assert second.startswith("[2/2] A seed 1: failed: ValueError: no (see ")
@@ -97,5 +100,5 @@ def test_time_left_uses_what_earlier_runs_took(tmp_path: Path) -> None:
     progress = Progress(3, 4, {"A": [100.0], "B": [300.0]}, stream)
     progress.waiting = [run("A"), run("D")]
     progress.start(run("C"))
-    progress.finish(run("C"), {"status": "interrupted", "error": "killed"}, tmp_path)
+    progress.finish(run("C"), RunState(0, "interrupted", error="killed"), tmp_path)
     assert "about 5:00 left" in stream.getvalue()  # A as A did: 100 s; D as the mean of all: 200 s

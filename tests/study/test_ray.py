@@ -21,7 +21,7 @@ import pytest
 from tests.study.conftest import FAKE_WORKER, Fake
 from yolo_attn.errors import UserError
 from yolo_attn.study.engine import compare
-from yolo_attn.study.running.ray import RayRunner, _leave
+from yolo_attn.study.running.ray import RayRunner, _clean_up
 from yolo_attn.system.locks import FolderLock
 
 pytestmark = [
@@ -119,7 +119,7 @@ def test_runs_spread_over_the_nodes_and_give_what_they_give_here(fake: Fake, clu
     assert far.exit_status == 1
     statuses = [{run["status"] for run in arm["runs"]} for arm in far.data["arms"]]
     assert statuses == [{"done"}, {"done"}, {"done"}, {"failed"}]
-    assert "ValueError: it broke in two lines" in fake.said()
+    assert "ValueError: it broke in two lines" in fake.output()
     (log,) = fake.folder.glob("runs/slow.1-s0-*/train.log")
     assert "training slow.1 1" in log.read_text()
     started = len(fake.starts())
@@ -163,7 +163,7 @@ def test_a_node_keeps_of_a_failed_run_what_its_retry_goes_on_from(
     run.mkdir()
     for name in ("state.pt", "result.json"):
         (run / name).touch()
-    _leave(run, status)
+    _clean_up(run, status)
     assert (sorted(path.name for path in run.iterdir()) if run.exists() else None) == left
 
 

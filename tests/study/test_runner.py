@@ -13,10 +13,11 @@ from typing import Any
 import psutil
 import pytest
 
-from yolo_attn.study import engine
-from yolo_attn.study.engine import _make_runner
+from yolo_attn.study.job import Platform
 from yolo_attn.study.running import local as module
+from yolo_attn.study.running import resources
 from yolo_attn.study.running.local import LocalRunner, child_environment
+from yolo_attn.study.running.runner import make_runner
 
 # Starts a process in a group of its own, as the launcher of multi-GPU training does, and waits for it.
 STARTS_ANOTHER = """
@@ -39,12 +40,12 @@ class Machine:
         monkeypatch.setattr(module, "Child", self.child)
 
     def child(self, folder: Path, command: Any, environment: dict[str, str], gpu: str | None) -> SimpleNamespace:
-        self.runs.append(SimpleNamespace(runs=True, memory=0.0, cuda=0.0, gpu=gpu))
+        self.runs.append(SimpleNamespace(is_running=True, memory=0.0, cuda=0.0, gpu=gpu))
         return self.runs[-1]
 
     def fill(self, runner: LocalRunner, known: dict[str, float]) -> int:
         """Start what fits, and return how many run."""
-        running = [run for run in self.runs if run.runs]
+        running = [run for run in self.runs if run.is_running]
         for count in range(len(running), 100):
             if not runner.has_room(count, known):
                 return count
@@ -52,7 +53,7 @@ class Machine:
         return 100
 
     def finish(self, run: SimpleNamespace) -> None:
-        run.runs, run.memory, run.cuda = False, 0.0, 0.0
+        run.is_running, run.memory, run.cuda = False, 0.0, 0.0
 
 
 def test_memory_is_set_aside_for_runs_that_have_not_taken_it_yet(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +119,7 @@ def test_the_gpus_of_a_device_are_known(device: str, numbers: list[int]) -> None
 @pytest.mark.parametrize(("device", "kind", "shared"), [("cpu", "cpu", []), (None, "cpu", []), ("1", "cuda", [1])])
 def test_a_study_tells_its_runner_the_device(device: str | None, kind: str, shared: list[int]) -> None:
     study: Any = SimpleNamespace(runner="local", device=device, workers=2, threads=None, address=None, data="digits")
-    made = _make_runner(study, {"threads": 1, "device": kind}, io.StringIO())
+    made = make_runner(study, Platform({}, kind, 1), io.StringIO())
     assert isinstance(made, LocalRunner)
     assert module._cuda_numbers(made.device) == shared
 
@@ -141,28 +142,28 @@ def test_a_study_tells_its_runner_the_device(device: str | None, kind: str, shar
 def test_runs_at_once_share_the_cores(
     cores: int, asked: tuple[Any, Any], stored: int | None, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_cores", lambda: cores)
+    monkeypatch.setattr(resources, "cpu_cores", lambda: cores)
     (workers, given), (threads, at_once) = asked, expected
     study: Any = SimpleNamespace(
         runner="local", device="cpu", workers=workers, threads=given, address=None, data="digits"
     )
-    assert (given or stored or engine._share_of_cores(study, "cpu")) == threads
+    assert (given or stored or resources.threads_per_run(study, "cpu")) == threads
     stream = io.StringIO()
-    made = _make_runner(study, {"threads": threads, "device": "cpu"}, stream)
+    made = make_runner(study, Platform({}, "cpu", threads), stream)
     assert isinstance(made, LocalRunner)
     assert made.workers == at_once
     assert (f"workers={workers}: at most {at_once} at once" in stream.getvalue()) == (at_once < (workers or 0))
 
 
 def test_runs_on_several_gpus_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_cores", lambda: 32)
-    monkeypatch.setattr(engine.inputs, "free_gpus", lambda: ["0", "1", "2", "3"])
+    monkeypatch.setattr(resources, "cpu_cores", lambda: 32)
+    monkeypatch.setattr(resources, "visible_gpus", lambda: ["0", "1", "2", "3"])
     study: Any = SimpleNamespace(runner="local", device=None, workers=None, threads=None, address=None, data="digits")
-    assert engine._share_of_cores(study, "cuda") == 8
+    assert resources.threads_per_run(study, "cuda") == 8
     study.workers = 8
-    assert engine._share_of_cores(study, "cuda") == 4
+    assert resources.threads_per_run(study, "cuda") == 4
     study.device, study.workers = "0", None
-    assert engine._share_of_cores(study, "cuda") == 32
+    assert resources.threads_per_run(study, "cuda") == 32
 
 
 def test_nothing_that_a_stopped_run_started_is_left(

@@ -1,27 +1,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.study.conftest import fake_arm
+from tests.study.conftest import PLATFORM, fake_arm
 from yolo_attn.errors import UserError
-from yolo_attn.study.running.inputs import make_run
-from yolo_attn.study.specification.study import Arm, Run, Study
+from yolo_attn.study.job import RunSettings
+from yolo_attn.study.running.run import Run, plan_run
+from yolo_attn.study.specification.arms import Arm
+from yolo_attn.study.specification.study import Study
 from yolo_attn.study.store import SCHEMA, Store, choose_folder, slug
 
-VERSIONS = {"yolo-attn": "1", "ultralytics": "2", "torch": "3"}
-COMMON: dict[str, Any] = {
-    "data": "d",
-    "recipe": {"epochs": 1},
-    "versions": VERSIONS,
-    "device": "cpu",
-    "threads": 1,
-}
-STATE = {"versions": VERSIONS, "threads": 1, "device": "cpu"}
+VERSIONS = PLATFORM.versions
+SETTINGS = RunSettings("detect", "digits", "cpu")
 
 
 def study(**arguments: object) -> Study:
@@ -30,49 +26,45 @@ def study(**arguments: object) -> Study:
 
 def begin(of: Study) -> Path:
     folder = choose_folder(of)
-    with Store(folder).opened(of, STATE):
+    with Store(folder).opened(of, PLATFORM):
         pass
     return folder
 
 
-def run(**changes: Any) -> Run:
-    return make_run(fake_arm("A"), 0, {**COMMON, **changes})
+def run(arm: Arm | None = None, seed: int = 0, **changes: Any) -> Run:
+    given = {"data": "d", "recipe": {"epochs": 1}, "platform": PLATFORM, **changes}
+    return plan_run(arm or fake_arm("A"), seed, **given)
 
 
-def test_the_key_is_of_everything_that_decides_the_result(tmp_path: Path) -> None:
+def test_the_key_depends_on_everything_that_decides_the_result(tmp_path: Path) -> None:
     key = run().key
     assert run().key == key
     assert run(recipe={"epochs": 2}).key != key
     assert run(data="e").key != key
-    assert run(versions={**VERSIONS, "torch": "4"}).key != key
-    assert run(device="cuda").key != key
-    assert run(threads=2).key != key
-    assert make_run(fake_arm("A"), 1, COMMON).key != key
-    assert make_run(Arm("A", "variant", {**fake_arm("A").model, "scale": "s"}), 0, COMMON).key != key
-    assert run(devices=2).key != key
-    # The name and the place in the report decide nothing.
-    assert make_run(Arm("renamed", "baseline", fake_arm("A").model), 0, COMMON).key == key
+    for changed in ({"versions": {**VERSIONS, "torch": "4"}}, {"device": "cuda"}, {"threads": 2}, {"devices": 2}):
+        assert run(platform=replace(PLATFORM, **changed)).key != key
+    assert run(seed=1).key != key
+    assert run(Arm("A", "variant", {**fake_arm("A").model, "scale": "s"})).key != key
+    # The name and the position in the report have no influence.
+    assert run(Arm("renamed", "baseline", fake_arm("A").model)).key == key
     weights = tmp_path / "a.pt"
     weights.write_bytes(b"1")
-    with_weights = make_run(Arm("A", "variant", fake_arm("A").model, weights), 0, COMMON).key
+    first = run(Arm("A", "variant", fake_arm("A").model, weights)).key
     weights.write_bytes(b"2")
-    assert len({key, with_weights, make_run(Arm("A", "variant", fake_arm("A").model, weights), 0, COMMON).key}) == 3
+    second = run(Arm("A", "variant", fake_arm("A").model, weights)).key
+    assert len({key, first, second}) == 3
 
 
-def test_a_run_that_is_forgotten_keeps_the_state_that_its_retry_goes_on_from(fresh_folder: Path) -> None:
+def test_a_failed_run_keeps_the_state_from_which_its_retry_resumes(fresh_folder: Path) -> None:
     asked = study()
     store = Store(choose_folder(asked))
-    with store.opened(asked, STATE):
-        folder = store.prepare(run(), {})
+    with store.opened(asked, PLATFORM):
+        folder = store.prepare(run(), SETTINGS)
         for name in ("result.json", "state.pt"):
             (folder / name).write_text("{}")
-        store.forget(run())
+        store.remove_failure(run())
     assert not (folder / "result.json").exists()
     assert (folder / "state.pt").exists()
-
-
-def test_the_order_of_a_recipe_does_not_change_the_key() -> None:
-    assert run(recipe={"a": 1, "b": 2}).key == run(recipe={"b": 2, "a": 1}).key
 
 
 @pytest.mark.usefixtures("fresh_folder")
@@ -100,7 +92,7 @@ class TestFolder:
     def test_a_study_that_could_be_added_to_several_is_refused_unless_one_is_this_very_study(self) -> None:
         begin(study())
         second = begin(study(variants="B"))
-        with pytest.raises(UserError, match=r"compare and compare2 hold studies of this base.*name=NAME"):
+        with pytest.raises(UserError, match=r"compare and compare2 contain studies of this base.*name=NAME"):
             choose_folder(study(variants="C", exist_ok=True))
         assert choose_folder(study(variants="B", exist_ok=True)) == second
         assert choose_folder(study(variants="C", exist_ok=True, name="compare2")) == second
@@ -139,38 +131,38 @@ class TestFolder:
 
     def test_a_store_of_other_versions_is_refused(self) -> None:
         store = Store(begin(study()))
-        assert store.state(VERSIONS)["threads"] == 1
+        assert store.platform(VERSIONS) == PLATFORM
         with pytest.raises(UserError, match=r"torch 3, installed is 4.*torch==3.*name=NAME"):
-            store.state({**VERSIONS, "torch": "4"})
+            store.platform({**VERSIONS, "torch": "4"})
         state = json.loads((store.folder / "store.json").read_text())
         (store.folder / "store.json").write_text(json.dumps({**state, "schema": 99}))
         with pytest.raises(UserError, match="schema 99"):
-            store.state(VERSIONS)
+            store.platform(VERSIONS)
         (store.folder / "store.json").write_text("{")
         with pytest.raises(UserError, match="damaged"):
-            store.state(VERSIONS)
+            store.platform(VERSIONS)
 
     def test_a_study_that_another_process_changed_meanwhile_is_not_overwritten(self) -> None:
         early = Store(choose_folder(study(name="x")))
         folder = begin(study(name="x"))
-        with pytest.raises(UserError, match="meanwhile"), early.opened(study(epochs=99), STATE):
+        with pytest.raises(UserError, match="in the meantime"), early.opened(study(epochs=99), PLATFORM):
             pass
         assert Store(folder).exists
 
 
 def test_a_run_is_found_by_its_key_whatever_its_arm_was_called(tmp_path: Path) -> None:
-    first = Store(tmp_path).prepare(run(), {})
-    renamed = make_run(Arm("B", "variant", fake_arm("A").model), 0, COMMON)
+    first = Store(tmp_path).prepare(run(), SETTINGS)
+    renamed = run(Arm("B", "variant", fake_arm("A").model))
     store = Store(tmp_path)
-    assert store.prepare(renamed, {"data": "/moved"}) == first
+    assert store.prepare(renamed, replace(SETTINGS, data="/moved")) == first
     assert json.loads((first / "run.json").read_text())["data"] == "/moved"
-    assert store.prepare(make_run(fake_arm("A"), 1, COMMON), {}) != first
+    assert store.prepare(run(seed=1), SETTINGS) != first
 
 
 @pytest.mark.parametrize("content", ["{", '{"key": "other", "status": "done"}', '{"status": "done"}'])
 def test_a_damaged_result_is_told(tmp_path: Path, content: str) -> None:
     store = Store(tmp_path)
-    folder = store.prepare(run(), {})
+    folder = store.prepare(run(), SETTINGS)
     assert store.result(run()) is None
     (folder / "result.json").write_text(content)
     with pytest.raises(UserError, match="damaged"):
@@ -188,7 +180,7 @@ def test_a_store_of_an_earlier_version_is_told_by_its_schema(fresh_folder: Path)
     plan = yaml.safe_load((folder / "study.yaml").read_text())
     del plan["controls"]  # which earlier versions did not know
     (folder / "study.yaml").write_text(yaml.safe_dump(plan))
-    (folder / "store.json").write_text(json.dumps({**STATE, "schema": 1}))
+    (folder / "store.json").write_text(json.dumps({"versions": VERSIONS, "threads": 1, "device": "cpu", "schema": 1}))
     assert choose_folder(study(name="x")) == folder
     with pytest.raises(UserError, match=f"store schema 1, this yolo-attn has {SCHEMA}"):
-        Store(folder).state(VERSIONS)
+        Store(folder).platform(VERSIONS)

@@ -8,7 +8,8 @@ import yaml
 
 from yolo_attn.data import find_recipe
 from yolo_attn.errors import UserError
-from yolo_attn.study.specification.study import DEFAULT_STUDY, Study, split_list
+from yolo_attn.study.specification.arguments import split_list
+from yolo_attn.study.specification.study import DEFAULT_STUDY, Study
 
 
 def study(**arguments: object) -> Study:
@@ -22,8 +23,8 @@ def test_without_arguments_it_is_the_default_study() -> None:
     assert plain.seeds == tuple(range(DEFAULT_STUDY["seeds"]))
     recipe = {**find_recipe("digits"), "val": False}
     assert {key: plain.train[key] for key in recipe} == recipe
-    assert plain.place.folder == Path("runs/compare/compare")
-    assert not plain.place.explicit
+    assert plain.folder.path == Path("runs/compare/compare")
+    assert not plain.folder.explicit
 
 
 def test_the_default_recipe_goes_with_its_dataset() -> None:
@@ -98,7 +99,7 @@ def test_lists_are_split_outside_of_brackets(text: str, items: list[str]) -> Non
         ({"optimizer": "foo"}, "optimizer=foo: unknown to Ultralytics (Adam, "),
         ({"optimizer": "AdamX"}, "; did you mean Adam"),
         ({"optimizer": None}, "optimizer=None"),
-        ({"source": "a.jpg"}, "source=a.jpg is not for a study to be given: it belongs to predict"),
+        ({"source": "a.jpg"}, "source=a.jpg: not a key of a study: it belongs to predict"),
         ({"tracker": "botsort.yaml"}, "it belongs to track"),
         ({"format": "onnx"}, "it belongs to export"),
         ({"device": "gpu"}, "device=gpu: not a device"),
@@ -111,7 +112,7 @@ def test_lists_are_split_outside_of_brackets(text: str, items: list[str]) -> Non
         ({"mosaic": 3.5}, "mosaic"),
         ({"seeds": 0}, "at least 1"),
         ({"seeds": "0,1,0"}, "0 is listed twice"),
-        ({"seeds": "0,-1"}, "-1 is no seed"),
+        ({"seeds": "0,-1"}, "-1 is not a seed"),
         ({"seeds": "a"}, "seeds=a"),
         ({"seeds": "True"}, "seeds=True"),
         ({"seeds": 10**9}, "at most"),
@@ -161,7 +162,7 @@ def test_a_study_file_is_read_and_arguments_win_over_it(tmp_path: Path) -> None:
 
 def test_a_statement_is_a_study_file(tmp_path: Path) -> None:
     first = study(epochs=3, variants="SE@neck", seeds="4,2")
-    again = study(study=write(tmp_path, first.statement))
+    again = study(study=write(tmp_path, first.to_content()))
     assert again == first
 
 
@@ -175,8 +176,8 @@ def test_a_statement_is_a_study_file(tmp_path: Path) -> None:
         ({**FILE, "train": {"name": "x"}}, "command line"),
         ({**FILE, "variants": []}, "variants= is empty"),
         ("base: [", "not valid YAML"),
-        ("- 1", "must hold the keys"),
-        ("", "must hold the keys"),
+        ("- 1", "must be a mapping with the keys"),
+        ("", "must be a mapping with the keys"),
     ],
 )
 def test_mistakes_in_a_file_are_named(tmp_path: Path, content: object, says: str) -> None:
@@ -188,15 +189,15 @@ def test_mistakes_in_a_file_are_named(tmp_path: Path, content: object, says: str
 
 def test_the_same_runs_in_another_order_are_the_same_study() -> None:
     first = study(variants="SE@neck,CA@neck", seeds="0,1")
-    assert study(variants="CA@neck,SE@neck", seeds="1,0").asks_the_same(first.statement)
-    assert not study(variants="CA@neck", seeds="1,0").asks_the_same(first.statement)
-    assert not study(variants="SE@neck,CA@neck", seeds="0,1", epochs=99).asks_the_same(first.statement)
+    assert study(variants="CA@neck,SE@neck", seeds="1,0").is_same(first)
+    assert not study(variants="CA@neck", seeds="1,0").is_same(first)
+    assert not study(variants="SE@neck,CA@neck", seeds="0,1", epochs=99).is_same(first)
 
 
 def test_adding_keeps_what_is_there() -> None:
     first = study(variants="SE@neck,CA@neck", seeds="0,1")
-    more = study(variants="CBAM@neck,SE@neck", seeds=3).added_to(first.statement)
+    more = study(variants="CBAM@neck,SE@neck", seeds=3).added_to(first)
     assert more.variants == ("SE@neck", "CA@neck", "CBAM@neck")
     assert more.seeds == (0, 1, 2)
     other = study(variants="CBAM@neck", seeds=3, epochs=99)
-    assert other.added_to(first.statement) == other
+    assert other.added_to(first) == other

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.study.conftest import make_job
 from yolo_attn.study.running import training
-
-ORDER: dict[str, Any] = {
-    "task": "detect",
-    "data": "digits",
-    "device": "cpu",
-    "weights": None,
-    "inputs": {"recipe": {}, "seed": 0, "threads": 1, "model": {"head": [[[0], 1, "Detect", [1]]]}},
-}
 
 
 class Started(Exception):
@@ -36,12 +28,12 @@ def test_what_a_lost_attempt_wrote_is_not_mixed_with_the_next(
         def train(self, **_: object) -> None:
             raise Started
 
-    monkeypatch.setattr(training, "_model_class", lambda document: Model)
-    monkeypatch.setattr(training, "_keep_to_itself", lambda: None)
+    monkeypatch.setattr(training, "_model_class", lambda model: Model)
+    monkeypatch.setattr(training, "switch_off_integrations", lambda names: None)
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "results.csv").write_text("epoch\n1\n2\n")
     if left == "a damaged state":
         (tmp_path / "state.pt").touch()
     with pytest.raises(Started):
-        training.train_and_measure(tmp_path, ORDER)
+        training.train_and_measure(tmp_path, make_job())
     assert list(tmp_path.iterdir()) == []

@@ -6,15 +6,17 @@ from typing import Any
 
 import pytest
 
+from tests.study.conftest import make_job
 from yolo_attn.errors import UserError
+from yolo_attn.study import job as job_module
+from yolo_attn.study.job import Job, Measurements
 from yolo_attn.study.running import worker
-from yolo_attn.system.files import write_atomically
 from yolo_attn.system.locks import FolderLock
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "run.json").write_text(json.dumps({"key": "k", "seed": 3}))
+    (tmp_path / "run.json").write_text(make_job().to_text())
     return tmp_path
 
 
@@ -23,7 +25,7 @@ def result(folder: Path) -> dict[str, Any]:
 
 
 def test_a_result_is_written_with_its_key(folder: Path) -> None:
-    assert worker.main([str(folder)], lambda *_: {"metrics": {"mAP50-95": float("nan")}}) == 0
+    assert worker.main([str(folder)], lambda *_: Measurements(metrics={"mAP50-95": float("nan")})) == 0
     written = result(folder)
     assert (written["status"], written["key"], written["seed"], written["error"]) == ("done", "k", 3, None)
     assert written["metrics"]["mAP50-95"] is None
@@ -38,27 +40,30 @@ def test_what_an_earlier_attempt_left_is_cleared(folder: Path) -> None:
     for name in ("train", "val-last", "val-best"):
         (folder / name / "weights").mkdir(parents=True)
 
-    def perform(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
+    def perform(folder: Path, job: Job) -> Measurements:
         assert [path.name for path in folder.iterdir() if path.is_dir()] == []
-        return {}
+        return Measurements()
 
     assert worker.main([str(folder)], perform) == 0
 
 
-@pytest.mark.parametrize("order", [{}, {"trust": True}, {"trust": False}])
-def test_what_a_run_opens_runs_no_code_unless_the_command_says_so(
-    order: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("trust", [True, False])
+def test_files_of_a_run_execute_no_code_unless_the_command_trusts_them(
+    trust: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from yolo_attn.host.restricted import is_restricted
 
     monkeypatch.delenv("YOLO_ATTN_TRUST", raising=False)
-    monkeypatch.setattr("yolo_attn.study.running.inputs.check_layers", lambda inputs: None)
-    monkeypatch.setattr(
-        "yolo_attn.study.running.training.train_and_measure", lambda *_: {"restricted": is_restricted()}
-    )
-    (folder / "run.json").write_text(json.dumps({"key": "k", "seed": 3, "inputs": {}, **order}))
+    restricted = []
+
+    def perform(*_: object) -> Measurements:
+        restricted.append(is_restricted())
+        return Measurements()
+
+    monkeypatch.setattr("yolo_attn.study.running.training.train_and_measure", perform)
+    (folder / "run.json").write_text(make_job(trust=trust).to_text())
     assert worker.main([str(folder)]) == 0
-    assert result(folder)["restricted"] is (not order.get("trust", False))
+    assert restricted == [not trust]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +76,7 @@ def test_what_a_run_opens_runs_no_code_unless_the_command_says_so(
     ],
 )
 def test_an_exception_is_a_failed_run(folder: Path, error: BaseException, says: str) -> None:
-    def perform(*_: object) -> dict[str, Any]:
+    def perform(*_: object) -> Measurements:
         raise error
 
     assert worker.main([str(folder)], perform) == 1
@@ -82,14 +87,14 @@ def test_a_full_disk_is_no_result(folder: Path, monkeypatch: pytest.MonkeyPatch)
     def refuse(path: Path, text: str) -> None:
         raise UserError("no space")
 
-    monkeypatch.setattr(worker, "write_atomically", refuse)
-    assert worker.main([str(folder)], lambda *_: {}) == 74
-    monkeypatch.setattr(worker, "write_atomically", write_atomically)
+    with monkeypatch.context() as full:
+        full.setattr(job_module, "write_atomically", refuse)
+        assert worker.main([str(folder)], lambda *_: Measurements()) == 74
 
-    def perform(*_: object) -> dict[str, Any]:
+    def perform(*_: object) -> Measurements:
         raise RuntimeError("file write failed")  # torch.save does not say why
 
-    monkeypatch.setattr(worker, "_ROOM", 2**70)
+    monkeypatch.setattr(worker, "_MIN_FREE_BYTES", 2**70)
     assert worker.main([str(folder)], perform) == 74
     assert not (folder / "result.json").exists()
 
@@ -110,28 +115,28 @@ def test_a_state_that_leads_nowhere_is_told_and_a_run_that_is_done_has_none(fold
     state = folder / "state.pt"
     state.write_bytes(b"epoch 5")
 
-    def fails(*_: object) -> dict[str, Any]:
+    def fails(*_: object) -> Measurements:
         raise RuntimeError("not a number")
 
     assert worker.main([str(folder)], fails) == 1
     assert state.exists()
-    assert "not a number (it went on from state.pt and came no further; delete that file" in result(folder)["error"]
+    assert "not a number (it resumed from state.pt and made no progress; delete that file" in result(folder)["error"]
     (folder / "result.json").unlink()
-    assert worker.main([str(folder)], lambda *_: {}) == 0
+    assert worker.main([str(folder)], lambda *_: Measurements()) == 0
     assert not state.exists()
 
 
 def test_a_run_does_not_begin_beside_a_rank_of_an_earlier_attempt(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_OTHERS_LAST_SECONDS", 0.2)
+    monkeypatch.setattr(worker, "_ORPHAN_SECONDS", 0.2)
     with FolderLock(folder, ".rank1.lock"):
         assert worker.main([str(folder)], lambda *_: pytest.fail("ran")) == 75
-    assert worker.main([str(folder)], lambda *_: {}) == 0
+    assert worker.main([str(folder)], lambda *_: Measurements()) == 0
 
 
 def test_a_folder_that_an_orphan_holds_is_left_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_OTHERS_LAST_SECONDS", 0.2)
+    monkeypatch.setattr(worker, "_ORPHAN_SECONDS", 0.2)
     (folder / "train").mkdir()
     with FolderLock(folder):
         assert worker.main([str(folder)], lambda *_: pytest.fail("ran")) == 75

@@ -62,6 +62,16 @@ class Platform:
     threads: int
     devices: int = 1
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, object], source: str) -> Platform:
+        """Read a platform from the content of a `store.json` or of the inputs in a `run.json`.
+
+        Raises:
+            UserError: A value is missing or has the wrong type.
+        """
+        take = _Taker(content, source)
+        return cls(take("versions", dict), take("device", str), take("threads", int), take("devices", int, 1))
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -111,11 +121,10 @@ class Inputs:
             UserError: A value is missing or has the wrong type.
         """
         take = _Taker(content, source)
-        platform = Platform(take("versions", dict), take("device", str), take("threads", int), take("devices", int, 1))
         return cls(
             data=take("data", str),
             recipe=take("recipe", dict),
-            platform=platform,
+            platform=Platform.from_json(content, source),
             model=take("model", dict),
             weights=take.optional("weights", str),
             seed=take("seed", int),

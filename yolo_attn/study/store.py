@@ -1,7 +1,4 @@
-"""The folder of a study: what was asked, and every run's result as it comes.
-
-Every file is written whole or not at all; one process at a time works in the folder.
-"""
+"""The store of a study: its folder, with the jobs and results of its runs (file names are in `study/files.py`)."""
 
 from __future__ import annotations
 
@@ -11,75 +8,94 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
 from yolo_attn.errors import UserError
 from yolo_attn.study.files import JOB, LAYERS, MODEL, RESULT, RUNS, STORE, STUDY
-from yolo_attn.study.specification.study import Place, Run, Study
+from yolo_attn.study.job import Job, Platform, RunResult, RunSettings, read_key
+from yolo_attn.study.running.run import Run
+from yolo_attn.study.specification.study import Comparison, Study, StudyFolder
 from yolo_attn.system.files import make_folder, read_json, read_yaml, write_atomically
 from yolo_attn.system.locks import FolderLock
 
 if TYPE_CHECKING:
     from yolo_attn.layer_files import Sources
 
-__all__ = ["SCHEMA", "Store", "choose_folder", "read_plan", "slug"]
+__all__ = ["SCHEMA", "Store", "StoredStudy", "choose_folder", "read_study", "slug"]
 
 SCHEMA = 2
 _KEY_DIGITS = 8
 
 
-def choose_folder(study: Study) -> Path:
-    """Return the folder for a study: the one named, or one of the default names.
+@dataclass(frozen=True)
+class StoredStudy:
+    """The content of a stored `study.yaml`.
 
-    Of the default names it is the first that holds this very study; with `exist_ok=True` the one that holds a study of
-    the same base, dataset and recipe, to which this one is added; otherwise the first that is free.
+    Args:
+        comparison: What is compared.
+        layers: Source files of its custom layers.
+    """
+
+    comparison: Comparison
+    layers: tuple[Path, ...] = ()
+
+
+def choose_folder(study: Study) -> Path:
+    """Return the folder of a study: the named one, or one of the default names.
+
+    Of the default names it is the first that contains the same study. With `exist_ok=True` it is the one with a study
+    of the same base, dataset and recipe, to which this study is added. Otherwise it is the first free one.
 
     Raises:
-        UserError: The named folder holds something else and `exist_ok=True` was not given, or is damaged; or this
-            study can be added to several.
+        UserError: The named folder contains something else and `exist_ok=True` is not given, or its study is damaged;
+            or this study can be added to several.
     """
-    place = study.place
-    if place.explicit:
-        _check_named(place, study)
-        return place.folder
-    akin, number = [], 1
-    while not _is_free(folder := _numbered(place.folder, number)):
-        if (folder / STUDY).exists():
-            statement = read_plan(folder)
-            if study.asks_the_same(statement):
-                return folder
-            if study.is_akin_to(statement):
-                akin.append(folder)
+    folder = study.folder
+    if folder.explicit:
+        _check_named(folder, study)
+        return folder.path
+    similar, number = [], 1
+    while not _is_free(path := _numbered(folder.path, number)):
+        if (path / STUDY).exists():
+            stored = read_study(path).comparison
+            if study.is_same(stored):
+                return path
+            if study.is_similar(stored):
+                similar.append(path)
         number += 1
-    if not place.exist_ok or not akin:
-        return folder
-    if len(akin) > 1:
-        names = " and ".join(path.name for path in akin)
-        raise UserError(f"exist_ok=True: {names} hold studies of this base, data and recipe; say which with name=NAME")
-    return akin[0]
+    if not folder.exist_ok or not similar:
+        return path
+    if len(similar) > 1:
+        names = " and ".join(item.name for item in similar)
+        raise UserError(
+            f"exist_ok=True: {names} contain studies of this base, data and recipe; choose one with name=NAME"
+        )
+    return similar[0]
 
 
 def _numbered(folder: Path, number: int) -> Path:
-    """Return the folder that comes after a number of others of its name: compare, compare2, compare3, ...."""
+    """Return the folder of a number: compare, compare2, compare3, ...."""
     return folder if number == 1 else folder.with_name(f"{folder.name}{number}")
 
 
-def _check_named(place: Place, study: Study) -> None:
-    if _is_free(place.folder) or place.exist_ok:
+def _check_named(folder: StudyFolder, study: Study) -> None:
+    path = folder.path
+    if _is_free(path) or folder.exist_ok:
         return
-    if not (place.folder / STUDY).exists():
-        raise UserError(f"{place.folder}: holds other files, not a study; give another name=NAME")
-    if not study.asks_the_same(read_plan(place.folder)):
+    if not (path / STUDY).exists():
+        raise UserError(f"{path}: contains other files, not a study; give another name=NAME")
+    if not study.is_same(read_study(path).comparison):
         raise UserError(
-            f"{place.folder}: holds another study; give another name=NAME, or exist_ok=True to add this one to it"
+            f"{path}: contains another study; give another name=NAME, or exist_ok=True to add this one to it"
         )
 
 
 def _is_free(folder: Path) -> bool:
-    """Return True when a folder is not there or holds nothing but what a start that was cut short leaves."""
+    """Whether a folder is missing or contains nothing but the remains of an interrupted first write."""
     if not folder.exists():
         return True
     if not folder.is_dir():
@@ -87,27 +103,25 @@ def _is_free(folder: Path) -> bool:
     return all(item.name in {".lock", STORE} or item.name.endswith(".tmp") for item in folder.iterdir())
 
 
-def read_plan(folder: Path) -> dict[str, Any]:
-    """Return what was asked of the study in a folder.
+def read_study(folder: Path) -> StoredStudy:
+    """Read the `study.yaml` in a folder.
 
     Raises:
-        UserError: It is damaged; nothing is overwritten.
+        UserError: It is damaged.
     """
     path = folder / STUDY
     try:
-        statement = read_yaml(path)
+        content = read_yaml(path)
     except UserError:
-        statement = None
-    if isinstance(statement, dict):
-        statement.setdefault("controls", [])  # earlier versions knew none; which they were, store.json tells
-    keys = {"base": str, "data": str, "variants": list, "controls": list, "seeds": list, "train": dict}
-    if not isinstance(statement, dict) or not all(isinstance(statement.get(key), kind) for key, kind in keys.items()):
+        content = None
+    comparison = Comparison.from_content(content)
+    if comparison is None or not isinstance(content, dict):
         raise UserError(f"{path}: damaged; restore it, or give another name=NAME (nothing was overwritten)")
-    return statement
+    return StoredStudy(comparison, tuple(folder / str(file) for file in content.get(LAYERS) or ()))
 
 
 class Store:
-    """The runs and results of one study.
+    """The jobs and results of one study.
 
     Args:
         folder: From `choose_folder`.
@@ -117,93 +131,95 @@ class Store:
         self.folder = folder
         self._paths: dict[str, Path] = {}
         self._listed: dict[str, list[Path]] | None = None
-        self._planned_on = self._plan_text()
+        self._text_at_planning = self._study_text()
 
     @property
     def exists(self) -> bool:
-        """True when a study was begun here."""
-        return self._planned_on is not None
+        """Whether the folder contained a study when the store was created."""
+        return self._text_at_planning is not None
 
-    def _plan_text(self) -> str | None:
+    def _study_text(self) -> str | None:
         path = self.folder / STUDY
         return path.read_text(encoding="utf-8") if path.exists() else None
 
     def check_free(self) -> None:
-        """Raise UserError when another process works in the folder; called before the slow part of planning."""
+        """Raise UserError if another process works in the folder; called before the slow part of planning."""
         if self.folder.exists():
             with FolderLock(self.folder):
                 pass
 
-    def state(self, versions: Mapping[str, str]) -> dict[str, Any]:
-        """Return what the store recorded about itself, {} for a new one.
+    def platform(self, versions: Mapping[str, str]) -> Platform | None:
+        """Return the platform of the stored runs, None for a new store.
+
+        Args:
+            versions: The installed package versions.
 
         Raises:
-            UserError: It is damaged, or of another schema or other package versions.
+            UserError: The store is damaged, or has another schema or other package versions.
         """
         path = self.folder / STORE
         if not path.exists():
-            return {}
-        state = read_json(path)
-        if state.get("schema") != SCHEMA:
+            return None
+        content = read_json(path)
+        if content.get("schema") != SCHEMA:
             raise UserError(
-                f"{path}: written with store schema {state.get('schema')}, this yolo-attn has {SCHEMA}; "
+                f"{path}: written with store schema {content.get('schema')}, this yolo-attn has {SCHEMA}; "
                 "use the yolo-attn that wrote it, or give another name=NAME"
             )
+        stored = Platform.from_json(content, str(path))
         for package, version in versions.items():
-            written = state.get("versions", {}).get(package)
+            written = stored.versions.get(package)
             if written != version:
                 raise UserError(
                     f"{self.folder}: run with {package} {written}, installed is {version}, and results of two versions "
                     f"must not be mixed; install {package}=={written}, or give another name=NAME"
                 )
-        return state
+        return stored
 
     @contextlib.contextmanager
-    def opened(self, study: Study, state: Mapping[str, Any], sources: Sources | None = None) -> Iterator[None]:
-        """Hold the folder and record what is asked.
+    def opened(self, study: Study, platform: Platform, sources: Sources | None = None) -> Iterator[None]:
+        """Lock the folder and write the study into it.
 
         Args:
-            study: What is asked.
-            state: What to record about the store.
-            sources: The files of the layers that are the user's own.
+            study: The study.
+            platform: Versions, device and threads of its runs.
+            sources: Source files of custom layers.
 
         Raises:
-            UserError: Another process holds it or has changed it since planning, or it cannot be written.
+            UserError: Another process has locked the folder or has changed it since planning, or it cannot be written.
         """
         make_folder(self.folder)
         with FolderLock(self.folder):
-            if self._plan_text() != self._planned_on:
-                raise UserError(f"{self.folder}: another compare changed the study meanwhile; give the command again")
-            _remove_torn(self.folder)
-            # The plan comes last: a folder with a plan is complete.
-            self._write_if_new(self.folder / STORE, json.dumps({"schema": SCHEMA, **state}, indent=2) + "\n")
-            statement = {**study.statement, **_keep(sources, self.folder)}
-            self._write_if_new(self.folder / STUDY, yaml.safe_dump(statement, sort_keys=False))
+            if self._study_text() != self._text_at_planning:
+                raise UserError(
+                    f"{self.folder}: another compare has changed the study in the meantime; give the command again"
+                )
+            _remove_temporary_files(self.folder)
+            # study.yaml comes last: a folder that contains it is complete.
+            _write_if_changed(self.folder / STORE, json.dumps(_store_content(platform), indent=2) + "\n")
+            content = {**study.to_content(), **_write_sources(sources, self.folder)}
+            _write_if_changed(self.folder / STUDY, yaml.safe_dump(content, sort_keys=False))
             yield
 
-    @staticmethod
-    def _write_if_new(path: Path, text: str) -> None:
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            write_atomically(path, text)
-
-    def prepare(self, run: Run, common: Mapping[str, Any]) -> Path:
-        """Write what a run needs into its folder, which is made when the store has none with the run's key.
+    def prepare(self, run: Run, settings: RunSettings) -> Path:
+        """Write a run's job into its folder, which is created if no folder has the run's key.
 
         Args:
             run: The run.
-            common: What its worker needs beside its inputs: paths, device.
+            settings: What the run needs in addition to its inputs.
 
         Raises:
             UserError: The folder cannot be written.
         """
-        folder = self._find(run) or self.folder / RUNS / f"{slug(run.arm.name)}-s{run.seed}-{run.key[:_KEY_DIGITS]}"
+        name = f"{slug(run.arm.name)}-s{run.seed}-{run.key[:_KEY_DIGITS]}"
+        folder = self._find(run.key) or self.folder / RUNS / name
         make_folder(folder)
-        order = {"key": run.key, "arm": run.arm.name, "seed": run.seed, **common, "inputs": run.inputs}
-        if run.sources and run.sources.modules:
-            order["modules"] = list(run.sources.modules)
-            _keep(run.sources, folder)
-        self._write_if_new(folder / MODEL, yaml.safe_dump(dict(run.arm.model), sort_keys=False, width=120))
-        self._write_if_new(folder / JOB, json.dumps(order, indent=2) + "\n")
+        modules = run.sources.modules if run.sources else ()
+        if modules:
+            _write_sources(run.sources, folder)
+        job = Job(key=run.key, arm=run.arm.name, inputs=run.inputs, modules=modules, **vars(settings))
+        _write_if_changed(folder / MODEL, yaml.safe_dump(dict(run.arm.model), sort_keys=False, width=120))
+        _write_if_changed(folder / JOB, job.to_text())
         self._paths[run.key] = folder
         return folder
 
@@ -211,42 +227,47 @@ class Store:
         """Return the folder of a prepared run."""
         return self._paths[run.key]
 
-    def result(self, run: Run) -> dict[str, Any] | None:
-        """Return the stored result of a run, None when it has none yet.
+    def relative_path(self, run: Run) -> str:
+        """Return the folder of a prepared run, relative to the study's folder."""
+        return self.path(run).relative_to(self.folder).as_posix()
+
+    def result(self, run: Run) -> RunResult | None:
+        """Return the stored result of a run, None without one.
 
         Raises:
             UserError: The result is damaged.
         """
-        path = self.path(run) / RESULT
-        if not path.exists():
+        folder = self.path(run)
+        if not (folder / RESULT).exists():
             return None
-        result = read_json(path)
-        if result.get("key") != run.key or result.get("status") not in {"done", "failed"}:
-            raise UserError(f"{path}: damaged; restore it, or delete its folder to run it again")
-        return result
+        with contextlib.suppress(UserError):
+            result = RunResult.read(folder)
+            if result.key == run.key:
+                return result
+        raise UserError(f"{folder / RESULT}: damaged; restore it, or delete its folder to run it again")
 
-    def forget(self, run: Run) -> None:
-        """Remove the result of a failed run, so that it is run again: from its training state, where it has one.
+    def remove_failure(self, run: Run) -> None:
+        """Remove the result of a failed run, which then runs again from its training state if it has one.
 
-        The trained epochs are kept, since most failures (memory, disk, evaluation) are not theirs. A state that does
-        lead to the same failure again is told in the run's error, with the cure (see `worker`).
+        The trained epochs are kept, because most failures (memory, disk, evaluation) do not concern them. If the state
+        leads to the same failure again, the run's error suggests deleting it (see `worker`).
         """
         (self.path(run) / RESULT).unlink(missing_ok=True)
 
-    def unused(self, runs: Sequence[Run]) -> int:
-        """Return how many runs with a result are there that these runs do not ask for."""
-        asked = {self.path(run) for run in runs}
-        return sum(path.parent not in asked for path in self.folder.glob(f"{RUNS}/*/{RESULT}"))
+    def count_unused(self, runs: Sequence[Run]) -> int:
+        """Count the stored results that belong to none of some prepared runs."""
+        used = {self.path(run) for run in runs}
+        return sum(path.parent not in used for path in self.folder.glob(f"{RUNS}/*/{RESULT}"))
 
-    def _find(self, run: Run) -> Path | None:
-        """Return the folder that holds a run, under whatever name its arm had then."""
-        for folder in self._folders().get(run.key[:_KEY_DIGITS], []):
-            if (folder / JOB).is_file() and read_json(folder / JOB).get("key") == run.key:
+    def _find(self, key: str) -> Path | None:
+        """Return the folder of the run with a key, whatever the name of its arm was."""
+        for folder in self._run_folders().get(key[:_KEY_DIGITS], []):
+            if read_key(folder) == key:
                 return folder
         return None
 
-    def _folders(self) -> dict[str, list[Path]]:
-        """Return the run folders by the digits that their names end with; listed once, since there may be thousands."""
+    def _run_folders(self) -> dict[str, list[Path]]:
+        """Return the run folders by the digits at the end of their names; listed once, since there can be thousands."""
         if self._listed is None:
             self._listed = {}
             for folder in sorted(self.folder.glob(f"{RUNS}/*")):
@@ -254,29 +275,45 @@ class Store:
         return self._listed
 
 
-def _keep(sources: Sources | None, folder: Path) -> dict[str, list[str]]:
-    """Keep the files of layers, and nothing else, below a folder; return its key of a study file, {} without any."""
+def _store_content(platform: Platform) -> dict[str, object]:
+    """Return the content of `store.json`."""
+    return {
+        "schema": SCHEMA,
+        "versions": dict(platform.versions),
+        "threads": platform.threads,
+        "device": platform.device,
+        **({"devices": platform.devices} if platform.devices > 1 else {}),
+    }
+
+
+def _write_if_changed(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_atomically(path, text)
+
+
+def _write_sources(sources: Sources | None, folder: Path) -> dict[str, list[str]]:
+    """Write the source files of layers, and nothing else, into a folder's `layers`; return the key of a study file."""
     if sources is None or not sources.files:
         return {}
-    kept = folder / LAYERS
-    if kept.is_symlink():  # a received study must not decide where files are written
-        kept.unlink()
-    there = [path for path in sorted(kept.rglob("*")) if not path.is_dir()]
-    if {path.relative_to(kept).as_posix(): path.read_bytes() for path in there} != sources.files:
-        shutil.rmtree(kept, ignore_errors=True)  # another file would be imported in the place of an installed module
+    target = folder / LAYERS
+    if target.is_symlink():  # a study from someone else must not decide where files are written
+        target.unlink()
+    present = [path for path in sorted(target.rglob("*")) if not path.is_dir()]
+    if {path.relative_to(target).as_posix(): path.read_bytes() for path in present} != sources.files:
+        shutil.rmtree(target, ignore_errors=True)  # an additional file would be imported instead of an installed module
         for name, content in sources.files.items():
-            make_folder((kept / name).parent)
-            write_atomically(kept / name, content)
+            make_folder((target / name).parent)
+            write_atomically(target / name, content)
     return {LAYERS: [f"{LAYERS}/{name}" for name in sources.main_files]}
 
 
 def slug(name: str) -> str:
-    """Return a name made of what every file system takes."""
+    """Return a name that is valid in every file system."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:60] or "arm"
 
 
-def _remove_torn(folder: Path) -> None:
-    """Remove temporary files of processes that were killed while they wrote."""
+def _remove_temporary_files(folder: Path) -> None:
+    """Remove the temporary files of processes that were killed while writing."""
     for path in [*folder.glob(".*.tmp"), *folder.glob(f"{RUNS}/*/.*.tmp")]:
         with contextlib.suppress(OSError):
             os.unlink(path)  # noqa: PTH108

@@ -10,7 +10,7 @@ from yolo_attn.errors import UserError
 from yolo_attn.study.files import RESULT
 from yolo_attn.study.results.received import check_run_folder, read_run
 from yolo_attn.study.results.results import ArmRuns, Results, make_results
-from yolo_attn.study.specification.study import Arm
+from yolo_attn.study.specification.arms import Arm
 
 __all__ = ["rebuild"]
 

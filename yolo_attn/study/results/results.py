@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from yolo_attn.errors import UserError, plain
 from yolo_attn.study.files import LATENCY, RESULTS
 from yolo_attn.study.results.portable import dataset_name, without_folders
-from yolo_attn.study.specification.study import Arm
+from yolo_attn.study.specification.arms import Arm
 from yolo_attn.system.files import as_json, finite, read_json, write_atomically
 from yolo_attn.tables import html_table
 

@@ -1,4 +1,4 @@
-"""What a study tells while it runs: a line for each finished run, and a live line where the output is a terminal."""
+"""The output of a study while it runs: a line for each finished run, and a live line in a terminal."""
 
 from __future__ import annotations
 
@@ -7,126 +7,140 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from yolo_attn.study.files import TRAIN_TABLE
+from yolo_attn.study.job import RunState
+from yolo_attn.study.running.run import Run
 from yolo_attn.study.specification.estimate import study_seconds
-from yolo_attn.study.specification.study import Run
 
-__all__ = ["Progress", "clock"]
+__all__ = ["Progress", "clock", "count_epochs"]
 
 _LIVE_SECONDS = 1.0
 
 
 class Progress:
-    """Tells how far a study is, and about how long it still takes.
+    """Prints the progress of a study and the estimated time left.
 
     Args:
         total: Runs of the whole study.
         epochs: Epochs of each run.
-        known: Seconds that the finished runs took, by name of their arm; more are added as runs finish.
-        stream: Where to write.
+        known: Seconds of the finished runs by arm, to which runs are added as they finish.
+        stream: The output.
     """
 
-    def __init__(self, total: int, epochs: int, known: Mapping[str, list[float]], stream: TextIO) -> None:
+    def __init__(self, total: int, epochs: int, known: Mapping[str, Sequence[float]], stream: TextIO) -> None:
         self.total = total
         self.epochs = epochs
         self.stream = stream
         self.waiting: list[Run] = []
         self._known = {name: list(seconds) for name, seconds in known.items()}
         self._running: dict[str, tuple[Run, float]] = {}
-        self._most = 1  # how many have run at once
-        self._live = stream.isatty()
-        self._drawn = 0
+        self._most_at_once = 1
+        self._is_terminal = stream.isatty()
+        self._live_width = 0
         self._began = time.monotonic()
-        self._last_drawing = 0.0
+        self._last_update = 0.0
 
-    def say(self, text: str) -> None:
-        """Print lines, the live line out of the way."""
+    @property
+    def _done(self) -> int:
+        return self.total - len(self.waiting) - len(self._running)
+
+    def print(self, text: str) -> None:
+        """Print lines above the live line."""
         self._erase()
         print(text, file=self.stream, flush=True)
 
     def start(self, run: Run) -> None:
-        """Tell that a run starts."""
+        """Note that a run starts."""
         self._running[run.key] = (run, time.monotonic())
-        self._most = max(self._most, len(self._running))
-        self._last_drawing = 0.0
+        self._most_at_once = max(self._most_at_once, len(self._running))
+        self._last_update = 0.0
 
     def tick(self, folder_of: Callable[[Run], Path]) -> None:
-        """Draw the live line."""
+        """Update the live line.
+
+        Args:
+            folder_of: Returns the folder of a run.
+        """
         now = time.monotonic()
-        if not self._live or not self._running or now - self._last_drawing < _LIVE_SECONDS:
+        if not self._is_terminal or not self._running or now - self._last_update < _LIVE_SECONDS:
             return
-        self._last_drawing = now
+        self._last_update = now
         shown, left, guesses = [], [], []
         for run, began in self._running.values():
-            epoch, passed = epochs_done(folder_of(run)), now - began
+            epoch, passed = count_epochs(folder_of(run)), now - began
             guess = passed * self.epochs / epoch if epoch and self.epochs else self._expected(run)
             guesses.append(guess)
             left.append(None if guess is None else max(guess - passed, 0.0))
             shown.append(f"{run.arm.name} seed {run.seed} {min(epoch + 1, self.epochs)}/{self.epochs}")
         usual = next((guess for guess in guesses if guess is not None), None)
-        self._draw(
-            f"[{self.total - len(self.waiting) - len(self._running)}/{self.total} done] {', '.join(shown)}, "
+        self._show(
+            f"[{self._done}/{self.total} done] {', '.join(shown)}, "
             f"{clock(now - self._began)}{_left(self._rest(left, usual))}"
         )
 
-    def finish(self, run: Run, state: Mapping[str, Any], log: Path) -> None:
-        """Tell how a run ended."""
+    def finish(self, run: Run, state: RunState, log: Path) -> None:
+        """Print the outcome of a run.
+
+        Args:
+            run: The run.
+            state: Its state.
+            log: Its log file.
+        """
         _, began = self._running.pop(run.key)
         seconds = time.monotonic() - began
-        if state["status"] == "done":
+        if state.status == "done":
             self._known.setdefault(run.arm.name, []).append(seconds)
-            metrics = state["metrics"]
-            main, loose = (_points(metrics[name]) for name in ("mAP50-95", "mAP50"))
-            nothing = " (not learnt: no better than chance)" if state.get("learnt") is False else ""
-            text = f"mAP50-95 {main}, mAP50 {loose}{nothing}, {clock(seconds)}"
+            metrics = state.measurements.metrics or {}
+            main, loose = (_points(metrics.get(name)) for name in ("mAP50-95", "mAP50"))
+            chance = " (not learned: no better than chance)" if state.measurements.learnt is False else ""
+            text = f"mAP50-95 {main}, mAP50 {loose}{chance}, {clock(seconds)}"
         else:
-            text = f"{state['status']}: {state['error']} (see {log})"
+            text = f"{state.status}: {state.error} (see {log})"
         now = time.monotonic()
         left = [
             None if (guess := self._expected(other)) is None else max(guess - (now - since), 0.0)
             for other, since in self._running.values()
         ]
-        place = f"[{self.total - len(self.waiting) - len(self._running)}/{self.total}]"
-        self.say(f"{place} {run.arm.name} seed {run.seed}: {text}{_left(self._rest(left))}")
+        self.print(f"[{self._done}/{self.total}] {run.arm.name} seed {run.seed}: {text}{_left(self._rest(left))}")
 
     def close(self) -> None:
-        """Take the live line away."""
+        """Remove the live line."""
         self._erase()
 
     def _expected(self, run: Run) -> float | None:
-        """Return the seconds that a run will take: as its arm's others did, or as all did."""
+        """Return the expected seconds of a run: the mean of its arm, or of all runs."""
         return study_seconds([run.arm.name], self._known, None)
 
     def _rest(self, left: Sequence[float | None], otherwise: float | None = None) -> float | None:
-        """Return the seconds until the last run ends, when as many run at once as have so far.
+        """Return the seconds until the last run ends, if as many run at once as so far.
 
         Args:
-            left: Seconds that the running ones still take.
-            otherwise: What a run takes of which nothing is known.
+            left: Remaining seconds of the running runs.
+            otherwise: Seconds of a run whose time is unknown.
         """
         times = [*left, *(self._expected(run) or otherwise for run in self.waiting)]
         if None in times:
             return None
         known = [seconds for seconds in times if seconds is not None]
-        return max([sum(known) / self._most, *(seconds for seconds in left if seconds is not None)], default=0.0)
+        return max(sum(known) / self._most_at_once, *(seconds for seconds in left if seconds is not None), 0.0)
 
-    def _draw(self, text: str) -> None:
+    def _show(self, text: str) -> None:
         text = text[: shutil.get_terminal_size().columns - 1]
-        self.stream.write("\r" + text.ljust(self._drawn))
+        self.stream.write("\r" + text.ljust(self._live_width))
         self.stream.flush()
-        self._drawn = len(text)
+        self._live_width = len(text)
 
     def _erase(self) -> None:
-        if self._drawn:
-            self.stream.write("\r" + " " * self._drawn + "\r")
+        if self._live_width:
+            self.stream.write("\r" + " " * self._live_width + "\r")
             self.stream.flush()
-            self._drawn = 0
+            self._live_width = 0
 
 
-def epochs_done(folder: Path) -> int:
-    """Return how many epochs a run has finished, from the table that Ultralytics writes."""
+def count_epochs(folder: Path) -> int:
+    """Count the finished epochs of a run in the table that Ultralytics writes."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         lines = (folder / TRAIN_TABLE).read_text(encoding="utf-8").splitlines()
         return max(0, sum(bool(line.strip()) for line in lines) - 1)

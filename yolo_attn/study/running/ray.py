@@ -1,8 +1,8 @@
-"""Runs on a Ray cluster, local or remote.
+"""Execution of runs on a Ray cluster, local or remote.
 
-A run travels as the contents of its folder, is carried out on its node by the same worker in a process of its own, and
-its results travel back into the store. The nodes need yolo-attn and the dataset (a built-in or downloadable one is
-fetched there); no file system has to be shared.
+The files of a run's folder are sent to a node, where the same worker as on this machine executes the run in its own
+process. The results are sent back into the store. The nodes need yolo-attn and the dataset (a built-in or downloadable
+dataset is fetched there), and no shared file system.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from yolo_attn.errors import UserError, plain
 from yolo_attn.study.files import (
@@ -37,28 +38,41 @@ from yolo_attn.study.files import (
     TRAIN_TABLE,
     TRAINING_STATE,
 )
-from yolo_attn.study.running.local import WORKER, LocalRunner, Outcome
-from yolo_attn.system.files import make_folder, read_json, write_atomically
+from yolo_attn.study.job import Job, RunResult
+from yolo_attn.study.running.local import WORKER, LocalRunner
+from yolo_attn.study.running.runner import Outcome
+from yolo_attn.system.files import make_folder, write_atomically
 
-__all__ = ["RayRunner", "carry_out"]
+__all__ = ["RayRunner", "execute"]
 
 _POLL_SECONDS = 0.2
 _CONNECT_SECONDS = 10.0
-_MOVES = 20  # how often a run may lose its worker or its node before it is given up
+_RETRIES = 20  # how often a run can lose its worker or its node
 _WEIGHTS = "weights.pt"
-_BACK = (MATCHES, BOOTSTRAP, MAPS, LOG, TRAIN_TABLE, TRAIN_ARGUMENTS)
-_BACK_WEIGHTS = (LAST_WEIGHTS, BEST_WEIGHTS)
+_RETURNED = (MATCHES, BOOTSTRAP, MAPS, LOG, TRAIN_TABLE, TRAIN_ARGUMENTS, LAST_WEIGHTS, BEST_WEIGHTS, RESULT)
+
+
+class Answer(NamedTuple):
+    """What a node returns for a run.
+
+    Args:
+        files: Contents by name.
+        reason: Why there is no result; None with one.
+    """
+
+    files: dict[str, bytes]
+    reason: str | None
 
 
 class RayRunner:
-    """Carries runs out as Ray tasks.
+    """Executes runs as Ray tasks.
 
     Args:
-        address: As `ray.init` takes it: "auto", "ray://host:10001", "host:6379"; None starts Ray on this machine.
-        device: The runs' device; several CUDA devices ask for as many GPUs.
-        threads: CPU threads of a run, for which it asks.
+        address: As in `ray.init`: "auto", "ray://host:10001", "host:6379"; None starts Ray on this machine.
+        device: The runs' device; each of several CUDA devices is one requested GPU.
+        threads: CPU threads of a run, which it requests.
         data: The dataset as the user named it.
-        command: What a node starts for a run.
+        command: The command of a run's process.
 
     Raises:
         UserError: Ray is not installed or the cluster cannot be reached.
@@ -91,20 +105,27 @@ class RayRunner:
                 raise UserError(f"address={address}: no Ray cluster can be reached there ({reason})") from None
 
     def has_room(self, running: int, memory: Mapping[str, float]) -> bool:
-        """Return True while the cluster has processors or GPUs that nobody asked for, and for one run in advance."""
-        resources = self._ray.cluster_resources()
-        each = {"GPU": self._gpus} if self._gpus else {"CPU": self._threads}
-        return bool(running <= min(resources.get(kind, 0.0) // amount for kind, amount in each.items()))
+        """Whether the cluster has free processors or GPUs; one run is submitted in advance."""
+        return running <= self._capacity()
+
+    @property
+    def workers(self) -> int:
+        """The runs that the cluster executes at once."""
+        return max(1, self._capacity())
+
+    def _capacity(self) -> int:
+        kind, amount = ("GPU", self._gpus) if self._gpus else ("CPU", self._threads)
+        return int(self._ray.cluster_resources().get(kind, 0.0) // amount)
 
     def start(self, folder: Path, threads: int) -> _Task:
         """Send a run to the cluster."""
         files = files_of(folder)
-        remote = self._ray.remote(max_retries=_MOVES, num_cpus=threads, num_gpus=self._gpus)(carry_out)
-        given = (files, threads, self._data, self._command, bool(self._gpus))
-        return _Task(self._ray, remote.options(name=folder.name).remote(*given), folder)
+        remote = self._ray.remote(max_retries=_RETRIES, num_cpus=threads, num_gpus=self._gpus)(execute)
+        arguments = (files, threads, self._data, self._command, bool(self._gpus))
+        return _Task(self._ray, remote.options(name=folder.name).remote(*arguments), folder)
 
     def close(self) -> None:
-        """Leave the cluster."""
+        """Disconnect from the cluster."""
         if self._started_here:
             self._ray.shutdown()
 
@@ -116,32 +137,32 @@ class _Task:
         self._ray, self._reference, self._folder = ray, reference, folder
 
     def poll(self) -> Outcome | None:
-        """Take the results home when there are any.
+        """Return the outcome after storing the results, None while the run is running.
 
         Raises:
-            UserError: They cannot be written.
+            UserError: The results cannot be written.
         """
         done, _ = self._ray.wait([self._reference], timeout=0)
         if not done:
             return None
         try:
-            back: dict[str, Any] = self._ray.get(self._reference)
+            answer: Answer = self._ray.get(self._reference)
         except self._ray.exceptions.RayError as error:
             return Outcome(False, f"lost on the cluster: {plain(str(error))[:200]}")
-        _unpack(back["files"], self._folder)
-        return Outcome(RESULT in back["files"], back["reason"])
+        _store_files(answer.files, self._folder)
+        return Outcome(RESULT in answer.files, answer.reason)
 
     def stop(self) -> None:
-        """Cancel it; its worker ends, and with it the run's process."""
+        """Cancel the task: its worker ends, and the run's process with it."""
         with contextlib.suppress(self._ray.exceptions.RayError, ValueError):
             self._ray.cancel(self._reference, force=True)
 
 
 def _check_reachable(address: str | None) -> None:
-    """Raise UserError when nobody listens at an address: Ray itself would wait for minutes."""
+    """Raise UserError if nothing listens at an address, where Ray would wait for minutes."""
     host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
     if not colon or not port.isdigit():
-        return  # "auto", "local" or none
+        return  # "auto", "local" or None
     try:
         socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
     except OSError as error:
@@ -150,14 +171,14 @@ def _check_reachable(address: str | None) -> None:
 
 
 def _gpus_of(device: str | None) -> int:
-    """Return how many GPUs a run with this `device=` takes."""
+    """Return the number of GPUs of a run with this `device=`."""
     if device in {None, "cpu", "mps"}:
         return 0
     return len(str(device).split(","))
 
 
-def _unpack(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write what a node sent, the result last and whole: with it the run is over."""
+def _store_files(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write the files from a node; the result, which marks the run as finished, is written last."""
     for name in sorted(files, key=lambda name: name == RESULT):
         path = folder / name
         make_folder(path.parent)
@@ -165,82 +186,77 @@ def _unpack(files: Mapping[str, bytes], folder: Path) -> None:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """Return what a node needs of a prepared run: names and contents."""
+    """Return the files of a prepared run that a node needs: contents by name."""
     files = {JOB: (folder / JOB).read_bytes(), MODEL: (folder / MODEL).read_bytes()}
-    weights = read_json(folder / JOB)["weights"]
+    weights = Job.read(folder).weights
     if weights:
         files[_WEIGHTS] = Path(weights).read_bytes()
     sources = [path for path in (folder / LAYERS).rglob("*.py") if path.is_file()]
     return {**files, **{path.relative_to(folder).as_posix(): path.read_bytes() for path in sources}}
 
 
-def carry_out(
+def execute(
     files: Mapping[str, bytes], threads: int, data: str, command: tuple[str, ...] | None, on_gpu: bool
-) -> dict[str, Any]:
-    """Carry one run out, on the node that Ray chose.
+) -> Answer:
+    """Execute a run on the node that Ray chose.
 
-    The folder is kept under the run's key until the run is done, so that a run which lost its worker, or failed and is
-    retried, goes on where it was if it comes back to the same node.
+    The folder is kept under the run's key until the run is done. A run that lost its worker, or that failed and is
+    retried, resumes there if it comes back to the same node.
 
     Args:
-        files: Names and contents: run.json, model.yaml, weights.pt where the base has weights, and the files of layers
-            that are the user's own.
+        files: Contents by name: run.json, model.yaml, weights.pt if the base has weights, and files of custom layers.
         threads: CPU threads.
         data: The dataset as the user named it.
-        command: What to start; the package's worker by default.
-        on_gpu: Ray has chosen GPUs, which are numbered from 0 here.
-
-    Returns:
-        `files`: names and contents to take home; `reason`: why there is no result, otherwise None.
+        command: The command of the run's process; the package's worker by default.
+        on_gpu: Whether Ray has assigned GPUs, which are numbered from 0 here.
     """
-    order = json.loads(files[JOB])
-    run = _scratch() / order["key"][:16]
-    make_folder(run)
-    _localise(order, run, data, on_gpu)
-    for name, content in {**files, JOB: json.dumps(order).encode()}.items():
-        make_folder((run / name).parent)
-        (run / name).write_bytes(content)
-    runner = LocalRunner(command=command or (sys.executable, *WORKER[1:]))
-    child = runner.start(run, threads)
+    job = Job.from_json(json.loads(files[JOB]))
+    folder = _scratch() / job.key[:16]
+    make_folder(folder)
+    job = _localize(job, folder, data, on_gpu)
+    for name, content in {**files, JOB: job.to_text().encode()}.items():
+        make_folder((folder / name).parent)
+        (folder / name).write_bytes(content)
+    child = LocalRunner(command=command or (sys.executable, *WORKER[1:])).start(folder, threads)
     try:
         while (outcome := child.poll()) is None:
             time.sleep(_POLL_SECONDS)
     except UserError as error:
-        return {"files": {LOG: (run / LOG).read_bytes()}, "reason": f"{order['node']}: {error}"}
+        return Answer({LOG: (folder / LOG).read_bytes()}, f"{job.node}: {error}")
     finally:
         child.stop()
-    names = [name for name in (*_BACK, *_BACK_WEIGHTS, RESULT) if (run / name).is_file()]
-    back = {name: (run / name).read_bytes() for name in names}
-    if RESULT in back:
-        _leave(run, json.loads(back[RESULT])["status"])
-    return {"files": back, "reason": outcome.reason}
+    returned = {name: (folder / name).read_bytes() for name in _RETURNED if (folder / name).is_file()}
+    if RESULT in returned:
+        _clean_up(folder, RunResult.read(folder).status)
+    return Answer(returned, outcome.reason)
 
 
-def _leave(run: Path, status: str) -> None:
-    """Remove what this node need not keep: of a failed run the state stays, from which a retry here goes on."""
-    if status == "failed" and (run / TRAINING_STATE).exists():
-        (run / RESULT).unlink()
+def _clean_up(folder: Path, status: str) -> None:
+    """Remove the folder of a run on its node; of a failed run the state remains, from which a retry here resumes."""
+    if status == "failed" and (folder / TRAINING_STATE).exists():
+        (folder / RESULT).unlink()
     else:
-        shutil.rmtree(run, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _scratch() -> Path:
-    """Return where this node keeps the runs that it works on."""
+    """Return the folder of this node's current runs."""
     user = os.getuid() if hasattr(os, "getuid") else 0
     return Path(tempfile.gettempdir()) / f"yolo-attn-{user}" / "runs"
 
 
 def _node() -> str:
-    """Return the address by which Ray knows this node."""
+    """Return the address of this node in Ray."""
     util: Any = importlib.import_module("ray.util")
     return str(util.get_node_ip_address())
 
 
-def _localise(order: dict[str, Any], run: Path, data: str, on_gpu: bool) -> None:
-    """Let an order name what this node has: its copy of the dataset, the weights beside it, its own GPUs."""
-    order["data"] = data
-    order["node"] = _node()
-    if order["weights"]:
-        order["weights"] = str(run / _WEIGHTS)
-    if on_gpu:
-        order["device"] = ",".join(str(number) for number in range(_gpus_of(order["device"])))
+def _localize(job: Job, folder: Path, data: str, on_gpu: bool) -> Job:
+    """Return a job with the paths and devices of this node: its copy of the dataset, the weights, its GPUs."""
+    return replace(
+        job,
+        data=data,
+        node=_node(),
+        weights=str(folder / _WEIGHTS) if job.weights else None,
+        device=",".join(map(str, range(_gpus_of(job.device)))) if on_gpu else job.device,
+    )

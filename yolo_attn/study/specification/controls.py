@@ -1,50 +1,52 @@
-"""Control arms: what a difference has to be told apart from.
+"""Control arms, which separate the effect of attention from other effects.
 
-`null` puts identity layers where the variants have theirs: what moves it is the insertion itself, not attention.
-`width` is the base, widened until it has at least the parameters of the largest variant: what moves it is size alone.
+`null` has identity layers where the variants have attention layers and shows the effect of the insertion alone. `width`
+is the base, widened to at least the number of parameters of the largest variant, and shows the effect of size alone.
+
+A new control is a function of the base's and the variants' model YAMLs and an entry in `CONTROLS`.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 from yolo_attn.errors import UserError
+from yolo_attn.graph import IMAGE, ModelGraph, align
 
-__all__ = ["null_model", "widened_model"]
+__all__ = ["CONTROLS", "null_model", "widened_model", "width_model"]
 
-_GRID = 64  # widths are tried in steps of 1/64 of the base's
-_TRIES = 64
+Model = Mapping[str, object]
+
+_WIDTH_STEPS = 64  # steps per doubling of the base's width
+_MAX_STEPS = 64
 _MARGIN = 0.9
 
 
-def null_model(base: Mapping[str, Any], variants: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the base with an identity layer behind every row that a layer of any variant follows.
+def null_model(base: Model, variants: Sequence[Model]) -> dict[str, object]:
+    """Return the base with an identity layer after every row that is followed by an attention row in any variant.
 
     Args:
         base: The base's model YAML.
         variants: The variants' model YAMLs.
 
     Raises:
-        UserError: No variant has a row of ours, so there is no place for an identity.
+        UserError: No variant has an attention row, which leaves no position for an identity layer.
     """
-    from yolo_attn.graph import ModelGraph
     from yolo_attn.host.transfer import IDENTITY
 
     graph = ModelGraph(dict(base))
     rows = sorted({row for variant in variants for row in _followed_rows(graph, ModelGraph(dict(variant)))})
     if not rows:
-        raise UserError("controls: null stands where the variants have rows of attention, and none of them has one")
+        raise UserError("controls: null needs a variant with a row of attention, and none of the variants has one")
     for shift, row in enumerate(rows):
         graph.insert_after(row + shift, IDENTITY, [])
     return graph.to_document()
 
 
-def _followed_rows(base: Any, variant: Any) -> set[int]:
-    """Return the rows of the base that rows of ours follow in a variant."""
-    from yolo_attn.graph import IMAGE, align
+def _followed_rows(base: ModelGraph, variant: ModelGraph) -> set[int]:
+    """Return the rows of the base that are followed by attention rows in a variant."""
     from yolo_attn.host.parser import is_our_row
 
     to_base = align(variant, base, is_our_row)
@@ -60,7 +62,20 @@ def _followed_rows(base: Any, variant: Any) -> set[int]:
     return followed
 
 
-def widened_model(base: Mapping[str, Any], params: int) -> dict[str, Any]:
+def width_model(base: Model, variants: Sequence[Model]) -> dict[str, object]:
+    """Return the base, widened to at least the parameters of the largest variant.
+
+    Args:
+        base: The base's model YAML.
+        variants: The variants' model YAMLs.
+
+    Raises:
+        UserError: The base's width cannot be scaled that far.
+    """
+    return widened_model(base, max(map(_count_params, variants), default=0))
+
+
+def widened_model(base: Model, params: int) -> dict[str, object]:
     """Return the narrowest widening of a base that has at least a number of parameters.
 
     Args:
@@ -70,33 +85,38 @@ def widened_model(base: Mapping[str, Any], params: int) -> dict[str, Any]:
     Raises:
         UserError: The base's width cannot be scaled that far.
     """
-    # Parameters grow about with the square of the width: the search starts a little below that.
-    least = math.sqrt(max(params / _count(base), 1.0)) * _MARGIN
-    first = max(1, math.ceil((least - 1) * _GRID))
-    for step in range(first, first + _TRIES):
-        widened = _scaled(base, 1 + step / _GRID)
+    # Parameters grow roughly with the square of the width; the search starts slightly below that estimate.
+    factor = math.sqrt(max(params / _count_params(base), 1.0)) * _MARGIN
+    first = max(1, math.ceil((factor - 1) * _WIDTH_STEPS))
+    for step in range(first, first + _MAX_STEPS):
+        widened = _scale_width(base, 1 + step / _WIDTH_STEPS)
         try:
-            if _count(widened) >= params:
+            if _count_params(widened) >= params:
                 return widened
         except UserError:
-            continue  # some blocks take certain widths only, such as those that their heads divide
+            continue  # some blocks accept certain widths only, such as multiples of their heads
     raise UserError(f"controls: width: the base cannot be widened to {params:,} parameters")
 
 
-def _scaled(base: Mapping[str, Any], factor: float) -> dict[str, Any]:
-    """Return a model YAML with its width multiplied."""
+def _scale_width(base: Model, factor: float) -> dict[str, object]:
+    """Return a model YAML with its width multiplied by a factor."""
     document = copy.deepcopy(dict(base))
     scales = document.get("scales")
-    if scales:
-        depth, width, most = scales[document.get("scale") or next(iter(scales))]
-        document["scales"] = {"w": [depth, round(width * factor, 4), most]}
+    if isinstance(scales, dict) and scales:
+        depth, width, max_channels = scales[document.get("scale") or next(iter(scales))]
+        document["scales"] = {"w": [depth, round(width * factor, 4), max_channels]}
         document["scale"] = "w"
     else:
-        document["width_multiple"] = round(float(document.get("width_multiple", 1.0)) * factor, 4)
+        multiple = document.get("width_multiple")
+        document["width_multiple"] = round((multiple if isinstance(multiple, (int, float)) else 1.0) * factor, 4)
     return document
 
 
-def _count(document: Mapping[str, Any]) -> int:
+def _count_params(model: Model) -> int:
     from yolo_attn.host.geometry import model_cost
 
-    return model_cost(dict(document)).params
+    return model_cost(dict(model)).params
+
+
+CONTROLS: dict[str, Callable[[Model, Sequence[Model]], dict[str, object]]] = {"null": null_model, "width": width_model}
+"""The controls by name: functions of the base's model YAML and the variants', which return the control's."""

@@ -1,0 +1,181 @@
+"""Planning of a study: its arms, runs, dataset and platform. Everything is checked before anything is written."""
+
+from __future__ import annotations
+
+import functools
+import operator
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from yolo_attn.data import resolve_data
+from yolo_attn.errors import UserError
+from yolo_attn.security.trust import trusts_files
+from yolo_attn.study.job import Platform, RunSettings
+from yolo_attn.study.running.dataset import Dataset, read_dataset
+from yolo_attn.study.running.key import package_versions
+from yolo_attn.study.running.layer_code import layer_sources
+from yolo_attn.study.running.resources import threads_per_run
+from yolo_attn.study.running.run import Run, plan_run
+from yolo_attn.study.specification.arms import Arm, build_arms
+from yolo_attn.study.specification.device import count_devices, device_kind
+from yolo_attn.study.specification.recipe import recipe_split
+from yolo_attn.study.specification.study import Study
+from yolo_attn.study.store import Store, StoredStudy, read_study
+
+if TYPE_CHECKING:
+    from yolo_attn.layer_files import Sources
+
+__all__ = ["Plan", "make_plan"]
+
+_TASKS = frozenset({"detect", "segment", "pose", "obb"})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study with all that its runs need.
+
+    Args:
+        study: The study.
+        arms: Baseline, variants and controls.
+        runs: Their runs, in the order in which they start.
+        settings: What all runs need in addition to their inputs.
+        platform: Versions, device and threads of the runs.
+        dataset: Hash and sizes of the dataset.
+        sources: Source files of custom layers.
+    """
+
+    study: Study
+    arms: Sequence[Arm]
+    runs: Sequence[Run]
+    settings: RunSettings
+    platform: Platform
+    dataset: Dataset
+    sources: Sources
+
+    @property
+    def baseline(self) -> Arm:
+        """The arm that all others are compared with."""
+        return self.arms[0]
+
+    @property
+    def trainable_arms(self) -> list[Arm]:
+        """The arms whose models can be built."""
+        return [arm for arm in self.arms if not arm.error]
+
+    def runs_of(self, arm: Arm) -> list[Run]:
+        """Return the runs of an arm."""
+        return [run for run in self.runs if run.arm is arm]
+
+
+def make_plan(study: Study, store: Store, stream: TextIO) -> Plan:
+    """Plan a study.
+
+    Args:
+        study: The study.
+        store: Its store; if it contains a study, this one is added to it.
+        stream: Output for messages.
+
+    Raises:
+        UserError: An argument is invalid, or the store is damaged, locked, or of other package versions.
+    """
+    from yolo_attn.host.model_kind import task_of
+    from yolo_attn.layer_files import sources_of
+
+    versions = package_versions()
+    stored_study, stored_platform = None, None
+    if store.exists:
+        store.check_free()
+        stored_platform = store.platform(versions)
+        stored_study = read_study(store.folder)
+        study = study.added_to(stored_study.comparison)
+    modules = _load_layers(study, stored_study)
+    arms = _build_arms(study, stored_study, store)
+    for arm in arms:
+        if not arm.error:
+            layer_sources(arm.model)  # a layer that cannot be imported elsewhere is an error before data are downloaded
+    task = task_of(arms[0].model)
+    if task not in _TASKS:
+        raise UserError(f"base={study.base}: a {task} model; compare supports detect, segment, pose and obb")
+    data = resolve_data(study.data)
+    platform = _choose_platform(study, versions, stored_platform)
+    if stored_platform is not None:
+        _report_device_change(store, stored_platform, platform, stream)
+    dataset = read_dataset(data, task, recipe_split(study.train))
+    settings = RunSettings(
+        task=task,
+        data=data,
+        device=study.device or ("cpu" if platform.device == "cpu" else None),
+        weights=str(arms[0].weights) if arms[0].weights else None,
+        trust=trusts_files(),
+    )
+    # All arms of a seed come before the next seed: a study that is stopped early has complete comparisons.
+    runs = [
+        plan_run(arm, seed, data=dataset.digest, recipe=study.train, platform=platform)
+        for seed in study.seeds
+        for arm in arms
+        if not arm.error
+    ]
+    sources = functools.reduce(operator.or_, (run.sources for run in runs if run.sources), sources_of(modules))
+    return Plan(study, arms, runs, settings, platform, dataset, sources)
+
+
+def _load_layers(study: Study, stored: StoredStudy | None) -> list[str]:
+    """Import the files of custom layers that a study names or its folder contains, and return their modules.
+
+    Raises:
+        UserError: The command does not name the files, and files are not trusted: a study file and a study's folder may
+            come from someone else.
+    """
+    from yolo_attn.layer_files import load_layers, module_of
+
+    stored_files = stored.layers if stored is not None and not study.layers else ()
+    files = [*study.layers, *map(str, stored_files)]
+    if not study.layers_trusted:
+        files = [file for file in files if module_of(Path(file))[0] not in sys.modules]
+        if files and not trusts_files():
+            named = ",".join(files)
+            raise UserError(f"the study's layers are Python files, which are not run unasked; add layers={named}")
+    return load_layers(files)
+
+
+def _build_arms(study: Study, stored: StoredStudy | None, store: Store) -> list[Arm]:
+    """Return the arms of a study.
+
+    Raises:
+        UserError: As `build_arms`; the message also names stored custom layers that were not imported.
+    """
+    from yolo_attn.layer_files import module_of
+
+    try:
+        return build_arms(study)
+    except UserError as error:
+        files = stored.layers if stored is not None else ()
+        missing = [str(file) for file in files if file.is_file() and module_of(file)[0] not in sys.modules]
+        if not missing:
+            raise
+        named = ",".join([*study.layers, *missing])
+        raise UserError(
+            f"{error}; {store.folder} contains layers that are not run unasked: give layers={named}"
+        ) from None
+
+
+def _choose_platform(study: Study, versions: dict[str, str], stored: Platform | None) -> Platform:
+    device = device_kind(study.device)
+    stored_threads = stored.threads if stored is not None else None
+    threads = study.threads or stored_threads or study.usual_threads or threads_per_run(study, device)
+    return Platform(versions, device, threads, count_devices(study.device))
+
+
+def _report_device_change(store: Store, before: Platform, now: Platform, stream: TextIO) -> None:
+    """Print that a study continues on another device, where none of its earlier runs can be used."""
+    old, new = (f"{platform.devices} {platform.device}" for platform in (before, now))
+    if new != old:
+        print(
+            f"{store.folder}: last trained on {old}, now on {new}; runs of different devices are not mixed, and runs "
+            f"that are missing on {new} are trained",
+            file=stream,
+            flush=True,
+        )

@@ -1,0 +1,60 @@
+"""The dataset of a study: checked, downloaded if it is missing, and reduced to its hash and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["Dataset", "read_dataset"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Hash and sizes of a dataset.
+
+    Args:
+        digest: Hash of classes, images and labels; it does not depend on the dataset's path or on file dates.
+        names: Names of the classes.
+        images: Images of the evaluated split.
+        instances: Objects in them.
+        train_images: Images of the training split.
+        summary: Contents and problems in one line.
+    """
+
+    digest: str
+    names: Mapping[int, str]
+    images: int | None = None
+    instances: int | None = None
+    train_images: int | None = None
+    summary: str = ""
+
+
+def read_dataset(data: str, task: str, split: str = "val") -> Dataset:
+    """Check a dataset and return its hash and sizes.
+
+    Args:
+        data: The resolved dataset; Ultralytics downloads it if it is missing.
+        task: The task of its labels.
+        split: The evaluated split.
+
+    Raises:
+        UserError: The dataset cannot be downloaded or cannot be used.
+    """
+    from yolo_attn.data import check_data, describe_data, drop_stale_caches
+    from yolo_attn.host.dataset_files import download_dataset
+
+    splits = tuple(dict.fromkeys(["train", split]))
+    summary = check_data(data, task, splits)
+    if not summary.present:
+        download_dataset(data)
+        summary = check_data(data, task, splits)
+    drop_stale_caches(summary)
+    trained, evaluated = summary.splits.get("train"), summary.splits.get(split)
+    return Dataset(
+        summary.digest or data,  # the content of an archive or a URL is not read
+        summary.names,
+        evaluated.images if evaluated else None,
+        evaluated.instances if evaluated else None,
+        trained.images if trained else None,
+        describe_data(summary),
+    )

@@ -1,0 +1,49 @@
+"""The key of a run: a hash of everything its result depends on. Two runs with the same key give the same numbers."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+
+from yolo_attn.study.job import Inputs
+
+__all__ = ["file_hash", "package_versions", "run_key"]
+
+_BLOCK = 1 << 20
+
+
+def run_key(inputs: Inputs) -> str:
+    """Return the SHA-256 of a run's inputs as canonical JSON."""
+    text = json.dumps(inputs.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that a result depends on."""
+    import torch
+
+    import yolo_attn
+    from yolo_attn.host.installation import ultralytics_version
+
+    return {
+        "yolo-attn": yolo_attn.__version__,
+        "ultralytics": ultralytics_version(),
+        "torch": str(torch.__version__),
+    }
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file's content, computed again only if the file has changed."""
+    state = path.stat()
+    return _hash(path, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=64)
+def _hash(path: Path, changed: int, size: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,49 @@
+"""CPU cores and GPUs of this machine, and their division among runs."""
+
+from __future__ import annotations
+
+import os
+
+from yolo_attn.study.specification.study import Study
+
+__all__ = ["cpu_cores", "gpus_to_share", "threads_per_run", "visible_gpus"]
+
+
+def cpu_cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def visible_gpus() -> list[str]:
+    """Return the CUDA devices of this process, by the numbers that child processes can use."""
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    named = [name for name in (visible or "").split(",") if name]
+    return named or [str(number) for number in range(torch.cuda.device_count())]
+
+
+def gpus_to_share(study: Study, device: str) -> list[str]:
+    """Return the GPUs to which runs are assigned in turn; none if the user chose the device.
+
+    Args:
+        study: The study.
+        device: The kind of device.
+    """
+    return visible_gpus() if study.device is None and device == "cuda" else []
+
+
+def threads_per_run(study: Study, device: str) -> int:
+    """Return the CPU threads of each run of a new study: the cores, divided by the runs that are trained at once.
+
+    The number of threads is part of every run's key, because it changes the order of sums and so the results. A study
+    keeps the number that it began with. The number of runs trained at once can change later and affects no result.
+
+    Args:
+        study: The study.
+        device: The kind of device.
+    """
+    if study.runner == "ray":
+        return cpu_cores()
+    return max(1, cpu_cores() // (study.workers or max(1, len(gpus_to_share(study, device)))))
