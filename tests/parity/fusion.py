@@ -6,7 +6,7 @@ from yolo_attn.layers import AFF, GMU, MSCAM, SEBasicBlock, WeightedFusion, iAFF
 
 from .mapping import Mapping, Weights, layer, rename, renamed, without_conv_bias
 
-BLOCK = {"branch__0": "conv1", "branch__1": "bn1", "branch__3": "conv2", "branch__4": "bn2"}
+BLOCK = {"conv1": "conv1", "norm1": "bn1", "conv2": "conv2", "norm2": "bn2"}
 
 
 def context(weights: Weights, ours: str, local: str, overall: str) -> Weights:
@@ -46,7 +46,5 @@ MAPPINGS = {
     "gmu": Mapping(layer(GMU), renamed(first="h1", second="h2", choose="z")),
     "bifpn_fusion": Mapping(layer(WeightedFusion), renamed(importance="w")),
     "basic_block": Mapping(layer(SEBasicBlock, reduction=None), renamed(**BLOCK)),
-    "se_basic_block": Mapping(
-        layer(SEBasicBlock), renamed(**BLOCK, branch__5__fc1="se__fc__0", branch__5__fc2="se__fc__2")
-    ),
+    "se_basic_block": Mapping(layer(SEBasicBlock), renamed(**BLOCK, se__fc1="se__fc__0", se__fc2="se__fc__2")),
 }

@@ -11,10 +11,9 @@ from yolo_attn.layers import SEBasicBlock
 def test_equals_the_formula_with_a_projected_shortcut() -> None:
     torch.manual_seed(0)
     layer = SEBasicBlock(8, out_channels=12, reduction=4).eval()
-    conv1, norm1, _, conv2, norm2, se = layer.branch
     x = torch.randn(2, 8, 5, 6)
-    branch = norm2(conv2(norm1(conv1(x)).relu()))
-    branch = branch * se.gate(branch)
+    branch = layer.norm2(layer.conv2(layer.norm1(layer.conv1(x)).relu()))
+    branch = branch * layer.se.gate(branch)
     project, norm = layer.shortcut
     y = layer(x)
     assert y.shape == (2, 12, 5, 6)
@@ -25,8 +24,8 @@ def test_no_reduction_gives_the_plain_block() -> None:
     torch.manual_seed(0)
     layer = SEBasicBlock(8, reduction=None).eval()
     x = torch.randn(2, 8, 5, 6)
-    torch.testing.assert_close(layer(x), (layer.branch(x) + x).relu())
-    assert len(layer.branch) == 5
+    branch = layer.norm2(layer.conv2(layer.norm1(layer.conv1(x)).relu()))
+    torch.testing.assert_close(layer(x), (branch + x).relu())
 
 
 def test_identity_init_requires_equal_channels() -> None:

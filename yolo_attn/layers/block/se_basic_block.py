@@ -53,16 +53,19 @@ class SEBasicBlock(Block):
         if reduction is not None:
             check_positive(self, reduction=reduction)
         out = self.out_channels
-        se = [] if reduction is None else [SE(out, reduction=reduction)]
-        self.branch = nn.Sequential(
-            _conv(channels, out, 3), BatchNorm(out), nn.ReLU(), _conv(out, out, 3), BatchNorm(out), *se
-        )
+        self.conv1 = _conv(channels, out, 3)
+        self.norm1 = BatchNorm(out)
+        self.conv2 = _conv(out, out, 3)
+        self.norm2 = BatchNorm(out)
+        self.se = nn.Identity() if reduction is None else SE(out, reduction=reduction)
         self.shortcut = nn.Identity() if out == channels else nn.Sequential(_conv(channels, out, 1), BatchNorm(out))
 
     def mix(self, x: Tensor) -> Tensor:
-        """Return the rectified sum of branch and shortcut."""
-        return torch.relu(self.branch(x) + self.shortcut(x))
+        """Return the rectified sum of residual branch and shortcut."""
+        hidden = torch.relu(self.norm1(self.conv1(x)))
+        branch = self.se(self.norm2(self.conv2(hidden)))
+        return torch.relu(branch + self.shortcut(x))
 
 
-def _conv(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+def _conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False)

@@ -100,7 +100,7 @@ class SCSA(Gate):
     def _along(self, means: Tensor) -> Tensor:
         """Convolve each quarter of the channels of (B, C, length) with its own kernel."""
         quarters = means.chunk(PARTS, 1)
-        return torch.cat([strip(quarter) for strip, quarter in zip(self.convs, quarters, strict=True)], 1)
+        return torch.cat([conv(quarter) for conv, quarter in zip(self.convs, quarters, strict=True)], 1)
 
     def _channel_gate(self, x: Tensor) -> Tensor:
         """Return the channel gate (B, C, 1, 1)."""
