@@ -99,7 +99,7 @@ def test_profile_of_one_model_shows_its_rows_and_names_are_the_users_to_choose()
         ([], {}, "no model is given"),
         ("yolo11n.yaml", {"imgsz": 0}, "imgsz=0: use a whole number"),
         ("yolo11n.yaml", {"rounds": 1.5}, "rounds=1.5: use a whole number"),
-        ("yolo11n.yaml", {"device": 99}, "device=99: PyTorch sees"),
+        ("yolo11n.yaml", {"device": 99}, "device=99: PyTorch finds"),
         ("nowhere.yaml", {}, "nowhere.yaml"),
     ],
 )
@@ -119,7 +119,7 @@ def test_attention_maps_stay_in_memory_or_become_files(picture: Path) -> None:
     assert list(picture.parent.iterdir()) == [picture]
     assert all(isinstance(one, AttentionMap) for one in found.maps)
     assert [one.name for one in found.maps if one.kind == "map"] == ["CBAM.spatial"] * 3
-    assert found.maps[1].on_picture(48, 64).shape == (48, 64)
+    assert found.maps[1].on_image(48, 64).shape == (48, 64)
     assert [row["name"] for row in found.rows()] == [one.name for one in found.maps]
     assert found.to_dict()["images"] == 1
     assert str(found).splitlines()[0].split()[:2] == ["row", "layer"]
@@ -186,7 +186,7 @@ assert yolo_attn.place("yolo11n.yaml", "MeanGate", layers="own_gates.py").rows()
 maps = yolo_attn.attention_maps("yolo11n.yaml+MeanGate@neck", "street.png", imgsz=64, layers=["own_gates.py"])
 assert [one.layer for one in maps.maps] == ["MeanGate"] * 3
 cost = yolo_attn.profile("yolo11n.yaml+MeanGate@neck", imgsz=32, rounds=1, layers="own_gates.py")
-assert cost[0].rows[17].ours
+assert cost[0].rows[17].attention
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

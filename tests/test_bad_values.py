@@ -147,7 +147,7 @@ def test_a_file_that_is_no_model(command: str, file: str, here: Path, capsys: py
         ("export model=good.pt format=nonsense", "nonsense"),
         ("profile model=yolov8n.yaml rounds=0", "rounds=0"),
         # models and layers
-        ("profile model=,", "names no model"),
+        ("profile model=,", "no model is given"),
         ("profile model=yolov8n.yaml+", "Layer@site"),
         ("profile model=yolov8n.yaml+SE@neck.P9", "neck.P9"),
         ("place model=yolov8n.yaml layer=SE at=after:99", "after:99"),

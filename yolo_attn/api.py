@@ -205,7 +205,7 @@ def attention_maps(
 
     Returns:
         The statistics of every gate (`rows()`), the `maps` where no folder was given (each with its `array`,
-        `on_picture(height, width)` and `statistics`), and what has no map and why (`without`).
+        `on_image(height, width)` and `statistics`), and what has no map and why (`without`).
 
     Raises:
         UserError: No such model or image, or a model without attention layers.

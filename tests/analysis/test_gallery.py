@@ -1,4 +1,4 @@
-"""The verb `maps`: pictures, statistics, mistakes."""
+"""The verb `maps`: images, statistics, mistakes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tests.test_cli import refuse, run
 from yolo_attn.analysis.gallery import record_maps
 from yolo_attn.analysis.letterbox import Frame
 from yolo_attn.analysis.mapfile import load_maps
-from yolo_attn.analysis.maps import AttentionMap, Look, Statistics
+from yolo_attn.analysis.maps import AttentionMap, ImageMaps, Statistics
 from yolo_attn.analysis.models import open_model
 from yolo_attn.analysis.overlay import _DPI, _INCHES, draw, limits
 
 
 @pytest.fixture
-def pictures(fresh_folder: Path) -> Path:
-    """A folder of two pictures of different shapes."""
-    folder = fresh_folder / "pictures"
+def images(fresh_folder: Path) -> Path:
+    """A folder of two images of different shapes."""
+    folder = fresh_folder / "images"
     folder.mkdir()
     for name, shape in (("wide.png", (60, 128, 3)), ("tall.jpg", (128, 60, 3))):
         content = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
@@ -37,8 +37,8 @@ def maps(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str
     return run("maps", *words, "imgsz=64", capsys=capsys)
 
 
-def test_a_png_for_each_picture_and_a_table(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, _ = maps("model=yolo11n-cbam.yaml", "source=pictures", capsys=capsys)
+def test_a_png_for_each_image_and_a_table(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = maps("model=yolo11n-cbam.yaml", "source=images", capsys=capsys)
     assert status == 0
     assert sorted(p.name for p in Path("runs/maps").iterdir()) == ["tall.png", "wide.png"]
     drawn = cv2.imread("runs/maps/tall.png")
@@ -50,11 +50,11 @@ def test_a_png_for_each_picture_and_a_table(pictures: Path, capsys: pytest.Captu
         for row, level in (("17", "P3"), ("21", "P4"), ("25", "P5"))
         for layer in ("CBAM.channel", "CBAM.spatial")
     ]
-    assert out.splitlines()[-1] == f"2 pictures in {Path('runs/maps')}"
+    assert out.splitlines()[-1] == f"2 images in {Path('runs/maps')}"
 
 
-def test_folders_are_counted_up_unless_told_otherwise(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("model=yolo11n-se.yaml", "source=pictures/wide.png", "project=here", "name=se")
+def test_folders_are_counted_up_unless_told_otherwise(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("model=yolo11n-se.yaml", "source=images/wide.png", "project=here", "name=se")
     for _ in range(2):
         assert maps(*words, capsys=capsys)[0] == 0
     assert len(list(Path("here").iterdir())) == 2
@@ -62,46 +62,46 @@ def test_folders_are_counted_up_unless_told_otherwise(pictures: Path, capsys: py
     assert len(list(Path("here").iterdir())) == 2
 
 
-def test_dead_gates_are_named(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dead_gates_are_named(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = "model=yolo11n.yaml+CBAM[init=identity]@neck.P4"
-    _, out, _ = maps(model, "source=pictures", capsys=capsys)
+    _, out, _ = maps(model, "source=images", capsys=capsys)
     assert [line for line in out.splitlines() if line.startswith("dead")] == [
         "dead: row 20 CBAM.channel (P4): 1 everywhere",
         "dead: row 20 CBAM.spatial (P4): 1 everywhere",
     ]
 
 
-def test_no_map_is_made_up(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, _ = maps("model=yolo11n-pam.yaml", "source=pictures", capsys=capsys)
+def test_no_map_is_made_up(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = maps("model=yolo11n-pam.yaml", "source=images", capsys=capsys)
     assert status == 0
     assert "no map: row 17 PAM: it has no gate and offers no weights to look at" in out
     assert not Path("runs").exists()
 
 
-def test_a_picture_that_cannot_be_read_is_skipped_and_named(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (pictures / "a_broken.png").write_bytes(b"no picture")
-    (pictures / "z_empty.jpg").write_bytes(b"")
-    status, out, _ = maps("model=yolo11n-se.yaml", "source=pictures", capsys=capsys)
+def test_a_image_that_cannot_be_read_is_skipped_and_named(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (images / "a_broken.png").write_bytes(b"no image")
+    (images / "z_empty.jpg").write_bytes(b"")
+    status, out, _ = maps("model=yolo11n-se.yaml", "source=images", capsys=capsys)
     assert status == 0
     assert sorted(p.name for p in Path("runs/maps").iterdir()) == ["tall.png", "wide.png"]
-    told = [f"skipped: {Path('pictures') / name}: not a picture that OpenCV can read" for name in SPOILT]
-    assert out.splitlines()[-3:] == [*told, f"2 pictures in {Path('runs/maps')}, 2 skipped"]
-    found = json.loads(maps("model=yolo11n-se.yaml", "source=pictures", "format=json", capsys=capsys)[1])
+    told = [f"skipped: {Path('images') / name}: not an image that OpenCV can read" for name in SPOILT]
+    assert out.splitlines()[-3:] == [*told, f"2 images in {Path('runs/maps')}, 2 skipped"]
+    found = json.loads(maps("model=yolo11n-se.yaml", "source=images", "format=json", capsys=capsys)[1])
     assert (found["images"], found["files"]) == (2, ["tall.png", "wide.png"])
     assert [Path(reason.partition(": ")[0]).name for reason in found["skipped"]] == list(SPOILT)
 
 
-def test_a_folder_of_which_nothing_can_be_read_is_a_mistake(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for path in pictures.iterdir():
-        path.write_bytes(b"no picture")
-    said = refuse("maps", "model=yolo11n-se.yaml", "source=pictures", capsys=capsys)
-    assert "tall.jpg: not a picture that OpenCV can read (and of 1 more picture none can be used)" in said
-    assert "more" not in refuse("maps", "model=yolo11n-se.yaml", "source=pictures/wide.png", capsys=capsys)
+def test_a_folder_of_which_nothing_can_be_read_is_a_mistake(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in images.iterdir():
+        path.write_bytes(b"no image")
+    said = refuse("maps", "model=yolo11n-se.yaml", "source=images", capsys=capsys)
+    assert "tall.jpg: not an image that OpenCV can read (and of 1 more image none can be used)" in said
+    assert "more" not in refuse("maps", "model=yolo11n-se.yaml", "source=images/wide.png", capsys=capsys)
     assert not Path("runs").exists()
 
 
-def test_json(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _, out, _ = maps("model=yolo11n-se.yaml", "source=pictures", "format=json", capsys=capsys)
+def test_json(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = maps("model=yolo11n-se.yaml", "source=images", "format=json", capsys=capsys)
     found = json.loads(out)
     assert (found["images"], found["files"]) == (2, ["tall.png", "wide.png"])
     layer = found["layers"][0]
@@ -114,24 +114,24 @@ def test_json(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("source=pictures",), "maps requires model="),
-        (("model=yolo11n-se.yaml",), "maps needs source="),
-        (("model=yolo11n-se.yaml", "source=picturs"), "did you mean pictures?"),
-        (("model=yolo11n-se.yaml", "source=pictures", "projct=x"), "did you mean project?"),
-        (("model=yolo11n.yaml", "source=pictures"), "no attention layers"),
-        (("model=nowhere.pt", "source=pictures"), "no such checkpoint"),
-        (("model=yolo11n-se.yaml", "source=pictures", "exist_ok"), "did you mean exist_ok=...?"),
-        (("model=yolo11n-se.yaml", "source=pictures", "format=yaml"), "use text or json"),
+        (("source=images",), "maps requires model="),
+        (("model=yolo11n-se.yaml",), "maps requires source="),
+        (("model=yolo11n-se.yaml", "source=imges"), "did you mean images?"),
+        (("model=yolo11n-se.yaml", "source=images", "projct=x"), "did you mean project?"),
+        (("model=yolo11n.yaml", "source=images"), "no attention layers"),
+        (("model=nowhere.pt", "source=images"), "no such checkpoint"),
+        (("model=yolo11n-se.yaml", "source=images", "exist_ok"), "did you mean exist_ok=...?"),
+        (("model=yolo11n-se.yaml", "source=images", "format=yaml"), "use text or json"),
     ],
 )
 def test_mistakes_leave_nothing(
-    words: tuple[str, ...], expected: str, pictures: Path, capsys: pytest.CaptureFixture[str]
+    words: tuple[str, ...], expected: str, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert expected in refuse("maps", *words, capsys=capsys)
     assert not Path("runs").exists()
 
 
-def test_maps_of_a_layer_share_their_colours() -> None:
+def test_maps_of_a_layer_share_their_colors() -> None:
     """A gate that differs little looks even; one peak does not darken the rest; the padding has no say."""
 
     def found(values: np.ndarray, frame: Frame | None = None) -> AttentionMap:
@@ -151,22 +151,22 @@ def test_maps_of_a_layer_share_their_colours() -> None:
 
 
 def test_a_map_is_drawn_where_it_belongs() -> None:
-    """A gate open in the lower right quarter, over a grey picture."""
+    """A gate open in the lower right quarter, over a gray image."""
     values = np.zeros((8, 8), np.float32)
     values[4:, 4:] = 1
     found = AttentionMap(3, "X", "X", "", "gate", "map", values, 8, Statistics.of(values), Frame(64, 64, 0, 0, 64, 64))
-    png = draw(Look("no $formula$_{.jpg", np.full((64, 64, 3), 90, np.uint8), (found,), ()))
-    drawn = cv2.imdecode(np.frombuffer(png, np.uint8), 1)[:, : int(_INCHES * _DPI * 2)]  # without the colour bar
+    png = draw(ImageMaps("no $formula$_{.jpg", np.full((64, 64, 3), 90, np.uint8), (found,), ()))
+    drawn = cv2.imdecode(np.frombuffer(png, np.uint8), 1)[:, : int(_INCHES * _DPI * 2)]  # without the color bar
     blue, green, red = (drawn[..., n].astype(int) for n in range(3))
-    yellow, purple = (red - blue > 60) & (green > 120), (blue - green > 25) & (green < 90)  # the ends of the colours
+    yellow, purple = (red - blue > 60) & (green > 120), (blue - green > 25) & (green < 90)  # the ends of the colors
     (top, left), (bottom, right) = np.argwhere(purple).min(0), np.argwhere(purple).max(0)
     y, x = np.argwhere(yellow).mean(0)
     assert (y - top) / (bottom - top) == pytest.approx(0.75, abs=0.06)
     assert (x - left) / (right - left) == pytest.approx(0.75, abs=0.06)
 
 
-def test_a_run_keeps_the_maps_of_a_few_pictures(pictures: Path) -> None:
-    files = sorted(pictures.iterdir())
+def test_a_run_keeps_the_maps_of_a_few_images(images: Path) -> None:
+    files = sorted(images.iterdir())
     assert record_maps("yolo11n-cbam.yaml", files, Path("maps.npz"), imgsz=64) == 6
     stored = load_maps(Path("maps.npz"))
     assert stored.images == ("tall.jpg", "wide.png")
@@ -176,9 +176,9 @@ def test_a_run_keeps_the_maps_of_a_few_pictures(pictures: Path) -> None:
     assert not Path("none.npz").exists()
 
 
-def test_a_picture_that_cannot_be_read_costs_a_run_nothing(pictures: Path) -> None:
-    files = sorted(pictures.iterdir())
-    files[0].write_bytes(b"no picture")
+def test_a_image_that_cannot_be_read_costs_a_run_nothing(images: Path) -> None:
+    files = sorted(images.iterdir())
+    files[0].write_bytes(b"no image")
     assert record_maps("yolo11n-se.yaml", files, Path("maps.npz"), imgsz=64) == 3
     assert load_maps(Path("maps.npz")).images == ("wide.png",)
     assert record_maps("yolo11n-se.yaml", files[:1], Path("none.npz"), imgsz=64) == 0

@@ -1,4 +1,4 @@
-"""Pictures as the model sees them, and maps back onto the picture."""
+"""Images as the model sees them, and maps back onto the image."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ultralytics.data.augment import LetterBox
 
-from yolo_attn.analysis.letterbox import find_pictures, letterbox, read_picture, to_tensor
+from yolo_attn.analysis.letterbox import find_images, letterbox, read_image, to_tensor
 from yolo_attn.errors import UserError
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(20, 300), st.integers(20, 300), st.sampled_from([64, 96, 160]), st.sampled_from([32, 64]))
-def test_the_picture_is_letterboxed_as_predict_does_it(height: int, width: int, imgsz: int, stride: int) -> None:
-    picture = np.random.default_rng(height * 1000 + width).integers(0, 255, (height, width, 3), np.uint8)
-    ours, frame = letterbox(picture, imgsz, stride)
-    theirs = LetterBox((imgsz, imgsz), auto=True, stride=stride)(image=picture)
+def test_the_image_is_letterboxed_as_predict_does_it(height: int, width: int, imgsz: int, stride: int) -> None:
+    image = np.random.default_rng(height * 1000 + width).integers(0, 255, (height, width, 3), np.uint8)
+    ours, frame = letterbox(image, imgsz, stride)
+    theirs = LetterBox((imgsz, imgsz), auto=True, stride=stride)(image=image)
     np.testing.assert_array_equal(ours, theirs)
     assert (frame.height, frame.width) == ours.shape[:2]
     inside = ours[frame.top : frame.top + frame.inner_height, frame.left : frame.left + frame.inner_width]
@@ -31,15 +31,15 @@ def test_the_picture_is_letterboxed_as_predict_does_it(height: int, width: int, 
 def test_an_off_centre_blob_comes_back_to_its_place(shape: tuple[int, int]) -> None:
     """The model's map is played by the mean brightness of each cell."""
     height, width = shape
-    picture = np.zeros((height, width, 3), np.uint8)
+    image = np.zeros((height, width, 3), np.uint8)
     y, x = round(0.3 * height), round(0.72 * width)
-    cv2.circle(picture, (x, y), 8, (255, 255, 255), -1)
-    padded, frame = letterbox(picture, 256, 32)
+    cv2.circle(image, (x, y), 8, (255, 255, 255), -1)
+    padded, frame = letterbox(image, 256, 32)
     padded[: frame.top] = padded[frame.top + frame.inner_height :] = 0
     padded[:, : frame.left] = padded[:, frame.left + frame.inner_width :] = 0
     size = (frame.width // 8, frame.height // 8)
     cells = cv2.resize(padded[..., 0].astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    found = frame.onto_picture(cells, height, width)
+    found = frame.onto_image(cells, height, width)
     assert found.shape == (height, width)
     weight = found / found.sum()
     rows, columns = np.arange(height) + 0.5, np.arange(width) + 0.5
@@ -48,38 +48,38 @@ def test_an_off_centre_blob_comes_back_to_its_place(shape: tuple[int, int]) -> N
     assert centre == pytest.approx((y + 0.5, x + 0.5), abs=0.5 * pixel)
 
 
-def test_cells_that_the_picture_touches() -> None:
+def test_cells_that_the_image_touches() -> None:
     _, frame = letterbox(np.zeros((40, 128, 3), np.uint8), 128, 32)  # 40 lines in 64
     assert (frame.top, frame.left, frame.height, frame.width) == (12, 0, 64, 128)
-    assert frame.cells(8, 16) == (slice(1, 7), slice(0, 16))  # lines 12 to 52, in cells of 8 pixels
+    assert frame.positions(8, 16) == (slice(1, 7), slice(0, 16))  # lines 12 to 52, in cells of 8 pixels
     _, frame = letterbox(np.zeros((128, 40, 3), np.uint8), 128, 32)
-    assert frame.cells(16, 8) == (slice(0, 16), slice(1, 7))
+    assert frame.positions(16, 8) == (slice(0, 16), slice(1, 7))
 
 
 def test_the_image_is_rgb_in_0_to_1() -> None:
-    picture = np.zeros((2, 3, 3), np.uint8)
-    picture[..., 0] = 255  # blue, in OpenCV's order
-    image = to_tensor(picture)
-    assert image.shape == (1, 3, 2, 3)
-    assert image[0, :, 0, 0].tolist() == [0, 0, 1]
-    assert to_tensor(picture[..., 0]).shape == (1, 1, 2, 3)
+    image = np.zeros((2, 3, 3), np.uint8)
+    image[..., 0] = 255  # blue: the order is BGR
+    tensor = to_tensor(image)
+    assert tensor.shape == (1, 3, 2, 3)
+    assert tensor[0, :, 0, 0].tolist() == [0, 0, 1]
+    assert to_tensor(image[..., 0]).shape == (1, 1, 2, 3)
 
 
-def test_pictures_are_found_and_read(tmp_path: Path) -> None:
+def test_images_are_found_and_read(tmp_path: Path) -> None:
     for name in ("b.png", "a.JPG", "über.png"):
         ok, data = cv2.imencode(".png", np.full((4, 5, 3), 7, np.uint8))
         assert ok
         (tmp_path / name).write_bytes(data.tobytes())
-    (tmp_path / "notes.txt").write_text("no picture")
-    assert [p.name for p in find_pictures(tmp_path)] == ["a.JPG", "b.png", "über.png"]
-    assert read_picture(tmp_path / "über.png").shape == (4, 5, 3)
-    assert read_picture(tmp_path / "über.png", channels=1).shape == (4, 5)
-    with pytest.raises(UserError, match="reads images of 4 channels"):
-        read_picture(tmp_path / "b.png", channels=4)
-    with pytest.raises(UserError, match="not a picture"):
-        read_picture(tmp_path / "notes.txt")
+    (tmp_path / "notes.txt").write_text("no image")
+    assert [p.name for p in find_images(tmp_path)] == ["a.JPG", "b.png", "über.png"]
+    assert read_image(tmp_path / "über.png").shape == (4, 5, 3)
+    assert read_image(tmp_path / "über.png", channels=1).shape == (4, 5)
+    with pytest.raises(UserError, match="takes images of 4 channels"):
+        read_image(tmp_path / "b.png", channels=4)
+    with pytest.raises(UserError, match="not an image"):
+        read_image(tmp_path / "notes.txt")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no pictures in this folder"):
-        find_pictures(tmp_path / "empty")
+    with pytest.raises(UserError, match="no images in this folder"):
+        find_images(tmp_path / "empty")
     with pytest.raises(UserError, match=r"did you mean b\.png\?"):
-        find_pictures(tmp_path / "bb.png")
+        find_images(tmp_path / "bb.png")

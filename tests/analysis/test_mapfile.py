@@ -9,7 +9,7 @@ import pytest
 
 from yolo_attn.analysis.letterbox import Frame
 from yolo_attn.analysis.mapfile import LARGEST, load_maps, save_maps
-from yolo_attn.analysis.maps import AttentionMap, Look, NoMap, Statistics
+from yolo_attn.analysis.maps import AttentionMap, ImageMaps, NoMap, Statistics
 from yolo_attn.errors import UserError
 
 
@@ -22,8 +22,8 @@ def a_map(row: int, array: np.ndarray, *, name: str = "SE", part: str = "", stri
     )  # fmt: skip
 
 
-def a_look(name: str, *maps: AttentionMap) -> Look:
-    return Look(name, np.zeros((64, 64, 3), np.uint8), maps, (NoMap(9, "PAM", "no weights"),))
+def a_look(name: str, *maps: AttentionMap) -> ImageMaps:
+    return ImageMaps(name, np.zeros((64, 64, 3), np.uint8), maps, (NoMap(9, "PAM", "no weights"),))
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_the_arrays_are_what_other_readers_expect(tmp_path: Path) -> None:
         np.testing.assert_allclose(arrays["map_17_0"], plane, atol=1e-3)  # a gate in [0, 1] is stored as it is
 
 
-def test_values_outside_0_to_1_share_a_range_at_all_rows_and_pictures(tmp_path: Path) -> None:
+def test_values_outside_0_to_1_share_a_range_at_all_rows_and_images(tmp_path: Path) -> None:
     low, high = np.full((4, 4), -3.0), np.full((8, 8), 5.0)
     looks = [a_look("a", a_map(1, low), a_map(2, high * 0.2)), a_look("b", a_map(1, low * 0.5), a_map(2, high))]
     save_maps(tmp_path / "maps.npz", looks)
@@ -70,8 +70,8 @@ def test_values_outside_0_to_1_share_a_range_at_all_rows_and_pictures(tmp_path: 
     assert [round(float(m.mean()), 1) for layer in stored for m in layer.maps] == [-3, -1.5, 1, 5]
 
 
-def test_maps_lie_on_the_picture(tmp_path: Path) -> None:
-    """Lines 16 to 48 of 64 are the picture."""
+def test_maps_lie_on_the_image(tmp_path: Path) -> None:
+    """Lines 16 to 48 of 64 are the image."""
     plane = np.zeros((8, 8))
     plane[2:6] = 1
     found = a_map(3, plane)

@@ -8,19 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image
 from torch import nn
 from ultralytics import YOLO
 
 from yolo_attn import register_layer
-from yolo_attn.analysis.letterbox import Picture, letterbox, to_tensor
-from yolo_attn.analysis.maps import Statistics, attention_maps, look_at, total_statistics
+from yolo_attn.analysis.letterbox import Image, letterbox, to_tensor
+from yolo_attn.analysis.maps import Statistics, attention_maps, image_maps, total_statistics
 from yolo_attn.analysis.models import open_model
 from yolo_attn.analysis.profile import profile
 from yolo_attn.cli import main
@@ -29,7 +29,7 @@ from yolo_attn.layers.base import Gate
 from yolo_attn.registry import unregister_layer
 
 
-def picture(height: int = 64, width: int = 128, seed: int = 0) -> Picture:
+def image(height: int = 64, width: int = 128, seed: int = 0) -> Image:
     return np.random.default_rng(seed).integers(0, 255, (height, width, 3), np.uint8)
 
 
@@ -63,8 +63,8 @@ def inputs_by_hand(model: nn.Module, image: torch.Tensor, row: int) -> torch.Ten
 
 @pytest.mark.parametrize("row", [17, 25])
 def test_maps_are_the_gates_called_by_hand(cbam: nn.Module, row: int) -> None:
-    maps = {found.key: found for found in attention_maps(cbam, picture(), imgsz=128)}
-    padded, _ = letterbox(picture(), 128, 32)
+    maps = {found.key: found for found in attention_maps(cbam, image(), imgsz=128)}
+    padded, _ = letterbox(image(), 128, 32)
     x = inputs_by_hand(cbam, to_tensor(padded), row)
     channel, spatial = cbam.model[row].channel, cbam.model[row].spatial
     with torch.no_grad():
@@ -79,21 +79,21 @@ def test_maps_are_the_gates_called_by_hand(cbam: nn.Module, row: int) -> None:
     assert plane.statistics.mean == pytest.approx(float(by_position.mean()))
 
 
-def test_padding_is_in_no_statistics_and_on_no_picture(cbam: nn.Module) -> None:
-    found = attention_maps(cbam, picture(24, 128), imgsz=128)[1]
+def test_padding_is_in_no_statistics_and_on_no_image(cbam: nn.Module) -> None:
+    found = attention_maps(cbam, image(24, 128), imgsz=128)[1]
     assert found.array.shape == (4, 16)  # 24 lines in 32
     assert found.statistics.count == 4 * 16
-    tall = attention_maps(cbam, picture(34, 128), imgsz=128)[1]  # lines 15 to 49 of 64
+    tall = attention_maps(cbam, image(34, 128), imgsz=128)[1]  # lines 15 to 49 of 64
     assert tall.array.shape == (8, 16)
     assert tall.statistics.count == 6 * 16  # cells 1 to 6
     inside = tall.array[1:7]
     assert (tall.statistics.low, tall.statistics.high) == pytest.approx((inside.min(), inside.max()))
-    assert tall.on_picture(340, 1280).shape == (340, 1280)
+    assert tall.on_image(340, 1280).shape == (340, 1280)
 
 
 def test_a_yolo_is_looked_into() -> None:
     model = YOLO("yolo11n-se.yaml")
-    assert [found.row for found in attention_maps(model, picture(), imgsz=128)] == [17, 21, 25]
+    assert [found.row for found in attention_maps(model, image(), imgsz=128)] == [17, 21, 25]
     assert profile(model, 64, device="cpu", rounds=1).rows[17].module == "SE"
 
 
@@ -103,7 +103,7 @@ def test_nothing_stays_on_the_model(cbam: nn.Module) -> None:
     before = {name: set(vars(m)) for name, m in cbam.named_modules()}
     modes = {name: m.training for name, m in cbam.named_modules()}
     states = {key: value.clone() for key, value in cbam.state_dict().items()}
-    attention_maps(cbam, picture(), imgsz=128)
+    attention_maps(cbam, image(), imgsz=128)
     assert {name: set(vars(m)) for name, m in cbam.named_modules()} == before
     assert {name: m.training for name, m in cbam.named_modules()} == modes
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in cbam.modules())
@@ -114,7 +114,7 @@ def test_nothing_stays_on_the_model(cbam: nn.Module) -> None:
 def test_hooks_go_when_a_model_fails(cbam: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cbam.model[-1], "forward", lambda x: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        attention_maps(cbam, picture(), imgsz=128)
+        attention_maps(cbam, image(), imgsz=128)
     assert not any(m._forward_pre_hooks for m in cbam.modules())
 
 
@@ -132,9 +132,9 @@ def test_work_in_place_behind_a_layer_does_not_change_its_map() -> None:
             return y
 
     model = Spoiling()
-    (found,) = attention_maps(model, picture(64, 64), imgsz=64)
+    (found,) = attention_maps(model, image(64, 64), imgsz=64)
     with torch.no_grad():
-        expected = model.gate.gate(to_tensor(picture(64, 64)))
+        expected = model.gate.gate(to_tensor(image(64, 64)))
     assert expected.min() > 0.6  # that of a black image is one half
     np.testing.assert_array_equal(found.array, expected[0, :, 0, 0].numpy())
     assert found.name == "Spoiling+SE.gate"
@@ -142,10 +142,10 @@ def test_work_in_place_behind_a_layer_does_not_change_its_map() -> None:
 
 def test_layers_inside_blocks_are_found() -> None:
     model = open_model("yolo11n.yaml+SE@inside:C3k2")
-    names = {(found.row, found.layer) for found in attention_maps(model, picture(), imgsz=128)}
+    names = {(found.row, found.layer) for found in attention_maps(model, image(), imgsz=128)}
     rows = {i for i, module in enumerate(model.model) if type(module).__name__.startswith("C3k2")}
     assert names == {(row, "SE") for row in rows}
-    found = attention_maps(model, picture(), imgsz=128)[0]
+    found = attention_maps(model, image(), imgsz=128)[0]
     assert found.name.startswith("C3k2+SE.")
     inner: Any = model.model[found.row]
     for step in found.name.split(".")[1:]:
@@ -154,14 +154,14 @@ def test_layers_inside_blocks_are_found() -> None:
 
 
 def test_layers_without_weights_are_named_with_the_reason() -> None:
-    look = look_at(open_model("yolo11n-mhsa.yaml"), picture(), imgsz=128)
+    look = image_maps(open_model("yolo11n-mhsa.yaml"), image(), imgsz=128)
     assert look.maps == ()
     assert [(layer.row, layer.name) for layer in look.without] == [(17, "MHSA"), (21, "MHSA"), (25, "MHSA")]
     assert "no weights to look at" in look.without[0].reason
 
 
 def test_a_layer_of_layers_shows_the_inner_ones_that_can_be_looked_at() -> None:
-    look = look_at(open_model("yolo11n-dualattention.yaml"), picture(), imgsz=128)
+    look = image_maps(open_model("yolo11n-dualattention.yaml"), image(), imgsz=128)
     assert {found.name for found in look.maps} == {"DualAttention.channel"}  # position attention holds no weights
     assert look.without == ()
 
@@ -187,9 +187,9 @@ def own_layers() -> Iterator[None]:
 
 
 def test_layers_of_a_user(own_layers: None) -> None:
-    gate = look_at(open_model("yolo11n.yaml+OwnGate@neck"), picture(), imgsz=128)
+    gate = image_maps(open_model("yolo11n.yaml+OwnGate@neck"), image(), imgsz=128)
     assert [(found.row, found.name) for found in gate.maps] == [(17, "OwnGate"), (21, "OwnGate"), (25, "OwnGate")]
-    plain = look_at(open_model("yolo11n.yaml+OwnModule@neck.P4"), picture(), imgsz=128)
+    plain = image_maps(open_model("yolo11n.yaml+OwnModule@neck.P4"), image(), imgsz=128)
     assert [layer.name for layer in plain.without] == ["OwnModule"]
 
 
@@ -221,7 +221,7 @@ def test_the_command_shows_the_maps_of_a_layer_from_a_file(
     name = f"OwnMean{axis}"
     monkeypatch.setattr(sys, "path", [*sys.path])
     Path(f"{name}.py").write_text(LAYER_FILE.format(name=name, axis=axis))
-    Image.fromarray(picture(64, 64)).save("image.png")
+    cv2.imwrite("image.png", image(64, 64))
     try:
         words = [f"model=yolo11n.yaml+{name}@neck.P3", "source=image.png", f"layers={name}.py", "imgsz=64"]
         assert main(["maps", *words]) == 0
@@ -235,14 +235,14 @@ def test_an_identity_init_is_dead_and_a_varied_gate_is_not(cbam: nn.Module) -> N
     fresh = open_model("yolo11n.yaml+CBAM[init=identity]@neck")
     assert all(
         found.statistics.dead and found.statistics.ones == found.statistics.count
-        for found in attention_maps(fresh, picture(), imgsz=128)
+        for found in attention_maps(fresh, image(), imgsz=128)
     )
-    varied = attention_maps(cbam, picture(), imgsz=128)
+    varied = attention_maps(cbam, image(), imgsz=128)
     assert not any(found.statistics.dead for found in varied if found.kind == "channels")
 
 
-def test_statistics_over_pictures(cbam: nn.Module) -> None:
-    looks = [look_at(cbam, picture(seed=seed), imgsz=128) for seed in range(3)]
+def test_statistics_over_images(cbam: nn.Module) -> None:
+    looks = [image_maps(cbam, image(seed=seed), imgsz=128) for seed in range(3)]
     totals = total_statistics(looks)
     key = (17, "CBAM.spatial", "")
     every = np.concatenate([found.array for look in looks for found in look.maps if found.key == key])
@@ -268,7 +268,7 @@ def test_statistics_add_up(a: np.ndarray, b: np.ndarray) -> None:
 
 def test_the_image_size_is_that_of_the_training(cbam: nn.Module) -> None:
     cbam.args = {"imgsz": 96}
-    found = attention_maps(cbam, picture(96, 96))[1]
+    found = attention_maps(cbam, image(96, 96))[1]
     del cbam.args
     assert found.array.shape == (12, 12)
-    assert attention_maps(cbam, picture(96, 96), imgsz=70)[1].array.shape == (12, 12)  # rounded up, as by Ultralytics
+    assert attention_maps(cbam, image(96, 96), imgsz=70)[1].array.shape == (12, 12)  # rounded up, as by Ultralytics

@@ -28,11 +28,11 @@ def found(cbam: nn.Module) -> Profile:
 
 def test_rows_by_hand(found: Profile) -> None:
     first, last = found.rows[0], found.rows[-1]
-    assert (first.module, first.shape, first.stride, first.ours) == ("Conv", (1, 16, 32, 32), 2, False)
+    assert (first.module, first.shape, first.stride, first.attention) == ("Conv", (1, 16, 32, 32), 2, False)
     assert first.params == 3 * 16 * 9 + 2 * 16  # a convolution without biases, and a batch norm
     assert first.gflops == 2 * 16 * 3 * 9 * 32 * 32 / 1e9
     assert (last.module, last.shape, last.stride) == ("Detect", (1, 84, 84), None)
-    assert [(row.row, row.module, row.stride) for row in found.rows if row.ours] == [
+    assert [(row.row, row.module, row.stride) for row in found.rows if row.attention] == [
         (17, "CBAM", 8),
         (21, "CBAM", 16),
         (25, "CBAM", 32),
@@ -69,7 +69,7 @@ def test_operations_are_those_of_the_deployed_model() -> None:
 
 def test_layers_inside_blocks_are_marked() -> None:
     found = profile("yolo11n.yaml+SE@inside:C3k2", 64, device="cpu", rounds=1)
-    assert {row.module for row in found.rows if row.ours} == {"C3k2+SE"}
+    assert {row.module for row in found.rows if row.attention} == {"C3k2+SE"}
 
 
 def test_a_network_that_is_no_yolo_is_one_row() -> None:
@@ -78,10 +78,10 @@ def test_a_network_that_is_no_yolo_is_one_row() -> None:
 
 
 def test_models_of_different_channels_are_not_compared() -> None:
-    grey = nn.Conv2d(1, 4, 1)
-    grey.yaml = {"channels": 1}
-    with pytest.raises(UserError, match="different channels: 1, 3"):
-        profile_all({"grey": grey, "colours": nn.Conv2d(3, 4, 1)}, 64, device="cpu", rounds=1)
+    gray = nn.Conv2d(1, 4, 1)
+    gray.yaml = {"channels": 1}
+    with pytest.raises(UserError, match="different numbers of channels: 1, 3"):
+        profile_all({"gray": gray, "colors": nn.Conv2d(3, 4, 1)}, 64, device="cpu", rounds=1)
 
 
 def test_short_names() -> None:
@@ -136,7 +136,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert first["params"] == 2635608
     assert {"median", "p10", "p90", "device", "threads", "rounds"} <= set(first["latency_ms"])
     assert first["memory"].keys() == {"mib", "measure"}
-    assert first["rows"][17]["ours"] is True
+    assert first["rows"][17]["attention"] is True
     assert first["rows"][17]["module"] == "CBAM"
 
 
@@ -157,7 +157,7 @@ def test_sizes_are_rounded_up_as_ultralytics_does(capsys: pytest.CaptureFixture[
         (("modell=yolo11n.yaml",), "did you mean model?"),
         (("model=yolo11n.yaml,yolo11n.yaml",), "given twice"),
         (("model=yolo11n.yaml", "against=yolo11n.yaml"), "given twice"),
-        (("model=yolo11n.yaml", "imgsz=big"), "use a whole number"),
+        (("model=yolo11n.yaml", "imgsz=big"), "use an integer"),
         (("model=yolo11n.yaml", "rounds=0"), "use an integer from 1 to"),
         (("model=yolo11n.yaml", "device=77"), "device=77"),
         (("model=yolo11n.yaml", "device=tpu"), "device=tpu"),

@@ -1,1 +1,1 @@
-"""Looking at models: what they cost (`profile`), and where their attention goes (`maps`)."""
+"""Analysis of models: their cost (`profile`) and their attention (`maps`)."""

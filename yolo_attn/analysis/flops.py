@@ -1,12 +1,11 @@
 """Floating-point operations, counted operator by operator in a real forward pass.
 
-A multiplication and its addition count two. Counted is all that convolutions (transposed ones too), linear layers,
-matrix products and attention do, whoever calls them and however they are written: `x @ y`, `einsum`, fused attention
-kernels, PyTorch's fast path of multi-head attention. Not counted are biases, normalisations, activations, pooling,
-interpolation, sampling, Fourier transforms and other sums element by element, which papers leave out as well: they take
-time, but few operations. Measure the latency too.
+A multiplication and its addition count as two. The count includes convolutions (also transposed), linear layers, matrix
+products and attention in any form: `x @ y`, `einsum`, fused attention kernels, PyTorch's fast path of multi-head
+attention. It excludes biases, normalization, activations, pooling, interpolation, sampling, Fourier transforms and
+other elementwise sums, as papers do: they take time, but few operations. Measure the latency too.
 
-Nothing is extrapolated from another image size, so a layer that works on a pooled vector costs what a vector costs.
+The count is never extrapolated from another image size, which would be wrong for layers that work on pooled vectors.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ def count_flops(module: nn.Module, image: torch.Tensor) -> int:
     """Return the floating-point operations of a forward pass (2 per multiply-add).
 
     Args:
-        module: The model, in evaluation mode, counted as it is: fuse it first to count what is deployed.
+        module: The model, in evaluation mode. Fuse it first to count the deployed operations.
         image: (B, C, H, W) on the device of the model.
     """
     with torch.no_grad(), flop_counter() as counter:
@@ -37,7 +36,7 @@ def count_flops(module: nn.Module, image: torch.Tensor) -> int:
 
 @contextmanager
 def flop_counter() -> Iterator[FlopCounterMode]:
-    """Count the operations of what runs inside, in every supported PyTorch."""
+    """Count the operations that run in the context, with any supported PyTorch."""
     mha: Any = getattr(torch.backends, "mha", None)  # later than PyTorch 2.1
     fast = mha is not None and mha.get_fastpath_enabled()
     if fast:  # one opaque operator, for which there is no formula
@@ -51,7 +50,7 @@ def flop_counter() -> Iterator[FlopCounterMode]:
 
 
 def _missing_formulas() -> dict[Any, Any]:
-    """Return formulas for operators that this PyTorch has and, up to 2.6, does not count."""
+    """Return formulas for operators that PyTorch up to 2.6 has, but does not count."""
     from torch.utils import flop_counter as host
 
     operator = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
@@ -60,6 +59,6 @@ def _missing_formulas() -> dict[Any, Any]:
 
 
 def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    """Return the operations of softmax(q k') v, from tensors or, as later versions pass them, from their shapes."""
+    """Return the operations of softmax(q k') v, from tensors or, in later versions, from their shapes."""
     q, k, v = (tuple(getattr(x, "shape", x)) for x in (query, key, value))
     return int(2 * prod(q[:-1]) * k[-2] * (q[-1] + v[-1]))

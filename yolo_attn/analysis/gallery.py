@@ -1,4 +1,4 @@
-"""A model's attention maps for pictures, as files and as a table of what its gates do."""
+"""A model's attention maps for images, as files and as a table of statistics."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import nn
 
-from yolo_attn.analysis.letterbox import Picture, find_pictures
+from yolo_attn.analysis.letterbox import Image, find_images
 from yolo_attn.analysis.mapfile import save_maps
-from yolo_attn.analysis.maps import AttentionMap, Look, NoMap, Statistics, find_layers, look_at
+from yolo_attn.analysis.maps import AttentionMap, ImageMaps, NoMap, Statistics, find_layers, image_maps
 from yolo_attn.analysis.models import network_of
 from yolo_attn.errors import UserError, counted
 from yolo_attn.system.files import make_folder, write_atomically
@@ -21,21 +21,21 @@ from yolo_attn.tables import align, html_table
 
 __all__ = ["Gallery", "as_dict", "as_text", "make_gallery", "new_folder", "record_maps"]
 
-_SHOWN = 4  # pictures of a gallery in a notebook
+_SHOWN = 4  # images of a gallery in a notebook
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """What the attention layers of a model do on some pictures.
+    """Attention maps of a model for one or more images.
 
     Args:
-        folder: Where the pictures with their maps are; None when they were not written.
+        folder: Folder of the images with their maps; None if they were not written.
         files: Their names.
-        layers: Each reading of each layer, by row: the map of the first picture, and the statistics of all.
-        without: The layers that have nothing to look at.
-        images: How many pictures were looked at.
+        layers: Each map of each layer, by row: the map of the first image, and the statistics of all images.
+        without: The layers without maps.
+        images: Number of images.
         skipped: The files of a folder that could not be read, each with the reason.
-        looks: What was seen in each picture, when nothing was written.
+        image_maps: The maps of each image, if no files were written.
     """
 
     folder: Path | None
@@ -44,12 +44,12 @@ class Gallery:
     without: tuple[NoMap, ...]
     images: int
     skipped: tuple[str, ...] = ()
-    looks: tuple[Look, ...] = field(default=(), repr=False)
+    image_maps: tuple[ImageMaps, ...] = field(default=(), repr=False)
 
     @property
     def maps(self) -> list[AttentionMap]:
-        """The maps of all pictures, when nothing was written."""
-        return [found for look in self.looks for found in look.maps]
+        """The maps of all images, if no files were written."""
+        return [found for image in self.image_maps for found in image.maps]
 
     def __str__(self) -> str:
         return as_text(self)
@@ -57,132 +57,130 @@ class Gallery:
     def _repr_html_(self) -> str:
         from yolo_attn.analysis.overlay import draw
 
-        shown = [base64.b64encode(draw(look)).decode() for look in self.looks[:_SHOWN] if look.maps]
+        shown = [base64.b64encode(draw(image)).decode() for image in self.image_maps[:_SHOWN] if image.maps]
         images = "".join(f'<img style="max-width:100%" src="data:image/png;base64,{image}">' for image in shown)
         lines = as_text(self, table=False).splitlines()
         return (html_table(_cells(self), (1, 2, 3), lines) if self.layers else html_table([lines], (0,))) + images
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one dictionary for each reading of each layer, with its statistics over all pictures."""
+        """Return one dictionary for each map of each layer, with its statistics over all images."""
         return list(as_dict(self)["layers"])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it but the maps themselves."""
+        """Return everything except the maps themselves."""
         return as_dict(self)
 
 
 def make_gallery(
     model: str | Path | nn.Module,
-    source: str | Path | Picture,
+    source: str | Path | Image,
     folder: Path | None,
     *,
     imgsz: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Gallery:
-    """Write one PNG for each picture, with the maps of every layer over it.
+    """Write one PNG for each image, with the maps of every layer over it.
 
-    A picture of a folder that cannot be read is left out, as long as there is another.
+    Unreadable images of a folder are skipped if at least one can be read.
 
     Args:
         model: A checkpoint, a model YAML or a network.
-        source: A picture or a folder of them, or a picture as an array.
-        folder: Where to write; it is made. None writes nothing and keeps what is seen.
-        imgsz: Pixels of the longer side; as in training where the model tells.
-        progress: Is told (pictures done, pictures).
+        source: An image, a folder of images, or an image as an array.
+        folder: Where to write; it is created. None writes nothing and keeps the maps in memory.
+        imgsz: Pixels of the longer side; None for that of the training, if known.
+        progress: Called with (images done, images).
 
     Raises:
-        UserError: No such model or picture, none that can be read, a model without attention layers, or a folder that
-            cannot be written.
+        UserError: The model or image does not exist, no image can be read, the model has no attention layers, or the
+            folder cannot be written.
     """
     from yolo_attn.analysis.overlay import draw
 
     network = network_of(model)
     if next(find_layers(network), None) is None:
         raise UserError("the model has no attention layers of yolo-attn, so there are no maps")
-    pictures: Sequence[Path | Picture] = find_pictures(source) if isinstance(source, (str, Path)) else [source]
-    first: Look | None = None
-    kept: list[Look] = []
+    sources: Sequence[Path | Image] = find_images(source) if isinstance(source, (str, Path)) else [source]
+    first: ImageMaps | None = None
+    kept: list[ImageMaps] = []
     files: list[str] = []
     skipped: list[str] = []
     totals: dict[tuple[int, str, str], Statistics] = {}
-    for n, path in enumerate(pictures):
-        look = _look(network, path, imgsz, skipped)  # before the folder is made, so that a mistake leaves none
-        first = first or look
-        for found in look.maps if look else ():
+    for n, path in enumerate(sources):
+        image = _maps_of(network, path, imgsz, skipped)  # an error leaves no folder behind
+        first = first or image
+        for found in image.maps if image else ():
             totals[found.key] = totals[found.key] + found.statistics if found.key in totals else found.statistics
-        if look and folder is None:
-            kept.append(look)
-        elif look and look.maps and folder is not None:
+        if image and folder is None:
+            kept.append(image)
+        elif image and image.maps and folder is not None:
             make_folder(folder)
-            files.append(f"{_file_stem(path, pictures)}.png")
-            write_atomically(folder / files[-1], draw(look))
+            files.append(f"{_file_stem(path, sources)}.png")
+            write_atomically(folder / files[-1], draw(image))
         if progress is not None:
-            progress(n + 1, len(pictures))
+            progress(n + 1, len(sources))
     if first is None:
-        others = f" (and of {counted(len(skipped) - 1, 'more picture')} none can be used)" if len(skipped) > 1 else ""
+        others = f" (and of {counted(len(skipped) - 1, 'more image')} none can be used)" if len(skipped) > 1 else ""
         raise UserError(f"{skipped[0]}{others}")
     layers = tuple((found, totals[found.key]) for found in first.maps)
-    images = len(pictures) - len(skipped)
+    images = len(sources) - len(skipped)
     return Gallery(folder, tuple(files), layers, first.without, images, tuple(skipped), tuple(kept))
 
 
-def _look(network: nn.Module, path: Path | Picture, imgsz: int | None, skipped: list[str]) -> Look | None:
-    """Return what a network makes of a picture; None, and the reason noted, when it cannot be read."""
+def _maps_of(network: nn.Module, path: Path | Image, imgsz: int | None, skipped: list[str]) -> ImageMaps | None:
+    """Return the maps of a network for an image; None, with the reason appended to `skipped`, if it is unreadable."""
     try:
-        return look_at(network, path, imgsz=imgsz)
+        return image_maps(network, path, imgsz=imgsz)
     except UserError as error:
         skipped.append(str(error))
         return None
 
 
 def new_folder(folder: Path, *, exist_ok: bool) -> Path:
-    """Return a folder that is not there yet, runs/maps or runs/maps-2 ..., or with `exist_ok` this one as it is.
+    """Return a folder that does not exist yet (runs/maps, runs/maps-2, ...), or with `exist_ok` the given one.
 
-    The numbers are set as the installed Ultralytics sets them behind its own folders.
+    The numbers have the format of the installed Ultralytics.
     """
     from yolo_attn.host.installation import numbered_folder
 
     return numbered_folder(folder, exist_ok=exist_ok)
 
 
-def _file_stem(path: Path | Picture, pictures: Sequence[Path | Picture]) -> str:
-    """Return what the file of a picture is called: with its ending where another has the same name but for that."""
+def _file_stem(path: Path | Image, sources: Sequence[Path | Image]) -> str:
+    """Return the stem of an image's file, with the suffix of the image if another has the same stem."""
     if not isinstance(path, Path):
-        return "picture"
-    single = sum(isinstance(other, Path) and other.stem == path.stem for other in pictures) == 1
+        return "image"
+    single = sum(isinstance(other, Path) and other.stem == path.stem for other in sources) == 1
     return path.stem if single else path.name
 
 
-def record_maps(
-    model: str | Path | nn.Module, pictures: Sequence[Path], path: Path, *, imgsz: int | None = None
-) -> int:
-    """Store the maps of a few pictures in a small file (see `mapfile`); where there are none, no file.
+def record_maps(model: str | Path | nn.Module, images: Sequence[Path], path: Path, *, imgsz: int | None = None) -> int:
+    """Store the maps of a few images in a small file (see `mapfile`); without maps, no file is written.
 
-    A picture that cannot be read, or not for a model of so many channels, is left out: a training has worked without.
+    Images that cannot be read, or not with the model's channels, are skipped.
 
     Args:
         model: A checkpoint, a model YAML or a network.
-        pictures: The pictures.
+        images: The images.
         path: The file.
-        imgsz: Pixels of the longer side; as in training where the model tells.
+        imgsz: Pixels of the longer side; None for that of the training, if known.
 
     Returns:
-        How many maps a picture has.
+        Number of maps of an image.
 
     Raises:
-        UserError: No such model, or a file that cannot be written.
+        UserError: The model does not exist, or the file cannot be written.
     """
     network = network_of(model)
     if next(find_layers(network), None) is None:
         return 0
-    looks = [look for picture in pictures if (look := _look(network, picture, imgsz, []))]
-    if not looks or not looks[0].maps:
+    found = [maps for image in images if (maps := _maps_of(network, image, imgsz, []))]
+    if not found or not found[0].maps:
         return 0
-    save_maps(path, looks)
-    return len(looks[0].maps)
+    save_maps(path, found)
+    return len(found[0].maps)
 
 
-# --- shown ------------------------------------------------------------------------------------------------------
+# --- output ------------------------------------------------------------------------------------------------------
 
 
 def as_dict(gallery: Gallery) -> dict[str, Any]:
@@ -211,11 +209,11 @@ def as_dict(gallery: Gallery) -> dict[str, Any]:
 
 
 def as_text(gallery: Gallery, *, table: bool = True) -> str:
-    """Return a gallery's statistics as lines to read, with what does not attend named.
+    """Return a gallery's statistics as text, with dead gates and layers without maps.
 
     Args:
         gallery: The gallery.
-        table: Whether the table is among them, or only what is below it.
+        table: Whether to include the table, not only the lines below it.
     """
     lines = [align(_cells(gallery), left=(1, 2, 3))] if gallery.layers and table else []
     lines += [_LEGEND] if gallery.layers else []
@@ -223,19 +221,16 @@ def as_text(gallery: Gallery, *, table: bool = True) -> str:
     lines += [f"no map: row {layer.row} {layer.name}: {layer.reason}" for layer in gallery.without]
     lines += [f"skipped: {reason}" for reason in gallery.skipped]
     if gallery.files:
-        left_out = f", {len(gallery.skipped)} skipped" if gallery.skipped else ""
-        lines.append(f"{counted(len(gallery.files), 'picture')} in {gallery.folder}{left_out}")
+        skipped = f", {len(gallery.skipped)} skipped" if gallery.skipped else ""
+        lines.append(f"{counted(len(gallery.files), 'image')} in {gallery.folder}{skipped}")
     return "\n".join(lines)
 
 
-_LEGEND = (
-    "gate: what the features are multiplied by; weight: attention, 1 is even; near 0, near 1: share of the values "
-    "that are within 0.01"
-)
+_LEGEND = "gate: factor of the features; weight: attention, 1 is uniform; near 0, near 1: share of values within 0.01"
 
 
 def _cells(gallery: Gallery) -> list[tuple[str, ...]]:
-    header = ("row", "layer", "level", "what", "mean", "sd", "least", "most", "near 0", "near 1")
+    header = ("row", "layer", "level", "unit", "mean", "sd", "min", "max", "near 0", "near 1")
     body = [
         (
             str(found.row),

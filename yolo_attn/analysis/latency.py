@@ -1,4 +1,4 @@
-"""Latency of models measured in turn, so that whatever else the machine does hits all of them alike."""
+"""Latency of models, measured in turn so that other load on the machine affects all of them equally."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def measure_latency(
 ) -> dict[str, dict[str, Any]]:
     """Measure the forward pass of one image through each model, in milliseconds.
 
-    The models take turns, round by round (ABC, BCA, CAB, ...), in one process: a slow moment of the machine, a clock
-    that falls, or the place behind a large model hits all of them. Reading, letterboxing and non-maximum suppression
-    are not part of it.
+    The models take turns, round by round (ABC, BCA, CAB, ...), in one process. Other load, a falling clock rate or
+    the position after a large model affects all of them. Reading, letterboxing and non-maximum suppression are
+    excluded.
 
     Args:
-        models: The models by name. Measured are copies, fused as in deployment.
+        models: The models by name. Copies are measured, fused as in deployment.
         shape: (C, H, W) of an image, rounded up to the models' stride.
         rounds: Measured passes of each model.
-        warm_up: Passes of each model before.
+        warm_up: Passes of each model before the measurement.
         device: Where to measure.
-        progress: Is told (rounds done, rounds) after each.
+        progress: Called with (rounds done, rounds) after each.
 
     Returns:
         For each name "median", "p10", "p90" (milliseconds), "device", "processor", "threads" and "rounds".
@@ -79,7 +79,7 @@ def _summary(times: list[float]) -> dict[str, float]:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until a device has done what it was given; a CPU always has."""
+    """Wait until a device has finished all queued work; a CPU has no queue."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

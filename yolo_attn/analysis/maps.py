@@ -1,9 +1,9 @@
-"""Attention maps: what every attention layer of a model makes of a picture.
+"""Attention maps of a model's layers for an image.
 
     maps = attention_maps("runs/detect/train/weights/best.pt", "street.jpg")
 
-Hooks note the input of each layer while one picture passes, and are gone afterwards; the layer's own gate or weights
-are then computed from it (see `attention_maps` of the layers). Nothing is stored on the modules.
+Temporary hooks record the inputs of each layer in one forward pass. The layer's method `attention_maps` then computes
+its gate or weights from them. Nothing is stored on the modules.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from yolo_attn.analysis.letterbox import FloatMap, Frame, Picture, letterbox, read_picture, to_tensor
+from yolo_attn.analysis.letterbox import FloatMap, Frame, Image, letterbox, read_image, to_tensor
 from yolo_attn.analysis.models import fitting_side, input_channels, max_stride, network_of, row_name, rows
 from yolo_attn.layers.attention_values import AttentionValues
 from yolo_attn.layers.base import Chain, Layer
 from yolo_attn.registry import list_layers
 
-__all__ = ["AttentionMap", "Look", "NoMap", "Statistics", "attention_maps", "look_at", "total_statistics"]
+__all__ = ["AttentionMap", "ImageMaps", "NoMap", "Statistics", "attention_maps", "image_maps", "total_statistics"]
 
 _DEFAULT_SIDE = 640
-_SAME = 0.02  # a gate whose values all lie this close together does not attend
-_NEAR = 0.01  # how close to 0 or 1 a gate counts as saturated
+_SAME = 0.02  # a gate whose values all differ by less is dead
+_NEAR = 0.01  # a gate closer to 0 or 1 is saturated
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """The values of a gate or of weights, over positions and channels of one picture or several.
+    """Statistics of a gate or of weights, over positions and channels of one or more images.
 
     Args:
-        count: How many values.
+        count: Number of values.
         mean: Their mean.
         squares: Sum of their squared distances from the mean.
-        zeros: How many are within 0.01 of 0: what they multiply is shut off.
-        ones: How many are within 0.01 of 1: what they multiply passes as it is.
+        zeros: Number of values within 0.01 of 0, which suppress the features.
+        ones: Number of values within 0.01 of 1, which pass the features unchanged.
         low: The least value.
         high: The greatest value.
     """
@@ -91,7 +91,7 @@ class Statistics:
 
     @property
     def dead(self) -> bool:
-        """Whether all values are nearly the same, at every position, in every channel and picture."""
+        """Whether all values are nearly the same, at every position, in every channel and image."""
         return self.high - self.low <= _SAME
 
     def as_dict(self) -> dict[str, float | bool]:
@@ -109,19 +109,19 @@ class Statistics:
 
 @dataclass(frozen=True)
 class AttentionMap:
-    """What one attention layer makes of one picture.
+    """One map of one attention layer for one image.
 
     Args:
         row: Index of the row in the model YAML.
-        name: The row's module and the way to the layer inside it, such as "CBAM.spatial".
+        name: The row's module and the path to the layer in it, such as "CBAM.spatial".
         layer: The layer, such as "CBAMSpatial".
-        part: Which of several readings of the layer it is, such as "input 1"; mostly "".
-        unit: "gate": what the features are multiplied by; "weight": attention, where 1 is even.
-        kind: "map" over positions, or "channels" where positions do not differ.
+        part: Name of the map for layers with several, such as "input 1"; mostly "".
+        unit: "gate": factors of the features; "weight": attention, where 1 is uniform.
+        kind: "map" over positions, or "channels" where all positions have the same values.
         array: The map (h, w) of the letterboxed image, the mean over its channels; or the vector (C,).
         stride: Stride of the layer's map.
-        statistics: Of all values on the picture, before any mean is taken.
-        frame: Where the picture stands in the letterboxed image.
+        statistics: Of all values on the image, before any mean.
+        frame: Position of the image in the letterboxed image.
     """
 
     row: int
@@ -137,39 +137,39 @@ class AttentionMap:
 
     @property
     def key(self) -> tuple[int, str, str]:
-        """What tells the layers' readings of a model apart."""
+        """The unique key of the map in a model."""
         return self.row, self.name, self.part
 
     @property
     def scale_group(self) -> tuple[str, str, str]:
-        """What has one colour scale: the same reading of the same layer at all rows."""
+        """The maps that share a color scale: the same part of the same layer at all rows."""
         return self.layer, self.part, self.kind
 
     @property
     def level(self) -> str:
-        """The stride as a level: "P3" for 8, or "stride 6" where it is no power of two."""
+        """The stride as a level: "P3" for 8, or "stride 6" if it is not a power of two."""
         power = np.log2(self.stride)
         return f"P{power:.0f}" if power == round(power) else f"stride {self.stride:g}"
 
     @property
     def title(self) -> str:
-        """Row, layer, part and level, to stand over a picture."""
+        """Row, layer, part and level, as the title of an image."""
         part = f" {self.part}" if self.part else ""
         return f"row {self.row} {self.name}{part} ({self.level})"
 
-    def on_picture(self, height: int, width: int) -> FloatMap:
-        """Return the map at the pixels of the picture, brought to a size, the letterbox's padding cut off."""
-        return self.frame.onto_picture(self.array, height, width)
+    def on_image(self, height: int, width: int) -> FloatMap:
+        """Return the map resized to the image at a given size, without the letterbox's padding."""
+        return self.frame.onto_image(self.array, height, width)
 
 
 @dataclass(frozen=True)
 class NoMap:
-    """An attention layer that has nothing to look at.
+    """An attention layer without maps.
 
     Args:
         row: Index of its row.
-        name: The row's module and the way to the layer inside it.
-        reason: Why, in words.
+        name: The row's module and the path to the layer in it.
+        reason: Why it has none.
     """
 
     row: int
@@ -178,51 +178,51 @@ class NoMap:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a model's attention layers make of one picture.
+class ImageMaps:
+    """The maps of a model's attention layers for one image.
 
     Args:
-        name: File name of the picture.
-        picture: The picture, in OpenCV's order of colours or grey.
+        name: File name of the image.
+        image: The image, BGR or gray.
         maps: The maps, by row.
-        without: The layers that have none.
+        without: The layers without maps.
     """
 
     name: str
-    picture: Picture
+    image: Image
     maps: tuple[AttentionMap, ...]
     without: tuple[NoMap, ...]
 
 
 def attention_maps(
-    model: str | Path | nn.Module, image: str | Path | Picture, *, imgsz: int | None = None
+    model: str | Path | nn.Module, image: str | Path | Image, *, imgsz: int | None = None
 ) -> list[AttentionMap]:
-    """Return the attention maps of a model for a picture.
+    """Return the attention maps of a model for an image.
 
     Args:
         model: A checkpoint, a model YAML (untrained then), a network or a `YOLO(...)`.
-        image: A picture's path, or the picture (H, W, 3) in OpenCV's order of colours.
-        imgsz: Pixels of the longer side, rounded up to the model's stride; as in training where a checkpoint tells,
-            else 640.
+        image: An image's path, or the image (H, W, 3) as BGR.
+        imgsz: Pixels of the longer side, rounded up to the model's stride; None for that of the training in a
+            checkpoint, else 640.
 
     Raises:
-        UserError: No such model or picture.
+        UserError: The model or image does not exist.
     """
-    return list(look_at(network_of(model), image, imgsz=imgsz).maps)
+    return list(image_maps(network_of(model), image, imgsz=imgsz).maps)
 
 
-def look_at(model: nn.Module, image: str | Path | Picture, *, imgsz: int | None = None) -> Look:
-    """Return what a network's attention layers make of a picture; `attention_maps` with what has no map.
+def image_maps(model: nn.Module, image: str | Path | Image, *, imgsz: int | None = None) -> ImageMaps:
+    """Return the maps of a network's attention layers for an image, and the layers without maps.
 
     Raises:
-        UserError: No such picture, or one that the model cannot read.
+        UserError: The image does not exist, or the model cannot take it.
     """
     side = fitting_side(model, imgsz or trained_side(model))
     if isinstance(image, (str, Path)):
-        name, picture = Path(image).name, read_picture(Path(image), input_channels(model))
+        name, pixels = Path(image).name, read_image(Path(image), input_channels(model))
     else:
-        name, picture = "", image
-    padded, frame = letterbox(picture, side, max_stride(model))
+        name, pixels = "", image
+    padded, frame = letterbox(pixels, side, max_stride(model))
     found = list(find_layers(model))
     maps: list[AttentionMap] = []
     without: list[NoMap] = []
@@ -233,21 +233,21 @@ def look_at(model: nn.Module, image: str | Path | Picture, *, imgsz: int | None 
             maps += (_map(layer, each, inputs[layer.module][0], frame) for each in values)
             if reason:
                 without.append(NoMap(layer.row, layer.name, reason))
-    return Look(name, picture, tuple(maps), tuple(without))
+    return ImageMaps(name, pixels, tuple(maps), tuple(without))
 
 
 def trained_side(model: nn.Module) -> int:
-    """Return the image size that a network was trained with, or 640 where it does not tell."""
+    """Return the image size that a network was trained with, or 640 if it is unknown."""
     args = getattr(model, "args", None)
     side = args.get("imgsz") if isinstance(args, dict) else getattr(args, "imgsz", None)
     return side if isinstance(side, int) else _DEFAULT_SIDE
 
 
-def total_statistics(looks: Iterable[Look]) -> dict[tuple[int, str, str], Statistics]:
-    """Return the statistics of every reading over several pictures, by the key of its maps."""
+def total_statistics(images: Iterable[ImageMaps]) -> dict[tuple[int, str, str], Statistics]:
+    """Return the statistics of each map over several images, by its key."""
     every: dict[tuple[int, str, str], list[Statistics]] = {}
-    for look in looks:
-        for found in look.maps:
+    for image in images:
+        for found in image.maps:
             every.setdefault(found.key, []).append(found.statistics)
     return {key: reduce(Statistics.__add__, parts) for key, parts in every.items()}
 
@@ -258,7 +258,7 @@ class FoundLayer:
 
     Args:
         row: Index of its row.
-        name: The row's module and the way to the layer inside it.
+        name: The row's module and the path to the layer in it.
         module: The layer.
     """
 
@@ -268,7 +268,7 @@ class FoundLayer:
 
 
 def find_layers(model: nn.Module) -> Iterator[FoundLayer]:
-    """Yield the attention layers of a model by row; of layers in layers the outermost that can be looked at."""
+    """Yield the attention layers of a model by row; of nested layers, the outermost with maps."""
     registered = [spec.cls for spec in list_layers()]
     for i, row in enumerate(rows(model)):
         for path, module in _layers_in(row, tuple(registered)):
@@ -304,7 +304,7 @@ def _attention_of(module: nn.Module, inputs: list[torch.Tensor] | None) -> tuple
     if not offers_maps(module):
         return [], getattr(module, "no_attention_maps", Layer.no_attention_maps)
     if inputs is None:
-        return [], "no picture reaches it"
+        return [], "the forward pass does not reach it"
     of_layer: Any = module
     values: list[AttentionValues] = of_layer.attention_maps(inputs)
     for each in values:
@@ -320,12 +320,12 @@ def _inputs_of(
     """Return the inputs of each module in a forward pass; modules that are not called are missing."""
     inputs: dict[nn.Module, list[torch.Tensor]] = {}
 
-    def note(module: nn.Module, args: tuple[Any, ...]) -> None:
+    def record(module: nn.Module, args: tuple[Any, ...]) -> None:
         given = args[0]
         # Copies, because a later layer may work in place.
         inputs[module] = [x.clone() for x in ([given] if isinstance(given, torch.Tensor) else given)]
 
-    handles = [module.register_forward_pre_hook(note) for module in modules]
+    handles = [module.register_forward_pre_hook(record) for module in modules]
     parameter = next(model.parameters(), image)
     try:
         model(image.to(parameter.device, parameter.dtype))
@@ -337,7 +337,7 @@ def _inputs_of(
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode, and each module back into its own afterwards."""
+    """Put a model into evaluation mode, and restore the mode of each module afterwards."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
@@ -350,7 +350,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 def _map(layer: FoundLayer, attention: AttentionValues, first: torch.Tensor, frame: Frame) -> AttentionMap:
     values: NDArray[Any] = attention.values.float().cpu().numpy()
     if attention.is_map:
-        down, across = frame.cells(*values.shape[-2:])
+        down, across = frame.positions(*values.shape[-2:])
         values = values[..., down, across]
     return AttentionMap(
         row=layer.row,

@@ -1,4 +1,4 @@
-"""Models to look at: opened by name, brought into the form in which they are deployed, and their rows."""
+"""Models for analysis: opening by name, the form in which they are deployed, and their rows."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from yolo_attn.host.values import check_values
 from yolo_attn.registry import list_layers
 
 __all__ = [
+    "attention_layers",
     "deploy",
     "find_device",
     "network_of",
     "networks_of",
     "open_model",
     "open_models",
-    "our_layers",
     "processor_name",
     "row_name",
     "short_name",
@@ -35,18 +35,18 @@ __all__ = [
 Model: TypeAlias = "str | Path | nn.Module"
 
 _DEFAULT_STRIDE = 32
-_COMMA = re.compile(r",(?=[^,@]*\.(?:yaml|yml|pt)(?:\+|,|$))|,$")  # one that a model's file follows
+_COMMA = re.compile(r",(?=[^,@]*\.(?:yaml|yml|pt)(?:\+|,|$))|,$")  # a comma before a model's file
 
 
 def open_model(name: str | Path) -> nn.Module:
-    """Return the network that a name stands for, in float32 and in evaluation mode.
+    """Return the network with a name, in float32 and evaluation mode.
 
     Args:
         name: A checkpoint (best.pt), a model YAML (yolo11n-cbam.yaml) or a base with layers at sites
             (yolo11n.yaml+CBAM@neck).
 
     Raises:
-        UserError: There is no such model, or it cannot be built.
+        UserError: The model does not exist or cannot be built.
     """
     import yolo_attn  # noqa: F401  (registers the layers in Ultralytics' parser)
     from yolo_attn.host.checkpoint import read_checkpoint
@@ -58,10 +58,10 @@ def open_model(name: str | Path) -> nn.Module:
 
 
 def network_of(model: str | Path | nn.Module) -> nn.Module:
-    """Return the network that is meant: by name, by itself, or in a `YOLO(...)`.
+    """Return the network with a name, the given network, or the network in a `YOLO(...)`.
 
     Raises:
-        UserError: There is no such model.
+        UserError: The model does not exist.
     """
     if isinstance(model, (str, Path)):
         return open_model(model)
@@ -86,15 +86,15 @@ def open_models(names: str, *, against: str | None = None) -> dict[str, nn.Modul
     """Return several networks by short names, the one to compare with first.
 
     Args:
-        names: Names with commas between them; a comma inside `Layer@P3,P4` or `Layer[a=1,b=2]` belongs to the name.
+        names: Comma-separated names; a comma inside `Layer@P3,P4` or `Layer[a=1,b=2]` belongs to the name.
         against: The name of the network to compare with.
 
     Raises:
-        UserError: There is no such model, or one is given twice.
+        UserError: A model does not exist, or is given twice.
     """
     given = [*([against] if against else []), *(name for name in _COMMA.split(names) if name)]
     if not given:
-        raise UserError(f"model={names}: names no model; such as model=yolo11n-cbam.yaml,yolo11n-gam.yaml")
+        raise UserError(f"model={names}: no model is given; use, for example, model=yolo11n-cbam.yaml,yolo11n-gam.yaml")
     twice = [name for name in given if given.count(name) > 1]
     if twice:
         raise UserError(f"model {twice[0]} is given twice")
@@ -109,11 +109,11 @@ def networks_of(
     """Return networks by short names, the one to compare with first.
 
     Args:
-        models: Names with commas between them, one model, several, or several by the names to show.
+        models: Comma-separated names, one model, several models, or several models by their displayed names.
         against: The one to compare with.
 
     Raises:
-        UserError: There is no such model, or one is given twice.
+        UserError: A model does not exist, or is given twice.
     """
     if isinstance(models, str) and (against is None or isinstance(against, str)):
         return open_models(models, against=against)
@@ -138,7 +138,7 @@ def networks_of(
 
 
 def _name_of(model: Any) -> str:
-    """Return the short name of a model: of its file, where it has one."""
+    """Return the short name of a model: that of its file, if it has one."""
     if isinstance(model, (str, Path)):
         return short_name(model)
     file = getattr(model, "ckpt_path", None) or getattr(model, "model_name", None)
@@ -147,7 +147,7 @@ def _name_of(model: Any) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the tables that Ultralytics prints of every model it builds out of the output."""
+    """Silence the table that Ultralytics prints of each model that it builds."""
     logger = logging.getLogger("ultralytics")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -167,10 +167,10 @@ def short_name(name: str | Path) -> str:
 
 
 def deploy(model: nn.Module, device: torch.device) -> nn.Module:
-    """Return a copy as it is deployed: in evaluation mode, batch norms fused into their convolutions, on a device.
+    """Return a copy as deployed: on a device, in evaluation mode, with batch norms fused into their convolutions.
 
-    Ultralytics' fusing also joins and drops what only training needs: parallel convolutions and, in its later versions,
-    the second head of end-to-end models.
+    Ultralytics' `fuse` also merges or removes training-only parts: parallel convolutions and, in later versions, the
+    second head of end-to-end models.
     """
     model = copy.deepcopy(model).float().eval().requires_grad_(False)
     fuse = getattr(model, "fuse", None)
@@ -181,10 +181,10 @@ def deploy(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 def find_device(name: str | None) -> torch.device:
-    """Return a device by the name that Ultralytics gives it: "cpu", "0" for the first GPU, "mps"; None for the best.
+    """Return a device by its Ultralytics name: "cpu", "0" for the first GPU, "mps"; None for the best available.
 
     Raises:
-        UserError: No such device here.
+        UserError: The device is not available.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not name:
@@ -195,16 +195,16 @@ def find_device(name: str | None) -> torch.device:
     except RuntimeError:
         raise UserError(f"device={name}: use cpu, mps, or the number of a GPU, such as 0") from None
     if device.type == "cuda" and (device.index or 0) >= gpus:
-        raise UserError(f"device={name}: PyTorch sees {gpus or 'no'} GPU{'s' * (gpus != 1)} here; use cpu")
+        raise UserError(f"device={name}: PyTorch finds {gpus or 'no'} GPU{'s' * (gpus != 1)}; use cpu")
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UserError("device=mps: not there on this machine; use cpu")
+        raise UserError("device=mps: not available on this machine; use cpu")
     if device.type not in {"cpu", "cuda", "mps"}:
         raise UserError(f"device={name}: use cpu, mps, or the number of a GPU, such as 0")
     return device
 
 
 def processor_name(device: torch.device) -> str:
-    """Return the name of the processor behind a device, such as "NVIDIA H200"."""
+    """Return the name of a device's processor, such as "NVIDIA H200"."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     info = Path("/proc/cpuinfo")
@@ -214,7 +214,7 @@ def processor_name(device: torch.device) -> str:
 
 
 def input_channels(model: nn.Module) -> int:
-    """Return how many channels the images of a model have."""
+    """Return the number of channels of a model's images."""
     document: Any = getattr(model, "yaml", None)
     if not isinstance(document, dict):
         return 3
@@ -222,16 +222,16 @@ def input_channels(model: nn.Module) -> int:
 
 
 def max_stride(model: nn.Module) -> int:
-    """Return what the sides of a model's images are multiples of."""
+    """Return the number that the sides of a model's images are multiples of."""
     stride = getattr(model, "stride", None)
     return max(_DEFAULT_STRIDE, int(stride.max())) if isinstance(stride, torch.Tensor) else _DEFAULT_STRIDE
 
 
 def fitting_side(model: nn.Module, imgsz: int) -> int:
-    """Return an image's side rounded up to what a model can take, as Ultralytics rounds it.
+    """Return an image's side rounded up to a multiple of the model's stride, as in Ultralytics.
 
     Raises:
-        UserError: It is no side that an image can have.
+        UserError: The side is invalid.
     """
     check_values({"imgsz": imgsz})
     stride = max_stride(model)
@@ -239,22 +239,22 @@ def fitting_side(model: nn.Module, imgsz: int) -> int:
 
 
 def rows(model: nn.Module) -> list[nn.Module]:
-    """Return the modules of a model's rows; a module that is no YOLO model is one row."""
+    """Return the modules of a model's rows; a module that is not a YOLO model is one row."""
     inner = getattr(model, "model", None)
     return list(inner) if isinstance(inner, nn.Sequential) else [model]
 
 
 def row_name(module: nn.Module) -> str:
-    """Return the name by which a YAML row names a module, with the layers of ours inside: C3k2+EMA."""
-    given = getattr(module, "type", None)  # set by Ultralytics' parser; a method of any other module
+    """Return the name of a module in a YAML row, with the attention layers inside it: C3k2+EMA."""
+    given = getattr(module, "type", None)  # set by Ultralytics' parser; a method of other modules
     kind = given.rpartition(".")[2] if isinstance(given, str) else type(module).__name__
-    names = our_layers(module)
+    names = attention_layers(module)
     own = {spec.cls: spec.name for spec in list_layers()}.get(type(module))
     return own or "+".join([kind, *(name for name in names if name not in kind.split("+"))])
 
 
-def our_layers(module: nn.Module) -> list[str]:
-    """Return the names of the registered layers in a module, outermost ones only, each once."""
+def attention_layers(module: nn.Module) -> list[str]:
+    """Return the names of the outermost registered layers in a module, each once."""
     names = {spec.cls: spec.name for spec in list_layers()}
     found: dict[str, None] = {}
 

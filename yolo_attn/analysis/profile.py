@@ -1,4 +1,4 @@
-"""What models cost: parameters, operations, latency and memory, row by row and side by side."""
+"""Cost of models: parameters, operations, latency and memory, row by row and side by side."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from yolo_attn.analysis.flops import count_flops, flop_counter
 from yolo_attn.analysis.latency import ROUNDS, measure_latency, synchronize
 from yolo_attn.analysis.memory import peak_memory
 from yolo_attn.analysis.models import (
+    attention_layers,
     deploy,
     find_device,
     fitting_side,
     input_channels,
     network_of,
-    our_layers,
     row_name,
     rows,
     short_name,
@@ -49,22 +49,22 @@ _MAP_RANK = 4  # batch, channels, height, width
 
 @dataclass(frozen=True)
 class RowCost:
-    """What one row costs.
+    """Cost of one row.
 
     Args:
         row: Index in the model YAML.
-        module: Its name there, with the layers of ours inside.
-        ours: Whether it is or holds an attention layer.
+        module: Its name there, with the attention layers inside it.
+        attention: Whether it is or contains an attention layer.
         params: Parameters, as trained.
         gflops: Billions of operations for one image, as deployed.
-        shape: Shape of its output; of the first tensor where there are several.
-        stride: Image height over map height; None where the output is no map.
-        time_share: Its part of the time that the rows take together, as deployed.
+        shape: Shape of its output, or of the first of several tensors.
+        stride: Image height over map height; None if the output is not a map.
+        time_share: Its share of the total time of the rows, as deployed.
     """
 
     row: int
     module: str
-    ours: bool
+    attention: bool
     params: int
     gflops: float
     shape: tuple[int, ...] | None
@@ -74,17 +74,17 @@ class RowCost:
 
 @dataclass(frozen=True)
 class Profile:
-    """What a model costs for one image of a size.
+    """Cost of a model for one image of a given size.
 
     Args:
         name: The model.
         imgsz: Height and width of the image.
-        params: Parameters as trained, which is what Ultralytics prints before a training.
-        params_fused: Parameters as deployed: batch norms fused, what only training needs dropped.
+        params: Parameters as trained, as printed by Ultralytics before training.
+        params_fused: Parameters as deployed, with batch norms fused and without training-only parts.
         gflops: Billions of operations as deployed, two for a multiply-add (see `flops`).
-        latency_ms: What `measure_latency` tells: median, p10, p90, device, processor, threads, rounds.
-        memory: What `peak_memory` tells: mib, measure.
-        rows: What each row costs.
+        latency_ms: Result of `measure_latency`: median, p10, p90, device, processor, threads, rounds.
+        memory: Result of `peak_memory`: mib, measure.
+        rows: Cost of each row.
     """
 
     name: str
@@ -99,10 +99,10 @@ class Profile:
 
 @dataclass(frozen=True)
 class Profiles(Sequence[Profile]):
-    """What several models cost, or one; the first is the one that the others are compared with.
+    """Cost of one or more models; the others are compared with the first.
 
     Args:
-        models: Their profiles, as measured in turns.
+        models: Their profiles, measured in turn.
     """
 
     models: tuple[Profile, ...]
@@ -132,23 +132,23 @@ class Profiles(Sequence[Profile]):
         return [_figures(found, self.models[0]) for found in self.models]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything by the models' names, the rows of each included."""
+        """Return the complete profiles by name, with their rows."""
         return {found.name: dataclasses.asdict(found) for found in self.models}
 
 
 def profile(
     model: str | Path | nn.Module, imgsz: int = 640, *, device: str | None = None, rounds: int = ROUNDS
 ) -> Profile:
-    """Measure what one model costs.
+    """Measure the cost of one model.
 
     Args:
         model: A model YAML, a checkpoint, a base with layers at sites, a network or a `YOLO(...)`.
         imgsz: Height and width of the image, rounded up to the model's stride.
-        device: "cpu", "0", "mps"; None for the first GPU, or the CPU where there is none.
+        device: "cpu", "0", "mps"; None for the first GPU, or the CPU if there is none.
         rounds: Measured passes for the latency.
 
     Raises:
-        UserError: No such model or device.
+        UserError: The model or device does not exist.
     """
     name = "model" if isinstance(model, nn.Module) else short_name(model)
     return profile_all({name: network_of(model)}, imgsz, device=device, rounds=rounds)[0]
@@ -162,26 +162,26 @@ def profile_all(
     rounds: int = ROUNDS,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Profile]:
-    """Measure what several models cost, their latencies in turn.
+    """Measure the cost of several models, with latencies in turn.
 
     Args:
-        models: Networks by name; they are left as they are.
+        models: Networks by name; they are not modified.
         imgsz: Height and width of the image, rounded up to the models' stride.
         device: As in `profile`.
         rounds: Measured passes of each model.
-        progress: Is told (rounds done, rounds).
+        progress: Called with (rounds done, rounds).
 
     Raises:
-        UserError: No such device, or models that read images of different channels.
+        UserError: The device does not exist, or the models take different numbers of channels.
     """
-    place = find_device(device)
+    target = find_device(device)
     channels = {input_channels(model) for model in models.values()}
     if len(channels) > 1:
-        raise UserError(f"the models read images of different channels: {', '.join(map(str, sorted(channels)))}")
+        raise UserError(f"the models take different numbers of channels: {', '.join(map(str, sorted(channels)))}")
     side = max(fitting_side(model, imgsz) for model in models.values())
     shape = (channels.pop(), side, side)
-    latency = measure_latency(models, shape, rounds=rounds, device=place, progress=progress)
-    return [_profile(name, model, shape, place, latency[name]) for name, model in models.items()]
+    latency = measure_latency(models, shape, rounds=rounds, device=target, progress=progress)
+    return [_profile(name, model, shape, target, latency[name]) for name, model in models.items()]
 
 
 def _profile(
@@ -204,7 +204,7 @@ def _profile(
             RowCost(
                 row=i,
                 module=row_name(module),
-                ours=bool(our_layers(module)),
+                attention=bool(attention_layers(module)),
                 params=_count(module),
                 gflops=flops / 1e9,
                 shape=output,
@@ -221,7 +221,7 @@ def _count(module: nn.Module) -> int:
 
 
 def _count_rows(model: nn.Module, image: torch.Tensor) -> tuple[list[tuple[int, tuple[int, ...] | None]], int]:
-    """Return operations and output shape of each row, and all operations together."""
+    """Return operations and output shape of each row, and the total operations."""
     found: list[tuple[int, tuple[int, ...] | None]] = [(0, None)] * len(rows(model))
     before = [0]
 
@@ -239,7 +239,7 @@ def _count_rows(model: nn.Module, image: torch.Tensor) -> tuple[list[tuple[int, 
 
 
 def _time_rows(model: nn.Module, image: torch.Tensor) -> list[float]:
-    """Return each row's share of the time, medians over some passes."""
+    """Return each row's share of the time, from medians over several passes."""
     seconds = np.zeros((_ROW_PASSES + 1, len(rows(model))))
     began = [0.0]
     turn = 0
@@ -261,7 +261,7 @@ def _time_rows(model: nn.Module, image: torch.Tensor) -> list[float]:
 
 @contextmanager
 def _around_rows(model: nn.Module, start: Callable[[int], None], end: Callable[[int, Any], None]) -> Iterator[None]:
-    """Call `start(row)` before and `end(row, output)` after each row, by hooks that are gone afterwards."""
+    """Call `start(row)` before and `end(row, output)` after each row, by temporary hooks."""
     handles = []
     for i, module in enumerate(rows(model)):
         handles.append(module.register_forward_pre_hook(lambda _, __, i=i: start(i)))
@@ -274,12 +274,12 @@ def _around_rows(model: nn.Module, start: Callable[[int], None], end: Callable[[
 
 
 def _shape(output: Any) -> tuple[int, ...] | None:
-    """Return the shape of an output, of the first tensor in it."""
+    """Return the shape of an output, or of the first of several tensors."""
     tensors = [x for x in torch.utils._pytree.tree_leaves(output) if isinstance(x, torch.Tensor)]
     return tuple(tensors[0].shape) if tensors else None
 
 
-# --- shown ------------------------------------------------------------------------------------------------------
+# --- output ------------------------------------------------------------------------------------------------------
 
 
 def as_dicts(profiles: Sequence[Profile]) -> list[dict[str, Any]]:
@@ -288,7 +288,7 @@ def as_dicts(profiles: Sequence[Profile]) -> list[dict[str, Any]]:
 
 
 def as_text(profiles: Sequence[Profile]) -> str:
-    """Return profiles as tables to read: one model row by row, several side by side with ratios to the first."""
+    """Return profiles as text tables: one model row by row, several side by side with ratios to the first."""
     first = profiles[0]
     lines = [align(_row_cells(first), left=(1, 4)), ""] if len(profiles) == 1 else []
     lines += [align(_figure_cells(profiles), left=(0,)), "", *_remarks(first, rows_shown=len(profiles) == 1)]
@@ -299,7 +299,7 @@ def _row_cells(found: Profile) -> list[tuple[str, ...]]:
     header = ("row", "module", "params", "GFLOPs", "output", "stride", "time")
     body = [
         (
-            f"{'*' if r.ours else ' '}{r.row}",
+            f"{'*' if r.attention else ' '}{r.row}",
             r.module,
             f"{r.params:,}",
             f"{r.gflops:.4f}",
@@ -334,7 +334,7 @@ def _figure_cells(profiles: Sequence[Profile]) -> list[tuple[str, ...]]:
 
 
 def _figures(found: Profile, first: Profile) -> dict[str, Any]:
-    """Return what a model costs as one line of a table, with ratios to the first."""
+    """Return the cost of a model as one row of a table, with ratios to the first."""
     latency, memory = found.latency_ms["median"], found.memory["mib"]
     plain = {key: getattr(found, key) for key in ("name", "imgsz", "params", "params_fused", "gflops")}
     ratios = {
@@ -352,7 +352,7 @@ def _remarks(found: Profile, *, rows_shown: bool) -> list[str]:
         f"Latency: one image through the fused model in float32 on {about['device']} ({about['processor']}{threads}), "
         f"{about['rounds']} rounds, models in turn; without reading the image and without non-maximum suppression.",
         "GFLOPs: counted while the fused model runs, 2 per multiply-add; convolutions, linear layers, matrix products "
-        "and attention, no sums element by element.",
+        "and attention, without elementwise operations.",
         f"Memory: peak of {found.memory['measure']}, weights included.",
     ]
     return [*(["* rows with attention layers; time: share of the rows' time."] if rows_shown else []), *lines]

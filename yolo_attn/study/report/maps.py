@@ -182,12 +182,12 @@ def _group(layer: StoredLayer) -> tuple[str, str, str]:
 
 def _scales(layers: Sequence[StoredLayer]) -> dict[tuple[str, str, str], _Scale]:
     """Return the scale of each kind of layer: the same at all rows, so that they can be compared."""
-    from yolo_attn.analysis.overlay import colour_limits
+    from yolo_attn.analysis.overlay import color_limits
 
     values: dict[tuple[str, str, str], list[npt.NDArray[Any]]] = {}
     for layer in layers:
         values.setdefault(_group(layer), []).extend(map(np.nan_to_num, layer.maps))
-    return {group: colour_limits(maps) for group, maps in values.items()}
+    return {group: color_limits(maps) for group, maps in values.items()}
 
 
 def _layer(layer: StoredLayer, images: Sequence[str], photos: Sequence[Photo | None], scale: _Scale) -> LayerMaps:
@@ -224,9 +224,9 @@ def _png(shares: npt.NDArray[Any]) -> str:
     import cv2
     from matplotlib import colormaps
 
-    from yolo_attn.analysis.overlay import COLOURS
+    from yolo_attn.analysis.overlay import COLORS
 
-    rgba = colormaps[COLOURS](shares, bytes=True)
+    rgba = colormaps[COLORS](shares, bytes=True)
     _, data = cv2.imencode(".png", np.ascontiguousarray(rgba[..., 2::-1]))
     return f"data:image/png;base64,{base64.b64encode(data.tobytes()).decode()}"
 
