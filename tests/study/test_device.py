@@ -12,7 +12,7 @@ from yolo_attn.study.specification.study import Study
 
 @pytest.fixture
 def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that seems to have four GPUs."""
+    """A machine that appears to have four GPUs."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
@@ -20,7 +20,7 @@ def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that has none."""
+    """A machine without a GPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
@@ -46,7 +46,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 @pytest.mark.usefixtures("four_gpus")
-def test_the_ways_to_name_a_device(given: object, name: str | None, kind: str, first: str, count: int) -> None:
+def test_forms_of_a_device(given: object, name: str | None, kind: str, first: str, count: int) -> None:
     assert read_device(given) == name
     assert read_device(name) == name
     assert (device_kind(name), first_device(name), count_devices(name)) == (kind, first, count)
@@ -60,14 +60,14 @@ def test_the_ways_to_name_a_device(given: object, name: str | None, kind: str, f
         ("True", "not a device"),
         ("cuda:x", "not a device"),
         ("0;1", "not a device"),
-        ("-1", "leave device= out"),
-        ("-1,-1", "leave device= out"),
+        ("-1", "omit device="),
+        ("-1,-1", "omit device="),
         ("0,0", "named twice"),
         ("0,4", "there is no CUDA device 4 here (PyTorch sees 4)"),
     ],
 )
 @pytest.mark.usefixtures("four_gpus")
-def test_what_is_no_device_is_told(given: str, says: str) -> None:
+def test_an_invalid_device_is_an_error(given: str, says: str) -> None:
     with pytest.raises(UserError) as caught:
         read_device(given)
     assert str(caught.value).startswith(f"device={given}: ")
@@ -77,7 +77,7 @@ def test_what_is_no_device_is_told(given: str, says: str) -> None:
 
 @pytest.mark.parametrize("given", ["0", "cuda", "0,1", "mps", "MPS:0", "xpu:0", "npu"])
 @pytest.mark.usefixtures("no_gpu")
-def test_a_device_that_is_not_here_is_refused_unless_the_runs_go_elsewhere(given: str) -> None:
+def test_a_missing_device_is_an_error_unless_runs_are_executed_elsewhere(given: str) -> None:
     with pytest.raises(UserError, match="give device=cpu"):
         read_device(given)
     assert read_device(given, here=False) in {"0", "0,1", "mps", "xpu:0", "npu"}
@@ -87,14 +87,14 @@ def test_a_device_that_is_not_here_is_refused_unless_the_runs_go_elsewhere(given
     assert first_device(None) == "cpu"
 
 
-def test_mps_is_taken_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mps_is_used_if_it_is_available(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert read_device("mps:0") == "mps"
     assert (device_kind("mps"), first_device("mps")) == ("mps", "mps")
 
 
 @pytest.mark.usefixtures("four_gpus")
-def test_a_gpu_may_have_the_number_that_an_outer_restriction_gave_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_can_be_named_by_its_number_in_cuda_visible_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6,7")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert read_device("7") == "7"
@@ -103,7 +103,7 @@ def test_a_gpu_may_have_the_number_that_an_outer_restriction_gave_it(monkeypatch
         read_device("5")
 
 
-def test_a_batch_is_shared_out_where_the_host_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_must_be_divisible_if_the_host_requires_it(monkeypatch: pytest.MonkeyPatch) -> None:
     from ultralytics.utils import torch_utils
 
     monkeypatch.setattr(torch_utils, "select_device", lambda device: None)
@@ -111,14 +111,14 @@ def test_a_batch_is_shared_out_where_the_host_asks_for_it(monkeypatch: pytest.Mo
     monkeypatch.setattr(torch_utils, "select_device", lambda device, batch: None)
     check_share("0,1", 8)
     check_share("0", 7)
-    with pytest.raises(UserError, match="batch=7: cannot be shared out to 2 devices; give a multiple of 2"):
+    with pytest.raises(UserError, match="batch=7: cannot be divided among 2 devices; give a multiple of 2"):
         check_share("0,1", 7)
 
 
-def test_another_number_of_gpus_is_another_run_and_is_told(
+def test_another_number_of_gpus_is_another_run_and_is_reported(
     fake: Fake, four_gpus: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "first_device", lambda device: "cpu")  # there is none to time anything on
+    monkeypatch.setattr(engine, "first_device", lambda device: "cpu")  # there is no GPU to measure latency on
     arguments = {"variants": "A", "seeds": 1}
     fake.compare(**arguments, device="0")
     fake.compare(**arguments, device="3")

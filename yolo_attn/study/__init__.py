@@ -1,6 +1,7 @@
-"""A study: a base and its variants, trained with common starts and seeds, compared.
+"""Studies: comparisons of a base with its variants, trained from common initial weights and with common seeds.
 
-One command plans, runs and reports; stopped anywhere it goes on where it was.
+`specification` defines what is compared, `planning` its runs, `engine` and `running` execute them, `store` contains
+their files, `results` computes the statistics, and `report` presents them. An interrupted study resumes.
 """
 
 from __future__ import annotations

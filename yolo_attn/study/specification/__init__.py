@@ -1,1 +1,1 @@
-"""What a study compares: its base, variants, controls, seeds, data, recipe and device."""
+"""Specification of a study: base, variants, controls, seeds, data, recipe and device."""

@@ -1,4 +1,4 @@
-"""What `device=` says, read and checked once for a whole study."""
+"""Parsing of `device=`, which is checked once for a whole study."""
 
 from __future__ import annotations
 
@@ -11,29 +11,32 @@ __all__ = ["check_share", "count_devices", "device_kind", "first_device", "read_
 
 _NUMBERS = re.compile(r"\d+(,\d+)*")
 _OTHER_KINDS = re.compile(r"(npu|xpu)(:\d+(,\d+)*)?")
-_NOBODY_CHOSE = {"", "none", "null"}
+_AUTOMATIC = {"", "none", "null"}
 _KNOWN = "cpu, mps, the number of a GPU (0) or several (0,1)"
 
 
 def read_device(value: object, *, here: bool = True) -> str | None:
-    """Return a device as every Ultralytics takes it: "cpu", "mps", "0", "0,1", ...; None when nobody chose.
+    """Return a device in the form that every Ultralytics release accepts: "cpu", "mps", "0", "0,1", ....
 
     Args:
-        value: What the user gave: text in any of the ways that Ultralytics reads, a number or a list of them.
-        here: Whether the runs are done on this machine, which then has to have the device.
+        value: Text in any form that Ultralytics accepts, a number, or a list of numbers.
+        here: Whether the runs are executed on this machine, which then must have the device.
+
+    Returns:
+        The device; None for an automatic choice.
 
     Raises:
-        UserError: It is no device, or it is not here.
+        UserError: It is not a device, or this machine does not have it.
     """
     given = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value).strip()
     name = re.sub(r"[\s\[\]()'\"]|cuda:", "", given.lower())
     name = ",".join(part for part in name.split(",") if part)
-    if name in _NOBODY_CHOSE:
+    if name in _AUTOMATIC:
         return None
     name = {"cuda": "0", "mps:0": "mps"}.get(name, name)
     if "-1" in name.split(","):
         raise UserError(
-            f"device={given}: every run would choose for itself; leave device= out, and they take turns on all GPUs"
+            f"device={given}: every run would choose its own; omit device= to assign runs to all GPUs in turn"
         )
     if not (name in {"cpu", "mps"} or _NUMBERS.fullmatch(name) or _OTHER_KINDS.fullmatch(name)):
         raise UserError(f"device={given}: not a device; give {_KNOWN}")
@@ -41,13 +44,13 @@ def read_device(value: object, *, here: bool = True) -> str | None:
     numbers = re.findall(r"\d+", name)
     if len(set(numbers)) < len(numbers):
         raise UserError(f"device={given}: the same device is named twice")
-    if here and (fault := _absence(name)):
-        raise UserError(f"device={given}: {fault}; leave device= out, or give device=cpu")
+    if here and (problem := _missing_device(name)):
+        raise UserError(f"device={given}: {problem}; omit device=, or give device=cpu")
     return name
 
 
-def _absence(name: str) -> str:
-    """Return what is not on this machine of a device, "" when it is all here."""
+def _missing_device(name: str) -> str:
+    """Return what this machine lacks for a device, "" if it has the device."""
     import torch
 
     kind = device_kind(name)
@@ -67,30 +70,30 @@ def _absence(name: str) -> str:
 
 
 def _index(number: str, count: int) -> int:
-    """Return the index by which torch knows a GPU; one beyond its count may be a number in CUDA_VISIBLE_DEVICES."""
+    """Return torch's index of a GPU; a number above torch's count can be one from CUDA_VISIBLE_DEVICES."""
     visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")][:count]
     return visible.index(number) if int(number) >= count and number in visible else int(number)
 
 
 def check_share(device: str | None, batch: int) -> None:
-    """Check that a batch can be shared out to the devices of a run, where the installed Ultralytics asks for that.
+    """Check that a batch can be divided among the devices of a run, if the installed Ultralytics requires it.
 
     Args:
         device: From `read_device`.
         batch: Images in a batch.
 
     Raises:
-        UserError: It cannot.
+        UserError: It cannot be divided.
     """
     from yolo_attn.host.training_arguments import requires_even_batches
 
     count = count_devices(device)
     if batch % count and requires_even_batches():
-        raise UserError(f"batch={batch}: cannot be shared out to {count} devices; give a multiple of {count}")
+        raise UserError(f"batch={batch}: cannot be divided among {count} devices; give a multiple of {count}")
 
 
 def count_devices(device: str | None) -> int:
-    """Return on how many devices one run is trained.
+    """Return the number of devices that one run is trained on.
 
     Args:
         device: From `read_device`.
@@ -99,7 +102,7 @@ def count_devices(device: str | None) -> int:
 
 
 def device_kind(device: str | None) -> str:
-    """Return the kind of device that Ultralytics will take: "cpu", "cuda", "mps", ....
+    """Return the kind of device that Ultralytics uses: "cpu", "cuda", "mps", ....
 
     Args:
         device: From `read_device`.
@@ -113,7 +116,7 @@ def device_kind(device: str | None) -> str:
 
 
 def first_device(device: str | None) -> str:
-    """Return the first device of a study as torch names it: "cpu", "cuda:1", "mps"; "cuda" when nobody chose a GPU.
+    """Return the first device of a study as torch names it: "cpu", "cuda:1", "mps"; "cuda" for an automatic GPU.
 
     Args:
         device: From `read_device`.
