@@ -10,7 +10,7 @@ Importing this package registers every layer in the Ultralytics model-YAML parse
 
 from __future__ import annotations
 
-from yolo_attn import layers  # registers ours
+from yolo_attn import layers  # registers the attention layers
 from yolo_attn.api import attention_maps, compare, place, profile
 from yolo_attn.errors import UserError
 from yolo_attn.host import register, unregister

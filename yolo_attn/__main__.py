@@ -1,4 +1,4 @@
-"""`python -m yolo_attn` is `yolo-attn`."""
+"""Entry point of `python -m yolo_attn`, the same as `yolo-attn`."""
 
 from __future__ import annotations
 

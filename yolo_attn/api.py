@@ -1,15 +1,15 @@
 """The commands as Python functions: `compare`, `place`, `profile` and `attention_maps`.
 
-Their keywords are the keys of the commands, their results are objects that print as the command does, show as a table
-in a notebook, and give plain data: `to_dict()` all of it, `rows()` one dictionary for each line, as
-`pandas.DataFrame` takes them. A mistake in what is given is a `UserError` with one line.
+Their keywords are the keys of the commands. Their results print like the command, display as a table in a notebook, and
+provide plain data: `to_dict()` returns all of it, `rows()` one dictionary for each row, for `pandas.DataFrame`. Invalid
+input raises a `UserError` with a message of one line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from yolo_attn.errors import UserError
 from yolo_attn.security.trust import trusting
@@ -50,48 +50,61 @@ def compare(
     runner: str | None = None,
     address: str | None = None,
     trust: bool | None = None,
-    **train: Any,
+    **train: object,
 ) -> Results:
-    """Train a base, its variants and controls from common starts with common seeds, and compare them.
+    """Train a base, its variants and controls from common initial weights with common seeds, and compare them.
 
-    Progress is printed. Called again with the same arguments it resumes: no run is done twice. Each run is a process of
-    its own, which does not run the calling script again; only a script that names itself in `layers` needs
+    Progress is printed. A second call with the same arguments resumes and repeats no run. Each run is a separate
+    process that does not execute the calling script; only a script that names itself in `layers` requires
     `if __name__ == "__main__":` around the call.
 
     Args:
-        study: A study file; the other arguments come before what it says.
+        study: A study file; the other arguments take precedence over it.
         base: A model YAML (`yolo11n.yaml`) or a checkpoint (`yolo11n.pt`).
         data: `digits`, a name from datasets.yaml, or a data YAML.
         variants: Layers at sites of the base (`"SE@neck"`, `"CBAM[reduction=8]@backbone.P5"`) or model YAMLs.
         controls: `"null"` and `"width"`.
-        seeds: How many (3 means 0, 1, 2), or which.
-        recipe: A dataset's name: the training arguments that suit it.
-        layers: Python files of your own layers, which travel with the runs.
+        seeds: The number of seeds (3 means 0, 1, 2), or the seeds.
+        recipe: Name of a dataset with recommended training arguments.
+        layers: Python files with custom layers, which are sent to the runs.
         project: Folder for studies (`runs/compare`).
         name: The study's folder in it.
-        exist_ok: Whether to add to the study that the folder holds.
+        exist_ok: Whether to add to the study in the folder.
         retry: Whether to run failed runs again.
-        device: As Ultralytics takes it: `"cpu"`, 0, or `[0, 1]` for multi-GPU training inside each run.
+        device: As in Ultralytics: `"cpu"`, 0, or `[0, 1]` for multi-GPU training inside each run.
         threads: CPU threads of a run.
-        workers: Runs at once on this machine.
+        workers: Concurrent runs on this machine.
         runner: `"ray"` for a Ray cluster.
         address: The cluster.
-        trust: Whether files from someone else may run the code that they hold; None asks the environment.
+        trust: Whether files from others may run the code that they hold; None for the environment's setting.
         train: Ultralytics' training arguments: `epochs=100`, `imgsz=640`, `batch=16`, `lr0=0.01`.
 
     Returns:
-        The results: `table()`, `rows()`, `to_dict()` (the content of results.json), and `folder`, where report.html is.
+        The results: `table()`, `rows()`, `to_dict()` (the content of results.json), and `folder`, with report.html.
 
     Raises:
-        UserError: A mistake in the arguments, a folder that another process holds, a full disk. What was done is kept.
+        UserError: Invalid arguments, a folder in use by another process, or a full disk. Finished work is kept.
     """
     from yolo_attn.study import compare as run_study
 
-    given = {
-        **{"study": study, "base": base, "data": data, "recipe": recipe, "layers": layers, "project": project},
-        **{"name": name, "variants": _listed(variants), "controls": _listed(controls)},
-        **{"seeds": _listed(seeds), "exist_ok": exist_ok or None, "retry": retry or None},
-        **{"device": _device(device), "threads": threads, "workers": workers, "runner": runner, "address": address},
+    given: dict[str, object] = {
+        "study": study,
+        "base": base,
+        "data": data,
+        "recipe": recipe,
+        "layers": layers,
+        "project": project,
+        "name": name,
+        "variants": _as_list(variants),
+        "controls": _as_list(controls),
+        "seeds": _as_list(seeds),
+        "exist_ok": exist_ok or None,
+        "retry": retry or None,
+        "device": _device(device),
+        "threads": threads,
+        "workers": workers,
+        "runner": runner,
+        "address": address,
         "trust": trust,
     }
     arguments = {key: value for key, value in given.items() if value is not None} | train
@@ -108,9 +121,9 @@ def place(
     exist_ok: bool = False,
     layers: Files | None = None,
     trust: bool | None = None,
-    **options: Any,
+    **options: object,
 ) -> Placement:
-    """Put a layer into a model at sites: rows are inserted, indices shift, and who read a site reads the new row.
+    """Place a layer at sites of a model: rows are inserted, indices shifted, and consumers of a site read the new row.
 
     Args:
         model: A model YAML, a checkpoint, or either with layers (`yolo11n.yaml+SE@neck`).
@@ -118,22 +131,23 @@ def place(
         at: `neck`, `neck.P3`, `backbone.P5`, `backbone.end`, `after:12`, `inside:C3k2`; several with commas.
         out: The YAML to write; None writes none.
         exist_ok: Whether `out` may be replaced.
-        layers: Python files of your own layers.
-        trust: Whether files from someone else may run the code that they hold; None asks the environment.
+        layers: Python files with custom layers.
+        trust: Whether files from others may run the code that they hold; None for the environment's setting.
         options: The layer's options: `init="identity"`, `reduction=8`.
 
     Returns:
-        What it changes: `account()` in words, `document` the model YAML as a mapping, `text()` as text, `save(file)`.
+        The changes: `account()` describes them, `document` is the model YAML as a mapping, `text()` as text, and
+        `save(file)` writes it.
 
     Raises:
-        UserError: Unknown layer, option or site, a model that cannot be built, or a file that is there already.
+        UserError: Unknown layer, option or site, a model that cannot be built, or an existing file.
     """
     from yolo_attn.host.placement import place_layer
 
-    _load(layers)
+    _load_layers(layers)
     with trusting(trust):
-        placed = place_layer(str(model), layer, at, options)
-    placed.account()  # builds it: a mistake is found here, and a file is written only of what can be built
+        placed = place_layer(str(model), layer, at, dict(options))
+    placed.account()  # builds the model, to write only a file that can be built
     if out is not None:
         placed.save(out, exist_ok=exist_ok)
     return placed
@@ -150,21 +164,21 @@ def profile(
     trust: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Profiles:
-    """Measure what models cost: parameters, operations, latency and memory, in turns.
+    """Measure the cost of models: parameters, operations, latency (in turns) and memory.
 
     Args:
         model: A model YAML, a checkpoint, a base with layers at sites, a `YOLO(...)` or a torch module; several as a
-            list, or as a mapping from the names that the table is to show.
-        against: The model that the others are compared with.
+            list, or as a mapping from the names for the table.
+        against: The model to compare with.
         imgsz: Height and width of the image, rounded up to the models' stride.
-        device: `"cpu"` or the number of a GPU; None for the first GPU, or the CPU where there is none.
-        rounds: Measured passes of each model.
-        layers: Python files of your own layers.
-        trust: Whether files from someone else may run the code that they hold; None asks the environment.
-        progress: Is called with (rounds done, rounds).
+        device: `"cpu"` or the number of a GPU; None for the first GPU, or the CPU without one.
+        rounds: Timed passes of each model.
+        layers: Python files with custom layers.
+        trust: Whether files from others may run the code that they hold; None for the environment's setting.
+        progress: Called with (rounds done, rounds).
 
     Returns:
-        A sequence of `Profile`, `against` first: `params`, `gflops`, `latency_ms`, `memory`, and `rows` one by one.
+        A sequence of `Profile`, `against` first: `params`, `gflops`, `latency_ms`, `memory`, and the model's `rows`.
 
     Raises:
         UserError: No such model or device.
@@ -172,8 +186,8 @@ def profile(
     from yolo_attn.analysis.models import networks_of
     from yolo_attn.analysis.profile import Profiles, profile_all
 
-    _load(layers)
-    sizes = {"imgsz": _whole("imgsz", imgsz), "rounds": _whole("rounds", rounds)}
+    _load_layers(layers)
+    sizes = {"imgsz": _positive("imgsz", imgsz), "rounds": _positive("rounds", rounds)}
     with trusting(trust):
         networks = networks_of(model, against=against)
     return Profiles(tuple(profile_all(networks, **sizes, device=_device(device), progress=progress)))
@@ -190,22 +204,22 @@ def attention_maps(
     trust: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Gallery:
-    """Look at what the attention layers of a model do on images.
+    """Compute the attention maps of a model's layers on images.
 
     Args:
-        model: A checkpoint, a model YAML (untrained then), a `YOLO(...)` or a torch module.
+        model: A checkpoint, a model YAML (untrained), a `YOLO(...)` or a torch module.
         source: An image, a folder of images, a dataset's name (its validation images), or one image as an array
-            (H, W, 3) in OpenCV's order of colours.
-        imgsz: Pixels of the longer side; None for as in training where the model tells, else 640.
+            (H, W, 3) in BGR order, as in OpenCV.
+        imgsz: Pixels of the longer side; None for the size in training, or 640 if the model does not store it.
         folder: Where to write a PNG for each image; None keeps the maps in memory instead.
-        exist_ok: Whether to write into a folder that is there; otherwise it gets a number.
-        layers: Python files of your own layers.
-        trust: Whether files from someone else may run the code that they hold; None asks the environment.
-        progress: Is called with (images done, images).
+        exist_ok: Whether to write into an existing folder; otherwise a number is added to its name.
+        layers: Python files with custom layers.
+        trust: Whether files from others may run the code that they hold; None for the environment's setting.
+        progress: Called with (images done, images).
 
     Returns:
-        The statistics of every gate (`rows()`), the `maps` where no folder was given (each with its `array`,
-        `on_image(height, width)` and `statistics`), and what has no map and why (`without`).
+        The statistics of every gate (`rows()`), the `maps` if no folder was given (each with its `array`,
+        `on_image(height, width)` and `statistics`), and the layers without a map, with the reasons (`without`).
 
     Raises:
         UserError: No such model or image, or a model without attention layers.
@@ -214,25 +228,25 @@ def attention_maps(
     from yolo_attn.analysis.models import network_of
     from yolo_attn.data import find_source
 
-    _load(layers)
+    _load_layers(layers)
     source = find_source(source) if isinstance(source, str) else source
     with trusting(trust):
         network = network_of(model)
     where = None if folder is None else new_folder(Path(folder).expanduser(), exist_ok=exist_ok)
-    side = None if imgsz is None else _whole("imgsz", imgsz)
+    side = None if imgsz is None else _positive("imgsz", imgsz)
     return make_gallery(network, source, where, imgsz=side, progress=progress)
 
 
-def _load(layers: Files | None) -> None:
-    """Import files of layers."""
+def _load_layers(layers: Files | None) -> None:
+    """Import files with custom layers."""
     if layers is not None:
         from yolo_attn.layer_files import load_layers, split_files
 
         load_layers(split_files(layers))
 
 
-def _listed(value: Any) -> Any:
-    """Return text, a number or nothing as it is, anything else as a list."""
+def _as_list(value: Iterable[object] | int | None) -> object:
+    """Return text, a number or None unchanged, and any other value as a list."""
     return value if value is None or isinstance(value, (str, int)) else list(value)
 
 
@@ -243,8 +257,12 @@ def _device(value: str | int | Iterable[int] | None) -> str | None:
     return str(value) if isinstance(value, int) else ",".join(map(str, value))
 
 
-def _whole(key: str, value: Any) -> int:
-    """Return a whole number of at least 1."""
+def _positive(key: str, value: object) -> int:
+    """Return a value that is a positive integer.
+
+    Raises:
+        UserError: It is not.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UserError(f"{key}={value}: use a whole number of at least 1")
+        raise UserError(f"{key}={value}: use a positive integer")
     return value

@@ -1,4 +1,4 @@
-"""Tables to read, in a terminal and in a notebook."""
+"""Tables for the terminal and for notebooks."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ __all__ = ["align", "html_table"]
 
 
 def align(lines: Sequence[Sequence[str]], left: Sequence[int]) -> str:
-    """Return lines of cells as text in columns, numbers to the right.
+    """Return lines of cells as text in aligned columns.
 
     Args:
-        lines: The cells, as many in each line.
-        left: The columns that stand to the left.
+        lines: The cells, the same number in each line.
+        left: Indices of the left-aligned columns; the others are right-aligned.
     """
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
@@ -26,12 +26,12 @@ def align(lines: Sequence[Sequence[str]], left: Sequence[int]) -> str:
 
 
 def html_table(lines: Sequence[Sequence[str]], left: Sequence[int], notes: Sequence[str] = ()) -> str:
-    """Return lines of cells as a table for a notebook, the first line as its heading.
+    """Return lines of cells as an HTML table with the first line as heading.
 
     Args:
-        lines: The cells, as many in each line.
-        left: The columns that are set to the left; numbers are set to the right.
-        notes: Sentences below it.
+        lines: The cells, the same number in each line.
+        left: Indices of the left-aligned columns; the others are right-aligned.
+        notes: Sentences below the table.
     """
 
     def row(cells: Sequence[str], tag: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.study.conftest import wait_for
 from yolo_attn.system.locks import FolderLock
-from yolo_attn.system.processes import kill, largest_memory, ranks_ended, started_by
+from yolo_attn.system.processes import descendants, kill, largest_memory, ranks_ended
 
 __all__ = ["wait_for"]  # a fixture, used by name
 
@@ -54,12 +54,12 @@ def test_what_a_process_started_is_found_and_killed_whatever_its_group(
 ) -> None:
     worker = start(tmp_path)
     rank = rank_of(tmp_path, wait_for)
-    started = started_by(worker.pid)
+    started = descendants(worker.pid)
     assert rank in {process.pid for process in started}
     kill(started)
     assert not lives(rank)
     worker.wait()
-    assert started_by(worker.pid) == []
+    assert descendants(worker.pid) == []
 
 
 @posix
@@ -107,7 +107,7 @@ def test_the_largest_of_the_processes_is_measured() -> None:
     assert process.stdout is not None
     process.stdout.readline()
     assert 60 < largest_memory(process.pid) < 120
-    kill(started_by(process.pid))
+    kill(descendants(process.pid))
     process.wait()
     process.stdout.close()
     assert largest_memory(process.pid) == 0.0

@@ -26,7 +26,7 @@ from yolo_attn.host.binding import Binding
 from yolo_attn.host.checkpoint_parts import allow_parts
 from yolo_attn.host.installation import LOGGER, is_stock_data_yaml, settings_folder
 from yolo_attn.host.label_cache import CacheError, read_cache
-from yolo_attn.security.trust import WAYS, is_script, trusts_files
+from yolo_attn.security.trust import TRUST_OPTIONS, is_script, trusts_files
 
 __all__ = ["is_restricted", "restrict", "restricted", "restricts_checkpoints"]
 
@@ -90,7 +90,8 @@ def _refusal(file: Any, names: list[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return (
         f"{name}: not opened, because that could run code: it names {', '.join(names[:_NAMED])}{more}; if that is a "
-        f"layer of yours, give its file, layers=FILE; if you trust who made it, add {WAYS}; see: yolo-attn help trust"
+        f"layer of yours, give its file, layers=FILE; if you trust who made it, add {TRUST_OPTIONS}; see: yolo-attn "
+        "help trust"
     )
 
 

@@ -1,8 +1,8 @@
-"""What forks, papers and tutorials call the layers: data for `yolo_attn.names.suggestions`.
+"""Names that forks, papers and tutorials use for the layers: data for `yolo_attn.names.suggestions`.
 
-Letter case, separators and the words for "a module" (`SE_Block`, `se_layer`, `EMA_attention_module`) need no entry:
-they are understood for every name here and in the registry. A name enters when it is another word for a layer, or when
-it looks like a layer's name and is another mechanism.
+Case, separators and generic words (`SE_Block`, `se_layer`, `EMA_attention_module`) require no entry, because they are
+ignored for every name here and in the registry. An entry is either a synonym of a layer's name, or the name of another
+mechanism that resembles one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "ELA": ("EfficientLocalAttention",),
     "EMA": ("EfficientMultiScaleAttention",),
     "ESE": ("EffectiveSqueezeExcitation", "EffectiveSqueezeExcite"),
-    "EfficientAdditive": ("EfficientAdditiveAttnetion", "SwiftFormer"),  # the class of the authors' code is spelt so
+    "EfficientAdditive": ("EfficientAdditiveAttnetion", "SwiftFormer"),  # the spelling in the authors' code
     "External": ("EA", "EANet"),
     "FCA": ("FrequencyChannelAttention", "MultiSpectralAttention"),
     "GAM": ("GlobalAttentionMechanism",),
@@ -63,7 +63,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "iAFF": ("IterativeAttentionalFeatureFusion",),
     "iRMB": ("InvertedResidualMobileBlock",),
 }
-"""Other words for our layers, by the layer's name."""
+"""Synonyms of the layers' names."""
 
 OTHER_MECHANISMS: frozenset[str] = frozenset(
     """
@@ -81,9 +81,9 @@ OTHER_MECHANISMS: frozenset[str] = frozenset(
     ShuffleBlock ShuffleNet SKA SMFA SOA Spatial_Att SpatialGate SpatialGroupEnhance SpatialSE SplitAttention SS2D SSA
     SSE StripBlock SwinTransformerBlock SwinWindow TA TransformerBlock TransformerLayer TransNeXt_AggregatedAttention
     TSSA VisionRetentionChunk VSSBlock WindowAttention XCA
-    """.split()  # noqa: SIM905 - as a table it can be read
+    """.split()  # noqa: SIM905 (readable as a table)
 )
-"""Names in circulation of mechanisms that we do not have, or that mean several: nothing is suggested for them."""
+"""Names in use for other mechanisms, or for several; nothing is suggested for them."""
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "reduction": ("ratio", "r", "rate", "rd_ratio", "reduction_ratio", "squeeze"),
@@ -99,11 +99,11 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "agents": ("agent_num", "num_agents"),
     "layers": ("num_layers", "depth"),
 }
-"""Other words for options, by the option's name."""
+"""Synonyms of the options' names."""
 
 ACTIVATIONS: dict[str, tuple[str, ...]] = {
     "Hardswish": ("HSwish",),
     "LeakyReLU": ("Leaky",),
     "SiLU": ("Swish",),
 }
-"""Other words for PyTorch's activations, by their name in `torch.nn`."""
+"""Synonyms of the names of activations in `torch.nn`."""

@@ -1,8 +1,8 @@
-"""Seals: what this user's own processes wrote is told apart from what came with a folder from somebody else.
+"""Seals: keyed hashes that distinguish files of this user's processes from files of others.
 
-A study's folder may come from anywhere, and whoever made it could write anything into it. What is only kept there to
-save time, or names files of this machine, therefore carries a seal: a keyed hash, whose key never leaves this user's
-settings folder. What has no valid seal is not believed but made again.
+A study's folder may come from anyone and contain anything. Caches in it, and files that name paths of this machine,
+therefore carry a seal, whose key never leaves this user's settings folder. Content without a valid seal is computed
+again.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ __all__ = ["is_sealed", "seal"]
 
 _FILE = "yolo-attn.key"
 _BYTES = 32
-_BINARY = getattr(os, "O_BINARY", 0)  # without it Windows writes two bytes for each 10 of the key
+_BINARY = getattr(os, "O_BINARY", 0)  # without it Windows writes two bytes for each byte 10 of the key
 
 
 def seal(*parts: bytes) -> str:
-    """Return the seal of some content, which only this user's processes can make."""
+    """Return the seal of some content, which only this user's processes can compute."""
     return hmac.new(_key(), b"".join(hashlib.sha256(part).digest() for part in parts), hashlib.sha256).hexdigest()
 
 
 def is_sealed(mark: object, *parts: bytes) -> bool:
-    """Whether a seal is that of the content."""
+    """Return True if a seal is valid for the content."""
     return isinstance(mark, str) and hmac.compare_digest(mark.encode(errors="replace"), seal(*parts).encode())
 
 
@@ -40,7 +40,7 @@ def _key() -> bytes:
 
 @lru_cache(maxsize=4)
 def _key_in(folder: Path, process: int) -> bytes:
-    """Return the key in a folder, made when it is not there; where it cannot be kept, one for this process alone."""
+    """Return the key in a folder, which is created if missing; if it cannot be stored, a key for this process only."""
     path = folder / _FILE
     key = _read(path)
     if key is None:
@@ -58,7 +58,7 @@ def _key_in(folder: Path, process: int) -> bytes:
 
 
 def _put(fresh: Path, path: Path) -> None:
-    """Give a new key its name, unless another process was faster: whoever comes second takes the first one's key."""
+    """Give a new key its name unless another process was faster; the slower process uses the faster one's key."""
     try:
         path.hardlink_to(fresh)
     except FileExistsError:

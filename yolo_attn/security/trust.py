@@ -1,6 +1,6 @@
-"""Whether files from someone else may run code: only with `trust=True`, or `YOLO_ATTN_TRUST=1` in the environment.
+"""Permission for files from others to run code: `trust=True`, or `YOLO_ATTN_TRUST=1` in the environment.
 
-What may run when is in docs/trust.md; `yolo_attn.host.restricted` keeps it from running.
+docs/trust.md lists what can run code, and when; `yolo_attn.host.restricted` prevents it.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from yolo_attn.errors import UserError
 
-__all__ = ["RESTRICTED_FROM", "TRUST", "WAYS", "is_script", "refuse_script", "trusting", "trusts_files"]
+__all__ = ["RESTRICTED_FROM", "TRUST", "TRUST_OPTIONS", "is_script", "refuse_script", "trusting", "trusts_files"]
 
 TRUST = "YOLO_ATTN_TRUST"
-"""Environment variable: 1 lets files run the code that they hold."""
-WAYS = f"trust=True (or {TRUST}=1)"
+"""Environment variable; 1 lets files run the code that they hold."""
+TRUST_OPTIONS = f"trust=True (or {TRUST}=1)"
 RESTRICTED_FROM = "PyTorch 2.6"
 """The first release that can open checkpoints without running code in them."""
 
@@ -27,18 +26,18 @@ _choice: bool | None = None
 
 
 def trusts_files() -> bool:
-    """Whether files may run code in this process now."""
+    """Return True if files may currently run code in this process."""
     return os.environ.get(TRUST, "").strip().lower() in _YES if _choice is None else _choice
 
 
 @contextlib.contextmanager
 def trusting(choice: bool | None) -> Iterator[None]:
-    """Let files run code, or not, for as long as this lasts.
+    """Allow or forbid files to run code within a `with` block.
 
     Args:
-        choice: Whether they may; None leaves it as it is.
+        choice: Whether they may; None keeps the current setting.
     """
-    global _choice  # noqa: PLW0603 (one switch for the process: Ultralytics' threads are to see it, too)
+    global _choice  # noqa: PLW0603 (one switch for the process, which Ultralytics' threads must see)
     before = _choice
     _choice = before if choice is None else choice
     try:
@@ -47,8 +46,8 @@ def trusting(choice: bool | None) -> Iterator[None]:
         _choice = before
 
 
-def is_script(download: Any) -> bool:
-    """Whether a data YAML's `download:` is something to run, and no https address of an archive."""
+def is_script(download: object) -> bool:
+    """Return True if a data YAML's `download:` is code to run, that is, not the https address of an archive."""
     return bool(download) and not (isinstance(download, str) and _ARCHIVE.fullmatch(download.strip()))
 
 
@@ -60,5 +59,5 @@ def refuse_script(path: str) -> None:
     """
     raise UserError(
         f"{path}: its images are not here, and its download: is a script, which was not run; put the images where the "
-        f"file says, or, where you trust its author, add {WAYS}"
+        f"file says, or, if you trust its author, add {TRUST_OPTIONS}"
     )

@@ -1,4 +1,7 @@
-"""Where the files that ship with the package are: beside it when installed, at the top of a source checkout."""
+"""Paths of the files that ship with the package.
+
+They are in the package when it is installed, and next to it in a source checkout.
+"""
 
 from __future__ import annotations
 

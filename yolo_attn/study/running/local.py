@@ -23,7 +23,7 @@ from yolo_attn.study.files import LOG, RESULT
 from yolo_attn.study.running.runner import Outcome
 from yolo_attn.study.specification.device import device_kind
 from yolo_attn.system.failures import disk_error
-from yolo_attn.system.processes import kill, largest_memory, started_by
+from yolo_attn.system.processes import descendants, kill, largest_memory
 
 __all__ = ["DISK_FULL_STATUS", "WORKER", "LocalRunner", "child_environment"]
 
@@ -176,13 +176,13 @@ class Child:
     def stop(self) -> None:
         """End the child and all its descendants."""
         # Its group is not sufficient: the ranks of multi-GPU training have their own groups, and Windows has no groups.
-        descendants = started_by(self._process.pid) if self.is_running else []
+        children = descendants(self._process.pid) if self.is_running else []
         if os.name == "posix":
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         elif self.is_running:
             self._process.kill()
-        kill(descendants)
+        kill(children)
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._process.wait()
