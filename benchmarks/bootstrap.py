@@ -1,8 +1,8 @@
-"""Measure the matching, and the bootstrap over images, of a set of COCO's size.
+"""Benchmark of matching and of the bootstrap over images, for a dataset of COCO's size.
 
-python benchmarks/bootstrap.py [IMAGES]      5,000 images by default; 80 classes, 100 detections an image, one process
+python benchmarks/bootstrap.py [IMAGES]      5,000 images by default; 80 classes, 100 detections per image, one process
 
-Objects are about as many as in COCO's val2017 (7.4 an image), with some classes far more common than others.
+The number of objects per image is that of COCO's val2017 (7.4), with some classes far more common than others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.stats.scenes import Scene, to_matches  # noqa: E402
 from yolo_attn.stats.ap import evaluate  # noqa: E402
-from yolo_attn.stats.bootstrap import REPLICATES, draws, image_weights  # noqa: E402
+from yolo_attn.stats.bootstrap import REPLICATES, image_weights, replicate_metrics  # noqa: E402
 from yolo_attn.stats.matches import Matches  # noqa: E402
 
 CLASSES, DETECTIONS, OBJECTS = 80, 100, 7.4
@@ -36,9 +36,9 @@ def main() -> None:
     rng = np.random.default_rng(0)
     frequency = 1.0 / np.arange(1, CLASSES + 1) ** 0.8
     scenes = [scene(rng, frequency / frequency.sum()) for _ in range(images)]
-    print(f"{images:,} images, {CLASSES} classes, {DETECTIONS} detections an image, numpy {np.__version__}\n")
-    print("| step | seconds | of processor |\n|---|---:|---:|")
-    matches = timed("match every image, build", lambda: to_matches(scenes, CLASSES))
+    print(f"{images:,} images, {CLASSES} classes, {DETECTIONS} detections per image, numpy {np.__version__}\n")
+    print("| step | seconds | CPU seconds |\n|---|---:|---:|")
+    matches = timed("match all images", lambda: to_matches(scenes, CLASSES))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "matches.npz"
         timed("save", lambda: matches.save(path))
@@ -47,16 +47,16 @@ def main() -> None:
     numbers = timed("all metrics, once", lambda: evaluate(matches))
     weights = timed(f"weights of {REPLICATES:,} replicates", lambda: image_weights(images))
     before = resident()
-    sample = timed(f"all metrics in {REPLICATES:,} replicates", lambda: draws(matches, weights))
+    sample = timed(f"all metrics in {REPLICATES:,} replicates", lambda: replicate_metrics(matches, weights))
     print(f"\n{len(matches.gt_image):,} objects, {len(matches.det_image):,} detections, ", end="")
-    print(f"{matches.hit[0, 0].sum():,} of them right at IoU 0.5; file {size / 2**20:.1f} MiB")
+    print(f"{matches.hit[0, 0].sum():,} of them correct at IoU 0.5; file {size / 2**20:.1f} MiB")
     print(f"memory: peak {resident():,.0f} MiB, before the replicates {before:,.0f} MiB")
     main_metric = sample.metrics[:, 0]
     print(f"mAP50-95 {numbers['metrics']['mAP50-95']:.4f}, standard error {main_metric.std(ddof=1):.4f}")
 
 
 def scene(rng: np.random.Generator, frequency: np.ndarray) -> Scene:
-    """An image whose objects have several detections each, the rest being wrong."""
+    """Return an image whose objects have several detections each; the remaining detections are false."""
     count = rng.poisson(OBJECTS)
     size = np.exp(rng.uniform(np.log(10), np.log(300), (count, 2)))
     corner = rng.uniform(0, 400, (count, 2))
@@ -74,7 +74,7 @@ def scene(rng: np.random.Generator, frequency: np.ndarray) -> Scene:
 
 
 def timed(step: str, work: Callable[[], T]) -> T:
-    """Print how long a step takes, and return its result."""
+    """Print the time of a step and return its result."""
     began, worked = time.perf_counter(), time.process_time()
     result = work()
     print(f"| {step} | {time.perf_counter() - began:.2f} | {time.process_time() - worked:.2f} |", flush=True)
@@ -82,7 +82,7 @@ def timed(step: str, work: Callable[[], T]) -> T:
 
 
 def resident() -> float:
-    """Return the process's peak memory in MiB."""
+    """Return the peak memory of the process in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 

@@ -1,8 +1,8 @@
-"""Measure how long the results of a large study take to make from its store.
+"""Benchmark of building and writing the results of a large study.
 
 python benchmarks/thousand_runs.py [RUNS]      1,000 runs by default: arms of 10 seeds, the size of the built-in dataset
 
-The matches are simulated. The first time, every run's bootstrap is computed; afterwards it is read.
+The matches are simulated. The first pass computes the bootstrap of every run; later passes read it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,13 +19,15 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.stats.simulated import Images  # noqa: E402
-from yolo_attn.study.results import numbers  # noqa: E402
-from yolo_attn.study.results.results import ArmRuns, Results, make_results  # noqa: E402
-from yolo_attn.study.specification.arms import Arm  # noqa: E402
+from yolo_attn.study.comparison import Results  # noqa: E402
+from yolo_attn.study.job import Measurements, RunResult, RunState  # noqa: E402
+from yolo_attn.study.results import estimates  # noqa: E402
+from yolo_attn.study.results.build import ArmRuns, make_results  # noqa: E402
+from yolo_attn.study.results.records import StudyInfo  # noqa: E402
 from yolo_attn.system.files import as_json  # noqa: E402
 
 SEEDS, IMAGES, CLASSES = 10, 160, 10
-STUDY = {"data": "simulated", "recipe": {"epochs": 1}, "versions": {}, "seeds": list(range(SEEDS)), "device": "cpu"}
+INFO = StudyInfo(data="simulated", recipe={"epochs": 1}, seeds=range(SEEDS), device="cpu")
 
 
 def main() -> None:
@@ -35,47 +36,48 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         arms = simulate(Path(folder), count // SEEDS)
         print(f"{count:,} runs of {len(arms)} arms, {IMAGES} images, {CLASSES} classes\n")
-        print("| step | seconds | of processor |\n|---|---:|---:|")
-        timed("first time, with every run's bootstrap", lambda: report(Path(folder), arms))
+        print("| step | seconds | CPU seconds |\n|---|---:|---:|")
+        timed("first pass, with the bootstrap of every run", lambda: build(Path(folder), arms))
         forget()
-        timed("again, in a new process", lambda: report(Path(folder), arms))
-        timed("again, in the same process", lambda: report(Path(folder), arms))
-        made = make_results(Path(folder), STUDY, arms)
-        timed("results.json as text", lambda: as_json(made.data))
-        timed("results.json, .csv, .md, .tex", lambda: made.write(pictures=False))
-        timed("the page with the plots too", made.write)
+        timed("second pass, in a new process", lambda: build(Path(folder), arms))
+        timed("third pass, in the same process", lambda: build(Path(folder), arms))
+        results = build(Path(folder), arms)
+        timed("results.json as text", lambda: as_json(results.to_dict()))
+        timed("results.json, .csv, .md, .tex", lambda: results.write(html=False))
+        timed("all files including the page", results.write)
 
 
 def simulate(folder: Path, arms: int) -> list[ArmRuns]:
-    """Write a store of runs that found what chance gave them."""
+    """Write the matches of simulated runs."""
     rng = np.random.default_rng(0)
     images = Images(rng, IMAGES, CLASSES)
     result = []
     for arm in range(arms):
         skill = images.arm(0.3)
-        runs: list[dict[str, Any]] = []
+        runs = []
         for seed in range(SEEDS):
             path = folder / "runs" / f"arm{arm}-s{seed}"
             path.mkdir(parents=True)
             images.evaluate(skill + rng.normal(0, 0.1)).save(path / "matches.npz")
-            runs.append({"seed": seed, "status": "done", "folder": path.relative_to(folder).as_posix(), "seconds": 1.0})
-        result.append(ArmRuns(Arm(f"arm{arm}", "variant" if arm else "baseline"), None, runs))
+            outcome = RunResult(None, seed, "done", measurements=Measurements(seconds=1.0))
+            runs.append(RunState(seed, "done", path.relative_to(folder).as_posix(), result=outcome))
+        result.append(ArmRuns(f"arm{arm}", "variant" if arm else "baseline", None, runs))
     return result
 
 
-def report(folder: Path, arms: list[ArmRuns]) -> Results:
-    """Make the results of a study."""
-    return make_results(folder, STUDY, arms)
+def build(folder: Path, arms: list[ArmRuns]) -> Results:
+    """Build the results of a study."""
+    return Results(folder, make_results(folder, INFO, arms))
 
 
 def forget() -> None:
-    """Forget what a process keeps in memory."""
-    numbers.measured.cache_clear()
-    numbers.arm_numbers.cache_clear()
+    """Clear the caches of the process."""
+    estimates.cached_metrics.cache_clear()
+    estimates.arm_estimates.cache_clear()
 
 
 def timed(step: str, work: Callable[[], object]) -> None:
-    """Print how long a step takes."""
+    """Print the time of a step."""
     began, worked = time.perf_counter(), time.process_time()
     work()
     print(f"| {step} | {time.perf_counter() - began:.2f} | {time.process_time() - worked:.2f} |", flush=True)

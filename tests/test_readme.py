@@ -105,16 +105,17 @@ def test_the_functions_work_as_shown(
     from ultralytics import YOLO
 
     from yolo_attn import study
-    from yolo_attn.study.results.results import Results
+    from yolo_attn.study.comparison import Results
+    from yolo_attn.study.results.records import ArmSummary, RunSummary, StudyInfo, StudyResults
     from yolo_attn.study.specification.study import Study
 
     asked: list[Any] = []
 
     def compare(arguments: dict[str, object], **_: object) -> Results:
         asked.append(Study.from_arguments(arguments))
-        runs = [{"status": "done"}] * len(asked[-1].seeds)
-        arm = {"name": "yolo11n", "kind": "baseline", "runs": runs, "params": 1, "gflops": 1.0, "verdict": None}
-        return Results(Path("runs/compare/compare"), {"arms": [arm]})
+        runs = [RunSummary(seed, "done") for seed in asked[-1].seeds]
+        arm = ArmSummary("yolo11n", "baseline", runs=runs, params=1, gflops=1.0)
+        return Results(Path("runs/compare/compare"), StudyResults(StudyInfo(), [arm]))
 
     monkeypatch.setattr(study, "compare", compare)
     for key, value in {"imgsz": 64, "rounds": 2}.items():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from yolo_attn.analysis.gallery import Gallery
     from yolo_attn.analysis.profile import Profiles
     from yolo_attn.host.placement import Placement
-    from yolo_attn.study.results.results import Results
+    from yolo_attn.study.comparison import Results
 
     Model: TypeAlias = "str | Path | nn.Module"
     Files: TypeAlias = "str | Path | Iterable[str | Path]"

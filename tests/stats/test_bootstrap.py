@@ -4,8 +4,8 @@ import numpy as np
 
 from tests.stats.scenes import random_scene, to_matches
 from tests.stats.simulated import Images
-from yolo_attn.stats.ap import average_precisions, evaluate, summarise
-from yolo_attn.stats.bootstrap import draws, image_weights
+from yolo_attn.stats.ap import average_precisions, evaluate, summarize
+from yolo_attn.stats.bootstrap import image_weights, replicate_metrics
 
 
 def test_weights_are_counts_of_draws_with_replacement() -> None:
@@ -22,7 +22,7 @@ def test_a_replicate_is_the_evaluation_of_the_images_drawn() -> None:
     rng = np.random.default_rng(0)
     scenes = [random_scene(rng, 3) for _ in range(30)]
     weights = image_weights(30, 600, seed=1)
-    sample = draws(to_matches(scenes, 3), weights)
+    sample = replicate_metrics(to_matches(scenes, 3), weights)
     assert sample.metrics.shape == (600, 6)
     assert sample.per_class.shape == (600, 3)
     for replicate in (0, 249, 250, 599):  # the ends of what is computed at a time
@@ -39,7 +39,7 @@ def test_the_standard_error_is_that_of_fresh_test_sets_and_dropping_repetitions_
 
     def difference(images: Images, weights: np.ndarray) -> np.ndarray:
         one, other = (images.evaluate(images.arm(0.5)) for _ in range(2))
-        values = [summarise(average_precisions(matches, weights))[0][:, 0] for matches in (one, other)]
+        values = [summarize(average_precisions(matches, weights))[0][:, 0] for matches in (one, other)]
         return values[0] - values[1]
 
     everything = np.ones((1, count), int)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from tests.stats.simulated import Images
-from yolo_attn.stats.ap import average_precisions, summarise
+from yolo_attn.stats.ap import average_precisions, summarize
 from yolo_attn.stats.bootstrap import image_weights
-from yolo_attn.stats.compare import Estimate, difference, estimate
+from yolo_attn.stats.compare import MeanEstimate, difference, estimate
 
 STUDIES, REPLICATES = 2000, 200
 # Standard deviation of one run's training noise, standard error of the images.
@@ -41,7 +41,7 @@ def normal_studies(seeds: int, training: float, images: float, effect: float = 0
     return values, values[:, None] + draws
 
 
-def outside(found: Estimate, truth: float) -> float:
+def outside(found: MeanEstimate, truth: float) -> float:
     low, high = found.interval()
     return float(np.mean((low > truth) | (high < truth)))
 
@@ -83,7 +83,7 @@ def over_seeds_alone(values: Floats, draws: Floats) -> NDArray[np.bool_]:
 def images_twice(values: Floats, draws: Floats) -> NDArray[np.bool_]:
     """The bootstrap's variance of the mean, in which the interplay is once more."""
     found = estimate(values, draws)
-    twice = Estimate(found.mean, found.sd, draws.mean(axis=0).var(axis=0, ddof=1), found.seeds, found.replicates)
+    twice = MeanEstimate(found.mean, found.sd, draws.mean(axis=0).var(axis=0, ddof=1), found.seeds, found.replicates)
     low, high = twice.interval()
     return (low > 0) | (high < 0)
 
@@ -119,7 +119,7 @@ def simulated_study(rng: np.random.Generator, by_seed: float, by_image: float) -
     for _ in range(2):
         skill = images.arm(by_image)
         runs = [images.evaluate(skill + rng.normal(0, by_seed)) for _ in range(RUN_SEEDS)]
-        arms.append(np.stack([summarise(average_precisions(run, weights))[0][:, 0] for run in runs]))
+        arms.append(np.stack([summarize(average_precisions(run, weights))[0][:, 0] for run in runs]))
     change = arms[1] - arms[0]
     return change[:, 0], change[:, 1:]
 

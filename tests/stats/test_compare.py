@@ -9,8 +9,8 @@ import pytest
 from scipy import special, stats
 
 from yolo_attn.stats.compare import (
-    Difference,
-    Estimate,
+    MeanEstimate,
+    PairedDifference,
     critical_value,
     difference,
     estimate,
@@ -106,7 +106,7 @@ def test_replicates_without_a_number_are_left_out() -> None:
     assert math.isnan(unknown.interval()[0][0])
 
 
-def compared(values: list[float], draws: np.ndarray) -> Difference:
+def compared(values: list[float], draws: np.ndarray) -> PairedDifference:
     """The difference of an arm to a baseline that is zero everywhere."""
     zero, seeds = np.zeros(draws.shape[1]), range(len(values))
     found = paired_difference(
@@ -159,7 +159,7 @@ def test_identical_models_are_no_discovery() -> None:
     assert found is not None
     assert (found.mean, found.ci95, found.p, found.p_better) == (0.0, (0.0, 0.0), 1.0, 0.5)
     assert (found.sd_training, found.se_images) == (0.0, 0.0)
-    assert verdict(found, found.p) == "not shown"
+    assert verdict(found, found.p) == "inconclusive"
 
 
 def test_a_difference_without_any_noise_is_as_sure_as_can_be() -> None:
@@ -192,10 +192,10 @@ def test_one_seed_says_nothing_about_training_and_two_allow_no_verdict() -> None
 
 
 @pytest.mark.parametrize(
-    ("mean", "p", "expected"), [(0.1, 0.01, "better"), (-0.1, 0.01, "worse"), (0.1, 0.05, "not shown")]
+    ("mean", "p", "expected"), [(0.1, 0.01, "better"), (-0.1, 0.01, "worse"), (0.1, 0.05, "inconclusive")]
 )
 def test_the_verdict_goes_by_the_corrected_p_value(mean: float, p: float, expected: str) -> None:
-    found = Difference(mean, (0, 0), 0.001, 0.999, 0.1, 0.1, 2.0, 3)
+    found = PairedDifference(mean, (0, 0), 0.001, 0.999, 0.1, 0.1, 2.0, 3)
     assert verdict(found, p) == expected
     assert verdict(None, p) is None
     assert verdict(found, None) is None
@@ -243,7 +243,7 @@ def test_it_is_found_as_often_among_variants_that_change_nothing(seeds: int, var
         differences = []
         for effect in [size] + [0.0] * (variants - 1):
             values = effect + rng.normal(0, 2.0, (seeds, 1)) + rng.normal(0, 1.0)
-            differences.append(difference(Estimate(values.mean(0), values.std(0, ddof=1), np.ones(1), seeds, 1000)))
+            differences.append(difference(MeanEstimate(values.mean(0), values.std(0, ddof=1), np.ones(1), seeds, 1000)))
         found += verdict(differences[0], holm([item.p for item in differences])[0]) == "better"
     # Now and then another variant is "found" too, and asks less of this one: it is found a little more often.
     assert 0.77 < found / studies < 0.84

@@ -198,14 +198,14 @@ def rewritten(path: Path, header: dict[str, Any] | None = None, **arrays: Any) -
     ("change", "message"),
     [
         ({"header": {"version": 7}}, "written in format 7, this yolo-attn reads 1"),
-        ({"header": {"images": ["a"]}}, "gt_image points beyond the 1 that there are"),
+        ({"header": {"images": ["a"]}}, "gt_image has an index outside the 1 entries"),
         ({"header": {"classes": 3}}, "damaged"),
         ({"det_score": np.zeros(3, np.float32)}, r"det_score has shape \(3,\)"),
         ({"hit": np.zeros((4, 10, 1), np.uint8)}, "hit has shape|damaged"),
         ({"gt_box": np.array(["x"])}, "damaged"),
         ({"header": {"images": [1, 2, 3, 4, 5]}}, "lists of names"),
-        ({"header": {"images": ["a"] * 5}}, "comes twice"),
-        ({"header": {"classes": ["a", "b", "a"]}}, "comes twice"),
+        ({"header": {"images": ["a"] * 5}}, "is repeated"),
+        ({"header": {"classes": ["a", "b", "a"]}}, "is repeated"),
     ],
 )
 def test_content_that_does_not_fit_is_told(stored: Path, change: dict[str, Any], message: str) -> None:
@@ -217,13 +217,13 @@ def test_content_that_does_not_fit_is_told(stored: Path, change: dict[str, Any],
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("det_score", lambda v: np.full_like(v, np.nan), "is not a number"),
-        ("gt_area", lambda v: np.full_like(v, np.inf), "is not a number"),
-        ("det_score", lambda v: v[::-1], "scores do not fall"),
+        ("det_score", lambda v: np.full_like(v, np.nan), "is not finite"),
+        ("gt_area", lambda v: np.full_like(v, np.inf), "is not finite"),
+        ("det_score", lambda v: v[::-1], "scores are not descending"),
         ("det_image", lambda v: v[::-1], "not in the order of the images"),
         ("hit", lambda v: np.full_like(v, 255), "right"),
-        ("gt_class", lambda v: np.full_like(v, 2), "right where there is no object"),
-        ("gt_crowd", np.ones_like, "more detections are right than there are objects"),
+        ("gt_class", lambda v: np.full_like(v, 2), "correct without an object"),
+        ("gt_crowd", np.ones_like, "more correct detections than objects"),
     ],
 )
 def test_numbers_that_make_no_sense_are_told(stored: Path, name: str, change: Any, message: str) -> None:

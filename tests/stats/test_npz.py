@@ -63,10 +63,10 @@ def test_a_sound_file_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("members", "reason"),
     [
-        ({"x.npy": array(np.array([Trap()], object), objects=True)}, "x.npy holds Python objects"),
-        ({"x.npy": array(np.zeros(4), (10**12,))}, "x.npy is not as large as its shape says"),
+        ({"x.npy": array(np.array([Trap()], object), objects=True)}, "x.npy contains Python objects"),
+        ({"x.npy": array(np.zeros(4), (10**12,))}, "x.npy does not have the size of its shape"),
         ({"x.npy": array(np.zeros(4), (-1000,))}, "damaged"),
-        ({"x.npy": array(np.zeros(4), (2,))}, "x.npy is not as large"),
+        ({"x.npy": array(np.zeros(4), (2,))}, "x.npy does not have the size"),
         ({"x.npy": b"no array"}, "damaged"),
         ({"x.npy": b""}, "damaged"),
         ({"header.npy": np.frombuffer(b"[" * 100_000, np.uint8)}, "damaged"),

@@ -37,7 +37,7 @@ def test_a_study_runs_reports_and_repeats_nothing(fake: Fake) -> None:
     again = fake.compare()
     assert len(fake.starts()) == 6
     assert fake.stored() == stored
-    assert again.data == first.data == fake.results()
+    assert again.to_dict() == first.to_dict() == fake.results()
     assert "6 runs, 6 of them done" in fake.output()
 
 
@@ -72,10 +72,10 @@ def test_results_have_the_documented_shape(fake: Fake) -> None:
 
 
 def test_three_seeds_give_verdicts(fake: Fake) -> None:
-    data = fake.compare(variants="A,B,crippled", seeds=4).data
+    data = fake.compare(variants="A,B,crippled", seeds=4).to_dict()
     base, same, better, worse = data["arms"]
     assert base["verdict"] is None
-    assert (same["verdict"], same["delta"]["mAP50-95"]["mean"]) == ("not shown", 0.0)
+    assert (same["verdict"], same["delta"]["mAP50-95"]["mean"]) == ("inconclusive", 0.0)
     assert (better["verdict"], worse["verdict"]) == ("better", "worse")
     assert better["delta"]["mAP50-95"]["ci95"][0] > 0
     assert data["minimum_detectable"]["mAP50-95"] > 0
@@ -83,7 +83,7 @@ def test_three_seeds_give_verdicts(fake: Fake) -> None:
 
 def test_there_are_no_verdicts_before_all_runs_are_finished(fake: Fake) -> None:
     """Whoever looks after every run and stops where a difference shows finds one too often."""
-    finished = fake.compare(variants="B,crippled", seeds=4).data
+    finished = fake.compare(variants="B,crippled", seeds=4).to_dict()
     assert [arm["verdict"] for arm in finished["arms"]] == [None, "better", "worse"]
     known = fake.results()
     run = known["arms"][2]["runs"][3]
@@ -119,7 +119,7 @@ def test_runs_go_side_by_side_and_give_the_same_results(fake: Fake) -> None:
     assert "ss" in events  # one started before another had finished
     fake.workers = 1
     one = fake.compare(name="one", variants="meets.1,meets.2", seeds=2)
-    assert [arm["metrics"] for arm in side.data["arms"]] == [arm["metrics"] for arm in one.data["arms"]]
+    assert [arm["metrics"] for arm in side.to_dict()["arms"]] == [arm["metrics"] for arm in one.to_dict()["arms"]]
     assert len(fake.starts()) == 12
 
 
@@ -149,7 +149,7 @@ def test_two_arms_that_are_the_same_model_share_their_runs(fake: Fake, monkeypat
     model = fake_arm("A").model
     arms = [fake_arm("base", "baseline"), Arm("A", "variant", model), Arm("twin", "variant", model)]
     monkeypatch.setattr(planning, "build_arms", lambda study: arms)
-    data = fake.compare(seeds=3).data
+    data = fake.compare(seeds=3).to_dict()
     assert len(fake.starts()) == 6
     assert data["arms"][1]["metrics"] == data["arms"][2]["metrics"]
     assert [run["status"] for run in data["arms"][2]["runs"]] == ["done"] * 3
@@ -232,17 +232,17 @@ def test_a_failing_arm_stops_no_other_and_is_not_retried_unasked(fake: Fake) -> 
 def test_a_killed_child_is_no_result_and_runs_again(fake: Fake) -> None:
     results = fake.compare(variants="killed.x,A", seeds=1)
     assert results.exit_status == 1
-    (run,) = results.data["arms"][1]["runs"]
+    (run,) = results.to_dict()["arms"][1]["runs"]
     assert (run["status"], run["metrics"]) == ("interrupted", None)
     assert "SIGKILL" in run["error"]
-    assert results.data["arms"][2]["runs"][0]["status"] == "done"
+    assert results.to_dict()["arms"][2]["runs"][0]["status"] == "done"
     assert "Give the same command again to resume the interrupted runs" in fake.output()
     assert fake.compare(variants="killed.x,A", seeds=1).exit_status == 0
     assert fake.starts()[3:] == [("killed.x", "0")]
 
 
 def test_a_child_that_ends_without_a_result_is_told_with_its_last_words(fake: Fake) -> None:
-    (run,) = fake.compare(variants="exits.x", seeds=1).data["arms"][1]["runs"]
+    (run,) = fake.compare(variants="exits.x", seeds=1).to_dict()["arms"][1]["runs"]
     assert run["status"] == "interrupted"
     assert run["error"] == "ended with status 3 and no result: Segmentation of something"
 
@@ -293,9 +293,9 @@ def test_a_model_that_cannot_be_made_is_a_failed_arm(fake: Fake, monkeypatch: py
     monkeypatch.setattr(planning, "build_arms", lambda study: arms)
     results = fake.compare(seeds=1)
     assert results.exit_status == 1
-    (run,) = results.data["arms"][1]["runs"]
+    (run,) = results.to_dict()["arms"][1]["runs"]
     assert (run["status"], run["error"]) == ("failed", "row 5: dead")
-    assert results.data["arms"][2]["runs"][0]["status"] == "done"
+    assert results.to_dict()["arms"][2]["runs"][0]["status"] == "done"
 
 
 def test_adding_arms_and_seeds_runs_only_what_is_new(fake: Fake) -> None:
@@ -303,7 +303,7 @@ def test_adding_arms_and_seeds_runs_only_what_is_new(fake: Fake) -> None:
     with pytest.raises(UserError, match="exist_ok=True"):
         fake.compare(variants="A,B", seeds=2)
     results = fake.compare(variants="B", seeds=2, exist_ok=True)
-    assert [arm["name"] for arm in results.data["arms"]] == ["yolo11n", "A", "B"]
+    assert [arm["name"] for arm in results.to_dict()["arms"]] == ["yolo11n", "A", "B"]
     assert len(fake.starts()) == len(set(fake.starts())) == 6
     # The wider study is now what the folder holds.
     assert fake.compare(variants="A,B", seeds=2).exit_status == 0

@@ -7,12 +7,13 @@ from typing import Any
 from tests.study.conftest import Fake
 from yolo_attn.stats.compare import minimum_detectable
 from yolo_attn.study.earlier import measured_noise
+from yolo_attn.study.results.records import MAIN, ArmSummary, Difference, StudyInfo, StudyResults
 from yolo_attn.study.specification.estimate import Noise, detectable_line, study_seconds
 
 
-def results(**noise: Any) -> dict[str, Any]:
-    delta = {"mAP50-95": {"sd_training": 0.03, "se_images": 0.01, "seeds": 3, **noise}}
-    return {"arms": [{"kind": "baseline", "delta": None}, {"kind": "variant", "delta": delta}]}
+def results(**noise: Any) -> StudyResults:
+    found = Difference(**{"sd_training": 0.03, "se_images": 0.01, "seeds": 3, **noise})
+    return StudyResults(StudyInfo(), [ArmSummary("a", "baseline"), ArmSummary("b", "variant", delta={MAIN: found})])
 
 
 def points(size: float) -> str:
@@ -38,7 +39,7 @@ def test_noise_is_unknown_without_enough_results() -> None:
     assert measured_noise(results(seeds=2)) is None
     assert measured_noise(results(se_images=None)) is None
     assert measured_noise(results(sd_training=0.0, se_images=0.0)) is None
-    assert measured_noise({"arms": [{"kind": "variant", "delta": {"mAP50-95": None}}]}) is None
+    assert measured_noise(StudyResults(StudyInfo(), [ArmSummary("a", "baseline"), ArmSummary("b", "variant")])) is None
 
 
 def test_results_of_another_recipe_are_not_used(fake: Fake) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +14,12 @@ from tests.study.conftest import Fake
 from yolo_attn.study import report
 from yolo_attn.study.report import live
 from yolo_attn.study.report.live import LivePage
+from yolo_attn.study.results.records import ArmSummary, StudyInfo, StudyResults
+
+
+def numbered(number: int) -> StudyResults:
+    """Return results that can be told apart by their number of notes."""
+    return StudyResults(StudyInfo(), [ArmSummary("a", "baseline")], notes=["note"] * number)
 
 
 class Drawn:
@@ -25,8 +31,8 @@ class Drawn:
         self.began = threading.Semaphore(0)
         self.fault: Exception | None = None
 
-    def __call__(self, data: Mapping[str, Any]) -> None:
-        self.seen.append(data["number"])
+    def __call__(self, study: StudyResults) -> None:
+        self.seen.append(len(study.notes))
         self.began.release()
         assert self.go.wait(30)
         if self.fault:
@@ -59,9 +65,9 @@ def finish(page: LivePage, drawn: Drawn) -> None:
 def test_nobody_waits_for_a_drawing_and_only_the_newest_is_drawn_next(clock: list[float]) -> None:
     drawn, said = Drawn(), []
     page = LivePage(Path("s"), drawn, said.append)
-    page.offer({"number": 1})
+    page.offer(numbered(1))
     for number in (2, 3):
-        page.offer({"number": number})  # returns at once, though the first is still being drawn
+        page.offer(numbered(number))  # returns at once, though the first is still being drawn
     assert begun(drawn) and drawn.seen == [1] and said == []
     finish(page, drawn)
     assert begun(drawn) and drawn.seen == [1, 3]
@@ -75,11 +81,11 @@ def test_nobody_waits_for_a_drawing_and_only_the_newest_is_drawn_next(clock: lis
 def test_drawing_takes_a_twentieth_of_the_time_at_most(clock: list[float]) -> None:
     drawn = Drawn()
     page = LivePage(Path("s"), drawn, lambda _: None)
-    page.offer({"number": 1})
+    page.offer(numbered(1))
     assert begun(drawn)
     clock[0] += 2.0  # what the drawing takes
     finish(page, drawn)
-    page.offer({"number": 2})
+    page.offer(numbered(2))
     clock[0] += 37.9
     page.tick()
     assert drawn.seen == [1]
@@ -95,10 +101,10 @@ def test_a_fault_is_said_once_and_drawing_goes_on(clock: list[float]) -> None:
     drawn.fault = RuntimeError("no font\nfound")
     drawn.go.set()
     page = LivePage(Path("s"), drawn, said.append)
-    page.offer({"number": 1})
+    page.offer(numbered(1))
     page.close()
     drawn.fault = None
-    page.offer({"number": 2})
+    page.offer(numbered(2))
     page.close()
     assert drawn.seen == [1, 2]
     assert said == [f"{Path('s/report.html')}: not written (RuntimeError: no font found)"]
@@ -112,9 +118,9 @@ def interim(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The statuses of all runs, each time that the interim page is written."""
     written: list[list[str]] = []
 
-    def write(folder: Path, data: Mapping[str, Any], reload: int) -> None:
+    def write(folder: Path, study: StudyResults, reload: int) -> None:
         assert folder == fake.folder.relative_to(fake.home) and reload == live.RELOAD_SECONDS
-        written.append([run["status"] for arm in data["arms"] for run in arm["runs"]])
+        written.append([run.status for arm in study.arms for run in arm.runs])
 
     monkeypatch.setattr(report, "write_interim_page", write)
     return written
@@ -161,10 +167,10 @@ def test_an_interrupted_study_leaves_a_page_that_waits_for_nothing(
     final = []
     write = report.write_reports
 
-    def note(folder: Path, data: Mapping[str, Any], **how: Any) -> None:
+    def note(folder: Path, study: StudyResults, **how: Any) -> None:
         if how.get("html", True):
-            final.append([run["status"] for arm in data["arms"] for run in arm["runs"]])
-        write(folder, data, **how)
+            final.append([run.status for arm in study.arms for run in arm.runs])
+        write(folder, study, **how)
 
     monkeypatch.setattr(report, "write_reports", note)
     monkeypatch.setattr("yolo_attn.study.engine._Engine._start_runs", interrupted_after(1))

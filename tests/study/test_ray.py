@@ -117,16 +117,16 @@ def test_runs_spread_over_the_nodes_and_give_what_they_give_here(fake: Fake, clu
     far = on(cluster, fake, variants="slow.1,slow.2,fail.x", seeds=3, name="s")
     assert len(nodes(fake)) == 2
     assert far.exit_status == 1
-    statuses = [{run["status"] for run in arm["runs"]} for arm in far.data["arms"]]
+    statuses = [{run["status"] for run in arm["runs"]} for arm in far.to_dict()["arms"]]
     assert statuses == [{"done"}, {"done"}, {"done"}, {"failed"}]
     assert "ValueError: it broke in two lines" in fake.output()
     (log,) = fake.folder.glob("runs/slow.1-s0-*/train.log")
     assert "training slow.1 1" in log.read_text()
     started = len(fake.starts())
-    assert on(cluster, fake, variants="slow.1,slow.2,fail.x", seeds=3, name="s").data == far.data
+    assert on(cluster, fake, variants="slow.1,slow.2,fail.x", seeds=3, name="s").to_dict() == far.to_dict()
     assert len(fake.starts()) == started
     here = fake.compare(variants="slow.1,slow.2", seeds=3, name="here")
-    assert [arm["metrics"] for arm in here.data["arms"]] == [arm["metrics"] for arm in far.data["arms"][:3]]
+    assert [arm["metrics"] for arm in here.to_dict()["arms"]] == [arm["metrics"] for arm in far.to_dict()["arms"][:3]]
 
 
 def test_a_killed_worker_and_a_killed_node_lose_nothing(

@@ -47,7 +47,7 @@ def run(data: Path, **arguments: Any) -> Any:
 def test_a_study_of_two_arms(squares: Path, fresh_folder: Path) -> None:
     results = run(squares, variants="SE@neck", name="first")
     assert results.exit_status == 0
-    base, variant = results.data["arms"]
+    base, variant = results.to_dict()["arms"]
     assert variant["params"] > base["params"] > 1_000_000
     assert variant["gflops"] > base["gflops"] > 0
     for arm in (base, variant):
@@ -59,14 +59,14 @@ def test_a_study_of_two_arms(squares: Path, fresh_folder: Path) -> None:
 
     # The same again, elsewhere: equal to the last digit, losses too.
     again = run(squares, variants="SE@neck", name="second")
-    for first, second in zip(results.data["arms"], again.data["arms"], strict=True):
+    for first, second in zip(results.to_dict()["arms"], again.to_dict()["arms"], strict=True):
         assert first["runs"][0]["metrics"] == second["runs"][0]["metrics"]
         assert losses(results.folder, first) == losses(again.folder, second)
 
     # Its checkpoint as a base: every tensor arrives, in both arms.
     checkpoint = results.folder / base["runs"][0]["folder"] / "train" / "weights" / "last.pt"
     tuned = run(squares, base=checkpoint, variants="SE@neck", name="tuned")
-    for arm in tuned.data["arms"]:
+    for arm in tuned.to_dict()["arms"]:
         arrived, offered = arm["transferred"]
         assert arrived == offered > 300
 
@@ -87,8 +87,8 @@ def test_a_model_that_cannot_be_built_fails_alone(squares: Path, fresh_folder: P
     Path("wrong.yaml").write_text(yaml.safe_dump(document))
     results = run(squares, variants="SE@neck,wrong.yaml", name="x", exist_ok=True)
     assert results.exit_status == 1
-    statuses = {arm["name"]: arm["runs"][0]["status"] for arm in results.data["arms"]}
+    statuses = {arm["name"]: arm["runs"][0]["status"] for arm in results.to_dict()["arms"]}
     assert statuses == {"yolo11n": "done", "SE@neck": "done", "wrong": "failed"}
-    error = results.data["arms"][2]["runs"][0]["error"]
+    error = results.to_dict()["arms"][2]["runs"][0]["error"]
     assert "no_such_option" in error
     assert json.loads((results.folder / "results.json").read_text())["arms"][2]["runs"][0]["error"] == error

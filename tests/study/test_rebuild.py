@@ -10,11 +10,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tests.study.report.synthetic import make_study
+from tests.study.report.synthetic import make_study, stored
 from yolo_attn.cli import main
 from yolo_attn.errors import UserError
-from yolo_attn.study.report import make_report, read_results
-from yolo_attn.study.results import numbers
+from yolo_attn.study.report import make_report
+from yolo_attn.study.results import estimates
 from yolo_attn.system.locks import FolderLock
 
 FILES = ("results.json", "results.csv", "results.md", "results.tex", "report.html")
@@ -44,39 +44,39 @@ def refuse(folder: Path, out: Path | None = None) -> str:
 def test_runs_that_are_gone_leave_the_results_as_they_are(folder: Path) -> None:
     shutil.rmtree(folder / "runs")
     said = refuse(folder)
-    first = read_results(folder)["arms"][0]["runs"][0]["folder"]
+    first = stored(folder)["arms"][0]["runs"][0]["folder"]
     assert said.startswith(f"{folder / first / 'result.json'}: missing, though yolo11n, seed 0 was done (and 3 more)")
     assert "\n" not in said and "restore" in said and "out=DIR" in said
 
 
 def test_the_first_run_that_is_missing_is_named(folder: Path) -> None:
-    run = read_results(folder)["arms"][1]["runs"][1]
+    run = stored(folder)["arms"][1]["runs"][1]
     (folder / run["folder"] / "result.json").unlink()
     assert "SE@neck, seed 1 was done;" in refuse(folder)
 
 
 def test_what_is_left_can_be_written_elsewhere(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = read_results(folder)["arms"][1]["runs"][1]
+    run = stored(folder)["arms"][1]["runs"][1]
     shutil.rmtree(folder / run["folder"])
     before = contents(folder)
     assert main(["report", f"from={folder}", "out=left"]) == 0
-    assert "Interim: 3 of 4 runs finished; there are no verdicts before all are." in capsys.readouterr().out
+    assert "Interim: 3 of 4 runs finished; verdicts follow when all are." in capsys.readouterr().out
     assert contents(folder) == before
-    assert [run["status"] for run in read_results(Path("left"))["arms"][1]["runs"]] == ["done", "waiting"]
+    assert [run["status"] for run in stored(Path("left"))["arms"][1]["runs"]] == ["done", "waiting"]
 
 
 def test_a_run_that_was_never_done_is_no_loss(folder: Path) -> None:
-    data = read_results(folder)
+    data = stored(folder)
     data["arms"][1]["runs"][0] |= {"status": "failed", "error": "it broke", "folder": None}
     data["arms"][1]["runs"][1] |= {"status": "waiting"}
     shutil.rmtree(folder / data["arms"][1]["runs"][1]["folder"])
     (folder / "results.json").write_text(json.dumps(data))
     make_report(folder)
-    assert [run["status"] for run in read_results(folder)["arms"][1]["runs"]] == ["failed", "waiting"]
+    assert [run["status"] for run in stored(folder)["arms"][1]["runs"]] == ["failed", "waiting"]
 
 
 def test_a_report_goes_elsewhere_while_a_compare_runs_in_the_folder(folder: Path) -> None:
-    data = read_results(folder)
+    data = stored(folder)
     data["arms"][1]["runs"][1]["status"] = "running"
     (folder / data["arms"][1]["runs"][1]["folder"] / "result.json").unlink()
     (folder / "results.json").write_text(json.dumps(data))
@@ -87,14 +87,14 @@ def test_a_report_goes_elsewhere_while_a_compare_runs_in_the_folder(folder: Path
             make_report(folder)
     assert contents(folder) == before
     assert "Interim results: 3 of 4 runs finished." in page.read_text(encoding="utf-8")
-    assert [run["status"] for run in read_results(Path("there"))["arms"][1]["runs"]] == ["done", "running"]
+    assert [run["status"] for run in stored(Path("there"))["arms"][1]["runs"]] == ["done", "running"]
 
 
 def test_a_report_elsewhere_only_reads_the_study(folder: Path) -> None:
     """Such as one of somebody else, whose stored numbers are not believed and whose folder may not be written."""
     for draws in folder.glob("runs/*/draws.npz"):
         draws.write_bytes(b"of another user")
-    for known in (numbers.measured, numbers.arm_numbers):  # as in a new process
+    for known in (estimates.cached_metrics, estimates.arm_estimates):  # as in a new process
         known.cache_clear()
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     make_report(folder, Path("there"))
@@ -111,7 +111,7 @@ def test_the_schema_is_next_to_the_results(folder: Path) -> None:
 
 
 def test_results_name_the_dataset_and_no_folder_of_this_machine(folder: Path) -> None:
-    data = read_results(folder)
+    data = stored(folder)
     data |= {"data": "/home/me/sets/fruit.yaml", "command": "yolo-attn compare data=/home/me/sets/fruit.yaml seeds=2"}
     (folder / "results.json").write_text(json.dumps(data))
     make_report(folder)
@@ -130,7 +130,7 @@ def test_another_study_is_not_overwritten(folder: Path) -> None:
 
 
 def test_an_arm_without_its_runs_is_damage(folder: Path) -> None:
-    data = read_results(folder)
+    data = stored(folder)
     del data["arms"][1]["runs"]
     (folder / "results.json").write_text(json.dumps(data))
     assert "damaged" in refuse(folder)

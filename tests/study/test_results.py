@@ -21,31 +21,35 @@ from tests.stats.simulated import Images
 from yolo_attn.errors import UserError
 from yolo_attn.stats import compare
 from yolo_attn.stats.ap import METRICS, evaluate
-from yolo_attn.stats.bootstrap import draws, image_weights
+from yolo_attn.stats.bootstrap import image_weights, replicate_metrics
 from yolo_attn.stats.matches import Matches, MatchesBuilder
+from yolo_attn.study.comparison import Results
 from yolo_attn.study.earlier import measured_noise
-from yolo_attn.study.results import measured, numbers
-from yolo_attn.study.results.results import SCHEMA_FILE, ArmRuns, Results, make_results
-from yolo_attn.study.specification.arms import Arm
+from yolo_attn.study.job import RunResult, RunState
+from yolo_attn.study.results import estimates, metrics
+from yolo_attn.study.results.build import ArmRuns, make_results
+from yolo_attn.study.results.records import StudyInfo, StudyResults
+from yolo_attn.study.results.storage import SCHEMA_FILE
 from yolo_attn.system.files import as_json
 
 MAIN = "mAP50-95"
-HEAD: dict[str, Any] = {
-    "data": "simulated",
-    "task": "detect",
-    "recipe": {"epochs": 1},
-    "versions": {"yolo-attn": "1"},
-    "device": "cpu",
-    "threads": 1,
-    "command": "yolo-attn compare",
-}
+INFO = StudyInfo(
+    data="simulated",
+    task="detect",
+    recipe={"epochs": 1},
+    versions={"yolo-attn": "1"},
+    seeds=(0, 1, 2),
+    device="cpu",
+    threads=1,
+    command="yolo-attn compare",
+)
 
 
 @pytest.fixture(autouse=True)
 def forgetful() -> Iterator[None]:
     """Every test starts as a new process does."""
-    numbers.measured.cache_clear()
-    numbers.arm_numbers.cache_clear()
+    estimates.cached_metrics.cache_clear()
+    estimates.arm_estimates.cache_clear()
     yield
 
 
@@ -66,20 +70,19 @@ class Made:
     def add(self, name: str, kind: str, skill: float = 0.0, seeds: Sequence[int] = (0, 1, 2), like: str = "") -> None:
         """Add an arm; `like` names one whose runs it shares."""
         runs = [self._run(like or name, seed, skill, made=not like) for seed in seeds]
-        self.arms.append(ArmRuns(Arm(name, kind), f"runs/{name}.yaml", runs, (10, 12)))
+        self.arms.append(ArmRuns(name, kind, f"runs/{name}.yaml", runs, (10, 12)))
 
-    def _run(self, name: str, seed: int, skill: float, made: bool) -> dict[str, Any]:
+    def _run(self, name: str, seed: int, skill: float, made: bool) -> RunState:
         folder = self.folder / "runs" / f"{name}-s{seed}"
         if made:
             folder.mkdir(parents=True)
             level = np.full(self.images.count, skill + self.rng.normal(0, 0.05))
             self.images.evaluate(level).save(folder / "matches.npz")
         other = {"mAP50-95": 0.5, "mAP50": 0.6, "mAP75": float("nan")}
-        return {
+        content = {
             "seed": seed,
             "status": "done",
             "error": None,
-            "folder": folder.relative_to(self.folder).as_posix(),
             "seconds": 10.0 + seed,
             "epochs": 1,
             "memory_mib": {"process": 100.0 + seed, "cuda": None},
@@ -90,12 +93,14 @@ class Made:
             "began": 1.7e9,
             "wall_seconds": 10.0 + seed,
         }
+        where = folder.relative_to(self.folder).as_posix()
+        return RunState(seed, "done", where, result=RunResult.from_json(content))
 
     def results(self) -> Results:
-        return make_results(self.folder, HEAD | {"seeds": [0, 1, 2]}, self.arms)
+        return Results(self.folder, make_results(self.folder, INFO, self.arms))
 
     def arm(self, name: str) -> dict[str, Any]:
-        return next(arm for arm in self.results().data["arms"] if arm["name"] == name)
+        return next(arm for arm in self.results().to_dict()["arms"] if arm["name"] == name)
 
 
 @pytest.fixture(scope="module")
@@ -126,13 +131,13 @@ def check_schema(data: Any) -> None:
 
 
 def test_verdicts(made: Made) -> None:
-    data = made.results().data
+    data = made.results().to_dict()
     assert {arm["name"]: arm["verdict"] for arm in data["arms"]} == {
         "base": None,
         "good": "better",
         "bad": "worse",
-        "same": "not shown",
-        "null": "not shown",
+        "same": "inconclusive",
+        "null": "inconclusive",
     }
     same = made.arm("same")["delta"][MAIN]
     assert (same["mean"], same["ci95"], same["p"], same["p_better"]) == (0.0, [0.0, 0.0], 1.0, 0.5)
@@ -140,7 +145,7 @@ def test_verdicts(made: Made) -> None:
 
 def test_holm_goes_over_the_variants_only(made: Made) -> None:
     for metric in METRICS:
-        deltas = {arm["name"]: (arm["delta"] or {}).get(metric) for arm in made.results().data["arms"]}
+        deltas = {arm["name"]: (arm["delta"] or {}).get(metric) for arm in made.results().to_dict()["arms"]}
         if metric in {"mAP-small", "mAP-medium"}:  # every object is large
             assert set(deltas.values()) == {None}
             continue
@@ -164,7 +169,7 @@ def test_the_numbers_are_those_of_the_matches(made: Made) -> None:
     for column, name in enumerate(METRICS[:3]):
         values = {key: {s: evaluate(m)["metrics"][name] for s, m in enumerate(runs)} for key, runs in stored.items()}
         sample = {
-            key: {seed: draws(matches, weights).metrics[:, column] for seed, matches in enumerate(runs)}
+            key: {seed: replicate_metrics(matches, weights).metrics[:, column] for seed, matches in enumerate(runs)}
             for key, runs in stored.items()
         }
         expected = compare.paired_difference(values["base"], values["good"], sample["base"], sample["good"])
@@ -182,29 +187,42 @@ def test_the_numbers_are_those_of_the_matches(made: Made) -> None:
 
 
 def test_results_fit_their_schema_and_are_json(made: Made) -> None:
-    made.arms.append(
-        ArmRuns(
-            Arm("broken", "variant", error="cannot be built"), None, [{"seed": 0, "status": "failed", "error": "x"}]
-        )
-    )
-    made.arms.append(
-        ArmRuns(Arm("later", "variant"), "m.yaml", [{"seed": 0, "status": "waiting", "folder": "runs/later"}])
-    )
+    made.arms.append(ArmRuns("broken", "variant", None, [RunState(0, "failed", error="cannot be built")]))
+    made.arms.append(ArmRuns("later", "variant", "m.yaml", [RunState(0, "waiting", "runs/later")]))
     results = made.results()
-    check_schema(results.data)
-    assert json.loads(as_json(results.data)) == results.data
-    assert (results.data["images"], results.data["instances"]) == (60, len(made.images.gt_class))
-    assert results.data["made"] == "2023-11-14T22:13:32Z"
+    check_schema(results.to_dict())
+    assert json.loads(as_json(results.to_dict())) == results.to_dict()
+    assert (results.to_dict()["images"], results.to_dict()["instances"]) == (60, len(made.images.gt_class))
+    assert results.to_dict()["made"] == "2023-11-14T22:13:32Z"
     assert results.exit_status == 1
     assert results.of_status("failed")[0][0] == "broken"
-    arm = results.data["arms"][1]
+    arm = results.to_dict()["arms"][1]
     assert (arm["seconds"], arm["memory_mib"], arm["transferred"]) == (11.0, {"process": 102.0, "cuda": None}, [10, 12])
     assert arm["metrics_best"]["mAP75"] == {"mean": None, "sd": None, "ci95": None}
     assert arm["metrics_best"][MAIN] == {"mean": 0.5, "sd": 0.0, "ci95": None}
 
 
+def test_results_are_read_as_they_were_written(made: Made) -> None:
+    data = made.results().to_dict()
+    assert StudyResults.from_json(data).to_json() == data
+    older = copy.deepcopy(data)
+    older["arms"][3]["verdict"] = "not shown"
+    assert StudyResults.from_json(older).to_json() == data
+
+
+def test_the_schema_lists_what_the_records_store(made: Made) -> None:
+    """Keys of the JSON, of the dataclasses and of the schema are the same."""
+    schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    data = made.results().to_dict()
+    arm = data["arms"][1]
+    assert set(data) | {"image_root"} == set(schema["properties"])
+    for kind, record in (("arm", arm), ("run", arm["runs"][0]), ("difference", arm["delta"][MAIN])):
+        assert set(record) == set(schema["$defs"][kind]["properties"]), kind
+    assert set(arm["metrics"][MAIN]) == set(schema["$defs"]["estimate"]["properties"])
+
+
 def test_the_schema_tells_what_is_wrong(made: Made) -> None:
-    sound = made.results().data
+    sound = made.results().to_dict()
     for change in (
         lambda data: data.update(schema=2),
         lambda data: data.pop("bootstrap"),
@@ -228,7 +246,7 @@ def test_below_three_seeds_there_is_no_verdict(tmp_path: Path) -> None:
     study.add("two", "variant", skill=1.5, seeds=(0, 1))
     study.add("one", "variant", skill=1.5, seeds=(2,))
     study.add("other", "variant", skill=1.5, seeds=(7, 8, 9))
-    data = study.results().data
+    data = study.results().to_dict()
     check_schema(data)
     two, one, other = data["arms"][1:]
     assert {arm["verdict"] for arm in (two, one, other)} == {None}
@@ -240,7 +258,7 @@ def test_below_three_seeds_there_is_no_verdict(tmp_path: Path) -> None:
 
 
 def test_the_minimum_detectable_difference_is_that_of_the_pooled_noise(made: Made) -> None:
-    data = made.results().data
+    data = made.results().to_dict()
     arms = {arm["name"]: arm for arm in data["arms"]}
     deltas = [arms[name]["delta"][MAIN] for name in ("good", "bad")]  # not the base itself, not a control
     training, images = (
@@ -255,24 +273,24 @@ def test_without_any_noise_nothing_is_said_to_be_detectable(tmp_path: Path) -> N
     study = Made(tmp_path)
     study.add("base", "baseline", skill=-50.0)
     study.add("other", "variant", skill=-50.0)
-    data = study.results().data
+    data = study.results().to_dict()
     check_schema(data)
     assert data["arms"][0]["metrics"][MAIN]["mean"] == 0.0
     assert data["minimum_detectable"] is None
-    assert "No arm finds anything yet" in " ".join(data["notes"])
+    assert "Average precision is 0 in all runs" in " ".join(data["notes"])
 
 
 def test_one_test_image_gives_no_interval_and_no_verdict(tmp_path: Path) -> None:
     study = Made(tmp_path, images=1)
     study.add("base", "baseline")
     study.add("good", "variant", skill=3.0)
-    data = study.results().data
+    data = study.results().to_dict()
     check_schema(data)
     assert {arm["verdict"] for arm in data["arms"]} == {None}
     assert data["arms"][1]["delta"][MAIN]["ci95"] is None
     assert data["arms"][1]["metrics"][MAIN]["ci95"] is None
     assert data["minimum_detectable"] is None
-    assert "One test image" in " ".join(data["notes"])
+    assert "only one test image" in " ".join(data["notes"])
 
 
 def test_other_padding_of_the_same_images_is_no_other_dataset(made: Made) -> None:
@@ -287,36 +305,36 @@ def test_a_latency_counts_only_for_the_run_it_was_measured_of(made: Made) -> Non
     timed = {"median": 1.0, "p10": 0.9, "p90": 1.1, "device": "cpu"}
     figures = {"base": {**timed, "run": "runs/base-s0"}, "good": {**timed, "run": "runs/good-s0-of-another-recipe"}}
     (made.folder / "latency.json").write_text(json.dumps({"key": "k", "imgsz": 64, "arms": figures}))
-    data = made.results().data
+    data = made.results().to_dict()
     check_schema(data)
     assert data["arms"][0]["latency_ms"]["median"] == 1.0
     assert data["arms"][1]["latency_ms"] is None
 
 
 def test_the_bootstrap_is_computed_once(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = made.results().data
+    first = made.results().to_dict()
 
     def never(*_: object) -> None:
         raise AssertionError("computed again")
 
-    numbers.measured.cache_clear()
-    numbers.arm_numbers.cache_clear()
-    monkeypatch.setattr(measured, "draws", never)
-    monkeypatch.setattr(measured.Matches, "load", never)
-    assert made.results().data == first
+    estimates.cached_metrics.cache_clear()
+    estimates.arm_estimates.cache_clear()
+    monkeypatch.setattr(metrics, "replicate_metrics", never)
+    monkeypatch.setattr(metrics.Matches, "load", never)
+    assert made.results().to_dict() == first
 
 
 @pytest.mark.parametrize("content", [b"", b"PK nonsense", None])
 def test_a_damaged_or_lost_cache_is_made_again(made: Made, content: bytes | None) -> None:
-    first = made.results().data
+    first = made.results().to_dict()
     path = made.folder / "runs/good-s1/draws.npz"
     whole = path.read_bytes()
     path.unlink()
     if content is not None:
         path.write_bytes(content)
-    numbers.measured.cache_clear()
-    numbers.arm_numbers.cache_clear()
-    assert made.results().data == first
+    estimates.cached_metrics.cache_clear()
+    estimates.arm_estimates.cache_clear()
+    assert made.results().to_dict() == first
     assert len(path.read_bytes()) == len(whole)
 
 
@@ -355,10 +373,10 @@ def found_by(matches: Matches) -> Matches:
 class Untrained(Made):
     """A study whose arms see nothing, but for those of a name."""
 
-    def _run(self, name: str, seed: int, skill: float, made: bool) -> dict[str, Any]:
+    def _run(self, name: str, seed: int, skill: float, made: bool) -> RunState:
         run = super()._run(name, seed, skill, made)
         matches = blind(40)
-        (found_by(matches) if "seeing" in name else matches).save(self.folder / run["folder"] / "matches.npz")
+        (found_by(matches) if "seeing" in name else matches).save(self.folder / str(run.folder) / "matches.npz")
         return run
 
 
@@ -367,7 +385,7 @@ def test_a_study_that_learnt_nothing_is_named_and_gets_no_verdict(tmp_path: Path
     study.add("base", "baseline")
     study.add("blind", "variant")
     study.add("null", "control")
-    data = study.results().data
+    data = study.results().to_dict()
     check_schema(data)
     assert data["arms"][1]["metrics"]["mAP50"]["mean"] > 0.3  # which looks like something
     assert [arm["learnt"] for arm in data["arms"]] == [False] * 3
@@ -378,13 +396,13 @@ def test_a_study_that_learnt_nothing_is_named_and_gets_no_verdict(tmp_path: Path
     assert all(run["learnt"] is False and run["chance"] > 0 for arm in data["arms"] for run in arm["runs"])
     study.results().write()
     text = study.results().table()
-    assert text.count("not learnt") == 3 and "Nothing was learnt: base (all seeds: mAP50-95 " in text
-    assert "not shown" not in text and "would be shown" not in text
+    assert text.count("not learned") == 3 and "Nothing was learned: base (all seeds: mAP50-95 " in text
+    assert "inconclusive" not in text and "would be detected" not in text
     for name in ("report.html", "results.md", "results.tex"):
-        assert "Nothing was learnt" in (study.folder / name).read_text(encoding="utf-8")
-    assert "Can show" not in (study.folder / "report.html").read_text(encoding="utf-8")
+        assert "Nothing was learned" in (study.folder / name).read_text(encoding="utf-8")
+    assert "Detectable differences" not in (study.folder / "report.html").read_text(encoding="utf-8")
     assert (study.folder / "results.csv").read_text().count(",False,runs/") == 9
-    assert measured_noise(data) is None
+    assert measured_noise(study.results().study) is None
 
 
 def test_a_variant_that_alone_learns_nothing_is_worse_and_one_that_alone_learns_is_better(tmp_path: Path) -> None:
@@ -392,19 +410,19 @@ def test_a_variant_that_alone_learns_nothing_is_worse_and_one_that_alone_learns_
     study.add("seeing", "baseline")
     study.add("blind", "variant")
     study.add("seeing too", "variant", like="seeing")
-    data = study.results().data
+    data = study.results().to_dict()
     assert [(arm["verdict"], arm["learnt"]) for arm in data["arms"]] == [
         (None, True),
         ("worse", False),
-        ("not shown", True),
+        ("inconclusive", True),
     ]
     text = study.results().table()
-    assert "worse, not learnt" in text and "Not learnt: blind (all seeds: " in text and "Nothing" not in text
+    assert "worse, not learned" in text and "Not learned: blind (all seeds: " in text and "Nothing" not in text
     study = Untrained(tmp_path / "other")
     study.add("base", "baseline")
     study.add("seeing", "variant")
     study.add("blind", "variant")
-    data = study.results().data
+    data = study.results().to_dict()
     assert [arm["verdict"] for arm in data["arms"]] == [None, "better", None]
     # An arm that is not tested is none of the tries that Holm's correction counts.
     assert data["arms"][1]["delta"][MAIN]["p_holm"] == data["arms"][1]["delta"][MAIN]["p"]
@@ -431,7 +449,7 @@ def test_missing_damaged_or_foreign_matches_are_told(made: Made, tmp_path: Path)
         made.results()
     elsewhere = Images(np.random.default_rng(9), 60)
     elsewhere.evaluate(np.zeros(60)).save(path)
-    with pytest.raises(UserError, match=r"good-s1.matches.npz: of other images"):
+    with pytest.raises(UserError, match=r"good-s1.matches.npz: images, objects or classes differ"):
         made.results()
 
 
@@ -445,4 +463,4 @@ def test_a_full_disk_is_told_and_nothing_is_lost(made: Made, monkeypatch: pytest
         with pytest.raises(UserError, match=r"draws.npz: no space left"):
             made.results()
     assert not list(made.folder.glob("runs/*/.*"))
-    check_schema(made.results().data)
+    check_schema(made.results().to_dict())

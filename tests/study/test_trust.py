@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.study.report.synthetic import make_study
+from tests.study.report.synthetic import make_study, stored
 from yolo_attn.cli import main
 from yolo_attn.errors import UserError
 from yolo_attn.security import seal
 from yolo_attn.stats import npz
 from yolo_attn.stats.matches import Matches
-from yolo_attn.study.report import make_report, read_results
-from yolo_attn.study.results import measured, numbers
+from yolo_attn.study.report import make_report
+from yolo_attn.study.results import estimates, metrics
 
 ARMS = ("yolo11n", "SE@neck")
 
@@ -44,19 +44,19 @@ def folder(template: Path, fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def forget() -> None:
-    numbers.measured.cache_clear()
-    numbers.arm_numbers.cache_clear()
-    measured._report_unfit.cache_clear()
+    estimates.cached_metrics.cache_clear()
+    estimates.arm_estimates.cache_clear()
+    metrics._log_unusable_cache.cache_clear()
 
 
 def results(folder: Path) -> Any:
     forget()
     make_report(folder)
-    return read_results(folder)
+    return stored(folder)
 
 
 def first_run(folder: Path, arm: int = 1) -> Path:
-    return folder / str(read_results(folder)["arms"][arm]["runs"][0]["folder"])
+    return folder / str(stored(folder)["arms"][arm]["runs"][0]["folder"])
 
 
 def change(folder: Path, edit: Callable[[Any], object]) -> None:
@@ -80,9 +80,9 @@ def refuse(folder: Path, **options: Any) -> str:
 
 def forge(folder: Path, edit: Callable[[dict[str, Any], dict[str, Any]], object]) -> None:
     """Edit the cached numbers of every run of the variant."""
-    for run in read_results(folder)["arms"][1]["runs"]:
+    for run in stored(folder)["arms"][1]["runs"]:
         path = folder / run["folder"] / "draws.npz"
-        header, arrays = npz.load(path, measured._VERSION)
+        header, arrays = npz.load(path, metrics._VERSION)
         edit(header, arrays)
         npz.save(path, header, arrays)
 
@@ -95,7 +95,7 @@ def add(header: dict[str, Any], arrays: dict[str, Any]) -> None:
 def add_and_sign(header: dict[str, Any], arrays: dict[str, Any]) -> None:
     add(header, arrays)
     header.pop("seal")
-    header["seal"] = seal.seal(*measured._sealed(header, arrays))
+    header["seal"] = seal.seal(*metrics._sealed(header, arrays))
 
 
 def narrow(header: dict[str, Any], arrays: dict[str, Any]) -> None:
@@ -118,8 +118,8 @@ def test_a_forged_cache_changes_nothing(folder: Path, edit: Any, monkeypatch: py
     assert results(folder) == honest
     assert (first_run(folder) / "draws.npz").read_bytes() == sound
     assert lines == [
-        f"yolo-attn: {folder / 'runs'}: a draws.npz does not fit its matches or was not written by this user on this "
-        "machine; such numbers are computed again from the matches"
+        f"yolo-attn: {folder / 'runs'}: a draws.npz does not belong to its matches.npz or was not written by this user on this "
+        "machine; its numbers are computed again from the matches"
     ]
 
 
@@ -143,7 +143,7 @@ def test_a_cache_of_other_matches_is_not_used(folder: Path) -> None:
 
 def test_a_fitting_cache_is_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = results(folder)
-    monkeypatch.setattr(measured, "draws", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(metrics, "replicate_metrics", lambda *_: pytest.fail("computed again"))
     assert results(folder) == honest
 
 
@@ -168,14 +168,14 @@ def test_numbers_that_can_be_computed_are(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda data: data["arms"].reverse(), "the baseline has to be the first arm"),
-        (lambda data: data["arms"][1].update(name="yolo11n"), "not different"),
+        (lambda data: data["arms"].reverse(), "the first arm, and no other, has to be the baseline"),
+        (lambda data: data["arms"][1].update(name="yolo11n"), "missing or repeated"),
         (lambda data: data["arms"][1].update(name=7), "names of arms"),
         (lambda data: data["arms"][1]["runs"][0].update(seed=1), "SE@neck: two runs have the same seed"),
         (lambda data: data["arms"][1]["runs"][0].update(seed="0"), "has no seed"),
         (lambda data: data["arms"][1]["runs"][0].update(seed=10**400), "has no seed"),
         (lambda data: data["arms"][1]["runs"][0].update(status="fine"), "status"),
-        (lambda data: data["arms"][1]["runs"][0].update(folder=["x"]), "folder of a run is no text"),
+        (lambda data: data["arms"][1]["runs"][0].update(folder=["x"]), "folder of a run is not a string"),
         (lambda data: data["arms"][1]["runs"].append(7), "it has no runs"),
         (lambda data: data["arms"][1].update(transferred=["many", 3]), "transferred"),
         (lambda data: data.update(recipe="fast"), "recipe"),
@@ -198,7 +198,7 @@ def test_one_run_cannot_stand_for_several(folder: Path) -> None:
     assert "two runs have the same folder" in refuse(folder)
     change(folder, lambda data: data["arms"][1]["runs"].pop(1))
     change(folder, lambda data: data["arms"][1]["runs"][0].update(seed=9))
-    assert "of seed 0, not of seed 9" in refuse(folder)
+    assert "has seed 0, but results.json lists it with seed 9" in refuse(folder)
 
 
 @pytest.mark.parametrize("text", ["[" * 10**5, "{", "", "[]", '{"schema": 1e999}', "\xff"])
@@ -214,7 +214,7 @@ def test_a_results_file_of_nonsense_is_one_line(folder: Path, text: str) -> None
     "key", ["seconds", "epochs", "params", "gflops", "memory_mib", "began", "wall_seconds", "metrics_best", "error"]
 )
 def test_what_a_run_says_of_itself_is_taken_as_far_as_it_has_the_right_form(folder: Path, key: str) -> None:
-    path, honest = first_run(folder) / "result.json", read_results(folder)
+    path, honest = first_run(folder) / "result.json", stored(folder)
     for value in ("<b>", [1], {"a": {}}, -1, 10**400, 1e308, True, None):
         path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
         found = results(folder)
@@ -224,7 +224,7 @@ def test_what_a_run_says_of_itself_is_taken_as_far_as_it_has_the_right_form(fold
 def test_a_result_of_another_run_is_named(folder: Path) -> None:
     run = first_run(folder)
     (run / "run.json").write_text(json.dumps({"key": "another"}))
-    assert f"{run / 'result.json'}: is not the result of the run that run.json" in refuse(folder)
+    assert f"{run / 'result.json'}: not the result of the run that run.json" in refuse(folder)
 
 
 @pytest.mark.parametrize("content", [{"arms": {"SE@neck": 3}}, {"arms": {"SE@neck": {"run": []}}}, {"arms": []}, []])
@@ -249,7 +249,7 @@ def test_nothing_outside_of_the_study_is_read_or_written(folder: Path, how: str)
         (run / "matches.npz").unlink()
         (run / "matches.npz").symlink_to(outside / "matches.npz")
     change(folder, lambda data: data["arms"][1]["runs"][0].update(folder=named[how]))
-    assert f"leads out of the study's folder {folder}" in refuse(folder)
+    assert f"outside the study's folder {folder}" in refuse(folder)
     assert sorted(path.name for path in outside.iterdir()) == before
 
 
@@ -283,4 +283,4 @@ def test_the_command_names_the_problem_and_ends_with_status_2(folder: Path, caps
     change(folder, lambda data: data["arms"][1]["runs"][0].update(folder="/etc"))
     assert main(["report", f"from={folder}"]) == 2
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and f"{os.sep}etc: leads out of" in said
+    assert said.count("\n") == 1 and f"{os.sep}etc: outside" in said

@@ -1,7 +1,7 @@
-"""Average precision from matches: COCO's, for all images or for weighted ones.
+"""COCO's average precision from matches, for all images or for weighted ones.
 
 With weights of 1 this is the COCO evaluation with 101 recall thresholds (https://cocodataset.org/#detection-eval). An
-image of weight w counts as if it stood w times in the set, its copies one behind the other.
+image of weight w counts as w consecutive copies in the set.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from yolo_attn.stats.matches import AREAS, THRESHOLDS, Bools, Matches, in_area
 
-__all__ = ["METRICS", "RECALLS", "average_precisions", "evaluate", "instances", "summarise"]
+__all__ = ["METRICS", "RECALLS", "average_precisions", "evaluate", "instances", "summarize"]
 
 RECALLS = np.linspace(0.0, 1.0, 101)
-# Which area and thresholds each metric averages over.
+# Area and thresholds that each metric averages over.
 _PARTS: Mapping[str, tuple[int, slice]] = {
     "mAP50-95": (0, slice(None)),
     "mAP50": (0, slice(0, 1)),
@@ -27,19 +27,18 @@ _PARTS: Mapping[str, tuple[int, slice]] = {
     "mAP-large": (3, slice(None)),
 }
 METRICS = tuple(_PARTS)
-_CELLS = 1 << 18  # of an array in the inner loop: what a processor's cache holds
+_CELLS = 1 << 18  # size of an array in the inner loop, which fits a processor's cache
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int32]
 
 
 def evaluate(matches: Matches) -> dict[str, dict[str, float]]:
-    """Return `metrics`, a number for each of `METRICS`, and `per_class`, mAP50-95 by class name.
+    """Return `metrics`, the value of each of `METRICS`, and `per_class`, mAP50-95 by class name.
 
-    All are fractions, from 0 to 1; not a number where there is no object to find. A mean goes over the classes that
-    have objects.
+    Values are fractions from 0 to 1, or NaN without objects. Means are over the classes that have objects.
     """
-    metrics, per_class = summarise(average_precisions(matches, np.ones((1, len(matches.images)), np.int32)))
+    metrics, per_class = summarize(average_precisions(matches, np.ones((1, len(matches.images)), np.int32)))
     return {
         "metrics": dict(zip(METRICS, map(float, metrics[0]), strict=True)),
         "per_class": dict(zip(matches.classes, map(float, per_class[0]), strict=True)),
@@ -47,19 +46,19 @@ def evaluate(matches: Matches) -> dict[str, dict[str, float]]:
 
 
 def instances(matches: Matches) -> dict[str, int]:
-    """Return the number of objects of each class, crowds left out."""
+    """Return the number of objects of each class, without crowds."""
     counts = np.bincount(matches.gt_class[~matches.gt_crowd], minlength=len(matches.classes))
     return dict(zip(matches.classes, map(int, counts), strict=True))
 
 
-def summarise(precisions: Floats) -> tuple[Floats, Floats]:
+def summarize(precisions: Floats) -> tuple[Floats, Floats]:
     """Return metrics [R, 6] and mAP50-95 of each class [R, K] from average precisions [R, K, 4, 10]."""
     metrics = [_mean(precisions[:, :, area, part].mean(axis=-1)) for area, part in _PARTS.values()]
     return np.stack(metrics, axis=1), precisions[:, :, 0].mean(axis=-1)
 
 
 def _mean(values: Floats) -> Floats:
-    """Return the mean over the last axis of what is a number."""
+    """Return the mean over the last axis, ignoring NaN."""
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(known, values, 0.0).sum(axis=-1) / known.sum(axis=-1))
@@ -69,18 +68,21 @@ def average_precisions(matches: Matches, weights: NDArray[Any]) -> Floats:
     """Return the average precision of each class, in each area and at each threshold.
 
     Args:
-        matches: Of N images and K classes.
-        weights: [R, N] whole numbers: how often each image counts, in each of R replicates.
+        matches: Matches of N images and K classes.
+        weights: [R, N] integer weight of each image in each of R replicates.
 
     Returns:
-        [R, K, 4, 10], the last two as `AREAS` and `THRESHOLDS`; not a number where no object has a weight.
+        [R, K, 4, 10], the last two axes as in `AREAS` and `THRESHOLDS`; NaN if no object has a weight.
+
+    Raises:
+        ValueError: The weights are for another number of images.
     """
     images, classes = len(matches.images), len(matches.classes)
     if weights.shape[1:] != (images,):
         raise ValueError(f"weights of shape {weights.shape} for {images} images")
     result = np.full((len(weights), classes, len(AREAS), len(THRESHOLDS)), np.nan)
     positives = _positives(matches, weights)
-    detections, column, weights = _in_order(matches, weights)
+    detections, column, weights = _sorted_detections(matches, weights)
     table = _Weights(weights)
     limits = np.searchsorted(matches.det_class[detections], np.arange(classes + 1))
     for number in range(classes):
@@ -104,22 +106,22 @@ def _positives(matches: Matches, weights: NDArray[Any]) -> Integers:
     return np.asarray(counts @ weights.T.astype(np.int32)).reshape(len(matches.classes), len(AREAS), len(weights))
 
 
-def _in_order(matches: Matches, weights: NDArray[Any]) -> tuple[NDArray[np.intp], Integers, NDArray[Any]]:
-    """Return the detections in the order in which they count: by class, falling score and image.
+def _sorted_detections(matches: Matches, weights: NDArray[Any]) -> tuple[NDArray[np.intp], Integers, NDArray[Any]]:
+    """Return the detections in order of evaluation: by class, descending score and image.
 
-    Equal scores of one class in one image are a case of their own: the copies of an image come one behind the other, so
-    such a group comes whole, then whole again. It enters as often as the largest weight, the r-th time with weight 1
-    where the image's weight is at least r.
+    Equal scores of one class in one image need special treatment: copies of an image are consecutive, so such a group
+    is repeated as a whole. It is repeated as often as the largest weight, and the r-th repetition has weight 1 if the
+    image's weight is at least r.
 
     Returns:
         Index of each detection, its column in the weights, and the weights [R, columns]: those of the images, then
-        those of such groups' copies.
+        those of the copies of tied groups.
     """
-    order = np.lexsort((-matches.det_score, matches.det_class))  # stable, and images come in order
+    order = np.lexsort((-matches.det_score, matches.det_class))  # stable, and images are in order
     keys = np.stack([matches.det_class[order], matches.det_score[order], matches.det_image[order]]).astype(np.float64)
     starts = np.flatnonzero(np.r_[True, (keys[:, 1:] != keys[:, :-1]).any(axis=0)][: len(order)])
     group = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(order)]))
-    matters = np.asarray(matches.hit.any(axis=(0, 1)))[order]  # where none is right, their order is all the same
+    matters = np.asarray(matches.hit.any(axis=(0, 1)))[order]  # the order of false detections does not matter
     split = (np.bincount(group) > 1) & (np.bincount(group, matters) > 0) if len(order) else np.zeros(0, np.bool_)
     if not split.any():
         return order, matches.det_image[order], weights
@@ -130,15 +132,15 @@ def _in_order(matches: Matches, weights: NDArray[Any]) -> tuple[NDArray[np.intp]
     again, copy = again[whole], copy[whole]
     images = matches.det_image[order[again]]
     tied = split[group[again]]
-    apart, place = np.unique(images[tied], return_inverse=True)
+    distinct, position = np.unique(images[tied], return_inverse=True)
     column = images.copy()
-    column[tied] = len(matches.images) + place * copies + copy[tied]
-    extra = weights[:, apart, None] > np.arange(copies)
+    column[tied] = len(matches.images) + position * copies + copy[tied]
+    extra = weights[:, distinct, None] > np.arange(copies)
     return order[again], column, np.concatenate([weights, extra.reshape(len(weights), -1)], axis=1)
 
 
 class _Weights:
-    """Weights of images, in the two layouts that are needed.
+    """Weights of images in two memory layouts.
 
     Args:
         weights: [R, N].
@@ -152,23 +154,26 @@ class _Weights:
 def _one_class(images: Integers, hit: Bools, wrong: Bools, positives: Integers, table: _Weights) -> Floats:
     """Return the average precisions [R, 10] of one class in one area.
 
-    Precision has to be known at hits only: between two hits it falls, and what counts at a recall is the highest
-    precision from there on. Most detections are wrong at every threshold. Those are summed once between neighbouring
-    hits, by a sparse product.
+    Precision is needed at hits only: it decreases between two hits, and the precision at a recall is the highest one
+    at that or a larger recall. Most detections are false at every threshold. These are summed once between adjacent
+    hits with a sparse product.
 
     Args:
-        images: [d] column of each detection in the weights, detections by falling score.
-        hit: [10, d] right at each threshold.
-        wrong: [10, d] wrong there; what is neither is ignored.
-        positives: [R] weight of the objects to find.
+        images: [d] column of each detection in the weights, by descending score.
+        hit: [10, d] correct at each threshold.
+        wrong: [10, d] false at each threshold; a detection that is neither is ignored.
+        positives: [R] total weight of the objects.
         table: The weights of the images.
     """
     from scipy import sparse
 
-    marks = np.flatnonzero(hit.any(axis=0))  # right at some threshold
+    marks = np.flatnonzero(hit.any(axis=0))  # correct at some threshold
     always_wrong: Bools = np.asarray(wrong.all(axis=0))
-    behind = np.flatnonzero(always_wrong[: marks[-1] + 1 if len(marks) else 0])
-    cells = (np.ones(len(behind), np.int32), (np.searchsorted(marks, behind), images[behind]))
+    false_index = np.flatnonzero(always_wrong[: marks[-1] + 1 if len(marks) else 0])
+    cells = (
+        np.ones(len(false_index), np.int32),
+        (np.searchsorted(marks, false_index), images[false_index]),
+    )
     before = sparse.csr_matrix(cells, shape=(len(marks), len(table.by_image)), dtype=np.int32)
     parts = [_part(images, marks, hit[level], wrong[level] & ~always_wrong) for level in range(len(hit))]
 
@@ -188,25 +193,25 @@ _Part = tuple[Integers, NDArray[np.intp], Integers, NDArray[np.intp]]
 
 
 def _part(images: Integers, marks: NDArray[np.intp], hit: Bools, wrong: Bools) -> _Part:
-    """Return what one threshold needs of its detections.
+    """Return the detections at one threshold.
 
     Returns:
-        Images of the hits, index of each hit among the marks, images of the detections that are wrong here but not at
-        every threshold, and how many of those come before each hit.
+        Images of the hits, index of each hit among the marks, images of the detections that are false at this but not
+        at every threshold, and the number of those before each hit.
     """
     hits, errors = np.flatnonzero(hit), np.flatnonzero(wrong)
     return images[hits], np.searchsorted(marks, hits), images[errors], np.searchsorted(errors, hits)
 
 
 def _block(part: _Part, background: Integers, weights: Integers, passed: NDArray[np.uint8], row: Integers) -> Floats:
-    """Return the average precision [r] at one threshold in some replicates.
+    """Return the average precision [r] at one threshold in a block of replicates.
 
     Args:
-        part: From `_part`.
-        background: [r, marks] weight of the detections before each mark that are wrong at every threshold.
-        weights: [r, N] of the images.
-        passed: From `_recalls_passed`.
-        row: [r] row of each replicate in it.
+        part: Result of `_part`.
+        background: [r, marks] weight of the detections before each mark that are false at every threshold.
+        weights: [r, N] weights of the images.
+        passed: Table of `_recalls_passed`.
+        row: [r] row of each replicate in the table.
     """
     hit_images, mark, error_images, errors_before = part
     if not len(hit_images):
@@ -225,10 +230,10 @@ def _block(part: _Part, background: Integers, weights: Integers, passed: NDArray
 
 
 def _recalls_passed(positives: Integers) -> tuple[NDArray[np.uint8], Integers]:
-    """Return how many of `RECALLS` are reached with t of n objects found, compared as COCO compares them.
+    """Return the number of `RECALLS` reached when t of n objects are found, with COCO's comparison.
 
     Args:
-        positives: [R] n of each replicate.
+        positives: [R] n in each replicate.
 
     Returns:
         A table [distinct n, largest n + 1] of counts for t = 0, 1, ..., and [R] the row of each replicate.

@@ -1,10 +1,10 @@
-"""How average precision would vary with other test images: the bootstrap over images.
+"""The bootstrap over images: variation of average precision with other test images.
 
-A replicate draws as many images as there are, with replacement. An image that is drawn twice counts twice: replicates
-that drop the repetitions are smaller sets, and understate the noise (standard error x 0.76). Matching is not done
-again; an image's weight is how often it was drawn. Two models are compared under the same weights, which makes the
-differences paired (Everingham et al., "Assessing the Significance of Performance Differences on the PASCAL VOC
-Challenges via Bootstrapping", 2013).
+A replicate samples as many images as there are, with replacement. An image that is sampled twice counts twice:
+replicates without repetitions are smaller sets and underestimate the noise (standard error x 0.76). Matching is not
+repeated; the weight of an image is the number of times it was sampled. Two models are compared with the same weights,
+which makes the differences paired (Everingham et al., "Assessing the Significance of Performance Differences on the
+PASCAL VOC Challenges via Bootstrapping", 2013).
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_attn.stats.ap import average_precisions, summarise
+from yolo_attn.stats.ap import average_precisions, summarize
 from yolo_attn.stats.matches import Matches
 
-__all__ = ["REPLICATES", "SEED", "Draws", "draws", "image_weights"]
+__all__ = ["REPLICATES", "SEED", "Replicates", "image_weights", "replicate_metrics"]
 
 REPLICATES = 1000
 SEED = 0
-_AT_A_TIME = 250  # replicates; bounds the memory of the average precisions
+_CHUNK = 250  # replicates computed at once, which bounds the memory
 
 
 @dataclass(frozen=True)
-class Draws:
+class Replicates:
     """Metrics of one evaluated checkpoint in R replicates.
 
     Args:
         metrics: [R, 6] as `METRICS`.
-        per_class: [R, K] mAP50-95 of each class; not a number where a replicate has no object of it.
+        per_class: [R, K] mAP50-95 of each class; NaN if a replicate has no object of it.
     """
 
     metrics: NDArray[np.float64]
@@ -41,15 +41,15 @@ class Draws:
 
 @lru_cache(maxsize=4)
 def image_weights(images: int, replicates: int = REPLICATES, seed: int = SEED) -> NDArray[np.int16]:
-    """Return how often each image is drawn in each replicate.
+    """Return the number of times each image is sampled in each replicate.
 
     Args:
         images: Number of images.
         replicates: Number of replicates.
-        seed: The same seed gives the same weights, whichever model is looked at.
+        seed: Random seed; the same seed gives the same weights for every model.
 
     Returns:
-        [replicates, images], read-only; every row sums to the number of images.
+        [replicates, images], read-only; each row sums to the number of images.
     """
     rng = np.random.default_rng(seed)
     weights = np.empty((replicates, images), np.int16)
@@ -59,15 +59,17 @@ def image_weights(images: int, replicates: int = REPLICATES, seed: int = SEED) -
     return weights
 
 
-def draws(matches: Matches, weights: NDArray[Any]) -> Draws:
+def replicate_metrics(matches: Matches, weights: NDArray[Any]) -> Replicates:
     """Return the metrics in each replicate.
 
     Args:
-        matches: Of N images.
+        matches: Matches of N images.
         weights: [R, N] from `image_weights`.
     """
     parts = [
-        summarise(average_precisions(matches, weights[start : start + _AT_A_TIME]))
-        for start in range(0, len(weights), _AT_A_TIME)
+        summarize(average_precisions(matches, weights[start : start + _CHUNK]))
+        for start in range(0, len(weights), _CHUNK)
     ]
-    return Draws(np.concatenate([metrics for metrics, _ in parts]), np.concatenate([classes for _, classes in parts]))
+    return Replicates(
+        np.concatenate([metrics for metrics, _ in parts]), np.concatenate([classes for _, classes in parts])
+    )

@@ -1,4 +1,4 @@
-"""What an evaluated checkpoint found, image by image: every statistic of a study is computed from this.
+"""Matches of detections and objects, image by image: the source of all statistics of a study.
 
 Detections are matched with objects as in COCO's evaluation (https://cocodataset.org/#detection-eval), per image and
 class, at ten thresholds of similarity and in four ranges of object area.
@@ -20,8 +20,8 @@ from yolo_attn.stats import npz
 __all__ = ["AREAS", "MAX_DETECTIONS", "THRESHOLDS", "Matches", "MatchesBuilder", "in_area"]
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
-MAX_DETECTIONS = 100  # an image and class
-# Name and limits, in square pixels of the original image; both limits belong to the range.
+MAX_DETECTIONS = 100  # per image and class
+# Name and limits (inclusive) in square pixels of the original image.
 AREAS = (("all", 0.0, 1e10), ("small", 0.0, 32.0**2), ("medium", 32.0**2, 96.0**2), ("large", 96.0**2, 1e10))
 
 _VERSION = 1
@@ -39,9 +39,9 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Matches:
-    """The objects of a set of images, the detections in them, and which belongs to which.
+    """The objects of a set of images, the detections in them, and their matches.
 
-    G objects, D detections; both in the order of the images, the detections of an image by falling score.
+    There are G objects and D detections, in the order of the images. The detections of an image have descending scores.
 
     Args:
         images: Names of all evaluated images, sorted, with or without objects.
@@ -50,16 +50,16 @@ class Matches:
         gt_class: [G] index of its class.
         gt_area: [G] area in square pixels of the original image.
         gt_box: [G, 4] x1, y1, x2, y2 in pixels of the original image.
-        gt_crowd: [G] whether it stands for a crowd, which need not be found and may be found many times.
+        gt_crowd: [G] whether it is a crowd, which need not be found and may be matched many times.
         det_image: [D] index of the detection's image.
         det_class: [D] index of its class.
         det_score: [D] confidence.
         det_area: [D] area, as for objects.
         det_box: [D, 4] box, as for objects.
-        hit: [4, 10, D] right, in each of `AREAS` and at each of `THRESHOLDS`.
-        ignored: [4, 10, D] neither right nor wrong there: it belongs to a crowd or to an object of another area, or to
-            no object and has another area itself.
-        found: [10, G] whether the object has a detection, all areas taken together.
+        hit: [4, 10, D] correct, in each of `AREAS` and at each of `THRESHOLDS`.
+        ignored: [4, 10, D] neither correct nor false: it matches a crowd or an object of another area, or it is
+            unmatched and has another area itself.
+        found: [10, G] whether the object has a detection, for all areas together.
     """
 
     images: tuple[str, ...]
@@ -79,10 +79,10 @@ class Matches:
     found: Bools
 
     def save(self, path: Path) -> None:
-        """Write them to an .npz file.
+        """Write the matches to an .npz file.
 
         Raises:
-            UserError: The disk is full or cannot be written; the old content is as it was.
+            UserError: The disk is full or cannot be written; the old content is unchanged.
         """
         header = {"version": _VERSION, "images": self.images, "classes": self.classes}
         arrays = {name: getattr(self, name) for name in _DTYPES}
@@ -90,7 +90,7 @@ class Matches:
 
     @classmethod
     def load(cls, path: Path) -> Matches:
-        """Read them from an .npz file.
+        """Read matches from an .npz file.
 
         Raises:
             UserError: The file is missing, damaged, or of another format version.
@@ -105,13 +105,13 @@ class Matches:
             matches = cls(_names(header["images"]), _names(header["classes"]), **content)
         except (KeyError, TypeError, ValueError) as error:
             raise npz.damaged(path, first_line(error)) from None
-        fault = matches._fault()
-        if fault:
-            raise npz.damaged(path, fault)
+        problem = matches._problem()
+        if problem:
+            raise npz.damaged(path, problem)
         return matches
 
-    def _fault(self) -> str | None:
-        """Return what does not fit together."""
+    def _problem(self) -> str | None:
+        """Return why the arrays are inconsistent, None if they are consistent."""
         objects, detections = len(self.gt_image), len(self.det_image)
         for field in fields(self):
             value = getattr(self, field.name)
@@ -121,41 +121,41 @@ class Matches:
             for side in ("gt", "det"):
                 index = getattr(self, f"{side}_{name}")
                 if index.size and (index.min() < 0 or index.max() >= limit):
-                    return f"{side}_{name} points beyond the {limit} that there are"
+                    return f"{side}_{name} has an index outside the {limit} entries"
         return self._disorder() or self._excess()
 
     def _disorder(self) -> str | None:
-        """Return which numbers are none, or not in the order that they are read in."""
+        """Return why names, numbers or their order are invalid, None if they are valid."""
         if len(set(self.images)) < len(self.images) or len(set(self.classes)) < len(self.classes):
-            return "a name of an image or class comes twice"
+            return "a name of an image or class is repeated"
         if not all(np.isfinite(values).all() for values in (self.gt_area, self.gt_box, self.det_score)):
-            return "an object's box or a detection's score is not a number"
+            return "an object's box or a detection's score is not finite"
         if (np.diff(self.gt_image) < 0).any() or (np.diff(self.det_image) < 0).any():
             return "objects or detections are not in the order of the images"
         same = np.diff(self.det_image) == 0
-        return "scores do not fall" if (np.diff(self.det_score)[same] > 0).any() else None
+        return "scores are not descending" if (np.diff(self.det_score)[same] > 0).any() else None
 
     def _excess(self) -> str | None:
-        """Return whether more objects are found than there are, for which no average precision is defined."""
+        """Return why average precision is undefined: more objects are found than exist; None if it is defined."""
         classes = len(self.classes)
-        kinds, place = np.unique(self.gt_image * np.int64(classes) + self.gt_class, return_inverse=True)
+        kinds, position = np.unique(self.gt_image * np.int64(classes) + self.gt_class, return_inverse=True)
         right = np.flatnonzero(self.hit.any(axis=(0, 1)))
         wanted = self.det_image[right] * np.int64(classes) + self.det_class[right]
         at = np.searchsorted(kinds, wanted)
         if (at >= len(kinds)).any() or (kinds[at] != wanted).any():
-            return "a detection is right where there is no object"
+            return "a detection is correct without an object"
         counted = in_area(self.gt_area) & ~self.gt_crowd
         for area, objects in enumerate(counted):
-            there = np.bincount(place[objects], minlength=len(kinds))
+            there = np.bincount(position[objects], minlength=len(kinds))
             for hits in self.hit[area][:, right]:
                 if (np.bincount(at[hits], minlength=len(kinds)) > there).any():
-                    return "more detections are right than there are objects"
+                    return "there are more correct detections than objects"
         return None
 
 
 def _names(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise TypeError("images and classes have to be lists of names")
+        raise TypeError("images and classes must be lists of names")
     return tuple(value)
 
 
@@ -176,13 +176,13 @@ def _unpacked(bits: NDArray[np.uint8], count: int) -> Bools:
 
 
 def in_area(area: ArrayLike) -> Bools:
-    """Return [4, n] whether areas, in square pixels, belong to each of `AREAS`."""
+    """Return [4, n] whether areas in square pixels are in each of `AREAS`."""
     values = np.asarray(area, np.float32)
     return np.stack([(values >= low) & (values <= high) for _, low, high in AREAS])
 
 
-def _told_apart(names: Iterable[str]) -> tuple[str, ...]:
-    """Return names of which no two are the same."""
+def _distinct(names: Iterable[str]) -> tuple[str, ...]:
+    """Return distinct names, with an index appended to repeated ones."""
     known: dict[str, None] = {}
     for index, name in enumerate(names):
         own = name
@@ -196,11 +196,11 @@ class MatchesBuilder:
     """Collects the images of an evaluation.
 
     Args:
-        classes: Names of the classes; one that is there already gets its number added.
+        classes: Names of the classes; a repeated name gets its index appended.
     """
 
     def __init__(self, classes: Iterable[str]) -> None:
-        self.classes = _told_apart(classes)
+        self.classes = _distinct(classes)
         self._images: dict[str, dict[str, NDArray[Any]]] = {}
 
     def add_image(
@@ -219,25 +219,25 @@ class MatchesBuilder:
     ) -> None:
         """Match the detections of an image with its objects.
 
-        Per class the detections choose, by falling score, the most similar object that is left; the 100 with the
-        highest scores take part. A counted object goes before an ignored one, whatever their similarities. Among
-        equally similar objects the last is taken, among equal scores the first, as COCO's code does.
+        The 100 detections of each class with the highest scores are matched. By descending score, each takes the most
+        similar unmatched object of its class, and counted objects before ignored ones. Among equally similar objects
+        the last is taken, among equal scores the first, as in COCO's code.
 
         Args:
-            name: The image; every name once.
+            name: Name of the image, unique.
             gt_class: [G] class of each object.
             gt_area: [G] its area in square pixels of the original image.
             gt_box: [G, 4] its box: x1, y1, x2, y2 in pixels of the original image.
-            gt_crowd: [G] whether it stands for a crowd; by default none does.
+            gt_crowd: [G] whether it is a crowd; by default none is.
             det_class: [D] class of each detection.
             det_score: [D] its confidence.
             det_area: [D] its area.
             det_box: [D, 4] its box.
-            similarity: [G, D] from 0 to 1: IoU of boxes or masks, OKS of keypoints, whatever the task goes by. For a
-                crowd it is the share of the detection that lies in it.
+            similarity: [G, D] from 0 to 1: the task's IoU of boxes or masks, or OKS of keypoints. For a crowd it is the
+                fraction of the detection inside it.
 
         Raises:
-            ValueError: The name came before, or arrays do not fit together.
+            ValueError: The name is repeated, or arrays differ in length.
         """
         if name in self._images:
             raise ValueError(f"image {name!r}: added twice")
@@ -262,7 +262,7 @@ class MatchesBuilder:
         self._images[name] = {**objects, **detections, **_match(objects, detections, table[:, order])}
 
     def build(self) -> Matches:
-        """Return the matches of all images that were added."""
+        """Return the matches of all added images."""
         names = tuple(sorted(self._images))
         parts = [self._images[name] for name in names]
         counts = {side: [len(part[f"{side}_class"]) for part in parts] for side in ("gt", "det")}
@@ -282,12 +282,12 @@ def _check_lengths(name: str, arrays: dict[str, NDArray[Any]], length: int) -> N
 
 
 def _join(parts: Sequence[NDArray[Any]], empty: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """Concatenate along the axis of objects or detections, which is 0 in the shape of an empty set."""
+    """Concatenate along the axis of objects or detections, which has length 0 in the shape of an empty set."""
     return np.concatenate([np.zeros(empty, dtype), *parts], axis=empty.index(0))
 
 
 def _strongest(classes: Ints, scores: Floats) -> NDArray[np.intp]:
-    """Return the detections that take part, by falling score; equal scores keep their order."""
+    """Return the indices of the detections to match, by descending score; equal scores keep their order."""
     order = np.argsort(-scores, kind="stable")
     if len(order) <= MAX_DETECTIONS:
         return order
@@ -301,7 +301,7 @@ def _strongest(classes: Ints, scores: Floats) -> NDArray[np.intp]:
 def _match(
     objects: dict[str, NDArray[Any]], detections: dict[str, NDArray[Any]], similarity: NDArray[np.float64]
 ) -> dict[str, Bools]:
-    """Return hit, ignored and found of one image; detections by falling score."""
+    """Return hit, ignored and found of one image, whose detections have descending scores."""
     crowd = objects["gt_crowd"]
     counted = in_area(objects["gt_area"]) & ~crowd  # [4, G]
     cells = (len(AREAS), len(THRESHOLDS))
@@ -321,23 +321,23 @@ def _match_class(
     chosen: NDArray[np.intp],
     state: tuple[Bools, Bools, Bools, Bools, Bools],
 ) -> None:
-    """Match the detections of one class, all areas and thresholds at a time.
+    """Match the detections of one class at all areas and thresholds.
 
     Args:
         similarity: [g, d] of the objects and detections of the class.
         mine: [g] index of each object in its image.
         chosen: [d] index of each detection in its image.
         state: counted [4, G], crowd [G], hit [4, 10, D], ignored [4, 10, D] and taken [4, 10, G] of the image; the last
-            three are changed.
+            three are updated.
     """
     counted, crowd, hit, ignored, taken = state
-    # An object's preference: its place when sorted by similarity, and any counted object before any ignored one.
-    place = np.argsort(np.argsort(similarity, axis=0, kind="stable"), axis=0)
+    # An object's preference: its rank by similarity, and counted objects before ignored ones.
+    rank = np.argsort(np.argsort(similarity, axis=0, kind="stable"), axis=0)
     bonus = len(mine) * counted[:, None, mine]
     free = np.ones((len(AREAS), len(THRESHOLDS), len(mine)), np.bool_)
     for column in np.flatnonzero(similarity.max(axis=0) >= THRESHOLDS[0]):
         allowed = free & (similarity[:, column] >= THRESHOLDS[:, None])
-        preference = np.where(allowed, place[:, column] + bonus, -1)
+        preference = np.where(allowed, rank[:, column] + bonus, -1)
         best = preference.argmax(axis=-1)  # [4, 10]
         area, threshold = np.nonzero(allowed.any(axis=-1))
         local = best[area, threshold]

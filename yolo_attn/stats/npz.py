@@ -1,7 +1,7 @@
-"""Arrays with a header in one .npz file: written whole or not at all, read without pickle.
+"""Arrays with a header in one .npz file, written atomically and read without pickle.
 
-A file may come from anywhere. It is read only when what it says of itself is plausible: arrays of plain numbers or
-text, as large as their shapes say, and not too large together. So a small file cannot unpack to fill the memory.
+Files may be untrusted. A file is read only if its arrays are plain numbers or text, have the size of their shapes, and
+are not too large together, so a small file cannot unpack to fill the memory.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from yolo_attn.system.files import write_atomically
 __all__ = ["MOST_BYTES", "damaged", "fingerprint", "load", "save"]
 
 _HEADER = "header"
-# What reading a damaged zip, or a damaged array in it, raises.
+# Exceptions of reading a damaged zip file, or a damaged array in it.
 _DAMAGE = (
     OSError,
     ValueError,
@@ -43,16 +43,16 @@ _DAMAGE = (
     RecursionError,
 )
 MOST_BYTES = 2 * 2**30
-"""Of all arrays of a file together, unpacked: a hundred thousand images with 300 detections each take half of it."""
+"""Largest size of all arrays of a file, unpacked; 100,000 images with 300 detections each need half of it."""
 _MOST_ARRAYS = 10_000
-_CURE = "restore it, or delete its folder to run it again"
+_REPAIR = "restore it, or delete its folder to run it again"
 
 
 def save(path: Path, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write arrays and a header of plain values.
 
     Raises:
-        UserError: The disk is full or cannot be written; the old content is as it was.
+        UserError: The disk is full or cannot be written; the old content is unchanged.
     """
     stream = io.BytesIO()
     text = json.dumps(header).encode()
@@ -66,7 +66,7 @@ def load(path: Path, version: int) -> tuple[dict[str, Any], dict[str, NDArray[An
 
     Args:
         path: The file.
-        version: The `version` that its header must have.
+        version: Required `version` of the header.
 
     Raises:
         UserError: The file is missing, damaged, or of another version.
@@ -77,7 +77,7 @@ def load(path: Path, version: int) -> tuple[dict[str, Any], dict[str, NDArray[An
             arrays = {name: file[name] for name in file.files}
         header = json.loads(arrays.pop(_HEADER).tobytes())
     except FileNotFoundError:
-        raise UserError(f"{path}: missing; {_CURE}") from None
+        raise UserError(f"{path}: missing; {_REPAIR}") from None
     except UserError:
         raise
     except _DAMAGE as error:
@@ -86,19 +86,19 @@ def load(path: Path, version: int) -> tuple[dict[str, Any], dict[str, NDArray[An
         written = header.get("version") if isinstance(header, dict) else None
         raise UserError(
             f"{path}: written in format {written}, this yolo-attn reads {version}; "
-            "use the yolo-attn that wrote it, or delete its folder to run it again"
+            "use the version that wrote it, or delete its folder to run it again"
         )
     return header, arrays
 
 
 def damaged(path: Path, reason: str) -> UserError:
-    """Return the error for a file whose content makes no sense."""
-    return UserError(f"{path}: damaged ({reason}); {_CURE}")
+    """Return the error for a file with invalid content."""
+    return UserError(f"{path}: damaged ({reason}); {_REPAIR}")
 
 
 def _check_members(path: Path) -> None:
-    """Raise UserError unless a file's arrays are plain, complete and not too large, going by what it says of them."""
-    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+    """Raise UserError unless a file's arrays are plain, complete and not too large according to their headers."""
+    if path.exists() and not path.is_file():  # reading a pipe would block
         raise damaged(path, "not a file")
     with zipfile.ZipFile(path) as file:
         members = file.infolist()
@@ -109,14 +109,14 @@ def _check_members(path: Path) -> None:
             with file.open(member) as stream:
                 count, dtype = _array_header(stream)
                 if dtype.hasobject:
-                    raise damaged(path, f"{member.filename} holds Python objects")
-                # zipfile never reads more than file_size, whatever the archive really holds.
+                    raise damaged(path, f"{member.filename} contains Python objects")
+                # zipfile never reads more than file_size, whatever the archive contains.
                 if stream.tell() + count * dtype.itemsize != member.file_size:
-                    raise damaged(path, f"{member.filename} is not as large as its shape says")
+                    raise damaged(path, f"{member.filename} does not have the size of its shape")
 
 
 def _array_header(stream: Any) -> tuple[int, np.dtype[Any]]:
-    """Return the number of values of a stored array, and their type."""
+    """Return the number of values of a stored array and their type."""
     formats = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     shape, _, dtype = formats[np.lib.format.read_magic(stream)](stream)
     if any(length < 0 for length in shape):
@@ -125,18 +125,18 @@ def _array_header(stream: Any) -> tuple[int, np.dtype[Any]]:
 
 
 def fingerprint(path: Path) -> str:
-    """Return the SHA-256 of a file; computed once in a process, as long as the file does not change.
+    """Return the SHA-256 of a file, computed once per process while the file does not change.
 
     Raises:
         UserError: The file is missing or cannot be read.
     """
     try:
         state = path.stat()
-        if not stat.S_ISREG(state.st_mode):  # reading a pipe would wait for ever
+        if not stat.S_ISREG(state.st_mode):  # reading a pipe would block
             raise damaged(path, "not a file")
         return _hash(path, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
     except FileNotFoundError:
-        raise UserError(f"{path}: missing; {_CURE}") from None
+        raise UserError(f"{path}: missing; {_REPAIR}") from None
     except OSError as error:
         raise damaged(path, type(error).__name__) from None
 

@@ -6,8 +6,8 @@ their files, `results` computes the statistics, and `report` presents them. An i
 
 from __future__ import annotations
 
+from yolo_attn.study.comparison import Results
 from yolo_attn.study.engine import compare
-from yolo_attn.study.results.results import Results
 from yolo_attn.study.specification.study import Study
 
 __all__ = ["Results", "Study", "compare"]

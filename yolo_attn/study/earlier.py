@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from yolo_attn.errors import UserError
-from yolo_attn.study.files import RESULTS
+from yolo_attn.stats.compare import MIN_SEEDS, pooled_noise
 from yolo_attn.study.planning import Plan
+from yolo_attn.study.results.records import MAIN, StudyResults
+from yolo_attn.study.results.storage import read_results
 from yolo_attn.study.specification.estimate import Noise
-from yolo_attn.system.files import read_json
 
 __all__ = ["EarlierResults", "measured_noise", "read_earlier_results"]
 
@@ -37,29 +37,21 @@ def read_earlier_results(folder: Path, plan: Plan) -> EarlierResults:
         plan: The plan of the next start.
     """
     try:
-        content = read_json(folder / RESULTS)
-        shared = {str(arm["name"]): _pair(arm["transferred"]) for arm in content["arms"]}
-    except (UserError, KeyError, TypeError):
+        study = read_results(folder)
+    except UserError:
         return EarlierResults()
-    expected = {
-        "baseline": plan.baseline.name,
-        "data_digest": plan.dataset.digest,
-        "recipe": dict(plan.study.train),
-    }
-    same = all(content.get(key) == value for key, value in expected.items())
-    return EarlierResults(shared, measured_noise(content) if same else None)
+    shared = {arm.name: arm.transferred for arm in study.arms}
+    before = (study.baseline.name, study.info.data_digest, study.info.recipe)
+    same = before == (plan.baseline.name, plan.dataset.digest, dict(plan.study.train))
+    return EarlierResults(shared, measured_noise(study) if same else None)
 
 
-def _pair(value: Sequence[int] | None) -> tuple[int, int] | None:
-    return None if value is None else (int(value[0]), int(value[1]))
-
-
-def measured_noise(results: Mapping[str, Any]) -> Noise | None:
-    """Return the noise of the variants' differences in the content of a `results.json`, None if it is unknown."""
-    from yolo_attn.stats.compare import MIN_SEEDS, pooled_noise
-
-    variants = [arm for arm in results["arms"] if arm.get("kind") == "variant" and arm.get("learnt") is not False]
-    deltas = [(arm.get("delta") or {}).get("mAP50-95") or {} for arm in variants]
-    known = [delta for delta in deltas if delta.get("seeds", 0) >= MIN_SEEDS and delta.get("se_images") is not None]
-    noise = pooled_noise((delta["sd_training"], delta["se_images"]) for delta in known)
+def measured_noise(study: StudyResults) -> Noise | None:
+    """Return the noise of the variants' differences in earlier results, None if it is unknown."""
+    differences = [arm.difference(MAIN) for arm in study.variants if arm.learnt is not False]
+    noise = pooled_noise(
+        (found.sd_training, found.se_images)
+        for found in differences
+        if (found.seeds or 0) >= MIN_SEEDS and found.sd_training is not None and found.se_images is not None
+    )
     return Noise(*noise) if noise else None

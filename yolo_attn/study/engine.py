@@ -11,13 +11,15 @@ from typing import TextIO
 
 from yolo_attn.errors import UserError, first_line
 from yolo_attn.security.trust import trusting
+from yolo_attn.study.comparison import Results
 from yolo_attn.study.earlier import read_earlier_results
 from yolo_attn.study.files import LOG, MODEL, REPORT
 from yolo_attn.study.job import RunState
 from yolo_attn.study.planning import Plan, make_plan
 from yolo_attn.study.preview import SharedCounts, preview_lines
 from yolo_attn.study.report.live import RELOAD_SECONDS, LivePage
-from yolo_attn.study.results.results import ArmRuns, Results, make_results
+from yolo_attn.study.results.build import ArmRuns, make_results
+from yolo_attn.study.results.records import StudyInfo, StudyResults
 from yolo_attn.study.running.initialization import count_shared_tensors
 from yolo_attn.study.running.progress import Progress
 from yolo_attn.study.running.run import Run
@@ -110,7 +112,7 @@ class _Engine:
         live = LivePage(self._store.folder, self._write_interim_page, progress.print)
         results = self._report(html=False)
         if waiting and results.of_status("done"):
-            live.offer(results.data)
+            live.offer(results.study)
         try:
             self._execute(waiting, runner, progress, live)
         except KeyboardInterrupt:
@@ -168,7 +170,7 @@ class _Engine:
                         del active[run.key]
                         results = self._finish(run, outcome, progress)
                         if waiting or active:  # the page of the finished study is written right after the last run
-                            live.offer(results.data)
+                            live.offer(results.study)
                 progress.tick(self._store.path)
                 live.tick()
         finally:
@@ -209,9 +211,9 @@ class _Engine:
             self._measure_latency(progress)
         results = self._report(html=True)
         progress.print("\n" + results.table())
-        failed = [(name, run) for name, run in results.of_status("failed") if run["folder"]]
+        failed = [(name, run) for name, run in results.of_status("failed") if run.folder]
         for name, run in failed:
-            progress.print(f"log of {name} seed {run['seed']}: {self._store.folder / run['folder'] / LOG}")
+            progress.print(f"log of {name} seed {run.seed}: {self._store.folder / str(run.folder) / LOG}")
         if failed:
             progress.print("Failed runs are run again only with retry=True.")
         if results.of_status("interrupted"):
@@ -272,40 +274,35 @@ class _Engine:
     def _report(self, *, html: bool) -> Results:
         """Write the current results; without `html`, the page with the plots is left to `LivePage`."""
         plan, platform = self._plan, self._plan.platform
-        study = {
-            "data": plan.study.data,
-            "data_digest": plan.dataset.digest,
-            "images": plan.dataset.images,
-            "instances": plan.dataset.instances,
-            "task": plan.settings.task,
-            "weights": Path(plan.settings.weights).name if plan.settings.weights else None,
-            "recipe": dict(plan.study.train),
-            "versions": dict(platform.versions),
-            "seeds": list(plan.study.seeds),
-            "device": platform.device,
-            "threads": platform.threads,
-            "command": self._command,
-        }
-        results = make_results(self._store.folder, study, [self._arm_runs(arm) for arm in plan.arms])
-        results.write(pictures=html)
+        info = StudyInfo(
+            data=plan.study.data,
+            data_digest=plan.dataset.digest,
+            images=plan.dataset.images,
+            instances=plan.dataset.instances,
+            task=plan.settings.task,
+            weights=Path(plan.settings.weights).name if plan.settings.weights else None,
+            recipe=plan.study.train,
+            versions=platform.versions,
+            seeds=plan.study.seeds,
+            device=platform.device,
+            threads=platform.threads,
+            command=self._command,
+        )
+        folder = self._store.folder
+        results = Results(folder, make_results(folder, info, [self._arm_runs(arm) for arm in plan.arms]))
+        results.write(html=html)
         return results
 
     def _arm_runs(self, arm: Arm) -> ArmRuns:
         if arm.error:
-            states = [_as_mapping(RunState(seed, "failed", error=arm.error)) for seed in self._plan.study.seeds]
-            return ArmRuns(arm, None, states, None)
+            states = [RunState(seed, "failed", error=arm.error) for seed in self._plan.study.seeds]
+            return ArmRuns(arm.name, arm.kind, None, states, None)
         runs = self._plan.runs_of(arm)
-        states = [_as_mapping(self._states[run.key]) for run in runs]
-        return ArmRuns(arm, f"{self._store.relative_path(runs[0])}/{MODEL}", states, self._shared.get(arm.name))
+        states = [self._states[run.key] for run in runs]
+        model = f"{self._store.relative_path(runs[0])}/{MODEL}"
+        return ArmRuns(arm.name, arm.kind, model, states, self._shared.get(arm.name))
 
-    def _write_interim_page(self, data: Mapping[str, object]) -> None:
+    def _write_interim_page(self, study: StudyResults) -> None:
         from yolo_attn.study.report import write_interim_page
 
-        write_interim_page(self._store.folder, data, RELOAD_SECONDS)
-
-
-def _as_mapping(state: RunState) -> dict[str, object]:
-    result = state.result
-    times = {"began": result and result.began, "wall_seconds": result and result.wall_seconds}
-    own = {"seed": state.seed, "status": state.status, "error": state.error, "folder": state.folder}
-    return {**vars(state.measurements), **times, **own}
+        write_interim_page(self._store.folder, study, RELOAD_SECONDS)

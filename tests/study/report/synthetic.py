@@ -16,7 +16,9 @@ from yolo_attn.stats import npz
 from yolo_attn.stats.ap import METRICS, evaluate, instances
 from yolo_attn.stats.matches import Matches, MatchesBuilder
 from yolo_attn.study.files import REPORT
-from yolo_attn.study.report import read_results, write_reports
+from yolo_attn.study.report import write_reports
+from yolo_attn.study.results.records import StudyResults
+from yolo_attn.study.results.storage import read_results
 from yolo_attn.study.store import slug
 
 SIDE = 160
@@ -48,6 +50,16 @@ ARMS = {
 }
 
 
+def parsed(data: dict[str, Any]) -> StudyResults:
+    """Return the content of a results.json as the reports take it."""
+    return StudyResults.from_json(data)
+
+
+def stored(folder: Path) -> dict[str, Any]:
+    """Return the content of a study's results.json as it is on disk."""
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+
+
 def render(folder: Path, out: Path | None = None) -> Path:
     """Write the reports of what a made study's results.json says, and return the page."""
     out = out or folder
@@ -66,7 +78,6 @@ def make_study(
     validated: bool = True,
     pictures: bool = True,
     maps: bool = True,
-    statistics: bool = True,
 ) -> dict[str, Any]:
     """Write a study folder and return the content of its results.json, which is written too."""
     scenes = [_scene(index) for index in range(images)]
@@ -85,14 +96,12 @@ def make_study(
         ]
         found[name] = [matches for _, matches in runs]
         entries.append(_entry(name, [run for run, _ in runs], found[name], found[arms[0]], latency and place != 5))
-        if not statistics:
-            entries[-1].update(delta=None, verdict=None)
     objects = instances(next(matches for matches in found[arms[0]] if matches))
     data = {
         "schema": 1, "baseline": arms[0], "data": "digits", "data_digest": "0123456789abcdef", "task": "detect",
         "recipe": {"epochs": 20, "imgsz": 160, "optimizer": "SGD", "lr0": 0.01},
         "versions": {"yolo-attn": "0.1.0", "ultralytics": "8.4.0", "torch": "2.9.0"},
-        "seeds": list(range(seeds)), "device": "cpu", "threads": 2,
+        "weights": "yolo11n.pt", "seeds": list(range(seeds)), "device": "cpu", "threads": 2,
         "images": images, "instances": sum(objects.values()),
         "command": "yolo-attn compare base=yolo11n.yaml data=digits 'variants=SE@neck,CBAM@neck' seeds=5 epochs=20",
         "made": "2026-11-20T12:00:00Z", "bootstrap": {"replicates": 1000, "seed": 0},
@@ -244,7 +253,7 @@ def _entry(
     others = [evaluate(matches) if matches else None for matches in base]
     known = [result for result in results if result]
     pairs = [(mine, other) for mine, other in zip(results, others, strict=True) if mine and other]
-    enough = len(pairs) > 2 and arm.kind != "baseline"
+    compared = bool(pairs) and arm.kind != "baseline"
     delta = {
         metric: _difference([(a["metrics"][metric], b["metrics"][metric]) for a, b in pairs], arm) for metric in METRICS
     }
@@ -262,12 +271,12 @@ def _entry(
                 **_summary([result["per_class"][label] for result in known]),
                 "instances": count[label],
                 "delta": _difference([(a["per_class"][label], b["per_class"][label]) for a, b in pairs], arm)
-                if enough else None,
+                if compared else None,
             }
             for label in CLASSES
         } if known else {},
-        "delta": delta if enough else None,
-        "verdict": _verdict(delta["mAP50-95"]) if enough else None,
+        "delta": delta if compared else None,
+        "verdict": _verdict(delta["mAP50-95"]) if compared and len(pairs) > 2 else None,
         "transferred": [480, 499] if name == "SE@neck" else None,
     }  # fmt: skip
 
@@ -294,4 +303,4 @@ def _difference(pairs: Sequence[tuple[float, float]], arm: Quality) -> dict[str,
 
 def _verdict(delta: dict[str, Any]) -> str:
     p = delta["p"] if delta["p_holm"] is None else delta["p_holm"]
-    return ("better" if delta["mean"] > 0 else "worse") if p is not None and p < 0.05 else "not shown"
+    return ("better" if delta["mean"] > 0 else "worse") if p is not None and p < 0.05 else "inconclusive"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.study.report.synthetic import ARMS, LONG, SCRIPT, make_study, render
+from tests.study.report.synthetic import ARMS, LONG, SCRIPT, make_study, parsed, render
 from yolo_attn.study.report import write_interim_page, write_reports
 from yolo_attn.study.report.figures.plot import shortened
 
@@ -278,12 +278,13 @@ def test_tags_on_images_can_be_read(pages: dict[str, Path], browser: Any) -> Non
 
 def test_an_interim_page_loads_itself_again_and_stays_where_the_reader_is(tmp_path: Path, browser: Any) -> None:
     data = make_study(tmp_path, seeds=3, arms=("yolo11n", "SE@neck"), images=8, maps=False)
-    write_interim_page(tmp_path, data | {"arms": [data["arms"][0], with_run(data["arms"][1], "running")]}, 1)
+    interim = data | {"arms": [data["arms"][0], with_run(data["arms"][1], "running")]}
+    write_interim_page(tmp_path, parsed(interim), 1)
     with Visit(browser, (tmp_path / "report.html").resolve(), 1280) as visit:
         assert visit.page.get_by_text("Interim results: 5 of 6 runs finished.").is_visible()
         visit.page.locator("#runs summary").click()
         visit.page.evaluate("scrollTo(0, 1000)")
-        write_reports(tmp_path, data)
+        write_reports(tmp_path, parsed(data))
         visit.page.get_by_text("Interim results").wait_for(state="detached", timeout=10_000)
         visit.page.wait_for_load_state()
         assert visit.page.locator("#run-table").is_visible()

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.study.report.synthetic import make_study
+from tests.study.report.synthetic import make_study, render
 from yolo_attn.stats import npz
-from yolo_attn.study.report import read_results, write_reports
-from yolo_attn.study.report.files import as_csv
-from yolo_attn.study.report.view import StudyView
+from yolo_attn.study.report.exports import as_csv
+from yolo_attn.study.results.records import ArmSummary, RunSummary, StudyInfo, StudyResults
 
 PLAIN = "plain.text"  # with a sign at which names may break, as the other has
 HOSTILE = (
@@ -94,7 +93,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         for path in folder.glob("runs/*/train/results.csv"):
             path.write_text(path.read_text().replace("epoch", f'"{text("epoch")}"'), encoding="utf-8")
         (folder / "results.json").write_text(json.dumps(replaced(data, text)), encoding="utf-8")
-        write_reports(folder, read_results(folder))
+        render(folder)
         written[name] = folder
     return written
 
@@ -124,8 +123,8 @@ def test_markdown_has_no_markup_of_theirs(reports: dict[str, Path]) -> None:
 def test_cells_of_the_table_are_no_formulas() -> None:
     """A spreadsheet calculates what begins with one of these signs, and a formula can fetch and send."""
     formulas = ["=HYPERLINK('http://x')", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1"]
-    arms = [{"name": f"{text}", "runs": [{"seed": 0, "status": "failed", "error": text}]} for text in formulas]
-    rows = list(csv.reader(io.StringIO(as_csv(StudyView.read({"arms": arms})))))[1:]
+    arms = [ArmSummary(text, "variant", runs=[RunSummary(0, "failed", text)]) for text in formulas]
+    rows = list(csv.reader(io.StringIO(as_csv(StudyResults(StudyInfo(), arms)))))[1:]
     assert len(rows) == len(formulas)
     for row in rows:
         assert row[0][0] == "'" and row[-1][0] == "'"

@@ -16,22 +16,23 @@ import jsonschema
 import numpy as np
 import pytest
 
-from tests.study.report.synthetic import ARMS, CHINESE, LATEX, LONG, SCRIPT, make_study, render
+from tests.study.report.synthetic import ARMS, CHINESE, LATEX, LONG, SCRIPT, make_study, parsed, render
 from yolo_attn.analysis.mapfile import StoredLayer, load_maps
 from yolo_attn.cli import main
 from yolo_attn.errors import UserError
 from yolo_attn.stats import npz
 from yolo_attn.stats.matches import MatchesBuilder
 from yolo_attn.study.report import make_report, precision, text_table, write_interim_page, write_reports
+from yolo_attn.study.report.exports import escape_latex, escape_markdown
 from yolo_attn.study.report.figures.pareto import frontier
-from yolo_attn.study.report.files import escape_latex, escape_markdown
 from yolo_attn.study.report.formats import p_value, probability, typeset
 from yolo_attn.study.report.images import Box, Photo, _boxes, _tagged
 from yolo_attn.study.report.maps import _chosen, _scales
 from yolo_attn.study.report.page import _breakable
+from yolo_attn.study.report.summary import ranked
 from yolo_attn.study.report.text import columns, shorten
-from yolo_attn.study.report.view import Estimate, StudyView
-from yolo_attn.study.results.results import SCHEMA_FILE
+from yolo_attn.study.results.records import Difference, SeedMean
+from yolo_attn.study.results.storage import SCHEMA_FILE
 
 PLOTS = ("forest-mAP50-95", "pareto-latency", "pareto-params", "pareto-gflops", "runs-mAP50", "forest-mAP-small",
          "curve-loss", "curve-map", "precision-recall")  # fmt: skip
@@ -157,11 +158,11 @@ def test_only_what_is_shown_is_bold(study: tuple[Path, dict[str, Any]]) -> None:
         shown = "verdict better" in row or "verdict worse" in row
         assert row.count("<strong>") == (2 if shown else 0)
     assert table.count("<strong>") > 0
-    assert "**not shown**" not in (study[0] / "results.md").read_text(encoding="utf-8")
+    assert "**inconclusive**" not in (study[0] / "results.md").read_text(encoding="utf-8")
 
 
 def test_text_table(study: tuple[Path, dict[str, Any]]) -> None:
-    lines = text_table(study[1]).splitlines()
+    lines = text_table(parsed(study[1])).splitlines()
     table = lines[: len(ARMS) + 1]
     assert max(map(columns, table)) <= 120
     assert len({columns(line) for line in table}) == 1  # aligned to the last column, in Chinese too
@@ -254,26 +255,26 @@ def test_markdown_escapes() -> None:
 def test_one_seed_has_no_verdict_and_says_so(fresh_folder: Path) -> None:
     options = {"latency": False, "validated": False, "pictures": False, "maps": False}
     data = make_study(fresh_folder, seeds=1, arms=("yolo11n", "SE@neck"), **options)
-    table = text_table(data)
+    table = text_table(parsed(data))
     assert "Single runs: differences of this size are usually noise." in table
     assert "verdict" not in table.splitlines()[0] and "ms" not in table.splitlines()[0].split()
     base, other = (arm["metrics"]["mAP50-95"]["mean"] for arm in data["arms"])
     assert table.splitlines()[2].endswith(f"{100 * (other - base):+.2f}")
-    write_reports(fresh_folder, data)
+    write_reports(fresh_folder, parsed(data))
     page = Page((fresh_folder / "report.html").read_text(encoding="utf-8"))
     assert {"pareto-params", "curve-loss", "runs-mAP50-95"} <= set(page.plots)
     assert not {"pareto-latency", "curve-map"} & set(page.plots)
     for reason in (
         "attention maps (no run has stored maps)",
-        "Training did not validate",
-        "The picture files were not found",
+        "because training did not validate",
+        "The image files were not found",
         "no controls",
     ):
         assert reason in page.text
 
 
 def test_two_seeds_are_too_few_for_a_verdict(fresh_folder: Path) -> None:
-    table = text_table(make_study(fresh_folder, seeds=2, arms=("yolo11n", "SE@neck"), images=8, maps=False))
+    table = text_table(parsed(make_study(fresh_folder, seeds=2, arms=("yolo11n", "SE@neck"), images=8, maps=False)))
     assert "2 seeds: too few for a verdict" in table
 
 
@@ -286,11 +287,11 @@ def test_a_study_that_has_just_begun(fresh_folder: Path) -> None:
         for name, kind in (("a", "baseline"), ("b", "variant"))
     ]
     data = {"schema": 1, "baseline": "a", "data": "digits", "recipe": {}, "versions": {}, "seeds": [0], "arms": arms}
-    write_reports(fresh_folder, data)
+    write_reports(fresh_folder, parsed(data))
     page = Page((fresh_folder / "report.html").read_text(encoding="utf-8"))
     assert not page.plots
     assert "Interim results: 0 of 2 runs finished." in page.text
-    assert text_table(data).splitlines()[1].split() == ["a", "(baseline)", "0/1", "-", "-", "-", "-", "-"]
+    assert text_table(parsed(data)).splitlines()[1].split() == ["a", "(baseline)", "0/1", "-", "-", "-", "-", "-"]
 
 
 def test_what_is_no_number_is_shown_as_missing(fresh_folder: Path) -> None:
@@ -299,7 +300,7 @@ def test_what_is_no_number_is_shown_as_missing(fresh_folder: Path) -> None:
     arm["gflops"] = float("nan")
     arm["metrics"]["mAP-large"] = {"mean": float("nan"), "sd": None, "ci95": [float("nan"), 1.0]}
     arm["delta"]["mAP-large"] = {"mean": float("inf"), "ci95": None}
-    write_reports(fresh_folder, data)
+    write_reports(fresh_folder, parsed(data))
     for name in ("report.html", "results.csv", "results.md", "results.tex"):
         assert not re.search(r"\b(nan|inf|None)\b", (fresh_folder / name).read_text(encoding="utf-8")), name
 
@@ -317,28 +318,30 @@ def test_three_seeds_on_one_image_have_no_intervals(fresh_folder: Path) -> None:
                 found["delta"]["ci95"] = None
         arm["verdict"] = None
     data["minimum_detectable"] = None
-    write_reports(fresh_folder, data)
+    write_reports(fresh_folder, parsed(data))
     for name in ("report.html", "results.md", "results.tex"):
         assert not re.search(r"\b(nan|inf|None)\b", (fresh_folder / name).read_text(encoding="utf-8")), name
     page = Page((fresh_folder / "report.html").read_text(encoding="utf-8"))
-    assert "There is no verdict on SE@neck." in page.text
+    assert "No verdict: SE@neck." in page.text
     assert set(PLOTS) <= set(page.plots)
-    assert "95% interval" not in text_table(data).splitlines()[0]
+    assert "95% interval" not in text_table(parsed(data)).splitlines()[0]
 
 
 @pytest.mark.parametrize("size", [None, {}, {"mAP50-95": None}, {"mAP50-95": 0.0}])
 def test_without_noise_nothing_is_promised(size: object, fresh_folder: Path) -> None:
     data = make_study(fresh_folder, seeds=3, arms=("yolo11n", "SE@neck"), images=8, maps=False)
     data["minimum_detectable"] = size
-    write_reports(fresh_folder, data)
+    write_reports(fresh_folder, parsed(data))
     page = Page((fresh_folder / "report.html").read_text(encoding="utf-8"))
-    assert "Can show" not in page.text and "80%" not in page.text and "80%" not in text_table(data)
+    assert (
+        "Detectable differences" not in page.text and "80%" not in page.text and "80%" not in text_table(parsed(data))
+    )
 
 
 def test_what_can_be_shown_is_of_one_variant(study: tuple[Path, dict[str, Any]], page: Page) -> None:
-    note = "A true difference of 2.10 points in one variant would be shown with a probability of 80%."
-    assert note in page.text and note in text_table(study[1])
-    assert "Can show differences from 2.10 points" in page.text
+    note = "A true difference of 2.10 points in one variant would be detected with a probability of 80%."
+    assert note in page.text and note in text_table(parsed(study[1]))
+    assert "Detectable differences from 2.10 points" in page.text
 
 
 UNTRAINED = "All arms start untrained."
@@ -350,7 +353,6 @@ UNTRAINED = "All arms start untrained."
         ({"weights": None}, None, True),
         ({"weights": "yolo11n.pt"}, None, False),
         ({"weights": None}, "yolo11n.pt", False),
-        ({}, None, False),  # a study of an earlier version does not tell
     ],
 )
 def test_an_untrained_start_is_a_limit(
@@ -364,12 +366,12 @@ def test_an_untrained_start_is_a_limit(
         data["recipe"]["pretrained"] = pretrained
     page = Page(html_of(fresh_folder, data))
     assert (UNTRAINED in page.text) == untrained
-    assert ("Start untrained" in page.text) == untrained
-    assert ("Start yolo11n.pt" in page.text) == bool(weights.get("weights"))
+    assert ("Initial weights untrained" in page.text) == untrained
+    assert ("Initial weights yolo11n.pt" in page.text) == bool(weights.get("weights"))
 
 
 def html_of(folder: Path, data: dict[str, Any]) -> str:
-    write_reports(folder, data)
+    write_reports(folder, parsed(data))
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -384,19 +386,19 @@ def test_arms_that_find_the_same_have_no_gains_and_losses(fresh_folder: Path) ->
     for mine, theirs in zip(null, base, strict=True):
         shutil.copy(fresh_folder / theirs / "matches.npz", fresh_folder / mine / "matches.npz")
     page = Page(html_of(fresh_folder, data))
-    assert "By this score no image differs for null (control)." in page.text
-    assert "picture file" not in page.text  # all pictures are there
+    assert "No image has a different score: null (control)." in page.text
+    assert "image files were not found" not in page.text  # all pictures are there
     for mine, theirs in zip(better, base, strict=True):
         shutil.copy(fresh_folder / theirs / "matches.npz", fresh_folder / mine / "matches.npz")
     text = html_of(fresh_folder, data)
     section = section_of(text, "images")
-    assert "By this score no image differs for SE@neck, null (control)." in section
-    assert "<summary>" not in section and "picture file" not in section
+    assert "No image has a different score: SE@neck, null (control)." in section
+    assert "<summary>" not in section and "image files were not found" not in section
 
 
 def test_some_pictures_that_are_missing_are_told(fresh_folder: Path) -> None:
     data = make_study(fresh_folder, seeds=1, arms=("yolo11n", "SE@neck"), images=8, maps=False)
-    note = "the picture file was not found"
+    note = "Some images are missing"
     assert note not in html_of(fresh_folder, data)
     shown = re.findall(r'aria-label="(\d+\.png), yolo11n', html_of(fresh_folder, data))
     (fresh_folder / "pictures" / shown[0]).unlink()
@@ -405,12 +407,12 @@ def test_some_pictures_that_are_missing_are_told(fresh_folder: Path) -> None:
 
 def test_what_was_not_as_planned_is_in_every_table(study: tuple[Path, dict[str, Any]], page: Page) -> None:
     failed = "seeds 0, 1, 2, 3, 4: failed: RowError: row 17:"
-    assert failed in text_table(study[1])
+    assert failed in text_table(parsed(study[1]))
     assert failed in (study[0] / "results.md").read_text(encoding="utf-8")
     assert failed in page.text
     data = json.loads(json.dumps(study[1]))
     data["arms"][1]["runs"][0]["status"] = "waiting"
-    assert "Interim: 39 of 40 runs finished; there are no verdicts before all are." in text_table(data).splitlines()
+    assert "Interim: 39 of 40 runs finished; verdicts follow when all are." in text_table(parsed(data)).splitlines()
 
 
 def test_precision_and_recall(study: tuple[Path, dict[str, Any]], page: Page) -> None:
@@ -422,11 +424,11 @@ def test_precision_and_recall(study: tuple[Path, dict[str, Any]], page: Page) ->
 
 
 def test_curves_that_would_take_long_are_left_out(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(precision, "_MAX_BYTES", 1000)
     data = make_study(fresh_folder, seeds=1, arms=("yolo11n", "SE@neck"), images=4, maps=False)
     page = Page(html_of(fresh_folder, data))
     assert "precision-recall" not in page.plots
-    assert "Left out: precision and recall (the stored matches are too large to be read again)." in page.text
+    assert "Omitted: precision and recall (the stored matches are too large)." in page.text
 
 
 def test_an_arm_that_differs_by_nothing_has_no_empty_plot(fresh_folder: Path) -> None:
@@ -436,7 +438,7 @@ def test_an_arm_that_differs_by_nothing_has_no_empty_plot(fresh_folder: Path) ->
         result["delta"] = {"mean": 0.0, "ci95": [0.0, 0.0]} if result["delta"]["mean"] is not None else result["delta"]
     page = Page(html_of(fresh_folder, data))
     assert [name for name in page.plots if name.startswith("classes-")] == ["classes-1"]
-    assert "In no class differs null (control)" in page.text
+    assert "No differences in any class: null (control)" in page.text
     assert len(page.rows["class-table"][0]) == 5  # in the table it stays
     data["arms"][2]["per_class"]["3"]["delta"] = {"mean": 0.0, "ci95": [-0.1, 0.1]}  # no difference, but not the same
     assert "classes-2" in Page(html_of(fresh_folder, data)).plots
@@ -449,7 +451,7 @@ def test_columns_that_no_arm_fills_are_left_out(study: tuple[Path, dict[str, Any
         arm["metrics"]["mAP-large"] = {"mean": None, "sd": None, "ci95": None}
         for run in arm["runs"]:
             run["memory_mib"] = None
-    write_reports(study[0], data, out=tmp_path)
+    write_reports(study[0], parsed(data), out=tmp_path)
     rows = Page((tmp_path / "report.html").read_text(encoding="utf-8")).rows["verdict-table"]
     assert set(page.rows["verdict-table"][0]) - set(rows[0]) == {"ms", "MiB", "Large"}
     assert {len(row) for row in rows} == {len(rows[0])}
@@ -473,16 +475,16 @@ def test_an_unfinished_study_gives_an_interim_page(fresh_folder: Path) -> None:
     data = make_study(fresh_folder, seeds=3, arms=("yolo11n", "SE@neck"), images=8, maps=False)
     data["arms"][1]["runs"][2] |= {"status": "running", "metrics": None}
     data["arms"][1]["verdict"] = None
-    write_interim_page(fresh_folder, data, 30)
+    write_interim_page(fresh_folder, parsed(data), 30)
     text = (fresh_folder / "report.html").read_text(encoding="utf-8")
     page = Page(text)
     assert '<meta http-equiv="refresh" content="30">' in text
-    assert "Interim results: 5 of 6 runs finished. There are no verdicts before all are." in page.text
+    assert "Interim results: 5 of 6 runs finished. Verdicts follow when all runs are finished." in page.text
     assert "as runs finish" in page.text and page.rows["verdict-table"][2][2] == "interim"
-    write_reports(fresh_folder, data)  # what `yolo-attn report` makes of it
+    write_reports(fresh_folder, parsed(data))  # what `yolo-attn report` makes of it
     text = (fresh_folder / "report.html").read_text(encoding="utf-8")
     assert 'http-equiv="refresh"' not in text
-    assert "When this was written, 1 run was waiting or running." in text
+    assert "When this page was written, 1 run was waiting or running." in text
 
 
 # --- images and maps ------------------------------------------------------------------------------------------------
@@ -534,7 +536,7 @@ def test_maps_lie_over_their_images_with_a_scale_and_numbers(study: tuple[Path, 
     photos = re.findall(r'class="under" href="#(photo-\d+)"', section)
     assert len(photos) == 2 * 3 * 2  # two arms, three maps each, two images that were found
     assert all(f'<image id="{ident}"' in text for ident in photos)
-    assert section.count('<svg class="map"') == 2 * 3 * 3 and "Where a map stands alone" in section
+    assert section.count('<svg class="map"') == 2 * 3 * 3 and "Some maps have no image" in section
     assert section.count('<svg class="channels"') == 2 * 3
     assert "<i>" not in section and "&lt;i&gt;gone.png" in section
     stored = load_maps(study[0] / study[1]["arms"][1]["runs"][0]["folder"] / "maps.npz")
@@ -571,7 +573,7 @@ def test_maps_of_every_level_are_shown(fresh_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("levels", "told"),
     [
-        (["P3"] * 9 + ["P4"] * 2, "seed 0, 9 of 11 layers, some of every level"),
+        (["P3"] * 9 + ["P4"] * 2, "seed 0, 9 of 11 layers, including every level"),
         ([None] * 11, "seed 0, the first 9 of 11 layers"),
         (["P3"] * 9, "seed 0"),
     ],
@@ -605,7 +607,7 @@ def test_damaged_files_of_runs_leave_the_report_standing(fresh_folder: Path) -> 
 
 def test_the_page_is_left_out_while_a_study_runs(fresh_folder: Path) -> None:
     data = make_study(fresh_folder, seeds=1, arms=("yolo11n", "SE@neck"), images=4, maps=False)
-    write_reports(fresh_folder, data, html=False)
+    write_reports(fresh_folder, parsed(data), html=False)
     assert {path.name for path in fresh_folder.glob("re*.*")} == {
         *("results.json", "results.csv", "results.md", "results.tex")
     }
@@ -669,8 +671,8 @@ def test_numbers() -> None:
 
 
 def test_an_interval_needs_both_ends() -> None:
-    assert Estimate.read({"mean": 1, "ci95": [0.5, None]}).half is None
-    assert Estimate.read({"mean": True, "ci95": [0.5, 1.5]}) == Estimate(low=0.5, high=1.5)
+    assert SeedMean.from_json({"mean": 1, "ci95": [0.5, None]}).half is None
+    assert Difference.from_json({"mean": True, "ci95": [0.5, 1.5]}) == Difference(ci95=(0.5, 1.5))
 
 
 def test_frontier() -> None:
@@ -678,8 +680,8 @@ def test_frontier() -> None:
 
 
 def test_arms_are_sorted_by_difference_and_controls_come_last(study: tuple[Path, dict[str, Any]]) -> None:
-    arms = StudyView.read(json.loads(json.dumps(study[1]))).arms
+    arms = ranked(parsed(study[1])).arms
     assert [arm.kind for arm in arms] == ["baseline"] + 5 * ["variant"] + 2 * ["control"]
-    means = [arm.delta("mAP50-95").mean for arm in arms if arm.kind == "variant"]
+    means = [arm.difference("mAP50-95").mean for arm in arms if arm.kind == "variant"]
     assert means[-1] is None  # the arm that failed
     assert means[:-1] == sorted(means[:-1], reverse=True)  # type: ignore[type-var]

@@ -1,4 +1,4 @@
-"""Training curves from the tables that Ultralytics writes, whose columns differ by version and task."""
+"""Training curves from Ultralytics' `results.csv`, whose columns differ by version and task."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from yolo_attn.study.files import TRAIN_TABLE
-from yolo_attn.study.report.view import Arm, StudyView
+from yolo_attn.study.results.records import ArmSummary, StudyResults
 
 __all__ = ["Curve", "Curves", "read_curves"]
 
 _Table = Mapping[str, list[float]]
 _Floats = npt.NDArray[np.float64]
 _MAP = "metrics/mAP50-95"
-_BY_TASK = {"segment": "(M)", "pose": "(P)"}  # what the task is about; boxes in all others
+_BY_TASK = {"segment": "(M)", "pose": "(P)"}  # suffix of the task's main metric; boxes in all others
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A quantity over another, such as the epoch: mean over seeds, lowest and highest seed."""
+    """A quantity as a function of x: mean over seeds, lowest and highest seed."""
 
     x: _Floats
     mean: _Floats
@@ -34,33 +34,33 @@ class Curve:
 
 @dataclass(frozen=True)
 class Curves:
-    """Curves by name of their arm."""
+    """Curves by arm: training loss and validated precision."""
 
     loss: Mapping[str, Curve]
     precision: Mapping[str, Curve]
 
 
-def read_curves(folder: Path, study: StudyView) -> Curves:
-    """Return the sum of the training losses, and mAP50-95 in points where training validated.
+def read_curves(folder: Path, study: StudyResults) -> Curves:
+    """Return the sum of the training losses, and mAP50-95 in points if training validated.
 
     Args:
         folder: The study's folder.
-        study: Its results.
+        study: The results.
     """
     tables = {arm.name: _tables(folder, arm) for arm in study.arms}
-    ending = _BY_TASK.get(study.task, "(B)")
+    ending = _BY_TASK.get(study.info.task or "detect", "(B)")
     loss = {name: [_loss(table) for table in found] for name, found in tables.items()}
     precision = {name: [_precision(table, ending) for table in found] for name, found in tables.items()}
     return Curves(_curves(loss), _curves(precision))
 
 
-def _tables(folder: Path, arm: Arm) -> list[_Table]:
+def _tables(folder: Path, arm: ArmSummary) -> list[_Table]:
     paths = [folder / run.folder / TRAIN_TABLE for run in arm.done if run.folder]
     return [table for path in paths if (table := _read(path))]
 
 
 def _read(path: Path) -> _Table:
-    """Read a table of numbers; {} where there is none. What is no number is NaN."""
+    """Read a table of numbers; {} without a table. Other values are NaN."""
     try:
         rows = list(csv.reader(path.read_text(encoding="utf-8", errors="replace").splitlines()))
     except (OSError, csv.Error):
@@ -80,13 +80,13 @@ def _float(text: str) -> float:
 
 
 def _loss(table: _Table) -> _Floats | None:
-    """Return the sum of the training losses of each epoch."""
+    """Return the sum of the training losses at each epoch."""
     losses = [values for name, values in table.items() if name.startswith("train/") and name.endswith("loss")]
     return np.sum(losses, axis=0) if losses else None
 
 
 def _precision(table: _Table, ending: str) -> _Floats | None:
-    """Return mAP50-95 of each epoch in points; None without validation, which leaves zeros before the last epoch."""
+    """Return mAP50-95 at each epoch in points; None without validation, when only the last epoch is not zero."""
     name = _MAP + ending if _MAP + ending in table else _MAP + "(B)"
     values = 100 * np.asarray(table.get(name, []), dtype=np.float64)
     return values if np.any(values[:-1] > 0) else None
@@ -98,7 +98,7 @@ def _curves(found: Mapping[str, Sequence[_Floats | None]]) -> dict[str, Curve]:
 
 
 def _curve(runs: Sequence[_Floats]) -> Curve:
-    """Return mean and band over runs, as far as all of them go; an epoch where a run has no number has none."""
+    """Return mean and band over the epochs that all runs have; NaN if any run has no value."""
     length = min(len(values) for values in runs)
     values = np.stack([run[:length] for run in runs])
     values[~np.isfinite(values)] = np.nan

@@ -1,11 +1,11 @@
-"""Numbers as readers of detection results write them: average precision in points (a hundredth), signs, intervals."""
+"""Formatting of numbers: average precision in points (hundredths), signed differences, intervals, costs, times."""
 
 from __future__ import annotations
 
 import re
 from datetime import datetime, timezone
 
-from yolo_attn.study.report.view import Estimate, Latency
+from yolo_attn.study.results.records import Estimate, Latency
 from yolo_attn.study.running.progress import clock
 
 __all__ = [
@@ -29,9 +29,9 @@ __all__ = [
 ]
 
 NONE = "-"
-_LEAST_P = 0.001
+_MIN_P = 0.001
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_MOST_PROBABLE = 0.995
+_MAX_PROBABILITY = 0.995
 
 
 def points(value: float | None) -> str:
@@ -45,35 +45,35 @@ def signed(value: float | None) -> str:
 
 
 def interval(estimate: Estimate) -> str:
-    """Return "[40.11, 42.01]", or "" when there is none."""
+    """Return "[40.11, 42.01]", or "" without an interval."""
     return "" if estimate.half is None else f"[{points(estimate.low)}, {points(estimate.high)}]"
 
 
 def signed_interval(estimate: Estimate) -> str:
-    """Return "[-0.45, +2.39]", or "" when there is none."""
+    """Return "[-0.45, +2.39]", or "" without an interval."""
     return "" if estimate.half is None else f"[{signed(estimate.low)}, {signed(estimate.high)}]"
 
 
 def mean_and_half(estimate: Estimate) -> str:
-    """Return "41.06 ± 0.95": the mean and half the width of its 95 % interval."""
+    """Return "41.06 ± 0.95", the mean and half the width of its 95 % interval."""
     half = "" if estimate.half is None else f" ± {points(estimate.half)}"
     return f"{points(estimate.mean)}{half}"
 
 
 def p_value(value: float | None) -> str:
-    """Return a p value with three digits behind the point."""
+    """Return a p-value with three decimals."""
     if value is None:
         return NONE
-    return f"<{_LEAST_P}" if value < _LEAST_P else f"{value:.3f}"
+    return f"<{_MIN_P}" if value < _MIN_P else f"{value:.3f}"
 
 
 def probability(value: float | None) -> str:
-    """Return a probability with two digits; never 0.00 or 1.00, which no study shows."""
+    """Return a probability with two decimals; never 0.00 or 1.00."""
     if value is None:
         return NONE
-    if value >= _MOST_PROBABLE:
+    if value >= _MAX_PROBABILITY:
         return ">0.99"
-    return "<0.01" if value <= 1 - _MOST_PROBABLE else f"{value:.2f}"
+    return "<0.01" if value <= 1 - _MAX_PROBABILITY else f"{value:.2f}"
 
 
 def count(value: int | None) -> str:
@@ -87,19 +87,19 @@ def millions(value: int | None) -> str:
 
 
 def gflops(value: float | None) -> str:
-    """Return three digits that count."""
+    """Return three significant digits."""
     return NONE if value is None else f"{value:.3g}"
 
 
 def milliseconds(value: float | None) -> str:
-    """Return three digits that count."""
+    """Return three significant digits."""
     if value is None:
         return NONE
     return f"{value:.2f}" if value < 10 else f"{value:.1f}"  # noqa: PLR2004
 
 
 def latency(value: Latency | None) -> str:
-    """Return "12.3 (11.9-14.0)": median, 10th and 90th percentile."""
+    """Return "12.3 (11.9-14.0)", the median with the 10th and 90th percentile."""
     if value is None:
         return NONE
     if value.p10 is None or value.p90 is None:
@@ -113,7 +113,7 @@ def duration(seconds: float | None) -> str:
 
 
 def date(stamp: str) -> str:
-    """Return 2026-11-20T12:00:00Z as 20 Nov 2026, 12:00 UTC; what is no time stays as it is."""
+    """Return 2026-11-20T12:00:00Z as 20 Nov 2026, 12:00 UTC; any other text is returned unchanged."""
     try:
         moment = datetime.fromisoformat(stamp.replace("Z", "+00:00"))
     except ValueError:
@@ -125,11 +125,11 @@ def date(stamp: str) -> str:
 
 
 def mebibytes(value: float | None) -> str:
-    """Return MiB without digits behind the point."""
+    """Return MiB without decimals."""
     return NONE if value is None else f"{value:,.0f}"
 
 
 def typeset(text: str) -> str:
-    """Return a text of numbers with real minus signs, and dashes between the ends of a range."""
+    """Return a text of numbers with minus signs and en dashes in place of hyphens."""
     text = re.sub(r"(?<![\w.])-(?=\d)", "−", text)  # noqa: RUF001
     return re.sub(r"(?<=\d)-(?=\d)", "–", text)  # noqa: RUF001

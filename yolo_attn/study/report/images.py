@@ -1,4 +1,4 @@
-"""The images on which an arm differs most from the baseline, with what both found there."""
+"""The images on which an arm differs most from the baseline, with the detections of both."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from yolo_attn.errors import UserError
 from yolo_attn.study.files import MATCHES
 from yolo_attn.study.report.sources import ImageSource
 from yolo_attn.study.report.text import columns, shorten
-from yolo_attn.study.report.view import Arm, StudyView
+from yolo_attn.study.results.records import ArmSummary, StudyResults
 
 if TYPE_CHECKING:
     from yolo_attn.stats.matches import Matches
 
-__all__ = ["CONFIDENCE", "MOST_ARMS", "Album", "ArmImages", "Box", "Change", "Photo", "find_changes"]
+__all__ = ["CONFIDENCE", "MAX_ARMS", "Album", "ArmImages", "Box", "Change", "Photo", "find_changes"]
 
 CONFIDENCE = 0.25
-_EACH = 3  # gains, and losses, of an arm
-MOST_ARMS = 8
-_MOST_SEEDS = 5
-_SIDE = 480  # pixels of a picture
-_MOST_BYTES = 3_000_000  # of all pictures together
-_ALL, _IOU_50 = 0, 0  # positions on the axes of Matches.hit
-_SHOWN = 300.0  # about as many pixels of the screen is an image wide
+_EACH = 3  # number of gains, and of losses, per arm
+MAX_ARMS = 8
+_MAX_SEEDS = 5
+_SIDE = 480  # longest side of an embedded image, in pixels
+_MAX_BYTES = 3_000_000  # of all embedded images together
+_ALL, _IOU_50 = 0, 0  # indices on the axes of Matches.hit
+_SHOWN = 300.0  # approximate width of an image on the screen, in pixels
 _LETTER, _TAG_HEIGHT, _TAG_MARGIN = 10.5, 14.0, 3.0  # of tags, in pixels of the screen
 _LETTER_WIDTH = 0.58  # mean width of a character over its height
 _LONGEST_NAME = 18
@@ -42,10 +42,14 @@ class Box:
     """A rectangle in the image's pixels.
 
     Args:
-        kind: "object" (an object that is found), "missed" (one that is not), "right" or "wrong" (what was found).
-        text: What its tag says, the class and the confidence; "" for an object that is found, which has the tag of
-            what it was found by.
-        tag: Where the tag stands: x, y, width.
+        x: Left edge.
+        y: Upper edge.
+        width: Width.
+        height: Height.
+        kind: "object" (found), "missed" (an object not found), "right" (correct detection) or "wrong" (false
+            detection).
+        text: Class and confidence on its tag; "" for a found object, whose detection has the tag.
+        tag: x, y and width of the tag.
     """
 
     x: float
@@ -59,13 +63,13 @@ class Box:
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture that the page holds once.
+    """An image that the page contains once.
 
     Args:
-        ident: Its id in the page.
-        width: Of the original, in pixels.
-        height: Of the original.
-        uri: The picture, made smaller, as a data URI.
+        ident: Id in the page.
+        width: Width of the original, in pixels.
+        height: Height of the original.
+        uri: The downscaled image as a data URI.
     """
 
     ident: str
@@ -75,12 +79,12 @@ class Photo:
 
     @property
     def pixel(self) -> float:
-        """How many pixels of the original a pixel of the screen shows, about."""
+        """Approximate number of pixels of the original per pixel of the screen."""
         return self.width / _SHOWN
 
     @property
     def letter(self) -> float:
-        """Height of letters on the picture, in pixels of the original."""
+        """Font size on the image, in pixels of the original."""
         return round(_LETTER * self.pixel, 2)
 
     @property
@@ -91,15 +95,15 @@ class Photo:
 
 @dataclass(frozen=True)
 class Change:
-    """One image, and how an arm differs on it from the baseline.
+    """One image on which an arm differs from the baseline.
 
     Args:
-        image: Its name.
-        before: The baseline's score, mean over seeds: objects found minus false detections.
-        after: The arm's.
-        seed: The seed that is shown: of those that differ in the same direction, the nearest to the mean.
-        views: What the baseline and the arm found with it; empty without a picture.
-        photo: The picture, where its file was found.
+        image: Name of the image.
+        before: Score of the baseline, mean over seeds: objects found minus false detections.
+        after: Score of the arm.
+        seed: The displayed seed: of those that differ in the same direction as the mean, the nearest to it.
+        views: Boxes of the baseline and of the arm with that seed; empty without a photo.
+        photo: The image; None if its file was not found.
     """
 
     image: str
@@ -114,50 +118,50 @@ class Change:
 class ArmImages:
     """An arm's largest gains and losses."""
 
-    arm: Arm
+    arm: ArmSummary
     seeds: Sequence[int]
     gains: Sequence[Change]
     losses: Sequence[Change]
 
     @property
     def changes(self) -> Sequence[Change]:
-        """Both; empty where the arm finds as much as the baseline on every image."""
+        """Gains and losses; empty if the arm's score equals the baseline's on every image."""
         return [*self.gains, *self.losses]
 
 
-def find_changes(folder: Path, study: StudyView, album: Album) -> list[ArmImages]:
-    """Return for each arm the images with the largest differences to the baseline, if any.
+def find_changes(folder: Path, study: StudyResults, album: Album) -> list[ArmImages]:
+    """Return the images with the largest differences to the baseline, for each arm with common seeds.
 
     Args:
         folder: The study's folder.
-        study: Its results.
-        album: Takes the pictures.
+        study: The results.
+        album: The embedded images.
     """
     base = _load(folder, study.baseline)
-    found = [_compare(arm, study.baseline, base, _load(folder, arm, base), album) for arm in study.others[:MOST_ARMS]]
+    found = [_compare(arm, study.baseline, base, _load(folder, arm, base), album) for arm in study.others[:MAX_ARMS]]
     return [images for images in found if images is not None]
 
 
-def _load(folder: Path, arm: Arm, wanted: Mapping[int, Any] | None = None) -> dict[int, Matches]:
-    """Return matches by seed: of a few seeds, of those that are wanted."""
+def _load(folder: Path, arm: ArmSummary, common: Mapping[int, Matches] | None = None) -> dict[int, Matches]:
+    """Return an arm's matches by seed, for at most `_MAX_SEEDS` seeds, all of them in `common`."""
     from yolo_attn.stats.matches import Matches
 
     found: dict[int, Matches] = {}
     for seed, run in sorted(arm.by_seed.items()):
         path = folder / (run.folder or "") / MATCHES
-        if len(found) == _MOST_SEEDS or (wanted is not None and seed not in wanted) or not path.is_file():
+        if len(found) == _MAX_SEEDS or (common is not None and seed not in common) or not path.is_file():
             continue
         try:
             found[seed] = Matches.load(path)
-        except UserError:  # the numbers have been made without it, or with an error of their own
+        except UserError:  # damaged, which the numbers have reported or do not depend on
             continue
     return found
 
 
 def _compare(
-    arm: Arm, baseline: Arm, before: Mapping[int, Matches], after: Mapping[int, Matches], album: Album
+    arm: ArmSummary, baseline: ArmSummary, before: Mapping[int, Matches], after: Mapping[int, Matches], album: Album
 ) -> ArmImages | None:
-    """Return an arm's largest gains and losses, None where there is nothing to compare."""
+    """Return an arm's largest gains and losses; None without seeds to compare."""
     seeds = [seed for seed in after if after[seed].images == before[seed].images]
     if not seeds:
         return None
@@ -169,20 +173,20 @@ def _compare(
     losses = [int(index) for index in order[::-1][:_EACH] if mean[index] < 0]
 
     def change(index: int) -> Change:
-        apart = np.abs(differences[:, index] - mean[index])
-        shown = int(np.argmin(np.where(differences[:, index] * mean[index] > 0, apart, np.inf)))
+        distance = np.abs(differences[:, index] - mean[index])
+        shown = int(np.argmin(np.where(differences[:, index] * mean[index] > 0, distance, np.inf)))
         seed, name = seeds[shown], before[seeds[shown]].images[index]
         pair = ((baseline.name, before[seed]), (arm.name, after[seed]))
         photo = album.photo(name)
-        views = [(who, _boxes(matches, index, photo)) for who, matches in pair] if photo else []
-        was, became = scores[:, :, index].mean(0)
-        return Change(name, float(was), float(became), seed, views, photo)
+        views = [(label, _boxes(matches, index, photo)) for label, matches in pair] if photo else []
+        score_before, score_after = scores[:, :, index].mean(0)
+        return Change(name, float(score_before), float(score_after), seed, views, photo)
 
     return ArmImages(arm, seeds, [change(index) for index in gains], [change(index) for index in losses])
 
 
 def _scores(matches: Matches) -> _Floats:
-    """Return for each image the objects found minus the false detections, at IoU 0.5 and a common confidence."""
+    """Return each image's number of objects found minus false detections, at IoU 0.5 and `CONFIDENCE`."""
     sure = matches.det_score >= CONFIDENCE
     right = matches.hit[_ALL, _IOU_50] & sure
     wrong = ~matches.hit[_ALL, _IOU_50] & ~matches.ignored[_ALL, _IOU_50] & sure
@@ -194,7 +198,7 @@ def _scores(matches: Matches) -> _Floats:
 
 
 def _boxes(matches: Matches, image: int, photo: Photo) -> list[Box]:
-    """Return what there is on an image and what was found, the objects below."""
+    """Return the objects of an image, then the detections on top."""
     objects = np.flatnonzero((matches.gt_image == image) & ~matches.gt_crowd)
     seen = (matches.det_image == image) & (matches.det_score >= CONFIDENCE) & ~matches.ignored[_ALL, _IOU_50]
     hit = matches.hit[_ALL, _IOU_50]
@@ -213,7 +217,10 @@ def _boxes(matches: Matches, image: int, photo: Photo) -> list[Box]:
 
 
 def _missed(matches: Matches, objects: npt.NDArray[Any], right: npt.NDArray[Any]) -> set[int]:
-    """Return the objects that no right detection belongs to: each, the surest first, takes the nearest of its class."""
+    """Return the objects without a correct detection.
+
+    Each correct detection, by descending score, takes the object of its class that it overlaps most.
+    """
     free = set(objects.tolist())
     for index in right:
         own = [item for item in free if matches.gt_class[item] == matches.det_class[index]]
@@ -224,7 +231,7 @@ def _missed(matches: Matches, objects: npt.NDArray[Any], right: npt.NDArray[Any]
 
 
 def _overlap(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
-    """Return the intersection of two boxes over their union."""
+    """Return the IoU of two boxes."""
     common = _common(a, b)
     both = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - common
     return common / both if both > 0 else 0.0
@@ -240,7 +247,7 @@ def _box(corners: npt.NDArray[Any], kind: str, text: str = "") -> Box:
 
 
 def _tagged(boxes: Sequence[Box], photo: Photo) -> list[Box]:
-    """Give each box with a text a position for its tag: at a corner, in the image, clear of other tags if possible."""
+    """Position the tag of each box with text at a corner, inside the image and away from other tags if possible."""
     taken: list[_Floats] = []
     done = []
     for box in boxes:
@@ -249,8 +256,8 @@ def _tagged(boxes: Sequence[Box], photo: Photo) -> list[Box]:
             continue
         width = (columns(box.text) * _LETTER_WIDTH * _LETTER + 2 * _TAG_MARGIN) * photo.pixel
         corners = _corners(box, min(width, photo.width), photo)
-        faults = [sum(_common(corner, other) for other in taken) for corner in corners]
-        best = corners[int(np.argmin(faults))]
+        covered = [sum(_common(corner, other) for other in taken) for corner in corners]
+        best = corners[int(np.argmin(covered))]
         taken.append(best)
         x, y, right, _ = (round(value, 2) for value in best.tolist())
         done.append(replace(box, tag=(x, y, round(right - x, 2))))
@@ -258,30 +265,30 @@ def _tagged(boxes: Sequence[Box], photo: Photo) -> list[Box]:
 
 
 def _corners(box: Box, width: float, photo: Photo) -> list[_Floats]:
-    """Return where a tag may stand, the best first: above the box, in it, below it, at its sides."""
+    """Return possible positions of a tag, the best first: above the box, in it, below it, at its sides."""
     height, right, bottom = photo.tag_height, box.x + box.width, box.y + box.height
-    starts = [(box.x, box.y - height), (right - width, box.y - height), (box.x, box.y), (box.x, bottom)]
-    starts += [(right - width, bottom), (right, box.y), (box.x - width, box.y), (right, bottom - height)]
+    origins = [(box.x, box.y - height), (right - width, box.y - height), (box.x, box.y), (box.x, bottom)]
+    origins += [(right - width, bottom), (right, box.y), (box.x - width, box.y), (right, bottom - height)]
     inside = [
-        (min(max(x, 0.0), photo.width - width), min(max(y, 0.0), max(photo.height - height, 0.0))) for x, y in starts
+        (min(max(x, 0.0), photo.width - width), min(max(y, 0.0), max(photo.height - height, 0.0))) for x, y in origins
     ]
     return [np.array([x, y, x + width, y + height]) for x, y in inside]
 
 
 def _common(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
-    """Return the area that two rectangles share."""
+    """Return the area of the intersection of two rectangles."""
     return float(np.prod(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0.0, None)))
 
 
-# --- pictures -------------------------------------------------------------------------------------------------------
+# --- embedded images ------------------------------------------------------------------------------------------------
 
 
 @dataclass
 class Album:
-    """Pictures, each once, as long as there is room.
+    """The embedded images, each stored once, up to a total size.
 
     Args:
-        source: Where they are from.
+        source: Source of the images.
     """
 
     source: ImageSource
@@ -290,18 +297,18 @@ class Album:
 
     @property
     def photos(self) -> list[Photo]:
-        """The pictures that were found."""
+        """The images that were found."""
         return [photo for photo in self._photos.values() if photo]
 
     def photo(self, name: str) -> Photo | None:
-        """Return an image's picture, None where there is no file, no room, or nothing that can be read."""
+        """Return an image; None if it is missing or unreadable, or the total size is reached."""
         if name not in self._photos:
             self._photos[name] = self._read(name)
         return self._photos[name]
 
     def _read(self, name: str) -> Photo | None:
         path = self.source.find(name)
-        if path is None or self._bytes > _MOST_BYTES:
+        if path is None or self._bytes > _MAX_BYTES:
             return None
         small = _small_jpeg(path)
         if small is None:
@@ -313,11 +320,11 @@ class Album:
 
 
 def _small_jpeg(path: Path) -> tuple[bytes, int, int] | None:
-    """Return a picture as a small JPEG, with the original's width and height."""
+    """Return an image as a small JPEG, with the original's width and height."""
     import cv2
 
     try:
-        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)  # imread does not take every path
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)  # imread does not support every path
     except (OSError, cv2.error):
         return None
     if image is None:

@@ -1,4 +1,4 @@
-"""Attention maps that runs have stored, over their images, in colour scales that show what varies."""
+"""Stored attention maps of the runs, over their images, with color scales that cover their range."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ import numpy.typing as npt
 from yolo_attn.errors import UserError
 from yolo_attn.study.files import MAPS, MATCHES
 from yolo_attn.study.report.images import Album, Photo
-from yolo_attn.study.report.view import Arm, StudyView
+from yolo_attn.study.results.records import ArmSummary, StudyResults
 
 if TYPE_CHECKING:
     from yolo_attn.analysis.mapfile import StoredLayer, StoredMaps
 
-__all__ = ["ArmMaps", "LayerMaps", "Tile", "colour_bar", "read_maps"]
+__all__ = ["ArmMaps", "LayerMaps", "Tile", "color_bar", "read_maps"]
 
-_MOST_LAYERS = 9
-_MOST_IMAGES = 4
-_UNITS = {"gate": "multiplies the features by", "weight": "weighs by, 1 is even"}
+_MAX_LAYERS = 9
+_MAX_IMAGES = 4
+_UNITS = {"gate": "factor applied to the features", "weight": "attention weight relative to uniform"}
 _Scale = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One map, or the values of the channels for one image.
+    """One map, or the channel values, for one image.
 
     Args:
         image: Name of the image.
-        photo: The image; None where its file was not found.
-        width: Of the map, in its own pixels.
-        height: Of the map.
-        uri: The map's colours as a data URI; "" for values of channels.
-        line: The values of channels, sorted, as points of a line in a box of 100 by 100; "" for a map.
-        low: The lowest value.
-        mean: The mean.
-        high: The highest value.
+        photo: The image; None if its file was not found.
+        width: Width of the map, in its own pixels.
+        height: Height of the map.
+        uri: The colored map as a data URI; "" for channel values.
+        line: The sorted channel values as points of a polyline in a box of 100 by 100; "" for a map.
+        low: Minimum.
+        mean: Mean.
+        high: Maximum.
     """
 
     image: str
@@ -59,16 +59,16 @@ class LayerMaps:
     """The maps of one layer.
 
     Args:
-        title: Its row, name and level.
-        level: Such as "P3"; "" when unknown.
-        vector: Whether it has a value for each channel and none for positions.
-        unit: What the values are, in words.
-        mean: Over all images; None when unknown.
+        title: Row, name and level of the layer.
+        level: Level, such as "P3"; "" when unknown.
+        vector: Whether it has one value per channel instead of one per position.
+        unit: Meaning of the values.
+        mean: Mean over all images; None when unknown.
         sd: Standard deviation over positions, channels and images; None when unknown.
-        dead: Whether it is the same everywhere.
-        low: What the first colour stands for, or the lower edge of the lines.
-        high: What the last colour stands for, or the upper edge.
-        tiles: One for each image.
+        dead: Whether the values are constant.
+        low: Value of the first color, or of the lower edge of the polylines.
+        high: Value of the last color, or of the upper edge.
+        tiles: One tile per image.
     """
 
     title: str
@@ -88,50 +88,52 @@ class ArmMaps:
     """The maps of one run of an arm.
 
     Args:
-        layers: Those that are shown, some of every level.
-        stored: How many the run has stored.
+        arm: The arm.
+        seed: Seed of the run.
+        layers: The displayed layers, including some of every level.
+        stored: Number of layers that the run has stored.
     """
 
-    arm: Arm
+    arm: ArmSummary
     seed: int
     layers: Sequence[LayerMaps]
     stored: int
 
     @property
     def share(self) -> str:
-        """How many of the layers are shown; "" where all are."""
+        """Number of displayed layers; "" if all are displayed."""
         if len(self.layers) == self.stored:
             return ""
         shown = f"{len(self.layers)} of {self.stored} layers"
-        return f"{shown}, some of every level" if all(layer.level for layer in self.layers) else f"the first {shown}"
+        return f"{shown}, including every level" if all(layer.level for layer in self.layers) else f"the first {shown}"
 
     @property
     def photos(self) -> list[Photo | None]:
-        """The images that the maps are drawn over."""
+        """The images under the maps."""
         return [tile.photo for layer in self.layers for tile in layer.tiles if tile.uri]
 
 
-def read_maps(folder: Path, study: StudyView, album: Album) -> list[ArmMaps]:
-    """Return the maps of each arm's first run that stored any.
+def read_maps(folder: Path, study: StudyResults, album: Album) -> list[ArmMaps]:
+    """Return the maps of each arm's first run that has stored maps.
 
     Args:
         folder: The study's folder.
-        study: Its results.
-        album: Takes the images.
+        study: The results.
+        album: The embedded images.
     """
     found = [_read_arm(folder, arm, album) for arm in study.arms]
     return [maps for maps in found if maps is not None]
 
 
-def _read_arm(folder: Path, arm: Arm, album: Album) -> ArmMaps | None:
+def _read_arm(folder: Path, arm: ArmSummary, album: Album) -> ArmMaps | None:
     for seed, run in sorted(arm.by_seed.items()):
         if run.folder and (maps := _read(folder / run.folder, arm, seed, album)):
             return maps
     return None
 
 
-def _read(run: Path, arm: Arm, seed: int, album: Album) -> ArmMaps | None:
-    """Return the maps of a run, None where it has none or their file is damaged."""
+def _read(run: Path, arm: ArmSummary, seed: int, album: Album) -> ArmMaps | None:
+    """Return the maps of a run; None if they are missing or damaged."""
     from yolo_attn.analysis.mapfile import load_maps
 
     if not (run / MAPS).is_file():
@@ -143,37 +145,37 @@ def _read(run: Path, arm: Arm, seed: int, album: Album) -> ArmMaps | None:
     if not stored.layers or not stored.images:
         return None
     chosen, scales = _chosen(stored.layers), _scales(stored.layers)
-    photos = [album.photo(name) if name else None for name in _evaluated(run / MATCHES, stored)]
+    photos = [album.photo(name) if name else None for name in _full_names(run / MATCHES, stored)]
     layers = [_layer(layer, stored.images, photos, scales[_group(layer)]) for layer in chosen]
     return ArmMaps(arm, seed, layers, len(stored.layers))
 
 
-def _evaluated(path: Path, stored: StoredMaps) -> list[str | None]:
-    """Return which of the evaluated images those of the maps are, which are stored by the names of their files."""
+def _full_names(path: Path, stored: StoredMaps) -> list[str | None]:
+    """Return the names in the matches of a map file's images, which it stores without folders."""
     from yolo_attn.stats.matches import Matches
 
-    names = [Path(name).name for name in stored.images[:_MOST_IMAGES]]
+    names = [Path(name).name for name in stored.images[:_MAX_IMAGES]]
     try:
         free = list(Matches.load(path).images)
     except UserError:
         return [None] * len(names)
     found: list[str | None] = []
     for name in names:
-        own = next((image for image in free if Path(image).name == name), None)
-        if own is not None:
-            free.remove(own)
-        found.append(own)
+        full = next((image for image in free if Path(image).name == name), None)
+        if full is not None:
+            free.remove(full)
+        found.append(full)
     return found
 
 
 def _chosen(layers: Sequence[StoredLayer]) -> list[StoredLayer]:
-    """Return as many layers as are shown, by row: the levels in turns, so that each has its share."""
+    """Return the layers to display, by row, taken from the levels in turns."""
     turns: dict[str, int] = {}
     order: list[tuple[int, int]] = []
-    for place, layer in enumerate(layers):
-        order.append((turns.setdefault(layer.level, 0), place))
+    for index, layer in enumerate(layers):
+        order.append((turns.setdefault(layer.level, 0), index))
         turns[layer.level] += 1
-    return [layers[place] for place in sorted(place for _, place in sorted(order)[:_MOST_LAYERS])]
+    return [layers[index] for index in sorted(index for _, index in sorted(order)[:_MAX_LAYERS])]
 
 
 def _group(layer: StoredLayer) -> tuple[str, str, str]:
@@ -181,7 +183,7 @@ def _group(layer: StoredLayer) -> tuple[str, str, str]:
 
 
 def _scales(layers: Sequence[StoredLayer]) -> dict[tuple[str, str, str], _Scale]:
-    """Return the scale of each kind of layer: the same at all rows, so that they can be compared."""
+    """Return the color scale of each kind of layer, common to all rows so that they can be compared."""
     from yolo_attn.analysis.overlay import color_limits
 
     values: dict[tuple[str, str, str], list[npt.NDArray[Any]]] = {}
@@ -213,14 +215,14 @@ def _tile(image: str, photo: Photo | None, values: npt.NDArray[Any], scale: _Sca
 
 
 def _line(shares: npt.NDArray[Any]) -> str:
-    """Return sorted values as the points of a line, at most a hundred."""
+    """Return sorted values as at most 100 points of a polyline."""
     ordered = np.quantile(shares, np.linspace(0.0, 1.0, min(100, max(2, len(shares)))))
     across = np.linspace(0.0, 100.0, len(ordered))
     return " ".join(f"{x:.4g},{100 - 100 * y:.4g}" for x, y in zip(across, ordered, strict=True))
 
 
 def _png(shares: npt.NDArray[Any]) -> str:
-    """Return values of 0 to 1 as a picture, in colours that any colour vision puts in order."""
+    """Return values from 0 to 1 as a PNG data URI, in a perceptually ordered color map."""
     import cv2
     from matplotlib import colormaps
 
@@ -231,6 +233,6 @@ def _png(shares: npt.NDArray[Any]) -> str:
     return f"data:image/png;base64,{base64.b64encode(data.tobytes()).decode()}"
 
 
-def colour_bar() -> str:
-    """Return the scale as a picture."""
+def color_bar() -> str:
+    """Return the color scale as a PNG data URI."""
     return _png(np.linspace(0.0, 1.0, 64)[None])

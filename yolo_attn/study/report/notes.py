@@ -1,4 +1,4 @@
-"""What a reader must know beside the numbers: how to read them, and what went differently from what was planned."""
+"""Remarks of the report: how to read the results, the answer, and deviations from the plan."""
 
 from __future__ import annotations
 
@@ -8,142 +8,141 @@ from statistics import fmean
 
 from yolo_attn.errors import counted
 from yolo_attn.study.report.formats import points, signed, typeset
-from yolo_attn.study.report.view import MAIN, Arm, Run, StudyView
+from yolo_attn.study.results.records import MAIN, MIN_SEEDS, ArmSummary, RunSummary, StudyResults
 
-__all__ = ["answer", "faults", "reading_notes", "warnings"]
-
-_ENOUGH = 3  # seeds; below it there is no verdict
+__all__ = ["answer", "deviations", "reading_notes", "warnings"]
 
 
-def reading_notes(study: StudyView) -> list[str]:
-    """Return how to read the table, and what this study can and cannot show."""
+def reading_notes(study: StudyResults) -> list[str]:
+    """Return how to read the table, and what this study can detect."""
     done = max(len(arm.done) for arm in study.arms)
-    return [_units(study), *_strength(study, done), *study.notes]
+    return [_units(study), *_power(study, done), *study.notes]
 
 
-def _units(study: StudyView) -> str:
+def _units(study: StudyResults) -> str:
     intervals = any(arm.metric(MAIN).half is not None for arm in study.arms)
     half = ", mean ± half of its 95% interval" if intervals else ""
     return f"mAP in points{half}, of last.pt. vs base: difference in {MAIN} over common seeds."
 
 
-def _strength(study: StudyView, done: int) -> list[str]:
-    if study.waiting:
+def _power(study: StudyResults, done: int) -> list[str]:
+    if study.unfinished:
         return []
     if done == 1:
-        return ["Single runs: differences of this size are usually noise. Give more seeds, such as seeds=3."]
-    if 1 < done < _ENOUGH:
-        return [f"{counted(done, 'seed')}: too few for a verdict. Give more, such as seeds=3."]
+        return ["Single runs: differences of this size are usually noise. Use more seeds, such as seeds=3."]
+    if 1 < done < MIN_SEEDS:
+        return [f"{counted(done, 'seed')}: too few for a verdict. Use more, such as seeds=3."]
     lines = []
     if any(arm.verdict for arm in study.others):
         lines.append(
-            "Verdict: better or worse where p < 0.05, corrected over the variants (Holm); not shown is not equal."
+            "Verdict: better or worse if p < 0.05 after Holm's correction over the variants; inconclusive is not equal."
         )
-    detectable = study.detectable.get(MAIN)
+    detectable = study.minimum_detectable.get(MAIN)
     if detectable:
         lines.append(
-            f"A true difference of {points(detectable)} points in one variant would be shown with a probability of 80%."
+            f"A true difference of {points(detectable)} points in one variant would be detected with a probability of "
+            "80%."
         )
     return lines
 
 
-def answer(study: StudyView) -> str:
-    """Return what the study says about its variants, in one or two sentences."""
+def answer(study: StudyResults) -> str:
+    """Return the conclusion about the variants in a few sentences."""
     if not study.variants:
         return "There is no variant to compare."
-    if study.waiting:
-        return f"Interim results: {_finished(study)}. There are no verdicts before all are."
-    groups = {verdict: [arm for arm in study.variants if arm.verdict == verdict] for verdict in ("better", "worse")}
-    said = [f"Shown to be {verdict}: {_listed(arms)}." for verdict, arms in groups.items() if arms]
-    rest = [arm for arm in study.variants if arm.verdict == "not shown"]
-    if rest:
-        said.append(f"No difference was shown for {_listed(rest, difference=False)}.")
-    unlearnt = [arm for arm in study.variants if arm.verdict is None and arm.learnt is False]
-    if unlearnt:
-        said.append(f"There is no verdict on {_listed(unlearnt, difference=False)}: nothing was learnt.")
-    unknown = [arm for arm in study.variants if arm.verdict is None and arm not in unlearnt]
-    if unknown:
-        said.append(f"There is no verdict on {_listed(unknown, difference=False)}.")
+    if study.unfinished:
+        return f"Interim results: {_finished(study)}. Verdicts follow when all runs are finished."
+    without = [arm for arm in study.variants if arm.verdict is None]
+    untrained = [arm for arm in without if arm.learnt is False]
+    groups = [
+        ("Better than the baseline: {}.", _with_verdict(study, "better"), True),
+        ("Worse than the baseline: {}.", _with_verdict(study, "worse"), True),
+        ("Inconclusive: {}.", _with_verdict(study, "inconclusive"), False),
+        ("No verdict, because nothing was learned: {}.", untrained, False),
+        ("No verdict: {}.", [arm for arm in without if arm not in untrained], False),
+    ]
+    sentences = [text.format(_listed(arms, difference=shown)) for text, arms, shown in groups if arms]
     done = max(len(arm.done) for arm in study.arms)
-    if 0 < done < _ENOUGH:
-        said += _strength(study, done)
-    return " ".join(said)
+    return " ".join([*sentences, *(_power(study, done) if 0 < done < MIN_SEEDS else [])])
 
 
-def _listed(arms: list[Arm], *, difference: bool = True) -> str:
-    gains = [f" ({typeset(signed(arm.delta(MAIN).mean))} points)" if difference else "" for arm in arms]
+def _with_verdict(study: StudyResults, verdict: str) -> list[ArmSummary]:
+    return [arm for arm in study.variants if arm.verdict == verdict]
+
+
+def _listed(arms: Sequence[ArmSummary], *, difference: bool) -> str:
+    gains = [f" ({typeset(signed(arm.difference(MAIN).mean))} points)" if difference else "" for arm in arms]
     names = [arm.name + gain for arm, gain in zip(arms, gains, strict=True)]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def warnings(study: StudyView) -> list[str]:
-    """Return that the results are interim where they are, and what was not as planned or not equal between the arms."""
-    interim = [f"Interim: {_finished(study)}; there are no verdicts before all are."] if study.waiting else []
-    return [*interim, *faults(study)]
+def warnings(study: StudyResults) -> list[str]:
+    """Return that the results are interim, if they are, and all deviations from the plan."""
+    interim = [f"Interim: {_finished(study)}; verdicts follow when all are."] if study.unfinished else []
+    return [*interim, *deviations(study)]
 
 
-def faults(study: StudyView) -> list[str]:
-    """Return what was not as planned or not equal between the arms."""
-    return [*_not_learnt(study), *_failures(study), *_unequal_epochs(study), *_transfer(study)]
+def deviations(study: StudyResults) -> list[str]:
+    """Return deviations from the plan and inequalities between the arms."""
+    return [*_not_learned(study), *_failures(study), *_unequal_epochs(study), *_transfer(study)]
 
 
-def _not_learnt(study: StudyView) -> list[str]:
-    """Return which runs have learnt nothing, beside what they reach by chance."""
+def _not_learned(study: StudyResults) -> list[str]:
+    """Return the runs that have not learned, with the precision that they reach by chance."""
     found = [(arm, [run for run in arm.done if run.learnt is False]) for arm in study.arms]
     if not any(runs for _, runs in found):
         return []
-    names = "; ".join(f"{arm.name} ({_which(arm, runs)})" for arm, runs in found if runs)
+    names = "; ".join(f"{arm.name} ({_seeds_and_chance(arm, runs)})" for arm, runs in found if runs)
     everywhere = all(len(runs) == len(arm.done) for arm, runs in found)
-    end = " So there are no verdicts, and no difference that could be shown." if everywhere else ""
-    what = "Nothing was learnt" if everywhere else "Not learnt"
     return [
-        f"{what}: {names}. The detections of these runs fit the objects of other images as well "
-        f"as those of their own.{end} Train longer, or look at the learning rate, the labels and the start weights."
+        f"{'Nothing was learned' if everywhere else 'Not learned'}: {names}. The detections of these runs match the "
+        f"objects of other images as well as those of their own.{' There are therefore no verdicts.' * everywhere} "
+        "Train longer, or check the learning rate, the labels and the initial weights."
     ]
 
 
-def _which(arm: Arm, runs: Sequence[Run]) -> str:
-    """Return the seeds of runs, and what they reach beside what is reached by chance."""
+def _seeds_and_chance(arm: ArmSummary, runs: Sequence[RunSummary]) -> str:
+    """Return the seeds of runs, with their average precision and that reached by chance."""
     seeds = "all seeds" if len(runs) == len(arm.done) > 1 else f"seed {', '.join(str(run.seed) for run in runs)}"
-    own = [value for run in runs if (value := run.metrics.get(MAIN)) is not None]
+    values = [value for run in runs if (value := run.metrics.get(MAIN)) is not None]
     chance = [run.chance for run in runs if run.chance is not None]
-    if not own or not chance:
+    if not values or not chance:
         return seeds
-    return f"{seeds}: {MAIN} {points(fmean(own))}, by chance {points(fmean(chance))}"
+    return f"{seeds}: {MAIN} {points(fmean(values))}, by chance {points(fmean(chance))}"
 
 
-def _failures(study: StudyView) -> list[str]:
+def _failures(study: StudyResults) -> list[str]:
     seeds: dict[tuple[str, str, str | None], list[int]] = {}
     for arm, run in study.undone:
         seeds.setdefault((arm.name, run.status, run.error), []).append(run.seed)
-    return [_undone(*what, which) for what, which in seeds.items()]
+    return [_failure(*outcome, which) for outcome, which in seeds.items()]
 
 
-def _finished(study: StudyView) -> str:
-    return f"{study.total - study.waiting} of {counted(study.total, 'run')} finished"
-
-
-def _undone(name: str, status: str, error: str | None, seeds: list[int]) -> str:
+def _failure(name: str, status: str, error: str | None, seeds: Sequence[int]) -> str:
     of = "seed" if len(seeds) == 1 else "seeds"
     return f"{name}, {of} {', '.join(map(str, seeds))}: {status}{f': {error}' if error else ''}"
 
 
-def _unequal_epochs(study: StudyView) -> list[str]:
+def _finished(study: StudyResults) -> str:
+    return f"{study.total - study.unfinished} of {counted(study.total, 'run')} finished"
+
+
+def _unequal_epochs(study: StudyResults) -> list[str]:
     trained = [(arm.name, run.epochs) for arm in study.arms for run in arm.done if run.epochs is not None]
     usual, _ = Counter(epochs for _, epochs in trained).most_common(1)[0] if trained else (0, 0)
     others: dict[str, set[int]] = {}
     for name, epochs in trained:
         if epochs != usual:
             others.setdefault(name, set()).add(epochs)
-    told = [f"{name}: a run of {' and of '.join(map(str, sorted(epochs)))} epochs" for name, epochs in others.items()]
-    return [f"Unequal training: {'; '.join(told)}; the others have {usual}."] if told else []
+    lines = [f"{name} has runs of {' and '.join(map(str, sorted(epochs)))} epochs" for name, epochs in others.items()]
+    return [f"Unequal training: {'; '.join(lines)}; all others have {usual}."] if lines else []
 
 
-def _transfer(study: StudyView) -> list[str]:
-    came, rest = ("start with the base's numbers", "with their own") if study.untrained else ("arrived", "untrained")
+def _transfer(study: StudyResults) -> list[str]:
     return [
-        f"{arm.name}: {arm.transferred[0]} of {arm.transferred[1]} tensors of the base {came} "
-        f"({100 * arm.transferred[0] / arm.transferred[1]:.0f}%); the rest start {rest}."
+        f"{arm.name}: {arm.transferred[0]} of {arm.transferred[1]} tensors of the base "
+        f"({100 * arm.transferred[0] / arm.transferred[1]:.0f}%) have the base's initial weights; the rest are "
+        f"initialized {'separately' if study.info.untrained else 'randomly'}."
         for arm in study.arms
         if arm.transferred and arm.transferred[0] < arm.transferred[1]
     ]

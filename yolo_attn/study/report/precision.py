@@ -1,4 +1,4 @@
-"""Curves of precision against recall, from the matches that runs have stored."""
+"""Precision-recall curves of the arms, from the stored matches of their runs."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ import numpy as np
 from yolo_attn.errors import UserError
 from yolo_attn.study.files import MATCHES
 from yolo_attn.study.report.curves import Curve
-from yolo_attn.study.report.view import Arm, StudyView
+from yolo_attn.study.results.records import ArmSummary, StudyResults
 
 __all__ = ["read_precision"]
 
-_MOST_BYTES = 100_000_000  # of all matches together; they take about three seconds
+_MAX_BYTES = 100_000_000  # of all matches together, which take about three seconds
 
 
-def read_precision(folder: Path, study: StudyView) -> Mapping[str, Curve] | None:
-    """Return precision against recall by name of the arm, in percent, at IoU 0.5; None where that would take long.
+def read_precision(folder: Path, study: StudyResults) -> Mapping[str, Curve] | None:
+    """Return precision against recall at IoU 0.5, in percent, by arm; None if it would take long.
 
     Args:
         folder: The study's folder.
-        study: Its results.
+        study: The results.
     """
     paths = {arm.name: _paths(folder, arm) for arm in study.arms}
-    if sum(path.stat().st_size for found in paths.values() for path in found) > _MOST_BYTES:
+    if sum(path.stat().st_size for found in paths.values() for path in found) > _MAX_BYTES:
         return None
     curves = {name: _curve(found) for name, found in paths.items()}
     return {name: curve for name, curve in curves.items() if curve is not None}
 
 
-def _paths(folder: Path, arm: Arm) -> list[Path]:
+def _paths(folder: Path, arm: ArmSummary) -> list[Path]:
     paths = [folder / run.folder / MATCHES for run in arm.done if run.folder]
     return [path for path in paths if path.is_file()]
 
 
 def _curve(paths: list[Path]) -> Curve | None:
-    """Return mean and band over runs; None where no run has one."""
+    """Return mean and band over runs; None if no run has a curve."""
     from yolo_attn.stats.ap import RECALLS
     from yolo_attn.stats.curves import precision_by_recall
     from yolo_attn.stats.matches import Matches
@@ -46,7 +46,7 @@ def _curve(paths: list[Path]) -> Curve | None:
     for path in paths:
         try:
             curve = precision_by_recall(Matches.load(path))
-        except UserError:  # damaged; the numbers have been made without it, or with an error of their own
+        except UserError:  # damaged, which the numbers have reported or do not depend on
             continue
         if np.isfinite(curve).all():
             found.append(100 * curve)

@@ -1,7 +1,7 @@
-"""Where the page takes the images from: the dataset that the reader names, or the study's own folder, nothing else.
+"""Sources of the page's images: a dataset named by the user, or the study's folder.
 
-A study may come from somebody else, and the page may be sent on. So a path in its files must not decide what is read
-from the reader's disk and put into the page. A study that this user made keeps the name of its dataset under a seal.
+A study may come from someone else, and the page may be shared. A path in the study's files must therefore not select
+what is read from this machine and embedded in the page. A study run by this user stores its dataset with a seal.
 """
 
 from __future__ import annotations
@@ -25,40 +25,40 @@ class ImageSource(Protocol):
     """Finds the file of an image that a run was evaluated on."""
 
     def find(self, name: str) -> Path | None:
-        """Return the file of an image, None when there is none that may be shown.
+        """Return the file of an image; None if it is missing or must not be shown.
 
         Args:
-            name: The image, as the matches call it.
+            name: Name of the image in the matches.
         """
 
 
 @dataclass(frozen=True)
 class FolderImages:
-    """The images of a folder inside the study's folder; links that lead out of it are not followed.
+    """The images of a folder inside the study's folder; links to outside files are not followed.
 
     Args:
         study: The study's folder.
-        root: The folder that names of images are relative to; None when it is unknown.
+        root: Folder that image names are relative to; None when unknown.
     """
 
     study: Path
     root: Path | None
 
     def find(self, name: str) -> Path | None:
-        """Return a file that lies in the study's folder."""
+        """Return a file inside the study's folder."""
         if self.root is None:
             return None
         try:
             path, root = (self.root / name).resolve(), self.root.resolve()
             inside = path.is_relative_to(root) and root.is_relative_to(self.study.resolve())
             return path if inside and path.is_file() else None
-        except (OSError, ValueError, RuntimeError):  # a name that no file system takes, links in a circle
+        except (OSError, ValueError, RuntimeError):  # an invalid name, circular links
             return None
 
 
 @dataclass(frozen=True)
 class DatasetImages:
-    """The images of one split of a dataset. A name is looked up among them; it never becomes a path."""
+    """The images of one split of a dataset. A name is looked up among them and never used as a path."""
 
     files: Mapping[str, Path] = field(default_factory=dict)
 
@@ -67,11 +67,11 @@ class DatasetImages:
         """List the images of a split.
 
         Args:
-            data: The path of a data YAML, or what else `resolve_data` returns; nothing is downloaded.
-            split: Such as "val".
+            data: Path of a data YAML, or another result of `resolve_data`; nothing is downloaded.
+            split: The split, such as "val".
 
         Raises:
-            UserError: There is no such dataset, or its YAML has a mistake.
+            UserError: The dataset is missing, or its YAML is invalid.
         """
         from yolo_attn.data import list_images
 
@@ -88,7 +88,7 @@ class DatasetImages:
 
 
 def remember_dataset(folder: Path, data: str, split: str) -> None:
-    """Write into a study's folder which dataset its images are from, for reports made later by the same user."""
+    """Store the dataset of a study in its folder, for later reports by the same user."""
     text = json.dumps({"data": data, "split": split, "seal": seal.seal(*_sealed(data, split))}, indent=2) + "\n"
     path = folder / DATASET
     if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
@@ -96,16 +96,16 @@ def remember_dataset(folder: Path, data: str, split: str) -> None:
 
 
 def find_images(folder: Path, *, data: str | None = None, split: str = "val", root: str | None = None) -> ImageSource:
-    """Return where the page takes its images from.
+    """Return the source of the page's images.
 
     Args:
         folder: The study's folder.
-        data: The dataset that the reader names, resolved; by default the one that this user made the study with.
+        data: Resolved dataset named by the user; by default the one that this user ran the study with.
         split: The split that was evaluated.
-        root: The folder of the images, as the results call it; only used inside the study's folder.
+        root: Folder of the images according to the results; only used inside the study's folder.
 
     Raises:
-        UserError: The dataset that the reader names does not exist.
+        UserError: The dataset named by the user does not exist.
     """
     if data is not None:
         return DatasetImages.of(data, split)
@@ -113,13 +113,13 @@ def find_images(folder: Path, *, data: str | None = None, split: str = "val", ro
     if known is not None:
         try:
             return DatasetImages.of(*known)
-        except UserError:  # it was moved since; the page is complete without the images
+        except UserError:  # moved since; the page is valid without images
             pass
     return FolderImages(folder, Path(root) if root else None)
 
 
 def _remembered(folder: Path) -> tuple[str, str] | None:
-    """Return dataset and split that this user has made a study with."""
+    """Return dataset and split that this user ran the study with."""
     path = folder / DATASET
     if not path.is_file():
         return None

@@ -1,60 +1,80 @@
-"""The table of arms that terminal, Markdown and LaTeX share."""
+"""The table of arms that the terminal, Markdown and LaTeX share."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from yolo_attn.study.report import formats
 from yolo_attn.study.report.formats import NONE
-from yolo_attn.study.report.view import MAIN, Arm, StudyView
+from yolo_attn.study.results.records import MAIN, ArmSummary, StudyResults
 
-__all__ = ["Column", "Summary", "summarize"]
+__all__ = ["Column", "Summary", "ranked", "summarize", "verdict_text"]
+
+_KINDS = ("baseline", "variant", "control")
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its heading and its cell for an arm."""
+    """One column.
+
+    Args:
+        heading: Its heading.
+        cell: Returns its cell for an arm.
+        always: Whether to include it when no arm has a value.
+    """
 
     heading: str
-    cell: Callable[[Arm], str]
-    always: bool = True  # otherwise only where an arm has something in it
+    cell: Callable[[ArmSummary], str]
+    always: bool = True
 
 
 @dataclass(frozen=True)
 class Summary:
     """The table: the first column names the arm, the others are numbers and the verdict."""
 
-    arms: Sequence[Arm]
+    arms: Sequence[ArmSummary]
     heading: Sequence[str]
     rows: Sequence[Sequence[str]]
 
 
-def summarize(study: StudyView) -> Summary:
+def ranked(study: StudyResults) -> StudyResults:
+    """Return results with the arms in the order of presentation.
+
+    The baseline comes first, then the variants from the largest difference to the smallest, then the controls.
+    """
+    return replace(study, arms=sorted(study.arms, key=_rank))
+
+
+def _rank(arm: ArmSummary) -> tuple[int, float]:
+    mean = arm.difference(MAIN).mean
+    return _KINDS.index(arm.kind), math.inf if mean is None else -mean
+
+
+def verdict_text(arm: ArmSummary) -> str | None:
+    """Return an arm's verdict, and whether it has not learned; None without either."""
+    parts = [arm.verdict, "not learned" if arm.learnt is False else None]
+    return ", ".join(part for part in parts if part) or None
+
+
+def summarize(study: StudyResults) -> Summary:
     """Return the table of a study."""
     cells = {column.heading: [column.cell(arm) for arm in study.arms] for column in _COLUMNS}
     kept = [c.heading for c in _COLUMNS if c.always or any(cell != NONE for cell in cells[c.heading])]
     return Summary(study.arms, kept, list(zip(*(cells[heading] for heading in kept), strict=True)))
 
 
-def _seeds(arm: Arm) -> str:
-    return f"{len(arm.done)}/{len(arm.runs)}"
-
-
-def _p_holm(arm: Arm) -> str:
-    return formats.p_value(arm.delta(MAIN).p_holm)
-
-
 _COLUMNS = (
     Column("arm", lambda arm: arm.label),
-    Column("seeds", _seeds),
+    Column("seeds", lambda arm: f"{len(arm.done)}/{len(arm.runs)}"),
     Column(MAIN, lambda arm: formats.mean_and_half(arm.metric(MAIN))),
     Column("mAP50", lambda arm: formats.points(arm.metric("mAP50").mean)),
     Column("params", lambda arm: formats.millions(arm.params)),
     Column("GFLOPs", lambda arm: formats.gflops(arm.gflops)),
-    Column("ms", lambda arm: formats.milliseconds(arm.latency.median if arm.latency else None), always=False),
-    Column("vs base", lambda arm: formats.signed(arm.delta(MAIN).mean)),
-    Column("95% interval", lambda arm: formats.signed_interval(arm.delta(MAIN)) or NONE, always=False),
-    Column("p Holm", _p_holm, always=False),
-    Column("verdict", lambda arm: arm.judgement or NONE, always=False),
+    Column("ms", lambda arm: formats.milliseconds(arm.latency_ms.median if arm.latency_ms else None), always=False),
+    Column("vs base", lambda arm: formats.signed(arm.difference(MAIN).mean)),
+    Column("95% interval", lambda arm: formats.signed_interval(arm.difference(MAIN)) or NONE, always=False),
+    Column("p Holm", lambda arm: formats.p_value(arm.difference(MAIN).p_holm), always=False),
+    Column("verdict", lambda arm: verdict_text(arm) or NONE, always=False),
 )

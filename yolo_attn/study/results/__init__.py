@@ -1,1 +1,1 @@
-"""The numbers of a study, computed from the files of its runs, and `results.json`."""
+"""Results of a study: statistics computed from the stored matches of its runs, and `results.json`."""

@@ -1,71 +1,92 @@
-"""The results of a study made again from its store, without a plan and without training."""
+"""Rebuilding the results of a study from its stored runs, without training."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from yolo_attn.errors import UserError
-from yolo_attn.study.files import RESULT
-from yolo_attn.study.results.received import check_run_folder, read_run
-from yolo_attn.study.results.results import ArmRuns, Results, make_results
-from yolo_attn.study.specification.arms import Arm
+from yolo_attn.study.files import BOOTSTRAP, JOB, MAPS, MATCHES, RESULT, TRAIN, TRAIN_TABLE
+from yolo_attn.study.job import RunResult, RunState, read_key
+from yolo_attn.study.results.build import ArmRuns, make_results
+from yolo_attn.study.results.records import ArmSummary, RunSummary, StudyResults
 
 __all__ = ["rebuild"]
 
-# What `make_results` computes; everything else in the head is taken over as it stands.
-_COMPUTED = ("$schema", "schema", "baseline", "arms", "bootstrap", "minimum_detectable", "notes", "made")
+_RUN_FILES = (RESULT, JOB, MATCHES, BOOTSTRAP, MAPS, TRAIN, TRAIN_TABLE)
 
 
-def rebuild(folder: Path, *, whole: bool = True, keep: bool = True) -> Results:
-    """Return the results of a study, every number computed again from the stored matches of its runs.
+def rebuild(folder: Path, known: StudyResults, *, whole: bool = True, keep: bool = True) -> StudyResults:
+    """Return the results of a study, with every number computed again from the stored matches of its runs.
 
     Args:
-        folder: The study's folder; its `results.json` tells which runs belong to which arm.
-        whole: Whether every run that was done must still be there; otherwise one that is gone counts as not done.
-        keep: Whether what took long to compute is kept in the runs' folders; otherwise the study is only read.
+        folder: The study's folder.
+        known: Its stored results, which list the runs of each arm.
+        whole: Whether every done run must still exist; otherwise a missing one counts as waiting.
+        keep: Whether to cache the bootstrap in the runs' folders; otherwise the study is only read.
 
     Raises:
-        UserError: It is no study, something in it is damaged, or a run that was done is gone.
+        UserError: A file of the study is damaged, or a done run is missing.
     """
-    from yolo_attn.study.report import read_results
-
-    known = read_results(folder)
-    head = {key: value for key, value in known.items() if key not in _COMPUTED}
-    for name in {run["folder"] for arm in known["arms"] for run in arm["runs"] if run.get("folder")}:
-        check_run_folder(folder, name)
-    arms = [_arm_runs(folder, arm) for arm in known["arms"]]
-    gone = [(arm["name"], run) for arm in known["arms"] for run in arm["runs"] if _is_gone(folder, run)]
-    if whole and gone:
-        name, run = gone[0]
-        others = f" (and {len(gone) - 1} more)" if len(gone) > 1 else ""
+    for name in {run.folder for arm in known.arms for run in arm.runs if run.folder}:
+        _check_run_folder(folder, name)
+    missing = [(arm, run) for arm in known.arms for run in arm.done if not _has_result(folder, run)]
+    if whole and missing:
+        arm, run = missing[0]
+        others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise UserError(
-            f"{folder / str(run['folder']) / RESULT}: missing, though {name}, seed {run['seed']} was done{others}; "
-            "restore its folder, or give out=DIR for a report of what is left (nothing was changed)"
+            f"{folder / (run.folder or '') / RESULT}: missing, though {arm.name}, seed {run.seed} was done{others}; "
+            "restore its folder, or give out=DIR for a report of the remaining runs (nothing was changed)"
         )
-    return make_results(folder, head, arms, keep=keep)
+    return make_results(folder, known.info, [_arm_runs(folder, arm) for arm in known.arms], keep=keep)
 
 
-def _arm_runs(folder: Path, arm: Mapping[str, Any]) -> ArmRuns:
-    runs = [_run(folder, run) for run in arm["runs"]]
-    return ArmRuns(Arm(arm["name"], arm["kind"]), arm.get("model"), runs, arm.get("transferred"))
+def _arm_runs(folder: Path, arm: ArmSummary) -> ArmRuns:
+    runs = [_run_state(folder, run) for run in arm.runs]
+    return ArmRuns(arm.name, arm.kind, arm.model, runs, arm.transferred)
 
 
-def _run(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the store holds of a run now: its result may have come in since the results were written."""
-    where = {"seed": run["seed"], "folder": run.get("folder")}
-    if _has_result(folder, run):
-        return {**read_run(folder / run["folder"], run["seed"]), **where}
-    status = "waiting" if run["status"] == "done" else run["status"]
-    error = run.get("error")
-    return {"status": status, "error": error if isinstance(error, str) else None, **where}
+def _run_state(folder: Path, run: RunSummary) -> RunState:
+    """Return the state of a run now, which may have been finished since the results were written."""
+    if not _has_result(folder, run):
+        return RunState(run.seed, "waiting" if run.done else run.status, run.folder, run.error)
+    result = _read_result(folder / str(run.folder), run.seed)
+    return RunState(run.seed, result.status, run.folder, result.error, result)
 
 
-def _is_gone(folder: Path, run: Mapping[str, Any]) -> bool:
-    """Whether a run was done and has no result any more."""
-    return bool(run["status"] == "done" and not _has_result(folder, run))
+def _has_result(folder: Path, run: RunSummary) -> bool:
+    return bool(run.folder) and (folder / str(run.folder) / RESULT).is_file()
 
 
-def _has_result(folder: Path, run: Mapping[str, Any]) -> bool:
-    return bool(run.get("folder")) and (folder / run["folder"] / RESULT).is_file()
+def _read_result(folder: Path, seed: int) -> RunResult:
+    """Return the result in a run's folder.
+
+    Raises:
+        UserError: It is damaged, or belongs to another run.
+    """
+    result, path = RunResult.read(folder), folder / RESULT
+    if result.seed is not None and result.seed != seed:
+        raise UserError(f"{path}: has seed {str(result.seed)[:20]}, but results.json lists it with seed {seed}")
+    if (folder / JOB).is_file() and read_key(folder) != result.key:
+        raise UserError(f"{path}: not the result of the run that {JOB} describes")
+    return result
+
+
+def _check_run_folder(study: Path, name: str) -> None:
+    """Check that a run's folder, and every file read from it or written to it, is inside the study's folder.
+
+    Args:
+        study: The study's folder.
+        name: The run's folder as the results name it.
+
+    Raises:
+        UserError: It is outside the study's folder, by its name or by a link.
+    """
+    folder = study / name
+    try:
+        root = study.resolve()
+        paths = (folder, *(folder / file for file in _RUN_FILES))
+        outside = [path for path in paths if not path.resolve().is_relative_to(root)]
+    except (OSError, ValueError, RuntimeError) as error:  # circular links, an invalid name
+        raise UserError(f"{study}: a run's folder {name[:60]!r} cannot be read ({type(error).__name__})") from None
+    if outside:
+        raise UserError(f"{outside[0]}: outside the study's folder {study}; only files inside it are read")

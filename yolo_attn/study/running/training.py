@@ -30,7 +30,7 @@ from yolo_attn.stats.ap import evaluate
 from yolo_attn.stats.matches import Matches
 from yolo_attn.study.files import BEST_WEIGHTS, LAST_WEIGHTS, MAPS, MATCHES, MODEL, TRAIN
 from yolo_attn.study.job import Job, Measurements, Scores
-from yolo_attn.study.results.measured import measure
+from yolo_attn.study.results.metrics import run_metrics
 from yolo_attn.study.running.progress import count_epochs
 from yolo_attn.study.specification.recipe import recipe_integer
 
@@ -103,7 +103,7 @@ def _evaluate_run(folder: Path, job: Job, seconds: float, memory: Scores) -> Mea
         settings["device"] = job.device.split(",")[0]
     last = _evaluate(folder / LAST_WEIGHTS, job, settings, "val-last")
     last.matches.save(folder / MATCHES)
-    bootstrap = measure(folder)  # computed here, and not in the one process that reports
+    bootstrap = run_metrics(folder)  # computed here, and not in the one process that reports
     numbers = evaluate(last.matches)
     best = numbers["metrics"]
     if recipe.get("val", True):  # otherwise only the last epoch was validated, and best.pt is last.pt

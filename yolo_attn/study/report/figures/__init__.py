@@ -1,1 +1,1 @@
-"""The plots of the report: one SVG each, in the colours of the page, light or dark."""
+"""Figures of the report, as SVG with the colors of the page's light or dark theme."""

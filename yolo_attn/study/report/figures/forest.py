@@ -1,4 +1,4 @@
-"""Differences with their intervals, one below the other."""
+"""Forest plots: differences with their intervals, one per row."""
 
 from __future__ import annotations
 
@@ -21,64 +21,70 @@ from yolo_attn.study.report.figures.plot import (
     text_width,
 )
 from yolo_attn.study.report.formats import signed, signed_interval, typeset
-from yolo_attn.study.report.view import Arm, Estimate
+from yolo_attn.study.results.records import ArmSummary, Estimate
 
 __all__ = ["arms_forest", "classes_forest"]
 
-_ROW = 38.0  # an arm: its name, the interval below
+_ROW = 38.0  # height of an arm: its name and the interval below
 _CLASS_ROW = 16.0
-_GUTTER = 118.0  # at most, for the names of classes
-_LABEL = -0.14  # of a name, in rows
+_GUTTER = 118.0  # maximum width of class names
+_LABEL = -0.14  # offset of a name, in rows
 _MARK = 0.21
 
 
 @dataclass(frozen=True)
 class _Mark:
-    """One difference as it is drawn."""
+    """One difference with its style."""
 
     label: str
     estimate: Estimate
-    colour: str
+    color: str
     marker: str = "o"
 
 
-def arms_forest(ident: str, metric: str, arms: Sequence[Arm]) -> Plot | None:
-    """Draw every arm's difference to the baseline in one metric; None where no arm has one.
+def arms_forest(ident: str, metric: str, arms: Sequence[ArmSummary]) -> Plot | None:
+    """Draw each arm's difference to the baseline in one metric; None if no arm has one.
 
     Args:
-        ident: The plot's id.
-        metric: Such as "mAP50-95".
-        arms: All but the baseline.
+        ident: Id in the page.
+        metric: Name of the metric, such as "mAP50-95".
+        arms: All arms except the baseline.
     """
-    if all(arm.delta(metric).mean is None for arm in arms):
+    if all(arm.difference(metric).mean is None for arm in arms):
         return None
     styles = [arm_style(arm) for arm in arms]
     marks = [
-        _Mark(arm.label, arm.delta(metric), style.colour, style.marker) for arm, style in zip(arms, styles, strict=True)
+        _Mark(arm.label, arm.difference(metric), style.color, style.marker)
+        for arm, style in zip(arms, styles, strict=True)
     ]
     figure, axes = new_plot(_ROW * len(marks), Margins())
     rows_of(axes, len(marks))
     _scale(axes, [mark.estimate for mark in marks])
     across = axes.get_yaxis_transform()
     for row, mark in enumerate(marks):
-        value = _told(mark.estimate)
+        value = _value_text(mark.estimate)
         room = WIDTH - 24 - text_width(value, SMALL)
         axes.text(0, row + _LABEL, shortened(mark.label, room), transform=across, size=TEXT, va="center")
         axes.text(1, row + _LABEL, value, transform=across, size=SMALL, va="center", ha="right", color=light("muted"))
         _draw(axes, row + _MARK, mark, width=2.2, size=7)
     axes.set_xlabel(f"difference in {metric}, points")
-    parts = [f"{mark.label}: {_told(mark.estimate)}" for mark in marks]
+    parts = [f"{mark.label}: {_value_text(mark.estimate)}" for mark in marks]
     return as_plot(figure, ident, f"Difference in {metric} to the baseline", f"In points: {'; '.join(parts)}.")
 
 
-def classes_forest(ident: str, arm: Arm, names: Sequence[str], rare: int) -> Plot:
-    """Draw an arm's difference to the baseline in every class, the largest gain first.
+def _arm_mark(arm: ArmSummary, metric: str) -> _Mark:
+    style = arm_style(arm)
+    return _Mark(arm.label, arm.difference(metric), style.color, style.marker)
+
+
+def classes_forest(ident: str, arm: ArmSummary, names: Sequence[str], rare: int) -> Plot:
+    """Draw an arm's difference to the baseline in each class.
 
     Args:
-        ident: The plot's id.
+        ident: Id in the page.
         arm: The arm.
-        names: The classes from top to bottom; None of them without a difference.
-        rare: Below this number of instances a class is grey.
+        names: The classes from top to bottom; each has a difference.
+        rare: Classes with fewer instances are gray.
     """
     style = arm_style(arm)
     results = [arm.per_class[name] for name in names]
@@ -86,7 +92,7 @@ def classes_forest(ident: str, arm: Arm, names: Sequence[str], rare: int) -> Plo
     gutter = min(_GUTTER, 14 + max(text_width(label, SMALL) for label in labels))
     figure, axes = new_plot(_CLASS_ROW * len(names), Margins(left=gutter))
     rows_of(axes, len(names))
-    _scale(axes, [result.delta for result in results])
+    _scale(axes, [result.difference for result in results])
     for row, (label, result) in enumerate(zip(labels, results, strict=True)):
         few = result.instances is not None and result.instances < rare
         ink = light("muted" if few else "ink")
@@ -101,19 +107,19 @@ def classes_forest(ident: str, arm: Arm, names: Sequence[str], rare: int) -> Plo
             ha="right",
             color=ink,
         )
-        _draw(axes, row, _Mark(label, result.delta, light("faint") if few else style.colour, style.marker), 1.6, 5)
+        _draw(axes, row, _Mark(label, result.difference, light("faint") if few else style.color, style.marker), 1.6, 5)
     axes.set_xlabel("difference in mAP50-95, points")
-    parts = [f"{name}: {_told(result.delta)}" for name, result in zip(names, results, strict=True)]
+    parts = [f"{name}: {_value_text(result.difference)}" for name, result in zip(names, results, strict=True)]
     return as_plot(figure, ident, f"{arm.label}: difference per class", f"In points: {'; '.join(parts)}.")
 
 
 def _class_label(name: str, instances: int | None) -> str:
-    """Return the name of a class, shortened if need be, and the number of its objects."""
+    """Return the name of a class, shortened to fit, with its number of objects."""
     count = "" if instances is None else f" ({instances:,})"
     return shortened(name, _GUTTER - 14 - text_width(count, SMALL), SMALL) + count
 
 
-def _told(estimate: Estimate) -> str:
+def _value_text(estimate: Estimate) -> str:
     if estimate.mean is None:
         return "no result"
     return typeset(f"{signed(estimate.mean)} {signed_interval(estimate)}".strip())
@@ -125,12 +131,12 @@ def _draw(axes: Axes, row: float, mark: _Mark, width: float, size: float) -> Non
         return
     if estimate.low is not None and estimate.high is not None:
         ends = [100 * estimate.low, 100 * estimate.high]
-        axes.plot(ends, [row, row], color=mark.colour, linewidth=width, solid_capstyle="round")
-    axes.plot([100 * estimate.mean], [row], mark.marker, color=mark.colour, markersize=size, markeredgewidth=0)
+        axes.plot(ends, [row, row], color=mark.color, linewidth=width, solid_capstyle="round")
+    axes.plot([100 * estimate.mean], [row], mark.marker, color=mark.color, markersize=size, markeredgewidth=0)
 
 
 def _scale(axes: Axes, estimates: Sequence[Estimate]) -> None:
-    """Show every interval, and zero."""
+    """Set limits that include all intervals and zero."""
     ends = [end for e in estimates for end in (e.mean, e.low, e.high) if end is not None]
     low, high = min(0.0, *ends), max(0.0, *ends)
     edge = 0.05 * (high - low) or 0.01

@@ -1,7 +1,7 @@
-"""Colours of the report, light and dark; plots are drawn in the light ones and follow the page's theme.
+"""Colors of the report, light and dark. Figures are drawn in the light colors and follow the page's theme.
 
-The arms' colours are those of Okabe and Ito (Color Universal Design, 2008), told apart with any colour vision; the dark
-page has lighter ones.
+The arms' colors are those of Okabe and Ito (Color Universal Design, 2008), distinguishable with any color vision. The
+dark theme has lighter ones.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from yolo_attn.study.report.view import Arm
+from yolo_attn.study.results.records import ArmSummary
 
 __all__ = ["THEME", "ArmStyle", "arm_style", "as_variables"]
 
-# name: (light, dark); every light colour once, since a plot's colours are found again by it
+# name: (light, dark); light colors are unique, since they identify the variables of a figure's colors
 THEME = {
     "paper": ("#ffffff", "#15181c"),
     "panel": ("#f5f7f9", "#1d2126"),
@@ -43,12 +43,12 @@ LineStyle = str | tuple[int, tuple[float, ...]]
 
 @dataclass(frozen=True)
 class ArmStyle:
-    """How an arm is drawn in every plot.
+    """Style of an arm in all figures.
 
     Args:
-        name: Its colour's name in the theme.
-        marker: Matplotlib's sign for its points.
-        line: Matplotlib's form of its lines.
+        name: Name of its color in the theme.
+        marker: Matplotlib marker.
+        line: Matplotlib line style.
     """
 
     name: str
@@ -56,29 +56,29 @@ class ArmStyle:
     line: LineStyle
 
     @property
-    def colour(self) -> str:
-        """The colour's light form."""
+    def color(self) -> str:
+        """The light color."""
         return light(self.name)
 
 
 def light(name: str) -> str:
-    """Return the light form of a colour of the theme."""
+    """Return the light variant of a color of the theme."""
     return THEME[name][0]
 
 
-def arm_style(arm: Arm) -> ArmStyle:
-    """Return an arm's style: the baseline dark, controls grey and dashed, variants in colours."""
+def arm_style(arm: ArmSummary) -> ArmStyle:
+    """Return an arm's style: the baseline dark, controls grey and dashed, variants in colors."""
     if arm.kind == "baseline":
         return ArmStyle("ink", "o", "-")
     if arm.kind == "control":
         return ArmStyle("muted", _MARKERS[arm.index % len(_MARKERS)], (0, (3, 2)))
-    place = arm.index - 1
-    line = _LINES[place // len(_ARMS) % len(_LINES)]
-    return ArmStyle(_ARMS[place % len(_ARMS)], _MARKERS[place % len(_MARKERS)], line)
+    number = arm.index - 1
+    line = _LINES[number // len(_ARMS) % len(_LINES)]
+    return ArmStyle(_ARMS[number % len(_ARMS)], _MARKERS[number % len(_MARKERS)], line)
 
 
 def as_variables(svg: str) -> str:
-    """Return an SVG whose colours are the page's variables, with the light ones where it stands alone."""
+    """Return an SVG with its colors replaced by CSS variables of the page, with the light colors as fallback."""
     return re.sub(r"#[0-9a-f]{6}\b", _variable, svg)
 
 

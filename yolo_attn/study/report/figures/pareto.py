@@ -1,4 +1,4 @@
-"""What a gain costs: the difference in average precision against latency, parameters or operations."""
+"""Gain against cost: the difference in average precision against latency, parameters or operations."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from yolo_attn.study.report.figures.plot import (
     text_width,
 )
 from yolo_attn.study.report.formats import signed, signed_interval, typeset
-from yolo_attn.study.report.view import MAIN, Arm, Estimate
+from yolo_attn.study.results.records import MAIN, ArmSummary, Difference
 
 __all__ = ["COSTS", "Cost", "frontier", "pareto"]
 
 _HEIGHT = 250.0
-_NAME = 150.0  # pixels that a name may take
+_NAME = 150.0  # maximum width of a name, in pixels
 _LINE = 13.0  # height of a line of text
 _BELOW = 38.0
 _KEY_LINE = 15.0
-_MOST_NAMES = 12  # beside the points; with more, numbers stand there and the names below
+_MAX_NAMES = 12  # next to the points; with more, points are numbered and the names are below
 
 
 @dataclass(frozen=True)
@@ -40,25 +40,32 @@ class Cost:
     """A cost of an arm.
 
     Args:
-        ident: A word for it.
-        name: What the reader reads, with its unit.
-        of: The cost of an arm.
-        spread: Its range, where it is measured.
+        ident: Identifier.
+        name: Axis label, with the unit.
+        of: Returns the cost of an arm.
+        spread: Returns its 10th and 90th percentile, if it is measured.
     """
 
     ident: str
     name: str
-    of: Callable[[Arm], float | None]
-    spread: Callable[[Arm], tuple[float | None, float | None]] = lambda arm: (None, None)
+    of: Callable[[ArmSummary], float | None]
+    spread: Callable[[ArmSummary], tuple[float | None, float | None]] = lambda arm: (None, None)
 
 
-def _latency_spread(arm: Arm) -> tuple[float | None, float | None]:
-    return (arm.latency.p10, arm.latency.p90) if arm.latency else (None, None)
+def _median_latency(arm: ArmSummary) -> float | None:
+    return arm.latency_ms.median if arm.latency_ms else None
+
+
+def _latency_spread(arm: ArmSummary) -> tuple[float | None, float | None]:
+    return (arm.latency_ms.p10, arm.latency_ms.p90) if arm.latency_ms else (None, None)
 
 
 COSTS = (
     Cost(
-        "latency", "latency of one image, ms", lambda arm: arm.latency.median if arm.latency else None, _latency_spread
+        "latency",
+        "latency of one image, ms",
+        lambda arm: arm.latency_ms.median if arm.latency_ms else None,
+        _latency_spread,
     ),
     Cost("params", "parameters, millions", lambda arm: None if arm.params is None else arm.params / 1e6),
     Cost("gflops", "GFLOPs of one image", lambda arm: arm.gflops),
@@ -67,9 +74,9 @@ COSTS = (
 
 @dataclass(frozen=True)
 class _Point:
-    """An arm in the plot; x and y in the plot's units."""
+    """An arm in the figure; x and y in the units of the axes."""
 
-    arm: Arm
+    arm: ArmSummary
     x: float
     y: float
     low: float | None
@@ -77,7 +84,7 @@ class _Point:
 
 
 def frontier(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the points that no other beats in both: nothing cheaper is as good, from the cheapest up.
+    """Return the Pareto-optimal points, from the cheapest: no cheaper point has the same gain or a larger one.
 
     Args:
         points: (cost, gain) of each arm.
@@ -89,15 +96,15 @@ def frontier(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
     return best
 
 
-def pareto(cost: Cost, arms: Sequence[Arm]) -> Plot | None:
-    """Draw gain against cost; None where fewer than two arms have both."""
+def pareto(cost: Cost, arms: Sequence[ArmSummary]) -> Plot | None:
+    """Draw gain against cost; None if fewer than two arms have both."""
     points = [point for arm in arms if (point := _point(cost, arm)) is not None]
     if len(points) < 2:  # noqa: PLR2004
         return None
     names = [shortened(point.arm.name, _NAME, SMALL) for point in points]
-    many = len(points) > _MOST_NAMES
+    many = len(points) > _MAX_NAMES
     key = [f"{number} {name}" for number, name in enumerate(names, 1)] if many else []
-    places, room = flow([text_width(text, SMALL) + 10 for text in key], _KEY_LINE) if key else ([], 0.0)
+    positions, room = flow([text_width(text, SMALL) + 10 for text in key], _KEY_LINE) if key else ([], 0.0)
     figure, axes = new_plot(_HEIGHT, Margins(left=54, top=14, bottom=_BELOW + room))
     axes.grid(color=light("rule"), linewidth=0.7)
     axes.set_axisbelow(True)
@@ -118,48 +125,49 @@ def pareto(cost: Cost, arms: Sequence[Arm]) -> Plot | None:
     axes.ticklabel_format(useOffset=False)
     axes.set_xlabel(cost.name)
     label_left(axes, f"difference in {MAIN}, points")
-    axes.autoscale_view()  # the names need to know where the points will be
+    axes.autoscale_view()  # names are positioned relative to the final points
     _name_points(axes, cost, points, [str(number + 1) for number in range(len(points))] if many else names)
-    for text, (x, y) in zip(key, places, strict=True):
+    for text, (x, y) in zip(key, positions, strict=True):
         axes.annotate(
             text, (8 + x, room - 6 - y), xycoords="figure pixels", size=SMALL, va="center", annotation_clip=False
         )
     return as_plot(figure, f"pareto-{cost.ident}", f"Gain against {cost.name}", _described(cost, arms, points))
 
 
-def _point(cost: Cost, arm: Arm) -> _Point | None:
+def _point(cost: Cost, arm: ArmSummary) -> _Point | None:
     price = cost.of(arm)
-    delta = Estimate(mean=0.0) if arm.kind == "baseline" and arm.metric(MAIN).mean is not None else arm.delta(MAIN)
-    if price is None or delta.mean is None:
+    origin = arm.kind == "baseline" and arm.metric(MAIN).mean is not None
+    gain = Difference(mean=0.0) if origin else arm.difference(MAIN)
+    if price is None or gain.mean is None:
         return None
-    low, high = (None if end is None else 100 * end for end in (delta.low, delta.high))
-    return _Point(arm, price, 100 * delta.mean, low, high)
+    low, high = (None if end is None else 100 * end for end in (gain.low, gain.high))
+    return _Point(arm, price, 100 * gain.mean, low, high)
 
 
 def _draw(axes: Axes, cost: Cost, point: _Point) -> None:
     style = arm_style(point.arm)
     if point.low is not None and point.high is not None:
-        axes.plot([point.x, point.x], [point.low, point.high], color=style.colour, linewidth=1.4, alpha=0.75)
+        axes.plot([point.x, point.x], [point.low, point.high], color=style.color, linewidth=1.4, alpha=0.75)
     fast, slow = cost.spread(point.arm)
     if fast is not None and slow is not None:
-        axes.plot([fast, slow], [point.y, point.y], color=style.colour, linewidth=1.4, alpha=0.75)
-    axes.plot([point.x], [point.y], style.marker, color=style.colour, markersize=7, markeredgewidth=0, zorder=3)
+        axes.plot([fast, slow], [point.y, point.y], color=style.color, linewidth=1.4, alpha=0.75)
+    axes.plot([point.x], [point.y], style.marker, color=style.color, markersize=7, markeredgewidth=0, zorder=3)
 
 
-# --- names beside the points ----------------------------------------------------------------------------------------
+# --- names next to the points ---------------------------------------------------------------------------------------
 
 
 _Boxes = npt.NDArray[np.float64]  # [n, 4] left, bottom, right, top, in pixels
 
 
 def _name_points(axes: Axes, cost: Cost, points: Sequence[_Point], names: Sequence[str]) -> None:
-    """Write each point's name where it covers no other name, marker or bar, as near to its point as that allows."""
+    """Write each point's name near the point, where it covers no other name, marker or bar if possible."""
     frame = axes.get_window_extent().extents + np.array([0, 0, 8, 8])
     pixels = axes.transData.transform([(point.x, point.y) for point in points])
     taken = np.concatenate([np.hstack([pixels - 5, pixels + 5]), *(_bars(axes, cost, point) for point in points)])
     for point, pixel, name in zip(points, pixels, names, strict=True):
-        places = _places(pixel, text_width(name, SMALL))
-        best = places[np.argmin(_faults(places, taken, frame, pixel))]
+        candidates = _candidates(pixel, text_width(name, SMALL))
+        best = candidates[np.argmin(_penalties(candidates, taken, frame, pixel))]
         taken = np.vstack([taken, best])
         middle = (best[:2] + best[2:]) / 2
         far = abs(middle[1] - pixel[1]) > 2 * _LINE
@@ -171,15 +179,15 @@ def _name_points(axes: Axes, cost: Cost, points: Sequence[_Point], names: Sequen
 
 
 def _bars(axes: Axes, cost: Cost, point: _Point) -> _Boxes:
-    """Return where a point's bars are."""
+    """Return the boxes of a point's bars."""
     fast, slow = (point.x if end is None else end for end in cost.spread(point.arm))
     low, high = (point.y if end is None else end for end in (point.low, point.high))
     (left, bottom), (right, top), (x, y) = axes.transData.transform([(fast, low), (slow, high), (point.x, point.y)])
     return np.array([(x - 1, bottom, x + 1, top), (left, y - 1, right, y + 1)])
 
 
-def _places(pixel: npt.NDArray[np.float64], width: float) -> _Boxes:
-    """Return where a name may stand: right, left or above and below its point, line by line away from it."""
+def _candidates(pixel: npt.NDArray[np.float64], width: float) -> _Boxes:
+    """Return possible boxes of a name: right and left of its point, then above and below with increasing distance."""
     x, y = pixel
     lines = [away for away in range(-13, 14) if away]
     corners = [(left, 0) for left in (x + 8, x - 8 - width)]
@@ -187,24 +195,24 @@ def _places(pixel: npt.NDArray[np.float64], width: float) -> _Boxes:
     return np.array([(left, y + (n - 0.5) * _LINE, left + width, y + (n + 0.5) * _LINE) for left, n in corners])
 
 
-def _faults(places: _Boxes, taken: _Boxes, frame: _Boxes, pixel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return how bad each place is: what it covers, what of it is outside, and a little for being far."""
-    covered = _common(places[:, None], taken).sum(axis=1)
-    outside = np.prod(places[:, 2:] - places[:, :2], axis=1) - _common(places, frame)
-    away = np.abs((places[:, :2] + places[:, 2:]) / 2 - pixel) @ np.array([0.2, 1.0])
+def _penalties(boxes: _Boxes, taken: _Boxes, frame: _Boxes, pixel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return a penalty for each box: its covered area, its area outside the frame, and its distance from the point."""
+    covered = _common(boxes[:, None], taken).sum(axis=1)
+    outside = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) - _common(boxes, frame)
+    away = np.abs((boxes[:, :2] + boxes[:, 2:]) / 2 - pixel) @ np.array([0.2, 1.0])
     return np.asarray(10 * covered + 10 * outside + away)
 
 
 def _common(a: _Boxes, b: _Boxes) -> npt.NDArray[np.float64]:
-    """Return the areas that boxes share."""
+    """Return the intersection areas of boxes."""
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     return np.asarray(np.prod(np.clip(sides, 0.0, None), axis=-1))
 
 
-def _described(cost: Cost, arms: Sequence[Arm], points: Sequence[_Point]) -> str:
-    told = [
-        typeset(f"{p.arm.label}: {p.x:.4g}, {signed(p.y / 100)} {signed_interval(p.arm.delta(MAIN))}".strip())
+def _described(cost: Cost, arms: Sequence[ArmSummary], points: Sequence[_Point]) -> str:
+    parts = [
+        typeset(f"{p.arm.label}: {p.x:.4g}, {signed(p.y / 100)} {signed_interval(p.arm.difference(MAIN))}".strip())
         for p in points
     ]
     missing = [f"{arm.label}: no result" for arm in arms if arm not in [point.arm for point in points]]
-    return f"{cost.name}, and the difference in {MAIN} in points. {'; '.join([*told, *missing])}."
+    return f"{cost.name}, and the difference in {MAIN} in points. {'; '.join([*parts, *missing])}."

@@ -1,4 +1,4 @@
-"""A plot: fixed width, so that its text is as readable on a phone as on paper, and text that stays text."""
+"""Common parts of the figures: fixed width, text as text, accessible SVG."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ __all__ = [
     "text_width",
 ]
 
-WIDTH = 372.0  # of every plot: one column of a phone, a third of a wide page
-TEXT, SMALL = 11.0, 10.0  # sizes of text, in pixels as all lengths
-_DPI = 72.0  # a point is a pixel
-_GLYPH = 0.6  # mean width of a character over its height; system fonts are narrower
+WIDTH = 372.0  # of every figure: one column of a phone, a third of a wide page
+TEXT, SMALL = 11.0, 10.0  # font sizes; all lengths are in pixels
+_DPI = 72.0  # one point per pixel
+_GLYPH = 0.6  # upper estimate of a character's mean width over its height
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A finished plot.
+    """A finished figure.
 
     Args:
-        ident: Its id in the page.
-        title: What it shows.
-        svg: The drawing, with title and description for those who cannot see it.
+        ident: Id in the page.
+        title: Title.
+        svg: The SVG, with title and description for screen readers.
     """
 
     ident: str
@@ -60,7 +60,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Margins:
-    """Room around the axes, in pixels."""
+    """Margins around the axes, in pixels."""
 
     left: float = 10
     right: float = 12
@@ -70,7 +70,7 @@ class Margins:
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Draw with settings of our own, whatever the user's matplotlibrc says, and without remarks on fonts."""
+    """Draw with the report's settings instead of the user's matplotlibrc, and without font warnings."""
     settings: dict[Any, Any] = {
         **{"svg.fonttype": "none", "font.size": SMALL, "font.family": ["DejaVu Sans"], "axes.unicode_minus": True},
         **{"text.color": light("ink"), "axes.labelcolor": light("muted"), "axes.edgecolor": light("faint")},
@@ -86,18 +86,18 @@ def drawing() -> Iterator[None]:
         with mpl.rc_context(), warnings.catch_warnings():
             mpl.rcdefaults()
             mpl.rcParams.update(settings)
-            warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the browser has its own fonts
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the browser selects the fonts
             yield
     finally:
         fonts.setLevel(level)
 
 
 def new_plot(height: float, margins: Margins) -> tuple[Figure, Axes]:
-    """Return an empty plot.
+    """Return an empty figure with axes.
 
     Args:
-        height: Of the axes, in pixels.
-        margins: The room around them.
+        height: Height of the axes, in pixels.
+        margins: Margins around them.
     """
     whole = height + margins.top + margins.bottom
     figure = Figure(figsize=(WIDTH / _DPI, whole / _DPI), dpi=_DPI)
@@ -112,7 +112,7 @@ def new_plot(height: float, margins: Margins) -> tuple[Figure, Axes]:
 
 
 def rows_of(axes: Axes, number: int) -> None:
-    """Turn axes into rows from top to bottom, number 0 to number - 1, without a scale of their own."""
+    """Use the vertical axis for rows 0 to number - 1 from top to bottom, without ticks."""
     axes.set_ylim(number - 0.5, -0.5)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
@@ -121,7 +121,7 @@ def rows_of(axes: Axes, number: int) -> None:
 
 
 def label_left(axes: Axes, text: str) -> None:
-    """Name the vertical axis at the plot's edge, clear of the numbers however long they are."""
+    """Label the vertical axis at the figure's edge, where it does not overlap the tick labels."""
     axes.set_ylabel(text)
     axes.yaxis.set_label_coords(
         12 / WIDTH, axes.get_position().y0 + axes.get_position().height / 2, axes.figure.transFigure
@@ -129,48 +129,48 @@ def label_left(axes: Axes, text: str) -> None:
 
 
 def text_width(text: str, size: float) -> float:
-    """Return about how many pixels a text takes."""
+    """Return the approximate width of a text, in pixels."""
     return columns(text) * _GLYPH * size
 
 
 def flow(widths: Sequence[float], line: float) -> tuple[list[tuple[float, float]], float]:
-    """Return where pieces of text stand that follow each other like words, and the height of them all.
+    """Lay out pieces of text in lines.
 
     Args:
-        widths: Of the pieces, in pixels.
+        widths: Widths of the pieces, in pixels.
         line: Height of a line.
 
     Returns:
-        (x, y) of each piece from the upper left corner, y downwards.
+        (x, y) of each piece from the upper left corner with y downwards, and the total height.
     """
-    places, x, y = [], 0.0, 0.0
+    positions, x, y = [], 0.0, 0.0
     for width in widths:
         if x and x + width > WIDTH - 12:
             x, y = 0.0, y + line
-        places.append((x, y))
+        positions.append((x, y))
         x += width
-    return places, y + line
+    return positions, y + line
 
 
 def shortened(text: str, room: float, size: float = TEXT) -> str:
-    """Return a text that fits into a number of pixels, its middle left out if need be."""
+    """Return a text shortened to a number of pixels with an ellipsis in its middle."""
     return shorten(" ".join(text.split()), max(3, int(room / (_GLYPH * size))))
 
 
 def as_plot(figure: Figure, ident: str, title: str, description: str) -> Plot:
-    """Return a figure as an SVG to put into a page.
+    """Return a figure as an SVG to embed in a page.
 
     Args:
-        figure: What was drawn.
-        ident: A word that no other plot of the page has.
-        title: What it shows.
-        description: The same as text, for those who cannot see it.
+        figure: The figure.
+        ident: Id that is unique in the page.
+        title: Title.
+        description: The content as text, for screen readers.
     """
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None})
     svg = stream.getvalue()
     inner = svg[svg.index("<defs>") : svg.rindex("</svg>")]
-    inner = re.sub(r"<style.*?</style>", "", inner, count=1, flags=re.DOTALL)  # it would speak for the whole page
+    inner = re.sub(r"<style.*?</style>", "", inner, count=1, flags=re.DOTALL)  # it would apply to the whole page
     inner = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{ident}-", inner)
     inner = re.sub(r"\n\s*", "\n", as_variables(inner))
     width, height = (_DPI * length for length in figure.get_size_inches())

@@ -1,4 +1,4 @@
-"""Every run as a dot, with lines from seed to seed."""
+"""Strip plots: each run as a dot, with lines that join the runs of a seed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from yolo_attn.study.report.figures.plot import (
     text_width,
 )
 from yolo_attn.study.report.formats import mean_and_half, points
-from yolo_attn.study.report.view import Arm
+from yolo_attn.study.results.records import ArmSummary
 
 __all__ = ["runs_strip"]
 
@@ -30,12 +30,12 @@ _DOTS = 0.07
 _MEAN = 0.27
 
 
-def runs_strip(ident: str, metric: str, arms: Sequence[Arm], seeds: Sequence[int]) -> Plot | None:
-    """Draw every run's value of a metric; a thin line joins the runs of a seed. None where no run has one.
+def runs_strip(ident: str, metric: str, arms: Sequence[ArmSummary], seeds: Sequence[int]) -> Plot | None:
+    """Draw each run's value of a metric; None if no run has one.
 
     Args:
-        ident: The plot's id.
-        metric: Such as "mAP50-95".
+        ident: Id in the page.
+        metric: Name of the metric, such as "mAP50-95".
         arms: All arms, the baseline first.
         seeds: The study's seeds.
     """
@@ -57,28 +57,36 @@ def runs_strip(ident: str, metric: str, arms: Sequence[Arm], seeds: Sequence[int
     return as_plot(figure, ident, f"{metric} of every run", _described(arms, values))
 
 
-def _draw_arm(axes: Axes, row: int, arm: Arm, metric: str, values: Sequence[float]) -> None:
+def _draw_arm(axes: Axes, row: int, arm: ArmSummary, metric: str, values: Sequence[float]) -> None:
     style, summary = arm_style(arm), arm.metric(metric)
-    told = "no result" if summary.mean is None else mean_and_half(summary)
+    value_text = "no result" if summary.mean is None else mean_and_half(summary)
     across = axes.get_yaxis_transform()
-    room = WIDTH - 24 - text_width(told, SMALL)
+    room = WIDTH - 24 - text_width(value_text, SMALL)
     axes.text(0, row + _LABEL, shortened(arm.label, room), transform=across, size=TEXT, va="center", zorder=5)
     axes.text(
-        1, row + _LABEL, told, transform=across, size=SMALL, va="center", ha="right", color=light("muted"), zorder=5
+        1,
+        row + _LABEL,
+        value_text,
+        transform=across,
+        size=SMALL,
+        va="center",
+        ha="right",
+        color=light("muted"),
+        zorder=5,
     )
     axes.plot(
-        values, [row + _DOTS] * len(values), style.marker, color=style.colour, markersize=6, markeredgewidth=0, zorder=3
+        values, [row + _DOTS] * len(values), style.marker, color=style.color, markersize=6, markeredgewidth=0, zorder=3
     )
     if summary.low is not None and summary.high is not None:
         ends = [100 * summary.low, 100 * summary.high]
-        axes.plot(ends, [row + _MEAN] * 2, color=style.colour, linewidth=1.4, zorder=2)
+        axes.plot(ends, [row + _MEAN] * 2, color=style.color, linewidth=1.4, zorder=2)
     if summary.mean is not None:
-        axes.plot([100 * summary.mean], [row + _MEAN], "|", color=style.colour, markersize=8, markeredgewidth=2)
+        axes.plot([100 * summary.mean], [row + _MEAN], "|", color=style.color, markersize=8, markeredgewidth=2)
 
 
-def _described(arms: Sequence[Arm], values: Sequence[dict[int, float | None]]) -> str:
-    told = [
+def _described(arms: Sequence[ArmSummary], values: Sequence[dict[int, float | None]]) -> str:
+    parts = [
         f"{arm.label}: " + (", ".join(f"seed {seed} {points(value)}" for seed, value in known.items()) or "no result")
         for arm, known in zip(arms, values, strict=True)
     ]
-    return f"In points: {'; '.join(told)}."
+    return f"In points: {'; '.join(parts)}."

@@ -1,5 +1,5 @@
 "use strict";
-// Tables that sort by a click or a key on a heading. The page is complete without this.
+// Tables that can be sorted by their headings. The page is complete without this script.
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   const heads = Array.from(table.tHead.rows[0].cells);
@@ -27,27 +27,27 @@ function valueOf(cell) {
 function sort(body, column, numeric, rising) {
   const order = (a, b) => {
     const [x, y] = [valueOf(a.cells[column]), valueOf(b.cells[column])];
-    if (x === "" || y === "") return (x === "") - (y === "");  // what is unknown stays last
+    if (x === "" || y === "") return (x === "") - (y === "");  // unknown values stay last
     const difference = numeric ? Number(x) - Number(y) : x.localeCompare(y);
     return rising ? difference : -difference;
   };
   body.append(...Array.from(body.rows).sort(order));
 }
 
-// While the study runs the page loads itself again: what was opened stays open, and the reader where they are.
-const place = `yolo-attn ${location.pathname}`;
+// The page of a running study reloads itself: keep open sections and the scroll position.
+const key = `yolo-attn ${location.pathname}`;
 try {
-  const before = JSON.parse(sessionStorage.getItem(place));
-  sessionStorage.removeItem(place);
+  const before = JSON.parse(sessionStorage.getItem(key));
+  sessionStorage.removeItem(key);
   if (before) {
     for (const details of document.querySelectorAll("details[id]")) details.open = before.open.includes(details.id);
     addEventListener("load", () => scrollTo(...before.at));
   }
-} catch { /* a browser that keeps nothing */ }
+} catch { /* storage is disabled */ }
 if (document.querySelector("meta[http-equiv=refresh]")) {
   addEventListener("pagehide", () => {
     const open = Array.from(document.querySelectorAll("details[id][open]"), (details) => details.id);
-    try { sessionStorage.setItem(place, JSON.stringify({open, at: [scrollX, scrollY]})); } catch { /* the same */ }
+    try { sessionStorage.setItem(key, JSON.stringify({open, at: [scrollX, scrollY]})); } catch { /* storage is disabled */ }
   });
 }
 

@@ -1,4 +1,4 @@
-"""Paths as results show them: results are sent to others, whom the folders of this machine do not concern."""
+"""Paths as results display them: without the folders of this machine, because results are shared."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from yolo_attn.system.files import YAML_SUFFIXES
 
 __all__ = ["dataset_name", "without_folders"]
 
-# File names that say nothing of the dataset; its folder does.
-_NONDESCRIPT = frozenset({"data", "dataset", "config", "custom_data", "coco_data"})
+# File names that do not identify a dataset; its folder does.
+_GENERIC_NAMES = frozenset({"data", "dataset", "config", "custom_data", "coco_data"})
 
-# The folders of an absolute path, up to the name of the file; not those of a URL.
+# The folders of an absolute path, up to the file name; not those of a URL.
 _FOLDERS = re.compile(r"(?<![\w.~…:/\\])(?:[A-Za-z]:)?[/\\](?:[^\s,'\"=/\\]+[/\\])+(?=[^\s,/\\])")
 
 
 def dataset_name(data: str) -> str:
-    """Return what a dataset is called: its own name, or that of its YAML or, for a `data.yaml`, of the folder it is in.
+    """Return the name of a dataset: its own, its YAML's or, for a `data.yaml`, its folder's.
 
     Args:
-        data: As `data=` has it.
+        data: The value of `data=`.
     """
     names = [name for name in re.split(r"[/\\]+", data) if name]
     if not names or (len(names) == 1 and not data.lower().endswith(YAML_SUFFIXES)):
         return data
     stem = re.sub(r"\.ya?ml$", "", names[-1], flags=re.IGNORECASE)
-    if stem.lower() not in _NONDESCRIPT or stem == names[-1]:
+    if stem.lower() not in _GENERIC_NAMES or stem == names[-1]:
         return stem
     if len(names) == 1 or names[-2] in {".", ".."}:
         names = list(Path(data).resolve().parts)
@@ -34,5 +34,5 @@ def dataset_name(data: str) -> str:
 
 
 def without_folders(text: str) -> str:
-    """Return a command line whose absolute paths are shortened to their last names: `data=…/fruit.yaml`."""
+    """Return a command line with absolute paths shortened to their last names: `data=…/fruit.yaml`."""
     return _FOLDERS.sub("…/", text)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from yolo_attn.study.results.portable import dataset_name, without_folders
+from yolo_attn.study.results.paths import dataset_name, without_folders
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Results as files for other programs and for papers: CSV, Markdown, LaTeX."""
+"""Results as CSV, Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from yolo_attn.stats.ap import METRICS
 from yolo_attn.study.report.formats import NONE
 from yolo_attn.study.report.notes import reading_notes, warnings
 from yolo_attn.study.report.summary import summarize
-from yolo_attn.study.report.view import Arm, Run, StudyView
+from yolo_attn.study.results.records import ArmSummary, RunSummary, StudyResults
 
-__all__ = ["SOURCES", "as_csv", "as_latex", "as_markdown", "escape_latex", "escape_markdown"]
+__all__ = ["SOURCES", "as_csv", "as_latex", "as_markdown", "escape_latex", "escape_markdown", "provenance"]
 
-_METRICS = ("mAP50-95", "mAP50", "mAP75", "mAP-small", "mAP-medium", "mAP-large")
 _ULTRALYTICS = ("mAP50-95", "mAP50", "mAP75", "precision", "recall")
 SOURCES = (
-    "Average precision, intervals and verdicts are computed from the stored matches; parameters, GFLOPs, latency, "
-    "times, memory, and the numbers of best.pt and of Ultralytics are as the runs recorded them."
+    "Average precision, intervals and verdicts are computed from the stored matches. Parameters, GFLOPs, latency, "
+    "times, memory, and the metrics of best.pt and of Ultralytics are as recorded by the runs."
 )
 _RUN = ("arm", "kind", "seed", "status")
 _COST = ("params", "gflops", "latency_ms", "seconds", "epochs", "memory_mib", "cuda_memory_mib")
@@ -29,29 +29,29 @@ _REST = ("learnt", "folder", "error")
 # --- CSV ------------------------------------------------------------------------------------------------------------
 
 
-def as_csv(study: StudyView) -> str:
-    """Return one line for each run; average precision as fractions."""
+def as_csv(study: StudyResults) -> str:
+    """Return one line per run, with average precision as fractions."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    best = [f"{name}(best.pt)" for name in _METRICS]
+    best = [f"{name}(best.pt)" for name in METRICS]
     ultralytics = [f"{name}(ultralytics)" for name in _ULTRALYTICS]
-    writer.writerow([*_RUN, *_METRICS, *best, *ultralytics, *_COST, *_REST])
+    writer.writerow([*_RUN, *METRICS, *best, *ultralytics, *_COST, *_REST])
     writer.writerows(_csv_row(arm, run) for arm in study.arms for run in arm.runs)
     return stream.getvalue()
 
 
-def _csv_row(arm: Arm, run: Run) -> list[object]:
-    measured = [run.metrics.get(name) for name in _METRICS] + [run.metrics_best.get(name) for name in _METRICS]
-    theirs = [run.metrics_ultralytics.get(name) for name in _ULTRALYTICS]
-    latency = arm.latency.median if arm.latency else None
-    memory = [run.memory.get("process"), run.memory.get("cuda")]
+def _csv_row(arm: ArmSummary, run: RunSummary) -> list[object]:
+    computed = [run.metrics.get(name) for name in METRICS] + [run.metrics_best.get(name) for name in METRICS]
+    reported = [run.metrics_ultralytics.get(name) for name in _ULTRALYTICS]
+    latency = arm.latency_ms.median if arm.latency_ms else None
+    memory = [run.memory_mib.get("process"), run.memory_mib.get("cuda")]
     cost = [arm.params, arm.gflops, latency, run.seconds, run.epochs, *memory]
     rest = [run.learnt, _cell(run.folder), _cell(run.error)]
-    return [_cell(arm.name), arm.kind, run.seed, _cell(run.status), *measured, *theirs, *cost, *rest]
+    return [_cell(arm.name), arm.kind, run.seed, _cell(run.status), *computed, *reported, *cost, *rest]
 
 
 def _cell(text: str | None) -> str | None:
-    """Return text in one line that a spreadsheet does not take for a formula, which could fetch and send."""
+    """Return text in one line that a spreadsheet does not interpret as a formula, which could access the network."""
     line = None if text is None else _one_line(text)
     return f"'{line}" if line and line[0] in "=+-@" else line
 
@@ -59,11 +59,13 @@ def _cell(text: str | None) -> str | None:
 # --- Markdown -------------------------------------------------------------------------------------------------------
 
 
-def as_markdown(study: StudyView) -> str:
+def as_markdown(study: StudyResults) -> str:
     """Return results as a Markdown document."""
     table = summarize(study)
     rows = [[escape_markdown(cell) for cell in row] for row in table.rows]
-    rows = [_strong_row(row, table.heading) if arm.shown else row for row, arm in zip(rows, table.arms, strict=True)]
+    rows = [
+        _strong_row(row, table.heading) if arm.significant else row for row, arm in zip(rows, table.arms, strict=True)
+    ]
     lines = [table.heading, ["---", *["---:"] * (len(table.heading) - 1)], *rows]
     text = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
     remarks = "\n".join(f"- {escape_markdown(note)}" for note in [*reading_notes(study), *warnings(study)])
@@ -76,22 +78,27 @@ def _strong_row(row: Sequence[str], heading: Sequence[str]) -> list[str]:
     return [f"**{cell}**" if name in strong else cell for cell, name in zip(row, heading, strict=True)]
 
 
-def provenance(study: StudyView) -> str:
-    """Return in sentences what the numbers were made from and with."""
-    recipe = ", ".join(f"{key}={value}" for key, value in study.recipe.items())
-    versions = ", ".join(f"{package} {version}" for package, version in study.versions.items())
-    parts = [f"Data: {study.data}.", f"Seeds: {', '.join(map(str, study.seeds))}.", f"Recipe: {recipe}."]
-    if study.device:
-        parts.append(f"Device: {study.device}.")
-    if study.command:
-        parts.append(f"Command: {study.command}.")
-    return " ".join([*parts, f"Made with {versions}.", SOURCES])
+def provenance(study: StudyResults) -> str:
+    """Return the data, setup and software of the results in sentences."""
+    info = study.info
+    recipe = ", ".join(f"{key}={value}" for key, value in info.recipe.items())
+    versions = ", ".join(f"{package} {version}" for package, version in info.versions.items())
+    parts = [
+        f"Data: {info.data or '?'}.",
+        f"Seeds: {', '.join(map(str, info.seeds))}.",
+        f"Recipe: {recipe}.",
+    ]
+    if info.device:
+        parts.append(f"Device: {info.device}.")
+    if info.command:
+        parts.append(f"Command: {info.command}.")
+    return " ".join([*parts, f"Versions: {versions}.", SOURCES])
 
 
 def escape_markdown(text: str) -> str:
-    """Return text that Markdown shows as it is, inside a table too."""
+    """Return text escaped for Markdown, also inside a table."""
     text = re.sub(r"[\\`*\[\]<>|~&]", r"\\\g<0>", _one_line(text))
-    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)  # inside a word an underscore is one
+    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)  # an underscore inside a word is literal
 
 
 # --- LaTeX ----------------------------------------------------------------------------------------------------------
@@ -107,8 +114,8 @@ _LATEX = {
 _LATIN_1_END = 0xFF
 
 
-def as_latex(study: StudyView) -> str:
-    r"""Return results as a LaTeX table that needs `\usepackage{booktabs}` and nothing else."""
+def as_latex(study: StudyResults) -> str:
+    r"""Return results as a LaTeX table that requires only `\usepackage{booktabs}`."""
     table = summarize(study)
     head = " & ".join(_latex_heading(name) for name in table.heading)
     rows = [_latex_row(arm, row, table.heading) for arm, row in zip(table.arms, table.rows, strict=True)]
@@ -136,7 +143,7 @@ def as_latex(study: StudyView) -> str:
 
 def _latex_heading(name: str) -> str:
     return {
-        "arm": "Arm",
+        "arm": "ArmSummary",
         "seeds": "Seeds",
         "vs base": r"$\Delta$",
         "95% interval": r"95\% interval",
@@ -144,11 +151,11 @@ def _latex_heading(name: str) -> str:
     }.get(name, escape_latex(name[:1].upper() + name[1:] if name in {"params", "verdict"} else name))
 
 
-def _latex_row(arm: Arm, row: Sequence[str], heading: Sequence[str]) -> str:
+def _latex_row(arm: ArmSummary, row: Sequence[str], heading: Sequence[str]) -> str:
     cells = [escape_latex(row[0]), *map(_latex_number, row[1:])]
-    strong = {"vs base", "verdict"} if arm.shown else set()
+    strong = {"vs base", "verdict"} if arm.significant else set()
     cells = [rf"\textbf{{{cell}}}" if name in strong else cell for cell, name in zip(cells, heading, strict=True)]
-    return "{}" * row[0].startswith("[") + " & ".join(cells) + r" \\"  # a [ behind \\ would be its argument
+    return "{}" * row[0].startswith("[") + " & ".join(cells) + r" \\"  # a [ after \\ would be its argument
 
 
 def _latex_number(text: str) -> str:
@@ -158,7 +165,7 @@ def _latex_number(text: str) -> str:
 
 
 def escape_latex(text: str) -> str:
-    """Return text that LaTeX sets as it is; a character that plain LaTeX has no font for is told by its code."""
+    """Return text escaped for LaTeX; a character without a glyph in plain LaTeX is replaced by its code point."""
     return "".join(map(_latex_character, _one_line(text)))
 
 

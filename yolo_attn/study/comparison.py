@@ -1,0 +1,92 @@
+"""`Results`: the outcome of a comparison, for users."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from yolo_attn.study import report
+from yolo_attn.study.report.text import cells_and_notes, text_table
+from yolo_attn.study.results.records import MAIN, ArmSummary, RunSummary, StudyResults
+from yolo_attn.study.results.storage import write_results
+from yolo_attn.tables import html_table
+
+__all__ = ["Results"]
+
+
+@dataclass(frozen=True, repr=False)
+class Results:
+    """The results of a study, finished or not.
+
+    Args:
+        folder: The study's folder.
+        study: The content of `results.json`.
+    """
+
+    folder: Path
+    study: StudyResults
+
+    @property
+    def exit_status(self) -> int:
+        """0 when every run is done, 1 otherwise."""
+        return 0 if self.study.done == self.study.total else 1
+
+    def of_status(self, status: str) -> list[tuple[str, RunSummary]]:
+        """Return the runs with a status, each with the name of its arm."""
+        return [(arm.name, run) for arm in self.study.arms for run in arm.runs if run.status == status]
+
+    def table(self) -> str:
+        """Return the results as an aligned text table."""
+        return text_table(self.study)
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def __repr__(self) -> str:
+        return f"<Results of {self.folder}: {', '.join(arm.name for arm in self.study.arms)}>"
+
+    def _repr_html_(self) -> str:
+        cells, notes = cells_and_notes(self.study)
+        return html_table(cells, (0,), notes)
+
+    def rows(self) -> list[dict[str, object]]:
+        """Return one dictionary per arm with the table's numbers; average precision is a fraction from 0 to 1.
+
+        `difference`, `low` and `high` are the difference in mAP50-95 to the baseline and its 95 % interval. `p` is
+        corrected over the variants (Holm). `verdict` is None without a test, such as below three seeds.
+        """
+        return [_as_row(arm) for arm in self.study.arms]
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the content of results.json."""
+        return self.study.to_json()
+
+    def write(self, *, html: bool = True) -> None:
+        """Write `results.json` and the reports into the study's folder.
+
+        Args:
+            html: Whether to write the page, which takes seconds.
+
+        Raises:
+            UserError: The disk is full or cannot be written; the earlier files are unchanged.
+        """
+        write_results(self.folder, self.study)
+        report.write_reports(self.folder, self.study, html=html)
+
+
+def _as_row(arm: ArmSummary) -> dict[str, object]:
+    found = arm.difference(MAIN)
+    return {
+        "name": arm.name,
+        "kind": arm.kind,
+        "seeds": len(arm.done),
+        **{name: arm.metric(name).mean for name in ("mAP50-95", "mAP50", "mAP75")},
+        "params": arm.params,
+        "gflops": arm.gflops,
+        "latency_ms": arm.latency_ms.median if arm.latency_ms else None,
+        "difference": found.mean,
+        "low": found.low,
+        "high": found.high,
+        "p": found.p_holm,
+        "verdict": arm.verdict,
+    }
