@@ -39,7 +39,8 @@ def test_noise_is_unknown_without_enough_results() -> None:
     assert measured_noise(results(seeds=2)) is None
     assert measured_noise(results(se_images=None)) is None
     assert measured_noise(results(sd_training=0.0, se_images=0.0)) is None
-    assert measured_noise(StudyResults(StudyInfo(), [ArmSummary("a", "baseline"), ArmSummary("b", "variant")])) is None
+    arms = [ArmSummary("a", "baseline"), ArmSummary("b", "variant")]
+    assert measured_noise(StudyResults(StudyInfo(), arms)) is None
 
 
 def test_results_of_another_recipe_are_not_used(fake: Fake) -> None:

@@ -118,8 +118,8 @@ def test_a_forged_cache_changes_nothing(folder: Path, edit: Any, monkeypatch: py
     assert results(folder) == honest
     assert (first_run(folder) / "draws.npz").read_bytes() == sound
     assert lines == [
-        f"yolo-attn: {folder / 'runs'}: a draws.npz does not belong to its matches.npz or was not written by this user on this "
-        "machine; its numbers are computed again from the matches"
+        f"yolo-attn: {folder / 'runs'}: a draws.npz does not belong to its matches.npz or was not written by this user "
+        "on this machine; its numbers are computed again from the matches"
     ]
 
 

@@ -114,8 +114,8 @@ def _log_unusable_cache(runs: Path) -> None:
     from yolo_attn.host.installation import LOGGER
 
     LOGGER.info(
-        f"yolo-attn: {runs}: a {BOOTSTRAP} does not belong to its {MATCHES} or was not written by this user on this machine; "
-        "its numbers are computed again from the matches"
+        f"yolo-attn: {runs}: a {BOOTSTRAP} does not belong to its {MATCHES} or was not written by this user "
+        "on this machine; its numbers are computed again from the matches"
     )
 
 
