@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+import yolo_attn
 from yolo_attn.study.job import Platform
 from yolo_attn.study.running import local as module
 from yolo_attn.study.running import resources
@@ -197,6 +199,11 @@ def test_a_child_whose_parent_ends_takes_everything_with_it(
     process.stdin.close()  # as the system does for a parent that ended
     process.wait()
     wait_for(lambda: not started.is_running() or started.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_a_run_imports_the_package_of_its_parent() -> None:
+    root = Path(child_environment(1)["PYTHONPATH"].split(os.pathsep)[0])
+    assert root == Path(yolo_attn.__file__).resolve().parents[1]
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="earlier Pythons always look into the working folder")

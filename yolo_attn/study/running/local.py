@@ -191,8 +191,8 @@ class Child:
 
 def child_environment(threads: int, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the environment of a run: a fixed number of threads, no uploads, and the same package as here."""
-    package_parent = str(Path(__file__).resolve().parents[2])
-    paths = [package_parent, *filter(None, [environment.get("PYTHONPATH")])]
+    root = str(Path(__file__).resolve().parents[3])
+    paths = [root, *filter(None, [environment.get("PYTHONPATH")])]
     kept = {key: value for key, value in environment.items() if key not in _SECRETS}
     count = str(threads)
     return {
