@@ -1,4 +1,4 @@
-"""`yolo-attn compare` as a script: python scripts/compare.py key=value ..."""
+"""Run `yolo-attn compare`: python scripts/compare.py key=value ..."""
 
 import sys
 

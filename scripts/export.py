@@ -1,4 +1,4 @@
-"""`yolo-attn export` as a script: python scripts/export.py key=value ..."""
+"""Run `yolo-attn export`: python scripts/export.py key=value ..."""
 
 import sys
 

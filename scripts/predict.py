@@ -1,4 +1,4 @@
-"""`yolo-attn predict` as a script: python scripts/predict.py key=value ..."""
+"""Run `yolo-attn predict`: python scripts/predict.py key=value ..."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`yolo-attn report` as a script: python scripts/report.py key=value ..."""
+"""Run `yolo-attn report`: python scripts/report.py key=value ..."""
 
 import sys
 

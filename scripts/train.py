@@ -1,4 +1,4 @@
-"""`yolo-attn train` as a script: python scripts/train.py key=value ..."""
+"""Run `yolo-attn train`: python scripts/train.py key=value ..."""
 
 import sys
 

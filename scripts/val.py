@@ -1,4 +1,4 @@
-"""`yolo-attn val` as a script: python scripts/val.py key=value ..."""
+"""Run `yolo-attn val`: python scripts/val.py key=value ..."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Tests touch nothing of the user's: Ultralytics gets a settings folder and a datasets folder of their own."""
+"""Settings of all tests: Ultralytics uses separate settings and datasets folders, to keep the user's unchanged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 HOME = Path(tempfile.gettempdir()) / f"yolo-attn-tests-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
-if WORKER:  # two processes that write one settings file could spoil it
+if WORKER:  # concurrent writes could damage a shared settings file
     HOME = HOME / WORKER
     os.environ["YOLO_CONFIG_DIR"] = str(HOME)
 HOME.mkdir(parents=True, exist_ok=True)
@@ -19,8 +19,8 @@ os.environ.setdefault("YOLO_OFFLINE", "true")
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 os.environ.setdefault("MPLCONFIGDIR", str(HOME / "matplotlib"))
 os.environ.setdefault("WANDB_MODE", "disabled")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests run side by side, on small tensors
-# Children that a test starts find the package whether it is installed or not.
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run in parallel, on small tensors
+# Child processes find the package even if it is not installed.
 SOURCE = Path(__file__).resolve().parent.parent
 os.environ["PYTHONPATH"] = os.pathsep.join(p for p in (str(SOURCE), os.environ.get("PYTHONPATH", "")) if p)
 
@@ -29,7 +29,7 @@ import pytest  # noqa: E402
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_folders() -> None:
-    """Point Ultralytics' datasets, weights and runs into the tests' own folder."""
+    """Set Ultralytics' datasets, weights and runs folders to the tests' folder."""
     from ultralytics.utils import SETTINGS
 
     SETTINGS.update(
@@ -39,7 +39,7 @@ def _own_folders() -> None:
 
 @pytest.fixture(autouse=True)
 def _same_path() -> Iterator[None]:
-    """Restore `sys.path`: `layers=FILE` adds the file's folder, where a later test would find its module."""
+    """Restore `sys.path`, because `layers=FILE` adds the file's folder, whose modules later tests would find."""
     before = [*sys.path]
     yield
     sys.path[:] = before

@@ -1,4 +1,4 @@
-"""Advice that the code prints is pasted back here, and works: rows, options, sites, keys, commands.
+"""Tests that the advice in messages works when followed: rows, options, sites, keys, commands.
 
 Suggested names have their own tests: tests/names/test_suggestions.py and tests/host/test_model_suggestions.py.
 """
@@ -35,7 +35,7 @@ ids = {"ids": lambda spec: spec.name}
 
 
 def document(row: list[Any]) -> dict[str, Any]:
-    """A model with a row at its end, before the head: row 8, behind eight rows of one size and width."""
+    """Return a model with a row before the head: row 8, after eight rows of one size and width."""
     convs = [[-1, 1, "Conv", [256, 3, 2 if i == 0 else 1]] for i in range(8)]
     return {"nc": 2, "backbone": convs, "head": [row, [[8], 1, "Detect", ["nc"]]]}
 
@@ -45,8 +45,8 @@ def build(row: list[Any]) -> nn.Module:
         return build_rows(document(row), 3)[8]
 
 
-def fault(row: list[Any]) -> str:
-    """What is said of a row that is wrong."""
+def problem(row: list[Any]) -> str:
+    """Return the message for an invalid row."""
     with pytest.raises(UserError) as caught:
         build(row)
     message = str(caught.value)
@@ -55,7 +55,7 @@ def fault(row: list[Any]) -> str:
 
 
 def written(text: str) -> list[Any]:
-    """What a message says to write, one or several."""
+    """Return the rows that a message recommends."""
     found = re.search(r"write (.*), not ", text)
     assert found, text
     return [yaml.safe_load(part) for part in found[1].split(" or ")]
@@ -76,7 +76,7 @@ def test_the_rows_of_a_card_build(spec: LayerSpec) -> None:
     defaults = yaml.safe_load(options)
     assert list(defaults) == list(spec.options)
     assert type(build([source(spec), 1, spec.name, [defaults]])) is spec.cls
-    assert not re.search(r"\b(True|False|None)\b|\(\d", options)  # YAML, no Python
+    assert not re.search(r"\b(True|False|None)\b|\(\d", options)  # YAML, not Python
 
 
 POSITIONAL: list[list[Any]] = [
@@ -86,9 +86,9 @@ POSITIONAL: list[list[Any]] = [
 
 
 @pytest.mark.parametrize("spec", LAYERS, **ids)
-def test_arguments_by_position_are_answered_with_arguments_that_work(spec: LayerSpec) -> None:
+def test_the_message_for_positional_arguments_gives_valid_ones(spec: LayerSpec) -> None:
     for given in POSITIONAL:
-        message = fault([source(spec), 1, spec.name, given])
+        message = problem([source(spec), 1, spec.name, given])
         alternatives = written(message)
         assert len({str(args) for args in alternatives}) == len(alternatives)
         for args in alternatives:
@@ -114,8 +114,8 @@ def test_arguments_by_position_are_answered_with_arguments_that_work(spec: Layer
         ("ShuffleAttention", [8, {"init": "identity"}], "[{groups: 8, init: identity}]"),
     ],
 )
-def test_the_one_value_is_kept_under_the_names_it_can_have(layer: str, given: list[Any], right: str) -> None:
-    assert f": write {right}, not " in fault([-1, 1, layer, given])
+def test_a_single_positional_value_is_kept_under_its_possible_names(layer: str, given: list[Any], right: str) -> None:
+    assert f": write {right}, not " in problem([-1, 1, layer, given])
 
 
 # What follows "use" in the message about an option's value, and values that it means; {} is the layer's option.
@@ -133,7 +133,7 @@ WRONG: list[Any] = [None, -1, 0, 2, "x", [], [2], {}, 2.5, True, "8", [3, "x"], 
 
 
 @pytest.mark.parametrize("spec", LAYERS, **ids)
-def test_a_wrong_value_is_answered_with_values_that_work(spec: LayerSpec) -> None:
+def test_the_message_for_an_invalid_value_gives_valid_ones(spec: LayerSpec) -> None:
     asked = 0
     for option in spec.options:
         for wrong in WRONG:
@@ -154,14 +154,14 @@ def test_a_wrong_value_is_answered_with_values_that_work(spec: LayerSpec) -> Non
 
 
 @pytest.mark.parametrize("spec", LAYERS, **ids)
-def test_the_options_that_a_message_lists_are_there(spec: LayerSpec) -> None:
-    message = fault([source(spec), 1, spec.name, [{"qqqq": 1}]])
+def test_the_options_in_a_message_exist(spec: LayerSpec) -> None:
+    message = problem([source(spec), 1, spec.name, [{"qqqq": 1}]])
     listed = message.partition("it takes ")[2].split(", ")
     assert listed == list(spec.options)
 
 
 @pytest.mark.parametrize("args", [64, None, "x", {"reduction": 8}, True, {"kernel_sizes": (3, 5)}])
-def test_args_that_are_no_list(args: Any) -> None:
+def test_args_that_are_not_a_list(args: Any) -> None:
     with pytest.raises(UserError) as caught:
         check_row(3, [-1, 1, "Conv", args])
     (right,) = written(str(caught.value))
@@ -170,11 +170,11 @@ def test_args_that_are_no_list(args: Any) -> None:
         assert build([-1, 1, "SE", right])
 
 
-def test_a_layer_of_several_rows_says_how_its_row_is_written() -> None:
+def test_the_message_for_a_fusion_shows_its_row() -> None:
     for spec in LAYERS:
         if spec in SINGLE:
             continue
-        message = fault([-1, 1, spec.name, []])
+        message = problem([-1, 1, spec.name, []])
         (sources,) = re.findall(r"as in (\[.*\])", message)
         assert build([yaml.safe_load(sources.replace("N", "6")), 1, spec.name, []])
         for name in (f"yolo11n.yaml+{spec.name}@neck",):
@@ -184,9 +184,9 @@ def test_a_layer_of_several_rows_says_how_its_row_is_written() -> None:
             assert build(yaml.safe_load(row.replace("N", "6")))
 
 
-def test_a_from_that_dangles_says_what_a_row_can_read() -> None:
+def test_the_message_for_an_invalid_from_lists_the_rows() -> None:
     for dangling in (9, 8, 20):
-        message = fault([dangling, 1, "SE", []])
+        message = problem([dangling, 1, "SE", []])
         first, last = re.search(r"a row can read rows (\d+) to (\d+), or -1", message).groups()  # type: ignore[union-attr]
         for row in (int(first), int(last), -1):
             document_ = document([row, 1, "SE", []])
@@ -194,7 +194,7 @@ def test_a_from_that_dangles_says_what_a_row_can_read() -> None:
 
 
 @pytest.mark.parametrize("base", ["yolo11n.yaml", "yolov8n-p2.yaml", "yolo11n-cls.yaml", "rtdetr-l.yaml"])
-def test_the_sites_that_a_message_lists_are_there(base: str) -> None:
+def test_the_sites_in_a_message_exist(base: str) -> None:
     for wrong in ("nowhere", "inside:Nothing"):
         with pytest.raises(UserError) as caught:
             make_variant(base, f"SE@{wrong}")
@@ -214,7 +214,7 @@ KEYS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("wrong", KEYS, ids=str)
-def test_what_a_key_is_to_hold(wrong: dict[str, Any]) -> None:
+def test_the_message_for_an_invalid_key_gives_valid_values(wrong: dict[str, Any]) -> None:
     good = {"nc": 80, "scales": {"n": [0.5, 0.25, 1024]}}
     (message,) = find_key_faults({**good, **wrong})
     (key,) = wrong
@@ -232,7 +232,7 @@ STUDIES: list[dict[str, Any]] = [{"seeds": "x"}, {"variants": 3}, {"optimizer": 
 
 
 @pytest.mark.parametrize("wrong", STUDIES, ids=str)
-def test_what_a_study_is_to_be_given(wrong: dict[str, Any]) -> None:
+def test_the_message_for_an_invalid_study_gives_valid_values(wrong: dict[str, Any]) -> None:
     from yolo_attn.study.specification.study import Study
 
     with pytest.raises(UserError) as caught:
@@ -245,7 +245,7 @@ def test_what_a_study_is_to_be_given(wrong: dict[str, Any]) -> None:
         assert Study.from_arguments(dict(word.split("=", 1) for word in words))
 
 
-def test_the_freeze_of_a_message_can_be_read() -> None:
+def test_the_freeze_value_in_a_message_is_valid() -> None:
     from yolo_attn.host.freezing import read_freeze
 
     with pytest.raises(UserError) as caught:
@@ -254,7 +254,7 @@ def test_the_freeze_of_a_message_can_be_read() -> None:
     assert read_freeze(example) == ["0", "1", "22.cv2"]
 
 
-def test_a_model_without_a_head_is_told_which_row_to_add(tmp_path: Path) -> None:
+def test_the_message_for_a_missing_head_gives_a_valid_row(tmp_path: Path) -> None:
     base = model_yaml("yolov8n.yaml")
     headless = {**base, "head": base["head"][:-1]}
     file = tmp_path / "mine.yaml"
@@ -288,10 +288,10 @@ def test_there_are_commands() -> None:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_a_command_that_is_shown_is_understood(
+def test_the_commands_in_help_and_messages_are_valid(
     command: str, fresh_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What trains or measures is stood in for; the words, the models and the data are looked at."""
+    """Training and measuring are replaced; words, models and data are checked."""
     import torch as pytorch
 
     from yolo_attn import study

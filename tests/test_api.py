@@ -1,4 +1,4 @@
-"""The commands as Python functions: what they take, and what their results are good for."""
+"""The commands as Python functions: arguments and results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from yolo_attn.cli import main
 
 
 @pytest.fixture
-def picture(fresh_folder: Path) -> Path:
+def image(fresh_folder: Path) -> Path:
     path = fresh_folder / "street.png"
     cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8))
     return path
@@ -31,7 +31,7 @@ def picture(fresh_folder: Path) -> Path:
 # --- place --------------------------------------------------------------------------------------------------------
 
 
-def test_place_returns_the_model_and_what_changed(fresh_folder: Path) -> None:
+def test_place_returns_the_model_and_the_changes(fresh_folder: Path) -> None:
     placed = yolo_attn.place("yolo11n.yaml", "SE", "neck", reduction=8, init="identity")
     assert list(fresh_folder.iterdir()) == []
     assert [(row["row"], row["module"], row["consumers"]) for row in placed.rows()] == [
@@ -83,7 +83,7 @@ def test_profile_takes_names_files_models_and_modules() -> None:
     assert [p.name for p in found[1:]] == ["yolo11n-se", "model", "model (2)"]
 
 
-def test_profile_of_one_model_shows_its_rows_and_names_are_the_users_to_choose() -> None:
+def test_profile_of_one_model_shows_its_rows_under_the_given_name() -> None:
     found = yolo_attn.profile({"mine & yours": "yolo11n-se.yaml"}, imgsz=32, rounds=1, device="cpu")
     page = found._repr_html_()
     assert ">*17</td>" in page
@@ -103,7 +103,7 @@ def test_profile_of_one_model_shows_its_rows_and_names_are_the_users_to_choose()
         ("nowhere.yaml", {}, "nowhere.yaml"),
     ],
 )
-def test_a_mistake_in_profile_is_a_user_error(model: Any, options: dict[str, Any], words: str) -> None:
+def test_invalid_input_of_profile_is_a_user_error(model: Any, options: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         yolo_attn.profile(model, **options)
 
@@ -111,12 +111,12 @@ def test_a_mistake_in_profile_is_a_user_error(model: Any, options: dict[str, Any
 # --- attention maps -----------------------------------------------------------------------------------------------
 
 
-def test_attention_maps_stay_in_memory_or_become_files(picture: Path) -> None:
+def test_attention_maps_are_kept_in_memory_or_written(image: Path) -> None:
     torch.manual_seed(0)
     model = YOLO("yolo11n-cbam.yaml")
-    found = yolo_attn.attention_maps(model, picture, imgsz=64)
+    found = yolo_attn.attention_maps(model, image, imgsz=64)
     assert found.folder is None
-    assert list(picture.parent.iterdir()) == [picture]
+    assert list(image.parent.iterdir()) == [image]
     assert all(isinstance(one, AttentionMap) for one in found.maps)
     assert [one.name for one in found.maps if one.kind == "map"] == ["CBAM.spatial"] * 3
     assert found.maps[1].on_image(48, 64).shape == (48, 64)
@@ -125,13 +125,13 @@ def test_attention_maps_stay_in_memory_or_become_files(picture: Path) -> None:
     assert str(found).splitlines()[0].split()[:2] == ["row", "layer"]
     assert "data:image/png;base64," in found._repr_html_()
 
-    array = yolo_attn.attention_maps(model, cv2.imread(str(picture)), imgsz=64)
+    array = yolo_attn.attention_maps(model, cv2.imread(str(image)), imgsz=64)
     assert [np.array_equal(a.array, b.array) for a, b in zip(found.maps, array.maps, strict=True)] == [True] * 6
 
-    written = yolo_attn.attention_maps(model, picture.parent, imgsz=64, folder="maps")
+    written = yolo_attn.attention_maps(model, image.parent, imgsz=64, folder="maps")
     assert (written.folder, written.files, written.maps) == (Path("maps"), ("street.png",), [])
     assert written.rows() == found.rows()
-    assert yolo_attn.attention_maps(model, picture, imgsz=64, folder="maps").folder != Path("maps")
+    assert yolo_attn.attention_maps(model, image, imgsz=64, folder="maps").folder != Path("maps")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_attention_maps_stay_in_memory_or_become_files(picture: Path) -> None:
         (None, "street.png", "model=None: give a name"),
     ],
 )
-def test_a_mistake_in_attention_maps_is_a_user_error(picture: Path, model: Any, source: str, words: str) -> None:
+def test_invalid_input_of_attention_maps_is_a_user_error(image: Path, model: Any, source: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         yolo_attn.attention_maps(model, source)
 
@@ -150,15 +150,15 @@ def test_a_mistake_in_attention_maps_is_a_user_error(picture: Path, model: Any, 
 # --- all of them --------------------------------------------------------------------------------------------------
 
 
-def test_they_are_public_and_documented() -> None:
+def test_the_functions_are_public_and_documented() -> None:
     for name in ("compare", "place", "profile", "attention_maps"):
         function = getattr(yolo_attn, name)
         assert name in yolo_attn.__all__
         assert all(f"{section}:" in function.__doc__ for section in ("Args", "Returns", "Raises"))
 
 
-def test_the_import_brings_nothing_that_only_a_function_needs() -> None:
-    """What is not there with `import yolo_attn` is not paid for by `YOLO("yolo11n-cbam.yaml")`."""
+def test_the_import_is_lazy() -> None:
+    """`import yolo_attn` does not import the modules that only the functions require."""
     code = "import sys, yolo_attn; print(*sorted(m for m in sys.modules if m.startswith('yolo_attn.')))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "yolo_attn.api" in loaded
@@ -178,7 +178,7 @@ class MeanGate(Gate):
 """
 
 
-def test_functions_take_layers_of_ones_own(picture: Path) -> None:
+def test_functions_accept_custom_layers(image: Path) -> None:
     Path("own_gates.py").write_text(OWN)
     code = """
 import yolo_attn

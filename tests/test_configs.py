@@ -1,4 +1,4 @@
-"""The ready configs: what the script writes, and models at every scale."""
+"""The ready configs: they match the script's output and build at every scale."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _has(family: str) -> bool:
 
 
 @pytest.mark.skipif(not _has("yolo26"), reason="made with an Ultralytics that has every family")
-def test_the_script_finds_nothing_to_change() -> None:
+def test_the_configs_match_the_script() -> None:
     spec = importlib.util.spec_from_file_location("make_configs", ROOT / "scripts" / "make_configs.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -46,22 +46,22 @@ def test_every_config_builds_at_every_scale(file: str) -> None:
         assert document["scale"] == scale
         with torch.device("meta"):
             modules, _ = tasks.parse_model(document, 3, False)
-        ours = [m for m in modules.modules() if type(m) is LAYERS[Path(rest).stem.partition("-")[0]]]
+        attention = [m for m in modules.modules() if type(m) is LAYERS[Path(rest).stem.partition("-")[0]]]
         if not inside:
-            assert len(ours) == (3 if "backbone" not in file else 4)  # P3 to P5; P2 to P5
-        if scale not in ("n", "l" if inside else "n"):  # at l, C3k2 holds C3k
+            assert len(attention) == (3 if "backbone" not in file else 4)  # P3 to P5; P2 to P5
+        if scale not in ("n", "l" if inside else "n"):  # at l, C3k2 contains C3k
             continue
         with torch.device("meta"):
             base, _ = tasks.parse_model(model_yaml(f"{family}{scale}.yaml"), 3, False)
         if inside:
             blocks = [row for row in base if type(row).__name__ == ("C2f" if family == "yolov8" else "C3k2")]
-            assert len(ours) == sum(isinstance(m, (Bottleneck, PSABlock)) for b in blocks for m in b.modules())
-        own = sum(p.numel() for m in ours for p in m.parameters())
+            assert len(attention) == sum(isinstance(m, (Bottleneck, PSABlock)) for b in blocks for m in b.modules())
+        own = sum(p.numel() for m in attention for p in m.parameters())
         assert sum(p.numel() for p in modules.parameters()) - own == sum(p.numel() for p in base.parameters())
 
 
 @pytest.mark.parametrize("file", [f for f in FILES if re.search("-ema-(c2f|c3k2)", f)])
-def test_lint_has_nothing_to_say_of_blocks(file: str) -> None:
+def test_lint_finds_no_problems_in_blocks(file: str) -> None:
     if not _has(file.partition("-")[0]):
         pytest.skip("this Ultralytics has no such family")
     assert lint(file) == []

@@ -1,4 +1,4 @@
-"""A user's way from a YAML row to a trained model, in fresh processes and with the stock `yolo` command."""
+"""From a YAML row to a trained model, in fresh processes and with the stock `yolo` command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from yolo_attn.data.digits import make_digits
 pytestmark = pytest.mark.slow
 
 STOCK = [sys.executable, "-c", "import sys; sys.argv[0] = 'yolo'; from ultralytics.cfg import entrypoint; entrypoint()"]
-OURS = [sys.executable, "-c", "import sys; from yolo_attn.cli import main; sys.exit(main())"]
+YOLO_ATTN = [sys.executable, "-c", "import sys; from yolo_attn.cli import main; sys.exit(main())"]
 SMALL = ["imgsz=64", "batch=8", "workers=0", "device=cpu", "plots=False"]
 
 
@@ -37,10 +37,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a model with our layer, trained by our command."""
+    """The folder of a model with an attention layer, trained by `yolo-attn`."""
     folder = tmp_path_factory.mktemp("trained")
     words = ["train", "model=yolo11n-cbam.yaml", f"data={data}", "epochs=2", *SMALL]
-    out = run(OURS, *words, f"project={folder}", "name=first", cwd=folder)
+    out = run(YOLO_ATTN, *words, f"project={folder}", "name=first", cwd=folder)
     assert "yolo_attn.layers.hybrid.cbam.CBAM" in out
     return folder / "first"
 
@@ -51,8 +51,8 @@ def test_training_leaves_the_stock_files(trained: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [["predict"], ["val"], ["export", "format=torchscript"], ["train", "epochs=1"]])
-def test_the_stock_command_works_on_our_checkpoint(trained: Path, data: Path, words: list[str], tmp_path: Path) -> None:
-    """It never imports us by name: loading the checkpoint does."""
+def test_the_stock_command_works_on_the_checkpoint(trained: Path, data: Path, words: list[str], tmp_path: Path) -> None:
+    """It does not import yolo_attn by name; loading the checkpoint does."""
     best = trained / "weights" / "best.pt"
     more = {
         "predict": [f"source={data.parent / 'images' / 'val'}", "imgsz=64"],
@@ -64,18 +64,18 @@ def test_the_stock_command_works_on_our_checkpoint(trained: Path, data: Path, wo
     run(STOCK, *words, f"model={best}", *more, *where, cwd=tmp_path)
 
 
-def test_the_stock_command_knows_the_built_in_dataset(trained: Path, tmp_path: Path) -> None:
-    """Loading the checkpoint imports us, before the name of the dataset is read."""
+def test_the_stock_command_finds_the_built_in_dataset(trained: Path, tmp_path: Path) -> None:
+    """Loading the checkpoint imports yolo_attn before the name of the dataset is read."""
     best = trained / "weights" / "best.pt"
     out = run(STOCK, "val", f"model={best}", "data=digits", *SMALL, f"project={tmp_path}", cwd=tmp_path)
     assert re.search(r"^ +all +160 ", out, re.MULTILINE)
 
 
-def test_stock_and_ours_measure_the_same(trained: Path, data: Path, tmp_path: Path) -> None:
+def test_both_commands_measure_the_same(trained: Path, data: Path, tmp_path: Path) -> None:
     words = ["val", f"model={trained / 'weights' / 'best.pt'}", f"data={data}", *SMALL, f"project={tmp_path}"]
     lines = [
         next(line.split() for line in run(command, *words, cwd=tmp_path).splitlines() if line.split()[:1] == ["all"])
-        for command in (STOCK, OURS)
+        for command in (STOCK, YOLO_ATTN)
     ]
     assert lines[0] == lines[1]
 
@@ -83,26 +83,26 @@ def test_stock_and_ours_measure_the_same(trained: Path, data: Path, tmp_path: Pa
 def test_restricted_loading(trained: Path, data: Path, tmp_path: Path) -> None:
     source = f"source={data.parent / 'images' / 'val'}"
     model = f"model={trained / 'weights' / 'best.pt'}"
-    run(OURS, "predict", model, source, "imgsz=64", f"project={tmp_path}", cwd=tmp_path, ULTRALYTICS_SAFE_LOAD="1")
+    run(YOLO_ATTN, "predict", model, source, "imgsz=64", f"project={tmp_path}", cwd=tmp_path, ULTRALYTICS_SAFE_LOAD="1")
 
 
 def test_tune(data: Path, tmp_path: Path) -> None:
     words = ["tune", "model=yolo11n-se.yaml", f"data={data}", "epochs=1", "iterations=1", *SMALL, f"project={tmp_path}"]
-    run(OURS, *words, "name=search", cwd=tmp_path)
+    run(YOLO_ATTN, *words, "name=search", cwd=tmp_path)
     assert list(tmp_path.rglob("best_hyperparameters.yaml"))
 
 
 def test_benchmark(trained: Path, data: Path, tmp_path: Path) -> None:
     words = ["benchmark", f"model={trained / 'weights' / 'best.pt'}", f"data={data}", "imgsz=64", "format=torchscript"]
-    out = run(OURS, *words, "device=cpu", cwd=tmp_path)
+    out = run(YOLO_ATTN, *words, "device=cpu", cwd=tmp_path)
     assert "TorchScript" in out
 
 
 @pytest.mark.skipif(not exports_onnx(), reason="this Ultralytics predates the ONNX exporter of this PyTorch")
-def test_onnx_export_by_our_command(trained: Path, tmp_path: Path) -> None:
+def test_onnx_export(trained: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     run(
-        OURS,
+        YOLO_ATTN,
         "export",
         f"model={trained / 'weights' / 'last.pt'}",
         "format=onnx",
@@ -115,7 +115,7 @@ def test_onnx_export_by_our_command(trained: Path, tmp_path: Path) -> None:
 
 def test_the_stock_command_resumes_a_killed_training(data: Path, tmp_path: Path) -> None:
     words = ["train", "model=yolo11n-se.yaml", f"data={data}", "epochs=60", *SMALL, f"project={tmp_path}", "name=cut"]
-    process = subprocess.Popen([*OURS, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
+    process = subprocess.Popen([*YOLO_ATTN, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
     results, last = tmp_path / "cut" / "results.csv", tmp_path / "cut" / "weights" / "last.pt"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (
@@ -127,7 +127,7 @@ def test_the_stock_command_resumes_a_killed_training(data: Path, tmp_path: Path)
     process.wait()
     done = len(results.read_text().splitlines()) - 1
     assert 2 <= done < 60
-    # Stop soon: the epochs that remain are cut by a time budget, which resuming honours.
+    # The time budget, which a resumed training respects, ends the remaining epochs soon.
     process = subprocess.Popen(
         [*STOCK, "train", "resume", f"model={last}"],
         stdout=subprocess.PIPE,

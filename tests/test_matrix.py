@@ -1,6 +1,6 @@
-"""The supported range: the host tests and a user's whole way, with the oldest, a middle and the newest Ultralytics.
+"""The host tests and a complete workflow with the oldest, a middle and the newest supported Ultralytics.
 
-Each release is unpacked into a folder of its own beside the installed one and put first on the path of a fresh pytest.
+Each release is unpacked into its own folder, which is first on the path of a new pytest process.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from tests.conftest import SOURCE
 pytestmark = pytest.mark.slow
 
 OLDEST, MIDDLE = "8.3.0", "8.3.200"
-# What early releases import and later ones do not, without the large packages that both share.
-EARLY_NEEDS = {
+# Packages that only early releases import.
+EARLY_PACKAGES = {
     "pandas": "pandas",
     "pytz": "pytz",
     "seaborn": "seaborn",
@@ -36,7 +36,7 @@ RELEASES = {
 
 
 def unpack(*packages: str, into: Path) -> Path:
-    """Unpack packages without what they need."""
+    """Unpack packages without their dependencies."""
     if not into.exists():
         done = subprocess.run(
             [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", into, *packages],
@@ -48,31 +48,31 @@ def unpack(*packages: str, into: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def early_needs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    missing = [package for module, package in EARLY_NEEDS.items() if importlib.util.find_spec(module) is None]
+def early_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    missing = [package for module, package in EARLY_PACKAGES.items() if importlib.util.find_spec(module) is None]
     folder = tmp_path_factory.mktemp("needs") / "site"
     return unpack(*missing, into=folder) if missing else folder
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_release(release: str, early_needs: Path, tmp_path: Path) -> None:
+def test_release(release: str, early_packages: Path, tmp_path: Path) -> None:
     host = unpack(release, into=tmp_path / "site")
     env = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join(map(str, (host, early_needs, SOURCE))),
+        "PYTHONPATH": os.pathsep.join(map(str, (host, early_packages, SOURCE))),
         "YOLO_CONFIG_DIR": str(tmp_path / "settings"),
         "PYTEST_ADDOPTS": "",
     }
     env.pop("PYTEST_XDIST_WORKER", None)  # the child runs alone
     (tmp_path / "settings").mkdir()
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", "import ultralytics; print(ultralytics.__file__, ultralytics.__version__)"],
         capture_output=True, text=True, env=env, check=True,
     ).stdout.split()  # fmt: skip
-    assert said[-2].startswith(str(host))
+    assert output[-2].startswith(str(host))
     if release.startswith("ultralytics=="):
-        assert said[-1] == release.partition("==")[2]
-    if said[-1] == version("ultralytics"):
+        assert output[-1] == release.partition("==")[2]
+    if output[-1] == version("ultralytics"):
         pytest.skip("it is the installed one, with which all other tests run")
     run_pytest(env, "not slow", "tests/host")
     run_pytest(env, "not slow", "tests/test_configs.py", "-k", "cbam")
@@ -81,7 +81,7 @@ def test_release(release: str, early_needs: Path, tmp_path: Path) -> None:
 
 
 def run_pytest(env: dict[str, str], chosen: str, *files: str) -> None:
-    """Run tests against the release that the environment puts first."""
+    """Run tests with the release that is first on the environment's path."""
     options = ["-q", "-p", "no:cacheprovider", "-o", "addopts=", "-m", chosen]
     command = [sys.executable, "-m", "pytest", *options, *files]
     done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=SOURCE, check=False)

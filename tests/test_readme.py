@@ -1,4 +1,4 @@
-"""What the README shows: commands that are understood, rows that build, code that runs."""
+"""The README: its commands are valid, its rows build, its code runs."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def blocks(language: str) -> list[str]:
 COMMANDS = [line.partition("  #")[0] for b in blocks("bash") for line in b.splitlines() if line.startswith("yolo-attn")]
 
 
-def test_the_two_lines_are_there() -> None:
+def test_the_set_up_lines_exist() -> None:
     assert "pip install -e . && python scripts/compare.py" in README
     assert 'pip install -e ".[test]" && pytest' in README
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_is_understood(command: str, fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Those that train are read and their models found; the others are run."""
+def test_a_command_is_valid(command: str, fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Commands that train are only parsed and their models found; the others run."""
     _, verb, *words = shlex.split(command)
     keys = dict(word.split("=", 1) for word in words if "=" in word)
     if verb in VERBS:
@@ -50,7 +50,7 @@ def test_a_command_is_understood(command: str, fresh_folder: Path, capsys: pytes
         assert len(study.variants) == 3
         for variant in study.variants:
             make_variant(study.base, variant)
-    elif verb == "maps":  # its model is trained by another command
+    elif verb == "maps":  # another command trains its model
         assert main([verb, *words]) == 2
         assert "no such checkpoint" in capsys.readouterr().err
     elif "layers" in keys:
@@ -69,13 +69,13 @@ def test_a_command_is_understood(command: str, fresh_folder: Path, capsys: pytes
 
 def test_the_rows_build() -> None:
     rows = [row for b in blocks("yaml") for row in yaml.safe_load(b) if isinstance(row, list)]
-    ours = [row for row in rows if yolo_attn.registry.is_layer(row[2])]
-    assert len(ours) == 2
-    for row in ours:
+    attention_rows = [row for row in rows if yolo_attn.registry.is_layer(row[2])]
+    assert len(attention_rows) == 2
+    for row in attention_rows:
         yolo_attn.build(row[2], 64, **(row[3][0] if row[3] else {}))
 
 
-def test_the_study_file_is_a_study(fresh_folder: Path) -> None:
+def test_the_study_file_is_valid(fresh_folder: Path) -> None:
     from yolo_attn.study.specification.study import Study
 
     (text,) = [block for block in blocks("yaml") if "variants" in block]
@@ -84,7 +84,7 @@ def test_the_study_file_is_a_study(fresh_folder: Path) -> None:
     assert (study.controls, study.seeds, study.train["epochs"]) == (("null",), (0, 1, 2, 3, 4), 100)
 
 
-def test_a_layer_of_ones_own_works_as_shown() -> None:
+def test_the_custom_layer_works_as_shown() -> None:
     import torch
 
     own = next(b for b in blocks("python") if "register_layer" in b)
@@ -99,7 +99,7 @@ def test_a_layer_of_ones_own_works_as_shown() -> None:
 def test_the_functions_work_as_shown(
     fresh_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """All but the trainings, of which the arguments are read."""
+    """Run everything except the trainings, whose arguments are checked."""
     import cv2
     import numpy as np
     from ultralytics import YOLO
@@ -135,8 +135,8 @@ def test_the_functions_work_as_shown(
     assert "row 17 CBAM.spatial (P3)" in shown
 
 
-def test_the_finding_is_the_one_that_lint_prints(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """For YOLOv8 with a row put in after row 4 and no index shifted."""
+def test_the_finding_is_what_lint_prints(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The file is YOLOv8 with a row inserted after row 4 and no index shifted."""
     import ultralytics
 
     stock = Path(ultralytics.__file__).parent / "cfg" / "models" / "v8" / "yolov8.yaml"
@@ -144,6 +144,6 @@ def test_the_finding_is_the_one_that_lint_prints(fresh_folder: Path, capsys: pyt
     row = next(n for n, line in enumerate(lines) if "C2f, [256, True]" in line)
     Path("mine.yaml").write_text("\n".join([*lines[: row + 1], "  - [-1, 1, CBAM, []]", *lines[row + 1 :]]))
     assert main(["lint", "model=mine.yaml"]) == 1
-    said = re.sub(r"mine.yaml:\d+", "mine.yaml:LINE", capsys.readouterr().out)  # which differs between releases
+    output = re.sub(r"mine.yaml:\d+", "mine.yaml:LINE", capsys.readouterr().out)  # which differs between releases
     (shown,) = [line for line in README.splitlines() if "was the index shifted?" in line]
-    assert re.sub(r"mine.yaml:\d+", "mine.yaml:LINE", shown) in said.splitlines()
+    assert re.sub(r"mine.yaml:\d+", "mine.yaml:LINE", shown) in output.splitlines()

@@ -1,4 +1,4 @@
-"""The README's first training, typed as it is printed there: it learns, and predict finds digits."""
+"""The README's first training and prediction, with the commands as printed there."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ SPREAD = 0.1  # of mAP50 between machines, whose arithmetic differs
 
 
 def run(verb: str, needs: str) -> str:
-    """Run the README's first command of a verb that has a certain word."""
+    """Run the README's first command with a given verb and word."""
     command = next(c for c in COMMANDS if shlex.split(c)[1] == verb and needs in c)
-    newcomer = {**os.environ, "YOLO_CONFIG_DIR": "settings"}  # whose runs go into the working folder
-    newcomer.pop("PYTEST_CURRENT_TEST", None)  # where it is set, Ultralytics puts runs into a folder of its own tests
+    newcomer = {**os.environ, "YOLO_CONFIG_DIR": "settings"}  # a new user, whose runs are written to the working folder
+    newcomer.pop("PYTEST_CURRENT_TEST", None)  # if it is set, Ultralytics writes runs to its test folder
     words = [*COMMAND, *shlex.split(command)[1:]]
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=newcomer)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
@@ -31,7 +31,7 @@ def run(verb: str, needs: str) -> str:
 
 
 def printed_map50(text: str) -> float:
-    """Return mAP50 of all classes in the last such line that a validation prints."""
+    """Return mAP50 of all classes in the last such line of a validation's output."""
     return float(re.findall(r"^ +all +\d+ +\d+ +\S+ +\S+ +(\S+)", text, re.MULTILINE)[-1])
 
 

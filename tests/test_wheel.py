@@ -1,4 +1,4 @@
-"""What is installed from a wheel has everything that a checkout has."""
+"""A wheel contains every file that the package requires."""
 
 from __future__ import annotations
 

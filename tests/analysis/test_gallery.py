@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.test_cli import refuse, run
+from tests.cli.helpers import refuse, run
 from yolo_attn.analysis.gallery import record_maps
 from yolo_attn.analysis.letterbox import Frame
 from yolo_attn.analysis.mapfile import load_maps

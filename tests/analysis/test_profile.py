@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.test_cli import refuse, run
+from tests.cli.helpers import refuse, run
 from yolo_attn.analysis.models import open_model, open_models, short_name
 from yolo_attn.analysis.profile import Profile, count_flops, profile, profile_all
 from yolo_attn.errors import UserError

@@ -17,8 +17,8 @@ import pytest
 import torch
 from ultralytics.utils.callbacks import base
 
+from tests.cli.helpers import refuse
 from tests.host.helpers import tiny_dataset
-from tests.test_cli import refuse
 from yolo_attn.cli import main
 from yolo_attn.host.resuming import read_progress
 from yolo_attn.registry import unregister_layer

@@ -1,4 +1,4 @@
-"""What is suggested for a wrong name of a layer is the same mechanism, can be built, or is not suggested."""
+"""Suggestions for unknown names of layers: the same mechanism, which builds, or nothing."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ GIVEN = {
     **{"c3k2_se": "C3k2+SE"},
     **{"SPPF_LSKA": "SPPF+LSKA", "SEBottleneck": "Bottleneck+SE", "Bottleneck_CBAM": "Bottleneck+CBAM"},
     **{"Conv_CBAM": "Conv+CBAM", "C2f_EMMA": "C2f+EMA", "C2f_deformable_LKA": "C2f+DLKA", "C2PSA-CAA": "C2PSA+CAA"},
-    # separators, case, words for "a module"
+    # separators, case, generic words
     **{"SE_Block": "SE", "SEBlock": "SE", "se_block": "SE", "SEModule": "SE", "se_layer": "SE", "Cbam": "CBAM"},
     **{"CBAM_Block": "CBAM", "cbam": "CBAM", "simam_module": "SimAM", "Simam": "SimAM", "CA_Block": "CA"},
     **{"CABlock": "CA"},
@@ -48,7 +48,7 @@ GIVEN = {
     **{"PAM_Module": "PAM"},
     **{"GCBlock": "GC", "Coord_Att": "CA", "coordatt": "CA", "Self_Attn": "SelfAttention", "AxialAttn": "Axial"},
     **{"Triplet_Attention": "Triplet", "bi_level_routing_attention": "BRA", "LSK_Block": "LSK", "scSEBlock": "SCSE"},
-    # other words for the mechanism
+    # synonyms
     **{"EfficientChannelAttention": "ECA", "SpatialAttention": "CBAMSpatial", "ChannelAttention": "CBAMChannel"},
     **{"CoordinateAttention": "CA", "SqueezeExcitation": "SE", "SqueezeExcite": "SE", "ECANet": "ECA", "SENet": "SE"},
     **{"MultiHeadAttention": "MHSA", "MultiheadAttention": "MHSA", "GlobalAttentionMechanism": "GAM"},
@@ -56,7 +56,7 @@ GIVEN = {
     **{"NONLocalBlock2D": "NonLocal", "ContextBlock2d": "GC", "DAttentionBaseline": "DAttention"},
     **{"BiFPN_Add2": "WeightedFusion"},
     **{"EfficientAdditiveAttnetion": "EfficientAdditive", "MixedLocalChannelAttention": "MLCA", "SKNet": "SK"},
-    # typing errors
+    # typos
     **{"CBMA": "CBAM", "Cbm": "CBAM", "CBBAM": "CBAM", "SEAtention": "SE", "EMMA": "EMA", "Tripplet": "Triplet"},
     **{"TripleAttention": "Triplet", "CBAMChanel": "CBAMChannel", "SEBlok": "SE", "ExternelAttention": "External"},
     **{"Conw": "Conv", "C3k3": "C3k2", "c2f": "C2f", "Concta": "Concat", "SCdown": "SCDown"},
@@ -85,7 +85,7 @@ def suggested(name: str) -> str:
 
 
 @pytest.mark.parametrize(("given", "meant"), GIVEN.items(), ids=GIVEN)
-def test_what_is_suggested(given: str, meant: str) -> None:
+def test_suggestions(given: str, meant: str) -> None:
     if meant and not hasattr(tasks, block_of(meant)) and not is_layer(meant):
         pytest.skip(f"this Ultralytics has no {block_of(meant)}")
     assert not is_layer(given)
@@ -101,7 +101,7 @@ JOINTS = ("{block}_{layer}", "{block}-{layer}", "{layer}_{block}", "{block}_{lay
 
 
 @pytest.mark.parametrize("spec", list_layers(), ids=lambda spec: spec.name)
-def test_every_way_of_writing_a_layer_means_it_or_nothing(spec) -> None:
+def test_every_spelling_of_a_layer_means_it_or_nothing(spec) -> None:
     found = {spec.name.lower(): suggest_layer(spec.name.lower(), layer_names())}
     for suffix in SUFFIXES:
         for word in (spec.name, *spec.aliases):
@@ -113,8 +113,8 @@ def test_every_way_of_writing_a_layer_means_it_or_nothing(spec) -> None:
     assert spec.name.endswith("Block") or all(found[word] == spec.name for word in wrapped)
 
 
-def test_a_block_joined_with_a_layer_keeps_both() -> None:
-    """All blocks, all layers, all ways to join them: the suggestion has the block and the layer, and no other layer."""
+def test_a_combination_of_block_and_layer_keeps_both() -> None:
+    """For all combinations, the suggestion contains the block and the layer, and no other layer."""
     blocks, names = hosting_blocks(), layer_names()
     for block, spec, joint in itertools.product(("C3k2", "C2f", "C3", "C2PSA", "SPPF", "Conv"), list_layers(), JOINTS):
         word = joint.format(block=block, layer=spec.name)
@@ -128,7 +128,7 @@ def test_a_block_joined_with_a_layer_keeps_both() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(OTHER_MECHANISMS))
-def test_another_mechanism_is_answered_with_nothing(name: str) -> None:
+def test_nothing_is_suggested_for_another_mechanism(name: str) -> None:
     for word in (name, name.lower(), f"C2f_{name}", f"C3k2-{name}", f"{name}_C3", f"{name}Block"):
         if not is_layer(word) and not hasattr(tasks, word):
             assert suggested(word) in ("", next((n for n in vars(tasks) if fold(n) == fold(word)), "")), word
@@ -140,17 +140,17 @@ def test_a_wrong_letter_in_an_acronym_is_another_acronym() -> None:
             continue
         for i, letter in itertools.product(range(len(spec.name)), "ABCDEFGHIKLMNPRSTUVWX"):
             word = spec.name[:i] + letter + spec.name[i + 1 :]
-            doubled = re.search(r"(.)\1", word)  # which is a typing error
+            doubled = re.search(r"(.)\1", word)  # a typo
             if sorted(word) != sorted(spec.name) and not doubled and not is_layer(word):
                 assert suggest_layer(word, layer_names()) != spec.name, word
 
 
-def test_the_tables_name_what_there_is() -> None:
+def test_the_tables_contain_valid_names() -> None:
     assert set(SPELLINGS) <= set(layer_names().values())
     known = {fold(word) for word in layer_names()}
-    spelt = [fold(word) for words in SPELLINGS.values() for word in words]
-    assert len(spelt) == len(set(spelt))
-    assert not {fold(word) for word in OTHER_MECHANISMS} & {*known, *spelt}
+    spellings = [fold(word) for words in SPELLINGS.values() for word in words]
+    assert len(spellings) == len(set(spellings))
+    assert not {fold(word) for word in OTHER_MECHANISMS} & {*known, *spellings}
     options = {option for spec in list_layers() for option in spec.options}
     assert set(OPTIONS) <= options
 
@@ -162,7 +162,7 @@ def test_spellings_mean_their_layer() -> None:
             assert suggest_layer(word.lower(), layer_names()) == layer
 
 
-def test_a_users_layer_is_suggested_and_one_taken_out_is_not() -> None:
+def test_custom_layers_are_suggested_and_unregistered_ones_are_not() -> None:
     names = {**layer_names(), "MyGate": "MyGate"}
     assert suggest_layer("my_gate_block", names) == "MyGate"
     assert suggest_layer("my_gate_block", layer_names()) == ""
@@ -171,7 +171,7 @@ def test_a_users_layer_is_suggested_and_one_taken_out_is_not() -> None:
 
 
 @pytest.mark.parametrize("meant", sorted({m for m in GIVEN.values() if "+" in m}))
-def test_a_suggested_block_builds_and_holds_the_layer(meant: str) -> None:
+def test_a_suggested_block_builds_with_the_layer(meant: str) -> None:
     if not hasattr(tasks, block_of(meant)):
         pytest.skip(f"this Ultralytics has no {block_of(meant)}")
     rows = [[-1, 1, "Conv", [64, 3, 2]], [-1, 1, meant, [64]], [[1], 1, "Detect", ["nc"]]]
@@ -181,7 +181,7 @@ def test_a_suggested_block_builds_and_holds_the_layer(meant: str) -> None:
 
 
 def test_every_block_that_is_suggested_builds_with_a_layer_inside() -> None:
-    """Blocks whose arguments are not those of a Conv are built with theirs."""
+    """Blocks are built with their own arguments where these differ from those of Conv."""
     args = {
         "HGStem": [32, 64],
         "HGBlock": [32, 64, 3],
@@ -211,11 +211,11 @@ def test_every_block_that_is_suggested_builds_with_a_layer_inside() -> None:
         ("CBAM", "kernel", "kernel_size"), ("SE", "xyz", ""),
     ],
 )  # fmt: skip
-def test_other_words_for_options(layer: str, option: str, meant: str) -> None:
+def test_synonyms_of_options(layer: str, option: str, meant: str) -> None:
     assert option_hint(option, get_layer(layer).options) == (f"; did you mean {meant}?" if meant else "")
 
 
-def test_words_by_one_typing_error() -> None:
+def test_words_with_one_typo() -> None:
     assert suggest_word("visdron", ["VisDrone", "VOC"]) == "VisDrone"
     assert suggest_word("cifar1000", ["cifar10", "cifar100"]) == ""
-    assert suggest_word("abcd", ["abce", "abcf"]) == ""  # which of them?
+    assert suggest_word("abcd", ["abce", "abcf"]) == ""  # ambiguous

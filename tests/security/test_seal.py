@@ -1,4 +1,4 @@
-"""Seals: only this user's processes can make one."""
+"""Seals, which only this user's processes can compute."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ultralytics.utils.USER_CONFIG_DIR", tmp_path)
 
 
-def test_a_seal_is_of_the_whole_content() -> None:
+def test_a_seal_covers_the_complete_content() -> None:
     mark = seal.seal(b"ab", b"c")
     assert seal.is_sealed(mark, b"ab", b"c")
     for other in ((b"a", b"bc"), (b"ab",), (b"ab", b"d"), (b"ab", b"c", b"")):
@@ -25,7 +25,7 @@ def test_a_seal_is_of_the_whole_content() -> None:
         assert not seal.is_sealed(forged, b"ab", b"c")
 
 
-def test_another_user_makes_other_seals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_users_seals_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mark = seal.seal(b"x")
     (tmp_path / "other").mkdir()
     monkeypatch.setattr("ultralytics.utils.USER_CONFIG_DIR", tmp_path / "other")
@@ -33,7 +33,7 @@ def test_another_user_makes_other_seals(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no permission bits")
-def test_the_key_is_kept_for_the_next_process_and_is_the_users_alone(tmp_path: Path) -> None:
+def test_the_key_is_stored_and_readable_only_by_the_user(tmp_path: Path) -> None:
     mark = seal.seal(b"x")
     seal._key_in.cache_clear()
     assert seal.is_sealed(mark, b"x")
@@ -49,7 +49,7 @@ def test_a_damaged_key_is_replaced(tmp_path: Path) -> None:
     assert seal.is_sealed(mark, b"x")
 
 
-def test_without_a_place_for_the_key_seals_last_as_long_as_the_process(
+def test_without_a_stored_key_seals_are_valid_within_the_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ultralytics.utils.USER_CONFIG_DIR", tmp_path / "not" / "there")

@@ -14,7 +14,7 @@ from yolo_attn.system.files import make_folder, read_json, write_atomically
 from yolo_attn.system.locks import FolderLock
 
 
-def test_a_write_that_is_cut_short_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "result.json"
     write_atomically(path, "old")
 
@@ -38,7 +38,7 @@ def test_a_write_that_is_cut_short_leaves_the_old_file(tmp_path: Path, monkeypat
     ],
 )
 @pytest.mark.parametrize("call", ["replace", "fsync"])
-def test_a_disk_that_refuses_is_told_in_one_line(
+def test_a_disk_error_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, says: str, call: str
 ) -> None:
     path = tmp_path / "result.json"
@@ -63,14 +63,14 @@ def test_a_folder_inside_a_file_cannot_be_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["{", "", "[1]", "\xff"])
-def test_damaged_json_is_told(tmp_path: Path, content: str) -> None:
+def test_damaged_json_is_an_error(tmp_path: Path, content: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(content, encoding="latin-1")
     with pytest.raises(UserError, match="damaged"):
         read_json(path)
 
 
-def test_a_full_disk_is_found_behind_another_error() -> None:
+def test_a_full_disk_is_recognized_as_the_cause_of_another_error() -> None:
     try:
         try:
             raise OSError(errno.ENOSPC, "full")
@@ -82,10 +82,10 @@ def test_a_full_disk_is_found_behind_another_error() -> None:
     assert not is_disk_full(FileNotFoundError(errno.ENOENT, "none"))
 
 
-def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
+def test_a_folder_has_one_owner(tmp_path: Path) -> None:
     with FolderLock(tmp_path), pytest.raises(UserError, match=f"process {os.getpid()}"), FolderLock(tmp_path):
         pass
-    with FolderLock(tmp_path):  # given back
+    with FolderLock(tmp_path):  # released
         pass
 
 
@@ -108,8 +108,8 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork")
-def test_a_lock_that_was_given_back_is_free_whatever_was_forked_meanwhile(tmp_path: Path) -> None:
-    """Data loaders fork their workers while the dataset is locked, and keep them."""
+def test_a_released_lock_is_free_despite_forks(tmp_path: Path) -> None:
+    """Data loaders fork their workers while the dataset is locked and keep them running."""
     lock = FolderLock(tmp_path)
     assert lock.acquire()
     child = os.fork()

@@ -15,7 +15,7 @@ from yolo_attn.system.processes import descendants, kill, largest_memory, ranks_
 
 __all__ = ["wait_for"]  # a fixture, used by name
 
-# A worker that starts a launcher that starts a rank in a group of its own, which notes its process id and waits.
+# A worker starts a launcher, which starts a rank in its own group; the rank writes its process id and waits.
 RANK = """
 import os, sys, time
 from pathlib import Path
@@ -34,7 +34,7 @@ subprocess.run([sys.executable, "-c", sys.argv[1], sys.argv[2]])
 posix = pytest.mark.skipif(os.name != "posix", reason="process groups")
 
 
-def lives(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
@@ -49,7 +49,7 @@ def rank_of(folder: Path, wait_for: Callable[[Callable[[], bool]], None]) -> int
 
 
 @posix
-def test_what_a_process_started_is_found_and_killed_whatever_its_group(
+def test_descendants_are_found_and_killed_in_any_group(
     tmp_path: Path, wait_for: Callable[[Callable[[], bool]], None]
 ) -> None:
     worker = start(tmp_path)
@@ -57,45 +57,45 @@ def test_what_a_process_started_is_found_and_killed_whatever_its_group(
     started = descendants(worker.pid)
     assert rank in {process.pid for process in started}
     kill(started)
-    assert not lives(rank)
+    assert not is_running(rank)
     worker.wait()
     assert descendants(worker.pid) == []
 
 
 @posix
-def test_a_rank_holds_the_run_and_ends_with_its_worker(
+def test_a_rank_locks_the_run_and_ends_with_its_worker(
     tmp_path: Path, wait_for: Callable[[Callable[[], bool]], None]
 ) -> None:
     worker = start(tmp_path)
     rank = rank_of(tmp_path, wait_for)
     assert not ranks_ended(tmp_path, 0.1)
-    worker.kill()  # and nobody takes note: it stays a zombie
+    worker.kill()  # without a wait, so it remains a zombie
     assert ranks_ended(tmp_path, 30)
-    wait_for(lambda: not lives(rank))
+    wait_for(lambda: not is_running(rank))
     worker.wait()
 
 
 @posix
-def test_a_rank_that_comes_after_its_workers_end_ends_at_once(
+def test_a_rank_started_after_its_workers_end_ends_at_once(
     tmp_path: Path, wait_for: Callable[[Callable[[], bool]], None]
 ) -> None:
     late = "import time; time.sleep(0.5)\n" + RANK
     command = [sys.executable, "-c", "import os, subprocess, sys\nos.environ['WORKER'] = str(os.getpid())\n"
                "print(subprocess.Popen([sys.executable, '-c', sys.argv[1]], stdout=2).pid)", late]  # fmt: skip
     done = subprocess.run(command, env={**os.environ, "FOLDER": str(tmp_path)}, capture_output=True, check=True)
-    wait_for(lambda: not lives(int(done.stdout)))
+    wait_for(lambda: not is_running(int(done.stdout)))
     assert (tmp_path / ".rank0.lock").exists()
     assert not (tmp_path / "rank").exists()
 
 
-def test_without_ranks_nothing_is_waited_for(tmp_path: Path) -> None:
+def test_without_ranks_there_is_no_wait(tmp_path: Path) -> None:
     assert ranks_ended(tmp_path, 0)
     with FolderLock(tmp_path, ".rank0.lock"):
         assert not ranks_ended(tmp_path, 0)
     assert ranks_ended(tmp_path, 0)
 
 
-def test_the_largest_of_the_processes_is_measured() -> None:
+def test_the_memory_of_the_largest_process() -> None:
     large = "x = bytearray(60 * 2**20); print(flush=True); import time; time.sleep(60)"
     command = [
         sys.executable,

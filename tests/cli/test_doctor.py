@@ -6,7 +6,7 @@ import pytest
 import ultralytics
 
 import yolo_attn
-from tests.test_cli import run
+from tests.cli.helpers import run
 from yolo_attn.cli import doctor
 
 BOTH = f"yolo-attn {yolo_attn.__version__} with Ultralytics {ultralytics.__version__}"

@@ -1,4 +1,4 @@
-"""Layers of a user's own from a file: imported under the name that other processes know, and carried to them."""
+"""Custom layers from files: their import, and the copies of their sources for other processes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write(path: Path, imports: str = "", factor: int = 1) -> Path:
 
 @pytest.fixture(autouse=True)
 def _clean(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Forget what a test imports, and where from."""
+    """Remove the modules and paths that a test imports."""
     modules = set(sys.modules)
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield
@@ -80,7 +80,7 @@ def test_an_edited_file_is_imported_again_with_its_helpers() -> None:
     assert sys.modules["helpers"].value == 234
 
 
-def test_the_users_modules_are_carried_and_installed_ones_are_not() -> None:
+def test_the_users_modules_are_copied_and_installed_ones_are_not() -> None:
     Path("helpers.py").write_text("import more_helpers, numpy, json, yaml\n")
     Path("more_helpers.py").write_text("def late():\n    import late_helpers\n")
     Path("late_helpers.py").write_text("import helpers\n")
@@ -93,7 +93,7 @@ def test_the_users_modules_are_carried_and_installed_ones_are_not() -> None:
     assert sources_of(["my_layers"]).digest != before
 
 
-def test_carried_files_come_before_those_that_they_were_copied_from(tmp_path: Path) -> None:
+def test_copied_files_take_precedence_over_the_originals(tmp_path: Path) -> None:
     write(Path("my_layers.py"))
     sources = sources_of(load_layers(["my_layers.py"]))
     for name, content in sources.files.items():
@@ -129,7 +129,7 @@ print(yolo_attn.get_layer("MeanGate").cls.factor, sources_of(["my_layers"]).dige
         ),
     ],
 )
-def test_what_is_wrong_with_a_file_is_one_line(name: str, text: str | None, words: str) -> None:
+def test_an_invalid_file_is_one_line(name: str, text: str | None, words: str) -> None:
     if text is not None:
         Path(name).write_text(text.format(imports="", factor=1) if "{" in text else text)
     with pytest.raises(UserError, match=words) as caught:
@@ -139,12 +139,12 @@ def test_what_is_wrong_with_a_file_is_one_line(name: str, text: str | None, word
 
 
 @pytest.mark.parametrize("value", ["", "a.py,,b.py", [""], 3])
-def test_what_cannot_name_files(value: object) -> None:
+def test_values_that_do_not_name_files(value: object) -> None:
     with pytest.raises(UserError, match="layers="):
         split_files(value)
 
 
-def test_files_are_named_in_python_as_on_the_command_line() -> None:
+def test_files_in_python_and_on_the_command_line() -> None:
     assert split_files("a.py, b.py") == split_files(["a.py", Path("b.py")]) == ("a.py", "b.py")
     assert split_files(Path("a.py")) == ("a.py",)
     assert split_files([]) == ()
@@ -154,13 +154,13 @@ def test_names_of_modules() -> None:
     assert [module_name(file) for file in ("a.py", "a/b.py", "a/__init__.py")] == ["a", "a.b", "a"]
 
 
-def test_a_module_that_was_not_carried_is_one_line() -> None:
+def test_a_missing_copy_of_a_module_is_one_line() -> None:
     with pytest.raises(UserError, match="layers: not_there cannot be imported here: ModuleNotFoundError"):
         import_copied(Path("layers"), ["not_there"])
 
 
 def test_a_script_may_name_itself(tmp_path: Path) -> None:
-    """It is `__main__` first and then a module: one class takes the other's place."""
+    """The script runs as `__main__` and is imported as a module; the second class replaces the first."""
     script = write(tmp_path / "train_it.py")
     script.write_text(
         script.read_text()

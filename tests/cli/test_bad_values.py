@@ -1,4 +1,4 @@
-"""Every command with wrong files and wrong values: one line that names the fault, exit status 2, nothing written."""
+"""All commands with invalid files and values: one line that names the problem, exit status 2, nothing written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 import torch
 from ultralytics import YOLO
 
-from tests.test_cli import refuse
+from tests.cli.helpers import refuse
 from yolo_attn.cli import main
 from yolo_attn.graph import ModelRef
 from yolo_attn.host.command import _as_checkpoint
@@ -31,10 +31,10 @@ LONG = f"yolov8n.yaml+{LAYERS}"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of files that are not what their names say, a whole checkpoint and two pictures."""
+    """A folder with files whose contents do not match their names, a valid checkpoint and two images."""
     folder = tmp_path_factory.mktemp("bad")
     good = Path(_as_checkpoint(YOLO("yolov8n.yaml+SE@neck.P5"), folder / "good.pt"))
-    for name in ("folder", "folder.pt", "folder.yaml", "folder.jpg", "pictures"):
+    for name in ("folder", "folder.pt", "folder.yaml", "folder.jpg", "images"):
         (folder / name).mkdir()
     for name in ("empty.pt", "empty.yaml", "empty.jpg"):
         (folder / name).touch()
@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save(torch.zeros(3), folder / "tensor.pt")
     for n in range(2):
         noise = np.random.default_rng(n).integers(0, 255, (64, 64, 3))
-        cv2.imwrite(str(folder / "pictures" / f"{n}.png"), noise.astype(np.uint8))
+        cv2.imwrite(str(folder / "images" / f"{n}.png"), noise.astype(np.uint8))
     return folder
 
 
@@ -65,14 +65,14 @@ def written(folder: Path) -> set[str]:
 COMMANDS = {
     "profile": ("profile", "model={}"),
     "profile against": ("profile", "model=yolov8n.yaml", "against={}"),
-    "maps": ("maps", "model={}", "source=pictures"),
+    "maps": ("maps", "model={}", "source=images"),
     "lint": ("lint", "model={}"),
     "place": ("place", "model={}", "layer=SE", "at=neck"),
     "compare": ("compare", "base={}", "data=digits"),
     "train": ("train", "model={}", "data=digits"),
     "val": ("val", "model={}", "data=digits"),
-    "predict": ("predict", "model={}", "source=pictures"),
-    "track": ("track", "model={}", "source=pictures"),
+    "predict": ("predict", "model={}", "source=images"),
+    "track": ("track", "model={}", "source=images"),
     "export": ("export", "model={}"),
     "benchmark": ("benchmark", "model={}", "data=digits"),
     "tune": ("tune", "model={}", "data=digits"),
@@ -87,11 +87,11 @@ FILES = [
 
 @pytest.mark.parametrize("file", FILES, ids=lambda name: name[:24])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_file_that_is_no_model(command: str, file: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_not_a_model(command: str, file: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = written(here)
-    said = refuse(*(word.format(file) for word in COMMANDS[command]), capsys=capsys)
-    named = Path(file).name.split()[0] in said or "too long" in said
-    assert named or (command == "track" and "pip install lap" in said)
+    message = refuse(*(word.format(file) for word in COMMANDS[command]), capsys=capsys)
+    named = Path(file).name.split()[0] in message or "too long" in message
+    assert named or (command == "track" and "pip install lap" in message)
     assert written(here) == before
 
 
@@ -103,24 +103,24 @@ def test_a_file_that_is_no_model(command: str, file: str, here: Path, capsys: py
             (f"profile model=yolov8n.yaml imgsz={n}", "imgsz=")
             for n in ("0", "-5", "6.5", "x", "999999999", "9" * 5000)
         ),
-        *((f"maps model=good.pt source=pictures imgsz={n}", "imgsz=") for n in ("0", "-5", "1e9", "999999999")),
+        *((f"maps model=good.pt source=images imgsz={n}", "imgsz=") for n in ("0", "-5", "1e9", "999999999")),
         *(
             (f"{verb} model=good.pt imgsz={n}", "imgsz=")
-            for verb in ("train data=digits", "val data=digits", "predict source=pictures", "export", "benchmark")
+            for verb in ("train data=digits", "val data=digits", "predict source=images", "export", "benchmark")
             for n in ("0", "-64", "64.5", "x", "999999999", "99999999999999999999999")
         ),
         *((f"compare imgsz={n}", "imgsz=") for n in ("0", "-4", "64.5", "999999999", "[64,64]")),
         # batches
         *((f"train model=good.pt data=digits batch={n}", "batch=") for n in ("0", "-5", "x", "2.5")),
         *((f"val model=good.pt data=digits batch={n}", "batch=") for n in ("0", "-1", "0.5", "x")),
-        *((f"predict model=good.pt source=pictures batch={n}", "batch=") for n in ("0", "-1", "0.5")),
+        *((f"predict model=good.pt source=images batch={n}", "batch=") for n in ("0", "-1", "0.5")),
         *((f"export model=good.pt batch={n}", "batch=") for n in ("0", "-1")),
         *((f"compare batch={n}", "batch=") for n in ("0", "-1", "2.5", "x")),
         # devices, threads, workers
         *((f"profile model=yolov8n.yaml device={d}", "device=") for d in ("99", "x", "0,1", "meta")),
         *(
             (f"{v} model=good.pt device=99", "device=99")
-            for v in ("train data=digits", "predict source=pictures", "export")
+            for v in ("train data=digits", "predict source=images", "export")
         ),
         *((f"compare device={d}", "device=") for d in ("99", "x", "0,0", "-1")),
         *((f"compare threads={n}", "threads=") for n in ("0", "-1", "1.5", "x", "99999")),
@@ -138,9 +138,9 @@ def test_a_file_that_is_no_model(command: str, file: str, here: Path, capsys: py
         ),
         ("train model=yolov8n.yaml data=digits freeze=-1", "freeze=-1"),
         ("train model=yolov8n.yaml data=digits seed=x", "seed=x"),
-        ("predict model=good.pt source=pictures classes=x", "classes=x"),
-        ("predict model=good.pt source=pictures embed=99", "embed=[10]"),
-        ("predict model=good.pt source=pictures conf=x", "conf=x"),
+        ("predict model=good.pt source=images classes=x", "classes=x"),
+        ("predict model=good.pt source=images embed=99", "embed=[10]"),
+        ("predict model=good.pt source=images conf=x", "conf=x"),
         ("tune model=yolov8n.yaml data=digits iterations=0", "iterations=0"),
         ("tune model=yolov8n.yaml data=digits iterations=x", "iterations=x"),
         ("export model=good.pt format=onnx opset=99 imgsz=32", "opset"),
@@ -156,9 +156,9 @@ def test_a_file_that_is_no_model(command: str, file: str, here: Path, capsys: py
         ("place model=yolov8n.yaml layer=SE at=neck reduction=[", "'['"),
         ("place model=yolov8n.yaml layer=SE at=neck out=empty.jpg/x.yaml", "empty.jpg"),
         ("layers nowhere", "nowhere"),
-        # pictures and other sources
+        # images and other sources
         *((f"maps model=good.pt source={s}", s) for s in ("nowhere", "folder", "empty.jpg", "binary.jpg", "list.yaml")),
-        ("maps model=good.pt source=pictures project=empty.jpg", "empty.jpg"),
+        ("maps model=good.pt source=images project=empty.jpg", "empty.jpg"),
         *(
             (f"predict model=good.pt source={s}", s)
             for s in ("nowhere", "nowhere.jpg", "folder", "folder.jpg", "list.yaml")
@@ -190,14 +190,14 @@ def test_a_file_that_is_no_model(command: str, file: str, here: Path, capsys: py
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_a_value_that_is_none(words: str, expected: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_value(words: str, expected: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {name for name in written(here) if not name.startswith("runs")}
     assert expected in refuse(*words.split(), capsys=capsys)
     assert {name for name in written(here) if not name.startswith("runs")} == before
 
 
-def test_a_file_that_may_not_be_read(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
-    """Whoever runs the tests may be allowed everything, so the system's answer is put in."""
+def test_a_file_without_read_permission(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    """The tests may run as root, so the system's error is simulated."""
 
     def refused(original: Callable[..., Any]) -> Callable[..., Any]:
         def open_(file: Any, *args: Any, **kwargs: Any) -> Any:
@@ -212,8 +212,8 @@ def test_a_file_that_may_not_be_read(here: Path, capsys: pytest.CaptureFixture[s
     monkeypatch.setattr(builtins, "open", refused(builtins.open))
     for file in ("good.pt", "mine.yaml"):
         for command in ("profile", "maps", "lint", "place", "train", "val", "export"):
-            said = refuse(*(word.format(file) for word in COMMANDS[command]), capsys=capsys)
-            assert f"{file}: " in said and "ermission" in said
+            message = refuse(*(word.format(file) for word in COMMANDS[command]), capsys=capsys)
+            assert f"{file}: " in message and "ermission" in message
 
 
 @pytest.mark.parametrize(
@@ -227,10 +227,8 @@ def test_a_file_that_may_not_be_read(here: Path, capsys: pytest.CaptureFixture[s
     ],
     ids=lambda error: type(error).__name__,
 )
-@pytest.mark.parametrize(
-    "words", ["profile model=good.pt", "maps model=good.pt source=pictures", "export model=good.pt"]
-)
-def test_too_little_memory(words: str, error: Exception, here: Path, capsys, monkeypatch) -> None:
+@pytest.mark.parametrize("words", ["profile model=good.pt", "maps model=good.pt source=images", "export model=good.pt"])
+def test_out_of_memory(words: str, error: Exception, here: Path, capsys, monkeypatch) -> None:
     def forward(*args: Any, **kwargs: Any) -> Any:
         raise error
 
@@ -241,7 +239,7 @@ def test_too_little_memory(words: str, error: Exception, here: Path, capsys, mon
 @pytest.mark.parametrize(
     ("command", "package"), [("export format=ncnn", "ncnn"), ("export format=rknn", "rknn-toolkit2")]
 )
-def test_a_package_that_is_missing(command: str, package: str, here: Path, capsys, monkeypatch) -> None:
+def test_a_missing_package(command: str, package: str, here: Path, capsys, monkeypatch) -> None:
     module = package.partition("-")[0]
 
     def import_(name: str, *args: Any, **kwargs: Any) -> Any:
@@ -251,25 +249,25 @@ def test_a_package_that_is_missing(command: str, package: str, here: Path, capsy
 
     original = builtins.__import__
     monkeypatch.setattr(builtins, "__import__", import_)
-    said = refuse(*command.split(), "model=good.pt", "imgsz=32", capsys=capsys)
-    assert said.endswith(f"this requires the package {package}, which is not installed: pip install {package}")
+    message = refuse(*command.split(), "model=good.pt", "imgsz=32", capsys=capsys)
+    assert message.endswith(f"this requires the package {package}, which is not installed: pip install {package}")
 
 
-def test_a_long_shorthand_works_in_every_command(fresh_folder: Path, folder: Path, capsys) -> None:
+def test_a_long_model_reference_works_in_every_command(fresh_folder: Path, folder: Path, capsys) -> None:
     assert len(LONG) > 255
     for words in (
         ("profile", "imgsz=32", "rounds=1"),
-        ("maps", f"source={folder / 'pictures'}", "imgsz=32"),
+        ("maps", f"source={folder / 'images'}", "imgsz=32"),
         ("lint",),
         ("place", "layer=SE", "at=neck"),
-        ("predict", f"source={folder / 'pictures'}", "imgsz=32"),
+        ("predict", f"source={folder / 'images'}", "imgsz=32"),
         ("export", "imgsz=32"),
     ):
         status = main([*words, f"model={LONG}"])
         assert status == 0, capsys.readouterr().err
 
 
-def test_a_name_made_of_many_layers_is_one_that_a_file_can_have() -> None:
+def test_the_stem_of_many_layers_is_a_valid_file_name() -> None:
     many = "yolo11n.yaml" + "+CBAM@neck" * 60
     names = {ModelRef.parse(f"{many}+{last}").stem for last in ("SE@neck", "CA@neck")}
     assert len(names) == 2

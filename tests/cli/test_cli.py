@@ -1,4 +1,4 @@
-"""The command line: verbs, help, and every mistake as one line with exit status 2."""
+"""The command line: commands, help pages, and one line with exit status 2 for invalid input."""
 
 from __future__ import annotations
 
@@ -17,26 +17,11 @@ import torch
 import yaml
 
 import yolo_attn
+from tests.cli.helpers import refuse, run
 from yolo_attn import cards
 from yolo_attn.cli import main
 
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def run(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    status = main(words)
-    out, err = capsys.readouterr()
-    return status, out, err
-
-
-def refuse(*words: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """Run a command that must fail as a user's mistake, and return its one line."""
-    status, _, err = run(*words, capsys=capsys)
-    assert status == 2, err
-    lines = [line for line in err.splitlines() if line.startswith("yolo-attn: ")]
-    assert len(lines) == 1, err
-    assert "Traceback" not in err
-    return lines[0]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +37,7 @@ def test_help(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> Non
     assert "yolo-attn" in out
 
 
-def test_the_version_is_ours_and_the_hosts(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_prints_yolo_attn_and_ultralytics(capsys: pytest.CaptureFixture[str]) -> None:
     from importlib.metadata import version
 
     _, out, _ = run("--version", capsys=capsys)
@@ -81,7 +66,7 @@ def test_layers_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("columns", [80, 100, 200])
-def test_layers_keeps_to_the_terminals_columns_and_says_what_each_does(
+def test_layers_fits_the_terminal_and_describes_each_layer(
     columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -101,7 +86,7 @@ def test_layers_keeps_to_the_terminals_columns_and_says_what_each_does(
 @pytest.mark.parametrize(
     ("given", "name"), [("cbam", "CBAM"), ("SIMAM", "SimAM"), ("coordatt", "CA"), ("irmb", "iRMB")]
 )
-def test_layers_knows_names_in_any_case(given: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_layers_accepts_names_in_any_case(given: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run("layers", given, capsys=capsys)
     assert status == 0
     assert out.startswith(f"{name}: ")
@@ -119,7 +104,7 @@ def test_a_card_names_the_ready_configs_with_the_layer(capsys: pytest.CaptureFix
     assert files == {path.name for path in (ROOT / "configs").glob("*.yaml")}
 
 
-def test_layers_as_json_has_what_was_measured(capsys: pytest.CaptureFixture[str]) -> None:
+def test_layers_as_json_contains_the_measurements(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run("layers", "cbam", "format=json", capsys=capsys)
     (entry,) = json.loads(out)
     record = cards.measured()
@@ -143,7 +128,7 @@ def test_layers_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("spec", yolo_attn.list_layers(), ids=lambda s: s.name)
-def test_a_card_says_what_one_needs(spec: yolo_attn.LayerSpec, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_card_is_complete(spec: yolo_attn.LayerSpec, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run("layers", spec.name, capsys=capsys)
     assert status == 0
     assert f", 1, {spec.name}, []]" in out
@@ -154,7 +139,7 @@ def test_a_card_says_what_one_needs(spec: yolo_attn.LayerSpec, capsys: pytest.Ca
     assert row[0][2] == spec.name
 
 
-def test_a_card_knows_the_norms(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_card_lists_the_norms(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run("layers", "CoT", capsys=capsys)
     assert "5 batch norms with eps 1e-05, momentum 0.1; 1 group norm with eps 1e-05" in " ".join(out.split())
     _, out, _ = run("layers", "SE", capsys=capsys)
@@ -217,7 +202,7 @@ def test_doctor_finds_a_binding_that_other_code_replaced(
         (("compare", "variants"), "not key=value"),
     ],
 )
-def test_mistakes_are_one_line(
+def test_invalid_input_is_one_line(
     words: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str], fresh_folder: Path
 ) -> None:
     assert expected in refuse(*words, capsys=capsys)
@@ -226,7 +211,7 @@ def test_mistakes_are_one_line(
 
 @pytest.fixture
 def model_file(fresh_folder: Path) -> Path:
-    """YOLO11n-CBAM as a file of the user's."""
+    """YOLO11n-CBAM as a user's file."""
     path = fresh_folder / "mine.yaml"
     shutil.copy(ROOT / "configs" / "yolo11-cbam.yaml", path)
     return path
@@ -257,7 +242,7 @@ def test_a_bad_row_is_one_line_and_nothing_is_written(
     assert [p.name for p in model_file.parent.iterdir()] == ["mine.yaml"]
 
 
-def test_a_dead_row_is_one_line(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_row_without_consumer_is_one_line(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _edit(model_file, "head", -1, [[17, 21, 24], 1, "Detect", ["nc"]])
     assert "row 25: CBAM is read by nobody" in refuse("train", f"model={model_file}", "data=coco8.yaml", capsys=capsys)
 
@@ -298,11 +283,11 @@ def test_a_full_disk_is_one_line() -> None:
     assert "no space left" in (
         stock_message(RuntimeError("[enforce fail] PytorchStreamWriter failed writing file")) or ""
     )
-    assert stock_message(KeyError("a bug of ours")) is None
+    assert stock_message(KeyError("a bug")) is None
 
 
 @pytest.mark.parametrize("script", ["train", "val", "predict", "export", "compare"])
-def test_the_scripts_are_the_verbs(script: str, fresh_folder: Path) -> None:
+def test_the_scripts_run_the_commands(script: str, fresh_folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "scripts" / f"{script}.py", "nonsense"], capture_output=True, text=True, check=False
     )
@@ -311,21 +296,22 @@ def test_the_scripts_are_the_verbs(script: str, fresh_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", ["train", "predict"])
-def test_a_picture_is_no_model(verb: str, fresh_folder: Path, capsys) -> None:
+def test_an_image_is_not_a_model(verb: str, fresh_folder: Path, capsys) -> None:
     Path("odd.png").touch()
     assert "odd.png" in refuse(verb, "model=odd.png", "data=digits", capsys=capsys)
 
 
-def test_what_cannot_be_downloaded_is_one_line() -> None:
+def test_a_failed_download_is_one_line() -> None:
     from yolo_attn.host.error_messages import stock_message
 
-    for said in ("Environment may be offline.", "Environment is not online.", "Retry limit reached."):
-        told = stock_message(ConnectionError(f"❌  Download failure for https://a.b/c/yolo11n.pt. {said}"))
-        assert told is not None and told.startswith("yolo11n.pt: not found, and it could not be downloaded (Download f")
-        assert told.endswith("; download it by hand, or give its path")
+    for reason in ("Environment may be offline.", "Environment is not online.", "Retry limit reached."):
+        message = stock_message(ConnectionError(f"❌  Download failure for https://a.b/c/yolo11n.pt. {reason}"))
+        assert message is not None
+        assert message.startswith("yolo11n.pt: not found, and it could not be downloaded (Download f")
+        assert message.endswith("; download it by hand, or give its path")
 
 
-def test_a_resumed_checkpoint_is_the_model() -> None:
+def test_resume_sets_the_model() -> None:
     from yolo_attn.host.arguments import with_resumed_model
 
     assert with_resumed_model(["train", "resume=a/last.pt"]) == ["train", "resume=a/last.pt", "model=a/last.pt"]
@@ -340,7 +326,7 @@ def test_a_number_with_an_exponent_as_an_option(fresh_folder: Path, capsys: pyte
 
 
 @pytest.mark.parametrize(
-    ("words", "plain"),
+    ("words", "expected"),
     [
         ("--model x.yaml --data=digits --exist-ok --imgsz 64", "model=x.yaml data=digits exist_ok=True imgsz=64"),
         ("detect --half", "detect half=True"),
@@ -350,13 +336,13 @@ def test_a_number_with_an_exponent_as_an_option(fresh_folder: Path, capsys: pyte
         ("model=a--b.yaml name=--c", "model=a--b.yaml name=--c"),
     ],
 )
-def test_options_with_dashes_are_keys(words: str, plain: str) -> None:
+def test_words_with_dashes_are_converted(words: str, expected: str) -> None:
     from yolo_attn.cli.words import without_dashes
 
-    assert without_dashes(words.split()) == plain.split()
+    assert without_dashes(words.split()) == expected.split()
 
 
-def test_every_verb_takes_dashes(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_accepts_dashes(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def same(plain: str, dashed: str) -> str:
         first, second = (run(*words.split(), capsys=capsys) for words in (plain, dashed))
         assert first == second
@@ -393,13 +379,13 @@ def test_a_placed_file_can_be_given_as_a_model(fresh_folder: Path, capsys: pytes
     assert sorted(str(p) for p in Path().rglob("*")) == ["bar.yml", "foo.yaml", "sub", "sub/foo.yaml"]
 
 
-def test_a_file_that_cannot_be_written_is_told_with_its_key(fresh_folder: Path, capsys) -> None:
+def test_a_file_that_cannot_be_written_is_reported_with_its_key(fresh_folder: Path, capsys) -> None:
     Path("file").touch()
     line = refuse("place", "model=yolov8n.yaml", "layer=SE", "at=neck", "out=file/mine.yaml", capsys=capsys)
     assert line.endswith("with out=FILE")
 
 
-def test_errors_on_the_way_to_the_disk_are_told_without_a_file_name_too() -> None:
+def test_disk_errors_without_a_file_name_are_reported() -> None:
     import errno
 
     from yolo_attn.host.error_messages import stock_message
@@ -428,12 +414,12 @@ def test_a_source_may_be_a_dataset(fresh_folder: Path) -> None:
 
     images = datasets_folder() / "digits" / "images" / "val"
     assert prepare_words(["predict", "model=yolo11n-se.yaml", "source=digits"])[2] == f"source={images}"
-    Path("digits").mkdir()  # the user's own
+    Path("digits").mkdir()  # a user's folder
     assert prepare_words(["predict", "model=yolo11n-se.yaml", "source=digits"])[2] == "source=digits"
 
 
 def damaged_dataset(folder: Path, *, usable: bool) -> Path:
-    """Four images of which one cannot be read, or three."""
+    """Write a dataset of four images, of which one (usable) or three cannot be read."""
     for split in ("train", "val"):
         (folder / "images" / split).mkdir(parents=True)
         (folder / "labels" / split).mkdir(parents=True)
@@ -448,7 +434,7 @@ def damaged_dataset(folder: Path, *, usable: bool) -> Path:
 
 
 @pytest.mark.parametrize("verb", ["train", "val"])
-def test_what_is_wrong_with_the_data_is_said_before_anything_runs(
+def test_problems_of_the_data_are_printed_before_anything_runs(
     verb: str, fresh_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("yolo_attn.host.command.run_stock", lambda words: print("runs now"))
@@ -462,9 +448,7 @@ def test_what_is_wrong_with_the_data_is_said_before_anything_runs(
     assert lines[1] == "runs now"
 
 
-def test_data_of_which_most_cannot_be_used_stops_every_command(
-    fresh_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_mostly_unusable_data_stops_every_command(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = damaged_dataset(fresh_folder / "set", usable=False)
     for words in (["train", "model=yolo11n.yaml"], ["compare", "base=yolo11n.yaml", "variants=SE@neck"]):
         assert "3 of 4 images of train cannot be used" in refuse(*words, f"data={data}", capsys=capsys)

@@ -1,4 +1,4 @@
-"""A user's own layer, as users write it: in a notebook, in a script, in a file next to it."""
+"""Custom layers in a notebook, in a script, and in a file next to it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ for compare in range(2):
 """
 
 
-def test_a_notebook_runs_its_cell_again_and_is_told_before_anything_is_trained(fresh_folder: Path) -> None:
+def test_a_cell_runs_again_and_compare_refuses_its_layer_before_training(fresh_folder: Path) -> None:
     out = python(NOTEBOOK, CELL.format(factor=1), CELL.format(factor=2), cwd=fresh_folder).stdout
     assert out.splitlines() == 2 * [
         "layer MeanGate is defined in a script or notebook (__main__), which the processes that train cannot import; "
@@ -106,7 +106,7 @@ def test_a_study_trains_a_layer_of_a_file(tmp_path: Path, where: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     arms = json.loads((project / "own" / "results.json").read_text())["arms"]
     assert [run["status"] for arm in arms for run in arm["runs"]] == ["done", "done"]
-    # The checkpoint works where its file is given, and says what is missing elsewhere.
+    # The checkpoint works with its file; without it, the message names the missing module.
     (last,) = (project / "own").glob("runs/MeanGate*/train/weights/last.pt")
     words = ["val", f"model={last}", f"data={data}", "imgsz=32", "workers=0", "plots=False", f"project={tmp_path}"]
     val = "import sys; from yolo_attn.cli import main; sys.exit(main(sys.argv[1:]))"
