@@ -31,7 +31,7 @@ POINTS = "0 0.5 0.5 0.2 0.2 0.5 0.5 2 0 0 0"
 
 
 class Dataset:
-    """A dataset in a folder, with one image for each label text; None stands for an image without a label file."""
+    """A dataset in a folder, with one image per label text; None means no label file."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
