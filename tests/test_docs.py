@@ -69,3 +69,11 @@ def test_files_in_the_tree_of_the_design_exist() -> None:
         if not (ROOT / Path(*parents)).exists():
             missing.append(line)
     assert missing == []
+
+
+@pytest.mark.parametrize("folder", ["", "host", "graph", "data", "study", "study/specification", "study/running"])
+def test_the_tree_of_the_design_is_complete(folder: str) -> None:
+    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    hidden = {"__init__.py", "__main__.py", "__pycache__"}
+    names = [f"{path.name}{'/' * path.is_dir()}" for path in (PACKAGE / folder).iterdir() if path.name not in hidden]
+    assert [name for name in names if name.endswith((".py", "/")) and f"  {name} " not in text] == []
