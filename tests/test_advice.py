@@ -23,7 +23,7 @@ from yolo_attn.cli.help import help_pages
 from yolo_attn.errors import UserError
 from yolo_attn.graph import ModelGraph
 from yolo_attn.graph.rows import check_row
-from yolo_attn.host.document_keys import find_key_faults
+from yolo_attn.host.document_keys import find_key_problems
 from yolo_attn.host.documents import make_variant, model_yaml
 from yolo_attn.host.linting import lint
 from yolo_attn.host.parser import build_rows
@@ -216,7 +216,7 @@ KEYS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("wrong", KEYS, ids=str)
 def test_the_message_for_an_invalid_key_gives_valid_values(wrong: dict[str, Any]) -> None:
     good = {"nc": 80, "scales": {"n": [0.5, 0.25, 1024]}}
-    (message,) = find_key_faults({**good, **wrong})
+    (message,) = find_key_problems({**good, **wrong})
     (key,) = wrong
     advice = re.search(r"(?:did you mean |such as |write )([^;]*?)\??$", message.replace(" or another", ""))
     assert advice, message
@@ -225,7 +225,7 @@ def test_the_message_for_an_invalid_key_gives_valid_values(wrong: dict[str, Any]
         pasted = yaml.safe_load(text) if text.startswith(f"{key}: ") else {key: yaml.safe_load(text)}
         if key == "scales":
             pasted = {"scales": pasted[key] if isinstance(pasted[key], dict) else {"n": pasted[key]}}
-        assert list(find_key_faults({**good, **pasted})) == [], message
+        assert list(find_key_problems({**good, **pasted})) == [], message
 
 
 STUDIES: list[dict[str, Any]] = [{"seeds": "x"}, {"variants": 3}, {"optimizer": "auto"}, {"seeds": "0"}]

@@ -32,6 +32,9 @@ FAMILIES = ("channel", "spatial", "hybrid", "self_attention", "large_kernel", "f
 OUT_CHANNELS = "out_channels"
 """The option that sets a layer's number of output channels, where it has one."""
 
+LIST_HINT = "; yolo-attn layers lists the layers, and layers=FILE adds custom ones"
+"""Hint for an unknown layer without a similar name."""
+
 _RENAMED = {"start": "init"}  # former names of the options that all layers have
 
 LayerClass = TypeVar("LayerClass", bound=type[nn.Module])
@@ -268,7 +271,7 @@ def in_any_case(name: str) -> str:
 def layer_hint(name: str) -> str:
     """Return what follows an unknown layer's name in a message: the layer that it means, or how to list them."""
     meant = suggest_layer(name, _names)
-    return f"; did you mean {meant}?" if meant else "; yolo-attn layers lists ours, layers=FILE adds yours"
+    return f"; did you mean {meant}?" if meant else LIST_HINT
 
 
 def list_layers(pattern: str = "*", *, family: str | None = None) -> list[LayerSpec]:

@@ -244,7 +244,9 @@ def test_a_bad_row_is_one_line_and_nothing_is_written(
 
 def test_a_row_without_consumer_is_one_line(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _edit(model_file, "head", -1, [[17, 21, 24], 1, "Detect", ["nc"]])
-    assert "row 25: CBAM is read by nobody" in refuse("train", f"model={model_file}", "data=coco8.yaml", capsys=capsys)
+    assert "row 25: CBAM is not read by any row" in refuse(
+        "train", f"model={model_file}", "data=coco8.yaml", capsys=capsys
+    )
 
 
 def test_channels_a_layer_cannot_take(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -100,5 +100,5 @@ def test_sites_that_are_not_there(site: str, words: str) -> None:
 def test_a_block_takes_one_layer() -> None:
     graph = ModelGraph(DOCUMENT)
     place(graph, STRIDES, "SE", parse_sites("inside:5"))
-    with pytest.raises(UserError, match=r"row 5: C2f\+SE has a layer inside already, and a block takes one"):
+    with pytest.raises(UserError, match=r"row 5: C2f\+SE already contains a layer, and a block takes one"):
         place(graph, STRIDES, "CBAM", parse_sites("inside:C2f"))

@@ -21,7 +21,7 @@ from tests.host.helpers import build_as_its_class, marked
 from yolo_attn.graph import ModelGraph, PlacedLayer, align, list_sites, parse_sites, place
 from yolo_attn.host.documents import model_yaml, with_layers
 from yolo_attn.host.geometry import build_on_meta, model_cost, row_strides, run_on_meta
-from yolo_attn.host.parser import UNREAD_BY_DESIGN, is_our_row
+from yolo_attn.host.parser import UNREAD_BY_DESIGN, is_attention_row
 from yolo_attn.host.transfer import last_transfer
 from yolo_attn.registry import list_layers
 
@@ -61,7 +61,7 @@ def check_structure(base: dict[str, Any], variant: dict[str, Any], layer: str, f
     plain = build_on_meta(base)
     own = sum(p.numel() for i in ours for p in built[i].parameters())
     assert sum(p.numel() for p in built.parameters()) == sum(p.numel() for p in plain.parameters()) + own
-    assert align(after, before, is_our_row) == {s: i for i, s in enumerate(stock)}
+    assert align(after, before, is_attention_row) == {s: i for i, s in enumerate(stock)}
     for i, s in enumerate(stock):
         shapes = {k: v.shape for k, v in plain[i].state_dict().items()}
         assert shapes == {k: v.shape for k, v in built[s].state_dict().items()}
@@ -120,9 +120,9 @@ def test_any_layers_in_any_order(data: st.DataObject) -> None:
             assert insertion.consumers == len(before.consumers(insertion.follows)) > 0
     document = graph.to_document()
     assert {graph.rows[i].module for i in graph.dead_rows()} <= set(UNREAD_BY_DESIGN)
-    stock = [i for i, row in enumerate(graph) if not is_our_row(row)]
-    assert sorted(row.module for row in graph if is_our_row(row)) == sorted(placed)
-    assert align(graph, ModelGraph(base), is_our_row) == {s: i for i, s in enumerate(stock)}
+    stock = [i for i, row in enumerate(graph) if not is_attention_row(row)]
+    assert sorted(row.module for row in graph if is_attention_row(row)) == sorted(placed)
+    assert align(graph, ModelGraph(base), is_attention_row) == {s: i for i, s in enumerate(stock)}
     assert [row_strides(document)[i] for i in stock] == row_strides(base)
     built = build_on_meta(document)
     ours = sum(p.numel() for i in range(len(graph)) if i not in stock for p in built[i].parameters())
@@ -155,7 +155,7 @@ def check_numbers(base: dict[str, Any], variant: dict[str, Any]) -> None:
     source, target = build_as_its_class(base, 1).eval(), build_as_its_class(variant, 2).eval()
     if hasattr(source, "txt_feats"):
         target.txt_feats = source.txt_feats
-    rows = [i for i, row in enumerate(ModelGraph(variant)) if not is_our_row(row)]
+    rows = [i for i, row in enumerate(ModelGraph(variant)) if not is_attention_row(row)]
     expected = outputs_of(source)
     target.load(source, verbose=False)
     actual = outputs_of(target)
@@ -171,7 +171,7 @@ def check_numbers(base: dict[str, Any], variant: dict[str, Any]) -> None:
         assert torch.equal(value, there[".".join([model, str(rows[int(index)]), *rest])]), key
     report = last_transfer(target)
     assert report is not None and report.arrived == report.base == len(source.state_dict())
-    assert report.ours_arrived == 0
+    assert report.attention_arrived == 0
 
 
 @pytest.mark.parametrize("name", [n if n in SOME[:3] else pytest.param(n, marks=pytest.mark.slow) for n in STOCK])

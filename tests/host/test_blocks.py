@@ -264,7 +264,7 @@ def test_all_blocks_in_one_model(layer: str) -> None:
     report = last_transfer(variant)
     assert report is not None
     assert report.arrived == report.base == len(given)
-    assert (report.ours, report.ours_arrived) == (len(own) - len(given), 0)
+    assert (report.attention, report.attention_arrived) == (len(own) - len(given), 0)
     variant.load(base, verbose=False)
     variant.eval()
     x = torch.rand(1, 3, 64, 64)
@@ -425,7 +425,7 @@ def test_every_base_tensor_arrives(source: str, target: str, classes: int, ours:
     assert all(torch.equal(a, b) for a, b in zip(stock, expected, strict=True))
     report = last_transfer(taker)
     assert report is not None
-    assert (report.ours, report.ours_arrived) == (ours or (0, 0))
+    assert (report.attention, report.attention_arrived) == (ours or (0, 0))
     if ours and ours[1] < ours[0]:
         assert "C3k2+EMA" in str(report) or "row 17 EMA" in str(report)
     if classes == 80:
@@ -460,12 +460,16 @@ def test_lint_compares_a_model_with_blocks_of_ours_with_its_base(tmp_path: Path)
     [
         ("C3k3+EMA", [64], "row 2: unknown block 'C3k3' in 'C3k3+EMA'; did you mean C3k2?"),
         ("C2f+EMMA", [64], "row 2: unknown layer 'EMMA' in 'C2f+EMMA'; did you mean EMA?"),
-        ("C2f+", [64], "row 2: unknown layer '' in 'C2f+'; yolo-attn layers lists ours, layers=FILE adds yours"),
+        (
+            "C2f+",
+            [64],
+            "row 2: unknown layer '' in 'C2f+'; yolo-attn layers lists the layers, and layers=FILE adds custom ones",
+        ),
         ("C2f+SE+EMA", [64], "row 2: unknown layer 'SE+EMA'"),
-        ("SE+EMA", [], "row 2: 'SE+EMA': SE is no block of Ultralytics; give each layer a row of its own"),
-        ("nn.Upsample+EMA", [None, 2, "nearest"], "row 2: 'nn.Upsample+EMA': a layer cannot stand inside nn.Upsample"),
-        ("C2f+GMU", [64], "row 2: 'C2f+GMU': GMU reads several rows, and inside a block there is one map"),
-        ("C2f+SEBasicBlock", [64, {"out_channels": 32}], "inside a block the channels stay"),
+        ("SE+EMA", [], "row 2: 'SE+EMA': SE is not a block of Ultralytics; write a separate row for each layer"),
+        ("nn.Upsample+EMA", [None, 2, "nearest"], "row 2: 'nn.Upsample+EMA': a layer cannot go inside nn.Upsample"),
+        ("C2f+GMU", [64], "row 2: 'C2f+GMU': GMU reads several rows, but a block has one map"),
+        ("C2f+SEBasicBlock", [64, {"out_channels": 32}], "a layer inside a block keeps the channels"),
         ("C2f+SE", [64, {"reductoin": 8}], "row 2: SE has no option 'reductoin'; did you mean reduction?"),
         ("C2f+SE", [64, {"reduction": -1}], "row 2: SE: reduction=-1"),
         ("C2f+SCSA", [16, True, 1, 0.375], "row 2: SCSA: channels=6; use a multiple of 4"),
@@ -491,10 +495,10 @@ def test_a_row_of_several_maps_takes_no_layer() -> None:
     rows = [[-1, 1, "CBLinear+SE", [[64]]], [[2, 1], 1, "CBFuse", [[0]]]]
     wrong = document([])
     wrong["backbone"] += rows
-    with pytest.raises(UserError, match="row 2: CBLinear hands on several maps, and a layer inside a block reads one"):
+    with pytest.raises(UserError, match="row 2: CBLinear returns several maps, and a layer inside a block reads one"):
         build(wrong)
     wrong["backbone"][2:] = [[-1, 1, "CBLinear", [[64]]], [-1, 1, "SE", []], [[2, 3, 1], 1, "CBFuse", [[0, 0]]]]
-    with pytest.raises(UserError, match="row 3: row 2 CBLinear hands on several maps, and SE reads one"):
+    with pytest.raises(UserError, match="row 3: row 2 CBLinear returns several maps, and SE reads one"):
         build(wrong)
     wrong["backbone"][2:] = [[-1, 1, "CBLinear", [[64]]], [[2, 1], 1, "CBFuse", [[0]]], [-1, 1, "SE", []]]
     assert build(wrong)

@@ -1,4 +1,4 @@
-"""`freeze` means the base's rows, in a variant too; attention layers stay trainable."""
+"""Freezing of a variant's rows by those of its base; attention layers stay trainable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from yolo_attn import UserError
 from yolo_attn.graph import ModelGraph
 from yolo_attn.host import freezing
 from yolo_attn.host.documents import model_yaml
-from yolo_attn.host.parser import is_our_row
+from yolo_attn.host.parser import is_attention_row
 
 BASE = "yolov8n.yaml"
 VARIANT = "yolov8n.yaml+SE@after:2,after:9+EMA@inside:neck.C2f,inside:6"
@@ -61,7 +61,7 @@ def test_the_rows_of_the_base_and_nothing_else(
     monkeypatch.setattr(freezing.LOGGER, "info", said.append)
     base = frozen(set_up(BASE, freeze, data, tmp_path))
     trainer = set_up(VARIANT, freeze, data, tmp_path)
-    stock = [i for i, row in enumerate(ModelGraph(model_yaml(VARIANT))) if not is_our_row(row)]
+    stock = [i for i, row in enumerate(ModelGraph(model_yaml(VARIANT))) if not is_attention_row(row)]
     expected = set()
     for name in base:
         model, index, *rest = name.split(".")
@@ -72,7 +72,7 @@ def test_the_rows_of_the_base_and_nothing_else(
     assert len(lines) == (0 if freeze is None else 1)
     if freeze == 10:
         assert lines == [
-            "yolo-attn: freeze=10 means the base's rows 0-9, here rows 0-2, 4-10; attention layers stay trainable"
+            "yolo-attn: freeze=10 freezes rows 0-9 of the base, here rows 0-2, 4-10; attention layers stay trainable"
         ]
 
 
@@ -93,7 +93,7 @@ def test_what_a_command_line_says(text: str, read: Any) -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", "cv2", "[0,cv2]", "-1", "True"])
 def test_what_is_no_list_of_rows(text: str) -> None:
-    with pytest.raises(UserError, match="use a number of rows, or a list of rows and of names in them"):
+    with pytest.raises(UserError, match="use a number of rows, or a list of rows and names in them"):
         freezing.read_freeze(text)
 
 
@@ -105,9 +105,9 @@ def test_what_was_frozen_is_said(data: Path, tmp_path: Path, monkeypatch: pytest
     trainer = set_up(VARIANT, entries, data, tmp_path)
     lines = [line for line in said if line.startswith("yolo-attn: freeze")]
     assert lines == [
-        f"yolo-attn: freeze={entries} means the base's rows 0-1, 22.cv2, 0.conv.weight, here rows 0-1, 24.cv2, "
+        f"yolo-attn: freeze={entries} freezes rows 0-1, 22.cv2, 0.conv.weight of the base, here rows 0-1, 24.cv2, "
         "0.conv.weight; attention layers stay trainable",
-        f"yolo-attn: freeze={entries}: the base has no 24, 8.nothing; nothing is frozen for it",
+        f"yolo-attn: freeze={entries}: the base has no 24, 8.nothing, which is ignored",
     ]
     starts = {".".join(name.split(".")[1 : 3 if "cv2" in name else 2]) for name in frozen(trainer)}
     assert starts - {"24"} == {"0", "1", "24.cv2"}  # and row 24's dfl, which Ultralytics always freezes
@@ -121,7 +121,7 @@ def test_more_rows_than_there_are(data: Path, tmp_path: Path) -> None:
     new = {
         name
         for name, _ in trainer.model.named_parameters()
-        if ".attention." in name or is_our_row(graph.rows[int(name.split(".")[1])])
+        if ".attention." in name or is_attention_row(graph.rows[int(name.split(".")[1])])
     }
     assert left == new != set()
 

@@ -35,7 +35,7 @@ def with_cbam(after: int = 4, base: str = "yolov8n.yaml") -> dict[str, Any]:
     return graph.to_document()
 
 
-CURE = re.compile(r"was the index shifted\?|let |each has to be|cannot take what it reads")
+FIX = re.compile(r"was the index shifted\?|let |each stride has to be|cannot take what it reads")
 
 
 def found(document: dict[str, Any], folder: Path) -> list[str]:
@@ -83,7 +83,7 @@ def test_unshifted_indices_are_found_at_every_position(name: str, tmp_path: Path
         same = [row.sources for row in right] == [row.sources for row in ModelGraph(document)]
         findings = found(document, tmp_path)
         assert bool(findings) != same, after
-        assert all(CURE.search(finding) for finding in findings), findings
+        assert all(FIX.search(finding) for finding in findings), findings
 
 
 @pytest.mark.parametrize("name", SEVERAL)
@@ -99,7 +99,9 @@ def test_a_reader_left_behind_is_found_whichever_it_is(name: str, tmp_path: Path
             row.relative = [False for _ in row.sources]
             findings = found(graph.to_document(), tmp_path)
             alone = base.consumers(after) == [reader]
-            words = f"row {new}: CBAM is read by nobody" if alone else f"past CBAM in row {new}; let it read row {new}"
+            words = (
+                f"row {new}: CBAM is not read by any row" if alone else f"past CBAM in row {new}; let it read row {new}"
+            )
             assert any(words in finding for finding in findings), (after, reader, findings)
 
 
@@ -116,14 +118,14 @@ def test_a_skip_past_the_layer(tmp_path: Path) -> None:
     document = with_cbam(4)
     document["head"][4][0] = [-1, 4]
     (finding,) = found(document, tmp_path)
-    assert finding == "row 15: Concat reads row 4, past CBAM in row 5; let it read row 5, unless that is meant"
+    assert finding == "row 15: Concat reads row 4, past CBAM in row 5; let it read row 5, unless this is intended"
 
 
 def test_a_dead_row_before_the_head(tmp_path: Path) -> None:
     document = with_cbam(21)
     document["head"][-1][0] = [15, 18, 21]
     findings = found(document, tmp_path)
-    assert any(f.startswith("row 22: CBAM is read by nobody") for f in findings)
+    assert any(f.startswith("row 22: CBAM is not read by any row") for f in findings)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +176,7 @@ def test_an_attribute_that_the_parser_overwrites(name: str, tmp_path: Path) -> N
         document = with_cbam(4)
         document["backbone"][5][2] = "Overwritten"
         assert found(document, tmp_path) == [
-            f"row 5: Overwritten uses the attribute {name!r}, which Ultralytics sets on every layer; rename it"
+            f"row 5: Overwritten has an attribute {name!r}, which Ultralytics sets on every layer; rename it"
         ]
     finally:
         unregister_layer("Overwritten")
@@ -184,8 +186,8 @@ def test_an_attribute_that_the_parser_overwrites(name: str, tmp_path: Path) -> N
     ("keys", "expected"),
     [
         ({"nc": None}, "nc: missing or empty; write the number of classes, such as nc: 80"),
-        ({"nc": "80"}, "nc: '80' is no whole number of at least 1; write the number of classes, such as nc: 80"),
-        ({"nc": 0}, "nc: 0 is no whole number of at least 1; write the number of classes, such as nc: 80"),
+        ({"nc": "80"}, "nc: '80' is not a positive integer; write the number of classes, such as nc: 80"),
+        ({"nc": 0}, "nc: 0 is not a positive integer; write the number of classes, such as nc: 80"),
         ({"scales": {"n": [0.5, 0.25]}}, "scales: n: [0.5, 0.25] are not three numbers above 0; write depth, width"),
         ({"scales": ["n", "s"]}, "scales: [n, s] is no mapping; write one line for each scale, such as n: ["),
         ({"scale": "q"}, "scale: 'q' is not one of its scales (n, s, m, l, x)"),
@@ -250,7 +252,7 @@ def test_all_malformed_rows_are_listed_at_once(tmp_path: Path) -> None:
 def test_a_head_at_the_wrong_strides(tmp_path: Path) -> None:
     document = with_cbam(4)
     document["head"][-1][0] = [19, 16, 22]
-    assert any("each has to be coarser" in f or "was the index shifted?" in f for f in found(document, tmp_path))
+    assert any("each stride has to be larger" in f or "was the index shifted?" in f for f in found(document, tmp_path))
 
 
 def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

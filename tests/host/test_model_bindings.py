@@ -140,7 +140,7 @@ def test_without_us_the_name_is_unknown() -> None:
         ("yolo11n.yaml+C3k2_SE@neck", "unknown layer 'C3k2_SE'; did you mean SE@inside:C3k2?"),
         (
             "yolo11n.yaml+C2f_SE@neck",
-            "unknown layer 'C2f_SE'; yolo-attn layers lists ours, layers=FILE adds yours",
+            "unknown layer 'C2f_SE'; yolo-attn layers lists the layers, and layers=FILE adds custom ones",
         ),  # it has no C2f
         ("yolov11n.yaml+CBAM@neck", "'yolov11n.yaml' does not exist; did you mean yolo11n.yaml+CBAM@neck?"),
         ("yolov11n.pt+CBAM@neck", "yolov11n.pt: no such checkpoint; did you mean yolo11n.pt?"),

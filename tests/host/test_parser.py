@@ -290,7 +290,7 @@ def test_inputs_of_different_sizes_name_the_row() -> None:
 
 def test_a_row_nobody_reads_is_an_error() -> None:
     document, _ = with_row("yolo11n.yaml", 22, "CBAM", redirect=False)  # just before a head that reads [16, 19, 22]
-    with pytest.raises(UserError, match=r"row 23: CBAM is read by nobody"):
+    with pytest.raises(UserError, match=r"row 23: CBAM is not read by any row"):
         build(document)
 
 
@@ -302,7 +302,7 @@ def test_a_layer_that_uses_a_name_of_the_hosts_is_refused() -> None:
 
     yolo_attn.register_layer(family="block", summary="uses f")(Clash)
     try:
-        with pytest.raises(UserError, match=r"row 5: Clash uses the attribute 'f'"):
+        with pytest.raises(UserError, match=r"row 5: Clash has an attribute 'f'"):
             build(with_row("yolo11n.yaml", 4, "Clash")[0])
     finally:
         registry.unregister_layer("Clash")

@@ -76,7 +76,7 @@ def test_variant_to_variant_brings_what_both_have() -> None:
     report = last_transfer(target)
     assert report is not None
     assert report.new == (f"row {extra} SE",)
-    assert report.ours_arrived == len(target.model[new].state_dict())
+    assert report.attention_arrived == len(target.model[new].state_dict())
 
 
 def test_variant_back_to_base() -> None:
@@ -156,7 +156,7 @@ def test_another_number_of_classes_from_a_variant(given: str) -> None:
         ):
             assert torch.equal(a, b), (n, key)
     report = last_transfer(variant)
-    assert report is not None and report.ours_arrived == (0 if given == "base" else report.ours)
+    assert report is not None and report.attention_arrived == (0 if given == "base" else report.attention)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_weights_of_another_task(given: str, wanted: str, names: tuple[str, str]
     variant, fresh = build_as_its_class(document), build_as_its_class(document)
     plain.load(source, verbose=False)
     variant.load(source)
-    line = f"yolo-attn: weights of a {names[0]} model for a {names[1]} model: what fits is taken"
+    line = f"yolo-attn: weights of a {names[0]} model for a {names[1]} model: tensors that fit are loaded"
     assert said.count(line) == 1
     rows = [i for i, row in enumerate(document["backbone"] + document["head"]) if row[2] != "CBAM"]
     offered = {n: row.state_dict() for n, row in enumerate(source.model)}

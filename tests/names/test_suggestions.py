@@ -12,7 +12,7 @@ from ultralytics.nn import tasks
 
 from yolo_attn.graph import block_of, layer_in
 from yolo_attn.host.blocks import count_inside, hosting_blocks, module_hint
-from yolo_attn.host.parser import build_rows, name_fault
+from yolo_attn.host.parser import build_rows, name_problem
 from yolo_attn.names.spellings import OPTIONS, OTHER_MECHANISMS, SPELLINGS
 from yolo_attn.names.suggestions import (
     fold,
@@ -90,8 +90,8 @@ def test_suggestions(given: str, meant: str) -> None:
         pytest.skip(f"this Ultralytics has no {block_of(meant)}")
     assert not is_layer(given)
     assert suggested(given) == meant
-    assert name_fault(given) == f"unknown layer {given!r}" + (
-        f"; did you mean {meant}?" if meant else "; yolo-attn layers lists ours, layers=FILE adds yours"
+    assert name_problem(given) == f"unknown layer {given!r}" + (
+        f"; did you mean {meant}?" if meant else "; yolo-attn layers lists the layers, and layers=FILE adds custom ones"
     )
 
 

@@ -85,7 +85,7 @@ def _run(name: str, words: list[str]) -> int:
     """
     from yolo_attn.host.command import run_stock, run_tune
     from yolo_attn.host.error_messages import cut_training_message, stock_message
-    from yolo_attn.host.resuming import after_cut
+    from yolo_attn.host.resuming import after_interruption
 
     words = [name, *words]
     try:
@@ -94,7 +94,7 @@ def _run(name: str, words: list[str]) -> int:
     except UserError:
         raise
     except KeyboardInterrupt as stop:
-        cut = "" if "tune" in words else after_cut(stop)  # trainings of a search cannot be resumed
+        cut = "" if "tune" in words else after_interruption(stop)  # trainings of a search cannot be resumed
         raise KeyboardInterrupt(f"stopped {cut}".strip()) from None
     except Exception as error:
         message = None if "tune" in words else cut_training_message(error)

@@ -1,4 +1,4 @@
-"""Read and write model YAMLs; what is written looks like Ultralytics' own files."""
+"""Read and write model YAMLs in the style of Ultralytics' own files."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["dump_model", "line_numbers", "read_model"]
 
 
 def read_model(path: str | Path) -> dict[str, Any]:
-    """Read a model YAML, as leniently as Ultralytics: bytes that are not UTF-8 are left out.
+    """Read a model YAML as leniently as Ultralytics, ignoring bytes that are not UTF-8.
 
     Raises:
-        UserError: The file is missing, not text, not YAML (line and column are named) or not a mapping.
+        UserError: The file is missing, not text, not YAML (with line and column) or not a mapping.
     """
     document = read_yaml(path, lenient=True)
     if not isinstance(document, dict) or "backbone" not in document or "head" not in document:
@@ -27,9 +27,9 @@ def read_model(path: str | Path) -> dict[str, Any]:
 
 
 def line_numbers(path: str | Path) -> dict[int | str, int]:
-    """Return the lines of a model YAML at which its rows, by their index, and its keys begin.
+    """Return the line numbers of a model YAML's rows, by index, and keys.
 
-    A key of a mapping in it goes by both names: the line `n: [0.5, 0.25, 1024]` of its scales is that of "scales: n".
+    A nested key has both names: the line `n: [0.5, 0.25, 1024]` of the scales is "scales: n".
 
     Args:
         path: A file that `read_model` can read.
@@ -45,7 +45,7 @@ def line_numbers(path: str | Path) -> dict[int | str, int]:
 
 
 def _entries(node: yaml.Node | None) -> list[tuple[yaml.Node, yaml.Node]]:
-    """Return the entries of a mapping; none of anything else."""
+    """Return the entries of a mapping, or [] for any other node."""
     return list(node.value) if isinstance(node, yaml.MappingNode) else []
 
 
@@ -54,12 +54,12 @@ def _line(node: yaml.Node) -> int:
 
 
 def dump_model(document: dict[str, Any], header: str = "", notes: dict[int, str] | None = None) -> str:
-    """Return a model YAML as text, one row a line, each with its index.
+    """Return a model YAML as text, with one row per line and its index as a comment.
 
     Args:
         document: The model YAML as a mapping.
-        header: Comment lines for the top, without their "#".
-        notes: Remarks for rows, by index.
+        header: Comment lines at the top, without "#".
+        notes: Comments for rows, by index.
     """
     graph = ModelGraph(document)
     lines = [f"# {line}".rstrip() for line in header.splitlines()]
@@ -84,7 +84,7 @@ def _row_line(index: int, row: list[Any], note: str) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes booleans as Ultralytics does."""
+    """YAML dumper that writes booleans as Ultralytics does."""
 
 
 _Dumper.add_representer(bool, lambda d, value: d.represent_scalar("tag:yaml.org,2002:bool", str(value)))

@@ -1,7 +1,7 @@
-"""Mistakes in a hand-made model YAML that build without an error, or with a puzzling one.
+"""Checks for errors in hand-made model YAMLs that build anyway, or fail with an unclear error.
 
-A row put in by hand moves every index behind it. Where the numbers were not changed with it, the network still builds,
-and is another one; where they were, a skip connection may read past the new layer, or nobody read it at all.
+A row inserted by hand shifts every index after it. If the indices are not updated, another network is built. If they
+are, a skip connection may bypass the new layer, or no row may read it.
 """
 
 from __future__ import annotations
@@ -14,18 +14,25 @@ from typing import Any
 from yolo_attn.errors import RowError
 from yolo_attn.graph.rows import IMAGE, ModelGraph, Row, check_row
 
-__all__ = ["Finding", "compare_with_base", "find_bypasses", "find_dead_rows", "find_head_faults", "find_malformed_rows"]
+__all__ = [
+    "Finding",
+    "compare_with_base",
+    "find_bypasses",
+    "find_dead_rows",
+    "find_head_problems",
+    "find_malformed_rows",
+]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that looks wrong.
+    """A likely error in a model YAML.
 
     Args:
-        row: Index of the row; None for what is wrong with the file, beside its rows.
-        message: What is wrong, and the fix.
-        file: The model YAML, or the name that stands for it; "" where nobody has said.
-        line: Where in the file; None where it stands in no line, as what is missing, or a layer of a shorthand.
+        row: Index of the row; None for a problem outside the rows.
+        message: The problem and the fix.
+        file: The model YAML's path or the model's name; "" if unknown.
+        line: Line in the file; None for something missing, or a model without a file.
     """
 
     row: int | None
@@ -35,7 +42,7 @@ class Finding:
 
     @property
     def text(self) -> str:
-        """What is wrong, with its row."""
+        """The problem with its row."""
         return self.message if self.row is None else f"row {self.row}: {self.message}"
 
     def __str__(self) -> str:
@@ -47,7 +54,7 @@ class Finding:
 
         Args:
             file: The file's name.
-            lines: From `line_numbers`; {} for what is no file.
+            lines: From `line_numbers`; {} for a model without a file.
         """
         parts = self.message.split(": ")
         keys: list[int | str] = [": ".join(parts[:2]), parts[0]] if self.row is None else [self.row]
@@ -55,7 +62,7 @@ class Finding:
 
 
 def find_malformed_rows(document: Mapping[str, Any]) -> list[Finding]:
-    """Return the rows that are no rows, dangle or point forward: all of them, where building stops at the first."""
+    """Return all rows that are malformed or whose `from` is invalid, whereas building stops at the first."""
     findings = []
     for i, written in enumerate([*(document.get("backbone") or []), *(document.get("head") or [])]):
         try:
@@ -66,16 +73,16 @@ def find_malformed_rows(document: Mapping[str, Any]) -> list[Finding]:
 
 
 def find_dead_rows(graph: ModelGraph, unread_by_design: Sequence[str] = ()) -> list[Finding]:
-    """Return the rows whose output reaches no one.
+    """Return the rows whose output does not reach the head.
 
     Args:
         graph: The model.
-        unread_by_design: Modules whose output the host hands on by itself.
+        unread_by_design: Modules whose output Ultralytics passes on without a `from`.
     """
     return [
         Finding(
             i,
-            f"{graph.rows[i].module} is read by nobody, so it would do nothing; "
+            f"{graph.rows[i].module} is not read by any row and has no effect; "
             f"let a later row or the head read row {i}, or remove it",
         )
         for i in graph.dead_rows()
@@ -83,58 +90,65 @@ def find_dead_rows(graph: ModelGraph, unread_by_design: Sequence[str] = ()) -> l
     ]
 
 
-def find_bypasses(graph: ModelGraph, is_ours: Callable[[Row], bool]) -> list[Finding]:
-    """Return the rows that read what a layer of ours attends to, and not the layer."""
+def find_bypasses(graph: ModelGraph, is_attention: Callable[[Row], bool]) -> list[Finding]:
+    """Return the rows that read the input of an attention row instead of its output.
+
+    Args:
+        graph: The model.
+        is_attention: Whether a row is an attention layer.
+    """
     findings = []
     for i, row in enumerate(graph):
-        if not is_ours(row) or row.sources[0] == IMAGE:
+        if not is_attention(row) or row.sources[0] == IMAGE:
             continue
         source = row.sources[0]
-        for reader in graph.consumers(source):
-            if reader > i and not is_ours(graph.rows[reader]) and i not in graph.rows[reader].sources:
-                module = graph.rows[reader].module
-                cure = f"let it read row {i}, unless that is meant"
-                findings.append(Finding(reader, f"{module} reads row {source}, past {row.module} in row {i}; {cure}"))
+        for consumer in graph.consumers(source):
+            if consumer > i and not is_attention(graph.rows[consumer]) and i not in graph.rows[consumer].sources:
+                module = graph.rows[consumer].module
+                message = f"{module} reads row {source}, past {row.module} in row {i}"
+                findings.append(Finding(consumer, f"{message}; let it read row {i}, unless this is intended"))
     return findings
 
 
-def find_head_faults(graph: ModelGraph, strides: Sequence[float | None]) -> list[Finding]:
-    """Return what is wrong with the maps that a detection head reads: each has to be coarser than the one before."""
+def find_head_problems(graph: ModelGraph, strides: Sequence[float | None]) -> list[Finding]:
+    """Return the problems with the maps that a detection head reads: their strides must increase."""
     head = graph.rows[graph.head_index]
     read = [strides[s] for s in head.sources if s != IMAGE]
     known = [s for s in read if s is not None]
     if len(known) < 2 or len(known) < len(read) or all(a < b for a, b in pairwise(known)):  # noqa: PLR2004
         return []
     shown = ", ".join(f"row {s} at stride {strides[s]:g}" for s in head.sources)
-    cure = "each has to be coarser than the one before, such as 8, 16, 32"
-    return [Finding(graph.head_index, f"{head.module} reads {shown}; {cure}")]
+    fix = "each stride has to be larger than the one before, such as 8, 16, 32"
+    return [Finding(graph.head_index, f"{head.module} reads {shown}; {fix}")]
 
 
-def compare_with_base(graph: ModelGraph, base: ModelGraph, name: str, is_ours: Callable[[Row], bool]) -> list[Finding]:
-    """Return the rows that read another row than they do in the base that the model was made from.
+def compare_with_base(
+    graph: ModelGraph, base: ModelGraph, name: str, is_attention: Callable[[Row], bool]
+) -> list[Finding]:
+    """Return the rows that read another row than in the base that the model was made from.
 
     Args:
         graph: The model.
-        base: A model with the same rows, ours left out.
+        base: A model with the same rows except for attention rows.
         name: The base's name, for messages.
-        is_ours: Whether a row is one of our layers.
+        is_attention: Whether a row is an attention layer.
     """
-    stock = [i for i, row in enumerate(graph) if not is_ours(row)]
-    place = {i: n for n, i in enumerate(stock)}
+    stock = [i for i, row in enumerate(graph) if not is_attention(row)]
+    number = {i: n for n, i in enumerate(stock)}
 
-    def through(source: int) -> int:
-        """Follow our layers back to the stock row that they attend to."""
-        while source != IMAGE and source not in place:
+    def stock_source(source: int) -> int:
+        """Return the number of the stock row that a row is derived from through attention rows."""
+        while source != IMAGE and source not in number:
             source = graph.rows[source].sources[0]
-        return IMAGE if source == IMAGE else place[source]
+        return IMAGE if source == IMAGE else number[source]
 
     findings = []
     for n, i in enumerate(stock):
         row = graph.rows[i]
-        for source, wanted in zip(row.sources, base.rows[n].sources, strict=False):
-            if through(source) != wanted:
-                right = stock[wanted]
-                cure = f"in {name} it reads the {base.rows[wanted].module} that is row {right} here"
+        for source, base_source in zip(row.sources, base.rows[n].sources, strict=False):
+            if stock_source(source) != base_source:
                 reads = f"{row.module} reads row {source} ({graph.rows[source].module})"
-                findings.append(Finding(i, f"{reads}; {cure}: was the index shifted?"))
+                module, right = base.rows[base_source].module, stock[base_source]
+                hint = f"in {name} it reads the {module} that is row {right} here"
+                findings.append(Finding(i, f"{reads}; {hint}: was the index shifted?"))
     return findings

@@ -1,8 +1,8 @@
-"""A model YAML as a graph of rows: which row reads which, and how to put a row in without breaking that.
+"""Model YAMLs as graphs of rows.
 
-`[from, repeats, module, args]` rows refer to each other by number, so a row put in by hand silently rewires the
-network. Here every row knows the rows it reads by absolute index; inserting shifts the indices and redirects the
-readers, and what is written out is an ordinary model YAML again.
+`[from, repeats, module, args]` rows refer to each other by number, so a row inserted by hand silently rewires the
+network. In a `ModelGraph` every row has the absolute indices of the rows it reads. Inserting a row shifts the indices
+and redirects the consumers, and the graph is written as an ordinary model YAML.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from typing import Any
 from yolo_attn.errors import RowError, UserError
 from yolo_attn.system.files import as_yaml
 
-__all__ = ["IMAGE", "ModelGraph", "Row", "check_row"]
+__all__ = ["IMAGE", "ROW_LENGTH", "ModelGraph", "Row", "check_row"]
 
 IMAGE = -1
 """The source of the first row: the input image."""
+
+ROW_LENGTH = 4
+"""Number of entries of a row: from, repeats, module, args."""
 
 
 @dataclass
@@ -27,7 +30,7 @@ class Row:
 
     Args:
         sources: Absolute indices of the rows it reads; `IMAGE` for the input.
-        repeats: How often the module is repeated, before depth scaling.
+        repeats: Number of repetitions of the module, before depth scaling.
         module: Name of the module.
         args: The module's arguments as written.
         relative: For each source, whether it was written relative to the row (-1 for the row before).
@@ -46,7 +49,7 @@ class ModelGraph:
     """The rows of a model YAML, backbone and head in one sequence.
 
     Args:
-        document: The model YAML as a mapping; it is not changed.
+        document: The model YAML as a mapping, which is not changed.
 
     Raises:
         UserError: It is not a model YAML, or a row is malformed, dangles or points forward.
@@ -54,10 +57,10 @@ class ModelGraph:
 
     def __init__(self, document: dict[str, Any]) -> None:
         if not isinstance(document, dict):
-            raise UserError("not a model YAML: it holds no mapping with backbone and head")
+            raise UserError("not a model YAML: it is not a mapping with backbone and head")
         for section in ("backbone", "head"):
             if not isinstance(document.get(section), list) or not document[section]:
-                raise UserError(f"not a model YAML: it has no list of rows named {section!r}")
+                raise UserError(f"not a model YAML: it has no list of rows {section!r}")
         self.document = {k: copy.deepcopy(v) for k, v in document.items() if k not in ("backbone", "head")}
         self.backbone_length = len(document["backbone"])
         written = [*document["backbone"], *document["head"]]
@@ -71,7 +74,7 @@ class ModelGraph:
 
     @property
     def head_index(self) -> int:
-        """Index of the last row, the detection head (or the classifier, decoder, …)."""
+        """Index of the last row: the detection head, classifier or decoder."""
         return len(self.rows) - 1
 
     def consumers(self, index: int) -> list[int]:
@@ -79,7 +82,7 @@ class ModelGraph:
         return [i for i, row in enumerate(self.rows) if index in row.sources]
 
     def dead_rows(self) -> list[int]:
-        """Return the rows whose output reaches no one, the head excepted."""
+        """Return the rows whose output does not reach the head."""
         alive = {self.head_index}
         for i in reversed(range(len(self.rows))):
             if i in alive:
@@ -87,14 +90,14 @@ class ModelGraph:
         return [i for i in range(len(self.rows)) if i not in alive]
 
     def insert_after(self, index: int, module: str, args: list[Any], *, redirect: bool = True) -> int:
-        """Put a row that reads row `index` right behind it.
+        """Insert a row directly after row `index`, which it reads.
 
         Args:
-            index: The row to follow; `IMAGE` puts the new row first.
+            index: The row to follow; `IMAGE` inserts the new row first.
             module: Name of the new row's module.
             args: Its arguments.
-            redirect: Whether the readers of row `index` read the new row instead. Without it the new row is read
-                by no one until something else is pointed at it.
+            redirect: Whether the consumers of row `index` read the new row instead. Otherwise no row reads the new
+                row.
 
         Returns:
             The index of the new row.
@@ -109,7 +112,7 @@ class ModelGraph:
         return new
 
     def froms(self) -> list[int | list[int]]:
-        """Return what each row's `from` says, -1 where it was relative and still reads the row before it."""
+        """Return the `from` of each row: -1 if it was relative and the row still reads the one before it."""
         return [_written_from(i, row) for i, row in enumerate(self.rows)]
 
     def to_document(self) -> dict[str, Any]:
@@ -126,18 +129,18 @@ class ModelGraph:
 
 
 def check_row(index: int, written: Any) -> Row:
-    """Check one written row and resolve its `from`.
+    """Check one row of a document and resolve its `from`.
 
     Raises:
-        RowError: It is no row, or its `from` dangles or points forward.
+        RowError: It is not a row, or its `from` is invalid or points forward.
     """
-    if not isinstance(written, (list, tuple)) or len(written) != 4:  # noqa: PLR2004 - from, repeats, module, args
+    if not isinstance(written, (list, tuple)) or len(written) != ROW_LENGTH:
         raise RowError(index, f"expected [from, repeats, module, args], got {as_yaml(written)}")
     source, repeats, module, args = written
     if not isinstance(module, str):
         raise RowError(index, f"the module must be a name, got {as_yaml(module)}")
     if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
-        raise RowError(index, f"{module}: repeats must be a whole number of at least 1, got {as_yaml(repeats)}")
+        raise RowError(index, f"{module}: repeats must be a positive integer, got {as_yaml(repeats)}")
     if not isinstance(args, (list, tuple)):
         right = [] if args is None else [args]
         raise RowError(index, f"{module}: args must be a list; write {as_yaml(right)}, not {as_yaml(args)}")
@@ -154,7 +157,7 @@ def check_row(index: int, written: Any) -> Row:
 
 
 def _resolve(index: int, module: str, source: Any) -> int:
-    """Turn one entry of `from` into an absolute index."""
+    """Resolve one entry of `from` to an absolute index."""
     if isinstance(source, bool) or not isinstance(source, int):
         raise RowError(index, f"{module}: from must be row numbers, got {as_yaml(source)}")
     absolute = index + source if source < 0 else source
@@ -164,13 +167,13 @@ def _resolve(index: int, module: str, source: Any) -> int:
         raise RowError(index, f"{module}: from {source} points to a row before the first")
     if absolute >= index:
         where = "to itself" if absolute == index else "forward"
-        cure = f"a row can read rows 0 to {index - 1}, or -1 for the one before it"
-        raise RowError(index, f"{module}: from {source} points {where}; {cure}")
+        fix = f"a row can read rows 0 to {index - 1}, or -1 for the one before it"
+        raise RowError(index, f"{module}: from {source} points {where}; {fix}")
     return absolute
 
 
 def _written_from(index: int, row: Row) -> int | list[int]:
-    """Return the `from` of a row as a YAML writes it."""
+    """Return the `from` of a row as written in a YAML."""
     written = [
         -1 if s == IMAGE or (rel and s == index - 1) else s for s, rel in zip(row.sources, row.relative, strict=True)
     ]

@@ -1,6 +1,6 @@
-"""The only folder that touches Ultralytics: its parser, its weight loading, its worker scripts.
+"""Interface to Ultralytics; no other subpackage imports it.
 
-`register()` makes the layers known to it, `unregister()` leaves it as it was.
+`register()` replaces the functions of Ultralytics in `BINDINGS`, and `unregister()` restores them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BINDINGS: tuple[Binding, ...] = (
     *SHORTHANDS,
     *DATASETS,
 )
-"""Every name of the host that we bind."""
+"""All functions of Ultralytics that `register` replaces."""
 
 
 def _is_host_name(name: str) -> bool:
@@ -42,11 +42,11 @@ def _is_host_name(name: str) -> bool:
 
 
 def register() -> None:
-    """Make the layers known to Ultralytics; a second call does nothing.
+    """Register the layers in Ultralytics; a second call has no effect.
 
     Raises:
-        UnsupportedHostError: The installed Ultralytics is not one that this package knows.
-        ValueError: A layer's name is one of Ultralytics' own.
+        UnsupportedHostError: The installed Ultralytics is not supported.
+        ValueError: A layer has the name of an Ultralytics module.
     """
     if all(binding.installed for binding in BINDINGS):
         return
@@ -63,7 +63,7 @@ def register() -> None:
 
 
 def unregister() -> None:
-    """Put Ultralytics back as it was; models that are already built keep working."""
+    """Restore Ultralytics; models that are already built keep working."""
     for binding in reversed(BINDINGS):
         binding.remove()
     safe_load.withdraw()

@@ -1,4 +1,4 @@
-"""Replace a function of the host, and put it back."""
+"""Replacement of one function of Ultralytics."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import ultralytics
 __all__ = ["SUPPORTED", "Binding", "UnsupportedHostError"]
 
 SUPPORTED = "8.3.0 to 8.4.x"
-"""The Ultralytics versions this package is tested with."""
+"""The Ultralytics versions that this package is tested with."""
 
 
 class UnsupportedHostError(RuntimeError):
-    """The installed Ultralytics does not look as this package expects."""
+    """The installed Ultralytics is not supported."""
 
     def __init__(self, what: str) -> None:
         super().__init__(
@@ -24,12 +24,12 @@ class UnsupportedHostError(RuntimeError):
 
 
 class Binding:
-    """One name of the host bound to a function of ours, which may call the original.
+    """A function of Ultralytics and its replacement, which may call the original.
 
     Args:
-        owner: The module or class that holds the name.
-        name: The name.
-        wrap: Takes the original and returns the replacement.
+        owner: The module or class with the function.
+        name: The function's name.
+        wrap: Takes the original function and returns the replacement.
     """
 
     def __init__(self, owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
@@ -44,14 +44,14 @@ class Binding:
 
     @property
     def installed(self) -> bool:
-        """Whether the host calls our function now."""
+        """Whether Ultralytics calls the replacement."""
         return self.replacement is not None and getattr(self.owner, self.name, None) is self.replacement
 
     def install(self) -> None:
-        """Bind our function.
+        """Replace the function.
 
         Raises:
-            UnsupportedHostError: The host has no such function.
+            UnsupportedHostError: Ultralytics has no such function.
         """
         if self.installed:
             return
@@ -63,7 +63,7 @@ class Binding:
         setattr(self.owner, self.name, self.replacement)
 
     def remove(self) -> None:
-        """Put the host's own function back."""
+        """Restore the original function."""
         if self.replacement is None:
             return
         if not self.installed:

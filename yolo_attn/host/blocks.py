@@ -1,12 +1,12 @@
-"""A layer of ours inside a stock block, `C3k2+EMA`: on the residual branch of each bottleneck in it, before the add.
+"""Attention layers inside stock blocks, `C3k2+EMA`: on the residual branch of each bottleneck, before the addition.
 
-The stock parser builds the block. Here the module that ends each branch gets the layer as one more child, named
-`attention`, and hands its output on through it: an `nn.Sequential` does so by itself; any other module's class is
-exchanged for a subclass that does. No tensor of the block changes its name, and the block's own `forward` still runs,
-so whatever a release changes in it holds here too.
+The stock parser builds the block. The last module of each branch then gets the layer as a child named `attention`,
+which processes its output. An `nn.Sequential` runs the child by itself. Any other module's class is replaced by a
+subclass that does. The names of the block's tensors do not change, and the block's own `forward` still runs, so changes
+of the block in new releases apply here too.
 
-A transformer block has two residual branches, self-attention and a convolutional feed-forward one. The layer stands on
-the second: it is what corresponds to a bottleneck's convolutions, and the first attends already.
+A transformer block has two residual branches, self-attention and a convolutional feed-forward network. The layer is on
+the second, which corresponds to a bottleneck's convolutions.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ultralytics.nn.modules import block as blocks
 from yolo_attn.graph import Row, block_of, layer_in
 from yolo_attn.host.binding import UnsupportedHostError
 from yolo_attn.names.suggestions import suggest_block, suggest_module, suggest_word
-from yolo_attn.registry import get_layer, is_layer, layer_hint, layer_names
+from yolo_attn.registry import LIST_HINT, get_layer, is_layer, layer_hint, layer_names
 
 __all__ = [
     "CHILD",
     "CLASSES",
-    "block_fault",
+    "block_problem",
     "branch_ends",
     "count_inside",
     "host_layers",
@@ -40,16 +40,16 @@ __all__ = [
     "spelt_block",
 ]
 
-# Of the host's layers, those that no layer goes inside: they read or hand on several maps, or no row can name them.
+# Ultralytics' layers that no layer can go inside: they read or return several maps, or no row can name them.
 _NO_BLOCKS = frozenset(
     "C2fAttn CBFuse CBLinear Concat ImagePoolingAttn Index TorchVision Conv2 RepConv RepVGGDW".split()  # noqa: SIM905
 )
 
 CHILD = "attention"
-"""Name of the child that holds the layer; below it the layer has its own name, so that no other layer's tensors fit."""
+"""Name of the child that contains the layer under the layer's name, which keeps other layers' tensors from matching."""
 
-# Each residual block, with its child whose output is added to (or, where the shortcut is off, would be). Newer releases
-# have more of them than older ones.
+# The child of each residual block whose output is added to the shortcut, also where the shortcut is disabled. Recent
+# releases have more of these blocks than early ones.
 _BRANCHES = {
     "Bottleneck": "cv2",
     "CIB": "cv1",
@@ -69,10 +69,10 @@ BRANCHES: dict[type[nn.Module], str] = {
 
 
 class _WithLayer(nn.Module):
-    """What the subclasses add: the module's output goes through its child `attention`.
+    """Mixin that passes the module's output through its child `attention`.
 
-    It is `__call__` that is extended, because Ultralytics puts other methods in the place of `forward` when it fuses a
-    model (`forward_fuse`) or exports one (`forward_split`).
+    It extends `__call__`, because Ultralytics replaces `forward` by other methods when it fuses a model
+    (`forward_fuse`) or exports one (`forward_split`).
     """
 
     attention: nn.Module
@@ -83,7 +83,7 @@ class _WithLayer(nn.Module):
 
 
 def _with_layer(cls: type[nn.Module]) -> type[nn.Module]:
-    doc = f"Ultralytics' {cls.__name__} with a layer of ours at its output."
+    doc = f"Ultralytics' {cls.__name__} with an attention layer at its output."
     return type(f"{cls.__name__}WithLayer", (_WithLayer, cls), {"__module__": __name__, "__doc__": doc})
 
 
@@ -92,19 +92,19 @@ CLASSES: dict[type[nn.Module], type[nn.Module]] = {
     for value in {**vars(modules), **vars(blocks), **vars(tasks)}.values()
     if isinstance(value, type) and issubclass(value, nn.Module) and value.__module__.startswith(modules.__name__)
 }
-"""For each module class of the host, the subclass that hands its output on through a layer."""
+"""For each module class of Ultralytics, the subclass with a layer at its output."""
 
-# A checkpoint names these classes by module and name, so they have to be found there.
+# Checkpoints name these classes by module and name.
 globals().update({cls.__name__: cls for cls in CLASSES.values()})
 
 
 def host_layers() -> list[str]:
-    """Return the names of the host's own layers."""
+    """Return the names of Ultralytics' layers."""
     return [n for n, v in vars(tasks).items() if isinstance(v, type) and issubclass(v, nn.Module)]
 
 
 def hosting_blocks() -> list[str]:
-    """Return the names of the stock blocks that a layer can go inside: those that turn one map into one map."""
+    """Return the names of the stock blocks that a layer can go inside: those with one input and one output map."""
     return [
         name
         for name in host_layers()
@@ -113,58 +113,58 @@ def hosting_blocks() -> list[str]:
 
 
 def module_hint(name: str) -> str:
-    """Return what follows an unknown module's name in a message: the one that it means, or how to list the layers."""
-    stock = [layer for layer in host_layers() if not re.search("(Model|Loss|Ensemble)$", layer)]  # which no row holds
+    """Return the hint for an unknown module's name: the module that it means, or how to list the layers."""
+    stock = [layer for layer in host_layers() if not re.search("(Model|Loss|Ensemble)$", layer)]  # these are not rows
     meant = suggest_module(name, hosting_blocks(), stock, layer_names())
-    usable = meant and not (layer_in(meant) and block_fault(meant))
-    return f"; did you mean {meant}?" if usable else "; yolo-attn layers lists ours, layers=FILE adds yours"
+    usable = meant and not (layer_in(meant) and block_problem(meant))
+    return f"; did you mean {meant}?" if usable else LIST_HINT
 
 
 def spelt_block(name: str) -> str:
-    """Return `C3k2+SE` for a name that joins a stock block and a layer in another way, such as C3k2_SE; else ""."""
+    """Return `C3k2+SE` for another spelling of a stock block and a layer, such as C3k2_SE; "" for any other name."""
     meant = suggest_block(name, hosting_blocks(), layer_names())
-    return "" if not meant or block_fault(meant) else meant
+    return "" if not meant or block_problem(meant) else meant
 
 
-def block_fault(name: str) -> str:
-    """Return what is wrong with a row's module name `Block+Layer`, "" when such a block can be built."""
+def block_problem(name: str) -> str:
+    """Return the problem with a module name `Block+Layer`; "" if the block can be built."""
     block, layer = block_of(name), layer_in(name)
     if is_layer(block):
-        return f"{name!r}: {block} is no block of Ultralytics; give each layer a row of its own"
+        return f"{name!r}: {block} is not a block of Ultralytics; write a separate row for each layer"
     if "." not in block and not hasattr(tasks, block):
         meant = suggest_word(block, hosting_blocks())
         return f"unknown block {block!r} in {name!r}" + (f"; did you mean {meant}?" if meant else "")
     cls = getattr(tasks, block, None)
     if not isinstance(cls, type) or cls not in CLASSES:
-        return f"{name!r}: a layer cannot stand inside {block}; give it a row of its own"
+        return f"{name!r}: a layer cannot go inside {block}; write a separate row for it"
     if not is_layer(layer):
         return f"unknown layer {layer!r} in {name!r}{layer_hint(layer)}"
     spec = get_layer(layer)
     if spec.inputs > 1 or spec.more_inputs:
-        return f"{name!r}: {spec.name} reads several rows, and inside a block there is one map"
+        return f"{name!r}: {spec.name} reads several rows, but a block has one map"
     return ""
 
 
 def count_inside(module: nn.Module, layer: str) -> int:
-    """Return how many layers of a name stand inside a built row."""
+    """Count the layers of a name inside a built row."""
     return sum(f".{path}".endswith(f".{CHILD}.{layer}") for path, _ in module.named_modules())
 
 
 def layer_inside(row: Row) -> str:
-    """Return the name, no alias, of the layer inside a row's block; "" when there is none."""
+    """Return the name (not an alias) of the layer inside a row's block; "" if there is none."""
     name = layer_in(row.module)
     return get_layer(name).name if is_layer(name) else name
 
 
 def is_inside(key: str, row: Row) -> bool:
-    """Whether a tensor of a row, by its key, belongs to the layer inside the row's block."""
+    """Return whether a tensor of a row, by its key, belongs to the layer inside the row's block."""
     return bool(layer_in(row.module)) and f".{CHILD}.{layer_inside(row)}." in key
 
 
 def branch_ends(module: nn.Module) -> dict[str, nn.Module]:
-    """Return the modules of a built row whose output a layer inside it attends to, by their paths.
+    """Return the modules of a built row whose outputs a layer inside it processes, by their paths.
 
-    They are the ends of its residual branches; where a block has none, the block itself.
+    These are the ends of its residual branches, or the block itself if it has none.
     """
     if type(module) is nn.Sequential:  # a repeated row
         return {
@@ -195,7 +195,7 @@ def put_layers(module: nn.Module, name: str, channels: int, build: Callable[[str
 
 
 def _width(end: nn.Module, otherwise: int) -> int:
-    """Return the channels that a module puts out: those of its last convolution, or for a whole block the row's."""
+    """Return the output channels of a module: those of its last convolution, or the row's for a whole block."""
     if type(end) is nn.Sequential:
         return _width(end[-1], otherwise)
     if isinstance(end, modules.GhostConv):
@@ -207,7 +207,7 @@ def _width(end: nn.Module, otherwise: int) -> int:
 
 def _attach(end: nn.Module, name: str, layer: nn.Module) -> None:
     if hasattr(end, CHILD):
-        raise UnsupportedHostError(f"{type(end).__name__} has an attribute {CHILD!r} of its own")
+        raise UnsupportedHostError(f"{type(end).__name__} already has an attribute {CHILD!r}")
     if type(end) is not nn.Sequential:
         cls = CLASSES.get(type(end))
         if cls is None:

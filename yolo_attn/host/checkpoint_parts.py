@@ -1,7 +1,7 @@
-"""What checkpoints of Ultralytics consist of, as restricted loading knows it: layers, models, losses, plain values.
+"""Classes that restricted loading accepts in checkpoints: layers, models, losses and plain values.
 
-Ultralytics has such a list from 8.4.67 on (`ULTRALYTICS_SAFE_LOAD`), which at first lacked what its trainings write,
-and lacks the layers of torchvision, which rows may name. With this one all releases open the same.
+Ultralytics has such a list since 8.4.67 (`ULTRALYTICS_SAFE_LOAD`). It was incomplete at first, and does not include
+torchvision's layers, which rows may name. This list makes all releases accept the same checkpoints.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from ultralytics.utils import IterableSimpleNamespace
 
 __all__ = ["allow_parts"]
 
-# Modules whose layers and models it may hold, and those below them.
+# Modules, with their submodules, whose layers and models a checkpoint may contain.
 _LAYERS = (
     *("torch.nn.modules.", "torchvision.models.", "torchvision.ops."),
     *("ultralytics.nn.modules.", "ultralytics.nn.tasks.", "ultralytics.nn.distill_model."),
 )
-# Other classes that it may hold: losses and what they match boxes with (all of a module), a classifier's transforms.
+# Other classes: losses and box assigners (all of a module), and a classifier's transforms.
 _LOSSES = ("ultralytics.utils.loss", "ultralytics.utils.tal", "ultralytics.nn.distill_model")
 _TRANSFORMS = {
     *(f"torchvision.transforms.transforms.{name}" for name in ("CenterCrop", "Compose", "Normalize", "Resize")),
@@ -34,18 +34,18 @@ _TRANSFORMS = {
 
 
 def allow_parts(names: Iterable[str]) -> None:
-    """Make known to restricted loading what a checkpoint may consist of, as far as one names it.
+    """Add the acceptable classes among some names to torch's list of safe globals.
 
     Args:
-        names: What a checkpoint names and is not known yet, such as "ultralytics.nn.modules.conv.Conv".
+        names: Names in a checkpoint that torch does not accept yet, such as "ultralytics.nn.modules.conv.Conv".
     """
     torch.serialization.add_safe_globals([entry for name in names for entry in _entries(name)])
 
 
 def _entries(name: str) -> list[Any]:
-    """Return torch's entries for something that a checkpoint names; [] when it may not hold that."""
+    """Return torch's entries for a name in a checkpoint; [] if it is not acceptable."""
     if name in _VALUES:
-        # A number is made with the class of its type as well, which numpy makes at run time and no checkpoint names.
+        # Numbers also need the class of their dtype, which numpy creates at run time and no checkpoint names.
         return [(_VALUES[name], name), *(_NUMBER_TYPES if name == "numpy.dtype" else ())]
     file, _, word = name.rpartition(".")
     if not f"{file}.".startswith(_LAYERS) and file not in _LOSSES and name not in _TRANSFORMS:
@@ -61,7 +61,7 @@ def _entries(name: str) -> list[Any]:
 
 
 def _getattr(owner: Any, name: str) -> Any:
-    """Stand for `getattr`, by which a checkpoint names members of enumerations and methods of layers."""
+    """Replace `getattr`, which checkpoints use for members of enumerations and methods of layers."""
     if isinstance(owner, type) and issubclass(owner, (nn.Module, enum.Enum)) and not name.startswith("__"):
         return getattr(owner, name)
     if isinstance(owner, nn.Module) and name in ("forward", "forward_fuse"):
@@ -78,6 +78,6 @@ _VALUES: dict[str, Any] = {
     "numpy._core.multiarray.scalar": _SCALAR,
     "ultralytics.utils.IterableSimpleNamespace": IterableSimpleNamespace,
     "ultralytics.yolo.utils.IterableSimpleNamespace": IterableSimpleNamespace,  # before 8.0.44
-    # Paths of either system become those of this one; Python 3.13 names another module.
+    # Paths of both systems become paths of this one. Python 3.13 names another module.
     **{f"pathlib{sub}.{kind}": pathlib.Path for sub in ("", "._local") for kind in ("PosixPath", "WindowsPath")},
 }

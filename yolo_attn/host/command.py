@@ -1,4 +1,4 @@
-"""Run a command of Ultralytics' in this process."""
+"""Run Ultralytics commands in this process."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ __all__ = ["run_stock", "run_tune"]
 
 
 def run_stock(words: Sequence[str]) -> None:
-    """Run `yolo WORDS`; Ultralytics reads them, and the program's name, from the process's arguments."""
-    with _arguments(["yolo", *words]), _children_are_ours():
+    """Run `yolo WORDS`, which Ultralytics reads from the process's arguments."""
+    with _arguments(["yolo", *words]), _child_processes_register():
         cfg.entrypoint("")
 
 
 def run_tune(words: Sequence[str]) -> None:
-    """Search hyper-parameters as `YOLO(model).tune(...)` does, for which the `yolo` command has no verb.
+    """Search hyperparameters with `YOLO(model).tune(...)`, for which the `yolo` command has no verb.
 
-    Ultralytics trains each candidate in a process of its own, which knows our layers once it loads a checkpoint that
-    holds them; a model YAML is therefore made into one first.
+    Ultralytics trains each candidate in its own process, which registers the attention layers only when it loads a
+    checkpoint that contains them. A model YAML is therefore saved as a checkpoint first.
 
     Raises:
         UserError: No model is given.
@@ -51,16 +51,16 @@ def run_tune(words: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = YOLO(name, task=task)
         if isinstance(document := getattr(model.model, "yaml", None), dict):
-            check_safe(document)  # here, since the processes of the candidates build it again
+            check_safe(document)  # the processes of the candidates build it again
         ref = ModelRef.parse(name)
         if ref.is_yaml:
             model = YOLO(_as_checkpoint(model, Path(folder) / f"{ref.stem}.pt"), task=task)
-        with _children_are_ours():
+        with _child_processes_register():
             model.tune(**overrides)
 
 
 def _as_checkpoint(model: Any, file: Path) -> str:
-    """Write a freshly built model as a checkpoint."""
+    """Save a model with initial weights as a checkpoint."""
     train_args = {"task": model.task, "model": file.name}
     torch.save({"epoch": -1, "model": copy.deepcopy(model.model).half(), "ema": None, "train_args": train_args}, file)
     return str(file)
@@ -69,7 +69,7 @@ def _as_checkpoint(model: Any, file: Path) -> str:
 def _wrap_run(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def run(command: Any, *args: Any, **kwargs: Any) -> Any:
-        """Run a program; a training that Ultralytics starts in a process of its own is started as ours."""
+        """Run a program; trainings that Ultralytics starts in their own processes are started with yolo-attn."""
         if isinstance(command, (list, tuple)):
             for start in (["yolo"], [sys.executable, "-m", "ultralytics.cfg.__init__"]):
                 if list(command[: len(start) + 1]) == [*start, "train"]:
@@ -81,21 +81,21 @@ def _wrap_run(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _environment(given: dict[str, str] | None) -> dict[str, str]:
-    """Return an environment in which Python finds this package, and nothing of the working folder by accident."""
+    """Return an environment in which Python finds this package but does not search the working folder."""
     environment = dict(os.environ if given is None else given)
     paths = [str(Path(__file__).resolve().parents[2]), environment.get("PYTHONPATH", "")]
     return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONSAFEPATH": "1"}
 
 
 def _common_words() -> list[str]:
-    """Return what a command says to the trainings that it starts, beside their arguments."""
+    """Return the words that a command adds to the arguments of the trainings that it starts."""
     files = loaded_files()
     return [*([f"layers={','.join(files)}"] if files else []), f"trust={trusts_files()}"]
 
 
 @contextmanager
-def _children_are_ours() -> Iterator[None]:
-    """Let the processes in which Ultralytics trains know our layers, the user's, and whether files are trusted."""
+def _child_processes_register() -> Iterator[None]:
+    """Pass registered layers, layer files and trust to the processes in which Ultralytics trains."""
     binding = Binding(subprocess, "run", _wrap_run)
     binding.install()
     try:
@@ -107,13 +107,13 @@ def _children_are_ours() -> Iterator[None]:
 
 @contextmanager
 def _arguments(argv: list[str]) -> Iterator[None]:
-    """Let every list that Ultralytics took from sys.argv hold these words."""
-    lists = list({id(held): held for held in (sys.argv, cfg.ARGV, utils.ARGV)}.values())
-    before = [list(held) for held in lists]
-    for held in lists:
-        held[:] = argv
+    """Replace the content of every list that Ultralytics made from sys.argv."""
+    lists = list({id(arguments): arguments for arguments in (sys.argv, cfg.ARGV, utils.ARGV)}.values())
+    before = [list(arguments) for arguments in lists]
+    for arguments in lists:
+        arguments[:] = argv
     try:
         yield
     finally:
-        for held, words in zip(lists, before, strict=True):
-            held[:] = words
+        for arguments, words in zip(lists, before, strict=True):
+            arguments[:] = words

@@ -1,7 +1,7 @@
-"""`data=digits` in stock Ultralytics: the names of datasets.yaml wherever it reads the arguments of a run.
+"""Names of datasets.yaml, such as `data=digits`, in stock Ultralytics.
 
-Names are resolved where a trainer, validator, exporter or tuner takes its arguments. In a stock command that is after
-the model was loaded, so a checkpoint with layers of ours, which imports us, is enough.
+Names are resolved when a trainer, validator, exporter or tuner reads its arguments. A stock command does so after
+loading the model, so a checkpoint with attention layers, which imports this package, is sufficient.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["DATASETS"]
 
 def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
     def get_cfg(*args: Any, **kwargs: Any) -> Any:
-        """Read the arguments of a run, and resolve the name of its dataset."""
+        """Read the arguments of a run and resolve the name of its dataset."""
         settings = original(*args, **kwargs)
         data = getattr(settings, "data", None)
         if data:
@@ -31,4 +31,4 @@ def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 DATASETS = tuple(Binding(module, "get_cfg", _wrap) for module in (trainer, validator, exporter, tuner))
-"""The function under the name that each module of the host has it by."""
+"""The function that reads arguments, in each module of Ultralytics that imports it."""

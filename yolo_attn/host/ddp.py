@@ -1,8 +1,7 @@
-"""Multi-GPU training: the worker processes must know our layers too.
+"""Registration of layers in the worker processes of multi-GPU training.
 
-Ultralytics starts its DDP workers from a generated script. That script gets more lines on top: they import this package
-(and the modules of layers registered by the user) before anything is built, and in a run of a study they bind each
-worker to the run, so that none outlives it.
+Ultralytics starts its DDP workers from a generated script. Lines at its beginning import this package and the modules
+of custom layers before a model is built. In a run of a study, they also end each worker with the run.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ __all__ = ["DDP_FILE"]
 
 def _wrap(original: Callable[..., str]) -> Callable[..., str]:
     def generate_ddp_file(trainer: Any) -> str:
-        """Write the worker script, with our lines on top."""
+        """Write the worker script with the imports at its beginning."""
         _refuse_script_layers(trainer.model)
         path = original(trainer)
         script = Path(path)
@@ -41,7 +40,7 @@ DDP_FILE = Binding(dist, "generate_ddp_file", _wrap)
 
 
 def _refuse_script_layers(model: Any) -> None:
-    """Raise UserError when a network has a layer that is defined in the script or notebook that trains it."""
+    """Raise UserError if a model has a layer that is defined in the script or notebook that trains it."""
     classes = {type(module) for module in model.modules()} if isinstance(model, nn.Module) else set()
     for spec in list_layers():
         if spec.cls.__module__ == "__main__" and spec.cls in classes:
@@ -52,14 +51,14 @@ def _refuse_script_layers(model: Any) -> None:
 
 
 def _preamble(run: Path | None = None) -> str:
-    """Return the lines that make every registered layer known in a fresh process, and bind it to a study's run."""
+    """Return the lines that register every layer in a new process and bind the process to a study's run."""
     modules = sorted({spec.cls.__module__ for spec in list_layers()} - {"__main__"})
-    foreign = [m for m in modules if m.partition(".")[0] != "yolo_attn"]
-    lines = ["import sys", f"sys.path[:] = {sys.path!r}", "import yolo_attn", *(f"import {m}" for m in foreign)]
+    custom = [m for m in modules if m.partition(".")[0] != "yolo_attn"]
+    lines = ["import sys", f"sys.path[:] = {sys.path!r}", "import yolo_attn", *(f"import {m}" for m in custom)]
     if is_restricted():
         lines += ["from yolo_attn.host.restricted import restrict", "restrict()"]
     if run is not None:
-        # Where processes are not forked, data loaders import the script again; they are no ranks.
+        # Where processes are not forked, data loaders import the script again; they are not ranks.
         lines += ["if __name__ == '__main__':", "    from yolo_attn.system.processes import join_run"]
         lines += [f"    join_run({str(run)!r}, {os.getpid()})"]
     return "\n".join(lines) + "\n"

@@ -14,7 +14,7 @@ from yolo_attn.names.spellings import ACTIVATIONS
 from yolo_attn.names.suggestions import suggest_word
 from yolo_attn.system.files import as_yaml
 
-__all__ = ["find_key_faults", "find_unsafe_keys"]
+__all__ = ["find_key_problems", "find_unsafe_keys"]
 
 _SCALE = 3  # depth, width, most channels
 _SHOWN = 60  # characters of a value in a message
@@ -24,7 +24,7 @@ _TEXT_MODELS = re.compile(
 )
 
 
-def find_key_faults(document: Mapping[str, Any]) -> Iterator[str]:
+def find_key_problems(document: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with `nc`, `scales`, `scale`, the multiples and `activation`, each with its cure."""
     yield from _class_faults(document.get("nc"))
     yield from _scale_faults(document.get("scales"), document.get("scale"))

@@ -8,8 +8,8 @@ import traceback
 from pathlib import Path
 
 from yolo_attn.errors import UserError, first_line
-from yolo_attn.host.parser import build_fault
-from yolo_attn.host.resuming import after_cut, folder_of
+from yolo_attn.host.parser import build_problem
+from yolo_attn.host.resuming import after_interruption, folder_of
 from yolo_attn.system.failures import FULL_DISK, NOT_WRITABLE, disk_error, is_disk_full, is_out_of_memory
 
 __all__ = ["cut_training_message", "environment_message", "stock_message"]
@@ -28,12 +28,12 @@ def environment_message(error: Exception) -> str | None:
         return str(disk_error(error, Path(error.filename or "the output")))
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{str(error.filename)[:200]}: {error.strerror}"
-    return build_fault(error)
+    return build_problem(error)
 
 
 def cut_training_message(error: Exception) -> str | None:
     """Return the message for a training that a full disk interrupted, with the command to resume; None for others."""
-    if not (is_disk_full(error) or _FAILED_SAVE in str(error)) or not (progress := after_cut(error)):
+    if not (is_disk_full(error) or _FAILED_SAVE in str(error)) or not (progress := after_interruption(error)):
         return None
     name = getattr(error, "filename", None) or folder_of(error)
     return f"{name}: no space left on the disk; free some first. The training stopped {progress}"

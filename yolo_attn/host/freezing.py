@@ -1,8 +1,8 @@
-"""`freeze=10` in a variant: indices keep meaning the base's rows, and attention layers stay trainable.
+"""Freezing of a variant's rows by the row numbers of its base: `freeze=10`.
 
-Ultralytics freezes by row number, and rows put in move the numbers. While it sets up a training, the numbers are
-translated; the run's arguments keep what the user wrote, so that a resumed run means the same. Rows of ours are not
-counted and not frozen: they are new, and have to be trained.
+Ultralytics freezes by row number, and inserted rows shift the numbers. The numbers are translated while a training is
+set up. The run's arguments keep the original value, so a resumed run has the same meaning. Attention rows are not
+counted and stay trainable.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["FREEZING", "read_freeze"]
 
 def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
     def _setup_train(self: Any, *args: Any, **kwargs: Any) -> Any:
-        """Set up a training, with `freeze` translated between the building of the model and the freezing."""
+        """Set up a training, with `freeze` translated after the model is built and before rows are frozen."""
         stated, set_up_model = self.args.freeze, self.setup_model
         alone: list[nn.Parameter] = []
 
@@ -53,12 +53,12 @@ FREEZING = Binding(trainer.BaseTrainer, "_setup_train", _wrap)
 
 
 def _translate(stated: Any, model: Any, alone: list[nn.Parameter]) -> Any:
-    """Return what `freeze` has to say for this model to mean the base's rows.
+    """Return the value of `freeze` for a model that selects the rows of its base.
 
     Args:
-        stated: What the user wrote: a number of rows, or a list of row numbers and of names such as "23.cv2".
+        stated: The value for the base: a number of rows, or a list of row numbers and names such as "23.cv2".
         model: The model.
-        alone: Takes the parameters that no entry can name without naming a layer of ours too.
+        alone: Collects the parameters that no entry can name without naming an attention layer too.
     """
     stock = _stock_rows(model)
     if not stock or not stated:
@@ -66,7 +66,7 @@ def _translate(stated: Any, model: Any, alone: list[nn.Parameter]) -> Any:
     wanted = [str(e) for e in (range(min(stated, len(stock))) if isinstance(stated, int) else _entries(stated))]
     modules = {**dict(model.model.named_modules()), **dict(model.model.named_parameters())}
     entries: list[str] = []
-    here: dict[str, str] = {}  # what was found: its name in the base and in this model
+    here: dict[str, str] = {}  # names in the base and in this model
     for entry in wanted:
         number, dot, inner = entry.partition(".")
         row = stock[int(number)] if number.isdigit() and int(number) < len(stock) else None
@@ -76,15 +76,15 @@ def _translate(stated: Any, model: Any, alone: list[nn.Parameter]) -> Any:
         here[entry] = path
         entries += _paths(modules[path], path, alone)
     if RANK in (-1, 0):
-        _tell(stated, here, [entry for entry in wanted if entry not in here])
+        _log(stated, here, [entry for entry in wanted if entry not in here])
     return entries
 
 
 def read_freeze(text: str) -> int | list[str] | None:
-    """Read `freeze` as a command line has it: 10, [0, 1, 22.cv2], or the same without brackets.
+    """Parse `freeze` from a command line: 10, [0, 1, 22.cv2], or the same without brackets.
 
     Raises:
-        UserError: It is neither a number of rows nor a list of rows and of names in them.
+        UserError: It is neither a number of rows nor a list of rows and names in them.
     """
     if text.strip() == "None":
         return None
@@ -92,49 +92,49 @@ def read_freeze(text: str) -> int | list[str] | None:
         return int(text)
     entries = [entry.strip().strip("'\"") for entry in text.strip().strip("[]()").split(",") if entry.strip()]
     if not entries or not all(re.fullmatch(r"\d+(\.\w+)*", entry) for entry in entries):
-        raise UserError(f"freeze={text}: use a number of rows, or a list of rows and of names in them: [0,1,22.cv2]")
+        raise UserError(f"freeze={text}: use a number of rows, or a list of rows and names in them: [0,1,22.cv2]")
     return entries
 
 
 def _entries(stated: Any) -> list[Any]:
-    """Return the entries of a list, a tuple or a text."""
+    """Return the entries of a list, tuple or string."""
     if isinstance(stated, str):
         read = read_freeze(stated)
         return list(range(read)) if isinstance(read, int) else read or []
     return list(stated) if isinstance(stated, (list, tuple)) else []
 
 
-def _tell(stated: Any, here: dict[str, str], missing: list[str]) -> None:
-    """Say what is frozen, and which entries name nothing."""
+def _log(stated: Any, here: dict[str, str], missing: list[str]) -> None:
+    """Log the frozen rows and the entries without a match."""
     if here:
         LOGGER.info(
-            f"yolo-attn: freeze={stated} means the base's rows {_ranges(here)}, here rows {_ranges(here.values())}; "
+            f"yolo-attn: freeze={stated} freezes rows {_ranges(here)} of the base, here rows {_ranges(here.values())}; "
             "attention layers stay trainable"
         )
     if missing:
-        LOGGER.warning(f"yolo-attn: freeze={stated}: the base has no {', '.join(missing)}; nothing is frozen for it")
+        LOGGER.warning(f"yolo-attn: freeze={stated}: the base has no {', '.join(missing)}, which is ignored")
 
 
 def _stock_rows(model: Any) -> list[int]:
-    """Return the indices of the base's rows in a variant; nothing for a model that is no variant."""
+    """Return the indices of the base's rows in a variant; [] for a model that is not a variant."""
     document, modules = getattr(model, "yaml", None), getattr(model, "model", None)
     if not isinstance(document, dict) or not isinstance(modules, nn.Sequential):
         return []
     graph = ModelGraph(document)
     stock = [i for i, row in enumerate(graph) if not is_inserted_row(row)]
-    return stock if len(stock) < len(graph) or _has_ours(modules) else []
+    return stock if len(stock) < len(graph) or _has_attention(modules) else []
 
 
-def _has_ours(module: nn.Module) -> bool:
-    ours = {spec.cls for spec in list_layers()}
-    return any(type(part) in ours for part in module.modules())
+def _has_attention(module: nn.Module) -> bool:
+    classes = {spec.cls for spec in list_layers()}
+    return any(type(part) in classes for part in module.modules())
 
 
 def _paths(module: nn.Module | nn.Parameter, path: str, alone: list[nn.Parameter]) -> Iterator[str]:
-    """Yield the paths that stand for a module without the layers of ours in it."""
+    """Yield the paths that together name a module without the attention layers in it."""
     if isinstance(module, nn.Parameter):
-        alone.append(module)  # Ultralytics freezes what stands below a name
-    elif not _has_ours(module):
+        alone.append(module)  # Ultralytics freezes the parameters below a name, not a parameter of that name
+    elif not _has_attention(module):
         yield path
     elif not any(type(module) is spec.cls for spec in list_layers()):
         alone.extend(module.parameters(recurse=False))
@@ -143,7 +143,7 @@ def _paths(module: nn.Module | nn.Parameter, path: str, alone: list[nn.Parameter
 
 
 def _ranges(entries: Iterable[str]) -> str:
-    """Return rows and names as "0-4, 6, 22.cv2"."""
+    """Format rows and names as "0-4, 6, 22.cv2"."""
     given = list(entries)
     runs = groupby(enumerate(sorted({int(e) for e in given if e.isdigit()})), key=lambda pair: pair[1] - pair[0])
     ends = [(run[0][1], run[-1][1]) for run in (list(group) for _, group in runs)]

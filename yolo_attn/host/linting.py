@@ -19,11 +19,11 @@ from yolo_attn.graph.lint import (
     compare_with_base,
     find_bypasses,
     find_dead_rows,
-    find_head_faults,
+    find_head_problems,
     find_malformed_rows,
 )
 from yolo_attn.graph.model_ref import ModelKind, ModelRef
-from yolo_attn.host.document_keys import find_key_faults
+from yolo_attn.host.document_keys import find_key_problems
 from yolo_attn.host.documents import model_yaml
 from yolo_attn.host.geometry import row_strides
 from yolo_attn.host.installation import stock_model_yamls
@@ -33,10 +33,10 @@ from yolo_attn.host.parser import (
     PARSER,
     UNREAD_BY_DESIGN,
     has_layer,
-    is_our_row,
-    name_fault,
+    is_attention_row,
+    name_problem,
+    read_attention_row,
     read_block_row,
-    read_our_row,
 )
 
 __all__ = ["lint"]
@@ -71,11 +71,11 @@ def _lint(model: str | Path, document: dict[str, Any], findings: list[Finding]) 
     if malformed := find_malformed_rows(document):
         return findings + malformed  # the rows cannot be followed further
     graph = ModelGraph(document)
-    findings = [*findings, *(Finding(None, fault) for fault in find_key_faults(document))]
+    findings = [*findings, *(Finding(None, fault) for fault in find_key_problems(document))]
     findings += _names_and_options(graph) + _captured_strings(graph) + _unknown_weights(graph)
     findings += _without_head(document, graph)
     findings += find_dead_rows(graph, UNREAD_BY_DESIGN)
-    findings += find_bypasses(graph, is_our_row)
+    findings += find_bypasses(graph, is_attention_row)
     findings += _against_base(graph)
     return findings or _by_building(model, graph)
 
@@ -122,12 +122,12 @@ def _without_head(document: Mapping[str, Any], graph: ModelGraph) -> list[Findin
 def _names_and_options(graph: ModelGraph) -> list[Finding]:
     findings = []
     for i, row in enumerate(graph):
-        fault = name_fault(row.module)
+        fault = name_problem(row.module)
         if fault:
             findings.append(Finding(i, fault))
         elif has_layer(row):
             try:
-                (read_block_row if layer_in(row.module) else read_our_row)(i, row)
+                (read_block_row if layer_in(row.module) else read_attention_row)(i, row)
             except RowError as error:
                 findings.append(Finding(error.row, error.problem))
     return findings
@@ -140,7 +140,7 @@ def _captured_strings(graph: ModelGraph) -> list[Finding]:
     return [
         Finding(i, f"{row.module}: Ultralytics would replace {arg!r} by its parser's variable {arg}; write the value")
         for i, row in enumerate(graph)
-        if not is_our_row(row)
+        if not is_attention_row(row)
         for arg in row.args
         if isinstance(arg, str) and arg in variables
     ]
@@ -177,8 +177,10 @@ def _against_base(graph: ModelGraph) -> list[Finding]:
     """Compare with the stock models of the same rows: what every one of them does otherwise is reported."""
     if not any(has_layer(row) for row in graph):
         return []
-    modules = tuple(block_of(row.module) for row in graph if not is_our_row(row))
-    reports = [compare_with_base(graph, base, name, is_our_row) for name, base in _stock_models().get(modules, [])]
+    modules = tuple(block_of(row.module) for row in graph if not is_attention_row(row))
+    reports = [
+        compare_with_base(graph, base, name, is_attention_row) for name, base in _stock_models().get(modules, [])
+    ]
     return min(reports, key=len, default=[])
 
 
@@ -195,7 +197,7 @@ def _stock_models() -> Mapping[tuple[str, ...], list[tuple[str, ModelGraph]]]:
 def _by_building(model: str | Path, graph: ModelGraph) -> list[Finding]:
     """Build the model and send an image through: what fails there, and what the head reads."""
     try:
-        return find_head_faults(graph, row_strides(model_yaml(model)))
+        return find_head_problems(graph, row_strides(model_yaml(model)))
     except RowError as error:
         return [Finding(error.row, error.problem)]
     except UserError as error:

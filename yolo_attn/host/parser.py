@@ -1,11 +1,11 @@
-"""Model YAMLs with rows of ours, built by the host's own parser.
+"""Build model YAMLs with attention rows through the stock parser.
 
-Rows of ours are handed to the stock `parse_model` as placeholders with the same channel arithmetic, and one probe row
-behind the head reads the parser's channel table back. The placeholders are then swapped for the real layers. Nothing
-of the parser is copied, so whatever a release changes in its own rows holds here too.
+The stock `parse_model` gets attention rows as placeholders with the same channel arithmetic, and a probe row after the
+head returns the parser's channel table. The placeholders are then replaced by the attention layers. No code of the
+parser is copied, so changes of its own rows in new releases apply here too.
 
-The real layers are built under a forked random state keyed by their row: the stock layers of a variant start with the
-very numbers they have in the base, which is what makes comparisons paired.
+Attention layers are built under a forked random state that depends on their row. The stock layers of a variant
+therefore have the same initial weights as in the base, which makes comparisons paired.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ from yolo_attn.errors import RowError, UserError
 from yolo_attn.graph import IMAGE, ModelGraph, Row, check_row, layer_in
 from yolo_attn.graph.blocks import JOINT, block_of, split_args
 from yolo_attn.graph.lint import find_dead_rows
+from yolo_attn.graph.rows import ROW_LENGTH
 from yolo_attn.host.binding import Binding, UnsupportedHostError
-from yolo_attn.host.blocks import block_fault, module_hint, put_layers
-from yolo_attn.host.document_keys import find_key_faults, find_unsafe_keys
+from yolo_attn.host.blocks import block_problem, module_hint, put_layers
+from yolo_attn.host.document_keys import find_key_problems, find_unsafe_keys
 from yolo_attn.layers.checks import is_positive_integer
 from yolo_attn.names.suggestions import suggest_word
 from yolo_attn.registry import OUT_CHANNELS, LayerSpec, check_inputs, get_layer, is_layer
@@ -41,43 +42,42 @@ from yolo_attn.system.files import as_yaml
 __all__ = [
     "PARSER",
     "UNREAD_BY_DESIGN",
-    "OurRow",
-    "build_fault",
+    "AttentionRow",
+    "build_problem",
     "build_rows",
     "check_safe",
     "has_layer",
-    "is_our_row",
-    "name_fault",
+    "is_attention_row",
+    "name_problem",
+    "read_attention_row",
     "read_block_row",
-    "read_our_row",
 ]
 
-# Attributes that the parser sets on every module: a layer that uses one of these names would lose it.
+# Attributes that the parser sets on every module; it would overwrite a layer's own attribute of the same name.
 HOST_ATTRIBUTES = ("f", "i", "np", "type")
-ROW_LENGTH = 4  # from, repeats, module, args
-_LEAST_WIDTH = 64  # a positional number from here on, in steps of 16, is a number of channels
+_LEAST_WIDTH = 64  # a positional argument from here on, in steps of 16, is a number of channels
 _EXAMPLE_WIDTH = 256
-# Rows that act without being read: the model class itself hands their output on.
+# Rows whose output the model class passes on without a `from`.
 UNREAD_BY_DESIGN = ("ImagePoolingAttn",)
 
-_lock = threading.RLock()  # the probe and the log capture are process-wide
+_lock = threading.RLock()  # the helper rows and the log filter are process-wide
 
 
-def is_our_row(row: Row) -> bool:
-    """Whether a row names one of our layers (or a registered user's)."""
+def is_attention_row(row: Row) -> bool:
+    """Return whether a row's module is a registered attention layer."""
     return is_layer(row.module)
 
 
 def has_layer(row: Row) -> bool:
-    """Whether a row is one of our layers, or a stock block with one inside (`C3k2+EMA`)."""
-    return is_our_row(row) or bool(layer_in(row.module))
+    """Return whether a row is an attention row, or a stock block with a layer inside (`C3k2+EMA`)."""
+    return is_attention_row(row) or bool(layer_in(row.module))
 
 
 def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
     def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:
-        """Build a model YAML, with rows of ours or without."""
+        """Build a model YAML, with or without attention rows."""
         names = check_safe(d)
-        with _lock, _same_default_activation():
+        with _parsing():
             if not any(is_layer(name) or layer_in(name) for name in names):
                 return original(d, ch, verbose)  # type: ignore[no-any-return]
             return _Build(original, d, ch).run(verbose)
@@ -86,51 +86,55 @@ def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextlib.contextmanager
-def _same_default_activation() -> Iterator[None]:
-    """Give `Conv` its default activation back: in early releases `activation:` of a YAML stays for all later models."""
-    before = tasks.Conv.default_act
-    try:
-        yield
-    finally:
-        tasks.Conv.default_act = before
+def _parsing() -> Iterator[None]:
+    """Let one thread parse at a time, and restore the default activation of `Conv` afterwards.
+
+    In early releases the `activation:` of a YAML would apply to all later models.
+    """
+    with _lock:
+        before = tasks.Conv.default_act
+        try:
+            yield
+        finally:
+            tasks.Conv.default_act = before
 
 
 PARSER = Binding(tasks, "parse_model", _wrap)
 
 
 def check_safe(document: dict[str, Any]) -> list[str]:
-    """Check everything of a model YAML that the stock parser would evaluate or call; return its modules' names.
+    """Check the parts of a model YAML that the stock parser would evaluate or call; return the names of its modules.
 
-    The parser calls whatever global of its own a row names (a function that unpickles a file, one that installs a
-    package), and evaluates `activation` as Python. Only layers pass here, and modules with plain arguments.
+    The parser calls any global of its own module that a row names, such as a function that unpickles a file or installs
+    a package, and evaluates `activation` as Python. Only layers, and modules with literal arguments, are accepted.
 
     Raises:
-        RowError: A row that is no row, or whose module is no layer of the host's or the registry's.
-        UserError: A key that would be evaluated and is not what it should be.
+        RowError: A malformed row, or a module that is not a layer of Ultralytics or the registry.
+        UserError: A key that would be evaluated has an invalid value.
     """
     names = []
     for i, row in enumerate([*(document.get("backbone") or []), *(document.get("head") or [])]):
         if not isinstance(row, (list, tuple)) or len(row) != ROW_LENGTH or not isinstance(row[2], str):
             raise RowError(i, f"expected [from, repeats, module, args], got {row!r:.100}")
-        if fault := name_fault(row[2]):
-            raise RowError(i, fault)
+        if problem := name_problem(row[2]):
+            raise RowError(i, problem)
         names.append(row[2])
-    for fault in find_unsafe_keys(document):
-        raise UserError(fault)
+    for problem in find_unsafe_keys(document):
+        raise UserError(problem)
     return names
 
 
-def name_fault(name: str) -> str:
-    """Return what is wrong with a row's module name, "" when it is a layer that the host or the registry knows."""
+def name_problem(name: str) -> str:
+    """Return the problem with a row's module name; "" if it is a layer of Ultralytics or the registry."""
     if JOINT in name:
-        return block_fault(name)
+        return block_problem(name)
     if is_layer(name):
         return ""
     found = _host_global(name)
     if isinstance(found, type) and issubclass(found, nn.Module) and not issubclass(found, tasks.BaseModel):
         return ""
     if found is not None:
-        return f"{name!r} is no layer, so a row cannot name it; yolo-attn layers lists ours"
+        return f"{name!r} is not a layer, so a row cannot name it; yolo-attn layers lists the attention layers"
     if name.startswith("nn."):
         meant = suggest_word(name, [f"nn.{word}" for word in vars(nn)])
         return f"unknown layer {name!r}" + (f"; did you mean {meant}?" if meant else "; such as nn.Upsample")
@@ -138,7 +142,7 @@ def name_fault(name: str) -> str:
 
 
 def _host_global(name: str) -> Any:
-    """Return what the stock parser would find under a row's module name, None when there is nothing."""
+    """Return the object that the stock parser finds under a row's module name, or None."""
     if name.startswith("nn."):
         return vars(nn).get(name.removeprefix("nn."))
     if name.startswith("torchvision.ops."):
@@ -147,7 +151,7 @@ def _host_global(name: str) -> Any:
 
 
 class _Probe(nn.Module):
-    """Stands behind the head and receives the parser's channel table."""
+    """Row after the head that receives the parser's channel table."""
 
     def __init__(self, channels: Any) -> None:
         super().__init__()
@@ -155,7 +159,7 @@ class _Probe(nn.Module):
 
 
 class _KeepRandomState(nn.Module):
-    """Remembers the random state, so that the next placeholder's draws can be undone."""
+    """Row that stores the random state before a placeholder."""
 
     states: list[torch.Tensor] = []  # noqa: RUF012 - shared with _RestoreRandomState, under the lock
 
@@ -165,7 +169,7 @@ class _KeepRandomState(nn.Module):
 
 
 class _RestoreRandomState(nn.Module):
-    """Undoes what was drawn since the last `_KeepRandomState`."""
+    """Row that restores the random state stored by the last `_KeepRandomState`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -177,8 +181,15 @@ _PROBE, _KEEP, _RESTORE = _HELPERS
 
 
 @dataclass
-class OurRow:
-    """A row with a layer of ours, read and checked; for a layer inside a block, the row is the block's own."""
+class AttentionRow:
+    """A checked row with an attention layer.
+
+    Args:
+        index: Index of the row.
+        row: The row; for a layer inside a block, the row of the plain block.
+        spec: The layer.
+        options: The layer's options by name.
+    """
 
     index: int
     row: Row
@@ -187,16 +198,16 @@ class OurRow:
 
 
 class _Build:
-    """One run of the stock parser over a document with rows of ours."""
+    """One run of the stock parser on a document with attention rows."""
 
     def __init__(self, original: Callable[..., Any], document: dict[str, Any], channels: int) -> None:
         self.original = original
         self.document = document
         self.input_channels = channels
         self.graph = ModelGraph(document)
-        for fault in find_key_faults(document):
-            raise UserError(fault)
-        self.ours = {i: read_our_row(i, row) for i, row in enumerate(self.graph) if is_our_row(row)}
+        for problem in find_key_problems(document):
+            raise UserError(problem)
+        self.attention = {i: read_attention_row(i, row) for i, row in enumerate(self.graph) if is_attention_row(row)}
         self.inside = {i: read_block_row(i, row) for i, row in enumerate(self.graph) if layer_in(row.module)}
         if self.graph.head_index in self.inside:
             raise RowError(self.graph.head_index, "a layer goes inside a block before the head, not inside the head")
@@ -204,15 +215,15 @@ class _Build:
         self.seed = torch.get_rng_state()
 
     def run(self, verbose: bool) -> tuple[nn.Sequential, list[int]]:
-        """Return the modules and the rows whose outputs must be kept, as the stock parser does."""
+        """Return the modules and the rows whose outputs are kept, as the stock parser does."""
         stand_in, position = self._stand_in()
         lines: list[str] = []
         parsed = self._parse(stand_in, position, lines)
         probe = parsed[-1]
         self._check_probe(probe, position)
         modules = [parsed[position[i]] for i in range(len(self.graph))]
-        for i, ours in self.ours.items():
-            modules[i] = self._build_layer(ours, probe.channels, position)
+        for i, attention in self.attention.items():
+            modules[i] = self._build_layer(attention, probe.channels, position)
         for i, block in self.inside.items():
             self._fill_block(block, modules[i], probe.channels[position[i]])
         froms = self.graph.froms()
@@ -223,23 +234,23 @@ class _Build:
         return nn.Sequential(*modules), self._saved_rows(froms)
 
     def _parse(self, stand_in: dict[str, Any], position: list[int], lines: list[str]) -> Any:
-        """Run the stock parser, collecting its table; what it stumbles over is told with its row."""
+        """Run the stock parser and collect its log; its errors are raised with the row that caused them."""
         try:
             with _helpers_known_to_parser(), _captured_log(lines):
                 return self.original(stand_in, self.input_channels, True)[0]
         except (OSError, UserError, UnsupportedHostError) as error:
             if not isinstance(error, URLError):
                 raise
-            raise RowError(self._row_at(position, _row_reached(error) or 0), _download_fault(error)) from error
+            raise RowError(self._row_at(position, _row_reached(error) or 0), _download_problem(error)) from error
         except Exception as error:
             reached = _row_reached(error)
             if reached is None:
                 raise UserError(f"this model cannot be built: {_reason(error)}") from error
             i = self._row_at(position, reached)
-            raise RowError(i, _build_fault(self.graph.rows[i], error)) from error
+            raise RowError(i, _build_problem(self.graph.rows[i], error)) from error
 
     def _row_at(self, position: list[int], reached: int) -> int:
-        """Return the row that a row of the stand-in document belongs to."""
+        """Return the row that a row of the stand-in document replaces."""
         return next((i for i, p in enumerate(position) if p >= reached), self.graph.head_index)
 
     def _check_dead_rows(self) -> None:
@@ -247,7 +258,7 @@ class _Build:
             raise RowError(finding.row, finding.message) if finding.row is not None else UserError(finding.message)
 
     def _stand_in(self) -> tuple[dict[str, Any], list[int]]:
-        """Return a document of stock rows with the same channels, and where each row stands in it."""
+        """Return a document of stock rows with the same channels, and the position of each row in it."""
         sections: dict[str, list[list[Any]]] = {"backbone": [], "head": []}
         position: list[int] = []
         emitted = 0
@@ -261,74 +272,77 @@ class _Build:
         return {**copy.deepcopy(self.document), **sections}, position
 
     def _placeholders(self, i: int, row: Row, sources: list[int]) -> tuple[list[list[Any]], int]:
-        """Return the stock rows that stand for one row, and which of them is it."""
+        """Return the stock rows that replace one row, and the position of its output among them."""
         if i in self.inside:
             row = self.inside[i].row
-        if i not in self.ours:
+        if i not in self.attention:
             return [[sources if row.several else sources[0], row.repeats, row.module, copy.deepcopy(row.args)]], 0
-        out = self.ours[i].options.get(OUT_CHANNELS)
+        out = self.attention[i].options.get(OUT_CHANNELS)
         if out is None:
-            return [[sources[0], 1, "nn.Identity", []]], 0  # the channels of the first input
-        # A Conv scales its width as every stock row does; what it draws must not move the rows behind it.
+            return [[sources[0], 1, "nn.Identity", []]], 0  # keeps the channels of the first input
+        # A Conv scales its width like every stock row. Its random numbers must not change those of later rows.
         return [[-1, 1, _KEEP, []], [sources[0], 1, "Conv", [out, 1, 1]], [-1, 1, _RESTORE, []]], 1
 
     def _check_probe(self, probe: nn.Module, position: list[int]) -> None:
         table = getattr(probe, "channels", None)
-        kinds = (int, list)  # a list is what CBLinear has, which hands on several maps
+        kinds = (int, list)  # CBLinear, which returns several maps, has a list
         if not isinstance(table, list) or len(table) <= max(position) or not all(isinstance(c, kinds) for c in table):
             raise UnsupportedHostError(f"parse_model keeps no channel table (got {table!r:.60})")
 
-    def _build_layer(self, ours: OurRow, table: list[Any], position: list[int]) -> nn.Module:
-        channels = [self.input_channels if s == IMAGE else table[position[s]] for s in ours.row.sources]
-        for source, width in zip(ours.row.sources, channels, strict=True):
+    def _build_layer(self, attention: AttentionRow, table: list[Any], position: list[int]) -> nn.Module:
+        channels = [self.input_channels if s == IMAGE else table[position[s]] for s in attention.row.sources]
+        for source, width in zip(attention.row.sources, channels, strict=True):
             if not isinstance(width, int):
-                fault = f"{self.graph.rows[source].module} hands on several maps, and {ours.spec.name} reads one"
-                raise RowError(ours.index, f"row {source} {fault}")
-        options = dict(ours.options)
+                problem = f"{self.graph.rows[source].module} returns several maps, and {attention.spec.name} reads one"
+                raise RowError(attention.index, f"row {source} {problem}")
+        options = dict(attention.options)
         if OUT_CHANNELS in options:
-            options[OUT_CHANNELS] = table[position[ours.index]]
-        layer: Any = self._build(ours, ours.spec.name, channels if ours.row.several else channels[0], options)
+            options[OUT_CHANNELS] = table[position[attention.index]]
+        width = channels if attention.row.several else channels[0]
+        layer: Any = self._build(attention, attention.spec.name, width, options)
         for attribute in HOST_ATTRIBUTES:
             if attribute in {*layer.__dict__, *layer._modules, *layer._parameters, *layer._buffers}:
-                fault = f"{ours.spec.name} uses the attribute {attribute!r}, which Ultralytics sets on every layer"
-                raise RowError(ours.index, f"{fault}; rename it")
+                problem = f"{attention.spec.name} has an attribute {attribute!r}, which Ultralytics sets on every layer"
+                raise RowError(attention.index, f"{problem}; rename it")
         layer.np = sum(p.numel() for p in layer.parameters())
         layer.type = f"{type(layer).__module__}.{type(layer).__qualname__}"
         return layer  # type: ignore[no-any-return]
 
-    def _fill_block(self, ours: OurRow, module: Any, channels: Any) -> None:
+    def _fill_block(self, attention: AttentionRow, module: Any, channels: Any) -> None:
         """Put the layer inside a built block."""
         if not isinstance(channels, int):
-            raise RowError(ours.index, f"{ours.row.module} hands on several maps, and a layer inside a block reads one")
+            raise RowError(
+                attention.index, f"{attention.row.module} returns several maps, and a layer inside a block reads one"
+            )
 
         def build(path: str, width: int) -> nn.Module:
-            return self._build(ours, f"{ours.spec.name} {path}", width, ours.options)
+            return self._build(attention, f"{attention.spec.name} {path}", width, attention.options)
 
-        put_layers(module, ours.spec.name, channels, build)
+        put_layers(module, attention.spec.name, channels, build)
         module.np = sum(p.numel() for p in module.parameters())
-        module.type = f"{module.type}+{ours.spec.name}"
+        module.type = f"{module.type}+{attention.spec.name}"
 
-    def _build(self, ours: OurRow, key: str, channels: Any, options: dict[str, Any]) -> nn.Module:
-        """Build one layer of a row, under a random state of its own."""
+    def _build(self, attention: AttentionRow, key: str, channels: Any, options: dict[str, Any]) -> nn.Module:
+        """Build one layer of a row under its own random state."""
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(self._seed(f"{ours.index} {key}"))
+            torch.default_generator.manual_seed(self._seed(f"{attention.index} {key}"))
             try:
-                return ours.spec.cls(channels, **options)
+                return attention.spec.cls(channels, **options)
             except (TypeError, ValueError) as error:
-                raise RowError(ours.index, str(error)) from error
+                raise RowError(attention.index, str(error)) from error
 
     def _seed(self, key: str) -> int:
-        """Return a seed that depends on the random state the build began with, and on the layer's place."""
+        """Return a seed that depends on the random state before the build and on the layer's position."""
         digest = hashlib.sha256(self.seed.numpy().tobytes() + key.encode()).digest()
         return int.from_bytes(digest[:7], "big")
 
     def _saved_rows(self, froms: list[int | list[int]]) -> list[int]:
-        """Return the rows that are read by other than the next row, as the stock parser lists them."""
+        """Return the rows that later rows than the next one read, in the form of the stock parser."""
         written = [(i, s) for i, source in enumerate(froms) for s in (source if isinstance(source, list) else [source])]
         return sorted(s % i for i, s in written if s != -1)
 
     def _log_table(self, lines: list[str], modules: list[nn.Module], position: list[int]) -> None:
-        """Show the table of rows as the stock parser does, with our layers where the placeholders were."""
+        """Log the table of rows as the stock parser does, with attention layers instead of placeholders."""
         row_of = {str(p): i for i, p in enumerate(position)}
         froms = self.graph.froms()
         for line in lines:
@@ -341,31 +355,31 @@ class _Build:
     def _table_line(self, i: int, source: int | list[int], module: nn.Module, line: str) -> str:
         if i in self.inside:
             options = f" {self.inside[i].options}" if self.inside[i].options else ""
-            args = line[38:].split(maxsplit=1)[1].rstrip()  # behind the number of parameters and the type
+            args = line[38:].split(maxsplit=1)[1].rstrip()  # after the number of parameters and the type
             return f"{i:>3}{source!s:>20}{line[23:26]}{module.np:10.0f}  {module.type:<45}{args}{options}"
-        if i not in self.ours:
+        if i not in self.attention:
             return f"{i:>3}{source!s:>20}{line[23:]}"
-        ours = self.ours[i]
-        shown = [getattr(module, "channels", ""), *([ours.options] if ours.options else [])]
+        attention = self.attention[i]
+        shown = [getattr(module, "channels", ""), *([attention.options] if attention.options else [])]
         return f"{i:>3}{source!s:>20}{1:>3}{module.np:10.0f}  {module.type:<45}{shown!s:<30}"
 
 
 def build_rows(document: dict[str, Any], channels: int) -> nn.Sequential:
-    """Build the rows of a model YAML, of ours or not; what cannot be built is told with its row.
+    """Build the rows of a model YAML, with or without attention rows.
 
     Raises:
-        RowError: A row that is none, is read by nobody, or cannot be built.
+        RowError: A row is malformed, not read by any row, or cannot be built.
     """
     check_safe(document)
-    with _lock, _same_default_activation():
+    with _parsing():
         return _Build(PARSER.original or tasks.parse_model, document, channels).run(verbose=False)[0]
 
 
-def build_fault(error: BaseException) -> str | None:
-    """Return what is wrong with a model without layers of ours, in which the stock parser stumbled over a row.
+def build_problem(error: BaseException) -> str | None:
+    """Return a message for an error that the stock parser raised for a model without attention layers.
 
     Args:
-        error: What the parser raised.
+        error: The error.
 
     Returns:
         "row 5: ..."; None for an error that the parser did not raise.
@@ -374,47 +388,47 @@ def build_fault(error: BaseException) -> str | None:
     if document is None:
         return None
     if reached is None:
-        return next(find_key_faults(document), f"this model cannot be built: {_reason(error)}")
+        return next(find_key_problems(document), f"this model cannot be built: {_reason(error)}")
     if isinstance(error, URLError):
-        return f"row {reached}: {_download_fault(error)}"
+        return f"row {reached}: {_download_problem(error)}"
     rows = [*document.get("backbone", ()), *document.get("head", ())]
     try:
-        return f"row {reached}: {_build_fault(check_row(reached, rows[reached]), error)}"
+        return f"row {reached}: {_build_problem(check_row(reached, rows[reached]), error)}"
     except (IndexError, RowError):
         return None
 
 
 def _document_parsed(error: BaseException) -> dict[str, Any] | None:
-    """Return the model YAML that the stock parser was given; None when the error came from elsewhere."""
+    """Return the model YAML that the stock parser was parsing; None if the error has another origin."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if frame.f_code.co_name == "parse_model"]
     found = next((frame.f_locals.get("d") for frame in frames), None)
     return found if isinstance(found, dict) else None
 
 
-def _download_fault(error: URLError) -> str:
+def _download_problem(error: URLError) -> str:
     reason = str(error.reason) or type(error).__name__
-    return f"weights could not be downloaded ({reason}); write null in the place of their name to start without them"
+    return f"weights could not be downloaded ({reason}); write null instead of their name to build without them"
 
 
-def _build_fault(row: Row, error: BaseException) -> str:
-    """Return what the parser's error says of a stock row."""
+def _build_problem(row: Row, error: BaseException) -> str:
+    """Return a message for the parser's error in a stock row."""
     if row.several and isinstance(error, TypeError) and "indices must be integers" in str(error):
         if len(row.sources) == 1:
             return f"{row.module} reads one row; write its number without brackets, such as -1"
         return f"{row.module} reads one row, not {len(row.sources)}; join them in a row of Concat before it"
     reason = _reason(error)
     if isinstance(error, SyntaxError):
-        reason = "a string among them is no value that Ultralytics' parser can read"
+        reason = "one of the strings is not a value that Ultralytics' parser can read"
     return f"{row.module} cannot be built with {as_yaml(row.args)}: {reason}"
 
 
 def _reason(error: BaseException) -> str:
-    """Return the first line of an error that says something."""
+    """Return the first line of an error that is not empty."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _row_reached(error: BaseException) -> int | None:
-    """Return the row that the stock parser was at, its loop variable; None when it had not come to the rows."""
+    """Return the row that the stock parser was parsing, from its loop variable; None before the first row."""
     reached, trace = None, error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_name == "parse_model" and isinstance(at := trace.tb_frame.f_locals.get("i"), int):
@@ -423,47 +437,47 @@ def _row_reached(error: BaseException) -> int | None:
     return reached
 
 
-def read_our_row(index: int, row: Row) -> OurRow:
-    """Check a row of ours: options by name, known ones, the right number of inputs, no repeats."""
+def read_attention_row(index: int, row: Row) -> AttentionRow:
+    """Check an attention row: its options, number of inputs and repeats."""
     spec = get_layer(row.module)
     try:
         if row.repeats != 1:
-            raise UserError(f"{row.module} is not repeated; write 1, and one row for each")
+            raise UserError(f"{row.module} cannot be repeated; write 1, and one row for each repetition")
         options = _read_options(spec, row)
         out = options.get(OUT_CHANNELS)
-        if out is not None and not is_positive_integer(out):  # before the scale's width changes it
+        if out is not None and not is_positive_integer(out):  # before it is scaled by the width
             raise UserError(f"{spec.name}: {OUT_CHANNELS}={as_yaml(out)}; use a positive integer")
         if not row.several and (spec.inputs > 1 or spec.more_inputs):
             raise UserError(f"{row.module} reads several rows; write their numbers as a list, as in [-1, N]")
         if row.several and len(row.sources) > spec.inputs == 1 and not spec.more_inputs:
-            cure = "join them in a row of Concat before it"
-            raise UserError(f"{row.module} reads 1 input, not {len(row.sources)}; {cure}")
+            fix = "join them in a row of Concat before it"
+            raise UserError(f"{row.module} reads 1 input, not {len(row.sources)}; {fix}")
         check_inputs(spec, len(row.sources))
         if row.several and spec.inputs == 1 and not spec.more_inputs:
-            row.several = False  # [-1] and -1 say the same
+            row.several = False  # [-1] and -1 are equivalent
     except UserError as error:
         raise RowError(index, str(error)) from error
-    return OurRow(index, row, spec, options)
+    return AttentionRow(index, row, spec, options)
 
 
-def read_block_row(index: int, row: Row) -> OurRow:
-    """Check a row of a block with a layer inside; what is returned holds the block's own row."""
-    fault = block_fault(row.module)
-    if fault:
-        raise RowError(index, fault)
+def read_block_row(index: int, row: Row) -> AttentionRow:
+    """Check a row of a block with a layer inside; the returned row is that of the plain block."""
+    if problem := block_problem(row.module):
+        raise RowError(index, problem)
     spec = get_layer(layer_in(row.module))
     args, options = split_args(row.args)
     try:
         options = spec.read_options(options)
         if options.get(OUT_CHANNELS) is not None:
-            raise UserError(f"{row.module!r}: inside a block the channels stay, so {spec.name} takes no {OUT_CHANNELS}")
+            problem = f"a layer inside a block keeps the channels, so {spec.name} takes no {OUT_CHANNELS}"
+            raise UserError(f"{row.module!r}: {problem}")
     except UserError as error:
         raise RowError(index, str(error)) from error
-    return OurRow(index, replace(row, module=block_of(row.module), args=args), spec, options)
+    return AttentionRow(index, replace(row, module=block_of(row.module), args=args), spec, options)
 
 
 def _read_options(spec: LayerSpec, row: Row) -> dict[str, Any]:
-    """Return the options of a row of ours, which are one mapping or nothing."""
+    """Return the options of an attention row, whose arguments are one mapping or empty."""
     if not row.args:
         return {}
     if len(row.args) != 1 or not isinstance(row.args[0], dict):
@@ -475,9 +489,9 @@ def _read_options(spec: LayerSpec, row: Row) -> dict[str, Any]:
 
 
 def _right_args(spec: LayerSpec, given: list[Any]) -> str:
-    """Return what to write for arguments by position: one value under the names that it can have, else an example.
+    """Return the options to write instead of positional arguments: a single value by each possible name, or an example.
 
-    Channels, which forks and tutorials write first, are left out.
+    Channels, which forks and tutorials write first, are dropped.
     """
     named = {name: value for part in given if isinstance(part, dict) for name, value in part.items()}
     values = [part for part in given if not isinstance(part, dict) and not _is_width(part)]
@@ -489,12 +503,12 @@ def _right_args(spec: LayerSpec, given: list[Any]) -> str:
 
 
 def _is_width(value: Any) -> bool:
-    """Whether a positional argument is a number of channels, as far as one can tell from the number."""
+    """Return whether a positional argument looks like a number of channels."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= _LEAST_WIDTH and value % 16 == 0
 
 
 def _takes(spec: LayerSpec, name: str, value: Any) -> bool:
-    """Whether an option takes a value, which is of the kind of its default."""
+    """Return whether an option accepts a value and has a default of the same type."""
     if type(value) is not type(spec.options[name]):
         return False
     width = [_EXAMPLE_WIDTH] * spec.inputs if spec.inputs > 1 or spec.more_inputs else _EXAMPLE_WIDTH
@@ -508,7 +522,7 @@ def _takes(spec: LayerSpec, name: str, value: Any) -> bool:
 
 @contextlib.contextmanager
 def _helpers_known_to_parser() -> Iterator[None]:
-    """Let the parser find the helper rows by name."""
+    """Make the helper rows visible to the parser by name."""
     vars(tasks).update(_HELPERS)
     try:
         yield
@@ -520,7 +534,7 @@ def _helpers_known_to_parser() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _captured_log(lines: list[str]) -> Iterator[None]:
-    """Collect what the parser logs instead of showing it; other threads and loggers are left alone."""
+    """Collect the parser's log messages of this thread instead of showing them."""
     this_thread = threading.get_ident()
 
     def collect(record: logging.LogRecord) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from yolo_attn.errors import UserError, counted
 from yolo_attn.layer_files import loaded_files
 
-__all__ = ["Progress", "after_cut", "check_resumable", "folder_of", "read_progress"]
+__all__ = ["Progress", "after_interruption", "check_resumable", "folder_of", "read_progress"]
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def check_resumable(checkpoint: str) -> None:
     raise UserError(f"{checkpoint}: {done}, so there is nothing to resume; to train on from its weights: {command}")
 
 
-def after_cut(error: BaseException) -> str:
+def after_interruption(error: BaseException) -> str:
     """Return where the training stood that an error or Ctrl-C cut, and the command that resumes it.
 
     Args:

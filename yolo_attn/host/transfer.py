@@ -1,11 +1,11 @@
-"""Pretrained weights into a variant: every base tensor arrives, in its own layer.
+"""Load pretrained weights into a variant: every base tensor is copied into its own layer.
 
-Ultralytics matches tensors by key, and a key holds the row's index; a row put in moves every index behind it. Here the
-source is shown to the stock `load()` with its rows re-indexed like the target's, so that its own rules (intersecting
-shapes, another number of classes, class names) apply to the right pairs.
+Ultralytics matches tensors by key, and a key contains the row's index. An inserted row therefore shifts every index
+after it. Here the source's rows are re-indexed like the target's before the stock `load()` runs, so its own rules
+(intersecting shapes, another number of classes, class names) apply to the right pairs.
 
 Where the stock rows of the two models differ (a P2 or P6 model from a plain one), a variant gets all rows that the
-stock `load()` would bring into its base, and beyond them those that fit as a whole; see `yolo_attn.graph.align`.
+stock `load()` would load into its base, and additional rows that fit completely; see `yolo_attn.graph.align`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from yolo_attn.host.binding import Binding
 from yolo_attn.host.blocks import is_inside, layer_inside
 from yolo_attn.host.geometry import build_on_meta
 from yolo_attn.host.model_kind import task_of
-from yolo_attn.host.parser import has_layer, is_our_row
+from yolo_attn.host.parser import has_layer, is_attention_row
 
 __all__ = [
     "IDENTITY",
@@ -42,51 +42,51 @@ __all__ = [
 ]
 
 
-IDENTITY = "nn.Identity"  # no stock model has such a row: it was put in, as a control does
-_MODELS = ("model", "ema")  # where a checkpoint holds its models
+IDENTITY = "nn.Identity"  # no stock model has such a row, so a control has inserted it
+_MODELS = ("model", "ema")  # the keys of a checkpoint's models
 
 
 @dataclass(frozen=True)
 class TransferReport:
-    """What a transfer brought.
+    """The number of tensors that a transfer copied.
 
     Args:
         base: Tensors of the target's stock rows.
-        arrived: How many of them came from their own layer in the source.
-        ours: Tensors of our layers, rows of their own and inside blocks.
-        ours_arrived: How many of those came from the source.
-        new: The rows whose layers start fresh, such as "row 5 CBAM" or "row 8 C3k2+EMA".
+        arrived: Base tensors that equal those of their own layer in the source.
+        attention: Tensors of attention layers, in their own rows and inside blocks.
+        attention_arrived: Attention tensors that equal those of the source.
+        new: The rows whose layers keep their initial weights, such as "row 5 CBAM" or "row 8 C3k2+EMA".
     """
 
     base: int
     arrived: int
-    ours: int
-    ours_arrived: int
+    attention: int
+    attention_arrived: int
     new: tuple[str, ...]
 
     def __str__(self) -> str:
         text = f"{self.arrived}/{self.base} base tensors arrived in their own layers"
-        if self.ours:
-            text += f", {self.ours_arrived}/{self.ours} attention tensors"
+        if self.attention:
+            text += f", {self.attention_arrived}/{self.attention} attention tensors"
         return text + (f"; new: {', '.join(self.new)}" if self.new else "")
 
 
 def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
     def load(self: Any, weights: Any, verbose: bool = True) -> Any:
-        """Load weights from a base, a variant or any other model of the same rows."""
+        """Load weights from a base, a variant or any other model."""
         if verbose:
-            _say_tasks(self, weights)
+            _log_tasks(self, weights)
         graphs = _graphs(self, weights)
         if graphs is None:
             return original(self, weights, verbose)
         target, mapping = graphs[0], align_rows(*graphs)
         if isinstance(weights, dict):
-            shown: Any = {k: _reindexed(v, mapping, len(target)) for k, v in weights.items() if k in _MODELS and v}
-            given = shown.get("ema") or shown["model"]
+            views: Any = {k: _reindexed(v, mapping, len(target)) for k, v in weights.items() if k in _MODELS and v}
+            source = views.get("ema") or views["model"]
         else:
-            shown = given = _reindexed(weights, mapping, len(target))
-        result = original(self, shown, verbose)
-        report = _report(self, given, graphs, mapping)
+            views = source = _reindexed(weights, mapping, len(target))
+        result = original(self, views, verbose)
+        report = _report(self, source, graphs, mapping)
         _reports[self] = report
         if verbose:
             tasks.LOGGER.info(f"yolo-attn: {report}")
@@ -96,26 +96,28 @@ def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def is_inserted_row(row: Row) -> bool:
-    """Whether a row stands between the rows of a base: a layer of ours, or an identity."""
-    return is_our_row(row) or row.module == IDENTITY
+    """Return whether a row was inserted between the rows of a base: an attention row or an identity."""
+    return is_attention_row(row) or row.module == IDENTITY
 
 
 def align_rows(target: ModelGraph, source: ModelGraph) -> dict[int, int]:
-    """Map row indices of one model to the rows of another that are the same layer, as `load` brings weights over.
+    """Map row indices of one model to the rows of another that are the same layer.
+
+    Weight transfer, the null control and the count of shared tensors all use this mapping.
 
     Args:
-        target: The model that receives.
-        source: The model that gives.
+        target: The model that receives weights.
+        source: The model that provides them.
     """
     return align(target, source, is_inserted_row, _fit(target, source))
 
 
 @contextlib.contextmanager
 def align_every_model() -> Iterator[None]:
-    """Let models without rows of ours be aligned as well, for as long as this lasts.
+    """Align models without attention rows as well.
 
-    Outside of it they take the stock way, by row number. In a comparison a base whose rows are not those of the weights
-    has to start like its variants.
+    Outside this context their tensors are matched by row number, as in stock Ultralytics. In a comparison, a base whose
+    rows differ from those of the weights needs the same initial weights as its variants.
     """
     global _align_all  # noqa: PLW0603 (the stock `load` has no argument for it)
     before, _align_all = _align_all, True
@@ -129,21 +131,21 @@ _align_all = False
 
 TRANSFER = Binding(tasks.BaseModel, "load", _wrap)
 
-# Kept beside the models, not on them: a checkpoint is to hold stock classes and our layers, nothing else.
+# Kept outside the models, because a checkpoint may contain only stock classes and attention layers.
 _reports: WeakKeyDictionary[nn.Module, TransferReport] = WeakKeyDictionary()
 
 
 def last_transfer(model: nn.Module) -> TransferReport | None:
-    """Return what the last `load` brought into a model; None when there was none, or no row of ours."""
+    """Return the report of the last `load` into a model; None if there was none, or no attention row."""
     return _reports.get(model)
 
 
-def _say_tasks(target: nn.Module, weights: Any) -> None:
-    """Name both tasks when weights come from a model of another one; what fits is taken, as Ultralytics does."""
-    given, wanted = getattr(_source(weights), "yaml", None), getattr(target, "yaml", None)
-    if isinstance(given, dict) and isinstance(wanted, dict) and task_of(given) != task_of(wanted):
+def _log_tasks(target: nn.Module, weights: Any) -> None:
+    """Log both tasks when the weights come from a model of another task; Ultralytics loads the tensors that fit."""
+    source, own = getattr(_source(weights), "yaml", None), getattr(target, "yaml", None)
+    if isinstance(source, dict) and isinstance(own, dict) and task_of(source) != task_of(own):
         tasks.LOGGER.info(
-            f"yolo-attn: weights of a {task_of(given)} model for a {task_of(wanted)} model: what fits is taken"
+            f"yolo-attn: weights of a {task_of(source)} model for a {task_of(own)} model: tensors that fit are loaded"
         )
 
 
@@ -152,12 +154,12 @@ def _source(weights: Any) -> Any:
 
 
 def _graphs(target: nn.Module, weights: Any) -> tuple[ModelGraph, ModelGraph] | None:
-    """Return the rows of both models, or None when neither has rows of ours and the stock way is right."""
+    """Return the rows of both models, or None when neither has attention rows and the stock matching is right."""
     own, given = _graph_of(target), _graph_of(_source(weights))
     if own is None or given is None:
         return None
-    ours = any(has_layer(row) or is_inserted_row(row) for graph in (own, given) for row in graph)
-    return (own, given) if ours or _align_all else None
+    inserted = any(has_layer(row) or is_inserted_row(row) for graph in (own, given) for row in graph)
+    return (own, given) if inserted or _align_all else None
 
 
 def _graph_of(model: Any) -> ModelGraph | None:
@@ -173,7 +175,10 @@ def _graph_of(model: Any) -> ModelGraph | None:
 
 
 def _fit(target: ModelGraph, source: ModelGraph) -> Fit:
-    """Return what tells how well the rows of two models fit; they are built, without memory, once it is asked."""
+    """Return a function that counts the tensors of a source row that fit a target row.
+
+    The rows are built on the meta device on its first call.
+    """
 
     @functools.cache
     def shapes() -> tuple[list[dict[str, torch.Size]], list[dict[str, torch.Size]]] | None:
@@ -191,15 +196,15 @@ def _fit(target: ModelGraph, source: ModelGraph) -> Fit:
         if not (same or heads) or known is None:
             return 1 if same else None
         own, offered = known[0][row], known[1][given]
-        # Heads of two tasks have much in common, under the same names; in all else nothing may be missing.
-        wanted = own.keys() | offered.keys() if same else own.keys() & offered.keys()
-        return len(wanted) if all(own.get(key) == offered.get(key) for key in wanted) else None
+        # Heads of two tasks share many tensors of the same names; any other row has to fit completely.
+        names = own.keys() | offered.keys() if same else own.keys() & offered.keys()
+        return len(names) if all(own.get(key) == offered.get(key) for key in names) else None
 
     return fit
 
 
 def _row_shapes(graph: ModelGraph) -> list[dict[str, torch.Size]]:
-    """Return the shape of each tensor of each row, our layers' left out, for a fixed number of classes and channels."""
+    """Return the tensor shapes of each row without layers inside, for a fixed number of classes and channels."""
     document = {**graph.to_document(), "nc": 1, "channels": 3}
     return [
         {key: tensor.shape for key, tensor in module.state_dict().items() if not is_inside(f".{key}", row)}
@@ -208,7 +213,7 @@ def _row_shapes(graph: ModelGraph) -> list[dict[str, torch.Size]]:
 
 
 def _reindexed(source: nn.Module, mapping: dict[int, int], length: int) -> nn.Module:
-    """Return a view of the source whose rows stand where the target has them; its tensors are shared, not copied."""
+    """Return a view of the source with its rows at the indices of the target's; it shares the source's tensors."""
     source.float()
     view = copy.copy(source)
     view.__dict__ = {**source.__dict__, "_modules": dict(source._modules)}
@@ -218,25 +223,26 @@ def _reindexed(source: nn.Module, mapping: dict[int, int], length: int) -> nn.Mo
 
 
 def _report(
-    target: nn.Module, given: nn.Module, graphs: tuple[ModelGraph, ModelGraph], mapping: dict[int, int]
+    target: nn.Module, source: nn.Module, graphs: tuple[ModelGraph, ModelGraph], mapping: dict[int, int]
 ) -> TransferReport:
-    """Count what arrived: tensors that now equal the source's, in the row they belong to."""
-    own, offered = target.state_dict(), given.state_dict()
-    totals = {True: [0, 0], False: [0, 0]}  # ours or not: tensors, arrived
+    """Count the tensors that now equal the source's in the row they belong to."""
+    own, offered = target.state_dict(), source.state_dict()
+    totals = {True: [0, 0], False: [0, 0]}  # by whether it is an attention tensor: tensors, arrived
     for key, tensor in own.items():
         if not key.startswith("model."):
             continue
         row = graphs[0].rows[int(key.split(".")[1])]
-        count = totals[is_our_row(row) or is_inside(key, row)]
+        count = totals[is_attention_row(row) or is_inside(key, row)]
         count[0] += 1
         count[1] += key in offered and torch.equal(offered[key].to(tensor.device), tensor)
-    new = [f"row {i} {row.module}" for i, row in enumerate(graphs[0]) if _is_fresh(i, graphs, mapping)]
-    return TransferReport(totals[False][0], totals[False][1], totals[True][0], totals[True][1], tuple(new))
+    new = [f"row {i} {row.module}" for i, row in enumerate(graphs[0]) if _is_new(i, graphs, mapping)]
+    (base, arrived), (attention, attention_arrived) = totals[False], totals[True]
+    return TransferReport(base, arrived, attention, attention_arrived, tuple(new))
 
 
-def _is_fresh(index: int, graphs: tuple[ModelGraph, ModelGraph], mapping: dict[int, int]) -> bool:
-    """Whether a row of the target has a layer of ours that its counterpart in the source has not."""
+def _is_new(index: int, graphs: tuple[ModelGraph, ModelGraph], mapping: dict[int, int]) -> bool:
+    """Return whether a row of the target has an attention layer that its counterpart in the source does not have."""
     row = graphs[0].rows[index]
-    if is_our_row(row) or index not in mapping:
+    if is_attention_row(row) or index not in mapping:
         return has_layer(row) and index not in mapping
     return layer_inside(row) not in ("", layer_inside(graphs[1].rows[mapping[index]]))

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from yolo_attn.errors import UserError
-from yolo_attn.graph import IMAGE, ModelGraph, align
+from yolo_attn.graph import IMAGE, ModelGraph
 
 __all__ = ["CONTROLS", "null_model", "widened_model", "width_model"]
 
@@ -47,15 +47,16 @@ def null_model(base: Model, variants: Sequence[Model]) -> dict[str, object]:
 
 def _followed_rows(base: ModelGraph, variant: ModelGraph) -> set[int]:
     """Return the rows of the base that are followed by attention rows in a variant."""
-    from yolo_attn.host.parser import is_our_row
+    from yolo_attn.host.parser import is_attention_row
+    from yolo_attn.host.transfer import align_rows
 
-    to_base = align(variant, base, is_our_row)
+    to_base = align_rows(variant, base)
     followed = set()
     for row in variant:
-        if not is_our_row(row):
+        if not is_attention_row(row):
             continue
         source = row.sources[0]
-        while source != IMAGE and is_our_row(variant.rows[source]):
+        while source != IMAGE and is_attention_row(variant.rows[source]):
             source = variant.rows[source].sources[0]
         if source in to_base:
             followed.add(to_base[source])
