@@ -35,7 +35,7 @@ def with_cbam(after: int = 4, base: str = "yolov8n.yaml") -> dict[str, Any]:
     return graph.to_document()
 
 
-FIX = re.compile(r"was the index shifted\?|let |each stride has to be|cannot take what it reads")
+FIX = re.compile(r"was the index shifted\?|let |each stride has to be|cannot process its input")
 
 
 def found(document: dict[str, Any], folder: Path) -> list[str]:
@@ -145,14 +145,17 @@ def test_a_dead_row_before_the_head(tmp_path: Path) -> None:
         ([[-1], 1, "Conv", [64]], "row 5: Conv reads one row; write its number without brackets, such as -1"),
         (
             [-1, 1, "Conv", [64, "n"]],
-            "row 5: Conv: Ultralytics would replace 'n' by its parser's variable n; write",
+            "row 5: Conv: Ultralytics' parser would replace 'n' by its own variable; write",
         ),
-        ([-1, 1, "Conv", [64, "ch"]], "row 5: Conv: Ultralytics would replace 'ch' by its parser's variable ch; write"),
-        ([-1, 1, "Conv", [64, "3x3"]], "row 5: Conv cannot be built with [64, 3x3]: a string among them is no value"),
+        (
+            [-1, 1, "Conv", [64, "ch"]],
+            "row 5: Conv: Ultralytics' parser would replace 'ch' by its own variable",
+        ),
+        ([-1, 1, "Conv", [64, "3x3"]], "row 5: Conv cannot be built with [64, 3x3]: one of the strings is not a value"),
         ([-1, 1, "C2f+CBAM", [64, True, {"mode": 1}]], "row 5: CBAM has no option 'mode'"),
         ([-1, 1, "C2f+Cbam", [64, True]], "row 5: unknown layer 'Cbam' in 'C2f+Cbam'; did you mean CBAM?"),
-        ([[-1, 2], 1, "Concat", [1]], "row 5: Concat cannot take what it reads: "),
-        ([-1, 3, "CBAM", []], "row 5: CBAM is not repeated"),
+        ([[-1, 2], 1, "Concat", [1]], "row 5: Concat cannot process its input: "),
+        ([-1, 3, "CBAM", []], "row 5: CBAM cannot be repeated"),
         ([30, 1, "CBAM", []], "row 5: CBAM: from 30 points forward"),
         ([-9, 1, "CBAM", []], "row 5: CBAM: from -9 points to a row before the first"),
         ([-1, 1, "CBAM"], "row 5: expected [from, repeats, module, args]"),
@@ -223,7 +226,7 @@ def test_a_model_without_a_head(tmp_path: Path) -> None:
     document = with_cbam(4)
     del document["head"][-1]
     assert found(document, tmp_path) == [
-        "row 22: C2f is the last row and is no head; a model ends with one, such as [[15, 18, 21], 1, Detect, [nc]]"
+        "row 22: C2f is the last row but not a head; a model ends with one, such as [[15, 18, 21], 1, Detect, [nc]]"
     ]
 
 
@@ -310,14 +313,14 @@ def test_findings_in_a_checkpoint_name_it(tmp_path: Path) -> None:
         (
             "yolov8s-mine",
             {"n": [0.5, 0.25, 1024]},
-            "scales: the name yolov8s-mine.yaml asks for s, and they are n; add s: [",
+            "scales: the name yolov8s-mine.yaml requires s, but they are n; add s: [",
         ),
         (
             "yolov8x-mine",
             {"n": [0.5, 0.25, 1024], "s": [0.5, 0.5, 1024]},
-            "scales: the name yolov8x-mine.yaml asks for x",
+            "scales: the name yolov8x-mine.yaml requires x",
         ),
-        ("yolov8s-mine", None, "the name yolov8s-mine.yaml asks for scale s, and without scales every row is built as"),
+        ("yolov8s-mine", None, "the name yolov8s-mine.yaml requires scale s, but without scales every row has"),
         ("yolov8n-mine", {"n": [0.5, 0.25, 1024]}, None),
         ("yolov8-mine", {"s": [0.5, 0.5, 1024]}, None),
         ("mine", None, None),
@@ -387,7 +390,7 @@ def test_weights_that_cannot_be_downloaded_are_one_line(ours: bool, fresh_folder
     ("row", "expected"),
     [
         ([-1, 1, "Conv", ["x"]], "row 1: Conv cannot be built with [x]: "),
-        ([-1, 1, "Conv", [64, "3x3"]], "row 1: Conv cannot be built with [64, 3x3]: a string among them is no value"),
+        ([-1, 1, "Conv", [64, "3x3"]], "row 1: Conv cannot be built with [64, 3x3]: one of the strings is not a value"),
         ([[-1, 0], 1, "Conv", [64]], "row 1: Conv reads one row, not 2; join them in a row of Concat before it"),
     ],
 )

@@ -243,7 +243,7 @@ def _broken(**changes) -> dict:
         (_broken(source=-9), ["row 5", "-9", "before the first"]),
         (_broken(source=[-1, 3]), ["row 5", "SE reads 1 input, not 2"]),
         (_broken(source="P3"), ["row 5", "got P3"]),
-        (_broken(repeats=3), ["row 5", "not repeated"]),
+        (_broken(repeats=3), ["row 5", "cannot be repeated"]),
         (_broken(repeats=0), ["row 5", "repeats"]),
     ],
 )

@@ -83,7 +83,7 @@ def test_killed_and_resumed_is_the_same_training(tmp_path: Path, model: str, kil
     assert train(cut, model, kill_in, nbs, 0) != 0
     assert (cut / STATE).exists()
     assert train(cut, model, kill_in, nbs, 0) == 0, (cut / "log").read_text()[-2000:]
-    assert f"goes on after epoch {kill_in}" in (cut / "log").read_text()
+    assert f"resumes after epoch {kill_in}" in (cut / "log").read_text()
     assert table(cut) == table(whole)
     for name in ("last.pt", "best.pt"):
         one, other = weights(whole, name), weights(cut, name)

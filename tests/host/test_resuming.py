@@ -101,7 +101,7 @@ def test_ctrl_c_in_the_first_epoch_says_that_there_is_nothing_to_resume(
     cut("on_train_epoch_start", 0, KeyboardInterrupt())
     assert main(words) == 130
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("yolo-attn: stopped before its first checkpoint was whole: there is nothing to resume")
+    assert said.startswith("yolo-attn: stopped before its first checkpoint was complete; run the same command")
 
 
 def test_the_checkpoints_of_an_earlier_training_in_the_folder_are_not_those_of_this_one(
@@ -182,7 +182,7 @@ def test_reading_how_far_a_checkpoint_is_runs_nothing_of_it(tmp_path: Path) -> N
     torch.save(content, tmp_path / "a.pt")
     progress = read_progress(tmp_path / "a.pt")
     assert progress is not None
-    assert (progress.epochs, progress.wanted, progress.data) == (5, 9, "d.yaml")
+    assert (progress.epochs, progress.total, progress.data) == (5, 9, "d.yaml")
     assert not (tmp_path / "ran").exists()
     (tmp_path / "cut.pt").write_bytes((tmp_path / "a.pt").read_bytes()[:200])
     assert read_progress(tmp_path / "cut.pt") is None

@@ -74,10 +74,10 @@ def network_of(model: str | Path | nn.Module) -> nn.Module:
 def _build(ref: ModelRef) -> nn.Module:
     """Return a freshly built network."""
     from yolo_attn.host.documents import model_yaml
-    from yolo_attn.host.model_kind import model_class
+    from yolo_attn.host.model_kind import load_yolo
 
     try:
-        return cast(nn.Module, model_class(model_yaml(ref))(ref.text).model)
+        return cast(nn.Module, load_yolo(ref.text, model_yaml(ref)).model)
     except FileNotFoundError as error:
         raise UserError(first_line(error)) from error
 

@@ -1,4 +1,4 @@
-"""Open a checkpoint, with its faults told in one line."""
+"""Checks and loading of checkpoints, with errors of one line."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from yolo_attn.system.files import is_file, is_folder
 __all__ = ["CHECKPOINTS", "check_checkpoint", "check_layers", "download_checkpoint", "read_checkpoint"]
 
 
-_OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how checkpoints of PyTorch before 1.6 begin
-_MODEL_OWNERS = (b"ultralytics", b"models.yolo")  # the packages whose classes a checkpoint of a model names
+_OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # first bytes of checkpoints of PyTorch before 1.6
+_MODEL_OWNERS = (b"ultralytics", b"models.yolo")  # packages with the classes of models
 _OTHERS = (
     "sam_",
     "mobile_sam",
@@ -33,12 +33,12 @@ _OTHERS = (
     "sam2.1_",
     "sam3",
     "yolo_nas",
-)  # which Ultralytics runs too, and knows by these names
-_LARGEST_RATIO = 50  # of contents to their archive: PyTorch compresses nothing
+)  # names of other models that Ultralytics supports
+_LARGEST_RATIO = 50  # of the contents' size to the archive's; PyTorch does not compress
 
 
 def check_checkpoint(path: str | Path) -> None:
-    """Raise UserError when a file is there but is no whole checkpoint; a missing one may still be downloaded."""
+    """Raise UserError if an existing file is not a complete checkpoint; a missing one may still be downloaded."""
     file = Path(path)
     if is_folder(file):
         raise UserError(f"{path}: a folder, not a checkpoint")
@@ -71,22 +71,22 @@ def _pickles(file: Path) -> list[bytes]:
     """Return the pickles in a checkpoint's archive.
 
     Raises:
-        zipfile.BadZipFile: It is damaged, or made to fill the memory.
+        zipfile.BadZipFile: It is damaged, or its contents are suspiciously large.
     """
     try:
         with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
             if sum(entry.file_size for entry in entries) > _LARGEST_RATIO * file.stat().st_size:
-                raise zipfile.BadZipFile("it unpacks to far more than it is")
+                raise zipfile.BadZipFile("its contents are far larger than the file")
             return [archive.read(entry) for entry in entries if entry.filename.endswith("data.pkl")]
-    except (zlib.error, EOFError, RuntimeError) as error:  # the last: encrypted, or compressed as nothing known is
+    except (zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: encrypted, or an unknown compression
         raise zipfile.BadZipFile(str(error)) from error
 
 
 def check_layers(path: str | Path) -> None:
-    """Raise UserError when a checkpoint has a class of a user's that cannot be imported here.
+    """Raise UserError if a checkpoint has a custom class that cannot be imported.
 
-    Ultralytics would install whatever package of the class's module's name there is on PyPI.
+    Ultralytics would install a PyPI package with the name of the class's module.
     """
     for module, name in _classes(Path(path)):
         package = module.partition(".")[0]
@@ -96,21 +96,21 @@ def check_layers(path: str | Path) -> None:
             if not hasattr(sys.modules[module], name):
                 raise UserError(
                     f"{path}: its layer {name} was defined in a script or notebook (__main__), where no other process "
-                    "finds it; define it here as well, or put its class into a file, train with layers=FILE again"
+                    "finds it; define it here as well, or put its class into a file and train again with layers=FILE"
                 )
         elif module not in sys.modules and not _is_importable(package if is_restricted() else module):
             raise UserError(
-                f"{path}: its layer {name} is a class of the module {module}, which cannot be imported here; give its "
-                f"file, layers={module.replace('.', '/')}.py, or install your package that has it"
+                f"{path}: its layer {name} is a class of the module {module}, which cannot be imported; give its "
+                f"file, layers={module.replace('.', '/')}.py, or install the package that contains it"
             )
 
 
-# Ultralytics has its own words for those that changed with time; the last two are Python 2's, which pickles still name.
+# Ultralytics has its own messages for modules that were moved. Pickles still use the last two names, of Python 2.
 _KNOWN_PACKAGES = {"ultralytics", "models", "utils", "torch", "torchvision", "numpy", "__builtin__", "copy_reg"}
 
 
 def _classes(file: Path) -> list[tuple[str, str]]:
-    """Return module and name of every class and function that a checkpoint names; [] for a file of another kind."""
+    """Return module and name of every class and function in a checkpoint; [] for any other file."""
     try:
         return sorted({named for content in _pickles(file) for named in _globals(content)})
     except (OSError, ValueError, zipfile.BadZipFile):
@@ -118,7 +118,7 @@ def _classes(file: Path) -> list[tuple[str, str]]:
 
 
 def _globals(pickled: bytes) -> Iterator[tuple[str, str]]:
-    """Yield module and name of what a pickle imports; PyTorch writes protocol 2, where both stand in one operation."""
+    """Yield module and name of the globals of a pickle of protocol 2, which PyTorch writes."""
     for operation, argument, _ in pickletools.genops(pickled):
         if operation.name == "GLOBAL":
             module, _, name = str(argument).partition(" ")
@@ -126,16 +126,16 @@ def _globals(pickled: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _is_importable(module: str) -> bool:
-    """Whether there is a module; the packages above it are imported to see."""
+    """Return whether a module exists; its parent packages are imported."""
     try:
         return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):  # a package above it is missing
+    except (ImportError, ValueError):  # a parent package is missing
         return False
 
 
 def _wrap_torch_safe_load(original: Callable[..., Any]) -> Callable[..., Any]:
     def torch_safe_load(weight: str | Path, *args: Any, **kwargs: Any) -> Any:
-        """Load a checkpoint, unless it has a class of a user's that cannot be imported here."""
+        """Load a checkpoint unless it has a custom class that cannot be imported."""
         check_layers(weight)
         return original(weight, *args, **kwargs)
 
@@ -151,17 +151,17 @@ def download_checkpoint(name: str) -> Path:
 
 
 def read_checkpoint(path: str | Path) -> nn.Module:
-    """Return the model of a checkpoint, in float32; no code in it is run, unless files are trusted.
+    """Return the model of a checkpoint in float32, without running its code unless files are trusted.
 
     Raises:
-        UserError: The file is missing and cannot be downloaded, is no checkpoint of a model, or would run code.
+        UserError: The file is missing and cannot be downloaded, is not a model's checkpoint, or would run code.
     """
     check_checkpoint(path)
     load = getattr(tasks, "load_checkpoint", None) or tasks.attempt_load_one_weight
     try:
         with restricted():
             model, _ = load(str(path))
-    except OSError as error:  # not there, or not to be downloaded
+    except OSError as error:  # missing, or the download failed
         raise UserError(f"{path}: no such checkpoint") from error
     except (TypeError, KeyError, AttributeError, RuntimeError, EOFError) as error:
         reason = str(error).strip().splitlines()

@@ -1,4 +1,4 @@
-"""Strides, parameters and operations of a model's rows, found by building it without memory (torch's meta device)."""
+"""Strides, parameters and operations of a model's rows, computed on torch's meta device without memory."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from yolo_attn.errors import RowError, UserError
 from yolo_attn.graph import block_of
+from yolo_attn.host.model_kind import input_channels, is_rtdetr
 from yolo_attn.host.parser import build_rows, check_safe
 
 __all__ = ["Cost", "build_on_meta", "model_cost", "row_strides", "run_on_meta"]
 
 _SIDE = 256  # a multiple of every stride in use
-_WEIGHTS = 2  # where a TorchVision row [channels, model, weights, ...] names the weights that it downloads
-_TEXT_WIDTH = 512  # of the text features that open-vocabulary models read, as the host's own placeholders have it
+_WEIGHTS = 2  # index of the weights to download in a TorchVision row [channels, model, weights, ...]
+_TEXT_WIDTH = 512  # of the text features of open-vocabulary models, as in Ultralytics' placeholders
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model costs.
+    """The cost of a model.
 
     Args:
         params: Number of parameters.
-        gflops: Operations for one image in billions, two for a multiplication and addition; the head's decoding of
-            boxes is not counted.
+        gflops: Operations for one image in billions, with two for a multiplication and addition, without the head's
+            decoding of boxes.
     """
 
     params: int
@@ -39,16 +40,16 @@ class Cost:
 
 
 def row_strides(document: dict[str, Any]) -> list[float | None]:
-    """Return the stride of each row's output relative to the image; None where it is no single map.
+    """Return the stride of each row's output relative to the image; None if it is not a single map.
 
     Args:
-        document: A complete model YAML as a mapping; with several scales, `scale` says which.
+        document: A complete model YAML as a mapping; if it has several scales, `scale` selects one.
     """
     check_safe(document)
     try:
-        text = json.dumps(document, sort_keys=True, default=repr)  # YAML knows dates and bytes, too
+        text = json.dumps(document, sort_keys=True, default=repr)  # YAML also has dates and bytes
     except (ValueError, RecursionError) as error:
-        raise UserError("this model YAML refers to itself; write its values out instead of by *name") from error
+        raise UserError("this model YAML refers to itself; replace every *name by its value") from error
     return list(_strides(text))
 
 
@@ -68,12 +69,12 @@ def model_cost(document: dict[str, Any], imgsz: int = 640) -> Cost:
 
 
 def run_on_meta(document: dict[str, Any], side: int, *, with_head: bool) -> tuple[nn.Sequential, list[Any]]:
-    """Build a model and send an image through its rows; return the rows and their outputs."""
-    channels = int(document.get("channels") or 3)
+    """Build a model and run its rows on an image; return the rows and their outputs."""
+    channels = input_channels(document)
     modules = build_on_meta(document)
     modules.eval()
-    if type(modules[-1]).__name__ != "RTDETRDecoder":  # which cannot train without boxes
-        modules[-1].train()  # detection heads return their maps then, and decode no boxes
+    if not is_rtdetr(document):  # whose head cannot train without boxes
+        modules[-1].train()  # in training mode detection heads return their maps without decoding boxes
     outputs: list[Any] = []
     x: Any = torch.zeros(1, channels, side, side, device="meta")
     text = torch.zeros(1, int(document.get("nc") or 80), _TEXT_WIDTH, device="meta")
@@ -90,29 +91,29 @@ def run_on_meta(document: dict[str, Any], side: int, *, with_head: bool) -> tupl
 
 
 def build_on_meta(document: dict[str, Any]) -> nn.Sequential:
-    """Return a model's rows without memory and without a download, at its scale or, when it states none, its first."""
+    """Build a model's rows without memory and downloads, at its scale or, if it has none, its first scale."""
     document = copy.deepcopy(document)
     if not document.get("scale") and isinstance(document.get("scales"), dict) and document["scales"]:
         document["scale"] = next(iter(document["scales"]))
     for row in [*document["backbone"], *document["head"]]:
         if block_of(row[2]) == "TorchVision" and len(row[3]) >= _WEIGHTS:
-            row[3][_WEIGHTS : _WEIGHTS + 1] = [None]  # which are the default ones where the row names none
+            row[3][_WEIGHTS : _WEIGHTS + 1] = [None]  # which are otherwise the default weights
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
-        return build_rows(document, int(document.get("channels") or 3))
+        return build_rows(document, input_channels(document))
 
 
 def _call(i: int, module: nn.Module, x: Any, text: torch.Tensor) -> Any:
-    """Call a row as the host's model classes do: rows of open-vocabulary models read text features too."""
+    """Call a row as Ultralytics' model classes do: rows of open-vocabulary models also read text features."""
     name = type(module).__name__
     try:
         if name in ("C2fAttn", "ImagePoolingAttn", "WorldDetect"):
             return module(x, text)
-        if name.startswith("YOLOE"):  # early releases take the text beside the maps, later ones among them
-            beside = {"cls_pe", "text"} & signature(module.forward).parameters.keys()
-            return module(x, text) if beside else module([*x, text])
+        if name.startswith("YOLOE"):  # early releases take the text separately, later ones among the maps
+            separate = {"cls_pe", "text"} & signature(module.forward).parameters.keys()
+            return module(x, text) if separate else module([*x, text])
         return module(x)
-    except NotImplementedError:  # of PyTorch's, for the meta device
+    except NotImplementedError:  # PyTorch's, for the meta device
         raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise RowError(i, f"{name} cannot take what it reads: {reason}") from error
+        raise RowError(i, f"{name} cannot process its input: {reason}") from error

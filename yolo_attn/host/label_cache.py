@@ -1,7 +1,7 @@
-"""Ultralytics' label caches, read as plain data.
+"""Reading of Ultralytics' label caches as plain data.
 
-A cache is a pickle in an .npy file, which can call anything when it is opened. Here nothing that it names is imported
-or called: what numpy arrays are made of is collected in classes of this module, and the arrays are built from that.
+A cache is a pickle in an .npy file, which can run any code when it is loaded. Here nothing that it names is imported or
+called. The parts of numpy arrays are collected in classes of this module, from which the arrays are built.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _PATHS = ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path"
 
 
 class CacheError(AssertionError):
-    """A file is no label cache; Ultralytics, which asserts that a cache is a current one, makes it again."""
+    """A file is not a label cache; Ultralytics, which asserts that a cache is current, rebuilds it."""
 
 
 def read_cache(path: str | Path) -> dict[str, Any]:
-    """Return what a label cache holds.
+    """Return the content of a label cache.
 
     Raises:
         FileNotFoundError: There is no such file.
-        CacheError: It holds something else than labels.
+        CacheError: It contains anything but labels.
     """
     with Path(path).open("rb") as stream, _without_collection():
         try:
@@ -43,16 +43,16 @@ def read_cache(path: str | Path) -> dict[str, Any]:
             content = whole.item() if shape == () and dtype.hasobject else None
         except MemoryError:
             raise
-        except Exception as error:  # whatever damaged or hostile bytes lead to
+        except Exception as error:  # damaged or malicious bytes may raise anything
             raise CacheError(f"{path}: {error}") from error
     if not isinstance(content, dict):
-        raise CacheError(f"{path}: it holds no labels")
+        raise CacheError(f"{path}: it contains no labels")
     return content
 
 
 @contextlib.contextmanager
 def _without_collection() -> Iterator[None]:
-    """Keep the collector from going over millions of new objects again and again."""
+    """Disable garbage collection, which would scan millions of new objects repeatedly."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -63,7 +63,7 @@ def _without_collection() -> Iterator[None]:
 
 
 class _Dtype:
-    """What a pickle says of a type of numbers."""
+    """Parts of a pickled dtype."""
 
     def __init__(self, name: Any, *_: Any) -> None:
         self.name, self.order = str(name), "="
@@ -77,7 +77,7 @@ class _Dtype:
 
 @functools.lru_cache(maxsize=64)
 def _numbers(name: str, order: str) -> Any:
-    """Return a numpy type, None for objects."""
+    """Return a numpy dtype, or None for objects."""
     if name in ("O", "O8"):
         return None
     if not _NUMBERS.fullmatch(name):
@@ -86,7 +86,7 @@ def _numbers(name: str, order: str) -> Any:
 
 
 class _Array:
-    """What a pickle says of an array."""
+    """Parts of a pickled array."""
 
     __slots__ = ("array", "state")
 
@@ -109,7 +109,7 @@ class _Array:
                 self.array = self.array.reshape(shape)
             else:
                 numbers = np.frombuffer(raw, kind).reshape(shape, order="F" if by_columns else "C")
-                self.array = numbers.astype(kind.newbyteorder("="))  # a copy, since what was read cannot be changed
+                self.array = numbers.astype(kind.newbyteorder("="))  # a copy, because the buffer is read-only
         return self.array
 
 
@@ -118,7 +118,7 @@ def _scalar(dtype: Any, raw: bytes) -> Any:
 
 
 class _Named:
-    """What a name of a pickle stands for: it can be called, and not be changed as a class or function could be."""
+    """Replacement of a global in a pickle, which can be called but, unlike a class or function, not modified."""
 
     __slots__ = ("_make",)
 
@@ -129,14 +129,14 @@ class _Named:
         return self._make(*args)
 
     def __setstate__(self, state: Any) -> None:
-        raise pickle.UnpicklingError("it changes what it names")
+        raise pickle.UnpicklingError("it modifies a global")
 
 
 class _Reader(pickle.Unpickler):
-    """Knows the names that a label cache needs, and imports none."""
+    """Unpickler that knows the globals of a label cache and imports none."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for a name of numpy's or pathlib's."""
+        """Return the replacement of a global of numpy or pathlib."""
         known: dict[str, Any] = {}
         if module in _NUMPY:
             known = {"_reconstruct": _Array, "scalar": _scalar}
@@ -149,12 +149,12 @@ class _Reader(pickle.Unpickler):
         return _Named(known[name])
 
     def persistent_load(self, pid: Any) -> Any:
-        """Refuse objects that are kept elsewhere."""
-        raise pickle.UnpicklingError("it refers to something outside")
+        """Refuse objects outside the pickle."""
+        raise pickle.UnpicklingError("it refers to an object outside the file")
 
 
 def _built(value: Any) -> Any:
-    """Return a value with its arrays built."""
+    """Return a value with its arrays built from their parts."""
     kind = type(value)
     if kind is _Array:
         return value()

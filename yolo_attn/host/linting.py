@@ -1,4 +1,4 @@
-"""Lint a model YAML with what the host knows: its modules, its stock models, the strides of the rows."""
+"""Lint model YAMLs against Ultralytics' modules and stock models and the strides of their rows."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ __all__ = ["lint"]
 
 
 def lint(model: str | Path) -> list[Finding]:
-    """Return what looks wrong in a model YAML, sorted by row; nothing when all is well.
+    """Return the likely errors in a model YAML, sorted by row.
 
     Args:
-        model: Its name or path, a shorthand, or a checkpoint, which carries its model YAML.
+        model: A model YAML's name or path, a checkpoint, which carries its model YAML, or either with placed layers.
 
     Raises:
-        UserError: There is no such file, or it is no model YAML at all.
+        UserError: There is no such file, or it is not a model YAML.
     """
     ref = ModelRef.parse(model)
     if ref.is_placed or ref.kind is ModelKind.CHECKPOINT:
@@ -61,17 +61,17 @@ def lint(model: str | Path) -> list[Finding]:
 
 
 def _located(findings: Sequence[Finding], file: str, lines: Mapping[int | str, int]) -> list[Finding]:
-    """Return findings with file and line, each once, what is wrong beside the rows first."""
+    """Return findings with file and line, without duplicates, starting with those outside the rows."""
     located = {finding.found_in(file, lines) for finding in findings}
     return sorted(located, key=lambda f: (-1 if f.row is None else f.row, f.message))
 
 
 def _lint(model: str | Path, document: dict[str, Any], findings: list[Finding]) -> list[Finding]:
-    """Return what is wrong with a document, after what is known to be wrong already."""
+    """Return the findings of a document after some that are known already."""
     if malformed := find_malformed_rows(document):
-        return findings + malformed  # the rows cannot be followed further
+        return findings + malformed  # the rows cannot be resolved
     graph = ModelGraph(document)
-    findings = [*findings, *(Finding(None, fault) for fault in find_key_problems(document))]
+    findings = [*findings, *(Finding(None, problem) for problem in find_key_problems(document))]
     findings += _names_and_options(graph) + _captured_strings(graph) + _unknown_weights(graph)
     findings += _without_head(document, graph)
     findings += find_dead_rows(graph, UNREAD_BY_DESIGN)
@@ -81,7 +81,7 @@ def _lint(model: str | Path, document: dict[str, Any], findings: list[Finding]) 
 
 
 def _scale_of_name(model: str | Path, document: Mapping[str, Any]) -> list[Finding]:
-    """Return what is wrong with the scale that a file's name asks for: Ultralytics builds another one in silence."""
+    """Return the problem with the scale in a file's name, instead of which Ultralytics silently builds another."""
     scales = document.get("scales") or {}
     if document.get("scale") is not None or not isinstance(scales, dict):
         return []
@@ -90,19 +90,17 @@ def _scale_of_name(model: str | Path, document: Mapping[str, Any]) -> list[Findi
         return []
     if scales:
         known = ", ".join(map(str, scales))
-        cure = f"add {letter}: [depth, width, most channels] to them, or take a name of another scale"
-        return [Finding(None, f"scales: the name {Path(model).name} asks for {letter}, and they are {known}; {cure}")]
+        fix = f"add {letter}: [depth, width, max channels], or rename the file to another scale"
+        return [Finding(None, f"scales: the name {Path(model).name} requires {letter}, but they are {known}; {fix}")]
     if _is_letter_of_base(Path(model).stem, letter) or {"width_multiple", "depth_multiple"} & document.keys():
         return []
-    fault = (
-        f"the name {Path(model).name} asks for scale {letter}, and without scales every row is built as wide as it says"
-    )
-    cure = f"write scales: {{{letter}: [0.5, 0.25, 1024]}} or the like, or width_multiple: 1.0 when that is meant"
-    return [Finding(None, f"{fault}; {cure}")]
+    problem = f"the name {Path(model).name} requires scale {letter}, but without scales every row has its full width"
+    fix = f"write scales such as {{{letter}: [0.5, 0.25, 1024]}}, or width_multiple: 1.0 if this is intended"
+    return [Finding(None, f"{problem}; {fix}")]
 
 
 def _is_letter_of_base(stem: str, letter: str) -> bool:
-    """Whether the letter belongs to the name of a stock model without scales, as that of yolov9s does."""
+    """Return whether a letter belongs to the name of a stock model without scales, such as yolov9s."""
     name = re.match(rf"(.*?\d){letter}", stem)
     graphs = [
         graph for models in _stock_models().values() for file, graph in models if name and file == f"{name[0]}.yaml"
@@ -111,20 +109,19 @@ def _is_letter_of_base(stem: str, letter: str) -> bool:
 
 
 def _without_head(document: Mapping[str, Any], graph: ModelGraph) -> list[Finding]:
-    """Return the last row when it is no head."""
+    """Return the last row if it is not a head."""
     module = graph.rows[graph.head_index].module
     if tasks.guess_model_task({"head": [list(document["head"][-1])]}) or is_rtdetr(document):
         return []
-    cure = "a model ends with one, such as [[15, 18, 21], 1, Detect, [nc]]"
-    return [Finding(graph.head_index, f"{module} is the last row and is no head; {cure}")]
+    fix = "a model ends with one, such as [[15, 18, 21], 1, Detect, [nc]]"
+    return [Finding(graph.head_index, f"{module} is the last row but not a head; {fix}")]
 
 
 def _names_and_options(graph: ModelGraph) -> list[Finding]:
     findings = []
     for i, row in enumerate(graph):
-        fault = name_problem(row.module)
-        if fault:
-            findings.append(Finding(i, fault))
+        if problem := name_problem(row.module):
+            findings.append(Finding(i, problem))
         elif has_layer(row):
             try:
                 (read_block_row if layer_in(row.module) else read_attention_row)(i, row)
@@ -134,11 +131,11 @@ def _names_and_options(graph: ModelGraph) -> list[Finding]:
 
 
 def _captured_strings(graph: ModelGraph) -> list[Finding]:
-    """Return the rows with a string that the host's parser would replace: it takes it for a variable of its own."""
+    """Return the rows with a string that the stock parser would replace by its variable of that name."""
     code = (PARSER.original or tasks.parse_model).__code__
     variables = {*code.co_varnames, *code.co_cellvars} - _stock_strings()
     return [
-        Finding(i, f"{row.module}: Ultralytics would replace {arg!r} by its parser's variable {arg}; write the value")
+        Finding(i, f"{row.module}: Ultralytics' parser would replace {arg!r} by its own variable; write the value")
         for i, row in enumerate(graph)
         if not is_attention_row(row)
         for arg in row.args
@@ -147,7 +144,7 @@ def _captured_strings(graph: ModelGraph) -> list[Finding]:
 
 
 def _unknown_weights(graph: ModelGraph) -> list[Finding]:
-    """Return the rows of TorchVision with weights that it does not have: they are only downloaded when it is built."""
+    """Return the TorchVision rows with unknown weights, which building on the meta device does not download."""
     findings = []
     for i, row in enumerate(graph):
         given = row.args[1:3] if block_of(row.module) == "TorchVision" else []
@@ -168,13 +165,13 @@ def _unknown_weights(graph: ModelGraph) -> list[Finding]:
 
 @functools.cache
 def _stock_strings() -> frozenset[str]:
-    """Return the strings in the rows of the host's own models, such as `nc`, which are meant."""
+    """Return the strings in the rows of stock models, such as `nc`, which are intended variables."""
     graphs = [graph for models in _stock_models().values() for _, graph in models]
     return frozenset(arg for graph in graphs for row in graph for arg in row.args if isinstance(arg, str))
 
 
 def _against_base(graph: ModelGraph) -> list[Finding]:
-    """Compare with the stock models of the same rows: what every one of them does otherwise is reported."""
+    """Compare a model with the stock models of the same rows, and return the differences from the most similar one."""
     if not any(has_layer(row) for row in graph):
         return []
     modules = tuple(block_of(row.module) for row in graph if not is_attention_row(row))
@@ -186,7 +183,7 @@ def _against_base(graph: ModelGraph) -> list[Finding]:
 
 @functools.cache
 def _stock_models() -> Mapping[tuple[str, ...], list[tuple[str, ModelGraph]]]:
-    """Return the host's model YAMLs by the sequence of their modules."""
+    """Return the stock models by the sequence of their modules."""
     found: dict[tuple[str, ...], list[tuple[str, ModelGraph]]] = {}
     for path in stock_model_yamls():
         graph = ModelGraph(read_model(path))
@@ -195,7 +192,7 @@ def _stock_models() -> Mapping[tuple[str, ...], list[tuple[str, ModelGraph]]]:
 
 
 def _by_building(model: str | Path, graph: ModelGraph) -> list[Finding]:
-    """Build the model and send an image through: what fails there, and what the head reads."""
+    """Build the model, run it on an image, and return errors and problems with the maps that the head reads."""
     try:
         return find_head_problems(graph, row_strides(model_yaml(model)))
     except RowError as error:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import ultralytics
 from ultralytics.nn import tasks
 
-__all__ = ["is_rtdetr", "model_class", "task_of"]
+__all__ = ["input_channels", "is_rtdetr", "load_yolo", "model_class", "task_of"]
 
 _CLASS_OF_HEAD = {"World": "YOLOWorld", "YOLOE": "YOLOE"}  # by the beginning of the head's name
 
@@ -16,6 +17,11 @@ _CLASS_OF_HEAD = {"World": "YOLOWorld", "YOLOE": "YOLOE"}  # by the beginning of
 def task_of(document: Mapping[str, Any]) -> str:
     """Return the task of a model YAML."""
     return str(tasks.guess_model_task(dict(document)) or "detect")  # None for RT-DETR, which only detects
+
+
+def input_channels(document: Mapping[str, Any]) -> int:
+    """Return the number of channels of a model's images."""
+    return int(document.get("channels") or document.get("ch") or 3)
 
 
 def is_rtdetr(document: Mapping[str, Any]) -> bool:
@@ -30,3 +36,16 @@ def model_class(document: Mapping[str, Any]) -> Any:
     head = str(document["head"][-1][2])
     name = next((name for start, name in _CLASS_OF_HEAD.items() if head.startswith(start)), "YOLO")
     return getattr(ultralytics, name)
+
+
+def load_yolo(file: str | Path, document: Mapping[str, Any], task: str | None = None) -> Any:
+    """Open a model YAML or a checkpoint as an Ultralytics model.
+
+    Args:
+        file: The file; its name need not tell whether the model is an RT-DETR.
+        document: Its model YAML as a mapping.
+        task: The model's task; by default Ultralytics derives it from the head.
+    """
+    if is_rtdetr(document):
+        return ultralytics.RTDETR(str(file))  # which takes no task
+    return ultralytics.YOLO(str(file), task=task)

@@ -1,8 +1,8 @@
-"""What Ultralytics' validators find, image by image, as data of our own.
+"""Recording of the objects and detections of Ultralytics' validators, image by image.
 
-A validator keeps per-detection hits and forgets the images. Recorded here are, for each image, the objects, the
-detections after non-maximum suppression, both in pixels of the original image, and how alike each pair is: box IoU,
-mask IoU, keypoint similarity or probabilistic IoU, whatever the task is scored by.
+A validator keeps hits per detection, but not the images. The recorder stores for each image the objects, the detections
+after non-maximum suppression, both in pixels of the original image, and the similarity of each pair that the task is
+scored by: box IoU, mask IoU, keypoint similarity or probabilistic IoU.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from yolo_attn.stats.matches import Matches, MatchesBuilder
 
 __all__ = ["Recorder"]
 
-_PLAIN_BOX = 4  # x, y, x, y; one more number is an angle
+_PLAIN_BOX = 4  # x, y, x, y; a fifth number is an angle
 
 
 _Detections = tuple[torch.Tensor, np.ndarray, np.ndarray]  # boxes in pixels of the input, scores, classes
@@ -29,16 +29,16 @@ _Detections = tuple[torch.Tensor, np.ndarray, np.ndarray]  # boxes in pixels of 
 
 @dataclass(frozen=True)
 class _Boxes:
-    """Boxes in pixels of the original image: corners (N, 4) of their upright frames, and areas (N)."""
+    """Boxes in pixels of the original image: corners (N, 4) of their axis-aligned frames, and areas (N)."""
 
     corners: np.ndarray
     areas: np.ndarray
 
 
 class Recorder:
-    """Records one validation.
+    """Record one validation.
 
-    Add `recorder.attach` as a callback on "on_val_start", validate, and take `matches()`.
+    Add `recorder.attach` as a callback on "on_val_start", validate, and call `matches()`.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Recorder:
         self._image = -1
 
     def attach(self, validator: Any) -> None:
-        """Listen to a validator that is about to start."""
+        """Record a validator that is about to start."""
         files = [str(file) for file in validator.dataloader.dataset.im_files]
         self.image_root = os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120
         validator.update_metrics = self._on_batch(validator, validator.update_metrics)
@@ -56,9 +56,9 @@ class Recorder:
         validator.match_predictions = self._on_match(validator.match_predictions)
 
     def matches(self) -> Matches:
-        """Return what was recorded."""
+        """Return the recorded matches."""
         if self._builder is None:
-            raise RuntimeError("nothing was recorded: the validator has seen no image")
+            raise RuntimeError("nothing was recorded: the validator processed no image")
         return self._builder.build()
 
     def _on_batch(self, validator: Any, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -83,7 +83,7 @@ class Recorder:
 
     def _on_match(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def match_predictions(pred: Any, true: Any, iou: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-            # Masks and keypoints are matched after the boxes: the last is what the task is scored by.
+            # Masks and keypoints are matched after boxes; the task is scored by the last.
             self._similarity[self._image] = iou.detach().cpu().numpy().astype(np.float64)
             return original(pred, true, iou, *args, **kwargs)
 
@@ -119,7 +119,7 @@ class Recorder:
 
 
 class _Geometry:
-    """From pixels of the network's input to pixels of the original image."""
+    """Conversion from pixels of the network's input to pixels of the original image."""
 
     def __init__(self, validator: Any, batch: dict[str, Any], image: int) -> None:
         self.size = tuple(batch["img"].shape[2:])
@@ -129,7 +129,7 @@ class _Geometry:
 
     def __call__(self, boxes: torch.Tensor, *, clip: bool) -> _Boxes:
         boxes = boxes.detach().cpu().double()
-        if boxes.shape[1] > _PLAIN_BOX:  # centre, sizes, angle
+        if boxes.shape[1] > _PLAIN_BOX:  # center, sizes, angle
             frames = ops.xywhr2xyxyxyxy(boxes)
             corners = self._move(torch.cat([frames.amin(1), frames.amax(1)], 1) if len(boxes) else boxes[:, :4])
             sizes = self._move(torch.cat([torch.zeros_like(boxes[:, 2:4]), boxes[:, 2:4]], 1), shift=False)
@@ -145,25 +145,25 @@ class _Geometry:
         if self.stretched:
             scale = [self.original[1] / self.size[1], self.original[0] / self.size[0]]
             return corners * torch.tensor(scale * 2, dtype=corners.dtype)
-        # Two gains, since the resized sides are whole pixels; stock code takes the first for both.
+        # The gains differ, because the resized sides are whole pixels; stock code uses the first for both.
         (down, across), pad = self.ratio_pad
         moved = corners - corners.new_tensor([*pad, *pad]) if shift else corners
         return moved / torch.tensor([across, down] * 2, dtype=corners.dtype)
 
 
 def _has_shapes(batch: dict[str, Any]) -> bool:
-    """Whether objects are scored by more than their boxes."""
+    """Return whether objects are scored by masks or keypoints in addition to boxes."""
     return any(key in batch for key in ("masks", "keypoints"))
 
 
 def _detections(preds: Any, image: int) -> _Detections:
-    """Return boxes, scores and classes of an image, from what this version's validator hands around."""
-    if isinstance(preds, tuple):  # old segmentation: (detections, mask prototypes)
+    """Return boxes, scores and classes of an image from the predictions of any supported release."""
+    if isinstance(preds, tuple):  # segmentation in early releases: (detections, mask prototypes)
         preds = preds[0]
     found = preds[image]
     if isinstance(found, dict):
         boxes, scores, classes = found["bboxes"], found["conf"], found["cls"]
-    else:  # old versions: x, y, x, y, score, class, then masks, keypoints or the angle
+    else:  # early releases: x, y, x, y, score, class, then masks, keypoints or the angle
         boxes, scores, classes = found[:, :4], found[:, 4], found[:, 5]
         if found.shape[1] == _PLAIN_BOX + 3:
             boxes = torch.cat([boxes, found[:, 6:]], 1)
@@ -176,7 +176,7 @@ def _array(values: torch.Tensor) -> np.ndarray:
 
 
 def _box_iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return the IoU of upright boxes, (N, 4) and (M, 4) to (N, M)."""
+    """Return the IoU of axis-aligned boxes, (N, 4) and (M, 4) to (N, M)."""
     low = np.maximum(one[:, None, :2], other[None, :, :2])
     high = np.minimum(one[:, None, 2:], other[None, :, 2:])
     shared = np.clip(high - low, 0, None).prod(2)

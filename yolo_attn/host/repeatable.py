@@ -1,9 +1,9 @@
-"""Ultralytics' trainers, made repeatable: every epoch depends on seed and number alone, and a cut run goes on exactly.
+"""Repeatable trainers: every epoch depends on seed and number alone, and interrupted runs resume bit-exactly.
 
-Stock training carries random states, gradients of unfinished steps and the order of its data loader from one epoch into
-the next, and its checkpoints hold half-precision weights only; a resumed training is therefore another training. Here
-an epoch begins with random states and a data order made from (seed, epoch, rank), ends with no gradient left over, and
-the whole state is written in full precision beside the stock checkpoints.
+Stock training carries random states, gradients of unfinished steps and the data order from one epoch to the next, and
+its checkpoints contain half-precision weights only. A resumed stock training is therefore another training. Here an
+epoch begins with random states and a data order derived from (seed, epoch, rank) and ends without remaining gradients.
+The whole state is written in full precision next to the stock checkpoints.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ __all__ = ["STATE", "STATE_SECONDS", "check_state", "find_trainer"]
 STATE = "state.pt"
 """The file of the whole training state, in the project folder of the training."""
 STATE_SECONDS = "YOLO_ATTN_STATE_SECONDS"
-"""Environment variable: how many seconds of training may be lost; the state is written no more often than that."""
+"""Environment variable with the minimum number of seconds between two writes of the state."""
 _DEFAULT_STATE_SECONDS = 30.0
-_DATASET_SECONDS = 24 * 3600.0  # how long another run may take to scan the dataset
+_DATASET_SECONDS = 24 * 3600.0  # timeout for another run's scan of the dataset
 
 
 class _Repeatable:
-    """Mixed into a trainer of Ultralytics'."""
+    """Mixin for Ultralytics' trainers."""
 
     _in_epoch = False
     _pending = 0
-    _wanted = 1
+    _accumulate = 1
     _elapsed = 0.0  # seconds trained before this process
     _saved_at: float | None = None
 
-    # What Ultralytics calls.
+    # Methods that Ultralytics calls.
 
     def run_callbacks(self: Any, event: str) -> None:
-        """Do our part of an event, then what stock callbacks there are."""
+        """Handle an event, then run the stock callbacks."""
         if event == "on_pretrain_routine_end":
             self._restore_state()
         elif event == "on_train_start":
@@ -65,29 +65,29 @@ class _Repeatable:
 
     @property
     def accumulate(self) -> int:
-        """Batches for one optimizer step.
+        """Number of batches for one optimizer step.
 
-        Ultralytics counts them in a local variable, which a resumed training could not restore. So it is told to step
-        after every batch, and `optimizer_step` does the counting.
+        Ultralytics counts batches in a local variable, which a resumed training could not restore. Therefore it steps
+        after every batch, and `optimizer_step` counts.
         """
-        return 1 if self._in_epoch else self._wanted
+        return 1 if self._in_epoch else self._accumulate
 
     @accumulate.setter
     def accumulate(self, value: int) -> None:
-        self._wanted = value
+        self._accumulate = value
 
     def optimizer_step(self: Any) -> None:
-        """Step when enough batches have come since the last step."""
+        """Step if enough batches were processed since the last step."""
         self._pending += 1
-        if self._pending >= self._wanted:
+        if self._pending >= self._accumulate:
             self._pending = 0
             super().optimizer_step()  # type: ignore[misc]
 
     def save_model(self: Any) -> Any:
-        """Save the stock checkpoints, and from time to time the whole state."""
+        """Save the stock checkpoints and, at intervals, the whole state."""
         saved = super().save_model()  # type: ignore[misc]
-        over = self.stop or self.epoch + 1 >= self.epochs  # nothing to go on with: what follows is evaluation
-        if not over and time.monotonic() - (self._saved_at or 0.0) >= _state_seconds():
+        finished = self.stop or self.epoch + 1 >= self.epochs  # nothing left to resume but the evaluation
+        if not finished and time.monotonic() - (self._saved_at or 0.0) >= _state_seconds():
             self._save_state()
         return saved
 
@@ -101,7 +101,7 @@ class _Repeatable:
             return super().get_dataloader(*args, **kwargs)  # type: ignore[misc]
 
     def final_eval(self: Any) -> None:
-        """Strip the checkpoints; the study evaluates them itself."""
+        """Strip the checkpoints, which the study evaluates itself."""
         from ultralytics.utils.torch_utils import strip_optimizer
 
         if RANK in {-1, 0}:
@@ -110,16 +110,16 @@ class _Repeatable:
                     strip_optimizer(checkpoint)
 
     def _build_train_pipeline(self: Any) -> None:
-        """Build the loaders once; a second time means that Ultralytics would go on with half the batch."""
+        """Build the loaders once; Ultralytics builds them again only to halve the batch."""
         if self._in_epoch:
             raise RuntimeError(
-                f"out of memory with batch={self.args.batch * 2}: Ultralytics would go on with half of it, and this "
-                "run would be trained otherwise than the others; give all of them a smaller batch="
+                f"out of memory with batch={self.args.batch * 2}: Ultralytics would continue with half of it, and this "
+                "run would be trained differently from the others; use a smaller batch= for all of them"
             )
         super()._build_train_pipeline()  # type: ignore[misc]
 
     def _close_dataloader_mosaic(self: Any) -> None:
-        """Close the mosaic, and start the epoch's data order anew, so that closing it again changes nothing."""
+        """Close the mosaic and restart the epoch's data order, which makes closing it twice harmless."""
         super()._close_dataloader_mosaic()  # type: ignore[misc]
         self._seed_loader()
 
@@ -130,7 +130,7 @@ class _Repeatable:
         self._pending = 0
         seed = self._epoch_seed("global")
         random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002 (the stream that Ultralytics draws from)
+        np.random.seed(seed % 2**32)  # noqa: NPY002 (Ultralytics uses the global stream)
         torch.manual_seed(seed)
         _forget_images(self.train_loader.dataset)
         self._seed_loader()
@@ -145,7 +145,7 @@ class _Repeatable:
     def _seed_loader(self: Any) -> None:
         loader = self.train_loader
         sampler: Any = getattr(loader, "sampler", None)
-        if hasattr(sampler, "set_epoch"):  # multi-GPU: a sampler of its own seed, which stock training never sets
+        if hasattr(sampler, "set_epoch"):  # multi-GPU: the sampler has its own seed, which stock training never sets
             sampler.seed = self.args.seed
             sampler.set_epoch(self.epoch if self._in_epoch else self.start_epoch)
         if getattr(loader, "generator", None) is not None:
@@ -181,13 +181,13 @@ class _Repeatable:
             with temporary.open("wb") as stream:
                 torch.save(_without_numpy(state), stream)
                 stream.flush()
-                os.fsync(stream.fileno())  # after a power cut the name stands for the old state or this one, whole
+                os.fsync(stream.fileno())  # after a power failure the file is either the old or the new state
             os.replace(temporary, path)  # noqa: PTH105
         except (OSError, RuntimeError) as error:
             temporary.unlink(missing_ok=True)
             if is_disk_full(error):
                 raise
-            LOGGER.warning(f"yolo-attn: {path} could not be written ({error}); cut now, more is trained again")
+            LOGGER.warning(f"yolo-attn: {path} could not be written ({error}) and will be tried again")
         self._saved_at = time.monotonic()
 
     def _restore_state(self: Any) -> None:
@@ -214,10 +214,10 @@ class _Repeatable:
             self.csv.write_text(state["csv"], encoding="utf-8")
             if state["best"] is not None:
                 self.best.write_bytes(state["best"].numpy().tobytes())
-        LOGGER.info(f"yolo-attn: goes on after epoch {state['epoch']}")
+        LOGGER.info(f"yolo-attn: resumes after epoch {state['epoch']}")
 
     def _restore_loss(self: Any, epoch: int) -> None:
-        """Give losses whose weights change with the epoch their weights, as stock resuming does."""
+        """Restore losses whose weights change with the epoch, as stock resuming does."""
         model: Any = _plain(self.model)
         if hasattr(model, "init_criterion"):
             criterion = model.init_criterion()
@@ -231,31 +231,31 @@ class _Repeatable:
 
     @property
     def run_folder(self: Any) -> Path:
-        """The folder of the run that this training belongs to."""
+        """The folder of this training's run."""
         return Path(self.save_dir).parent
 
 
 class RepeatableDetectionTrainer(_Repeatable, DetectionTrainer):  # type: ignore[misc]
-    """Detection."""
+    """Repeatable trainer for detection."""
 
 
 class RepeatableSegmentationTrainer(_Repeatable, SegmentationTrainer):  # type: ignore[misc]
-    """Segmentation."""
+    """Repeatable trainer for segmentation."""
 
 
 class RepeatablePoseTrainer(_Repeatable, PoseTrainer):  # type: ignore[misc]
-    """Pose."""
+    """Repeatable trainer for pose estimation."""
 
 
 class RepeatableOBBTrainer(_Repeatable, OBBTrainer):  # type: ignore[misc]
-    """Oriented boxes."""
+    """Repeatable trainer for oriented boxes."""
 
 
 class RepeatableRTDETRTrainer(_Repeatable, RTDETRTrainer):  # type: ignore[misc]
-    """RT-DETR."""
+    """Repeatable trainer for RT-DETR."""
 
 
-# Every class has a name in this module: multi-GPU workers import it by that.
+# Multi-GPU workers import these classes by their names in this module.
 _TRAINERS: dict[str, type] = {
     "detect": RepeatableDetectionTrainer,
     "segment": RepeatableSegmentationTrainer,
@@ -275,29 +275,29 @@ def find_trainer(task: str, *, rtdetr: bool = False) -> type:
 
 
 def check_state(folder: Path) -> float:
-    """Return the seconds of training that the state in a project folder stands for, 0 without a state.
+    """Return the seconds of training before the state in a project folder, or 0 without a state.
 
-    A damaged state (a disk that failed, a copy cut short) counts as none: it is removed, and the log says so. This is
-    done here, once, and not where it is restored: the processes of a multi-GPU training must agree on it.
+    A damaged state (by a disk failure or an interrupted copy) is removed and logged. It is checked once here instead of
+    on restoring, because all processes of a multi-GPU training must agree on it.
     """
     path = folder / STATE
     if not path.exists():
         return 0.0
-    with path.open("rb") as stream:  # what cannot be opened (no permission, a network disk away) is not damaged
+    with path.open("rb") as stream:  # a file that cannot be opened (permissions, network) is not damaged
         seconds = _read_seconds(path, stream)
     if seconds is None:
         path.unlink()
-        LOGGER.warning(f"yolo-attn: {path} was damaged and is removed; the training starts again")
+        LOGGER.warning(f"yolo-attn: {path} was damaged and has been removed; the training restarts")
     return seconds or 0.0
 
 
 def _read_seconds(path: Path, stream: IO[bytes]) -> float | None:
-    """Return the seconds of training that a state stands for, None when not every byte of it is as it was written."""
+    """Return the seconds of training before a state, or None if any of its bytes is damaged."""
     try:
-        with zipfile.ZipFile(stream) as archive:  # which is what torch.save writes, and torch.load checks no sums
+        with zipfile.ZipFile(stream) as archive:  # the format of torch.save; torch.load does not verify checksums
             if archive.testzip() is not None:
                 return None
-        # mmap: one number is wanted, and the tensors stay on the disk.
+        # mmap leaves the tensors on disk; only one number is read.
         return float(torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)["elapsed"])
     except Exception:  # damaged bytes may read as anything
         return None
@@ -308,14 +308,14 @@ def _state_seconds() -> float:
 
 
 def _plain(model: Any) -> nn.Module:
-    """Return a model without the wrappers of compilation and multi-GPU training."""
+    """Return a model without its wrappers for compilation and multi-GPU training."""
     while not hasattr(model, "yaml") and (hasattr(model, "_orig_mod") or hasattr(model, "module")):
         model = getattr(model, "_orig_mod", None) or model.module
     return model  # type: ignore[no-any-return]
 
 
 def _forget_images(dataset: Any) -> None:
-    """Empty the buffer from which mosaics are drawn; in-process loaders would carry it from epoch to epoch."""
+    """Empty the buffer of mosaic images, which in-process loaders would carry from epoch to epoch."""
     buffer = getattr(dataset, "buffer", None)
     if not isinstance(buffer, list):
         return
@@ -330,14 +330,14 @@ def _number(value: Any) -> float | None:
 
 
 def _numbers(values: Any) -> dict[str, Any]:
-    """Return the plain numbers of a mapping: what the safe loader reads."""
+    """Return the plain numbers of a mapping, which the safe loader accepts."""
     kinds = (int, float, np.number, np.ndarray, torch.Tensor)
     found = {k: v for k, v in (values or {}).items() if isinstance(v, kinds)}
     return {k: v if isinstance(v, (bool, int)) else float(v) for k, v in found.items()}
 
 
 def _without_numpy(value: Any) -> Any:
-    """Return a state with Python's numbers for numpy's, which the safe loader does not read."""
+    """Return a state with Python numbers instead of numpy's, which the safe loader rejects."""
     if isinstance(value, dict):
         return {key: _without_numpy(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

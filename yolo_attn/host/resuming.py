@@ -1,4 +1,4 @@
-"""Where a training of Ultralytics' stands when it is cut, and the command that resumes it."""
+"""State of an interrupted training and the command that resumes it."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ __all__ = ["Progress", "after_interruption", "check_resumable", "folder_of", "re
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the training of a checkpoint is.
+    """The progress of a checkpoint's training.
 
     Args:
-        epochs: Epochs trained; None where the checkpoint holds weights alone, as at the end of a training.
-        wanted: Epochs that the training was to have; None where the checkpoint does not say.
-        data: The dataset that it was trained on; "" where the checkpoint does not say.
+        epochs: Number of epochs trained; None if the checkpoint has weights only, as at the end of a training.
+        total: Number of epochs of the whole training; None if unknown.
+        data: The dataset of the training; "" if unknown.
     """
 
     epochs: int | None
-    wanted: int | None
+    total: int | None
     data: str
 
 
 def read_progress(checkpoint: Path) -> Progress | None:
-    """Return how far the training of a checkpoint is; None when it cannot be read as one.
+    """Return the progress of a checkpoint's training; None if the file cannot be read.
 
-    Nothing that the file names is imported or called: its tensors and classes are stand-ins.
+    No global of the file is imported or called; stand-ins replace its tensors and classes.
     """
     try:
         with zipfile.ZipFile(checkpoint) as archive:
@@ -47,16 +47,16 @@ def read_progress(checkpoint: Path) -> Progress | None:
         return None
     given = content.get("train_args")
     arguments = given if isinstance(given, dict) else {}
-    epoch, wanted = content.get("epoch"), arguments.get("epochs")
+    epoch, total = content.get("epoch"), arguments.get("epochs")
     return Progress(
         epochs=epoch + 1 if isinstance(epoch, int) and epoch >= 0 and content.get("optimizer") is not None else None,
-        wanted=wanted if isinstance(wanted, int) else None,
+        total=total if isinstance(total, int) else None,
         data=str(arguments.get("data") or ""),
     )
 
 
 class _StandIn:
-    """Takes whatever a pickle does to an object, and does nothing."""
+    """Object that accepts every operation of a pickle and ignores it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
 
@@ -78,7 +78,7 @@ class _StandIn:
 
 
 class _Outline(pickle.Unpickler):
-    """Reads a checkpoint's plain values; everything else is a stand-in."""
+    """Unpickler that reads a checkpoint's plain values and replaces all others by stand-ins."""
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         return _StandIn
@@ -88,28 +88,28 @@ class _Outline(pickle.Unpickler):
 
 
 def check_resumable(checkpoint: str) -> None:
-    """Raise UserError when a checkpoint holds no training that could be resumed, as that of a finished one.
+    """Raise UserError if a checkpoint's training cannot be resumed because it is finished.
 
-    Ultralytics would start another training, of its default dataset, without a question.
+    Ultralytics would silently start another training on its default dataset.
     """
     progress = read_progress(Path(checkpoint))
     if progress is None or progress.epochs is not None:
         return
-    done = f"its training of {counted(progress.wanted, 'epoch')} is finished" if progress.wanted else "it is finished"
+    done = f"its training of {counted(progress.total, 'epoch')} is finished" if progress.total else "it is finished"
     data = shlex.quote(progress.data) if progress.data else "DATA"
     command = f"yolo-attn train model={shlex.quote(checkpoint)} data={data} epochs=EPOCHS"
-    raise UserError(f"{checkpoint}: {done}, so there is nothing to resume; to train on from its weights: {command}")
+    raise UserError(f"{checkpoint}: {done}, so there is nothing to resume; to continue from its weights: {command}")
 
 
 def after_interruption(error: BaseException) -> str:
-    """Return where the training stood that an error or Ctrl-C cut, and the command that resumes it.
+    """Return the progress of a training that an error or Ctrl-C interrupted, and the command that resumes it.
 
     Args:
-        error: What ended the training; its traceback leads to the trainer.
+        error: The error; its traceback contains the trainer.
 
     Returns:
-        What follows "stopped", such as "after 3 of 10 epochs; resume: yolo-attn train resume model=..."; "" when no
-        training was under way.
+        The text after "stopped", such as "after 3 of 10 epochs; resume: yolo-attn train resume model=..."; "" if no
+        training was running.
     """
     trainer, folder = _trainer_of(error), folder_of(error)
     if folder is None:
@@ -121,8 +121,8 @@ def after_interruption(error: BaseException) -> str:
         return f"after the last epoch; only the evaluation is missing, and the weights are in {weights}"
     trained = {path: progress.epochs for path, progress in found.items() if progress and progress.epochs}
     if not trained:
-        return "before its first checkpoint was whole: there is nothing to resume, and the same command starts again"
-    # A checkpoint that was being written may be damaged. last.pt and best.pt of one epoch are the same training.
+        return "before its first checkpoint was complete; run the same command to start again"
+    # A checkpoint may be damaged if its writing was interrupted. last.pt and best.pt of one epoch are equivalent.
     path = max(trained, key=lambda path: (trained[path], path.name == "last.pt"))
     layers = f" layers={shlex.quote(','.join(loaded_files()))}" if loaded_files() else ""
     command = f"yolo-attn train resume model={shlex.quote(str(path))}{layers}"
@@ -130,13 +130,13 @@ def after_interruption(error: BaseException) -> str:
 
 
 def folder_of(error: BaseException) -> Path | None:
-    """Return the folder of the training that an error cut; None when no training was under way."""
+    """Return the folder of the training that an error interrupted; None if no training was running."""
     folder = getattr(_trainer_of(error), "save_dir", None)
     return None if folder is None else Path(folder)
 
 
 def _trainer_of(error: BaseException) -> Any:
-    """Return the trainer among the objects whose methods an error came through; None without one."""
+    """Return the trainer in the traceback of an error, or None."""
     from ultralytics.engine.trainer import BaseTrainer
 
     found, trace = None, error.__traceback__
@@ -148,9 +148,9 @@ def _trainer_of(error: BaseException) -> Any:
 
 
 def _own_checkpoints(trainer: Any, weights: Path) -> list[Path]:
-    """Return the checkpoints of a training; its folder may hold those of an earlier one (`exist_ok=True`)."""
+    """Return the checkpoints of a training, whose folder may contain those of an earlier one (`exist_ok=True`)."""
     if getattr(trainer, "resume", False):
         return sorted(weights.glob("*.pt"))
-    arguments = weights.parent / "args.yaml"  # which a trainer writes when it is made
+    arguments = weights.parent / "args.yaml"  # which a trainer writes on construction
     began = arguments.stat().st_mtime_ns if arguments.exists() else time.time_ns()
     return sorted(path for path in weights.glob("*.pt") if path.stat().st_mtime_ns >= began)

@@ -1,4 +1,4 @@
-"""How long a training step takes here, found by doing a few, with a stated number of threads."""
+"""Time of a training step on this machine, with a given number of threads."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from yolo_attn.host.initialization import build_model
+from yolo_attn.host.model_kind import input_channels
 
 __all__ = ["step_seconds", "torch_threads"]
 
@@ -21,21 +22,20 @@ _AT_MOST = 20.0  # seconds for all steps together
 def step_seconds(
     document: Mapping[str, Any], task: str, classes: int, *, batch: int, imgsz: int, device: str, threads: int
 ) -> float:
-    """Return the seconds of one forward and backward pass of a batch, loss and data loading left out.
+    """Return the seconds of one forward and backward pass of a batch, without loss and data loading.
 
     Args:
         document: The model YAML.
         task: Its task.
         classes: Number of classes.
         batch: Images in the batch.
-        imgsz: Their height and width in pixels.
-        device: Where, as torch names it.
+        imgsz: Height and width of the images in pixels.
+        device: A torch device.
         threads: CPU threads.
     """
     with torch_threads(threads):
         model = build_model(document, task, classes).to(device).train()
-        channels = int(document.get("channels") or document.get("ch") or 3)
-        images = torch.rand(batch, channels, imgsz, imgsz, device=device)
+        images = torch.rand(batch, input_channels(document), imgsz, imgsz, device=device)
         seconds: list[float] = []
         while len(seconds) <= _STEPS and sum(seconds) < _AT_MOST:
             began = time.perf_counter()
@@ -43,12 +43,12 @@ def step_seconds(
             if images.is_cuda:
                 torch.cuda.synchronize()
             seconds.append(time.perf_counter() - began)
-        return median(seconds[1:] or seconds)  # the first one warms up
+        return median(seconds[1:] or seconds)  # the first step is a warm-up
 
 
 @contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
-    """Give torch this many CPU threads for a while."""
+    """Set the number of torch's CPU threads temporarily."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -58,7 +58,7 @@ def torch_threads(threads: int) -> Iterator[None]:
 
 
 def _tensors(outputs: Any) -> list[torch.Tensor]:
-    """Return every tensor with a gradient that a model in training puts out."""
+    """Return the output tensors of a model in training that require a gradient."""
     if isinstance(outputs, torch.Tensor):
         return [outputs] if outputs.requires_grad else []
     parts = outputs.values() if isinstance(outputs, Mapping) else outputs if isinstance(outputs, (list, tuple)) else []

@@ -8,10 +8,8 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -22,7 +20,7 @@ from yolo_attn.analysis.gallery import record_maps
 from yolo_attn.analysis.models import fitting_side, input_channels
 from yolo_attn.host.checkpoint import read_checkpoint
 from yolo_attn.host.installation import switch_off_integrations
-from yolo_attn.host.model_kind import is_rtdetr, model_class
+from yolo_attn.host.model_kind import is_rtdetr, load_yolo
 from yolo_attn.host.recorder import Recorder
 from yolo_attn.host.repeatable import check_state, find_trainer
 from yolo_attn.host.transfer import align_every_model
@@ -70,7 +68,7 @@ def train_and_measure(folder: Path, job: Job) -> Measurements:
     torch.set_num_threads(threads)
     torch.manual_seed(job.seed)  # for this build; Ultralytics seeds again before it builds the model that it trains
 
-    model = _model_class(inputs.model)(str(folder / MODEL), task=job.task)
+    model = load_yolo(folder / MODEL, inputs.model, job.task)
     pretrained = {"pretrained": False}
     if job.weights:
         with align_every_model():
@@ -128,15 +126,9 @@ def _evaluate_run(folder: Path, job: Job, seconds: float, memory: Scores) -> Mea
     )
 
 
-def _model_class(model: Mapping[str, object]) -> Callable[..., Any]:
-    """Return the Ultralytics class of a model YAML, called with a path and a task; RT-DETR takes no task."""
-    cls: Callable[..., Any] = model_class(model)
-    return (lambda path, task=None: cls(path)) if is_rtdetr(model) else cls
-
-
 def _evaluate(weights: Path, job: Job, settings: dict[str, object], name: str) -> _Evaluation:
     """Validate a checkpoint through Ultralytics and record its detections on every image."""
-    model = _model_class(job.inputs.model)(str(weights))
+    model = load_yolo(weights, job.inputs.model)
     recorder, threads = Recorder(), job.inputs.platform.threads
     model.add_callback("on_val_start", lambda validator: torch.set_num_threads(threads))
     model.add_callback("on_val_start", recorder.attach)
