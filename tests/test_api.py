@@ -41,7 +41,7 @@ def test_place_returns_the_model_and_the_changes(fresh_folder: Path) -> None:
     assert found["params"] - found["params_before"] == placed.after.params - placed.before.params > 0
     assert found["base_tensors_kept"] == found["base_tensors"] == 499
     assert found["options"] == {"reduction": 8, "init": "identity"}
-    assert str(placed) == placed.account()
+    assert str(placed) == placed.summary()
     assert placed._repr_html_().count("<tr>") == 4
     assert repr(placed) == "<SE at neck of yolo11n.yaml>"
     file = placed.save("mine.yaml")

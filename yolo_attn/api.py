@@ -147,7 +147,7 @@ def place(
     _load_layers(layers)
     with trusting(trust):
         placed = place_layer(str(model), layer, at, dict(options))
-    placed.account()  # builds the model, to write only a file that can be built
+    placed.summary()  # builds the model, to write only a file that can be built
     if out is not None:
         placed.save(out, exist_ok=exist_ok)
     return placed

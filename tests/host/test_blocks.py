@@ -434,11 +434,11 @@ def test_every_base_tensor_arrives(source: str, target: str, classes: int, ours:
 
 def test_place_tells_rows_that_change_and_writes_a_file_that_lint_likes(tmp_path: Path) -> None:
     placed = place_layer("yolo11n.yaml", "CBAM", "inside:C3k2,neck.P4", {"reduction": 8})
-    account = placed.account()
-    assert "row   6: C3k2 -> C3k2+CBAM, 2 layers inside" in account
-    assert "row  20: CBAM at neck.P4, reads row 19, read by 2 rows" in account
+    summary = placed.summary()
+    assert "row   6: C3k2 -> C3k2+CBAM, 2 layers inside" in summary
+    assert "row  20: CBAM at neck.P4, reads row 19, read by 2 rows" in summary
     built = build(placed.document)
-    assert f"499/499 base tensors transfer into their own layers, {len(built.state_dict()) - 499} new" in account
+    assert f"499/499 base tensors transfer into their own layers, {len(built.state_dict()) - 499} new" in summary
     file = tmp_path / "mine.yaml"
     file.write_text(placed.text())
     assert "with CBAM at neck.P4, inside:C3k2" in file.read_text()

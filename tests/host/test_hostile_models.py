@@ -169,10 +169,10 @@ def test_layers_of_all_sources_may_be_named(name: str) -> None:
     ("activation", "advice"),
     [
         ("nn.LeakyReLU(slope=1)", "unexpected keyword argument 'slope'; write one, such as nn.ReLU() or nn.Leaky"),
-        ("nn.SiLU(x)", "has arguments that are no plain values; write one, such as nn.ReLU() or nn.LeakyReLU(0.1)"),
-        ("None", "is no PyTorch module; write one, such as nn.ReLU() or nn.LeakyReLU(0.1)"),
-        ("nn.Parameter()", "is no PyTorch module"),
-        ("nn.SiLU(" + "(" * 500, "is no PyTorch module"),
+        ("nn.SiLU(x)", "has arguments that are not literals; write one, such as nn.ReLU() or nn.LeakyReLU(0.1)"),
+        ("None", "is not a PyTorch module; write one, such as nn.ReLU() or nn.LeakyReLU(0.1)"),
+        ("nn.Parameter()", "is not a PyTorch module"),
+        ("nn.SiLU(" + "(" * 500, "is not a PyTorch module"),
     ],
 )
 def test_what_is_wrong_with_an_activation_is_said(activation: str, advice: str) -> None:

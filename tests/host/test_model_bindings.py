@@ -135,7 +135,8 @@ def test_without_us_the_name_is_unknown() -> None:
         ("yolo11n.yaml+CBAM[reductoin=8]@neck", "CBAM has no option 'reductoin'; did you mean reduction?"),
         (
             "yolo11n.yaml+GMU@neck",
-            "GMU reads several rows, and a site is one; write [[-1, N], 1, GMU, []] into a YAML, with N the other row",
+            "GMU reads several rows, but a site is one row; "
+            "write [[-1, N], 1, GMU, []] into a YAML, where N is the other row",
         ),
         ("yolo11n.yaml+C3k2_SE@neck", "unknown layer 'C3k2_SE'; did you mean SE@inside:C3k2?"),
         (

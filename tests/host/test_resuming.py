@@ -111,7 +111,7 @@ def test_the_checkpoints_of_an_earlier_training_in_the_folder_are_not_those_of_t
     assert main(words) == 130
     cut("on_train_epoch_start", 0, KeyboardInterrupt())
     assert main([*words, "exist_ok=True"]) == 130
-    assert "there is nothing to resume" in capsys.readouterr().err.splitlines()[-1]
+    assert "run the same command to start again" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_ctrl_c_after_the_last_epoch(words: list[str], cut: Callable[..., None], capsys) -> None:

@@ -16,7 +16,7 @@ from yolo_attn.host.checkpoint import CHECKPOINTS
 from yolo_attn.host.data_bindings import DATASETS
 from yolo_attn.host.ddp import DDP_FILE
 from yolo_attn.host.freezing import FREEZING
-from yolo_attn.host.model_bindings import SHORTHANDS
+from yolo_attn.host.model_bindings import MODEL_NAMES
 from yolo_attn.host.model_files import MODEL_FILES, SCALES
 from yolo_attn.host.parser import PARSER
 from yolo_attn.host.transfer import TRANSFER
@@ -31,7 +31,7 @@ BINDINGS: tuple[Binding, ...] = (
     MODEL_FILES,
     SCALES,
     FREEZING,
-    *SHORTHANDS,
+    *MODEL_NAMES,
     *DATASETS,
 )
 """All functions of Ultralytics that `register` replaces."""

@@ -25,7 +25,7 @@ __all__ = ["Variant", "layer_to_place", "make_variant", "model_yaml", "several_r
 
 @dataclass(frozen=True)
 class Variant:
-    """A model to train.
+    """A model with a short name.
 
     Args:
         name: Its short name, such as "CBAM@neck".
@@ -125,9 +125,9 @@ def with_layers(document: dict[str, Any], layers: Sequence[PlacedLayer]) -> dict
 
 
 def several_rows(spec: LayerSpec) -> str:
-    """Return what to say of a layer that cannot be placed at a site, because it reads several rows."""
+    """Return the error message for a layer that cannot be placed at a site because it reads several rows."""
     row = f"[[-1, N], 1, {spec.name}, []]"
-    return f"{spec.name} reads several rows, and a site is one; write {row} into a YAML, with N the other row"
+    return f"{spec.name} reads several rows, but a site is one row; write {row} into a YAML, where N is the other row"
 
 
 def layer_to_place(name: str, document: dict[str, Any], written: str = "{layer}@{site}") -> LayerSpec:
@@ -135,11 +135,11 @@ def layer_to_place(name: str, document: dict[str, Any], written: str = "{layer}@
 
     Args:
         name: Its name or an alias.
-        document: The model YAML that it is for.
-        written: How a layer and its site are given, for the message.
+        document: The model YAML in which it will be placed.
+        written: Format of a layer and its site in the message.
 
     Raises:
-        UserError: There is no such layer; of a name such as C3k2_SE the message says how SE is put inside C3k2.
+        UserError: There is no such layer; for a name such as C3k2_SE the message suggests SE inside C3k2.
     """
     joined = "" if is_layer(name) else spelt_block(name)
     if joined and block_of(joined) in list_blocks(ModelGraph(document)):

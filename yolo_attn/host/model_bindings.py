@@ -1,7 +1,7 @@
-"""`YOLO("yolo11n.yaml+CBAM@neck")`: a variant by shorthand wherever Ultralytics takes a model YAML's name.
+"""Models with placed layers, such as `YOLO("yolo11n.yaml+CBAM@neck")`, wherever Ultralytics reads a model's name.
 
-Inside Ultralytics a variant goes by a name that ends like a file's (`yolo11n+CBAM@neck.yaml`), but there is no file:
-the name says all, so that a run's arguments, a worker process and a resumed training find the same variant again.
+Inside Ultralytics such a model has a name that ends like a file's (`yolo11n+CBAM@neck.yaml`), but no file. A run's
+arguments, a worker process and a resumed training build the same model from this name.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from yolo_attn.host.documents import model_yaml
 from yolo_attn.host.model_files import literal_first
 from yolo_attn.host.model_kind import model_class
 
-__all__ = ["SHORTHANDS"]
+__all__ = ["MODEL_NAMES"]
 
 
 def _wrap_yaml_model_load(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     def yaml_model_load(path: str | Path) -> dict[str, Any]:
-        """Return the model YAML that a name stands for: a file's content, or a base with layers placed in it."""
+        """Return the model YAML of a name: a file's content, or a base with layers placed in it."""
         ref = ModelRef.parse(path)
         if not ref.is_placed:
             with literal_first(path):
@@ -43,7 +43,7 @@ def _wrap_model_init(original: Callable[..., None]) -> Callable[..., None]:
         given, ref = _arguments(original, args, kwargs)
         original(self, **given)
         if ref and ref.kind is ModelKind.CHECKPOINT:
-            _take_over(self, ref.base)
+            _copy_checkpoint(self, ref.base)
         if ref:
             self.model.pt_path = _export_path(ref)
 
@@ -85,15 +85,15 @@ def _parameters(function: Callable[..., Any]) -> list[str]:
     return list(inspect.signature(function).parameters)[1:]
 
 
-def _take_over(model: Any, base: str) -> None:
-    """Give a variant what its base's checkpoint holds beside the YAML: weights, class names and settings."""
+def _copy_checkpoint(model: Any, base: str) -> None:
+    """Copy weights, class names and settings from the checkpoint of a base."""
     model.load(base)
-    given = model.ckpt.get("ema") or model.ckpt.get("model")
-    names = getattr(given, "names", None)
+    source = model.ckpt.get("ema") or model.ckpt.get("model")
+    names = getattr(source, "names", None)
     if isinstance(names, dict) and len(names) == len(getattr(model.model, "names", ())):
         model.model.names = dict(names)
     model.overrides = {**model._reset_ckpt_args(model.ckpt.get("train_args", {})), **model.overrides}
-    model.ckpt = {key: value for key, value in model.ckpt.items() if key != "optimizer"}  # no run of it to resume
+    model.ckpt = {key: value for key, value in model.ckpt.items() if key != "optimizer"}  # it has no training to resume
 
 
 def _export_path(ref: ModelRef) -> str:
@@ -106,10 +106,10 @@ def _export_path(ref: ModelRef) -> str:
     return str(folder / f"{ref.stem}.pt")
 
 
-SHORTHANDS = (
+MODEL_NAMES = (
     Binding(tasks, "yaml_model_load", _wrap_yaml_model_load),
-    Binding(engine, "yaml_model_load", _wrap_yaml_model_load),  # it holds the function under a name of its own
+    Binding(engine, "yaml_model_load", _wrap_yaml_model_load),  # which imports the function
     Binding(engine.Model, "__init__", _wrap_model_init),
-    Binding(YOLO, "__init__", _wrap_yolo_init),  # which looks at the name before its base class does
+    Binding(YOLO, "__init__", _wrap_yolo_init),  # which reads the name before its base class
 )
-"""The names of the host that read a model's name."""
+"""The functions of Ultralytics that read a model's name."""

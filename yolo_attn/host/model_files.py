@@ -1,7 +1,7 @@
 """Model YAMLs by bare name, and their scale.
 
-`yolo11n-cbam.yaml` resolves to the shipped `yolo11-cbam.yaml` at scale n from any folder, after the user's own files
-and Ultralytics' own. A top-level `scale:` in a YAML counts as well as the letter in its name.
+`yolo11n-cbam.yaml` resolves to the ready config `yolo11-cbam.yaml` at scale n from any folder, unless the working
+folder or Ultralytics has such a file. The scale is a top-level `scale:` in the YAML or the letter in its name.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _SCALE_LETTER = re.compile(r"(\d+)([nslmx])(.+)?$")
 
 
 def without_letter(name: str) -> str:
-    """Return a model's file name without its scale letter, the way Ultralytics derives it."""
+    """Return a model's file name without its scale letter, as Ultralytics derives it."""
     return _SCALE_LETTER.sub(r"\1\3", name)
 
 
 def _wrap_check_yaml(original: Callable[..., Any]) -> Callable[..., Any]:
     def check_yaml(file: str | Path, suffix: tuple[str, ...] = YAML_SUFFIXES, hard: bool = True) -> Any:
-        """Find a YAML: the user's, Ultralytics', then one of ours."""
+        """Find a YAML: the user's, Ultralytics' or a ready config, in this order."""
         found = original(file, suffix, hard=False)
         if found:
             return found
         if Path(file).name == str(file) and not _literal_exists.get():
-            ours = config_folder() / Path(file).name
-            if ours.is_file():
-                return str(ours)
+            config = config_folder() / Path(file).name
+            if config.is_file():
+                return str(config)
         if not hard:
             return []
         raise FileNotFoundError(_missing(str(file)))
@@ -49,11 +49,11 @@ def _wrap_check_yaml(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _missing(name: str, placed: str = "") -> str:
-    """Return what to say of a model YAML that is not there, with the model that its name means.
+    """Return the error message for a missing model YAML, with a suggestion.
 
     Args:
         name: Its name or path.
-        placed: What follows it in a shorthand, such as "+CBAM@neck".
+        placed: The layers placed in it, such as "+CBAM@neck".
     """
     meant = suggest_model(name)
     return f"'{name}' does not exist" + (f"; did you mean {meant}{placed}?" if meant else "")
@@ -61,7 +61,7 @@ def _missing(name: str, placed: str = "") -> str:
 
 def _wrap_guess_scale(original: Callable[..., str]) -> Callable[..., str]:
     def guess_model_scale(model_path: str | Path) -> str:
-        """Return the scale that the YAML states, or the one its file name carries."""
+        """Return the scale that the YAML states, or else the one in its file name."""
         letter = original(model_path)
         stated = _stated_scale(Path(model_path))
         if stated is not None:
@@ -69,8 +69,8 @@ def _wrap_guess_scale(original: Callable[..., str]) -> Callable[..., str]:
         run_on = re.search(r"yolo(?:e-)?v?\d+([nslmx][a-z])", Path(model_path).stem)
         if letter and run_on and is_file(model_path):
             tasks.LOGGER.warning(
-                f"{model_path}: read as scale '{letter}', from the letter in '{run_on[0]}'. "
-                f"If that is not meant, put `scale: {letter}` (or another) into the file."
+                f"{model_path}: the letter in '{run_on[0]}' is read as scale '{letter}'. "
+                f"Write `scale: {letter}`, or another scale, into the file if this is not intended."
             )
         return letter
 
@@ -78,14 +78,14 @@ def _wrap_guess_scale(original: Callable[..., str]) -> Callable[..., str]:
 
 
 def _stated_scale(path: Path) -> str | None:
-    """Return the `scale:` of a YAML that exists under this very name; None when it states none."""
+    """Return the `scale:` of a YAML that exists under exactly this name; None if it has none."""
     found = tasks.check_yaml(path, hard=False) if path.suffix in YAML_SUFFIXES else None
     if not found or Path(found).name != path.name:
         return None
     try:
         document = read_yaml(found, lenient=True)
     except UserError:
-        return None  # who loads it will say what is wrong
+        return None  # loading the file will raise the error
     if not isinstance(document, dict) or document.get("scale") is None:
         return None
     scale, scales = document["scale"], document.get("scales")
@@ -100,9 +100,9 @@ _literal_exists: ContextVar[bool] = ContextVar("yolo_attn_literal_exists", defau
 
 @contextlib.contextmanager
 def literal_first(name: str | Path) -> Iterator[None]:
-    """While a model YAML is loaded that exists under its very name, let no config of ours answer for it.
+    """Skip ready configs while a model YAML is loaded that exists under exactly its name.
 
-    Early releases (up to 8.3.200 at least) ask for the name without its scale letter before they ask for the name.
+    Early releases (up to 8.3.200 at least) search for the name without its scale letter first.
 
     Args:
         name: The model YAML's name or path.
@@ -119,14 +119,14 @@ SCALES = Binding(tasks, "guess_model_scale", _wrap_guess_scale)
 
 
 def find_model_yaml(name: str | Path, placed: str = "") -> Path:
-    """Return the file that a model YAML's name stands for, its scale letter set aside.
+    """Return the file of a model YAML's name, with or without its scale letter.
 
     Args:
         name: Its name or path.
-        placed: What follows it in a shorthand, such as "+CBAM@neck", for the message.
+        placed: The layers placed in it, such as "+CBAM@neck", for the message.
 
     Raises:
-        UserError: There is no such file, or the name is not one of a YAML.
+        UserError: There is no such file, or the name does not end like a YAML's.
     """
     if Path(name).suffix not in YAML_SUFFIXES:
         raise UserError(f"{name}: not the name of a model YAML, such as yolo11n.yaml or yolo11n.yaml+CBAM@neck")

@@ -1,8 +1,8 @@
-"""Which model a name means that no file has: `yolo11n-coordatt.yaml` is the ready yolo11n-ca.yaml.
+"""Suggestions for names of missing model files: `yolo11n-coordatt.yaml` means the ready config yolo11n-ca.yaml.
 
-Forks and tutorials name their files after what is in them, `yolov8n-seg-cbam.yaml` or `yolov8-C2f-EMA.yaml`. Such a
-name is read as family, scale, task and layer, each of which is kept; what comes out is a ready config, a stock model,
-or a stock model with the layer at a site.
+Forks and tutorials name files by their content, such as `yolov8n-seg-cbam.yaml` or `yolov8-C2f-EMA.yaml`. Such a name
+is parsed into family, scale, task and layer. The suggestion keeps all of them and is a ready config, a stock model, or
+a stock model with the layer at a site.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _SEPARATOR = re.compile(r"[-_ .+]+")
 
 
 def suggest_model(name: str) -> str:
-    """Return a model that can be loaded and is what a missing model YAML's name means; "" when none is certain.
+    """Return a loadable model that the name of a missing model YAML means; "" if none is certain.
 
     Args:
-        name: The file's name, with a folder or without.
+        name: The file's name, with or without a folder.
     """
     path = Path(name)
     near = suggest_word(path.stem, [file.stem for file in path.parent.glob("*.y*ml")])
@@ -43,7 +43,7 @@ def suggest_model(name: str) -> str:
 
 
 def suggest_checkpoint(name: str) -> str:
-    """Return the stock checkpoint that a missing one's name means, yolo11n.pt for yolov11n.pt; "" for none."""
+    """Return the stock checkpoint that the name of a missing one means, such as yolo11n.pt for yolov11n.pt, or ""."""
     from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
     stem = next((Path(model).stem for model in _readings(Path(name).stem) if "+" not in model), "")
@@ -51,7 +51,7 @@ def suggest_checkpoint(name: str) -> str:
 
 
 def _readings(stem: str) -> Iterator[str]:
-    """Yield what a file's name can mean, the most likely first; whether it can be built is not known yet."""
+    """Yield the possible meanings of a file's name, most likely first, without checking that they exist."""
     match = _NAME.fullmatch(stem)
     if match is None:
         meant = suggest_word(stem, _stock_models())
@@ -65,7 +65,7 @@ def _readings(stem: str) -> Iterator[str]:
 
 
 def _of_family(family: str, letter: str, words: Sequence[str]) -> Iterator[str]:
-    """Yield models of a family for the words behind its name."""
+    """Yield models of a family for the words after its name."""
     stock = [name for name in _stock_models() if re.fullmatch(rf"{family}[a-z]?(-.*)?", name)]
     known = {word for name in stock for word in name.removeprefix(family).split("-")[1:]}
     kinds = [kind for word in words if (kind := _kind(word, known))]
@@ -79,14 +79,14 @@ def _of_family(family: str, letter: str, words: Sequence[str]) -> Iterator[str]:
 
 
 def _kind(word: str, known: set[str]) -> str:
-    """Return the part of a stock model's name that a word is, such as "seg"; "" for a layer's name and all else."""
+    """Return the part of stock models' names that a word means, such as "seg"; "" for any other word."""
     if word.casefold() in known:
         return word.casefold()
     return "" if suggest_layer(word, layer_names()) or is_other_mechanism(word) else suggest_word(word, known)
 
 
 def _with_layer(base: str, words: list[str]) -> Iterator[str]:
-    """Yield a base with the layer that the words name, at the site that they name; the neck unless they say another."""
+    """Yield a base with the layer that words name, at the site that they name or else the neck."""
     sites = [site for word in words if (site := suggest_word(word, _SITES))]
     blocks = {fold(block): block for block in hosting_blocks()}
     inside = [blocks[fold(word)] for word in words if fold(word) in blocks]
@@ -103,7 +103,7 @@ def _with_layer(base: str, words: list[str]) -> Iterator[str]:
 
 
 def _loads(model: str) -> bool:
-    """Whether a model can be had by a name: the file is there with this scale, and the sites are in it."""
+    """Return whether a model can be loaded: the file exists with this scale, and the sites exist in it."""
     from yolo_attn.host.documents import model_yaml
     from yolo_attn.host.model_files import find_model_yaml, without_letter
 
@@ -125,5 +125,5 @@ def _exists(name: str) -> bool:
 
 @functools.cache
 def _stock_models() -> tuple[str, ...]:
-    """Return the names of the host's model YAMLs."""
+    """Return the names of Ultralytics' model YAMLs."""
     return tuple(sorted(path.stem for path in stock_model_yamls()))

@@ -1,4 +1,4 @@
-"""Put a layer into a model YAML as a file to go on editing, with an account of what that changes."""
+"""Placement of a layer in a model YAML, written to a file, with a summary of the changes."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Placement:
         layer: The layer.
         at: The sites, as given.
         options: The layer's options.
-        document: The whole model YAML as a mapping.
-        insertions: What was put in, in order of rows.
-        sites: The named site of each insertion, or the row it follows or stands inside.
+        document: The resulting model YAML as a mapping.
+        insertions: The insertions, in order of rows.
+        sites: The site of each insertion: its name, or the row that it follows or is inside.
         base_document: The base's model YAML as a mapping.
     """
 
@@ -51,21 +51,21 @@ class Placement:
 
     @cached_property
     def before(self) -> Cost:
-        """What the base costs at 640 pixels."""
+        """The cost of the base at 640 pixels."""
         return model_cost(self.base_document)
 
     @cached_property
     def after(self) -> Cost:
-        """What the variant costs at 640 pixels."""
+        """The cost of the variant at 640 pixels."""
         return model_cost(self.document)
 
     @cached_property
     def modules(self) -> nn.Sequential:
-        """The variant's rows, built without memory."""
+        """The variant's rows on the meta device."""
         return build_on_meta(self.document)
 
     def transfer(self) -> tuple[int, int]:
-        """Return how many of the base's tensors arrive in their own layers of the variant, and how many it has."""
+        """Return the number of base tensors that transfer into their own layers, and the number of all base tensors."""
         base, own = build_on_meta(self.base_document), self.modules.state_dict()
         mapping = align_rows(ModelGraph(self.document), ModelGraph(self.base_document))
         arriving = 0
@@ -75,7 +75,7 @@ class Placement:
         return arriving, len(base.state_dict())
 
     def text(self) -> str:
-        """Return the model YAML as text, with a header that records how it was made."""
+        """Return the model YAML as text, with a header that records its origin."""
         sites = [site for i, site in zip(self.insertions, self.sites, strict=True) if not i.block]
         sites += dict.fromkeys(str(site) for site in parse_sites(self.at) if site.inside)
         options = ", ".join(f"{key}={as_yaml(value)}" for key, value in self.options.items())
@@ -96,17 +96,17 @@ class Placement:
         return {i.row: site for i, site in zip(self.insertions, self.sites, strict=True) if not i.block}
 
     def save(self, file: str | Path, *, exist_ok: bool = False) -> Path:
-        """Write the model YAML into a file, and return its path.
+        """Write the model YAML into a file and return its path.
 
         Raises:
-            UserError: It is there already and may not be replaced, has another suffix, or cannot be written.
+            UserError: The file exists and `exist_ok` is False, has another suffix, or cannot be written.
         """
         path = model_file(file)
         write_new(path, self.text(), exist_ok=exist_ok)
         return path
 
     def __str__(self) -> str:
-        return self.account()
+        return self.summary()
 
     def __repr__(self) -> str:
         return f"<{self.layer.name} at {self.at} of {self.base}>"
@@ -114,10 +114,10 @@ class Placement:
     def _repr_html_(self) -> str:
         head = ("row", "module", "site", "read by")
         lines = [tuple(str(row[key]) for key in ("row", "module", "site", "consumers")) for row in self.rows()]
-        return html_table([head, *lines], (1, 2), self.account().splitlines()[len(lines) :])
+        return html_table([head, *lines], (1, 2), self.summary().splitlines()[len(lines) :])
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one dictionary for each row that is new, or has the layer inside."""
+        """Return one dictionary for each row that is new or contains the layer."""
         graph = ModelGraph(self.document)
         return [
             {"row": i.row, "module": graph.rows[i.row].module, "site": site, "consumers": i.consumers}
@@ -125,7 +125,7 @@ class Placement:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the placement is and what it changes; `document` is the model YAML itself."""
+        """Return the placement and its changes as a dictionary; `document` is the model YAML."""
         arriving, tensors = self.transfer()
         return {
             **{"base": self.base, "layer": self.layer.name, "at": self.at, "options": dict(self.options)},
@@ -135,8 +135,8 @@ class Placement:
             **{"base_tensors": tensors, "base_tensors_kept": arriving},
         }
 
-    def account(self) -> str:
-        """Return what the placement changes, as lines to read."""
+    def summary(self) -> str:
+        """Return a summary of the changes as text."""
         lines = [self._change(i, site) for i, site in zip(self.insertions, self.sites, strict=True)]
         more = self.after.params - self.before.params
         share = 100 * more / self.before.params
@@ -148,7 +148,7 @@ class Placement:
         return "\n".join(lines)
 
     def _change(self, insertion: Insertion, site: str) -> str:
-        """Return one line about one insertion."""
+        """Return one line on one insertion."""
         row = f"row {insertion.row:>3}:"
         if block := insertion.block:
             layers = counted(count_inside(self.modules[insertion.row], self.layer.name), "layer")
@@ -163,14 +163,14 @@ def _row_name(index: int) -> str:
 
 
 def model_file(out: str | Path) -> Path:
-    """Return the file of a model YAML to be written; foo becomes foo.yaml, since a model is known by its suffix.
+    """Return the path of a model YAML to write, with the suffix .yaml added if it has none.
 
     Raises:
-        UserError: It is a folder, or has another suffix.
+        UserError: It is a folder or has another suffix.
     """
     path = Path(out).expanduser()
     if is_folder(path) or str(out).endswith("/"):
-        raise UserError(f"out={out}: a folder; give a file, such as out={path / 'mine.yaml'}")
+        raise UserError(f"out={out}: this is a folder; give a file, such as out={path / 'mine.yaml'}")
     if not path.suffix or path.suffix in YAML_SUFFIXES:
         return path if path.suffix else path.with_suffix(".yaml")
     right = path.with_suffix(".yaml") if path.suffix[1:].isalpha() else path.with_name(f"{path.name}.yaml")
@@ -178,7 +178,9 @@ def model_file(out: str | Path) -> Path:
 
 
 def place_layer(model: str, layer: str, at: str, options: dict[str, Any] | None = None) -> Placement:
-    """Put a layer into a model at sites: indices shift, readers follow; inside a block, nothing moves.
+    """Place a layer in a model at sites.
+
+    A new row shifts the indices after it, and its consumers are redirected. A layer inside a block moves no row.
 
     Args:
         model: A model YAML's name or path, or a checkpoint.
@@ -187,8 +189,8 @@ def place_layer(model: str, layer: str, at: str, options: dict[str, Any] | None 
         options: The layer's options by name.
 
     Raises:
-        UserError: Unknown layer, option or site, or a layer of several inputs. What only building can tell (an option's
-            value, channels that the layer cannot take) is raised by `after` and `account`, which build it.
+        UserError: Unknown layer, option or site, or a layer of several inputs. Errors that only occur on building (the
+            value of an option, unsuitable channels) are raised by `after` and `summary`.
     """
     base, options = model_yaml(model), dict(options or {})
     spec = layer_to_place(layer, base, "layer={layer} at={site}")

@@ -1,7 +1,7 @@
-"""Opening what someone else sent without running code in it: checkpoints, label caches, data YAMLs.
+"""Restricted loading: third-party checkpoints, label caches and data YAMLs are opened without running their code.
 
-Our commands and their child processes do everything inside `restricted()`; `trust=True` makes that do nothing. Outside
-of our commands Ultralytics opens files as it always does.
+The commands of yolo-attn and their child processes run inside `restricted()`, which has no effect with `trust=True`.
+Outside these commands Ultralytics opens files as usual.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from yolo_attn.security.trust import TRUST_OPTIONS, is_script, trusts_files
 
 __all__ = ["is_restricted", "restrict", "restricted", "restricts_checkpoints"]
 
-_NAMED = 3  # classes of a refused checkpoint in its message
+_NAMED = 3  # number of refused classes in a message
 
 
 def restricts_checkpoints() -> bool:
-    """Whether the installed PyTorch can open checkpoints restricted."""
+    """Return whether the installed PyTorch supports restricted loading of checkpoints."""
     return hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint")
 
 
@@ -46,27 +46,27 @@ def _wrap_torch_load(original: Callable[..., Any]) -> Callable[..., Any]:
     def load(f: Any, *args: Any, **kwargs: Any) -> Any:
         if _is_own(f):
             return original(f, *args, **kwargs)
-        kwargs = {**kwargs, "weights_only": True}  # whatever the caller says: Ultralytics says False
-        safe_load.allow()  # layers may have been registered since
+        kwargs = {**kwargs, "weights_only": True}  # Ultralytics passes False
+        safe_load.allow()  # layers may have been registered since the last call
         allow_parts(_unknown_names(f))
         try:
             return original(f, *args, **kwargs)
         except pickle.UnpicklingError as error:
             names = _refused_names(f, str(error))
             if not names:
-                raise  # damaged bytes; Ultralytics knows what to say of those
+                raise  # damaged bytes, which Ultralytics reports
             raise UserError(_refusal(f, names)) from error
 
     return load
 
 
 def _is_own(file: Any) -> bool:
-    """Whether a process of this user wrote a file for its multi-GPU workers: it holds a trainer and its callbacks."""
+    """Return whether a file was written by this user's process for its multi-GPU workers; it contains a trainer."""
     return isinstance(file, (str, Path)) and Path(file).resolve().parent == (settings_folder() / "DDP").resolve()
 
 
 def _unknown_names(file: Any) -> list[str]:
-    """Return what a checkpoint names that PyTorch does not know as safe; [] for an old format or damaged bytes."""
+    """Return the names in a checkpoint that PyTorch does not consider safe; [] for an old format or damaged bytes."""
     start = file.tell() if hasattr(file, "seek") else None
     try:
         return torch.serialization.get_unsafe_globals_in_checkpoint(file)
@@ -78,7 +78,7 @@ def _unknown_names(file: Any) -> list[str]:
 
 
 def _refused_names(file: Any, reason: str) -> list[str]:
-    """Return the classes and functions that a checkpoint names and that are not known ones."""
+    """Return the classes and functions in a checkpoint that are refused."""
     return (
         sorted(_unknown_names(file))
         or re.findall(r"(?:GLOBAL|unsafe|unrecognized function|instance for) (\S+)", reason)[:1]
@@ -89,9 +89,8 @@ def _refusal(file: Any, names: list[str]) -> str:
     name = file if isinstance(file, (str, Path)) else "a checkpoint"
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return (
-        f"{name}: not opened, because that could run code: it names {', '.join(names[:_NAMED])}{more}; if that is a "
-        f"layer of yours, give its file, layers=FILE; if you trust who made it, add {TRUST_OPTIONS}; see: yolo-attn "
-        "help trust"
+        f"{name}: not opened, because that could run code: it names {', '.join(names[:_NAMED])}{more}; for a custom "
+        f"layer, give its file, layers=FILE; if you trust the author, add {TRUST_OPTIONS}; see: yolo-attn help trust"
     )
 
 
@@ -100,23 +99,23 @@ def _refusal(file: Any, names: list[str]) -> str:
 
 def _wrap_cache(original: Callable[..., Any]) -> Callable[..., Any]:
     def load_dataset_cache_file(path: Path) -> Any:
-        """Return the labels of a cache that holds nothing else; Ultralytics makes any other again."""
+        """Return the labels of a cache; Ultralytics rebuilds a cache with any other content."""
         try:
             return read_cache(path)
         except CacheError as error:
-            LOGGER.warning(f"yolo-attn: not a plain label cache, so it is made again: {error}")
+            LOGGER.warning(f"yolo-attn: not a plain label cache, so it is rebuilt: {error}")
             raise
 
     return load_dataset_cache_file
 
 
 def _wrap_read_yaml(original: Any) -> Any:
-    """Wrap the reader of data YAMLs: a function in early releases, a class later."""
+    """Wrap the reader of data YAMLs, which is a function in early releases and a class in later ones."""
     if not isinstance(original, type):
         return lambda *args, **kwargs: _without_script(original(*args, **kwargs))
 
     class YAML(original):  # type: ignore[misc, valid-type]
-        """Ultralytics' reader, which leaves out what a data YAML would run."""
+        """Ultralytics' reader of YAMLs, without the scripts of data YAMLs."""
 
         @classmethod
         def load(cls, *args: Any, **kwargs: Any) -> Any:
@@ -127,7 +126,7 @@ def _wrap_read_yaml(original: Any) -> Any:
 
 
 def _without_script(entries: Any) -> Any:
-    """Put a refusal in the place of a script: it is raised when, and only when, the script would have been run."""
+    """Replace a script by a refusal, which is raised only where the script would have been run."""
     if not isinstance(entries, dict) or not is_script(entries.get("download")):
         return entries
     path = str(entries.get("yaml_file", "data YAML"))
@@ -136,7 +135,7 @@ def _without_script(entries: Any) -> Any:
     return {**entries, "download": f"from yolo_attn.security.trust import refuse_script; refuse_script({path!r})"}
 
 
-# --- all of it --------------------------------------------------------------------------------------------------
+# --- bindings ---------------------------------------------------------------------------------------------------
 
 _READER = "YAML" if hasattr(data_utils, "YAML") else "yaml_load"
 _BINDINGS = (
@@ -146,12 +145,12 @@ _BINDINGS = (
 )
 _lock = threading.RLock()
 _depth = 0
-_safe_load_before: Any = None
+_previous_safe_load: Any = None
 
 
 @contextlib.contextmanager
 def restricted() -> Iterator[None]:
-    """Let no file run code for as long as this lasts, unless files are trusted (`yolo_attn.security.trust`)."""
+    """Open files without running their code inside this context, unless they are trusted."""
     if trusts_files():
         yield
         return
@@ -163,8 +162,8 @@ def restricted() -> Iterator[None]:
 
 
 def restrict() -> None:
-    """Let no file run code from now on."""
-    global _depth, _safe_load_before  # noqa: PLW0603
+    """Open files without running their code from now on."""
+    global _depth, _previous_safe_load  # noqa: PLW0603
     with _lock:
         _depth += 1
         if _depth > 1:
@@ -172,7 +171,7 @@ def restrict() -> None:
         for binding in _BINDINGS:
             binding.install()
         if restricts_checkpoints() and hasattr(tasks, "SAFE_LOAD"):
-            _safe_load_before, tasks.SAFE_LOAD = tasks.SAFE_LOAD, True
+            _previous_safe_load, tasks.SAFE_LOAD = tasks.SAFE_LOAD, True
 
 
 def _release() -> None:
@@ -182,12 +181,12 @@ def _release() -> None:
         if _depth:
             return
         for binding in _BINDINGS:
-            if binding.installed:  # otherwise other code has replaced it meanwhile, and would call ours
+            if binding.installed:  # otherwise other code has replaced it and may call this replacement
                 binding.remove()
         if restricts_checkpoints() and hasattr(tasks, "SAFE_LOAD"):
-            tasks.SAFE_LOAD = _safe_load_before
+            tasks.SAFE_LOAD = _previous_safe_load
 
 
 def is_restricted() -> bool:
-    """Whether no file may run code now."""
+    """Return whether files are opened without running their code."""
     return _depth > 0
