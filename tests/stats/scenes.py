@@ -1,4 +1,4 @@
-"""Random images with objects and detections, as our matches and as a COCO dataset for the reference."""
+"""Random images with objects and detections, as matches and as a COCO dataset for the reference."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def area(boxes: Array) -> Array:
 
 
 def overlap(objects: Array, detections: Array, crowd: Array) -> Array:
-    """IoU; for a crowd the share of the detection that lies in it."""
+    """Return the IoU; for a crowd, the fraction of the detection inside it."""
     low = np.maximum(objects[:, None, :2], detections[None, :, :2])
     high = np.minimum(objects[:, None, 2:], detections[None, :, 2:])
     common = np.clip(high - low, 0, None).prod(axis=-1)
@@ -90,7 +90,7 @@ def to_matches(scenes: Sequence[Scene], classes: int) -> Matches:
 
 
 def reference(scenes: Sequence[Scene], classes: int) -> tuple[Array, Array]:
-    """Average precisions [K, 4, 10] and the six metrics by faster-coco-eval; not a number where it says -1."""
+    """Return average precisions [K, 4, 10] and the six metrics of faster-coco-eval, with NaN for -1."""
     from faster_coco_eval import COCO, COCOeval_faster
 
     objects: list[dict[str, Any]] = []

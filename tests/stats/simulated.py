@@ -1,6 +1,6 @@
-"""Evaluations without images: whether an object is found is drawn from a model of image, arm and seed.
+"""Simulated evaluations: objects are found at random, with a model of image, arm and seed.
 
-An object is found with probability logistic(skill), and then right up to a threshold that is drawn evenly from the ten.
+An object is found with probability logistic(skill), and correct up to a threshold sampled uniformly from the ten.
 The skill is that of the arm, plus what the run's seed gives it (training noise), plus what the image gives every arm
 (some images are hard), plus what the image gives this arm in every run (image noise of a difference). Arms whose skill
 is equal on average have equal average precision on average.
@@ -36,7 +36,7 @@ class Images:
         self.skill = rng.normal(0.0, hardness, count)
 
     def arm(self, spread: float) -> NDArray[np.float64]:
-        """What each image gives one arm, beside its hardness."""
+        """Return the effect of each image on one arm, in addition to its difficulty."""
         return self.rng.normal(0.0, spread, self.count)
 
     def evaluate(self, skill: NDArray[Any]) -> Matches:

@@ -30,7 +30,7 @@ def unweighted(scenes: list[Scene]) -> np.ndarray:
 
 @once
 @given(seeds)
-def test_every_average_precision_is_that_of_faster_coco_eval(seed: int) -> None:
+def test_average_precision_equals_faster_coco_eval(seed: int) -> None:
     scenes = scenes_of(seed)
     expected, summary = reference(scenes, CLASSES)
     np.testing.assert_allclose(unweighted(scenes), expected, atol=1e-9, equal_nan=True)
@@ -43,7 +43,7 @@ def test_every_average_precision_is_that_of_faster_coco_eval(seed: int) -> None:
 
 @once
 @given(seeds)
-def test_a_weight_is_as_good_as_copies_of_the_image(seed: int) -> None:
+def test_weight_equals_copies_of_the_image(seed: int) -> None:
     scenes = scenes_of(seed, 15)
     weights = np.random.default_rng(seed).integers(0, 4, (2, len(scenes)))
     weights[:, -1] = 1
@@ -55,7 +55,7 @@ def test_a_weight_is_as_good_as_copies_of_the_image(seed: int) -> None:
 
 
 @pytest.mark.parametrize("count", [7, 10, 14, 29, 57, 99, 100])
-def test_recall_on_a_threshold_is_compared_as_the_reference_does(count: int) -> None:
+def test_recall_at_a_threshold_is_compared_as_in_the_reference(count: int) -> None:
     # 7 / 100 is less than 7 * 0.01 in floating point: the reference does not count that threshold as reached.
     box = np.array([[0.0, 0.0, 200.0, 200.0]])
     scenes = []
@@ -81,13 +81,13 @@ def test_no_image_no_object_and_no_detection() -> None:
     assert instances(to_matches([nothing], 2)) == {"class0": len(scene.gt_class), "class1": 0}
 
 
-def test_crowds_are_no_instances() -> None:
+def test_crowds_are_not_counted_as_instances() -> None:
     rng = np.random.default_rng(3)
     scenes = [random_scene(rng, 3, crowds=0.5) for _ in range(10)]
     expected = sum(int((~scene.gt_crowd).sum()) for scene in scenes)
     assert sum(instances(to_matches(scenes, 3)).values()) == expected < sum(len(scene.gt_crowd) for scene in scenes)
 
 
-def test_weights_of_another_number_of_images_are_refused() -> None:
+def test_weights_of_another_number_of_images_are_rejected() -> None:
     with pytest.raises(ValueError, match="for 2 images"):
         average_precisions(to_matches(scenes_of(0, 1), CLASSES), np.ones((1, 3), int))

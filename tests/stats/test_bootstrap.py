@@ -8,17 +8,17 @@ from yolo_attn.stats.ap import average_precisions, evaluate, summarize
 from yolo_attn.stats.bootstrap import image_weights, replicate_metrics
 
 
-def test_weights_are_counts_of_draws_with_replacement() -> None:
+def test_weights_are_counts_of_sampling_with_replacement() -> None:
     weights = image_weights(400, 500, seed=3)
     assert (weights.sum(axis=1) == 400).all()
     assert np.array_equal(weights, image_weights(400, 500, seed=3))
     assert not np.array_equal(weights, image_weights(400, 500, seed=4))
-    # Binomial(400, 1/400): variance 1 - 1/400, and 37 % of the images not drawn.
+    # Binomial(400, 1/400): variance 1 - 1/400, and 37 % of the images are not sampled.
     assert abs(weights.var() - 1) < 0.02
     assert abs((weights == 0).mean() - np.exp(-1)) < 0.005
 
 
-def test_a_replicate_is_the_evaluation_of_the_images_drawn() -> None:
+def test_replicate_equals_evaluation_of_the_sampled_images() -> None:
     rng = np.random.default_rng(0)
     scenes = [random_scene(rng, 3) for _ in range(30)]
     weights = image_weights(30, 600, seed=1)
@@ -32,8 +32,8 @@ def test_a_replicate_is_the_evaluation_of_the_images_drawn() -> None:
         np.testing.assert_allclose(sample.per_class[replicate], list(found["per_class"].values()), atol=1e-12)
 
 
-def test_the_standard_error_is_that_of_fresh_test_sets_and_dropping_repetitions_understates_it() -> None:
-    """The bootstrap of a published tool makes a set of the images drawn, which loses a quarter of the error."""
+def test_standard_error_matches_fresh_test_sets_and_dropping_repetitions_underestimates_it() -> None:
+    """A published bootstrap drops repeated images, which loses a quarter of the error."""
     rng = np.random.default_rng(0)
     count, sets, replicates = 150, 400, 200
 

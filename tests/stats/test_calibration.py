@@ -1,4 +1,4 @@
-"""Do the intervals hold what they say? Studies of equal arms, and of arms that differ, simulated by the thousand."""
+"""Calibration of the intervals, on thousands of simulated studies of equal and of different arms."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Rejects = Callable[[Floats, Floats], NDArray[np.bool_]]
 
 
 def binomial(studies: int) -> tuple[float, float]:
-    """Where 99 of 100 shares of false alarms lie, when one in twenty is the truth."""
+    """Return the 99 % range of a false positive rate whose expectation is 5 %."""
     low, high = stats.binom.interval(0.99, studies, 0.05)
     return low / studies, high / studies
 
 
 def normal_studies(seeds: int, training: float, images: float, effect: float = 0.0) -> tuple[Floats, Floats]:
-    """Differences [seeds, STUDIES], and their bootstrap [seeds, REPLICATES, STUDIES].
+    """Return differences [seeds, STUDIES] and their bootstrap [seeds, REPLICATES, STUDIES].
 
     Half of the training noise's variance is interplay with the images, which a bootstrap sees too.
     """
@@ -48,7 +48,7 @@ def outside(found: MeanEstimate, truth: float) -> float:
 
 @pytest.mark.parametrize("noise", NOISES)
 @pytest.mark.parametrize("seeds", [3, 5, 10])
-def test_false_alarms_and_coverage(seeds: int, noise: str) -> None:
+def test_false_positive_rate_and_coverage(seeds: int, noise: str) -> None:
     low, high = binomial(STUDIES)
     values, draws = normal_studies(seeds, *NOISES[noise])
     found = estimate(values, draws)
@@ -67,7 +67,7 @@ def satterthwaite(values: Floats, draws: Floats) -> NDArray[np.bool_]:
 
 
 def percentiles(values: Floats, draws: Floats) -> NDArray[np.bool_]:
-    """Seeds and images drawn together."""
+    """Bootstrap seeds and images together."""
     rng = np.random.default_rng(1)
     seeds, replicates = draws.shape[:2]
     picked = rng.integers(0, seeds, (replicates, seeds))
@@ -81,7 +81,7 @@ def over_seeds_alone(values: Floats, draws: Floats) -> NDArray[np.bool_]:
 
 
 def images_twice(values: Floats, draws: Floats) -> NDArray[np.bool_]:
-    """The bootstrap's variance of the mean, in which the interplay is once more."""
+    """Use the bootstrap's variance of the mean, which counts the interaction twice."""
     found = estimate(values, draws)
     twice = MeanEstimate(found.mean, found.sd, draws.mean(axis=0).var(axis=0, ddof=1), found.seeds, found.replicates)
     low, high = twice.interval()
@@ -99,9 +99,7 @@ def images_twice(values: Floats, draws: Floats) -> NDArray[np.bool_]:
         (images_twice, 5, (1.0, 0.0)),
     ],
 )
-def test_the_calibration_tells_a_method_that_does_not_hold(
-    method: Rejects, seeds: int, noise: tuple[float, float]
-) -> None:
+def test_calibration_detects_a_miscalibrated_method(method: Rejects, seeds: int, noise: tuple[float, float]) -> None:
     low, high = binomial(STUDIES)
     assert not low <= float(np.mean(method(*normal_studies(seeds, *noise)))) <= high
 
@@ -112,7 +110,7 @@ RUN_STUDIES, RUN_IMAGES, RUN_REPLICATES, RUN_SEEDS = 600, 120, 100, 3
 
 
 def simulated_study(rng: np.random.Generator, by_seed: float, by_image: float) -> tuple[Floats, Floats]:
-    """Differences in mAP50-95 of two equal arms [seeds], and their bootstrap [seeds, replicates]."""
+    """Return differences in mAP50-95 of two equal arms [seeds] and their bootstrap [seeds, replicates]."""
     images = Images(rng, RUN_IMAGES, classes=1)
     weights = np.concatenate([np.ones((1, RUN_IMAGES), np.int16), image_weights(RUN_IMAGES, RUN_REPLICATES)])
     arms = []
@@ -126,7 +124,7 @@ def simulated_study(rng: np.random.Generator, by_seed: float, by_image: float) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("noise", SKILLS)
-def test_false_alarms_from_detections_to_verdict(noise: str) -> None:
+def test_false_positive_rate_from_detections_to_verdict(noise: str) -> None:
     rng = np.random.default_rng(0)
     studies = [simulated_study(rng, *SKILLS[noise]) for _ in range(RUN_STUDIES)]
     values, draws = (np.stack(parts, axis=-1) for parts in zip(*studies, strict=True))

@@ -1,4 +1,4 @@
-"""A detector that has learnt nothing is told from a weak one, whatever average precision it has."""
+"""Untrained detectors are distinguished from weak ones at any average precision."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Detector = Callable[[np.random.Generator, Array, Array, Array], tuple[Array, Arr
 
 
 def evaluated(seed: int, detect: Detector, *, images: int = 60, large: bool = False, classes: int = 3) -> Matches:
-    """What a detector finds: it gets dice, the image's size, boxes and classes, and gives boxes, classes and scores."""
+    """A detector: takes a generator, the image size, boxes and classes; returns boxes, classes and scores."""
     dice = np.random.default_rng(seed)
     builder = MatchesBuilder(map(str, range(classes)))
     for number in range(images):
@@ -41,32 +41,32 @@ def evaluated(seed: int, detect: Detector, *, images: int = 60, large: bool = Fa
 
 
 def whole(dice: np.random.Generator, size: Array, boxes: Array, names: Array) -> tuple[Array, Array, Array]:
-    """An untrained network: boxes larger than the image, cut off at its border, at next to no confidence."""
+    """Return an untrained network's detections: boxes clipped at the image's border, with very low confidence."""
     count = int(dice.integers(12, 19))
     reach = dice.uniform(1.0, 1.5, (count, 2)) * size
     return np.concatenate([size - reach, reach], 1), dice.integers(0, 3, count), dice.normal(0.004, 1e-4, count)
 
 
 def equal(dice: np.random.Generator, size: Array, boxes: Array, names: Array) -> tuple[Array, Array, Array]:
-    """The same boxes and the same confidence on every image, as found on a real untrained network."""
+    """Return the same boxes with the same confidence on every image, as of a real untrained network."""
     return np.tile(np.concatenate([[0, 0], size]), (3, 1)), np.arange(3), np.full(3, 0.0062)
 
 
 def usual(dice: np.random.Generator, size: Array, boxes: Array, names: Array) -> tuple[Array, Array, Array]:
-    """Boxes of the usual size around the centre."""
+    """Return boxes of the usual size around the center."""
     centre, sides = dice.normal(0.5, 0.1, (30, 2)), dice.normal(0.8, 0.1, (30, 2)).clip(0.1)
     found = np.concatenate([centre - sides / 2, centre + sides / 2], 1) * np.tile(size, 2)
     return found, dice.integers(0, 3, 30), dice.uniform(0.001, 0.02, 30)
 
 
 def anywhere(dice: np.random.Generator, size: Array, boxes: Array, names: Array) -> tuple[Array, Array, Array]:
-    """Boxes of the objects' sizes at random places."""
+    """Return boxes of the objects' sizes at random positions."""
     corner, sides = dice.uniform(0, 0.8, (80, 2)), dice.uniform(0.06, 0.3, (80, 2))
     return np.concatenate([corner, corner + sides], 1) * np.tile(size, 2), dice.integers(0, 3, 80), dice.random(80)
 
 
 def weak(dice: np.random.Generator, size: Array, boxes: Array, names: Array) -> tuple[Array, Array, Array]:
-    """One object in six, badly placed, among many false detections of the same low confidence."""
+    """Find one object in six, inaccurately, among many false detections of the same low confidence."""
     seen = dice.random(len(boxes)) < 0.17
     shift = dice.normal(0, 0.1, (int(seen.sum()), 4)) * np.tile(boxes[seen, 2:] - boxes[seen, :2], 2)
     false, kinds, _ = anywhere(dice, size, boxes, names)
@@ -81,24 +81,24 @@ def nothing(dice: np.random.Generator, size: Array, boxes: Array, names: Array) 
 @pytest.mark.parametrize(
     ("blind", "large"), [(whole, True), (equal, True), (usual, True), (anywhere, False), (anywhere, True)]
 )
-def test_a_detector_that_never_looked_has_not_learnt(blind: Detector, large: bool) -> None:
+def test_detector_that_ignores_images_has_not_learned(blind: Detector, large: bool) -> None:
     found = [find_chance(evaluated(seed, blind, large=large)) for seed in range(20)]
     assert sum(chance is not None and chance.learnt is False for chance in found) >= 17  # 19 are expected
 
 
-def test_its_average_precision_can_be_high() -> None:
+def test_detector_that_ignores_images_can_have_high_ap() -> None:
     metrics = evaluate(evaluated(0, equal, large=True))["metrics"]
     assert metrics["mAP50"] > 0.25
 
 
-def test_a_weak_detector_has_learnt() -> None:
+def test_weak_detector_has_learned() -> None:
     every = [evaluated(seed, weak) for seed in range(30)]
     reached = [evaluate(matches)["metrics"]["mAP50-95"] for matches in every]
     assert 0.005 < float(np.median(reached)) < 0.04
     assert all((chance := find_chance(matches)) and chance.learnt for matches in every)
 
 
-def test_a_detector_of_large_objects_has_learnt() -> None:
+def test_detector_of_large_objects_has_learned() -> None:
     def good(dice: np.random.Generator, size: Array, boxes: Array, names: Array) -> tuple[Array, Array, Array]:
         return boxes + dice.normal(0, 20, boxes.shape), names, dice.uniform(0.3, 0.9, len(boxes))
 
@@ -106,15 +106,15 @@ def test_a_detector_of_large_objects_has_learnt() -> None:
     assert chance and chance.learnt and chance.reached > 0.5 > chance.mean
 
 
-def test_finding_nothing_is_not_learnt() -> None:
+def test_finding_nothing_is_not_learned() -> None:
     assert find_chance(evaluated(0, nothing)) == Chance(0.0, 0.0, 0.0)
     assert Chance(0.0, 0.0, 0.0).learnt is False
 
 
 @pytest.mark.parametrize("noise", [0, 5, 10, 20, 40])
 @pytest.mark.parametrize("images", [2, 4, 40])
-def test_images_that_are_labelled_alike_say_nothing(noise: int, images: int) -> None:
-    """One object at the same position of each image, which a detector finds more or less well."""
+def test_images_with_equal_labels_are_undecided(noise: int, images: int) -> None:
+    """Each image has one object at the same position."""
     dice, box = np.random.default_rng(noise), np.array([[100.0, 100.0, 400.0, 400.0]])
     builder = MatchesBuilder(["one"])
     for number in range(images):
@@ -129,14 +129,14 @@ def test_images_that_are_labelled_alike_say_nothing(noise: int, images: int) -> 
     assert chance.learnt or chance.alike == 1.0
 
 
-def test_two_images_are_needed() -> None:
+def test_two_images_are_required() -> None:
     assert find_chance(evaluated(0, weak, images=1)) is None
     assert find_chance(evaluated(0, weak, images=2)) is not None
     assert find_chance(MatchesBuilder(["one"]).build()) is None
 
 
-def test_a_task_that_is_not_scored_by_boxes_counts_by_its_own_average_precision() -> None:
-    """Masks and keypoints are matched by their own similarity; here no box fits at all."""
+def test_task_metric_counts_for_other_tasks_than_boxes() -> None:
+    """Masks and keypoints have their own similarity; here no box matches."""
     chance = find_chance(Images(np.random.default_rng(0), 40).evaluate(np.zeros(40)))
     assert chance is not None and chance.reached > 0.1 and chance.mean == 0 and chance.learnt
 
@@ -148,15 +148,15 @@ def test_a_task_that_is_not_scored_by_boxes_counts_by_its_own_average_precision(
         (Chance(0.1819, 0.181, 0.1815), False),  # it is better, and by nothing: 0.1 % of what chance leaves
         (Chance(0.003, 0.0001, 0.0009), True),
         (Chance(0.0019, 0.0, 0.0), False),
-        (Chance(0.6, 0.62, 0.64, alike=0.97), None),  # labelled alike
+        (Chance(0.6, 0.62, 0.64, alike=0.97), None),  # equal labels
         (Chance(0.6, 0.62, 0.64, alike=0.4), False),
         (Chance(0.99, 0.96, 0.97), True),
     ],
 )
-def test_the_two_conditions(chance: Chance, learnt: bool | None) -> None:
+def test_the_two_criteria(chance: Chance, learnt: bool | None) -> None:
     assert chance.learnt is learnt
 
 
-def test_the_same_matches_give_the_same_answer() -> None:
+def test_result_is_deterministic() -> None:
     matches = evaluated(3, usual, large=True)
     assert find_chance(matches) == find_chance(matches)

@@ -25,7 +25,7 @@ SEEDS = (3, 5, 10)
 
 
 def false_alarms(seeds: int, ratio: float, level: float, usual: bool = False) -> float:
-    """How often equal arms differ, with a share of the variance that comes from training; integrated over its estimate.
+    """Return the false positive rate at a share of training in the variance, integrated over its estimate.
 
     Args:
         seeds: Number of seeds.
@@ -55,18 +55,18 @@ def false_alarms(seeds: int, ratio: float, level: float, usual: bool = False) ->
         (10, 0.05 / 3, 0.0145, 0.0168, 0.019),
     ],
 )
-def test_false_alarms_are_what_was_asked_for_at_every_ratio_of_the_noises(
+def test_false_positive_rate_is_nominal_at_every_noise_ratio(
     seeds: int, level: float, low: float, high: float, usual: float
 ) -> None:
-    """The table in compare.py."""
+    """Check the table in compare.py."""
     ratios = [*np.linspace(0.01, 0.99, 50), 0.999]
-    ours = [false_alarms(seeds, ratio, level) for ratio in ratios]
-    assert low < min(ours)
-    assert max(ours) < high
+    rates = [false_alarms(seeds, ratio, level) for ratio in ratios]
+    assert low < min(rates)
+    assert max(rates) < high
     assert max(false_alarms(seeds, ratio, level, usual=True) for ratio in ratios) == pytest.approx(usual, abs=0.001)
 
 
-def test_the_critical_value_is_students_or_the_normal_one_where_one_noise_is_alone() -> None:
+def test_critical_value_is_student_or_normal_with_a_single_noise() -> None:
     for seeds, tail in itertools.product(SEEDS, (0.025, 0.005)):
         assert critical_value(tail, 1.0, seeds) == pytest.approx(stats.t.ppf(1 - tail, seeds - 1))
         assert critical_value(tail, 0.0, seeds) == pytest.approx(stats.norm.ppf(1 - tail))
@@ -75,11 +75,11 @@ def test_the_critical_value_is_students_or_the_normal_one_where_one_noise_is_alo
 
 
 def normal_draws(rng: np.random.Generator, seeds: int, shared: float, own: float, replicates: int = 4000) -> np.ndarray:
-    """[seeds, replicates] with a common part of the replicate's images and one of each seed's own."""
+    """Return [seeds, replicates] with a part common to all seeds and a part of each seed."""
     return shared * rng.normal(size=replicates) + own * rng.normal(size=(seeds, replicates))
 
 
-def test_the_images_part_is_what_all_seeds_share() -> None:
+def test_image_variance_is_the_part_common_to_all_seeds() -> None:
     rng = np.random.default_rng(0)
     draws = normal_draws(rng, 4, shared=0.3, own=1.0, replicates=40000)
     found = estimate(np.array([[1.0], [2.0], [3.0], [6.0]]), draws[:, :, None])
@@ -91,7 +91,7 @@ def test_the_images_part_is_what_all_seeds_share() -> None:
     assert found.images[0] == pytest.approx(pairs)
 
 
-def test_replicates_without_a_number_are_left_out() -> None:
+def test_nan_replicates_are_skipped() -> None:
     rng = np.random.default_rng(0)
     draws = normal_draws(rng, 3, 1.0, 0.5, 300)
     holed = draws.copy()
@@ -107,7 +107,7 @@ def test_replicates_without_a_number_are_left_out() -> None:
 
 
 def compared(values: list[float], draws: np.ndarray) -> PairedDifference:
-    """The difference of an arm to a baseline that is zero everywhere."""
+    """Return the difference of an arm to a baseline of zeros."""
     zero, seeds = np.zeros(draws.shape[1]), range(len(values))
     found = paired_difference(
         dict.fromkeys(seeds, 0.0), dict(enumerate(values)), dict.fromkeys(seeds, zero), dict(enumerate(draws))
@@ -116,7 +116,7 @@ def compared(values: list[float], draws: np.ndarray) -> PairedDifference:
     return found
 
 
-def test_interval_and_p_value_never_disagree() -> None:
+def test_interval_and_p_value_agree() -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
         seeds = int(rng.integers(2, 8))
@@ -132,7 +132,7 @@ def test_interval_and_p_value_never_disagree() -> None:
         assert found.p_better == pytest.approx(1 - found.p / 2 if found.mean > 0 else found.p / 2)
 
 
-def test_p_is_students_over_seeds_where_the_images_add_nothing() -> None:
+def test_p_is_student_over_seeds_without_image_noise() -> None:
     values = [0.02, 0.03, 0.01, 0.025]
     found = compared(values, np.zeros((4, 100)))
     assert found.p == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
@@ -141,7 +141,7 @@ def test_p_is_students_over_seeds_where_the_images_add_nothing() -> None:
     assert found.ci95 == pytest.approx((interval.low, interval.high))
 
 
-def test_equal_seeds_leave_the_images_noise_alone() -> None:
+def test_equal_seeds_leave_only_image_noise() -> None:
     rng = np.random.default_rng(0)
     draws = np.tile(rng.normal(0.02, 0.01, 1000), (3, 1))
     found = compared([0.02, 0.02, 0.02], draws)
@@ -151,7 +151,7 @@ def test_equal_seeds_leave_the_images_noise_alone() -> None:
     assert found.df == pytest.approx(999)
 
 
-def test_identical_models_are_no_discovery() -> None:
+def test_identical_models_are_inconclusive() -> None:
     rng = np.random.default_rng(0)
     values = {seed: float(rng.random()) for seed in range(3)}
     draws = {seed: rng.random(100) for seed in range(3)}
@@ -162,14 +162,14 @@ def test_identical_models_are_no_discovery() -> None:
     assert verdict(found, found.p) == "inconclusive"
 
 
-def test_a_difference_without_any_noise_is_as_sure_as_can_be() -> None:
+def test_difference_without_noise_has_the_smallest_p() -> None:
     found = compared([0.1, 0.1, 0.1], np.full((3, 50), 0.1))
     assert found.ci95 == pytest.approx((0.1, 0.1))
     assert found.p == pytest.approx(0, abs=1e-11)
     assert verdict(found, found.p) == "better"
 
 
-def test_only_common_seeds_with_a_number_count() -> None:
+def test_only_common_finite_seeds_are_used() -> None:
     draws = {seed: np.random.default_rng(seed).random(50) for seed in range(4)}
     base = {0: 0.1, 1: 0.2, 2: math.nan, 3: 0.3}
     other = {0: 0.2, 1: 0.4, 2: 0.5}
@@ -180,7 +180,7 @@ def test_only_common_seeds_with_a_number_count() -> None:
     assert paired_difference(base, {7: 0.1}, draws, {7: draws[0]}) is None
 
 
-def test_one_seed_says_nothing_about_training_and_two_allow_no_verdict() -> None:
+def test_one_seed_has_no_interval_and_two_have_no_verdict() -> None:
     rng = np.random.default_rng(0)
     single = compared([0.5], rng.normal(0.5, 0.01, (1, 500)))
     assert (single.ci95, single.p, single.p_better, single.sd_training, single.df) == (None,) * 5
@@ -194,14 +194,14 @@ def test_one_seed_says_nothing_about_training_and_two_allow_no_verdict() -> None
 @pytest.mark.parametrize(
     ("mean", "p", "expected"), [(0.1, 0.01, "better"), (-0.1, 0.01, "worse"), (0.1, 0.05, "inconclusive")]
 )
-def test_the_verdict_goes_by_the_corrected_p_value(mean: float, p: float, expected: str) -> None:
+def test_verdict_uses_the_corrected_p_value(mean: float, p: float, expected: str) -> None:
     found = PairedDifference(mean, (0, 0), 0.001, 0.999, 0.1, 0.1, 2.0, 3)
     assert verdict(found, p) == expected
     assert verdict(None, p) is None
     assert verdict(found, None) is None
 
 
-def test_holm_against_the_definition() -> None:
+def test_holm_matches_its_definition() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([None, 0.5, None, 0.6]) == [None, 1.0, None, 1.0]
     assert holm([]) == []
@@ -220,9 +220,7 @@ def test_holm_against_the_definition() -> None:
 
 
 @pytest.mark.parametrize(("seeds", "training", "images"), [(3, 1.0, 0.2), (5, 1.0, 1.0), (10, 0.2, 1.0), (2, 1.0, 0.0)])
-def test_the_minimum_detectable_difference_is_found_four_times_of_five(
-    seeds: int, training: float, images: float
-) -> None:
+def test_minimum_detectable_difference_has_the_given_power(seeds: int, training: float, images: float) -> None:
     size = minimum_detectable(seeds, training, images)
     rng = np.random.default_rng(0)
     studies = 20000
@@ -234,7 +232,7 @@ def test_the_minimum_detectable_difference_is_found_four_times_of_five(
 
 
 @pytest.mark.parametrize(("seeds", "variants"), [(3, 2), (4, 3), (5, 5)])
-def test_it_is_found_as_often_among_variants_that_change_nothing(seeds: int, variants: int) -> None:
+def test_power_holds_among_variants_without_effect(seeds: int, variants: int) -> None:
     size = minimum_detectable(seeds, 2.0, 1.0, variants=variants)
     rng = np.random.default_rng(0)
     found = 0
@@ -245,17 +243,17 @@ def test_it_is_found_as_often_among_variants_that_change_nothing(seeds: int, var
             values = effect + rng.normal(0, 2.0, (seeds, 1)) + rng.normal(0, 1.0)
             differences.append(difference(MeanEstimate(values.mean(0), values.std(0, ddof=1), np.ones(1), seeds, 1000)))
         found += verdict(differences[0], holm([item.p for item in differences])[0]) == "better"
-    # Now and then another variant is "found" too, and asks less of this one: it is found a little more often.
+    # Another variant is sometimes rejected too, which relaxes the level of this one and increases its power slightly.
     assert 0.77 < found / studies < 0.84
 
 
-def test_pooled_noise_leaves_out_models_compared_with_themselves() -> None:
+def test_pooled_noise_skips_models_compared_with_themselves() -> None:
     assert pooled_noise([(3.0, 1.0), (4.0, 7.0), (0.0, 0.0)]) == pytest.approx((math.sqrt(12.5), 5.0))
     assert pooled_noise([(0.0, 0.0)]) is None
     assert pooled_noise([]) is None
 
 
-def test_one_test_image_tells_nothing_of_others() -> None:
+def test_one_test_image_has_no_interval() -> None:
     values, draws = np.array([[0.1], [0.1], [0.1]]), np.full((3, 50, 1), 0.1)
     found = difference(estimate(values, draws, test_images=1))
     assert (found.mean, found.sd_training) == pytest.approx((0.1, 0.0))
@@ -265,7 +263,7 @@ def test_one_test_image_tells_nothing_of_others() -> None:
     assert (single.ci95, single.se_images) == (None, None)
 
 
-def test_the_minimum_detectable_difference_of_known_noise_is_the_textbooks() -> None:
+def test_minimum_detectable_difference_with_known_noise_matches_the_textbook() -> None:
     expected = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
     assert minimum_detectable(5, 0.0, 0.01) == pytest.approx(0.01 * expected, rel=1e-3)
     assert minimum_detectable(3, 0.0, 0.0) == 0.0
@@ -274,7 +272,7 @@ def test_the_minimum_detectable_difference_of_known_noise_is_the_textbooks() -> 
         minimum_detectable(1, 0.01, 0.01)
 
 
-def test_columns_are_estimated_each_by_itself() -> None:
+def test_columns_are_estimated_independently() -> None:
     rng = np.random.default_rng(0)
     values, draws = rng.normal(size=(4, 3)), rng.normal(size=(4, 200, 3))
     together = estimate(values, draws)

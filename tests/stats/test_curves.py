@@ -1,4 +1,4 @@
-"""Precision against recall."""
+"""Precision-recall curves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from yolo_attn.stats.curves import precision_by_recall
 from yolo_attn.stats.matches import Matches, MatchesBuilder
 
 
-def test_the_mean_of_the_curve_is_map50() -> None:
+def test_mean_of_the_curve_is_map50() -> None:
     for seed in range(5):
         images = Images(np.random.default_rng(seed), 40)
         matches = images.evaluate(np.full(40, float(seed - 2)))
@@ -31,7 +31,7 @@ def test_crowds_equal_scores_and_other_classes() -> None:
 
 
 def one_image(scores: list[float], right: list[bool], objects: int, *, crowd: bool = False) -> Matches:
-    """Return an image of class "a" objects, where detection n finds object n if it is right; class "b" has none."""
+    """Return an image of class "a" objects, where detection n finds object n if it is correct; class "b" has none."""
     builder = MatchesBuilder(("a", "b"))
     similarity = np.array([[float(right[n] and n == g) for n in range(len(scores))] for g in range(objects)])
     builder.add_image(
@@ -42,12 +42,12 @@ def one_image(scores: list[float], right: list[bool], objects: int, *, crowd: bo
     return builder.build()
 
 
-def test_the_curve_by_hand() -> None:
+def test_curve_matches_a_manual_computation() -> None:
     curve = precision_by_recall(one_image([0.9, 0.8, 0.7, 0.6], [True, False, True, True], 4))
     expected = np.select([RECALLS <= 0.25, RECALLS <= 0.75], [1.0, 0.75], 0.0)  # 1/1, 1/2, 2/3, 3/4
     np.testing.assert_allclose(curve, expected)
 
 
-def test_what_is_not_there_to_be_found_has_no_curve() -> None:
+def test_classes_without_objects_have_no_curve() -> None:
     assert np.isnan(precision_by_recall(one_image([0.9], [True], 1, crowd=True))).all()
     assert (precision_by_recall(one_image([], [], 2)) == 0).all()

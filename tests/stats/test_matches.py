@@ -43,7 +43,7 @@ def as_words(matches: Matches, area: int, threshold: int = 0) -> list[str]:
     return ["hit" if h else "ignored" if i else "wrong" for h, i in zip(hit, ignored, strict=True)]
 
 
-def test_an_object_is_found_once_by_the_highest_score() -> None:
+def test_object_is_matched_once_by_the_highest_score() -> None:
     matches = one_image([[0.6, 0.9, 0.7]], [0.5, 0.7, 0.9])
     # By falling score: 0.9 (IoU 0.7), 0.7 (IoU 0.9), 0.5 (IoU 0.6).
     assert as_words(matches, ALL) == ["hit", "wrong", "wrong"]
@@ -56,18 +56,18 @@ def test_similarity_at_the_threshold_counts() -> None:
     assert as_words(one_image([[np.nextafter(0.5, 0)]], [0.9]), ALL) == ["wrong"]
 
 
-def test_a_crowd_takes_any_number_and_counts_for_none() -> None:
+def test_crowd_matches_any_number_and_counts_for_none() -> None:
     matches = one_image([[0.9, 0.9, 0.2]], [0.9, 0.8, 0.7], gt_crowd=[True])
     assert as_words(matches, ALL) == ["ignored", "ignored", "wrong"]
 
 
-def test_a_counted_object_goes_before_a_more_similar_crowd() -> None:
+def test_counted_object_precedes_a_more_similar_crowd() -> None:
     matches = one_image([[0.9], [0.6]], [0.9], gt_crowd=[True, False])
     assert as_words(matches, ALL) == ["hit"]
     assert as_words(matches, ALL, 3) == ["ignored"]  # at 0.65 only the crowd is similar enough
 
 
-def test_an_object_of_another_area_is_ignored_and_taken_once() -> None:
+def test_object_of_another_area_is_ignored_and_matched_once() -> None:
     small = 20.0**2
     matches = one_image([[0.9, 0.8]], [0.9, 0.8], gt_area=[small])
     assert as_words(matches, SMALL) == ["hit", "ignored"]  # the second is large itself and belongs to nothing
@@ -75,17 +75,17 @@ def test_an_object_of_another_area_is_ignored_and_taken_once() -> None:
     assert as_words(matches, MEDIUM) == ["ignored", "ignored"]
 
 
-def test_the_limit_of_two_areas_belongs_to_both() -> None:
+def test_limit_of_two_areas_is_in_both() -> None:
     matches = one_image([[0.9]], [0.9], gt_area=[32.0**2])
     assert [as_words(matches, area)[0] for area in (SMALL, MEDIUM, LARGE)] == ["hit", "hit", "ignored"]
 
 
-def test_of_equally_similar_objects_the_last_is_taken() -> None:
+def test_last_of_equally_similar_objects_is_matched() -> None:
     matches = one_image([[0.9], [0.9], [0.4]], [0.9])
     assert matches.found[0].tolist() == [False, True, False]
 
 
-def test_the_hundred_highest_scores_of_each_class_take_part() -> None:
+def test_hundred_highest_scores_of_each_class_are_matched() -> None:
     rng = np.random.default_rng(0)
     scores = rng.permutation(300) / 1000
     classes = np.arange(300) % 2
@@ -96,7 +96,7 @@ def test_the_hundred_highest_scores_of_each_class_take_part() -> None:
         assert values == pytest.approx(strongest)
 
 
-def test_images_come_in_the_order_of_their_names_whatever_the_order_they_are_added_in() -> None:
+def test_images_are_sorted_by_name() -> None:
     builders = [MatchesBuilder(["a"]), MatchesBuilder(["a"])]
     for builder, names in zip(builders, (["b", "a", "c"], ["c", "b", "a"]), strict=True):
         for name in names:
@@ -117,7 +117,7 @@ def test_images_come_in_the_order_of_their_names_whatever_the_order_they_are_add
     assert_equal(first, second)
 
 
-def test_an_image_twice_or_arrays_that_do_not_fit_are_refused() -> None:
+def test_repeated_image_or_inconsistent_arrays_are_rejected() -> None:
     builder = MatchesBuilder(["a"])
     empty: dict[str, Any] = {key: [] for key in ("gt_class", "gt_area", "gt_box", "det_area", "det_box", "similarity")}
     with pytest.raises(ValueError, match="det_score has 1 entries, not 0"):
@@ -129,16 +129,16 @@ def test_an_image_twice_or_arrays_that_do_not_fit_are_refused() -> None:
 
 def assert_equal(one: Matches, other: Matches) -> None:
     for field in dataclasses.fields(Matches):
-        mine, theirs = getattr(one, field.name), getattr(other, field.name)
+        mine, other_value = getattr(one, field.name), getattr(other, field.name)
         if isinstance(mine, np.ndarray):
-            assert mine.dtype == theirs.dtype
-            assert np.array_equal(mine, theirs), field.name
+            assert mine.dtype == other_value.dtype
+            assert np.array_equal(mine, other_value), field.name
         else:
-            assert mine == theirs
+            assert mine == other_value
 
 
 @pytest.mark.parametrize("count", [0, 1, 7])
-def test_saved_and_loaded_they_are_the_same(count: int, tmp_path: Path) -> None:
+def test_saved_matches_load_unchanged(count: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(count)
     matches = to_matches([random_scene(rng, 3) for _ in range(count)], 3)
     path = tmp_path / "matches.npz"
@@ -149,7 +149,7 @@ def test_saved_and_loaded_they_are_the_same(count: int, tmp_path: Path) -> None:
         assert all(file[name].dtype != object for name in file.files)
 
 
-def test_any_name_is_kept(tmp_path: Path) -> None:
+def test_any_name_is_preserved(tmp_path: Path) -> None:
     names = ["ä/ö.png", "日本.png", os.fsdecode(b"not-utf8-\xff.png"), "a\x00"]
     builder = MatchesBuilder(["klaße", "a,b"])
     empty: dict[str, Any] = {key: [] for key in ("gt_class", "gt_area", "gt_box", "det_area", "det_box", "similarity")}
@@ -169,7 +169,7 @@ def stored(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_file_cut_anywhere_is_damaged(stored: Path) -> None:
+def test_truncated_file_is_damaged(stored: Path) -> None:
     whole = stored.read_bytes()
     for length in {0, 1, 10, *range(100, len(whole), 97), len(whole) - 1}:
         stored.write_bytes(whole[:length])
@@ -177,12 +177,12 @@ def test_a_file_cut_anywhere_is_damaged(stored: Path) -> None:
             Matches.load(stored)
 
 
-def test_a_flipped_byte_is_damage_or_changes_nothing(stored: Path) -> None:
+def test_flipped_byte_is_damage_or_has_no_effect(stored: Path) -> None:
     whole = stored.read_bytes()
     sound = Matches.load(stored)
     rng = np.random.default_rng(1)
-    for place in rng.integers(0, len(whole), 100):
-        stored.write_bytes(whole[:place] + bytes([whole[place] ^ 0x41]) + whole[place + 1 :])
+    for position in rng.integers(0, len(whole), 100):
+        stored.write_bytes(whole[:position] + bytes([whole[position] ^ 0x41]) + whole[position + 1 :])
         try:
             assert_equal(Matches.load(stored), sound)
         except UserError as error:
@@ -208,7 +208,7 @@ def rewritten(path: Path, header: dict[str, Any] | None = None, **arrays: Any) -
         ({"header": {"classes": ["a", "b", "a"]}}, "is repeated"),
     ],
 )
-def test_content_that_does_not_fit_is_told(stored: Path, change: dict[str, Any], message: str) -> None:
+def test_inconsistent_content_is_reported(stored: Path, change: dict[str, Any], message: str) -> None:
     rewritten(stored, **change)
     with pytest.raises(UserError, match=message):
         Matches.load(stored)
@@ -226,14 +226,14 @@ def test_content_that_does_not_fit_is_told(stored: Path, change: dict[str, Any],
         ("gt_crowd", np.ones_like, "more correct detections than objects"),
     ],
 )
-def test_numbers_that_make_no_sense_are_told(stored: Path, name: str, change: Any, message: str) -> None:
-    """Each would give an average precision that is none, above one, or of another order, without an error."""
+def test_invalid_numbers_are_reported(stored: Path, name: str, change: Any, message: str) -> None:
+    """Each would silently give an average precision that is NaN, above one, or wrong."""
     rewritten(stored, **{name: change(npz.load(stored, 1)[1][name])})
     with pytest.raises(UserError, match=f"damaged.*{message}"):
         Matches.load(stored)
 
 
-def test_a_missing_file_and_one_of_something_else_are_told(tmp_path: Path) -> None:
+def test_missing_or_different_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"matches.npz: missing"):
         Matches.load(tmp_path / "matches.npz")
     with zipfile.ZipFile(tmp_path / "other.npz", "w") as file:
@@ -261,7 +261,7 @@ def test_a_full_disk_leaves_the_old_file(stored: Path, monkeypatch: pytest.Monke
     assert list(stored.parent.iterdir()) == [stored]
 
 
-def test_the_fingerprint_is_that_of_the_content(stored: Path) -> None:
+def test_fingerprint_depends_on_the_content(stored: Path) -> None:
     first = npz.fingerprint(stored)
     Matches.load(stored).save(stored)
     assert npz.fingerprint(stored) == first
@@ -269,5 +269,5 @@ def test_the_fingerprint_is_that_of_the_content(stored: Path) -> None:
     assert npz.fingerprint(stored) != first
 
 
-def test_classes_of_one_name_are_told_apart() -> None:
+def test_classes_of_one_name_get_distinct_names() -> None:
     assert MatchesBuilder(["8", "9", "8", "8 (2)"]).classes == ("8", "9", "8 (2)", "8 (2) (3)")

@@ -1,4 +1,4 @@
-"""Files from anywhere: what is wrong is one line, and nothing large or executable is unpacked."""
+"""Untrusted files: problems are reported in one line, and nothing large or executable is unpacked."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ HEADER = {"header.npy": np.frombuffer(json.dumps({"version": 1}).encode(), np.ui
 
 
 class Trap:
-    """Unpickling it leaves a file."""
+    """Creates a file when it is unpickled."""
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return os.system, ("touch sprung",)
 
 
 def array(values: Any, shape: tuple[int, ...] | None = None, *, objects: bool = False) -> bytes:
-    """Return an array as .npy, with another shape than it has."""
+    """Return an array as .npy with a wrong shape."""
     stream = io.BytesIO()
     np.save(stream, values, allow_pickle=objects)
     content = stream.getvalue()
@@ -49,12 +49,12 @@ def write(path: Path, members: Mapping[str, Any]) -> Path:
 def refuse(path: Path) -> str:
     with pytest.raises(UserError) as caught:
         npz.load(path, 1)
-    said = str(caught.value)
-    assert said.startswith(f"{path}: ") and "\n" not in said
-    return said
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ") and "\n" not in message
+    return message
 
 
-def test_a_sound_file_is_read(tmp_path: Path) -> None:
+def test_valid_file_is_read(tmp_path: Path) -> None:
     header, arrays = npz.load(write(tmp_path / "a.npz", {"x.npy": np.arange(6).reshape(2, 3)}), 1)
     assert header == {"version": 1}
     assert arrays["x"].tolist() == [[0, 1, 2], [3, 4, 5]]
@@ -74,12 +74,12 @@ def test_a_sound_file_is_read(tmp_path: Path) -> None:
         ({"header.npy": np.frombuffer(b"[1]", np.uint8)}, "written in format None"),
     ],
 )
-def test_a_file_that_lies_is_refused(fresh_folder: Path, members: Mapping[str, Any], reason: str) -> None:
+def test_inconsistent_file_is_rejected(fresh_folder: Path, members: Mapping[str, Any], reason: str) -> None:
     assert reason in refuse(write(fresh_folder / "a.npz", members))
     assert not Path("sprung").exists()
 
 
-def test_a_small_file_that_unpacks_to_gigabytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_file_that_unpacks_to_gigabytes_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(npz, "MOST_BYTES", 2**20)
     path = write(tmp_path / "a.npz", {"x.npy": np.zeros(2**20, np.uint8)})
     assert path.stat().st_size < 5000
@@ -87,7 +87,7 @@ def test_a_small_file_that_unpacks_to_gigabytes_is_refused(tmp_path: Path, monke
     assert "arrays" in refuse(write(tmp_path / "b.npz", {f"{number}.npy": b"" for number in range(10_001)}))
 
 
-def test_a_pickle_and_a_pipe_are_no_files_of_arrays(fresh_folder: Path) -> None:
+def test_pickle_and_pipe_are_rejected(fresh_folder: Path) -> None:
     (fresh_folder / "a.npz").write_bytes(pickle.dumps(Trap()))
     assert "damaged" in refuse(fresh_folder / "a.npz")
     assert not Path("sprung").exists()
@@ -98,8 +98,8 @@ def test_a_pickle_and_a_pipe_are_no_files_of_arrays(fresh_folder: Path) -> None:
             npz.fingerprint(fresh_folder / "pipe.npz")
 
 
-def test_the_fingerprint_is_the_hash_of_all_bytes(tmp_path: Path) -> None:
-    """A checksum of the archive's directory is easily kept while the content changes."""
+def test_fingerprint_is_the_hash_of_all_bytes(tmp_path: Path) -> None:
+    """The content can change without the archive's directory."""
     path = write(tmp_path / "a.npz", {"x.npy": np.zeros(4)})
     first, content = npz.fingerprint(path), bytearray(path.read_bytes())
     state = path.stat()

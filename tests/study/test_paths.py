@@ -1,4 +1,4 @@
-"""What results say of paths: names of datasets and commands, and no folders of the machine they were made on."""
+"""Dataset names and commands in results, without folders of this machine."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from yolo_attn.study.results.paths import dataset_name, without_folders
         ("v1.2", "v1.2"),
     ],
 )
-def test_a_dataset_has_a_name(data: str, name: str) -> None:
+def test_dataset_name_of_paths(data: str, name: str) -> None:
     assert dataset_name(data) == name
     assert dataset_name(name) == name  # results that are made again
 
 
-def test_a_nondescript_file_here_is_named_by_this_folder(fresh_folder: Path) -> None:
+def test_generic_file_is_named_by_its_folder(fresh_folder: Path) -> None:
     assert dataset_name("data.yaml") == dataset_name("./data.yaml") == fresh_folder.name
 
 
@@ -45,6 +45,6 @@ def test_a_nondescript_file_here_is_named_by_this_folder(fresh_folder: Path) -> 
         ("yolo-attn compare 'data=/mnt/x y/z.yaml'", "yolo-attn compare 'data=…/x y/z.yaml'"),
     ],
 )
-def test_a_command_keeps_names_and_no_absolute_folders(command: str, shown: str) -> None:
+def test_command_keeps_names_without_absolute_folders(command: str, shown: str) -> None:
     assert without_folders(command) == shown
     assert without_folders(shown) == shown

@@ -1,4 +1,4 @@
-"""`yolo-attn report`: good results are never replaced by emptier ones."""
+"""`yolo-attn report` never replaces results by incomplete ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FILES = ("results.json", "results.csv", "results.md", "results.tex", "report.htm
 @pytest.fixture
 def folder(fresh_folder: Path) -> Path:
     """A finished study with its reports."""
-    options = {"latency": False, "pictures": False, "maps": False}
+    options = {"latency": False, "photos": False, "maps": False}
     make_study(fresh_folder / "s", seeds=2, arms=("yolo11n", "SE@neck"), images=6, **options)
     make_report(fresh_folder / "s")
     return fresh_folder / "s"
@@ -41,21 +41,23 @@ def refuse(folder: Path, out: Path | None = None) -> str:
     return str(caught.value)
 
 
-def test_runs_that_are_gone_leave_the_results_as_they_are(folder: Path) -> None:
+def test_missing_runs_leave_the_results_unchanged(folder: Path) -> None:
     shutil.rmtree(folder / "runs")
-    said = refuse(folder)
+    message = refuse(folder)
     first = stored(folder)["arms"][0]["runs"][0]["folder"]
-    assert said.startswith(f"{folder / first / 'result.json'}: missing, though yolo11n, seed 0 was done (and 3 more)")
-    assert "\n" not in said and "restore" in said and "out=DIR" in said
+    assert message.startswith(
+        f"{folder / first / 'result.json'}: missing, though yolo11n, seed 0 was done (and 3 more)"
+    )
+    assert "\n" not in message and "restore" in message and "out=DIR" in message
 
 
-def test_the_first_run_that_is_missing_is_named(folder: Path) -> None:
+def test_first_missing_run_is_named(folder: Path) -> None:
     run = stored(folder)["arms"][1]["runs"][1]
     (folder / run["folder"] / "result.json").unlink()
     assert "SE@neck, seed 1 was done;" in refuse(folder)
 
 
-def test_what_is_left_can_be_written_elsewhere(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_remaining_runs_can_be_written_elsewhere(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = stored(folder)["arms"][1]["runs"][1]
     shutil.rmtree(folder / run["folder"])
     before = contents(folder)
@@ -65,7 +67,7 @@ def test_what_is_left_can_be_written_elsewhere(folder: Path, capsys: pytest.Capt
     assert [run["status"] for run in stored(Path("left"))["arms"][1]["runs"]] == ["done", "waiting"]
 
 
-def test_a_run_that_was_never_done_is_no_loss(folder: Path) -> None:
+def test_run_that_was_never_done_is_not_missing(folder: Path) -> None:
     data = stored(folder)
     data["arms"][1]["runs"][0] |= {"status": "failed", "error": "it broke", "folder": None}
     data["arms"][1]["runs"][1] |= {"status": "waiting"}
@@ -75,7 +77,7 @@ def test_a_run_that_was_never_done_is_no_loss(folder: Path) -> None:
     assert [run["status"] for run in stored(folder)["arms"][1]["runs"]] == ["failed", "waiting"]
 
 
-def test_a_report_goes_elsewhere_while_a_compare_runs_in_the_folder(folder: Path) -> None:
+def test_report_can_be_written_elsewhere_during_a_compare(folder: Path) -> None:
     data = stored(folder)
     data["arms"][1]["runs"][1]["status"] = "running"
     (folder / data["arms"][1]["runs"][1]["folder"] / "result.json").unlink()
@@ -91,7 +93,7 @@ def test_a_report_goes_elsewhere_while_a_compare_runs_in_the_folder(folder: Path
 
 
 def test_a_report_elsewhere_only_reads_the_study(folder: Path) -> None:
-    """Such as one of somebody else, whose stored numbers are not believed and whose folder may not be written."""
+    """A received study, for example: its cached numbers are not used and its folder is not written."""
     for draws in folder.glob("runs/*/draws.npz"):
         draws.write_bytes(b"of another user")
     for known in (estimates.cached_metrics, estimates.arm_estimates):  # as in a new process
@@ -102,7 +104,7 @@ def test_a_report_elsewhere_only_reads_the_study(folder: Path) -> None:
     assert (Path("there") / "results.csv").read_bytes() == (folder / "results.csv").read_bytes()
 
 
-def test_the_schema_is_next_to_the_results(folder: Path) -> None:
+def test_schema_is_next_to_the_results(folder: Path) -> None:
     for place in (folder, make_report(folder, Path("there")).parent):
         data = json.loads((place / "results.json").read_text(encoding="utf-8"))
         schema = json.loads((place / data["$schema"]).read_text(encoding="utf-8"))
@@ -125,11 +127,11 @@ def test_another_study_is_not_overwritten(folder: Path) -> None:
     other = folder.parent / "other"
     shutil.copytree(folder, other)
     (other / "study.yaml").write_text("base: yolo11n.yaml")
-    said = refuse(folder, other)
-    assert "another study" in said and contents(other) == contents(folder)
+    message = refuse(folder, other)
+    assert "another study" in message and contents(other) == contents(folder)
 
 
-def test_an_arm_without_its_runs_is_damage(folder: Path) -> None:
+def test_arm_without_runs_is_damaged(folder: Path) -> None:
     data = stored(folder)
     del data["arms"][1]["runs"]
     (folder / "results.json").write_text(json.dumps(data))

@@ -1,4 +1,4 @@
-"""From stored matches to results.json."""
+"""Results computed from stored matches."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ INFO = StudyInfo(
 
 @pytest.fixture(autouse=True)
 def forgetful() -> Iterator[None]:
-    """Every test starts as a new process does."""
+    """Clear the caches, as in a new process."""
     estimates.cached_metrics.cache_clear()
     estimates.arm_estimates.cache_clear()
     yield
 
 
 class Made:
-    """A study whose runs are simulated.
+    """A study with simulated runs.
 
     Args:
         folder: Its folder.
@@ -68,7 +68,7 @@ class Made:
         self.arms: list[ArmRuns] = []
 
     def add(self, name: str, kind: str, skill: float = 0.0, seeds: Sequence[int] = (0, 1, 2), like: str = "") -> None:
-        """Add an arm; `like` names one whose runs it shares."""
+        """Add an arm; `like` is the name of an arm whose runs it shares."""
         runs = [self._run(like or name, seed, skill, made=not like) for seed in seeds]
         self.arms.append(ArmRuns(name, kind, f"runs/{name}.yaml", runs, (10, 12)))
 
@@ -117,7 +117,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @pytest.fixture
 def made(template: Made, tmp_path: Path) -> Made:
-    """A study with its bootstrap computed."""
+    """A study with a computed bootstrap."""
     study = copy.copy(template)
     study.folder, study.arms = tmp_path / "study", list(template.arms)
     shutil.copytree(template.folder, study.folder)
@@ -143,7 +143,7 @@ def test_verdicts(made: Made) -> None:
     assert (same["mean"], same["ci95"], same["p"], same["p_better"]) == (0.0, [0.0, 0.0], 1.0, 0.5)
 
 
-def test_holm_goes_over_the_variants_only(made: Made) -> None:
+def test_holm_covers_only_the_variants(made: Made) -> None:
     for metric in METRICS:
         deltas = {arm["name"]: (arm["delta"] or {}).get(metric) for arm in made.results().to_dict()["arms"]}
         if metric in {"mAP-small", "mAP-medium"}:  # every object is large
@@ -156,7 +156,7 @@ def test_holm_goes_over_the_variants_only(made: Made) -> None:
         assert deltas["null"]["p"] is not None
 
 
-def test_the_numbers_are_those_of_the_matches(made: Made) -> None:
+def test_numbers_are_computed_from_the_matches(made: Made) -> None:
     arm = made.arm("good")
     stored = {
         name: [Matches.load(made.folder / f"runs/{name}-s{seed}/matches.npz") for seed in range(3)]
@@ -186,7 +186,7 @@ def test_the_numbers_are_those_of_the_matches(made: Made) -> None:
     assert low < np.mean(classes) - np.mean(base) < high
 
 
-def test_results_fit_their_schema_and_are_json(made: Made) -> None:
+def test_results_match_their_schema(made: Made) -> None:
     made.arms.append(ArmRuns("broken", "variant", None, [RunState(0, "failed", error="cannot be built")]))
     made.arms.append(ArmRuns("later", "variant", "m.yaml", [RunState(0, "waiting", "runs/later")]))
     results = made.results()
@@ -211,7 +211,7 @@ def test_results_are_read_as_they_were_written(made: Made) -> None:
 
 
 def test_the_schema_lists_what_the_records_store(made: Made) -> None:
-    """Keys of the JSON, of the dataclasses and of the schema are the same."""
+    """The keys of the JSON and of the schema are equal."""
     schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
     data = made.results().to_dict()
     arm = data["arms"][1]
@@ -221,7 +221,7 @@ def test_the_schema_lists_what_the_records_store(made: Made) -> None:
     assert set(arm["metrics"][MAIN]) == set(schema["$defs"]["estimate"]["properties"])
 
 
-def test_the_schema_tells_what_is_wrong(made: Made) -> None:
+def test_schema_rejects_invalid_results(made: Made) -> None:
     sound = made.results().to_dict()
     for change in (
         lambda data: data.update(schema=2),
@@ -257,7 +257,7 @@ def test_below_three_seeds_there_is_no_verdict(tmp_path: Path) -> None:
     assert "two seeds" in data["notes"][0]
 
 
-def test_the_minimum_detectable_difference_is_that_of_the_pooled_noise(made: Made) -> None:
+def test_minimum_detectable_difference_uses_pooled_noise(made: Made) -> None:
     data = made.results().to_dict()
     arms = {arm["name"]: arm for arm in data["arms"]}
     deltas = [arms[name]["delta"][MAIN] for name in ("good", "bad")]  # not the base itself, not a control
@@ -269,7 +269,7 @@ def test_the_minimum_detectable_difference_is_that_of_the_pooled_noise(made: Mad
     assert "mAP-small" not in data["minimum_detectable"]
 
 
-def test_without_any_noise_nothing_is_said_to_be_detectable(tmp_path: Path) -> None:
+def test_no_minimum_detectable_difference_without_noise(tmp_path: Path) -> None:
     study = Made(tmp_path)
     study.add("base", "baseline", skill=-50.0)
     study.add("other", "variant", skill=-50.0)
@@ -293,7 +293,7 @@ def test_one_test_image_gives_no_interval_and_no_verdict(tmp_path: Path) -> None
     assert "only one test image" in " ".join(data["notes"])
 
 
-def test_other_padding_of_the_same_images_is_no_other_dataset(made: Made) -> None:
+def test_areas_are_not_part_of_the_dataset(made: Made) -> None:
     path = made.folder / "runs/good-s1/matches.npz"
     before = made.arm("good")["delta"][MAIN]["mean"]
     matches = Matches.load(path)
@@ -301,7 +301,7 @@ def test_other_padding_of_the_same_images_is_no_other_dataset(made: Made) -> Non
     assert made.arm("good")["delta"][MAIN]["mean"] == pytest.approx(before, abs=1e-3)
 
 
-def test_a_latency_counts_only_for_the_run_it_was_measured_of(made: Made) -> None:
+def test_latency_applies_only_to_its_run(made: Made) -> None:
     timed = {"median": 1.0, "p10": 0.9, "p90": 1.1, "device": "cpu"}
     figures = {"base": {**timed, "run": "runs/base-s0"}, "good": {**timed, "run": "runs/good-s0-of-another-recipe"}}
     (made.folder / "latency.json").write_text(json.dumps({"key": "k", "imgsz": 64, "arms": figures}))
@@ -325,7 +325,7 @@ def test_the_bootstrap_is_computed_once(made: Made, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("content", [b"", b"PK nonsense", None])
-def test_a_damaged_or_lost_cache_is_made_again(made: Made, content: bytes | None) -> None:
+def test_damaged_or_missing_cache_is_computed_again(made: Made, content: bytes | None) -> None:
     first = made.results().to_dict()
     path = made.folder / "runs/good-s1/draws.npz"
     whole = path.read_bytes()
@@ -338,11 +338,11 @@ def test_a_damaged_or_lost_cache_is_made_again(made: Made, content: bytes | None
     assert len(path.read_bytes()) == len(whole)
 
 
-# --- arms that have learnt nothing ----------------------------------------------------------------------------------
+# --- untrained arms -------------------------------------------------------------------------------------------------
 
 
 def blind(images: int, score: float = 0.004) -> Matches:
-    """What an untrained network finds where objects are large: the whole image, everywhere alike."""
+    """Return the matches of an untrained network on large objects: the whole image everywhere."""
     dice = np.random.default_rng(5)
     builder = MatchesBuilder(["a", "b"])
     whole = np.array([[0.0, 0.0, 100.0, 100.0]] * 2)
@@ -358,7 +358,7 @@ def blind(images: int, score: float = 0.004) -> Matches:
 
 
 def found_by(matches: Matches) -> Matches:
-    """The same images, where every object is found in its place."""
+    """Return the matches of the same images with all objects found."""
     builder = MatchesBuilder(matches.classes)
     for number, name in enumerate(matches.images):
         mine = matches.gt_image == number
@@ -371,7 +371,7 @@ def found_by(matches: Matches) -> Matches:
 
 
 class Untrained(Made):
-    """A study whose arms see nothing, but for those of a name."""
+    """A study whose arms are untrained, except those with "seeing" in their name."""
 
     def _run(self, name: str, seed: int, skill: float, made: bool) -> RunState:
         run = super()._run(name, seed, skill, made)
@@ -380,14 +380,14 @@ class Untrained(Made):
         return run
 
 
-def test_a_study_that_learnt_nothing_is_named_and_gets_no_verdict(tmp_path: Path) -> None:
+def test_study_without_learning_has_no_verdict(tmp_path: Path) -> None:
     study = Untrained(tmp_path / "s")
     study.add("base", "baseline")
     study.add("blind", "variant")
     study.add("null", "control")
     data = study.results().to_dict()
     check_schema(data)
-    assert data["arms"][1]["metrics"]["mAP50"]["mean"] > 0.3  # which looks like something
+    assert data["arms"][1]["metrics"]["mAP50"]["mean"] > 0.3  # although nothing was learned
     assert [arm["learnt"] for arm in data["arms"]] == [False] * 3
     assert [arm["verdict"] for arm in data["arms"]] == [None] * 3
     assert data["minimum_detectable"] is None
@@ -405,7 +405,7 @@ def test_a_study_that_learnt_nothing_is_named_and_gets_no_verdict(tmp_path: Path
     assert measured_noise(study.results().study) is None
 
 
-def test_a_variant_that_alone_learns_nothing_is_worse_and_one_that_alone_learns_is_better(tmp_path: Path) -> None:
+def test_only_learning_arm_is_better(tmp_path: Path) -> None:
     study = Untrained(tmp_path / "s")
     study.add("seeing", "baseline")
     study.add("blind", "variant")
@@ -424,11 +424,11 @@ def test_a_variant_that_alone_learns_nothing_is_worse_and_one_that_alone_learns_
     study.add("blind", "variant")
     data = study.results().to_dict()
     assert [arm["verdict"] for arm in data["arms"]] == [None, "better", None]
-    # An arm that is not tested is none of the tries that Holm's correction counts.
+    # An untested arm does not count in Holm's correction.
     assert data["arms"][1]["delta"][MAIN]["p_holm"] == data["arms"][1]["delta"][MAIN]["p"]
 
 
-def test_other_matches_give_other_numbers_in_the_same_process(made: Made) -> None:
+def test_changed_matches_change_the_numbers(made: Made) -> None:
     before = made.arm("good")
     other = made.images.evaluate(np.full(made.images.count, 3.0))
     other.save(made.folder / "runs/good-s1/matches.npz")
@@ -438,7 +438,7 @@ def test_other_matches_give_other_numbers_in_the_same_process(made: Made) -> Non
     assert after["delta"][MAIN]["mean"] > before["delta"][MAIN]["mean"]
 
 
-def test_missing_damaged_or_foreign_matches_are_told(made: Made, tmp_path: Path) -> None:
+def test_missing_damaged_or_different_matches_are_reported(made: Made, tmp_path: Path) -> None:
     path = made.folder / "runs/good-s1/matches.npz"
     sound = path.read_bytes()
     path.unlink()
@@ -453,7 +453,7 @@ def test_missing_damaged_or_foreign_matches_are_told(made: Made, tmp_path: Path)
         made.results()
 
 
-def test_a_full_disk_is_told_and_nothing_is_lost(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_reported_and_nothing_is_lost(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -1,4 +1,4 @@
-"""A study from somebody else: nothing in its folder is believed that can be computed, and nothing outside is read."""
+"""A received study: numbers are computed from its matches, and files outside its folder are not read."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ ARMS = ("yolo11n", "SE@neck")
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("received") / "s"
-    make_study(folder, seeds=3, arms=ARMS, images=6, latency=False, pictures=False, maps=False)
+    make_study(folder, seeds=3, arms=ARMS, images=6, latency=False, photos=False, maps=False)
     make_report(folder)
     return folder
 
 
 @pytest.fixture
 def folder(template: Path, fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A finished study, and a process that knows nothing of it."""
+    """A finished study, with empty caches."""
     shutil.copytree(template, fresh_folder / "s")
-    # Of the page only its numbers matter here; it takes seconds.
+    # The page takes seconds and is not tested here.
     monkeypatch.setattr("yolo_attn.study.report.page.as_html", lambda *_, **__: "page")
     forget()
     yield fresh_folder / "s"
@@ -107,7 +107,7 @@ def rename(header: dict[str, Any], arrays: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("edit", [add, narrow, rename], ids=lambda edit: edit.__name__)
-def test_a_forged_cache_changes_nothing(folder: Path, edit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forged_cache_is_ignored(folder: Path, edit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from ultralytics.utils import LOGGER
 
     honest = results(folder)
@@ -123,34 +123,32 @@ def test_a_forged_cache_changes_nothing(folder: Path, edit: Any, monkeypatch: py
     ]
 
 
-def test_a_cache_that_another_user_has_sealed_changes_nothing(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cache_sealed_by_another_user_is_ignored(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = results(folder)
-    (tmp_path / "theirs").mkdir()
+    (tmp_path / "other_value").mkdir()
     with monkeypatch.context() as other:
-        other.setattr("ultralytics.utils.USER_CONFIG_DIR", tmp_path / "theirs")
+        other.setattr("ultralytics.utils.USER_CONFIG_DIR", tmp_path / "other_value")
         forge(folder, add_and_sign)
     assert results(folder) == honest
 
 
-def test_a_cache_of_other_matches_is_not_used(folder: Path) -> None:
+def test_cache_of_other_matches_is_ignored(folder: Path) -> None:
     honest = results(folder)
     mine, base = first_run(folder) / "draws.npz", first_run(folder, 0) / "draws.npz"
     shutil.copy(base, mine)
     assert results(folder) == honest
 
 
-def test_a_fitting_cache_is_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_valid_cache_is_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = results(folder)
     monkeypatch.setattr(metrics, "replicate_metrics", lambda *_: pytest.fail("computed again"))
     assert results(folder) == honest
 
 
-# --- what results.json says -----------------------------------------------------------------------------------------
+# --- results.json ---------------------------------------------------------------------------------------------------
 
 
-def test_numbers_that_can_be_computed_are(folder: Path) -> None:
+def test_stored_numbers_are_ignored(folder: Path) -> None:
     honest = results(folder)
 
     def lie(data: Any) -> None:
@@ -183,13 +181,13 @@ def test_numbers_that_can_be_computed_are(folder: Path) -> None:
         (lambda data: data.update(arms={"a": 1}), "it has no arms"),
     ],
 )
-def test_results_of_another_form_are_one_line(folder: Path, edit: Any, message: str) -> None:
+def test_invalid_results_are_reported_in_one_line(folder: Path, edit: Any, message: str) -> None:
     change(folder, edit)
-    said = refuse(folder)
-    assert message in said and said.startswith(f"{folder / 'results.json'}: damaged")
+    error = refuse(folder)
+    assert message in error and error.startswith(f"{folder / 'results.json'}: damaged")
 
 
-def test_one_run_cannot_stand_for_several(folder: Path) -> None:
+def test_run_cannot_be_listed_twice(folder: Path) -> None:
     def repeat(data: Any) -> None:
         runs = data["arms"][1]["runs"]
         runs[1]["folder"] = runs[0]["folder"]
@@ -202,18 +200,18 @@ def test_one_run_cannot_stand_for_several(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["[" * 10**5, "{", "", "[]", '{"schema": 1e999}', "\xff"])
-def test_a_results_file_of_nonsense_is_one_line(folder: Path, text: str) -> None:
+def test_unreadable_results_are_reported_in_one_line(folder: Path, text: str) -> None:
     (folder / "results.json").write_text(text, encoding="latin-1")
     refuse(folder)
 
 
-# --- what a run's result says ---------------------------------------------------------------------------------------
+# --- results of runs ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "key", ["seconds", "epochs", "params", "gflops", "memory_mib", "began", "wall_seconds", "metrics_best", "error"]
 )
-def test_what_a_run_says_of_itself_is_taken_as_far_as_it_has_the_right_form(folder: Path, key: str) -> None:
+def test_invalid_values_of_a_run_are_ignored(folder: Path, key: str) -> None:
     path, honest = first_run(folder) / "result.json", stored(folder)
     for value in ("<b>", [1], {"a": {}}, -1, 10**400, 1e308, True, None):
         path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
@@ -221,23 +219,23 @@ def test_what_a_run_says_of_itself_is_taken_as_far_as_it_has_the_right_form(fold
         assert [arm["delta"] for arm in found["arms"]] == [arm["delta"] for arm in honest["arms"]]
 
 
-def test_a_result_of_another_run_is_named(folder: Path) -> None:
+def test_result_of_another_run_is_reported(folder: Path) -> None:
     run = first_run(folder)
     (run / "run.json").write_text(json.dumps({"key": "another"}))
     assert f"{run / 'result.json'}: not the result of the run that run.json" in refuse(folder)
 
 
 @pytest.mark.parametrize("content", [{"arms": {"SE@neck": 3}}, {"arms": {"SE@neck": {"run": []}}}, {"arms": []}, []])
-def test_latencies_of_another_form_are_left_out(folder: Path, content: Any) -> None:
+def test_invalid_latencies_are_ignored(folder: Path, content: Any) -> None:
     (folder / "latency.json").write_text(json.dumps(content))
     assert [arm["latency_ms"] for arm in results(folder)["arms"]] == [None, None]
 
 
-# --- paths that lead elsewhere --------------------------------------------------------------------------------------
+# --- paths outside the study ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["absolute", "dots", "link", "file"])
-def test_nothing_outside_of_the_study_is_read_or_written(folder: Path, how: str) -> None:
+def test_files_outside_the_study_are_not_accessed(folder: Path, how: str) -> None:
     run, outside = first_run(folder), folder.parent / "outside"
     shutil.copytree(run, outside)
     (outside / "draws.npz").unlink()
@@ -253,7 +251,7 @@ def test_nothing_outside_of_the_study_is_read_or_written(folder: Path, how: str)
     assert sorted(path.name for path in outside.iterdir()) == before
 
 
-def test_a_lock_that_is_a_link_empties_no_other_file(folder: Path) -> None:
+def test_linked_lock_does_not_truncate_its_target(folder: Path) -> None:
     victim = folder.parent / "precious"
     victim.write_text("content")
     (folder / ".lock").unlink(missing_ok=True)
@@ -263,7 +261,7 @@ def test_a_lock_that_is_a_link_empties_no_other_file(folder: Path) -> None:
     assert victim.read_text() == "content"
 
 
-def test_a_bomb_of_matches_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_oversized_matches_are_reported_in_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(npz, "MOST_BYTES", 2**20)
     run = first_run(folder)
     header, arrays = npz.load(run / "matches.npz", 1)
@@ -271,7 +269,7 @@ def test_a_bomb_of_matches_is_one_line(folder: Path, monkeypatch: pytest.MonkeyP
     assert "it unpacks to" in refuse(folder)
 
 
-def test_a_hole_in_the_matches_is_one_line(folder: Path) -> None:
+def test_nan_in_the_matches_is_reported_in_one_line(folder: Path) -> None:
     run = first_run(folder)
     Matches.load(run / "matches.npz")
     header, arrays = npz.load(run / "matches.npz", 1)
@@ -279,8 +277,8 @@ def test_a_hole_in_the_matches_is_one_line(folder: Path) -> None:
     assert f"{run / 'matches.npz'}: damaged" in refuse(folder)
 
 
-def test_the_command_names_the_problem_and_ends_with_status_2(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_reports_the_problem_with_status_2(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     change(folder, lambda data: data["arms"][1]["runs"][0].update(folder="/etc"))
     assert main(["report", f"from={folder}"]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and f"{os.sep}etc: outside" in said
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and f"{os.sep}etc: outside" in message

@@ -1,4 +1,4 @@
-"""A study folder as training would leave it, made up: arms of known quality, names of every kind, runs that failed."""
+"""A synthetic study folder: arms of known quality, unusual names, failed runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LATEX = r"broken_arm 50% #1 {x} $y$ a\b ~^"
 
 
 class Quality(NamedTuple):
-    """How an arm does; None for one that fails."""
+    """Quality of an arm; None for one that fails."""
 
     kind: str
     recall: float | None
@@ -51,17 +51,17 @@ ARMS = {
 
 
 def parsed(data: dict[str, Any]) -> StudyResults:
-    """Return the content of a results.json as the reports take it."""
+    """Return the content of a results.json as records."""
     return StudyResults.from_json(data)
 
 
 def stored(folder: Path) -> dict[str, Any]:
-    """Return the content of a study's results.json as it is on disk."""
+    """Return the content of a study's results.json."""
     return json.loads((folder / "results.json").read_text(encoding="utf-8"))
 
 
 def render(folder: Path, out: Path | None = None) -> Path:
-    """Write the reports of what a made study's results.json says, and return the page."""
+    """Write the reports of a study from its results.json, and return the page."""
     out = out or folder
     out.mkdir(exist_ok=True)
     write_reports(folder, read_results(folder), out=out)
@@ -76,26 +76,26 @@ def make_study(
     images: int = 40,
     latency: bool = True,
     validated: bool = True,
-    pictures: bool = True,
+    photos: bool = True,
     maps: bool = True,
 ) -> dict[str, Any]:
-    """Write a study folder and return the content of its results.json, which is written too."""
+    """Write a study folder with its results.json, and return the content of the latter."""
     scenes = [_scene(index) for index in range(images)]
-    root = folder / "pictures"
-    if pictures:
+    root = folder / "photos"
+    if photos:
         root.mkdir(parents=True, exist_ok=True)
         for name, scene in scenes:
             _draw(root / name, scene)
     found: dict[str, list[Matches | None]] = {}
     entries = []
-    for place, name in enumerate(arms):
-        with_maps = maps and place in (1, 2)
+    for index, name in enumerate(arms):
+        with_maps = maps and index in (1, 2)
         runs = [
-            _run(folder, name, (place, seed), scenes, validated=validated, maps=with_maps and seed == 0)
+            _run(folder, name, (index, seed), scenes, validated=validated, maps=with_maps and seed == 0)
             for seed in range(seeds)
         ]
         found[name] = [matches for _, matches in runs]
-        entries.append(_entry(name, [run for run, _ in runs], found[name], found[arms[0]], latency and place != 5))
+        entries.append(_entry(name, [run for run, _ in runs], found[name], found[arms[0]], latency and index != 5))
     objects = instances(next(matches for matches in found[arms[0]] if matches))
     data = {
         "schema": 1, "baseline": arms[0], "data": "digits", "data_digest": "0123456789abcdef", "task": "detect",
@@ -106,7 +106,7 @@ def make_study(
         "command": "yolo-attn compare base=yolo11n.yaml data=digits 'variants=SE@neck,CBAM@neck' seeds=5 epochs=20",
         "made": "2026-11-20T12:00:00Z", "bootstrap": {"replicates": 1000, "seed": 0},
         "minimum_detectable": {"mAP50-95": 0.021} if seeds > 2 else None, "notes": ["A note & <em>its</em> sign"],
-        "image_root": str(root) if pictures else None, "arms": entries,
+        "image_root": str(root) if photos else None, "arms": entries,
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(data), encoding="utf-8")
@@ -140,7 +140,7 @@ def _draw(path: Path, scene: Scene) -> None:
 
 
 def _find(scenes: Sequence[tuple[str, Scene]], recall: float, key: Sequence[int]) -> Matches:
-    """Return what a detector finds that sees each object with a probability; the images' own luck is in common."""
+    """Return the matches of a detector that finds each object with a probability, correlated over the arms."""
     builder = MatchesBuilder(CLASSES)
     for index, (name, (boxes, classes)) in enumerate(scenes):
         dice = np.random.default_rng([*key, index])
@@ -174,13 +174,13 @@ def _iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
 def _run(
     folder: Path, name: str, key: tuple[int, int], scenes: Sequence[tuple[str, Scene]], *, validated: bool, maps: bool
 ) -> tuple[dict[str, Any], Matches | None]:
-    arm, (place, seed) = ARMS[name], key
+    arm, (index, seed) = ARMS[name], key
     run = {
         "seed": seed,
         "status": "done",
         "error": None,
         "epochs": 20,
-        "folder": f"runs/{slug(name)}-s{seed}-{place:08x}",
+        "folder": f"runs/{slug(name)}-s{seed}-{index:08x}",
     }
     nothing = {"seconds": None, "metrics": None, "metrics_best": None, "metrics_ultralytics": None, "memory_mib": None}
     if arm.recall is None:
@@ -190,8 +190,8 @@ def _run(
         return {**run, **nothing, "status": "interrupted", "error": "killed by signal 9"}, None
     own = folder / str(run["folder"])
     (own / "train").mkdir(parents=True)
-    dice = np.random.default_rng([place, seed])
-    matches = _find(scenes, arm.recall + dice.normal(0, 0.012), [place, seed])
+    dice = np.random.default_rng([index, seed])
+    matches = _find(scenes, arm.recall + dice.normal(0, 0.012), [index, seed])
     matches.save(own / "matches.npz")
     measured = evaluate(matches)
     metrics = {key: _known(value) for key, value in measured["metrics"].items()}
@@ -200,7 +200,7 @@ def _run(
         _save_maps(own / "maps.npz", dice)
     result = {
         "status": "done",
-        "key": f"{place}-{seed}",
+        "key": f"{index}-{seed}",
         "params": int(2_591_790 * arm.cost),
         "gflops": 0.253 * arm.cost,
     }
@@ -209,7 +209,7 @@ def _run(
         "metrics": metrics,
         "metrics_best": {key: value and value + 0.004 for key, value in metrics.items()},
         "metrics_ultralytics": {**{key: metrics[key] for key in METRICS[:3]}, "precision": 0.8, "recall": 0.7},
-        "memory_mib": {"process": 1000.0 + 20 * place, "cuda": None},
+        "memory_mib": {"process": 1000.0 + 20 * index, "cuda": None},
         "epochs": 19 if name == LONG and seed == 1 else 20,
     }
     (own / "result.json").write_text(json.dumps({**run, **result, "began": 1.7e9, "wall_seconds": 120.0}), "utf-8")
@@ -231,7 +231,7 @@ def _training(recall: float, dice: np.random.Generator, validated: bool) -> str:
 
 
 def _save_maps(path: Path, dice: np.random.Generator) -> None:
-    """Write maps as a run does: a layer with maps at three rows, one with a value for each channel."""
+    """Write maps as a run does: three layers with maps and one with channel values."""
     layers = [("17", 17, 20, "map"), ("21", 21, 10, "map"), ("25", 25, 5, "map"), ("25.1", 25, 0, "channels")]
     arrays: dict[str, Any] = {f"image_{image}": np.array(name) for image, name in enumerate(MAPPED)}
     header = []

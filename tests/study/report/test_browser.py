@@ -1,4 +1,4 @@
-"""The page in a real browser: nothing fails, nothing is loaded, nothing overlaps, tables sort, text has contrast."""
+"""The page in a browser: no errors, no requests, no overlaps, sortable tables, sufficient contrast."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ OUTSIDE = """() => {
   return bad;
 }"""
 
-# Texts whose contrast with the page is below 4.5 (WCAG AA); texts of plots stand on the page too.
+# Texts whose contrast with the page is below 4.5 (WCAG AA), including texts of figures.
 FAINT = """() => {
   const luminance = (colour) => {
     const [r, g, b] = colour.match(/[\\d.]+/g).slice(0, 3).map((v) => v / 255)
@@ -100,7 +100,7 @@ FAINT = """() => {
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("page")
     make_study(folder / "full")
-    make_study(folder / "one", seeds=1, arms=("yolo11n", "SE@neck"), latency=False, pictures=False, maps=False)
+    make_study(folder / "one", seeds=1, arms=("yolo11n", "SE@neck"), latency=False, photos=False, maps=False)
     data = make_study(folder / "names", seeds=3, arms=("yolo11n", "SE@neck", "null", "width"), images=8, maps=False)
     names = ("CBAM@neck.P4", "EMA@inside:C3k2", "SE[reduction=8]@backbone.P5")
     for arm, name in zip(data["arms"][1:], names, strict=True):
@@ -124,7 +124,7 @@ def browser() -> Iterator[Any]:
 
 
 class Visit:
-    """A page in the browser; what it complains of and asks for is noted."""
+    """A page in the browser, with its console messages and requests."""
 
     def __init__(self, browser: Any, path: Path, width: int, **options: Any) -> None:
         self.context = browser.new_context(viewport={"width": width, "height": 900}, **options)
@@ -163,15 +163,17 @@ def test_nothing_fails_overlaps_or_is_faint(
         assert dark == (scheme == "dark")
 
 
-def test_the_checks_of_the_layout_find_faults(pages: dict[str, Path], browser: Any) -> None:
+def test_layout_checks_find_problems(pages: dict[str, Path], browser: Any) -> None:
     with Visit(browser, pages["one"], 390) as visit:
-        faults = (
+        problems = (
             "h2 { margin-bottom: -20px } h1 { width: 500px; color: #ccc } svg.plot text { font-size: 40px !important }"
         )
-        visit.page.add_style_tag(content=faults)
+        visit.page.add_style_tag(content=problems)
         overlaps, outside = visit.page.evaluate(OVERLAPS), visit.page.evaluate(OUTSIDE)
-        assert any(fault.startswith("page") for fault in overlaps) and any("forest" in fault for fault in overlaps)
-        assert any(fault.startswith("H1") for fault in outside) and any("forest" in fault for fault in outside)
+        assert any(problem.startswith("page") for problem in overlaps) and any(
+            "forest" in problem for problem in overlaps
+        )
+        assert any(problem.startswith("H1") for problem in outside) and any("forest" in problem for problem in outside)
         assert visit.page.evaluate(FAINT)
 
 
@@ -216,7 +218,7 @@ def test_every_plot_shows_every_arm(pages: dict[str, Path], browser: Any) -> Non
 
 
 @pytest.mark.parametrize(("width", "media"), [(1280, "screen"), (390, "screen"), (1032, "print")])
-def test_a_long_name_makes_no_wide_column(width: int, media: str, pages: dict[str, Path], browser: Any) -> None:
+def test_long_name_does_not_widen_its_column(width: int, media: str, pages: dict[str, Path], browser: Any) -> None:
     assert len(LONG) > 110
     with Visit(browser, pages["full"], width) as visit:
         visit.open_all()
@@ -237,8 +239,8 @@ def test_a_wide_screen_shows_every_column(width: int, pages: dict[str, Path], br
 
 
 @pytest.mark.parametrize("width", [1280, 1920, 390])
-def test_a_name_is_broken_at_its_signs_alone(width: int, pages: dict[str, Path], browser: Any) -> None:
-    """In a column too narrow for CBAM@neck.P4 the line may end behind @ or the point, not inside of P4."""
+def test_names_break_only_after_punctuation(width: int, pages: dict[str, Path], browser: Any) -> None:
+    """In a narrow column, CBAM@neck.P4 can break after @ or the dot, not inside P4."""
     broken = """() => [...document.querySelectorAll(".name:not(.solid)")].flatMap((name) => {
       const pieces = [...name.childNodes].filter((node) => node.nodeType === 3 && !/[\\s-]/.test(node.data));
       return pieces.filter((piece) => {
@@ -256,7 +258,7 @@ def test_a_name_is_broken_at_its_signs_alone(width: int, pages: dict[str, Path],
 @pytest.mark.parametrize("width", [1280, 1920])
 @pytest.mark.parametrize("name", ["full", "one"])
 def test_plots_use_the_width(name: str, width: int, pages: dict[str, Path], browser: Any) -> None:
-    """Few plots have the section's text next to them, so that no row is left mostly empty."""
+    """Sections with few figures have their text next to them, which avoids mostly empty rows."""
     shares = """() => [...document.querySelectorAll("section:has(.plots)")].map((section) => {
       const {left, width} = section.getBoundingClientRect();
       const right = Math.max(...[...section.querySelectorAll("svg.plot")].map((p) => p.getBoundingClientRect().right));
@@ -276,7 +278,7 @@ def test_tags_on_images_can_be_read(pages: dict[str, Path], browser: Any) -> Non
             assert len(found) > 20 and min(height for height in found if height) > 9
 
 
-def test_an_interim_page_loads_itself_again_and_stays_where_the_reader_is(tmp_path: Path, browser: Any) -> None:
+def test_interim_page_reloads_and_keeps_its_scroll_position(tmp_path: Path, browser: Any) -> None:
     data = make_study(tmp_path, seeds=3, arms=("yolo11n", "SE@neck"), images=8, maps=False)
     interim = data | {"arms": [data["arms"][0], with_run(data["arms"][1], "running")]}
     write_interim_page(tmp_path, parsed(interim), 1)
@@ -296,11 +298,11 @@ def test_an_interim_page_loads_itself_again_and_stays_where_the_reader_is(tmp_pa
 
 
 def with_run(arm: dict[str, Any], status: str) -> dict[str, Any]:
-    """Return an arm whose last run has another status."""
+    """Return an arm with another status of its last run."""
     return {**arm, "verdict": None, "runs": [*arm["runs"][:-1], arm["runs"][-1] | {"status": status, "metrics": None}]}
 
 
-def test_the_page_is_whole_without_scripts(pages: dict[str, Path], browser: Any) -> None:
+def test_page_is_complete_without_scripts(pages: dict[str, Path], browser: Any) -> None:
     with Visit(browser, pages["full"], 1280, java_script_enabled=False) as visit:
         assert visit.page.locator("#verdict-table tbody tr").count() == len(ARMS)
         assert visit.page.locator("#verdict-table button").count() == 0
@@ -310,7 +312,7 @@ def test_the_page_is_whole_without_scripts(pages: dict[str, Path], browser: Any)
         assert visit.page.locator("#run-table").is_visible()
 
 
-def test_it_prints_light_and_whole(pages: dict[str, Path], browser: Any) -> None:
+def test_printed_page_is_light_and_complete(pages: dict[str, Path], browser: Any) -> None:
     with Visit(browser, pages["full"], 1032, color_scheme="dark") as visit:  # the width of the paper, less its margins
         visit.page.emulate_media(media="print", color_scheme="dark")
         visit.page.evaluate("dispatchEvent(new Event('beforeprint'))")

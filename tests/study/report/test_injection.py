@@ -1,4 +1,4 @@
-"""No text of a study's files, whatever it holds, becomes markup, script or a formula of the reports."""
+"""Texts of a study's files never become markup, script or formulas of the reports."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ HOSTILE = (
     """</title></style></script></text></svg>"'><img src=x onerror=alert(1)><script>alert(1)</script>"""
     """<svg onload=alert(1)>&lt;b&gt;{{ 7*7 }}{% raw %}" onmouseover="alert(1)" style='x' ]]> --> javascript:alert(1)"""
 )
-# What a key stands for has to keep its form; the value of any other is free text.
+# Keys whose values must be valid; the value of any other key is free text.
 FIXED = {"kind", "status", "verdict", "folder", "task", "image_root"}
 
 
 class Tags(HTMLParser):
-    """Notes elements, their attributes' names, and where an attribute's value leads."""
+    """Collects elements, names of attributes, and links."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ def read(page: str) -> Tags:
 
 
 def replaced(value: Any, text: Callable[[str], str], key: str = "") -> Any:
-    """Return JSON data with every free text replaced, those that are keys too."""
+    """Return JSON data with every free text replaced, including keys."""
     if isinstance(value, dict):
         named = key in ("recipe", "versions", "per_class")
         return {text(name) if named else name: replaced(item, text, name) for name, item in value.items()}
@@ -61,7 +61,7 @@ def replaced(value: Any, text: Callable[[str], str], key: str = "") -> Any:
 
 
 def number_texts(payload: str) -> Callable[[str], str]:
-    """Return what replaces every text by the payload with a number of its own, the same text by the same."""
+    """Return a function that replaces each text by the payload with a number that is unique to the text."""
     known: dict[str, int] = {}
     return lambda text: f"{payload}{known.setdefault(text, len(known))}"
 
@@ -80,7 +80,7 @@ def hostile_npz(path: Path, text: Callable[[str], str]) -> None:
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The reports of one study, with plain and with hostile texts everywhere."""
+    """The reports of one study with plain and with hostile texts."""
     written = {}
     for name, payload in (("plain", PLAIN), ("hostile", HOSTILE)):
         folder = tmp_path_factory.mktemp(name) / "s"
@@ -98,7 +98,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return written
 
 
-def test_the_page_has_the_same_elements_whatever_the_texts_say(reports: dict[str, Path]) -> None:
+def test_hostile_texts_add_no_elements_to_the_page(reports: dict[str, Path]) -> None:
     plain, hostile = (read((reports[name] / "report.html").read_text("utf-8")) for name in ("plain", "hostile"))
     assert {tag for tag, _ in hostile.found} == {tag for tag, _ in plain.found}
     assert set(hostile.found) == set(plain.found)
@@ -108,20 +108,20 @@ def test_the_page_has_the_same_elements_whatever_the_texts_say(reports: dict[str
     assert len(hostile.ids) == len(set(hostile.ids))
 
 
-def test_the_page_does_hold_the_texts(reports: dict[str, Path]) -> None:
+def test_page_contains_the_texts(reports: dict[str, Path]) -> None:
     page = (reports["hostile"] / "report.html").read_text("utf-8")
     assert page.count("&lt;script&gt;alert(1)") > 20
     assert "{{ 7*7 }}" in page and "<script>alert" not in page and "<img src=x" not in page
 
 
-def test_markdown_has_no_markup_of_theirs(reports: dict[str, Path]) -> None:
+def test_hostile_texts_add_no_markup_to_markdown(reports: dict[str, Path]) -> None:
     text = (reports["hostile"] / "results.md").read_text("utf-8")
     assert "alert" in text and "\\<script\\>" in text
     assert not any(sign in text.replace(f"\\{sign}", "") for sign in "<>")
 
 
-def test_cells_of_the_table_are_no_formulas() -> None:
-    """A spreadsheet calculates what begins with one of these signs, and a formula can fetch and send."""
+def test_csv_cells_are_not_formulas() -> None:
+    """A spreadsheet evaluates cells that begin with these characters, and formulas can access the network."""
     formulas = ["=HYPERLINK('http://x')", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1"]
     arms = [ArmSummary(text, "variant", runs=[RunSummary(0, "failed", text)]) for text in formulas]
     rows = list(csv.reader(io.StringIO(as_csv(StudyResults(StudyInfo(), arms)))))[1:]

@@ -1,4 +1,4 @@
-"""The reports of a made-up study: every arm everywhere, names of every kind harmless, what is missing left out."""
+"""Reports of a synthetic study: all arms in all formats, unusual names, missing data."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
 class Page(HTMLParser):
-    """What a browser would see of a page: elements with their attributes and text, ids, and whether tags close."""
+    """A parsed page: elements with attributes and text; all tags must be closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
-        self._broken = tag == "wbr"  # a word goes on after it
+        self._broken = tag == "wbr"  # the word continues after it
         self.tags.append(tag)
         self.attributes.append((tag, given))
         if tag not in VOID:
@@ -117,7 +117,7 @@ def page(study: tuple[Path, dict[str, Any]]) -> Page:
     return Page((study[0] / "report.html").read_text(encoding="utf-8"))
 
 
-def test_the_made_up_study_is_what_a_study_writes(study: tuple[Path, dict[str, Any]]) -> None:
+def test_synthetic_study_matches_the_schema(study: tuple[Path, dict[str, Any]]) -> None:
     schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator(schema).validate(study[1])
 
@@ -139,7 +139,7 @@ def test_every_arm_is_in_every_table_and_plot(page: Page) -> None:
     assert sum(plot.startswith("classes-") for plot in page.plots) == len(done)
 
 
-def test_the_numbers_of_the_page_are_those_of_the_study(study: tuple[Path, dict[str, Any]], page: Page) -> None:
+def test_numbers_of_the_page_match_the_study(study: tuple[Path, dict[str, Any]], page: Page) -> None:
     heads = page.rows["verdict-table"][0]
     for arm in study[1]["arms"]:
         row = next(row for row in page.rows["verdict-table"][1:] if row[0].startswith(arm["name"]))
@@ -151,7 +151,7 @@ def test_the_numbers_of_the_page_are_those_of_the_study(study: tuple[Path, dict[
         assert cells["Seeds"] == f"{sum(run['status'] == 'done' for run in arm['runs'])}/5"
 
 
-def test_only_what_is_shown_is_bold(study: tuple[Path, dict[str, Any]]) -> None:
+def test_only_significant_differences_are_bold(study: tuple[Path, dict[str, Any]]) -> None:
     text = (study[0] / "report.html").read_text(encoding="utf-8")
     table = text[text.index('id="verdict-table"') : text.index("</table>")]
     for row in re.findall(r"<tr data-arm.*?</tr>", table, flags=re.DOTALL):
@@ -182,7 +182,7 @@ def test_csv_has_a_line_for_each_run(study: tuple[Path, dict[str, Any]]) -> None
             assert row["mAP50-95"] == ("" if run["metrics"] is None else repr(run["metrics"]["mAP50-95"]))
 
 
-def test_markdown_keeps_names_as_they_are(study: tuple[Path, dict[str, Any]]) -> None:
+def test_markdown_preserves_names(study: tuple[Path, dict[str, Any]]) -> None:
     text = (study[0] / "results.md").read_text(encoding="utf-8")
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len(table) == len(ARMS) + 2
@@ -193,12 +193,12 @@ def test_markdown_keeps_names_as_they_are(study: tuple[Path, dict[str, Any]]) ->
         assert name.replace("\\", "") in unescaped.replace("\\", "")
 
 
-# --- harmless names -------------------------------------------------------------------------------------------------
+# --- unusual names --------------------------------------------------------------------------------------------------
 
 
-def test_the_page_holds_one_script_and_loads_nothing(study: tuple[Path, dict[str, Any]], page: Page) -> None:
+def test_page_contains_one_script_and_loads_nothing(study: tuple[Path, dict[str, Any]], page: Page) -> None:
     assert page.tags.count("script") == 1
-    assert not {"i", "em", "b", "iframe", "object"} & set(page.tags)  # they stand in names, errors and notes
+    assert not {"i", "em", "b", "iframe", "object"} & set(page.tags)  # they occur in names, errors and notes
     assert SCRIPT in page.text and "<em>its</em>" in page.text and "<i>has</i>" in page.text
     for tag, given in page.attributes:
         for key in ("src", "href", "xlink:href"):
@@ -209,14 +209,14 @@ def test_the_page_holds_one_script_and_loads_nothing(study: tuple[Path, dict[str
     assert len(text) < 5_000_000
 
 
-def test_ids_are_unique_and_every_reference_arrives(study: tuple[Path, dict[str, Any]], page: Page) -> None:
+def test_ids_are_unique_and_references_resolve(study: tuple[Path, dict[str, Any]], page: Page) -> None:
     assert len(page.ids) == len(set(page.ids))
     text = (study[0] / "report.html").read_text(encoding="utf-8")
     references = re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', text)
     assert {a or b for a, b in references} <= set(page.ids)
 
 
-def test_latex_sets_every_character() -> None:
+def test_latex_escapes_every_character() -> None:
     assert escape_latex(r"a_b & 50% #1 {x} $y$ ~^ \b") == (
         r"a\_b \& 50\% \#1 \{x\} \$y\$ \textasciitilde{}\textasciicircum{} \textbackslash{}b"
     )
@@ -252,8 +252,8 @@ def test_markdown_escapes() -> None:
 # --- studies of every size ------------------------------------------------------------------------------------------
 
 
-def test_one_seed_has_no_verdict_and_says_so(fresh_folder: Path) -> None:
-    options = {"latency": False, "validated": False, "pictures": False, "maps": False}
+def test_one_seed_has_no_verdict(fresh_folder: Path) -> None:
+    options = {"latency": False, "validated": False, "photos": False, "maps": False}
     data = make_study(fresh_folder, seeds=1, arms=("yolo11n", "SE@neck"), **options)
     table = text_table(parsed(data))
     assert "Single runs: differences of this size are usually noise." in table
@@ -278,8 +278,8 @@ def test_two_seeds_are_too_few_for_a_verdict(fresh_folder: Path) -> None:
     assert "2 seeds: too few for a verdict" in table
 
 
-def test_a_study_that_has_just_begun(fresh_folder: Path) -> None:
-    """Nothing is known but the plan: waiting runs, null everywhere."""
+def test_study_without_results(fresh_folder: Path) -> None:
+    """All runs wait, and all results are null."""
     waiting = {"seed": 0, "status": "waiting", "error": None}
     nothing = {"params": None, "gflops": None, "latency_ms": None, "metrics": {}, "per_class": {}, "delta": None}
     arms = [
@@ -294,7 +294,7 @@ def test_a_study_that_has_just_begun(fresh_folder: Path) -> None:
     assert text_table(parsed(data)).splitlines()[1].split() == ["a", "(baseline)", "0/1", "-", "-", "-", "-", "-"]
 
 
-def test_what_is_no_number_is_shown_as_missing(fresh_folder: Path) -> None:
+def test_non_finite_numbers_are_missing(fresh_folder: Path) -> None:
     data = make_study(fresh_folder, seeds=3, arms=("yolo11n", "SE@neck"), images=8, maps=False)
     arm = data["arms"][1]
     arm["gflops"] = float("nan")
@@ -306,7 +306,7 @@ def test_what_is_no_number_is_shown_as_missing(fresh_folder: Path) -> None:
 
 
 def test_three_seeds_on_one_image_have_no_intervals(fresh_folder: Path) -> None:
-    """What a study measured on a single image says: means, and null for all that the image's luck would decide."""
+    """A study of a single image has means, and null for everything that depends on image noise."""
     data = make_study(fresh_folder, seeds=3, arms=("yolo11n", "SE@neck", "null"), images=8, maps=False)
     unknown = dict.fromkeys(("ci95", "p", "p_holm", "p_better", "se_images", "df"))
     for arm in data["arms"]:
@@ -328,7 +328,7 @@ def test_three_seeds_on_one_image_have_no_intervals(fresh_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [None, {}, {"mAP50-95": None}, {"mAP50-95": 0.0}])
-def test_without_noise_nothing_is_promised(size: object, fresh_folder: Path) -> None:
+def test_no_detectable_difference_without_noise(size: object, fresh_folder: Path) -> None:
     data = make_study(fresh_folder, seeds=3, arms=("yolo11n", "SE@neck"), images=8, maps=False)
     data["minimum_detectable"] = size
     write_reports(fresh_folder, parsed(data))
@@ -338,7 +338,7 @@ def test_without_noise_nothing_is_promised(size: object, fresh_folder: Path) -> 
     )
 
 
-def test_what_can_be_shown_is_of_one_variant(study: tuple[Path, dict[str, Any]], page: Page) -> None:
+def test_detectable_difference_is_printed(study: tuple[Path, dict[str, Any]], page: Page) -> None:
     note = "A true difference of 2.10 points in one variant would be detected with a probability of 80%."
     assert note in page.text and note in text_table(parsed(study[1]))
     assert "Detectable differences from 2.10 points" in page.text
@@ -355,7 +355,7 @@ UNTRAINED = "All arms start untrained."
         ({"weights": None}, "yolo11n.pt", False),
     ],
 )
-def test_an_untrained_start_is_a_limit(
+def test_untrained_initialization_is_a_limitation(
     weights: dict[str, Any], pretrained: str | None, untrained: bool, fresh_folder: Path
 ) -> None:
     data = make_study(fresh_folder, seeds=1, arms=("yolo11n", "SE@neck"), images=4, maps=False)
@@ -380,32 +380,32 @@ def section_of(text: str, ident: str) -> str:
     return text[start : text.index("</section>", start)]
 
 
-def test_arms_that_find_the_same_have_no_gains_and_losses(fresh_folder: Path) -> None:
+def test_arms_with_equal_detections_have_no_gains_and_losses(fresh_folder: Path) -> None:
     data = make_study(fresh_folder, seeds=2, arms=("yolo11n", "SE@neck", "null"), images=8, maps=False)
     base, better, null = ([run["folder"] for run in arm["runs"]] for arm in data["arms"])
-    for mine, theirs in zip(null, base, strict=True):
-        shutil.copy(fresh_folder / theirs / "matches.npz", fresh_folder / mine / "matches.npz")
+    for mine, reference in zip(null, base, strict=True):
+        shutil.copy(fresh_folder / reference / "matches.npz", fresh_folder / mine / "matches.npz")
     page = Page(html_of(fresh_folder, data))
     assert "No image has a different score: null (control)." in page.text
-    assert "image files were not found" not in page.text  # all pictures are there
-    for mine, theirs in zip(better, base, strict=True):
-        shutil.copy(fresh_folder / theirs / "matches.npz", fresh_folder / mine / "matches.npz")
+    assert "image files were not found" not in page.text  # all photos are there
+    for mine, reference in zip(better, base, strict=True):
+        shutil.copy(fresh_folder / reference / "matches.npz", fresh_folder / mine / "matches.npz")
     text = html_of(fresh_folder, data)
     section = section_of(text, "images")
     assert "No image has a different score: SE@neck, null (control)." in section
     assert "<summary>" not in section and "image files were not found" not in section
 
 
-def test_some_pictures_that_are_missing_are_told(fresh_folder: Path) -> None:
+def test_missing_images_are_reported(fresh_folder: Path) -> None:
     data = make_study(fresh_folder, seeds=1, arms=("yolo11n", "SE@neck"), images=8, maps=False)
     note = "Some images are missing"
     assert note not in html_of(fresh_folder, data)
     shown = re.findall(r'aria-label="(\d+\.png), yolo11n', html_of(fresh_folder, data))
-    (fresh_folder / "pictures" / shown[0]).unlink()
+    (fresh_folder / "photos" / shown[0]).unlink()
     assert note in html_of(fresh_folder, data)
 
 
-def test_what_was_not_as_planned_is_in_every_table(study: tuple[Path, dict[str, Any]], page: Page) -> None:
+def test_deviations_are_in_every_table(study: tuple[Path, dict[str, Any]], page: Page) -> None:
     failed = "seeds 0, 1, 2, 3, 4: failed: RowError: row 17:"
     assert failed in text_table(parsed(study[1]))
     assert failed in (study[0] / "results.md").read_text(encoding="utf-8")
@@ -418,12 +418,12 @@ def test_what_was_not_as_planned_is_in_every_table(study: tuple[Path, dict[str, 
 def test_precision_and_recall(study: tuple[Path, dict[str, Any]], page: Page) -> None:
     for arm in study[1]["arms"]:
         mean = arm["metrics"]["mAP50"]["mean"]
-        told = "no result" if mean is None else f"{100 * mean:.2f}"
+        expected = "no result" if mean is None else f"{100 * mean:.2f}"
         label = arm["name"] if arm["kind"] == "variant" else f"{arm['name']} ({arm['kind']})"
-        assert f"{label}: {told}" in page.plots["precision-recall"]
+        assert f"{label}: {expected}" in page.plots["precision-recall"]
 
 
-def test_curves_that_would_take_long_are_left_out(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_curves_are_omitted(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "_MAX_BYTES", 1000)
     data = make_study(fresh_folder, seeds=1, arms=("yolo11n", "SE@neck"), images=4, maps=False)
     page = Page(html_of(fresh_folder, data))
@@ -431,8 +431,8 @@ def test_curves_that_would_take_long_are_left_out(fresh_folder: Path, monkeypatc
     assert "Omitted: precision and recall (the stored matches are too large)." in page.text
 
 
-def test_an_arm_that_differs_by_nothing_has_no_empty_plot(fresh_folder: Path) -> None:
-    """On a CPU the null control trains to the base's very numbers."""
+def test_arm_equal_to_the_baseline_has_no_empty_figure(fresh_folder: Path) -> None:
+    """On a CPU, the null control trains to exactly the base's numbers."""
     data = make_study(fresh_folder, seeds=3, arms=("yolo11n", "SE@neck", "null"), images=8, maps=False)
     for result in data["arms"][2]["per_class"].values():
         result["delta"] = {"mean": 0.0, "ci95": [0.0, 0.0]} if result["delta"]["mean"] is not None else result["delta"]
@@ -444,7 +444,7 @@ def test_an_arm_that_differs_by_nothing_has_no_empty_plot(fresh_folder: Path) ->
     assert "classes-2" in Page(html_of(fresh_folder, data)).plots
 
 
-def test_columns_that_no_arm_fills_are_left_out(study: tuple[Path, dict[str, Any]], page: Page, tmp_path: Path) -> None:
+def test_empty_columns_are_omitted(study: tuple[Path, dict[str, Any]], page: Page, tmp_path: Path) -> None:
     data = json.loads(json.dumps(study[1]))
     for arm in data["arms"]:
         arm["latency_ms"] = arm["memory_mib"] = None
@@ -467,11 +467,11 @@ def test_columns_that_no_arm_fills_are_left_out(study: tuple[Path, dict[str, Any
         ("x" * 50, f'<span class="name long solid">{"x" * 50}</span>'),
     ],
 )
-def test_names_break_at_their_signs(name: str, shown: str) -> None:
+def test_names_break_at_punctuation(name: str, shown: str) -> None:
     assert _breakable(name) == shown
 
 
-def test_an_unfinished_study_gives_an_interim_page(fresh_folder: Path) -> None:
+def test_unfinished_study_has_an_interim_page(fresh_folder: Path) -> None:
     data = make_study(fresh_folder, seeds=3, arms=("yolo11n", "SE@neck"), images=8, maps=False)
     data["arms"][1]["runs"][2] |= {"status": "running", "metrics": None}
     data["arms"][1]["verdict"] = None
@@ -481,7 +481,7 @@ def test_an_unfinished_study_gives_an_interim_page(fresh_folder: Path) -> None:
     assert '<meta http-equiv="refresh" content="30">' in text
     assert "Interim results: 5 of 6 runs finished. Verdicts follow when all runs are finished." in page.text
     assert "as runs finish" in page.text and page.rows["verdict-table"][2][2] == "interim"
-    write_reports(fresh_folder, parsed(data))  # what `yolo-attn report` makes of it
+    write_reports(fresh_folder, parsed(data))  # as `yolo-attn report` does
     text = (fresh_folder / "report.html").read_text(encoding="utf-8")
     assert 'http-equiv="refresh"' not in text
     assert "When this page was written, 1 run was waiting or running." in text
@@ -490,7 +490,7 @@ def test_an_unfinished_study_gives_an_interim_page(fresh_folder: Path) -> None:
 # --- images and maps ------------------------------------------------------------------------------------------------
 
 
-def test_boxes_have_class_and_confidence_and_missed_objects_stand_out(fresh_folder: Path) -> None:
+def test_boxes_have_class_and_confidence_and_missed_objects_have_tags(fresh_folder: Path) -> None:
     builder = MatchesBuilder(["cat", "a dog with a very long name"])
     boxes = np.array([[10.0, 10, 60, 60], [70, 10, 90, 40], [20, 70, 50, 95]])
     found = np.array([[12.0, 10, 60, 62], [70, 60, 95, 95], [70, 10, 90, 41]])
@@ -503,12 +503,12 @@ def test_boxes_have_class_and_confidence_and_missed_objects_stand_out(fresh_fold
     shown = {(box.kind, box.x, box.text) for box in _boxes(builder.build(), 0, photo)}
     assert shown == {
         ("object", 10, ""), ("right", 12, "cat 0.90"), ("wrong", 70, "a dog wit…ong name 0.60"),
-        ("missed", 70, "a dog wit…ong name"),  # found at a confidence that is not shown
+        ("missed", 70, "a dog wit…ong name"),  # found below the displayed confidence
         ("missed", 20, "cat"),
     }  # fmt: skip
 
 
-def test_tags_stay_in_the_image_and_clear_of_each_other() -> None:
+def test_tags_are_inside_the_image_and_do_not_overlap() -> None:
     photo = Photo("photo-0", 300, 200, "data:")
     boxes = [Box(x, y, 60.0, 50.0, "right", "cat 0.90") for x in (0, 120, 240) for y in (0, 20, 150)]
     tags = [
@@ -530,7 +530,7 @@ def overlaps(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> np.ndarray[Any
     return common / (area(a)[:, None] + area(b)[None] - common)
 
 
-def test_maps_lie_over_their_images_with_a_scale_and_numbers(study: tuple[Path, dict[str, Any]], page: Page) -> None:
+def test_maps_overlay_their_images_with_scale_and_numbers(study: tuple[Path, dict[str, Any]], page: Page) -> None:
     text = (study[0] / "report.html").read_text(encoding="utf-8")
     section = section_of(text, "maps")
     photos = re.findall(r'class="under" href="#(photo-\d+)"', section)
@@ -547,20 +547,20 @@ def test_maps_lie_over_their_images_with_a_scale_and_numbers(study: tuple[Path, 
     assert f"<small>{first.min():.2f} · {first.mean():.2f} · {first.max():.2f}</small>" in section
 
 
-def test_nearly_equal_values_are_not_blown_up_into_a_pattern() -> None:
+def test_nearly_equal_values_keep_a_wide_color_scale() -> None:
     values = np.array([[0.50, 0.51], [0.505, 0.502]], np.float32)
     (scale,) = _scales([StoredLayer(1, "SE", "P3", "gate", "map", {}, (values,), "SE")]).values()
     assert scale[1] - scale[0] == pytest.approx(0.1)
     assert scale[0] < values.min() and values.max() < scale[1]
 
 
-def test_classes_tell_their_objects(study: tuple[Path, dict[str, Any]], page: Page) -> None:
+def test_classes_have_their_number_of_objects(study: tuple[Path, dict[str, Any]], page: Page) -> None:
     for name, result in study[1]["arms"][1]["per_class"].items():
         assert f"{name} ({result['instances']})" in page.plots["classes-1"]
 
 
 def test_maps_of_every_level_are_shown(fresh_folder: Path) -> None:
-    """Of more layers than are shown, each level has its share; a file that does not tell levels shows the first."""
+    """If layers are omitted, every level is represented; without levels, the first layers are displayed."""
     levels = [*["P3"] * 8, *["P4"] * 3, "P5"]
     layers = [StoredLayer(row, "EMA", level, "gate", "map", {}, ()) for row, level in enumerate(levels)]
     chosen = _chosen(layers)
@@ -571,14 +571,14 @@ def test_maps_of_every_level_are_shown(fresh_folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("levels", "told"),
+    ("levels", "expected"),
     [
         (["P3"] * 9 + ["P4"] * 2, "seed 0, 9 of 11 layers, including every level"),
         ([None] * 11, "seed 0, the first 9 of 11 layers"),
         (["P3"] * 9, "seed 0"),
     ],
 )
-def test_layers_that_are_left_out_are_told(levels: list[str | None], told: str, fresh_folder: Path) -> None:
+def test_omitted_layers_are_reported(levels: list[str | None], expected: str, fresh_folder: Path) -> None:
     data = make_study(fresh_folder, seeds=1, arms=("yolo11n", "SE@neck"), images=4, maps=False)
     arrays: dict[str, Any] = {"image_0": np.array("a.png")}
     header = []
@@ -590,22 +590,22 @@ def test_layers_that_are_left_out_are_told(levels: list[str | None], told: str, 
     path = fresh_folder / data["arms"][1]["runs"][0]["folder"] / "maps.npz"
     npz.save(path, {"version": 1, "images": 1, "layers": header, "without": []}, arrays)
     text = html_of(fresh_folder, data)
-    assert f"<small>{told}</small></summary>" in text
+    assert f"<small>{expected}</small></summary>" in text
     assert ("row 0 EMA (P3)" in text) == (levels[0] == "P3")
 
 
-def test_damaged_files_of_runs_leave_the_report_standing(fresh_folder: Path) -> None:
+def test_damaged_run_files_do_not_stop_the_report(fresh_folder: Path) -> None:
     data = make_study(fresh_folder, seeds=3, arms=("yolo11n", "SE@neck"), images=8)
     run = fresh_folder / data["arms"][1]["runs"][0]["folder"]
     (run / "matches.npz").write_bytes(b"PK\x03\x04 cut off")
     (run / "maps.npz").write_bytes(b"")
     (run / "train" / "results.csv").write_bytes(b"\xff\xfeepoch,\n1,2,3\n")
-    next((fresh_folder / "pictures").iterdir()).write_bytes(b"no picture")
+    next((fresh_folder / "photos").iterdir()).write_bytes(b"no picture")
     text = render(fresh_folder).read_text(encoding="utf-8")
     assert "common seeds" in text
 
 
-def test_the_page_is_left_out_while_a_study_runs(fresh_folder: Path) -> None:
+def test_page_can_be_omitted(fresh_folder: Path) -> None:
     data = make_study(fresh_folder, seeds=1, arms=("yolo11n", "SE@neck"), images=4, maps=False)
     write_reports(fresh_folder, parsed(data), html=False)
     assert {path.name for path in fresh_folder.glob("re*.*")} == {
@@ -621,7 +621,7 @@ def test_the_same_study_gives_the_same_page(study: tuple[Path, dict[str, Any]], 
 # --- yolo-attn report -----------------------------------------------------------------------------------------------
 
 
-def test_the_command_remakes_the_reports(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_writes_the_reports(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_study(fresh_folder / "s", seeds=1, arms=("yolo11n", "SE@neck"), images=4, maps=False)
     assert main(["report", "from=s", "out=there"]) == 0
     assert str(Path("there") / "report.html") in capsys.readouterr().out
@@ -630,7 +630,7 @@ def test_the_command_remakes_the_reports(fresh_folder: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize(
-    ("words", "fault"),
+    ("words", "problem"),
     [
         (["report"], "requires from="),
         (["report", "from=nowhere"], "no such folder"),
@@ -638,19 +638,19 @@ def test_the_command_remakes_the_reports(fresh_folder: Path, capsys: pytest.Capt
         (["report", "form=."], "did you mean from?"),
     ],
 )
-def test_the_command_names_a_mistake(
-    words: list[str], fault: str, fresh_folder: Path, capsys: pytest.CaptureFixture[str]
+def test_command_reports_a_mistake(
+    words: list[str], problem: str, fresh_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words) == 2
-    said = capsys.readouterr().err
-    assert fault in said and said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert problem in message and message.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     "content",
     ["{", "[]", '{"schema": 99, "arms": [{"name": "a"}]}', '{"schema": 1, "arms": []}', '{"schema": 1, "arms": [1]}'],
 )
-def test_damaged_results_are_told_in_one_line(content: str, fresh_folder: Path) -> None:
+def test_damaged_results_are_reported_in_one_line(content: str, fresh_folder: Path) -> None:
     (fresh_folder / "results.json").write_text(content)
     with pytest.raises(UserError, match=r"results\.json") as caught:
         make_report(fresh_folder)
@@ -670,7 +670,7 @@ def test_numbers() -> None:
     assert columns(shorten("注意力注意力注意力", 8)) <= 8
 
 
-def test_an_interval_needs_both_ends() -> None:
+def test_interval_requires_both_ends() -> None:
     assert SeedMean.from_json({"mean": 1, "ci95": [0.5, None]}).half is None
     assert Difference.from_json({"mean": True, "ci95": [0.5, 1.5]}) == Difference(ci95=(0.5, 1.5))
 
@@ -679,7 +679,7 @@ def test_frontier() -> None:
     assert frontier([(2, 0.5), (1, 0.0), (3, 0.4), (2, 0.2), (4, 0.9)]) == [(1, 0.0), (2, 0.5), (4, 0.9)]
 
 
-def test_arms_are_sorted_by_difference_and_controls_come_last(study: tuple[Path, dict[str, Any]]) -> None:
+def test_arms_are_sorted_by_difference_with_controls_last(study: tuple[Path, dict[str, Any]]) -> None:
     arms = ranked(parsed(study[1])).arms
     assert [arm.kind for arm in arms] == ["baseline"] + 5 * ["variant"] + 2 * ["control"]
     means = [arm.difference("mAP50-95").mean for arm in arms if arm.kind == "variant"]

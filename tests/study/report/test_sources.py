@@ -1,4 +1,4 @@
-"""The page shows images of the dataset that its reader names, or of the study's folder, and no others."""
+"""The page contains images of the dataset that the user names, or of the study's folder, and no others."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def draw(path: Path) -> None:
 
 @pytest.fixture
 def received(fresh_folder: Path) -> Path:
-    """A study from elsewhere, whose results name a folder of this machine with images of the right names."""
+    """A received study whose results name a folder of this machine with images of the right names."""
     folder = fresh_folder / "received"
-    make_study(folder, seeds=2, arms=("yolo11n", "SE@neck"), images=6, pictures=False, maps=False)
+    make_study(folder, seeds=2, arms=("yolo11n", "SE@neck"), images=6, photos=False, maps=False)
     for name in NAMES:
         draw(fresh_folder / "private" / name)
     data = json.loads((folder / "results.json").read_text())
@@ -49,13 +49,13 @@ def photos(page: Path) -> int:
     return page.read_text(encoding="utf-8").count("data:image/jpeg")
 
 
-def test_a_received_study_cannot_choose_the_images(received: Path, dataset: str) -> None:
+def test_received_study_cannot_select_images(received: Path, dataset: str) -> None:
     assert photos(make_report(received)) == 0
     assert photos(make_report(received, data=dataset)) > 0
     assert photos(make_report(received)) == 0
 
 
-def test_a_forged_note_of_the_dataset_is_not_believed(received: Path, dataset: str) -> None:
+def test_forged_dataset_file_is_ignored(received: Path, dataset: str) -> None:
     (received / "dataset.json").write_text(json.dumps({"data": dataset, "split": "val", "seal": "0" * 64}))
     assert photos(make_report(received)) == 0
     remember_dataset(received, dataset, "val")
@@ -64,16 +64,14 @@ def test_a_forged_note_of_the_dataset_is_not_believed(received: Path, dataset: s
     assert photos(make_report(received)) == 0
 
 
-def test_a_study_that_this_user_has_made_keeps_its_images(received: Path, dataset: str) -> None:
+def test_study_of_this_user_keeps_its_images(received: Path, dataset: str) -> None:
     remember_dataset(received, dataset, "val")
     assert photos(make_report(received)) > 0
     Path(dataset).unlink()  # moved since
     assert photos(make_report(received)) == 0
 
 
-def test_the_command_takes_the_dataset_to_show(
-    received: Path, dataset: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_takes_the_dataset(received: Path, dataset: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", f"from={received}", f"data={dataset}"]) == 0
     assert photos(received / "report.html") > 0
     capsys.readouterr()
@@ -81,7 +79,7 @@ def test_the_command_takes_the_dataset_to_show(
     assert "no/such.yaml" in capsys.readouterr().err
 
 
-def test_images_of_the_study_folder_are_found_and_none_beside_it(tmp_path: Path) -> None:
+def test_images_outside_the_study_folder_are_not_found(tmp_path: Path) -> None:
     study = tmp_path / "study"
     draw(study / "images" / "a.png")
     draw(study / "b.png")
@@ -96,7 +94,7 @@ def test_images_of_the_study_folder_are_found_and_none_beside_it(tmp_path: Path)
         assert FolderImages(study, root).find("out.png") is None
 
 
-def test_names_are_looked_up_among_the_images_of_the_dataset(dataset: str) -> None:
+def test_names_are_looked_up_in_the_dataset(dataset: str) -> None:
     images = DatasetImages.of(dataset, "val")
     assert sorted(images.files) == NAMES
     root = Path(dataset).parent / "images" / "val"
@@ -105,13 +103,13 @@ def test_names_are_looked_up_among_the_images_of_the_dataset(dataset: str) -> No
         assert images.find(name) is None
 
 
-def test_a_dataset_whose_images_are_links_is_shown(dataset: str, tmp_path: Path) -> None:
-    """The reader has named it; many datasets are folders of links."""
+def test_linked_images_of_a_dataset_are_found(dataset: str, tmp_path: Path) -> None:
+    """The user named the dataset, and many datasets are folders of links."""
     draw(tmp_path / "disk" / "more.png")
     (Path(dataset).parent / "images" / "val" / "more.png").symlink_to(tmp_path / "disk" / "more.png")
     assert DatasetImages.of(dataset, "val").find("more.png") is not None
 
 
-def test_without_anything_there_are_no_images(tmp_path: Path) -> None:
+def test_no_images_without_a_source(tmp_path: Path) -> None:
     assert find_images(tmp_path).find("a.png") is None
     assert find_images(tmp_path, data="https://host/set.zip").find("a.png") is None

@@ -27,11 +27,11 @@ class LivePage:
     Args:
         folder: The study's folder.
         write: Writes the page.
-        say: Prints a line for the user.
+        log: Prints a line for the user.
     """
 
-    def __init__(self, folder: Path, write: Callable[[StudyResults], None], say: Callable[[str], None]) -> None:
-        self._folder, self._write, self._say = folder, write, say
+    def __init__(self, folder: Path, write: Callable[[StudyResults], None], log: Callable[[str], None]) -> None:
+        self._folder, self._write, self._log = folder, write, log
         self._newest: StudyResults | None = None
         self._thread: threading.Thread | None = None
         self._not_before = 0.0
@@ -68,7 +68,7 @@ class LivePage:
         if not self._announced:
             self._announced = True
             page = self._folder / REPORT
-            self._say(f"{page}: not written ({self._error})" if self._error else f"results so far: {page}")
+            self._log(f"{page}: not written ({self._error})" if self._error else f"results so far: {page}")
 
     def _render(self, study: StudyResults) -> None:
         began = time.monotonic()

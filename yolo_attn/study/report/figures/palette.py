@@ -67,7 +67,7 @@ def light(name: str) -> str:
 
 
 def arm_style(arm: ArmSummary) -> ArmStyle:
-    """Return an arm's style: the baseline dark, controls grey and dashed, variants in colors."""
+    """Return an arm's style: the baseline dark, controls gray and dashed, variants in colors."""
     if arm.kind == "baseline":
         return ArmStyle("ink", "o", "-")
     if arm.kind == "control":
