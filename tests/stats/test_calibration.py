@@ -31,14 +31,14 @@ def binomial(studies: int) -> tuple[float, float]:
 def normal_studies(seeds: int, training: float, images: float, effect: float = 0.0) -> tuple[Floats, Floats]:
     """Return differences [seeds, STUDIES] and their bootstrap [seeds, REPLICATES, STUDIES].
 
-    Half of the training noise's variance is interplay with the images, which a bootstrap sees too.
+    Half of the variance of training noise is interaction with the images, which is also part of the bootstrap.
     """
     rng = np.random.default_rng(0)
     values = effect + rng.normal(0, training, (seeds, STUDIES)) + rng.normal(0, images, STUDIES)
-    draws = rng.normal(0, images, (REPLICATES, STUDIES)) + rng.normal(
+    resampled = rng.normal(0, images, (REPLICATES, STUDIES)) + rng.normal(
         0, training / 2**0.5, (seeds, REPLICATES, STUDIES)
     )
-    return values, values[:, None] + draws
+    return values, values[:, None] + resampled
 
 
 def outside(found: MeanEstimate, truth: float) -> float:
@@ -50,40 +50,42 @@ def outside(found: MeanEstimate, truth: float) -> float:
 @pytest.mark.parametrize("seeds", [3, 5, 10])
 def test_false_positive_rate_and_coverage(seeds: int, noise: str) -> None:
     low, high = binomial(STUDIES)
-    values, draws = normal_studies(seeds, *NOISES[noise])
-    found = estimate(values, draws)
+    values, resampled = normal_studies(seeds, *NOISES[noise])
+    found = estimate(values, resampled)
     assert low <= outside(found, 0.0) <= high
     tests = [difference(found, study) for study in range(0, STUDIES, 50)]
     assert [test.p < 0.05 for test in tests if test.p is not None] == [
         test.ci95[0] > 0 or test.ci95[1] < 0 for test in tests if test.ci95 is not None
     ]
-    values, draws = normal_studies(seeds, *NOISES[noise], effect=1.5)
-    assert low <= outside(estimate(values, draws), 1.5) <= high
+    values, resampled = normal_studies(seeds, *NOISES[noise], effect=1.5)
+    assert low <= outside(estimate(values, resampled), 1.5) <= high
 
 
-def satterthwaite(values: Floats, draws: Floats) -> NDArray[np.bool_]:
-    found = estimate(values, draws)
+def satterthwaite(values: Floats, resampled: Floats) -> NDArray[np.bool_]:
+    found = estimate(values, resampled)
     return np.abs(found.mean) > -special.stdtrit(found.df, 0.025) * np.sqrt(found.variance)
 
 
-def percentiles(values: Floats, draws: Floats) -> NDArray[np.bool_]:
+def percentiles(values: Floats, resampled: Floats) -> NDArray[np.bool_]:
     """Bootstrap seeds and images together."""
     rng = np.random.default_rng(1)
-    seeds, replicates = draws.shape[:2]
+    seeds, replicates = resampled.shape[:2]
     picked = rng.integers(0, seeds, (replicates, seeds))
-    means = draws[picked, np.arange(replicates)[:, None]].mean(axis=1)
+    means = resampled[picked, np.arange(replicates)[:, None]].mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5], axis=0)
     return (low > 0) | (high < 0)
 
 
-def over_seeds_alone(values: Floats, draws: Floats) -> NDArray[np.bool_]:
+def over_seeds_alone(values: Floats, resampled: Floats) -> NDArray[np.bool_]:
     return np.asarray(stats.ttest_1samp(values, 0).pvalue < 0.05)
 
 
-def images_twice(values: Floats, draws: Floats) -> NDArray[np.bool_]:
+def images_twice(values: Floats, resampled: Floats) -> NDArray[np.bool_]:
     """Use the bootstrap's variance of the mean, which counts the interaction twice."""
-    found = estimate(values, draws)
-    twice = MeanEstimate(found.mean, found.sd, draws.mean(axis=0).var(axis=0, ddof=1), found.seeds, found.replicates)
+    found = estimate(values, resampled)
+    twice = MeanEstimate(
+        found.mean, found.sd, resampled.mean(axis=0).var(axis=0, ddof=1), found.seeds, found.replicates
+    )
     low, high = twice.interval()
     return (low > 0) | (high < 0)
 
@@ -127,6 +129,6 @@ def simulated_study(rng: np.random.Generator, by_seed: float, by_image: float) -
 def test_false_positive_rate_from_detections_to_verdict(noise: str) -> None:
     rng = np.random.default_rng(0)
     studies = [simulated_study(rng, *SKILLS[noise]) for _ in range(RUN_STUDIES)]
-    values, draws = (np.stack(parts, axis=-1) for parts in zip(*studies, strict=True))
+    values, resampled = (np.stack(parts, axis=-1) for parts in zip(*studies, strict=True))
     low, high = binomial(RUN_STUDIES)
-    assert low <= outside(estimate(values, draws), 0.0) <= high
+    assert low <= outside(estimate(values, resampled), 0.0) <= high

@@ -74,31 +74,33 @@ def test_critical_value_is_student_or_normal_with_a_single_noise() -> None:
         assert (np.diff(between) >= 0).all()
 
 
-def normal_draws(rng: np.random.Generator, seeds: int, shared: float, own: float, replicates: int = 4000) -> np.ndarray:
+def normal_replicates(
+    rng: np.random.Generator, seeds: int, shared: float, own: float, replicates: int = 4000
+) -> np.ndarray:
     """Return [seeds, replicates] with a part common to all seeds and a part of each seed."""
     return shared * rng.normal(size=replicates) + own * rng.normal(size=(seeds, replicates))
 
 
 def test_image_variance_is_the_part_common_to_all_seeds() -> None:
     rng = np.random.default_rng(0)
-    draws = normal_draws(rng, 4, shared=0.3, own=1.0, replicates=40000)
-    found = estimate(np.array([[1.0], [2.0], [3.0], [6.0]]), draws[:, :, None])
+    resampled = normal_replicates(rng, 4, shared=0.3, own=1.0, replicates=40000)
+    found = estimate(np.array([[1.0], [2.0], [3.0], [6.0]]), resampled[:, :, None])
     assert found.images[0] == pytest.approx(0.09, abs=0.02)  # the variance of the mean is 0.09 + 1 / 4
     assert found.mean[0] == 3.0
     assert found.training[0] == pytest.approx(np.var([1, 2, 3, 6], ddof=1) / 4)
-    by_hand = np.cov(draws)
+    by_hand = np.cov(resampled)
     pairs = by_hand[~np.eye(4, dtype=bool)].mean()
     assert found.images[0] == pytest.approx(pairs)
 
 
 def test_nan_replicates_are_skipped() -> None:
     rng = np.random.default_rng(0)
-    draws = normal_draws(rng, 3, 1.0, 0.5, 300)
-    holed = draws.copy()
+    resampled = normal_replicates(rng, 3, 1.0, 0.5, 300)
+    holed = resampled.copy()
     holed[:, ::3] = np.nan
     values = np.arange(3.0)[:, None]
-    found = estimate(np.repeat(values, 2, axis=1), np.stack([holed, draws], axis=-1))
-    rest = estimate(values, draws[:, np.arange(300) % 3 > 0][:, :, None])
+    found = estimate(np.repeat(values, 2, axis=1), np.stack([holed, resampled], axis=-1))
+    rest = estimate(values, resampled[:, np.arange(300) % 3 > 0][:, :, None])
     assert found.images[0] == pytest.approx(rest.images[0])
     assert found.images[1] != pytest.approx(rest.images[0], rel=1e-6)
     unknown = estimate(np.full((3, 1), np.nan), np.full((3, 300, 1), np.nan))
@@ -106,11 +108,11 @@ def test_nan_replicates_are_skipped() -> None:
     assert math.isnan(unknown.interval()[0][0])
 
 
-def compared(values: list[float], draws: np.ndarray) -> PairedDifference:
+def compared(values: list[float], resampled: np.ndarray) -> PairedDifference:
     """Return the difference of an arm to a baseline of zeros."""
-    zero, seeds = np.zeros(draws.shape[1]), range(len(values))
+    zero, seeds = np.zeros(resampled.shape[1]), range(len(values))
     found = paired_difference(
-        dict.fromkeys(seeds, 0.0), dict(enumerate(values)), dict.fromkeys(seeds, zero), dict(enumerate(draws))
+        dict.fromkeys(seeds, 0.0), dict(enumerate(values)), dict.fromkeys(seeds, zero), dict(enumerate(resampled))
     )
     assert found is not None
     return found
@@ -121,7 +123,7 @@ def test_interval_and_p_value_agree() -> None:
     for _ in range(200):
         seeds = int(rng.integers(2, 8))
         scale = rng.uniform(0, 2)
-        found = compared(list(rng.normal(1, 1, seeds)), normal_draws(rng, seeds, scale, 0.5, 100))
+        found = compared(list(rng.normal(1, 1, seeds)), normal_replicates(rng, seeds, scale, 0.5, 100))
         assert found.ci95 is not None
         assert found.p is not None
         assert found.p_better is not None
@@ -143,9 +145,9 @@ def test_p_is_student_over_seeds_without_image_noise() -> None:
 
 def test_equal_seeds_leave_only_image_noise() -> None:
     rng = np.random.default_rng(0)
-    draws = np.tile(rng.normal(0.02, 0.01, 1000), (3, 1))
-    found = compared([0.02, 0.02, 0.02], draws)
-    error = draws[0].std(ddof=1)
+    resampled = np.tile(rng.normal(0.02, 0.01, 1000), (3, 1))
+    found = compared([0.02, 0.02, 0.02], resampled)
+    error = resampled[0].std(ddof=1)
     assert found.se_images == pytest.approx(error)
     assert found.p == pytest.approx(2 * stats.norm.sf(0.02 / error))
     assert found.df == pytest.approx(999)
@@ -154,8 +156,8 @@ def test_equal_seeds_leave_only_image_noise() -> None:
 def test_identical_models_are_inconclusive() -> None:
     rng = np.random.default_rng(0)
     values = {seed: float(rng.random()) for seed in range(3)}
-    draws = {seed: rng.random(100) for seed in range(3)}
-    found = paired_difference(values, values, draws, draws)
+    resampled = {seed: rng.random(100) for seed in range(3)}
+    found = paired_difference(values, values, resampled, resampled)
     assert found is not None
     assert (found.mean, found.ci95, found.p, found.p_better) == (0.0, (0.0, 0.0), 1.0, 0.5)
     assert (found.sd_training, found.se_images) == (0.0, 0.0)
@@ -170,14 +172,14 @@ def test_difference_without_noise_has_the_smallest_p() -> None:
 
 
 def test_only_common_finite_seeds_are_used() -> None:
-    draws = {seed: np.random.default_rng(seed).random(50) for seed in range(4)}
+    resampled = {seed: np.random.default_rng(seed).random(50) for seed in range(4)}
     base = {0: 0.1, 1: 0.2, 2: math.nan, 3: 0.3}
     other = {0: 0.2, 1: 0.4, 2: 0.5}
-    found = paired_difference(base, other, draws, draws)
+    found = paired_difference(base, other, resampled, resampled)
     assert found is not None
     assert found.seeds == 2
     assert found.mean == pytest.approx(0.15)
-    assert paired_difference(base, {7: 0.1}, draws, {7: draws[0]}) is None
+    assert paired_difference(base, {7: 0.1}, resampled, {7: resampled[0]}) is None
 
 
 def test_one_seed_has_no_interval_and_two_have_no_verdict() -> None:
@@ -254,12 +256,12 @@ def test_pooled_noise_skips_models_compared_with_themselves() -> None:
 
 
 def test_one_test_image_has_no_interval() -> None:
-    values, draws = np.array([[0.1], [0.1], [0.1]]), np.full((3, 50, 1), 0.1)
-    found = difference(estimate(values, draws, test_images=1))
+    values, resampled = np.array([[0.1], [0.1], [0.1]]), np.full((3, 50, 1), 0.1)
+    found = difference(estimate(values, resampled, test_images=1))
     assert (found.mean, found.sd_training) == pytest.approx((0.1, 0.0))
     assert (found.ci95, found.p, found.p_better, found.se_images) == (None, None, None, None)
     assert verdict(found, found.p) is None
-    single = difference(estimate(values[:1], draws[:1], test_images=1))
+    single = difference(estimate(values[:1], resampled[:1], test_images=1))
     assert (single.ci95, single.se_images) == (None, None)
 
 
@@ -274,10 +276,10 @@ def test_minimum_detectable_difference_with_known_noise_matches_the_textbook() -
 
 def test_columns_are_estimated_independently() -> None:
     rng = np.random.default_rng(0)
-    values, draws = rng.normal(size=(4, 3)), rng.normal(size=(4, 200, 3))
-    together = estimate(values, draws)
+    values, resampled = rng.normal(size=(4, 3)), rng.normal(size=(4, 200, 3))
+    together = estimate(values, resampled)
     for column in range(3):
-        alone = dataclasses.asdict(difference(estimate(values[:, [column]], draws[:, :, [column]])))
+        alone = dataclasses.asdict(difference(estimate(values[:, [column]], resampled[:, :, [column]])))
         found = dataclasses.asdict(difference(together, column))
         assert found.pop("ci95") == pytest.approx(alone.pop("ci95"))
         assert found == pytest.approx(alone)

@@ -221,6 +221,11 @@ def test_the_schema_lists_what_the_records_store(made: Made) -> None:
     assert set(arm["metrics"][MAIN]) == set(schema["$defs"]["estimate"]["properties"])
 
 
+def test_results_do_not_import_reports() -> None:
+    for path in SCHEMA_FILE.parent.glob("*.py"):
+        assert "yolo_attn.study.report" not in path.read_text(encoding="utf-8"), path.name
+
+
 def test_schema_rejects_invalid_results(made: Made) -> None:
     sound = made.results().to_dict()
     for change in (

@@ -1,19 +1,33 @@
-"""The content of `results.json` as dataclasses, with reading, checking and writing.
+"""Dataclasses of the content of `results.json`, which `results.schema.json` describes.
 
-A value that is null, missing, not finite or of the wrong type is None after reading. Only what the results are computed
-from again (arms, runs, seeds, folders) is required to be valid. `results.schema.json` describes the file.
+A value that is null, missing, not finite or of another type is None after reading.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Final, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
 
 from yolo_attn.errors import UserError, plain
 from yolo_attn.stats.ap import METRICS
 from yolo_attn.stats.compare import MIN_SEEDS, VERDICTS
+from yolo_attn.study.files import RESULTS_SCHEMA
+from yolo_attn.study.results.validation import find_problem
+from yolo_attn.study.results.values import (
+    as_boolean,
+    as_integer,
+    as_interval,
+    as_items,
+    as_mapping,
+    as_number,
+    as_numbers,
+    as_records,
+    as_text,
+    null_if_empty,
+    plain_value,
+    stored_fields,
+)
 
 __all__ = [
     "MAIN",
@@ -30,21 +44,15 @@ __all__ = [
     "SeedMean",
     "StudyInfo",
     "StudyResults",
-    "plain_value",
 ]
 
 MAIN: Final = METRICS[0]  # the metric that decides the verdict
 SCHEMA: Final = 1
-SCHEMA_NAME: Final = "results.schema.json"
-_STATUSES = ("waiting", "running", "done", "failed", "interrupted")
 _UNFINISHED = ("waiting", "running")
 _UNDONE = ("failed", "interrupted")
 _RENAMED_VERDICTS = {"not shown": "inconclusive"}
-_MAX_SEED = 2**63
-_NOT_STORED = frozenset({"index"})
 
 Metrics = Mapping[str, float | None]
-_T = TypeVar("_T")
 
 
 class Estimate:
@@ -91,8 +99,8 @@ class SeedMean(Estimate):
     @classmethod
     def from_json(cls, data: object) -> SeedMean:
         """Read `{"mean": ..., "sd": ..., "ci95": [low, high]}`."""
-        given = _mapping(data)
-        return cls(_number(given.get("mean")), _number(given.get("sd")), _interval(given.get("ci95")))
+        given = as_mapping(data)
+        return cls(as_number(given.get("mean")), as_number(given.get("sd")), as_interval(given.get("ci95")))
 
 
 @dataclass(frozen=True)
@@ -118,12 +126,12 @@ class ClassResult(SeedMean):
     @classmethod
     def from_json(cls, data: object) -> ClassResult:
         """Read one entry of an arm's `per_class`."""
-        given, delta = _mapping(data), _mapping(_mapping(data).get("delta"))
-        mean = _number(delta.get("mean"))
+        given, delta = as_mapping(data), as_mapping(as_mapping(data).get("delta"))
+        mean = as_number(delta.get("mean"))
         return cls(
             **vars(SeedMean.from_json(given)),
-            instances=_integer(given.get("instances")),
-            delta=None if mean is None else ClassDifference(mean, _interval(delta.get("ci95"))),
+            instances=as_integer(given.get("instances")),
+            delta=None if mean is None else ClassDifference(mean, as_interval(delta.get("ci95"))),
         )
 
     @property
@@ -161,9 +169,9 @@ class Difference(Estimate):
     @classmethod
     def from_json(cls, data: object) -> Difference:
         """Read one entry of an arm's `delta`."""
-        given = _mapping(data)
-        numbers = {name: _number(given.get(name)) for name in _DIFFERENCE_NUMBERS}
-        return cls(ci95=_interval(given.get("ci95")), seeds=_integer(given.get("seeds")), **numbers)
+        given = as_mapping(data)
+        numbers = {name: as_number(given.get(name)) for name in _DIFFERENCE_NUMBERS}
+        return cls(ci95=as_interval(given.get("ci95")), seeds=as_integer(given.get("seeds")), **numbers)
 
 
 _DIFFERENCE_NUMBERS = ("mean", "p", "p_better", "sd_training", "se_images", "df", "p_holm")
@@ -196,19 +204,19 @@ class Latency:
     @classmethod
     def from_json(cls, data: object) -> Latency | None:
         """Read an arm's `latency_ms`, None unless it has a median."""
-        given = _mapping(data)
-        median = _number(given.get("median"))
+        given = as_mapping(data)
+        median = as_number(given.get("median"))
         if median is None:
             return None
         return cls(
             median=median,
-            p10=_number(given.get("p10")),
-            p90=_number(given.get("p90")),
-            device=_text(given.get("device")),
-            processor=_text(given.get("processor")),
-            threads=_integer(given.get("threads")),
-            rounds=_integer(given.get("rounds")),
-            run=_text(given.get("run")),
+            p10=as_number(given.get("p10")),
+            p90=as_number(given.get("p90")),
+            device=as_text(given.get("device")),
+            processor=as_text(given.get("processor")),
+            threads=as_integer(given.get("threads")),
+            rounds=as_integer(given.get("rounds")),
+            run=as_text(given.get("run")),
         )
 
 
@@ -247,26 +255,26 @@ class RunSummary:
     @classmethod
     def from_json(cls, data: object) -> RunSummary:
         """Read one entry of an arm's `runs`."""
-        given = _mapping(data)
-        error = _text(given.get("error"))
+        given = as_mapping(data)
+        error = as_text(given.get("error"))
         return cls(
-            seed=_integer(given.get("seed")) or 0,
-            status=_text(given.get("status")) or "waiting",
+            seed=as_integer(given.get("seed")) or 0,
+            status=as_text(given.get("status")) or "waiting",
             error=error and plain(error),
-            seconds=_number(given.get("seconds")),
-            epochs=_integer(given.get("epochs")),
-            memory_mib=_numbers(given.get("memory_mib")),
-            folder=_text(given.get("folder")),
-            metrics=_numbers(given.get("metrics")),
-            learnt=_boolean(given.get("learnt")),
-            chance=_number(given.get("chance")),
-            metrics_best=_numbers(given.get("metrics_best")),
-            metrics_ultralytics=_numbers(given.get("metrics_ultralytics")),
+            seconds=as_number(given.get("seconds")),
+            epochs=as_integer(given.get("epochs")),
+            memory_mib=as_numbers(given.get("memory_mib")),
+            folder=as_text(given.get("folder")),
+            metrics=as_numbers(given.get("metrics")),
+            learnt=as_boolean(given.get("learnt")),
+            chance=as_number(given.get("chance")),
+            metrics_best=as_numbers(given.get("metrics_best")),
+            metrics_ultralytics=as_numbers(given.get("metrics_ultralytics")),
         )
 
     def to_json(self) -> dict[str, object]:
         """Return the entry of `runs`; an empty mapping is null."""
-        return _null_if_empty(_stored(self), "memory_mib", "metrics", "metrics_best", "metrics_ultralytics")
+        return null_if_empty(stored_fields(self), "memory_mib", "metrics", "metrics_best", "metrics_ultralytics")
 
     @property
     def done(self) -> bool:
@@ -319,31 +327,31 @@ class ArmSummary:
     delta: Mapping[str, Difference | None] = field(default_factory=dict)
     verdict: str | None = None
     transferred: tuple[int, int] | None = None
-    index: int = 0
+    index: int = field(default=0, metadata={"stored": False})
 
     @classmethod
     def from_json(cls, data: object, index: int = 0) -> ArmSummary:
         """Read one entry of `arms`."""
-        given = _mapping(data)
-        counts = [_integer(count) for count in _items(given.get("transferred"))]
+        given = as_mapping(data)
+        counts = [as_integer(count) for count in as_items(given.get("transferred"))]
         known = [count for count in counts if count is not None]
-        verdict = _text(given.get("verdict"))
+        verdict = as_text(given.get("verdict"))
         verdict = _RENAMED_VERDICTS.get(verdict or "", verdict)
         return cls(
             name=str(given.get("name")),
             kind=str(given.get("kind")),
-            model=_text(given.get("model")),
-            params=_integer(given.get("params")),
-            gflops=_number(given.get("gflops")),
+            model=as_text(given.get("model")),
+            params=as_integer(given.get("params")),
+            gflops=as_number(given.get("gflops")),
             latency_ms=Latency.from_json(given.get("latency_ms")),
-            seconds=_number(given.get("seconds")),
-            memory_mib=_numbers(given.get("memory_mib")),
-            runs=[RunSummary.from_json(run) for run in _items(given.get("runs"))],
-            learnt=_boolean(given.get("learnt")),
-            metrics=_each(given.get("metrics"), SeedMean.from_json),
-            metrics_best=_each(given.get("metrics_best"), SeedMean.from_json),
-            per_class=_each(given.get("per_class"), ClassResult.from_json),
-            delta=_each(given.get("delta"), lambda value: None if value is None else Difference.from_json(value)),
+            seconds=as_number(given.get("seconds")),
+            memory_mib=as_numbers(given.get("memory_mib")),
+            runs=[RunSummary.from_json(run) for run in as_items(given.get("runs"))],
+            learnt=as_boolean(given.get("learnt")),
+            metrics=as_records(given.get("metrics"), SeedMean.from_json),
+            metrics_best=as_records(given.get("metrics_best"), SeedMean.from_json),
+            per_class=as_records(given.get("per_class"), ClassResult.from_json),
+            delta=as_records(given.get("delta"), lambda value: None if value is None else Difference.from_json(value)),
             verdict=verdict if verdict in VERDICTS else None,
             transferred=(known[0], known[1]) if len(known) == 2 else None,  # noqa: PLR2004 (a pair)
             index=index,
@@ -351,8 +359,8 @@ class ArmSummary:
 
     def to_json(self) -> dict[str, object]:
         """Return the entry of `arms`; empty peaks and differences are null."""
-        stored = _stored(self) | {"runs": [run.to_json() for run in self.runs]}
-        return _null_if_empty(stored, "memory_mib", "delta")
+        stored = stored_fields(self) | {"runs": [run.to_json() for run in self.runs]}
+        return null_if_empty(stored, "memory_mib", "delta")
 
     @property
     def label(self) -> str:
@@ -422,22 +430,22 @@ class StudyInfo:
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> StudyInfo:
         """Read the setup from the content of `results.json`."""
-        seeds = [seed for item in _items(data.get("seeds")) if (seed := _integer(item)) is not None]
+        seeds = [seed for item in as_items(data.get("seeds")) if (seed := as_integer(item)) is not None]
         return cls(
-            data=_text(data.get("data")),
-            data_digest=_text(data.get("data_digest")),
-            task=_text(data.get("task")),
-            images=_integer(data.get("images")),
-            instances=_integer(data.get("instances")),
-            weights=_text(data.get("weights")),
-            recipe=_mapping(data.get("recipe")),
-            versions=_mapping(data.get("versions")),
+            data=as_text(data.get("data")),
+            data_digest=as_text(data.get("data_digest")),
+            task=as_text(data.get("task")),
+            images=as_integer(data.get("images")),
+            instances=as_integer(data.get("instances")),
+            weights=as_text(data.get("weights")),
+            recipe=as_mapping(data.get("recipe")),
+            versions=as_mapping(data.get("versions")),
             seeds=seeds,
-            device=_text(data.get("device")),
-            threads=_integer(data.get("threads")),
-            command=_text(data.get("command")),
-            made=_text(data.get("made")),
-            image_root=_text(data.get("image_root")),
+            device=as_text(data.get("device")),
+            threads=as_integer(data.get("threads")),
+            command=as_text(data.get("command")),
+            made=as_text(data.get("made")),
+            image_root=as_text(data.get("image_root")),
         )
 
     @property
@@ -479,25 +487,25 @@ class StudyResults:
         Raises:
             UserError: Arms or runs are not valid.
         """
-        problem = next(_problems(data), None)
+        problem = find_problem(data)
         if problem:
             raise UserError(problem)
-        settings = _mapping(data.get("bootstrap"))
-        replicates, seed = _integer(settings.get("replicates")), _integer(settings.get("seed"))
+        settings = as_mapping(data.get("bootstrap"))
+        replicates, seed = as_integer(settings.get("replicates")), as_integer(settings.get("seed"))
         return cls(
             info=StudyInfo.from_json(data),
-            arms=[ArmSummary.from_json(arm, index) for index, arm in enumerate(_items(data.get("arms")))],
+            arms=[ArmSummary.from_json(arm, index) for index, arm in enumerate(as_items(data.get("arms")))],
             bootstrap=None if replicates is None or seed is None else Bootstrap(replicates, seed),
-            minimum_detectable=_numbers(data.get("minimum_detectable")),
-            notes=[str(note) for note in _items(data.get("notes"))],
+            minimum_detectable=as_numbers(data.get("minimum_detectable")),
+            notes=[str(note) for note in as_items(data.get("notes"))],
         )
 
     def to_json(self) -> dict[str, object]:
         """Return the content of `results.json`."""
-        info = _stored(self.info)
+        info = stored_fields(self.info)
         made, root = info.pop("made"), info.pop("image_root")
         return {
-            "$schema": f"./{SCHEMA_NAME}",
+            "$schema": f"./{RESULTS_SCHEMA}",
             "schema": SCHEMA,
             "baseline": self.baseline.name,
             "task": info.pop("task"),
@@ -555,129 +563,3 @@ class StudyResults:
         """Total training time of the done runs, in hours."""
         seconds = [run.seconds for arm in self.arms for run in arm.done if run.seconds is not None]
         return sum(seconds) / 3600 if seconds else None
-
-
-# --- writing --------------------------------------------------------------------------------------------------------
-
-
-def plain_value(value: object) -> object:
-    """Return dataclasses, mappings and sequences as plain values; a number that is not finite becomes None."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if is_dataclass(value) and not isinstance(value, type):
-        return _stored(value)
-    if isinstance(value, Mapping):
-        return {str(key): plain_value(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain_value(item) for item in value]
-    return value
-
-
-def _stored(record: object) -> dict[str, object]:
-    """Return the fields of a dataclass that are stored."""
-    names = [item.name for item in fields(record) if item.name not in _NOT_STORED]  # type: ignore[arg-type]
-    return {name: plain_value(getattr(record, name)) for name in names}
-
-
-def _null_if_empty(stored: dict[str, object], *names: str) -> dict[str, object]:
-    return stored | {name: stored[name] or None for name in names}
-
-
-# --- reading --------------------------------------------------------------------------------------------------------
-
-
-def _number(value: object) -> float | None:
-    """Return a finite number, None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        return value if math.isfinite(value) else None
-    except OverflowError:  # an integer of hundreds of digits
-        return None
-
-
-def _integer(value: object) -> int | None:
-    number = _number(value)
-    return None if number is None else int(number)
-
-
-def _boolean(value: object) -> bool | None:
-    return value if isinstance(value, bool) else None
-
-
-def _text(value: object) -> str | None:
-    return None if value is None or value == "" else str(value)
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _items(value: object) -> Sequence[object]:
-    return value if isinstance(value, (list, tuple)) else ()
-
-
-def _numbers(value: object) -> dict[str, float | None]:
-    return {str(key): _number(item) for key, item in _mapping(value).items()}
-
-
-def _each(value: object, read: Callable[[object], _T]) -> dict[str, _T]:
-    return {str(key): read(item) for key, item in _mapping(value).items()}
-
-
-def _interval(value: object) -> tuple[float, float] | None:
-    ends = [end for item in _items(value) if (end := _number(item)) is not None]
-    return (ends[0], ends[1]) if len(ends) == len(_items(value)) == 2 else None  # noqa: PLR2004 (two ends)
-
-
-# --- checking -------------------------------------------------------------------------------------------------------
-
-
-def _problems(data: Mapping[str, object]) -> Iterator[str]:
-    """Yield what prevents the results from being computed again; values that are only displayed may be anything."""
-    arms = data.get("arms")
-    if not isinstance(arms, list) or not arms or not all(isinstance(arm, dict) for arm in arms):
-        yield "it has no arms"
-        return
-    if not isinstance(data.get("recipe", {}), dict) or not isinstance(data.get("versions", {}), dict):
-        yield "recipe or versions is not a mapping"
-    if not isinstance(data.get("image_root"), (str, type(None))):
-        yield "image_root is not a string"
-    names = [arm.get("name") for arm in arms]
-    if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        yield "names of arms are missing or repeated"
-    kinds = [arm.get("kind") for arm in arms]
-    if kinds[0] != "baseline" or not all(kind in ("variant", "control") for kind in kinds[1:]):
-        yield "the first arm, and no other, has to be the baseline"
-    for arm in arms:
-        yield from (f"{arm['name']}: {problem}" for problem in _arm_problems(arm))
-
-
-def _arm_problems(arm: Mapping[str, object]) -> Iterator[str]:
-    runs = arm.get("runs")
-    if not isinstance(runs, list) or not all(isinstance(run, dict) for run in runs):
-        yield "it has no runs"
-        return
-    if not all(_is_seed(run.get("seed")) for run in runs):
-        yield "a run has no seed"
-    if not all(run.get("status") in _STATUSES for run in runs):
-        yield "the status of a run is unknown"
-    if not all(isinstance(run.get("folder"), (str, type(None))) for run in runs):
-        yield "the folder of a run is not a string"
-    for key in ("seed", "folder"):  # a run listed twice would make the study look larger
-        given = [str(run.get(key)) for run in runs if run.get(key) is not None]
-        if len(set(given)) < len(given):
-            yield f"two runs have the same {key}"
-    if not isinstance(arm.get("model"), (str, type(None))):
-        yield "its model is not a string"
-    counts = arm.get("transferred")
-    if counts is not None and not (isinstance(counts, list) and all(map(_is_count, counts))):
-        yield "transferred is not a pair of integers"
-
-
-def _is_seed(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MAX_SEED
-
-
-def _is_count(value: object) -> bool:
-    return _is_seed(value) and isinstance(value, int) and value >= 0
