@@ -96,7 +96,7 @@ def make_report(folder: Path, out: Path | None = None, data: str | None = None) 
     split = str(known.info.recipe.get("split", "val"))
     source = find_images(folder, data=data, split=split, root=known.info.image_root)
     with contextlib.nullcontext() if elsewhere else _locked(folder):
-        results = rebuild(folder, known, whole=not elsewhere, keep=not elsewhere)
+        results = rebuild(folder, known, require_all=not elsewhere, keep=not elsewhere)
         make_folder(out)
         write_results(out, results)
         write_reports(folder, results, out=out, source=source)

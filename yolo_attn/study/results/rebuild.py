@@ -15,13 +15,13 @@ __all__ = ["rebuild"]
 _RUN_FILES = (RESULT, JOB, MATCHES, BOOTSTRAP, MAPS, TRAIN, TRAIN_TABLE)
 
 
-def rebuild(folder: Path, known: StudyResults, *, whole: bool = True, keep: bool = True) -> StudyResults:
+def rebuild(folder: Path, known: StudyResults, *, require_all: bool = True, keep: bool = True) -> StudyResults:
     """Return the results of a study, with every number computed again from the stored matches of its runs.
 
     Args:
         folder: The study's folder.
         known: Its stored results, which list the runs of each arm.
-        whole: Whether every done run must still exist; otherwise a missing one counts as waiting.
+        require_all: Whether every done run must still exist; otherwise a missing one counts as waiting.
         keep: Whether to cache the bootstrap in the runs' folders; otherwise the study is only read.
 
     Raises:
@@ -30,7 +30,7 @@ def rebuild(folder: Path, known: StudyResults, *, whole: bool = True, keep: bool
     for name in {run.folder for arm in known.arms for run in arm.runs if run.folder}:
         _check_run_folder(folder, name)
     missing = [(arm, run) for arm in known.arms for run in arm.done if not _has_result(folder, run)]
-    if whole and missing:
+    if require_all and missing:
         arm, run = missing[0]
         others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise UserError(

@@ -99,12 +99,12 @@ def new_plot(height: float, margins: Margins) -> tuple[Figure, Axes]:
         height: Height of the axes, in pixels.
         margins: Margins around them.
     """
-    whole = height + margins.top + margins.bottom
-    figure = Figure(figsize=(WIDTH / _DPI, whole / _DPI), dpi=_DPI)
+    total = height + margins.top + margins.bottom
+    figure = Figure(figsize=(WIDTH / _DPI, total / _DPI), dpi=_DPI)
     FigureCanvasSVG(figure)
     figure.patch.set_visible(False)
     inner = WIDTH - margins.left - margins.right
-    axes = figure.add_axes((margins.left / WIDTH, margins.bottom / whole, inner / WIDTH, height / whole))
+    axes = figure.add_axes((margins.left / WIDTH, margins.bottom / total, inner / WIDTH, height / total))
     axes.patch.set_visible(False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(5))
