@@ -108,6 +108,12 @@ def test_invalid_input_of_profile_is_a_user_error(model: Any, options: dict[str,
         yolo_attn.profile(model, **options)
 
 
+def test_the_default_rounds_are_those_of_the_measurement() -> None:
+    from yolo_attn.analysis.latency import ROUNDS
+
+    assert yolo_attn.profile.__kwdefaults__["rounds"] == ROUNDS
+
+
 # --- attention maps -----------------------------------------------------------------------------------------------
 
 

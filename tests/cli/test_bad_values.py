@@ -186,7 +186,7 @@ def test_a_file_that_is_not_a_model(command: str, file: str, here: Path, capsys:
         *((f"{v} model= data=digits", "model= is empty") for v in ("train", "val", "export")),
         ("predict model=good.pt source=", "source= is empty"),
         ("train model=good.pt cfg=nowhere.yaml", "nowhere.yaml"),
-        ("train val model=good.pt data=digits", "one verb"),
+        ("train val model=good.pt data=digits", "one command"),
     ],
     ids=lambda value: str(value)[:60],
 )

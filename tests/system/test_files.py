@@ -29,7 +29,7 @@ def test_an_interrupted_write_keeps_the_old_file(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("number", "says"),
+    ("number", "message"),
     [
         (errno.ENOSPC, "no space left"),
         (errno.EROFS, "read-only"),
@@ -39,7 +39,7 @@ def test_an_interrupted_write_keeps_the_old_file(tmp_path: Path, monkeypatch: py
 )
 @pytest.mark.parametrize("call", ["replace", "fsync"])
 def test_a_disk_error_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, says: str, call: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, message: str, call: str
 ) -> None:
     path = tmp_path / "result.json"
     write_atomically(path, "old")
@@ -48,7 +48,7 @@ def test_a_disk_error_is_one_line(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, call, refuse)
-    with pytest.raises(UserError, match=says) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         write_atomically(path, "new")
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -91,11 +91,11 @@ def test_a_folder_has_one_owner(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork")
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
-    ready, tell = os.pipe()
+    ready, signal_ready = os.pipe()
     child = os.fork()
     if child == 0:
         FolderLock(tmp_path).__enter__()
-        os.write(tell, b"1")
+        os.write(signal_ready, b"1")
         signal.pause()
     os.read(ready, 1)
     lock = FolderLock(tmp_path)

@@ -49,7 +49,7 @@ def read_words(words: Sequence[str]) -> list[str]:
     """Return a command's words as `key=value` and bare words.
 
     Raises:
-        UserError: A key or word that `yolo` would not understand, a key without a value, or two verbs.
+        UserError: A key or word that `yolo` would not understand, a key without a value, or two commands.
     """
     merged: list[str] = cfg.merge_equals_args(list(words))
     keys = (*cfg.DEFAULT_CFG_DICT, *_OTHER_KEYS, *(_TUNE_KEYS if "tune" in merged else ()))
@@ -66,7 +66,7 @@ def read_words(words: Sequence[str]) -> list[str]:
             raise UserError(f"{word!r} is not key=value{did_you_mean(key, bare)}")
     verbs = [word for word in merged if word in (*cfg.MODES, "tune")]
     if len(verbs) > 1:
-        raise UserError(f"{' and '.join(verbs)}: give one verb")
+        raise UserError(f"{' and '.join(verbs)}: give one command")
     return merged
 
 

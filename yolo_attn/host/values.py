@@ -31,7 +31,7 @@ def check_values(values: Mapping[str, Any], mode: str = "train", where: str = ""
 
     Args:
         values: Ultralytics' arguments by name, as Python values; arguments without a check are ignored.
-        mode: The verb that they are for.
+        mode: The command that they are for.
         where: Prefix of the message, such as "study.yaml, train: ".
     """
     for key, value in values.items():
@@ -94,7 +94,7 @@ def _integer_list(example: str) -> Callable[[Any, str], str]:
     return lambda value, mode: check(value, mode) if isinstance(value, (list, tuple)) else f"a list, such as {example}"
 
 
-# Each rule takes a value and the verb, and returns the description of valid values, or "" for a valid one.
+# Each rule takes a value and the command, and returns the description of valid values, or "" for a valid one.
 _RULES: dict[str, Callable[[Any, str], str]] = {
     "imgsz": _check_side,
     "batch": _check_batch,
