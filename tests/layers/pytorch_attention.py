@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.self_attention.attention import Attention
+from yolo_attn.layers.self_attention._attention import Attention
 
 
 def copy_attention(ours: Attention, theirs: nn.MultiheadAttention) -> None:
@@ -13,7 +13,7 @@ def copy_attention(ours: Attention, theirs: nn.MultiheadAttention) -> None:
     parts = [ours.query, ours.key, ours.value]
     theirs.in_proj_weight.data = torch.cat([part.weight.data for part in parts])
     theirs.in_proj_bias.data = torch.cat([part.bias.data for part in parts])
-    theirs.out_proj.load_state_dict(ours.out.state_dict())
+    theirs.out_proj.load_state_dict(ours.out_proj.state_dict())
 
 
 def tokens(x: Tensor) -> Tensor:

@@ -88,7 +88,7 @@ def test_outlook_has_the_total_weight_of_each_position() -> None:
 
     weights = layer.weights(x)
     layer.weights = lambda _: weights.detach()
-    layer.value, layer.project = Values(), nn.Identity()
+    layer.value, layer.proj = Values(), nn.Identity()
     layer.mix(x).sum().backward()
     inner = (slice(2, H - 2), slice(2, W - 2))
     windows = 3 * 3  # that contain a position, each with a total of 1 for it if its weights are uniform

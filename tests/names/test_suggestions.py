@@ -207,7 +207,7 @@ def test_every_block_that_is_suggested_builds_with_a_layer_inside() -> None:
     ("layer", "option", "meant"),
     [
         ("SE", "ratio", "reduction"), ("SE", "reducton", "reduction"), ("EMA", "factor", "groups"),
-        ("ECA", "k_size", "kernel_size"), ("LSKA", "kernel_size", "k_size"), ("MHSA", "num_heads", "heads"),
+        ("ECA", "k_size", "kernel_size"), ("MSCA", "ks", "kernel_sizes"), ("MHSA", "num_heads", "heads"),
         ("CBAM", "kernel", "kernel_size"), ("SE", "xyz", ""),
     ],
 )  # fmt: skip

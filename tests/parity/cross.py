@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from yolo_attn.layers import CrossAttention, LocalAttention, TransformerDecoder, TransformerEncoder
-from yolo_attn.layers.self_attention.tokens import sine_positions, tokens
+from yolo_attn.layers.self_attention._tokens import sine_positions, to_tokens
 
 from .mapping import Mapping, Weights, layer
 from .self_attention import detr_encoder, multi_head, transformer_layer
@@ -16,7 +16,12 @@ from .self_attention import detr_encoder, multi_head, transformer_layer
 Convert = Callable[[Weights], Weights]
 PLAIN = {"heads": 1, "project": False, "residual": False}
 """The score functions by themselves."""
-MATRICES = ("attention.score.between", "attention.score.of_", "attention.score.energy")
+MATRICES = (
+    "attention.score.bilinear",
+    "attention.score.query_weight",
+    "attention.score.key_weight",
+    "attention.score.score_weight",
+)
 
 
 class BothWays(nn.Module):
@@ -52,7 +57,7 @@ class DETR(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         memory = self.encoder(x)
         queries = self.queries.weight[None].expand(len(x), -1, -1)
-        found = self.decoder.decode(torch.zeros_like(queries), tokens(memory), queries, sine_positions(memory))
+        found = self.decoder.decode(torch.zeros_like(queries), to_tokens(memory), queries, sine_positions(memory))
         y: Tensor = memory + found.mean(1)[:, :, None, None]
         return y
 
@@ -67,7 +72,7 @@ def both_ways(weights: Weights) -> Weights:
             "attention.query": f"que_proj_{asks}",
             "attention.key": f"key_proj_{answers}",
             "attention.value": f"val_proj_{answers}",
-            "attention.out": f"out_proj_{answers}",
+            "attention.out_proj": f"out_proj_{answers}",
         }
         kinds = ("weight", "bias")
         result |= {f"{ours}.{name}.{k}": weights[f"m.{theirs}.{k}"] for name, theirs in names.items() for k in kinds}
@@ -89,23 +94,23 @@ def one_head(**names: str) -> Convert:
 
 
 def general(weights: Weights) -> Weights:
-    return {"attention.score.between": weights["W.weight"][None]}
+    return {"attention.score.bilinear": weights["W.weight"][None]}
 
 
 def additive(weights: Weights) -> Weights:
-    names = {"score__of_query": "W.weight", "score__of_key": "U.weight", "score__energy": "v.weight"}
+    names = {"score__query_weight": "W.weight", "score__key_weight": "U.weight", "score__score_weight": "v.weight"}
     bias = torch.zeros(len(weights["W.weight"]))
     return one_head(**names)(weights) | {"attention.score.bias": bias}
 
 
 def concat(weights: Weights) -> Weights:
     of_query, of_key = weights["W.weight"].chunk(2, 1)
-    names = {"score__of_query": "q", "score__of_key": "k", "score__energy": "v.weight"}
+    names = {"score__query_weight": "q", "score__key_weight": "k", "score__score_weight": "v.weight"}
     return one_head(**names)(weights | {"q": of_query, "k": of_key})
 
 
 def luong(weights: Weights) -> Weights:
-    result = {"between.weight": weights["Wa.weight"].t(), "combine.weight": weights["Wc.weight"]}
+    result = {"bilinear.weight": weights["Wa.weight"].t(), "combine.weight": weights["Wc.weight"]}
     if "Wp.weight" in weights:
         column = weights["vp.weight"]
         row = torch.ones_like(column)  # a map of height one has but one row to predict
@@ -132,20 +137,20 @@ MAPPINGS = {
     "luong_local__m": Mapping(lambda channels: OneDimension(channels[0], predict=False).eval(), luong),
     "openmnt_global": Mapping(
         layer(CrossAttention, score="general", combine="tanh", **PLAIN),
-        one_head(score__between="m.linear_in.weight", out__weight="m.linear_out.weight"),
+        one_head(score__bilinear="m.linear_in.weight", out_proj__weight="m.linear_out.weight"),
     ),
     "openmnt_global__dot": Mapping(
-        layer(CrossAttention, score="dot", combine="tanh", **PLAIN), one_head(out__weight="m.linear_out.weight")
+        layer(CrossAttention, score="dot", combine="tanh", **PLAIN), one_head(out_proj__weight="m.linear_out.weight")
     ),
     "openmnt_global__mlp": Mapping(
         layer(CrossAttention, score="additive", combine="linear", **PLAIN),
         one_head(
-            score__of_query="m.linear_query.weight",
+            score__query_weight="m.linear_query.weight",
             score__bias="m.linear_query.bias",
-            score__of_key="m.linear_context.weight",
-            score__energy="m.v.weight",
-            out__weight="m.linear_out.weight",
-            out__bias="m.linear_out.bias",
+            score__key_weight="m.linear_context.weight",
+            score__score_weight="m.v.weight",
+            out_proj__weight="m.linear_out.weight",
+            out_proj__bias="m.linear_out.bias",
         ),
     ),
     "score_functions": Mapping(layer(CrossAttention, **PLAIN), one_head()),

@@ -28,14 +28,14 @@ def aff(weights: Weights) -> Weights:
 
 
 def iaff(weights: Weights) -> Weights:
-    first = context(weights, "first", "local_att", "global_att")
-    return first | context(weights, "second", "local_att2", "global_att2")
+    first = context(weights, "context1", "local_att", "global_att")
+    return first | context(weights, "context2", "local_att2", "global_att2")
 
 
 def iaff_port(weights: Weights) -> Weights:
     """The authors' PyTorch port runs the first global branch in both rounds."""
-    first = context(weights, "first", "local_att", "global_att")
-    return first | context(weights, "second", "local_att2", "global_att")
+    first = context(weights, "context1", "local_att", "global_att")
+    return first | context(weights, "context2", "local_att2", "global_att")
 
 
 MAPPINGS = {
@@ -43,7 +43,7 @@ MAPPINGS = {
     "iaff": Mapping(layer(iAFF), iaff_port),
     "iaff_fixed": Mapping(layer(iAFF), iaff),
     "ms_cam": Mapping(layer(MSCAM), aff),
-    "gmu": Mapping(layer(GMU), renamed(first="h1", second="h2", choose="z")),
+    "gmu": Mapping(layer(GMU), renamed(first="h1", second="h2", gate="z")),
     "bifpn_fusion": Mapping(layer(WeightedFusion), renamed(importance="w")),
     "basic_block": Mapping(layer(SEBasicBlock, reduction=None), renamed(**BLOCK)),
     "se_basic_block": Mapping(layer(SEBasicBlock), renamed(**BLOCK, se__fc1="se__fc__0", se__fc2="se__fc__2")),

@@ -21,7 +21,7 @@ LSK_NAMES = {
     "far": "conv_spatial",
     "reduce_near": "conv1",
     "reduce_far": "conv2",
-    "choose": "conv_squeeze",
+    "select": "conv_squeeze",
     "expand": "conv",
 }
 MSCA_NAMES = {
@@ -45,7 +45,7 @@ DLKA_NAMES = {
 
 def projected(**names: str) -> Callable[[Weights], Weights]:
     inside = {ours: f"spatial_gating_unit__{theirs}" for ours, theirs in names.items()}
-    return renamed(**inside, enter="proj_1", leave="proj_2")
+    return renamed(**inside, proj_in="proj_1", proj_out="proj_2")
 
 
 MAPPINGS = {

@@ -44,48 +44,54 @@ def axial(weights: Weights) -> Weights:
 
 def cot(weights: Weights) -> Weights:
     weights = without_conv_bias(weights, "se.0", "se.1")
-    names = {"context": "key_embed", "weigh": "embed", "value": "conv1x1", "activate__0": "bn", "choose": "se"}
-    return as_linear(rename(weights, **names), "choose.0.weight", "choose.3.weight")
+    names = {"context": "key_embed", "attn": "embed", "value": "conv1x1", "norm_act__0": "bn", "mlp": "se"}
+    return as_linear(rename(weights, **names), "mlp.0.weight", "mlp.3.weight")
 
 
 def acmix(weights: Weights) -> Weights:
     weights = {name: value for name, value in weights.items() if name != "conv_p.bias"}  # a difference takes it out
-    names = {"query": "conv1", "key": "conv2", "value": "conv3", "position": "conv_p", "combine": "fc"}
-    return rename(weights, **names, shift="dep_conv", rate_attention="rate1", rate_convolution="rate2")
+    names = {"query": "conv1", "key": "conv2", "value": "conv3", "position": "conv_p", "fc": "fc"}
+    return rename(weights, **names, dwconv="dep_conv", rate_attention="rate1", rate_convolution="rate2")
 
 
 def external(weights: Weights) -> Weights:
-    names = {"query": "conv1", "key": "linear_0", "value": "linear_1", "project": "conv2__0", "norm": "conv2__1"}
+    names = {"query": "conv1", "key": "linear_0", "value": "linear_1", "proj": "conv2__0", "norm": "conv2__1"}
     return as_linear(rename(weights, **names), "key.weight", "value.weight")
 
 
 def external_heads(weights: Weights) -> Weights:
     weights = {name: value for name, value in weights.items() if name != "m.linear_0.bias"}  # a softmax takes it out
-    names = {"query": "m__trans_dims", "key": "m__linear_0", "value": "m__linear_1", "project": "m__proj"}
-    return as_conv(rename(weights, **names), "query.weight", "project.weight")
+    names = {"query": "m__trans_dims", "key": "m__linear_0", "value": "m__linear_1", "proj": "m__proj"}
+    return as_conv(rename(weights, **names), "query.weight", "proj.weight")
 
 
 def efficient_additive(weights: Weights) -> Weights:
-    names = {"query": "m__to_query", "key": "m__to_key", "choose": "m__w_g", "project": "m__Proj", "out": "m__final"}
+    names = {
+        "query": "m__to_query",
+        "key": "m__to_key",
+        "score_weight": "m__w_g",
+        "proj": "m__Proj",
+        "out_proj": "m__final",
+    }
     ours = rename(weights, **names)
-    ours |= vectors({"choose": ours["choose"]})
-    return as_conv(ours, "query.weight", "key.weight", "project.weight", "out.weight")
+    ours |= vectors({"score_weight": ours["score_weight"]})
+    return as_conv(ours, "query.weight", "key.weight", "proj.weight", "out_proj.weight")
 
 
 def focal(weights: Weights) -> Weights:
-    ours = rename(weights, expand="m__f", modulator="m__h", out="m__proj", levels="m__focal_layers")
-    return as_conv(ours, "expand.weight", "out.weight")
+    ours = rename(weights, expand="m__f", modulator="m__h", proj="m__proj", levels="m__focal_layers")
+    return as_conv(ours, "expand.weight", "proj.weight")
 
 
 def hilo(weights: Weights) -> Weights:
-    low = {"low__query": "m__l_q", "low__key_value": "m__l_kv", "low__project": "m__l_proj"}
-    ours = rename(weights, **low, high__qkv="m__h_qkv", high__project="m__h_proj")
+    low = {"low__query": "m__l_q", "low__key_value": "m__l_kv", "low__proj": "m__l_proj"}
+    ours = rename(weights, **low, high__qkv="m__h_qkv", high__proj="m__h_proj")
     return as_conv(ours, *(name for name, value in ours.items() if value.ndim == 2))
 
 
 def outlook(weights: Weights) -> Weights:
-    ours = rename(weights, value="m__v", choose="m__attn", project="m__proj")
-    return as_conv(ours, "value.weight", "choose.weight", "project.weight")
+    ours = rename(weights, value="m__v", attn="m__attn", proj="m__proj")
+    return as_conv(ours, "value.weight", "attn.weight", "proj.weight")
 
 
 class WholePatches(SeparableSelfAttention):
@@ -96,7 +102,7 @@ class WholePatches(SeparableSelfAttention):
         return F.pad(super().forward(x[..., : x.shape[3] - odd]), (0, odd))
 
 
-SEPARABLE = {"expand": "m__qkv_proj__block__conv", "out": "m__out_proj__block__conv"}
+SEPARABLE = {"expand": "m__qkv_proj__block__conv", "proj": "m__out_proj__block__conv"}
 
 MAPPINGS = {
     "acmix": Mapping(layer(ACmix), acmix),
@@ -106,13 +112,13 @@ MAPPINGS = {
         layer(DAttention, shifted_grid=True),
         renamed(
             table="m__rpe_table",
-            look="m__conv_offset__0",
-            look_norm="m__conv_offset__1__norm",
-            offset="m__conv_offset__3",
+            offset_conv="m__conv_offset__0",
+            offset_norm="m__conv_offset__1__norm",
+            offset_proj="m__conv_offset__3",
             query="m__proj_q",
             key="m__proj_k",
             value="m__proj_v",
-            project="m__proj_out",
+            proj="m__proj_out",
         ),
     ),
     "efficient_additive": Mapping(layer(EfficientAdditive), efficient_additive),
@@ -121,17 +127,17 @@ MAPPINGS = {
     "focal_modulation": Mapping(layer(FocalModulation), focal),
     "hilo": Mapping(layer(HiLo), hilo),
     "irmb": Mapping(
-        layer(iRMB, dim_head=32),
+        layer(iRMB, head_width=32),
         renamed(
             norm="norm",
             query_key="qk__conv",
             value__0="v__conv",
             local__0="conv_local__conv",
             local__1="conv_local__norm",
-            project="proj__conv",
+            proj="proj__conv",
         ),
     ),
     "mobilevitv2": Mapping(layer(SeparableSelfAttention), renamed(**SEPARABLE)),
-    "mobilevitv2__patch": Mapping(layer(WholePatches, patch=2), renamed(**SEPARABLE)),
+    "mobilevitv2__patch": Mapping(layer(WholePatches, patch_size=2), renamed(**SEPARABLE)),
     "outlook": Mapping(layer(Outlook), outlook),
 }

@@ -37,8 +37,8 @@ class OneDimension(MHSA):
 
 
 def s2(weights: Weights) -> Weights:
-    names = {"squeeze": "split_attention__mlp1", "choose": "split_attention__mlp2"}
-    return as_conv(rename(weights, **names, expand="mlp1", project="mlp2"), "expand.weight", "project.weight")
+    names = {"fc1": "split_attention__mlp1", "fc2": "split_attention__mlp2"}
+    return as_conv(rename(weights, **names, expand="mlp1", proj="mlp2"), "expand.weight", "proj.weight")
 
 
 def parts(weights: Weights, name: str, *ours: str) -> Weights:
@@ -55,7 +55,7 @@ def parts(weights: Weights, name: str, *ours: str) -> Weights:
 def multi_head(weights: Weights, name: str, our: str = "attention") -> Weights:
     """Return the weights of `nn.MultiheadAttention` under the names of our `Attention`."""
     result = parts(weights, f"{name}.in_proj", f"{our}.query", f"{our}.key", f"{our}.value")
-    return result | {f"{our}.out.{kind}": weights[f"{name}.out_proj.{kind}"] for kind in ("weight", "bias")}
+    return result | {f"{our}.out_proj.{kind}": weights[f"{name}.out_proj.{kind}"] for kind in ("weight", "bias")}
 
 
 def transformer_layer(weights: Weights, name: str, our: str, attentions: dict[str, str]) -> Weights:
@@ -76,7 +76,7 @@ def detr_encoder(weights: Weights, name: str = "enc.layers.0", our: str = "layer
 def one_dimension(weights: Weights) -> Weights:
     table = weights["m.rel_emb.weight"]
     result = parts(weights, "m.qkv", "attention.query", "attention.key", "attention.value")
-    result |= {f"attention.out.{kind}": weights[f"m.out.{kind}"] for kind in ("weight", "bias")}
+    result |= {f"attention.out_proj.{kind}": weights[f"m.out.{kind}"] for kind in ("weight", "bias")}
     return result | {"offsets": table[None] * table.new_tensor([0, 1])[:, None, None]}
 
 
@@ -84,7 +84,7 @@ def swin(weights: Weights) -> Weights:
     table = weights["m.relative_position_bias_table"]
     side = round(len(table) ** 0.5)
     result = parts(weights, "m.qkv", "attention.query", "attention.key", "attention.value")
-    result |= {f"attention.out.{kind}": weights[f"m.proj.{kind}"] for kind in ("weight", "bias")}
+    result |= {f"attention.out_proj.{kind}": weights[f"m.proj.{kind}"] for kind in ("weight", "bias")}
     return result | {"table": table.t().reshape(-1, side, side)}
 
 
@@ -93,32 +93,32 @@ def non_local(weights: Weights) -> Weights:
     w = weights.pop("concat_project.0.weight", None)
     result = without_conv_bias(rename(weights, **NON_LOCAL), "expand", "norm")
     if w is not None:
-        result["of_theta"], result["of_phi"] = w.flatten().chunk(2)
+        result["theta_weight"], result["phi_weight"] = w.flatten().chunk(2)
     return result
 
 
 def agent(weights: Weights) -> Weights:
-    names = {"query": "m__q", "project": "m__proj", "local": "m__dwc"}
+    names = {"query": "m__q", "proj": "m__proj", "dwconv": "m__dwc"}
     result = rename({k: v for k, v in weights.items() if k.split(".")[1] in {"q", "proj", "dwc"}}, **names)
     result |= parts(weights, "m.kv", "key", "value")
-    for ours, grid, rows, columns in (("gathering", "an", "ah", "aw"), ("handing_out", "na", "ha", "wa")):
+    for ours, grid, rows, columns in (("agent_bias", "an", "ah", "aw"), ("query_bias", "na", "ha", "wa")):
         result[f"{ours}.grid"] = weights[f"m.{grid}_bias"].flatten(2)
         result[f"{ours}.rows"] = weights[f"m.{rows}_bias"].squeeze()
         result[f"{ours}.columns"] = weights[f"m.{columns}_bias"].squeeze()
-    for name in ("handing_out.rows", "handing_out.columns"):
+    for name in ("query_bias.rows", "query_bias.columns"):
         result[name] = result[name].transpose(1, 2)
     return result
 
 
 def bra_legacy(weights: Weights) -> Weights:
-    result = rename(weights, qkv="m__qkv__qkv", local="m__lepe", project="m__wo")
-    return as_conv(result, "qkv.weight", "project.weight")
+    result = rename(weights, qkv="m__qkv__qkv", dwconv="m__lepe", proj="m__wo")
+    return as_conv(result, "qkv.weight", "proj.weight")
 
 
 MAPPINGS = {
-    "agent": Mapping(layer(AgentAttention, size=20), agent),
+    "agent": Mapping(layer(AgentAttention, bias_size=20), agent),
     "bra_legacy": Mapping(layer(BRA, legacy=True), bra_legacy),
-    "bra_nchw": Mapping(layer(BRA), renamed(qkv="qkv_linear", local="lepe", project="output_linear")),
+    "bra_nchw": Mapping(layer(BRA), renamed(qkv="qkv_linear", dwconv="lepe", proj="output_linear")),
     "criss_cross": Mapping(layer(CrissCross, recurrence=1), renamed(**CRISS_CROSS)),
     "criss_cross__r2": Mapping(layer(CrissCross), renamed(**{k: f"m__{v}" for k, v in CRISS_CROSS.items()})),
     "danet": Mapping(
@@ -130,7 +130,7 @@ MAPPINGS = {
     "detr_encoder": Mapping(layer(TransformerEncoder), detr_encoder),
     "double_attention": Mapping(
         layer(A2, residual=False),
-        renamed(features="convA", gather="convB", distribute="convV", project="conv_reconstruct"),
+        renamed(features="convA", gather="convB", distribute="convV", proj="conv_reconstruct"),
     ),
     "mhsa": Mapping(layer(MHSA), lambda weights: multi_head(weights, "att")),
     "mhsa__nopos": Mapping(layer(MHSA, position="none"), lambda weights: multi_head(weights, "att")),

@@ -1,8 +1,8 @@
-"""Normalisation that also works where there is a single value per channel.
+"""Normalization layers that accept a single value per channel.
 
-A map of 1 x 1, or a vector pooled from a map, has one value per channel when the batch is one image. PyTorch's norms
-raise there in training, because nothing can be estimated from one value: the last, incomplete batch of an epoch would
-end the run. These two do what is left to do, and equal PyTorch's everywhere else.
+A 1 x 1 map, or a vector pooled from a map, has one value per channel if the batch is a single image. PyTorch's norms
+raise an error there in training, because statistics cannot be estimated from one value, and the last, incomplete batch
+of an epoch would end the run. These layers handle this case and equal PyTorch's in all others.
 
 They also keep the momentum and eps of their papers: Ultralytics overwrites both in every exact `nn.BatchNorm2d`.
 """
@@ -17,10 +17,10 @@ __all__ = ["BatchNorm", "GroupNorm"]
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation of (B, C) or (B, C, ...) that accepts one value per channel.
+    """Batch normalization of (B, C) or (B, C, ...) that accepts one value per channel.
 
-    A single value normalised by itself would be zero and tell nothing about the image. In training it is normalised
-    with the running statistics instead, which stay as they are; so training and evaluation agree on it.
+    A single value normalized by its own statistics would be zero for every image. In training it is normalized with the
+    running statistics instead, which are not updated, so training and evaluation give the same result.
     """
 
     running_mean: Tensor
@@ -29,18 +29,18 @@ class BatchNorm(nn.BatchNorm2d):
     momentum: float
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise each channel."""
+        """Normalize each channel."""
         if self.training and x.numel() == x.shape[1]:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         return super().forward(x)
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Accept any rank from 2."""
+        """Accept tensors of two or more dimensions."""
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation that accepts one value per group, which becomes zero before scale and bias."""
+    """Group normalization that accepts one value per group, which becomes zero before scale and bias."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise each group of channels."""
+        """Normalize each group of channels."""
         return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)

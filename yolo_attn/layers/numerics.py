@@ -1,4 +1,4 @@
-"""Small helpers that keep a layer right in half precision, on any device and while it is exported."""
+"""Helpers for correct results in half precision, on any device and during export."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["at_least_one", "channel_shuffle", "no_autocast", "one_dtype", "satur
 
 Size = TypeVar("Size", int, Tensor)
 
-FLOAT16_MAX = torch.finfo(torch.float16).max  # 65504; the other types never get near their ends
+FLOAT16_MAX = torch.finfo(torch.float16).max  # 65504; other types have ample range
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
@@ -28,35 +28,35 @@ def widen(x: Tensor) -> Tensor:
 
 
 def saturate(x: Tensor, *dtypes: torch.dtype) -> Tensor:
-    """Return x with what float16 cannot hold brought to its largest number; in other types, x itself.
+    """Return x clamped to the range of float16; in other types, x itself.
 
-    For products of values that no sigmoid bounds: an infinity becomes NaN in the next sum or product with zero, here
-    and in the gradient, and one NaN ends a training.
+    Used for unbounded products: an infinity becomes NaN in the next sum or product with zero, in the gradient too, and
+    a single NaN ends a training.
 
     Args:
         x: Any tensor.
-        dtypes: Other types that x comes from or goes to.
+        dtypes: Other types that x is converted from or to.
     """
     return x.clamp(-FLOAT16_MAX, FLOAT16_MAX) if torch.float16 in (x.dtype, *dtypes) else x
 
 
 def one_dtype(xs: Sequence[Tensor]) -> list[Tensor]:
-    """Return tensors in the narrowest type that holds all of them, as a sum of them would be.
+    """Return tensors in their promoted type, which is that of their sum.
 
-    Under autocast rows differ: a convolution returns half precision, a layer norm float32.
+    Under autocast the types of rows differ: a convolution returns half precision, a layer norm float32.
     """
     dtype = reduce(torch.promote_types, (x.dtype for x in xs))
     return [x.to(dtype) for x in xs]
 
 
 def no_autocast(x: Tensor) -> AbstractContextManager[Any]:
-    """Return a context in which autocast does not narrow products of wide tensors on the device of x."""
+    """Return a context that disables autocast on the device of x, so products of wide tensors stay wide."""
     kind = x.device.type
     return torch.autocast(kind, enabled=False) if kind in {"cpu", "cuda"} else nullcontext()
 
 
 def at_least_one(count: Size) -> Size:
-    """Return max(count, 1), also while a trace runs, where sizes are tensors and max() would freeze them."""
+    """Return max(count, 1); in a trace, where sizes are tensors, without making it a constant."""
     return count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1)
 
 
@@ -70,7 +70,7 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
 
     Args:
         x: (B, C, H, W) with C a multiple of `groups`.
-        groups: How many groups.
+        groups: Number of groups.
     """
     b, c, h, w = x.shape
     return x.reshape(b, groups, c // groups, h, w).transpose(1, 2).reshape(b, c, h, w)

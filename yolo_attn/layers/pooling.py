@@ -1,6 +1,6 @@
 """Adaptive pooling that exports to ONNX at any map size.
 
-PyTorch's own adaptive pooling exports only where the size of the map is a known multiple of the size of the result.
+PyTorch's adaptive pooling exports only if the size of the map is a known multiple of the output size.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ __all__ = ["adaptive_mean", "averaging_matrix"]
 
 
 def adaptive_mean(x: Tensor, height: int, width: int) -> Tensor:
-    """Return what `F.adaptive_avg_pool2d` returns: the means of height x width cells that cover the map.
+    """Return the result of `F.adaptive_avg_pool2d`: the means of height x width bins that cover the map.
 
-    Cell i of n along an axis of length N holds the positions from floor(i N / n) up to, not with, ceil((i + 1) N / n);
-    with n > N some positions are in several cells.
+    Bin i of n along an axis of length N consists of the positions from floor(i N / n) up to, but not including,
+    ceil((i + 1) N / n). With n > N some positions are in several bins.
 
     Args:
         x: (B, C, H, W).
-        height: Rows of cells.
-        width: Columns of cells.
+        height: Rows of bins.
+        width: Columns of bins.
 
     Returns:
         (B, C, height, width), of the dtype of x.
@@ -33,10 +33,10 @@ def adaptive_mean(x: Tensor, height: int, width: int) -> Tensor:
         return (rows @ averaging_matrix(width, x.shape[3], wide).T).to(x.dtype)
 
 
-def averaging_matrix(cells: int, length: int, like: Tensor) -> Tensor:
-    """Return the matrix (cells, length) that takes the means along one axis, with the dtype and device of `like`."""
-    cell = torch.arange(cells, device=like.device)[:, None]
-    place = torch.arange(length, device=like.device)
-    first, end = cell * length // cells, ((cell + 1) * length + cells - 1) // cells
-    inside = ((place >= first) & (place < end)).to(like.dtype)
+def averaging_matrix(bins: int, length: int, like: Tensor) -> Tensor:
+    """Return the matrix (bins, length) that averages along one axis, with the dtype and device of `like`."""
+    index = torch.arange(bins, device=like.device)[:, None]
+    position = torch.arange(length, device=like.device)
+    first, end = index * length // bins, ((index + 1) * length + bins - 1) // bins
+    inside = ((position >= first) & (position < end)).to(like.dtype)
     return inside / inside.sum(1, keepdim=True)

@@ -39,8 +39,8 @@ def test_keeps_the_shape_of_the_first_level_and_weighs_all_of_them() -> None:
 def test_smaller_maps_come_up_as_nearest_neighbours_and_larger_ones_down_as_means() -> None:
     layer, xs = trained(), pyramid()
     levels = layer._levels(xs)
-    torch.testing.assert_close(levels[1], F.interpolate(layer.bring[0](xs[1]), scale_factor=2, mode="nearest"))
-    torch.testing.assert_close(levels[3], layer.bring[2](F.avg_pool2d(xs[3], 2)))
+    torch.testing.assert_close(levels[1], F.interpolate(layer.align[0](xs[1]), scale_factor=2, mode="nearest"))
+    torch.testing.assert_close(levels[3], layer.align[2](F.avg_pool2d(xs[3], 2)))
     assert levels[0] is xs[0]
 
 

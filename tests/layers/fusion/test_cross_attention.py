@@ -17,7 +17,7 @@ def test_equals_pytorch_s_attention_for_maps_of_different_sizes_and_channels() -
     theirs = nn.MultiheadAttention(8, 2, kdim=12, vdim=12, batch_first=True)
     for name in ("query", "key", "value"):
         setattr(theirs, f"{name[0]}_proj_weight", getattr(layer.attention, name).weight)
-    theirs.out_proj.load_state_dict(layer.attention.out.state_dict())
+    theirs.out_proj.load_state_dict(layer.attention.out_proj.state_dict())
     read = theirs(tokens(x), tokens(memory), tokens(memory))[0]  # its biases start at zero, as ours do
     torch.testing.assert_close(layer([x, memory]), x + read.transpose(1, 2).reshape(x.shape))
 

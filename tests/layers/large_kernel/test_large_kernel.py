@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from yolo_attn.layers import LKA, LSK, LSKA, MSCA
-from yolo_attn.layers.large_kernel.gated import LargeKernel
+from yolo_attn.layers.large_kernel._gated import LargeKernel
 
 
 def reach(layer: LargeKernel) -> list[int]:
@@ -19,18 +19,17 @@ def reach(layer: LargeKernel) -> list[int]:
     return [int(seen.any(axis).sum()) for axis in (1, 0)]
 
 
-@pytest.mark.parametrize("k_size", [7, 11, 23, 35, 41, 53])
-def test_lska_looks_as_far_as_its_name_says(k_size: int) -> None:
-    kernel = LSKA(2, k_size=k_size)
-    for parameter in kernel.parameters():
+@pytest.mark.parametrize("kernel_size", [7, 11, 23, 35, 41, 53])
+def test_lska_looks_as_far_as_its_name_says(kernel_size: int) -> None:
+    layer = LSKA(2, kernel_size=kernel_size)
+    for parameter in layer.parameters():
         torch.nn.init.ones_(parameter)
-    taps = reach(kernel)
-    assert taps == [k_size, k_size]
+    assert reach(layer) == [kernel_size, kernel_size]
 
 
 def test_lka_and_msca_look_as_far_as_documented() -> None:
     assert reach(LKA(2)) == [23, 23]
-    assert reach(MSCA(2, kernels=(7, 11, 21))) == [25, 25]
+    assert reach(MSCA(2, kernel_sizes=(7, 11, 21))) == [25, 25]
 
 
 @pytest.mark.parametrize("cls", [LKA, LSKA, LSK, MSCA])
@@ -39,17 +38,17 @@ def test_what_the_map_multiplies(cls: type[LargeKernel]) -> None:
     layer = cls(8)  # type: ignore[call-arg]
     torch.testing.assert_close(layer(x), x * layer.weights(x))
     layer = cls(8, project=True)  # type: ignore[call-arg]
-    assert layer.enter is not None and layer.leave is not None
-    torch.testing.assert_close(layer(x), x + layer.leave(F.gelu(layer.enter(x)) * layer.weights(x)))
+    assert layer.proj_in is not None and layer.proj_out is not None
+    torch.testing.assert_close(layer(x), x + layer.proj_out(F.gelu(layer.proj_in(x)) * layer.weights(x)))
 
 
 def test_lsk_chooses_between_near_and_far() -> None:
     layer, x = LSK(8), torch.randn(1, 8, 9, 9)
-    torch.nn.init.zeros_(layer.choose.weight)
-    assert layer.choose.bias is not None
+    torch.nn.init.zeros_(layer.select.weight)
+    assert layer.select.bias is not None
     with torch.no_grad():
-        layer.choose.bias.copy_(torch.tensor([100.0, -100.0]))  # near alone
+        layer.select.bias.copy_(torch.tensor([100.0, -100.0]))  # near alone
     torch.testing.assert_close(layer.attention(x), layer.expand(layer.reduce_near(layer.near(x))))
     with torch.no_grad():
-        layer.choose.bias.copy_(torch.tensor([-100.0, 100.0]))  # far alone
+        layer.select.bias.copy_(torch.tensor([-100.0, 100.0]))  # far alone
     torch.testing.assert_close(layer.attention(x), layer.expand(layer.reduce_far(layer.far(layer.near(x)))))

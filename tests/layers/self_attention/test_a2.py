@@ -16,15 +16,15 @@ def test_equals_the_loop() -> None:
     for n in range(12):
         shares = distribute[:, n].softmax(0)
         cells.append(sum(share * descriptor for share, descriptor in zip(shares, descriptors, strict=True)))
-    expected = layer.project(torch.stack(cells, 1).reshape(1, -1, 3, 4))
+    expected = layer.proj(torch.stack(cells, 1).reshape(1, -1, 3, 4))
     torch.testing.assert_close(layer(x), expected)
 
 
 def test_the_paper_s_block_adds_the_input() -> None:
     torch.manual_seed(0)
     layer, x = A2(8), torch.randn(1, 8, 3, 4)
-    torch.nn.init.zeros_(layer.project.weight)
-    torch.nn.init.zeros_(layer.project.bias)
+    torch.nn.init.zeros_(layer.proj.weight)
+    torch.nn.init.zeros_(layer.proj.bias)
     assert torch.equal(layer(x), x)
 
 

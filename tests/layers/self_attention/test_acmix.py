@@ -10,7 +10,7 @@ from yolo_attn.layers import ACmix
 
 def test_attention_equals_the_loop() -> None:
     torch.manual_seed(0)
-    layer = ACmix(8, kernel_att=3, head=2).eval()
+    layer = ACmix(8, window=3, heads=2).eval()
     torch.nn.init.zeros_(layer.rate_convolution)
     x = torch.randn(1, 8, 4, 5)
     with torch.no_grad():
@@ -36,12 +36,12 @@ def test_attention_equals_the_loop() -> None:
 
 def test_the_convolution_starts_as_a_sum_of_shifted_maps() -> None:
     torch.manual_seed(0)
-    layer = ACmix(8, head=2).eval()
+    layer = ACmix(8, heads=2).eval()
     torch.nn.init.zeros_(layer.rate_attention)
     x = torch.randn(1, 8, 4, 5)
     with torch.no_grad():
         shared = torch.stack([conv(x)[0].reshape(2, 4, 4, 5) for conv in (layer.query, layer.key, layer.value)])
-        maps = torch.einsum("ns,sdhw->ndhw", layer.combine.weight[:, :, 0, 0], shared.reshape(6, 4, 4, 5))
+        maps = torch.einsum("ns,sdhw->ndhw", layer.fc.weight[:, :, 0, 0], shared.reshape(6, 4, 4, 5))
         padded = F.pad(maps, (1, 1, 1, 1))
         total = sum(padded[n, :, n // 3 : n // 3 + 4, n % 3 : n % 3 + 5] for n in range(9))
         # Group d of the convolution makes two of the eight output channels out of the nine maps of channel d.

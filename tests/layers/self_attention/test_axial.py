@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from yolo_attn.layers import Axial
-from yolo_attn.layers.self_attention.axial import AxialLines, EnergyNorm
+from yolo_attn.layers.self_attention.axial import AxialLines, LogitNorm
 
 
-def scaled(norm: EnergyNorm, group: int, energy: Tensor) -> Tensor:
+def scaled(norm: LogitNorm, group: int, energy: Tensor) -> Tensor:
     return energy * norm.weight[group] / (norm.running_var[group] + norm.eps).sqrt()
 
 
@@ -67,7 +67,7 @@ def test_goes_along_the_columns_and_then_along_the_rows() -> None:
 
 def test_energies_have_unit_variance_in_training_whatever_their_mean() -> None:
     torch.manual_seed(0)
-    norm = EnergyNorm(4).train()
+    norm = LogitNorm(4).train()
     x = 5 + 3 * torch.randn(2, 4, 6, 6)
     assert norm(x).var((0, 2, 3), correction=0).allclose(torch.ones(4), atol=1e-3)
     weights = norm(x).softmax(3)

@@ -13,12 +13,12 @@ def full_attention(layer: BRA, x: Tensor) -> Tensor:
     heads = [t.flatten(2).unflatten(1, (layer.heads, -1)) for t in (q, k, v)]  # (B, heads, d, N)
     weights = (heads[0].transpose(2, 3) @ heads[1] * layer.channels**-0.5).softmax(3)
     y = (weights @ heads[2].transpose(2, 3)).transpose(2, 3).reshape(x.shape)
-    return layer.project(y + layer.local(v))
+    return layer.proj(y + layer.dwconv(v))
 
 
 def test_routed_to_all_regions_it_is_full_attention() -> None:
     torch.manual_seed(0)
-    layer = BRA(8, heads=2, n_win=3, topk=1000)
+    layer = BRA(8, heads=2, grid_size=3, topk=1000)
     for size in ((6, 9), (7, 11), (2, 4), (1, 1)):  # of the last three no region count divides the map
         x = torch.randn(2, 8, *size)
         torch.testing.assert_close(layer(x), full_attention(layer, x))
@@ -26,7 +26,7 @@ def test_routed_to_all_regions_it_is_full_attention() -> None:
 
 def test_both_forms_are_equal_where_the_regions_divide_the_map() -> None:
     torch.manual_seed(0)
-    layer, legacy = BRA(8, n_win=3, topk=2), BRA(8, n_win=3, topk=2, legacy=True)
+    layer, legacy = BRA(8, grid_size=3, topk=2), BRA(8, grid_size=3, topk=2, legacy=True)
     legacy.load_state_dict(layer.state_dict())
     fitting, other = torch.randn(2, 8, 6, 9), torch.randn(2, 8, 7, 9)
     torch.testing.assert_close(layer(fitting), legacy(fitting))
@@ -35,7 +35,7 @@ def test_both_forms_are_equal_where_the_regions_divide_the_map() -> None:
 
 def test_a_cell_reads_from_topk_regions() -> None:
     torch.manual_seed(0)
-    layer = BRA(8, n_win=3, topk=2, kernel_size=1)
+    layer = BRA(8, grid_size=3, topk=2, kernel_size=1)
     x = torch.randn(1, 8, 6, 9, requires_grad=True)
     layer(x)[0, :, 0, 0].sum().backward()
     assert x.grad is not None

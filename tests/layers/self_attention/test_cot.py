@@ -13,7 +13,7 @@ def test_channels_share_the_weights_of_their_place_in_the_row() -> None:
     x = torch.randn(1, 16, 3, 4)
     with torch.no_grad():
         static = layer.context(x)
-        weights = layer.weigh(torch.cat([x, static], 1)).reshape(2, 9, 3, 4)
+        weights = layer.attn(torch.cat([x, static], 1)).reshape(2, 9, 3, 4)
         value = layer.value(x)[0]
         expected = torch.zeros(16, 3, 4)
         for channel in range(16):

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from yolo_attn.layers import DAttention
-from yolo_attn.layers.self_attention import dattention, tokens
+from yolo_attn.layers.self_attention import _tokens, dattention
 
 
 def unmoved(**options: object) -> DAttention:
     """Return a layer whose points stay on the grid."""
     torch.manual_seed(0)
-    layer = DAttention(8, head_channels=4, table_size=5, **options).eval()
-    torch.nn.init.zeros_(layer.offset.weight)
+    layer = DAttention(8, head_width=4, table_size=5, **options).eval()
+    torch.nn.init.zeros_(layer.offset_proj.weight)
     torch.nn.init.normal_(layer.table)
     return layer
 
@@ -31,7 +31,7 @@ def test_unmoved_it_is_self_attention_with_relative_positions() -> None:
                     rows, columns = query // 5 - key // 5, query % 5 - key % 5
                     energies[key] += layer.table[head, 4 + rows, 4 + columns]
                 gathered[head, :, query] = v[head] @ energies.softmax(0)
-        torch.testing.assert_close(layer(x), layer.project(gathered.reshape(1, 8, 5, 5)), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(layer(x), layer.proj(gathered.reshape(1, 8, 5, 5)), atol=1e-5, rtol=1e-4)
 
 
 def test_the_grid_goes_from_corner_to_corner_and_that_of_the_code_does_not() -> None:
@@ -48,22 +48,22 @@ def test_points_move_no_further_than_the_range_and_freely_not_off_the_map() -> N
     x = 100 * torch.randn(2, 8, 6, 6)
     for offset_range, reach in ((2, 2 / 5), (1, 1 / 5)):
         layer = DAttention(8, offset_range=offset_range)
-        torch.nn.init.normal_(layer.offset.weight, 0, 10)
+        torch.nn.init.normal_(layer.offset_proj.weight, 0, 10)
         moved = (layer.points(x) - unmoved().points(x)).abs().amax()
         assert reach * 0.99 < moved <= reach + 1e-6  # a cell of six is 2 / 5 wide
     layer = DAttention(8, offset_range=None)
-    torch.nn.init.normal_(layer.offset.weight, 0, 10)
+    torch.nn.init.normal_(layer.offset_proj.weight, 0, 10)
     assert layer.points(x).abs().max() == 1
 
 
 @pytest.mark.parametrize("training", [False, True])
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, training: bool) -> None:
     torch.manual_seed(0)
-    layer = DAttention(8, head_channels=4, groups=2, table_size=3).double().train(training)
+    layer = DAttention(8, head_width=4, groups=2, table_size=3).double().train(training)
     x = torch.randn(2, 8, 5, 6, dtype=torch.double, requires_grad=True)
     results = []
     for queries in (30, 7):  # all at once, then seven at a time of two images, two heads and 30 points
-        monkeypatch.setattr(tokens, "BUDGET", queries * 2 * 2 * 30 * dattention.HELD)
+        monkeypatch.setattr(_tokens, "MAX_ELEMENTS", queries * 2 * 2 * 30 * dattention.ELEMENTS)
         y = layer(x)
         results.append((y, *torch.autograd.grad(y.square().sum(), (x, *layer.parameters()))))
     for whole, parts in zip(*results, strict=True):

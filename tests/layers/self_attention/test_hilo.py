@@ -40,12 +40,12 @@ def test_equals_the_loops(size: tuple[int, int]) -> None:
             for i, j in cells:
                 high[0, :, i, j] = attend(q[:, i, j], keys, values)
                 low[0, :, i, j] = attend(lq[:, i, j], lk.T, lv.T)
-        expected = torch.cat([layer.high.project(high), layer.low.project(low)], 1)
+        expected = torch.cat([layer.high.proj(high), layer.low.proj(low)], 1)
         torch.testing.assert_close(layer(x), expected)
 
 
 @pytest.mark.parametrize(
-    ("options", "high", "low"), [({"alpha": 0}, 8, 0), ({"alpha": 1}, 0, 8), ({"window_size": 1}, 0, 8)]
+    ("options", "high", "low"), [({"alpha": 0}, 8, 0), ({"alpha": 1}, 0, 8), ({"window": 1}, 0, 8)]
 )
 def test_heads_may_all_be_of_one_kind(options: dict[str, float], high: int, low: int) -> None:
     layer = HiLo(16, **options)

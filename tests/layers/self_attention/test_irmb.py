@@ -9,7 +9,7 @@ from yolo_attn.layers import iRMB
 
 def test_a_window_is_a_grid_over_the_map() -> None:
     torch.manual_seed(0)
-    layer = iRMB(8, window_size=2).eval()
+    layer = iRMB(8, window=2).eval()
     x = torch.randn(1, 8, 6, 8, requires_grad=True)  # 3 x 4 windows, so a window takes every third row
     layer._attend(x)[0, :, 1, 2].sum().backward()
     assert x.grad is not None
@@ -19,7 +19,7 @@ def test_a_window_is_a_grid_over_the_map() -> None:
 
 def test_attention_before_the_expansion_gives_the_same_where_the_values_are_linear_and_unbiased() -> None:
     torch.manual_seed(0)
-    after, before = iRMB(8, dim_head=8).eval(), iRMB(8, dim_head=8, attn_pre=True).eval()
+    after, before = iRMB(8, head_width=8).eval(), iRMB(8, head_width=8, attention_first=True).eval()
     torch.nn.init.zeros_(after.value[0].bias)
     after.value[1] = before.value[1] = torch.nn.Identity()
     before.load_state_dict(after.state_dict())
@@ -28,5 +28,5 @@ def test_attention_before_the_expansion_gives_the_same_where_the_values_are_line
 
 
 def test_values_have_the_wanted_multiple_of_channels() -> None:
-    assert iRMB(24, exp_ratio=2.5, dim_head=8).value[0].out_channels == 60
-    assert iRMB(8, exp_ratio=0.01).value[0].out_channels == 1
+    assert iRMB(24, expansion=2.5, head_width=8).value[0].out_channels == 60
+    assert iRMB(8, expansion=0.01).value[0].out_channels == 1

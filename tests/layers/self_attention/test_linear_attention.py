@@ -20,7 +20,7 @@ def test_additive_weights_have_length_one_or_sum_one() -> None:
 @pytest.mark.parametrize("size", [(4, 6), (3, 5), (1, 1)])
 def test_each_place_of_a_patch_has_a_context_of_its_own(size: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    layer = SeparableSelfAttention(8, patch=2).eval()
+    layer = SeparableSelfAttention(8, patch_size=2).eval()
     x = torch.randn(2, 8, *size)
     with torch.no_grad():
         energies, key, value = layer.expand(x).split([1, 8, 8], 1)
@@ -33,13 +33,13 @@ def test_each_place_of_a_patch_has_a_context_of_its_own(size: tuple[int, int]) -
                 context = (own * key[place].flatten(2)).sum(2)
                 scaled[place] = value[place].relu() * context[:, :, None, None]
                 weights[place] = own.reshape(energies[place].shape)[:, 0]
-        torch.testing.assert_close(layer(x), layer.out(scaled))
+        torch.testing.assert_close(layer(x), layer.proj(scaled))
         torch.testing.assert_close(layer.weights(x), weights)
 
 
-def test_focal_levels_see_further_and_further_and_the_last_one_everything() -> None:
+def test_levelss_see_further_and_further_and_the_last_one_everything() -> None:
     torch.manual_seed(0)
-    layer = FocalModulation(8, focal_level=3)
+    layer = FocalModulation(8, levels=3)
     assert [level[0].kernel_size[0] for level in layer.levels] == [3, 5, 7]
     x = torch.randn(1, 8, 20, 20, requires_grad=True)
     assert layer.weights(x).shape == (1, 4, 20, 20)
@@ -47,6 +47,6 @@ def test_focal_levels_see_further_and_further_and_the_last_one_everything() -> N
     assert x.grad is not None and (x.grad.abs().sum(1) > 0).all()
 
 
-def test_focal_factor_keeps_kernels_odd() -> None:
-    with pytest.raises(ValueError, match=r"^FocalModulation: focal_factor=1; use an even number"):
-        FocalModulation(8, focal_factor=1)
+def test_kernel_step_keeps_kernels_odd() -> None:
+    with pytest.raises(ValueError, match=r"^FocalModulation: kernel_step=1; use an even number"):
+        FocalModulation(8, kernel_step=1)

@@ -22,7 +22,7 @@ def middle(layer: LocalAttention, x: Tensor, i: int, j: int) -> tuple[float, flo
 @pytest.mark.parametrize("predict", [False, True])
 def test_equals_the_loop(predict: bool) -> None:
     torch.manual_seed(0)
-    layer = LocalAttention(8, window=2, predict=predict)
+    layer = LocalAttention(8, radius=2, predict=predict)
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     x = torch.randn(8, 6, 7)
@@ -32,7 +32,7 @@ def test_equals_the_loop(predict: bool) -> None:
             row, column = middle(layer, x, i, j)
             window = [(r, c) for r in range(6) for c in range(7) if abs(r - row) <= 2 and abs(c - column) <= 2]
             memory = torch.stack([x[:, r, c] for r, c in window])
-            weights = (memory @ layer.between(x[:, i, j])).softmax(0)
+            weights = (memory @ layer.bilinear(x[:, i, j])).softmax(0)
             if predict:  # sigma = 1
                 near = [math.exp(-((r - row) ** 2 + (c - column) ** 2) / 2) for r, c in window]
                 weights = weights * torch.tensor(near)
@@ -42,7 +42,7 @@ def test_equals_the_loop(predict: bool) -> None:
 
 def test_a_cell_reads_its_window_and_no_more() -> None:
     torch.manual_seed(0)
-    layer = LocalAttention(8, window=2, predict=False)
+    layer = LocalAttention(8, radius=2, predict=False)
     x = torch.randn(1, 8, 9, 10, requires_grad=True)
     layer(x)[0, :, 4, 1].sum().backward()
     assert x.grad is not None
@@ -51,7 +51,7 @@ def test_a_cell_reads_its_window_and_no_more() -> None:
 
 
 def test_a_predicted_middle_stays_on_the_map() -> None:
-    layer = LocalAttention(8, window=1)
+    layer = LocalAttention(8, radius=1)
     assert layer.predict is not None
     for weight in (100.0, -100.0):
         torch.nn.init.constant_(layer.predict[2].weight, weight)

@@ -31,7 +31,7 @@ def expected(layer: MHSA, x: Tensor) -> Tensor:
                 logit = logit * d**-0.5
                 logits.append(logit + layer.table[head, down, right] if layer.position == "bias" else logit)
             context[i, head] = torch.stack(logits).softmax(0) @ v[:, head]
-    return attention.out(context.flatten(1)).t().reshape(1, -1, height, width)
+    return attention.out_proj(context.flatten(1)).t().reshape(1, -1, height, width)
 
 
 @pytest.mark.parametrize("position", ["none", "relative", "bias"])

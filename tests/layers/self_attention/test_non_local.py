@@ -22,7 +22,7 @@ def test_equals_the_loop(pairwise: str, subsample: bool) -> None:
     y = torch.zeros(len(theta), g.shape[1])
     for i, query in enumerate(theta):
         if pairwise == "concatenation":
-            pairs = [query @ layer.of_theta + key @ layer.of_phi for key in phi]
+            pairs = [query @ layer.theta_weight + key @ layer.phi_weight for key in phi]
             weights = torch.stack(pairs).relu() / len(phi)
         elif pairwise == "dot_product":
             weights = phi @ query / len(phi)

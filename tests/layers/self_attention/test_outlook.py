@@ -29,7 +29,7 @@ def test_equals_the_loop() -> None:
                         if on_map(i + si, j + sj):
                             weight = weights[:, target, source, i, j]
                             collected[:, :, i + di, j + dj] += weight[:, None] * value[:, :, i + si, j + sj]
-        torch.testing.assert_close(layer(x), layer.project(collected.reshape(1, 4, 3, 4)))
+        torch.testing.assert_close(layer(x), layer.proj(collected.reshape(1, 4, 3, 4)))
 
 
 def test_the_weights_towards_a_neighbour_sum_to_one() -> None:

@@ -34,5 +34,5 @@ def test_the_sum_sharpens_the_choice_on_larger_maps_and_the_mean_does_not() -> N
     large = small.repeat(1, 1, 8, 8)
     for pool, changes in (("sum", True), ("mean", False)):
         layer = S2(8, pool=pool)
-        inside = [layer._choose((x, x, x)) for x in (small, large)]
+        inside = [layer._copy_weights((x, x, x)) for x in (small, large)]
         assert torch.allclose(*inside, atol=1e-5) is not changes

@@ -13,9 +13,11 @@ def score(layer: SelfAttention, name: str, q: Tensor, k: Tensor) -> Tensor:
     if name in {"dot", "scaled_dot"}:
         return q @ k * (len(q) ** -0.5 if name == "scaled_dot" else 1)
     if name == "general":
-        return q @ weights.between[0] @ k
-    hidden = torch.tanh(q @ weights.of_query[0] + k @ weights.of_key[0] + (weights.bias if name == "additive" else 0))
-    return hidden @ weights.energy[0, :, 0]
+        return q @ weights.bilinear[0] @ k
+    hidden = torch.tanh(
+        q @ weights.query_weight[0] + k @ weights.key_weight[0] + (weights.bias if name == "additive" else 0)
+    )
+    return hidden @ weights.score_weight[0, :, 0]
 
 
 def test_scores_equal_the_loop() -> None:
@@ -39,7 +41,7 @@ def test_combine_puts_context_and_cell_together() -> None:
     both = torch.cat([context, x], 1).flatten(2).transpose(1, 2)
     for combine in ("linear", "tanh"):
         layer = SelfAttention(8, project=False, combine=combine)
-        out = layer.attention.out(both)
+        out = layer.attention.out_proj(both)
         expected = out.tanh() if combine == "tanh" else out
         torch.testing.assert_close(layer(x), expected.transpose(1, 2).reshape(x.shape))
 

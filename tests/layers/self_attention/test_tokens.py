@@ -20,14 +20,14 @@ from yolo_attn.layers import (
     SelfAttention,
     TransformerEncoder,
 )
-from yolo_attn.layers.self_attention import tokens
+from yolo_attn.layers.self_attention import _tokens
 
 STREAMED: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
     "relative": (MHSA, {"position": "relative", "max_distance": 2}),
     "bias": (MHSA, {"position": "bias", "max_distance": 2}),
     "additive": (SelfAttention, {"score": "additive", "heads": 2}),
-    "local-m": (LocalAttention, {"window": 2, "predict": False}),
-    "local-p": (LocalAttention, {"window": 2}),
+    "local-m": (LocalAttention, {"radius": 2, "predict": False}),
+    "local-p": (LocalAttention, {"radius": 2}),
     "concatenation": (NonLocal, {"pairwise": "concatenation"}),
 }
 
@@ -52,8 +52,8 @@ def test_parts_give_what_all_at_once_gives(name: str, monkeypatch: pytest.Monkey
     layer, x = trained(name), torch.randn(2, 8, 5, 6, dtype=torch.float64)
     at_once = results(layer, x)
     calls = []
-    monkeypatch.setattr(tokens, "BUDGET", 200)
-    monkeypatch.setattr(tokens, "checkpoint", lambda *a, **k: calls.append(1) or checkpoint(*a, **k))
+    monkeypatch.setattr(_tokens, "MAX_ELEMENTS", 200)
+    monkeypatch.setattr(_tokens, "checkpoint", lambda *a, **k: calls.append(1) or checkpoint(*a, **k))
     checkpoint = torch.utils.checkpoint.checkpoint
     in_parts = results(layer, x)
     assert len(calls) > 1
@@ -66,7 +66,7 @@ def test_parts_give_what_all_at_once_gives(name: str, monkeypatch: pytest.Monkey
 def test_parts_compile_and_train_in_mixed_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, x = trained("bias").float(), torch.randn(2, 8, 5, 6)
     whole = layer(x)
-    monkeypatch.setattr(tokens, "BUDGET", 2000)
+    monkeypatch.setattr(_tokens, "MAX_ELEMENTS", 2000)
     torch._dynamo.reset()
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     with torch.autocast("cpu", torch.bfloat16):
@@ -86,12 +86,12 @@ def test_training_in_parts_keeps_no_weights(monkeypatch: pytest.MonkeyPatch) -> 
         return max(kept)
 
     assert largest_kept() == 64 * 64 * 8
-    monkeypatch.setattr(tokens, "BUDGET", 64 * 64)
+    monkeypatch.setattr(_tokens, "MAX_ELEMENTS", 64 * 64)
     assert largest_kept() < 64 * 64
 
 
 def test_sine_positions_are_detr_s_formula() -> None:
-    place = tokens.sine_positions(torch.zeros(1, 8, 3, 5))
+    place = _tokens.sine_positions(torch.zeros(1, 8, 3, 5))
     assert place.shape == (1, 15, 8)
     for row in range(3):
         for column in range(5):
@@ -103,8 +103,8 @@ def test_sine_positions_are_detr_s_formula() -> None:
 
 
 def test_sine_positions_stand_for_the_same_place_on_maps_of_all_sizes() -> None:
-    small = tokens.sine_positions(torch.zeros(1, 16, 4, 4)).reshape(4, 4, 16)
-    large = tokens.sine_positions(torch.zeros(1, 16, 8, 8)).reshape(8, 8, 16)
+    small = _tokens.sine_positions(torch.zeros(1, 16, 4, 4)).reshape(4, 4, 16)
+    large = _tokens.sine_positions(torch.zeros(1, 16, 8, 8)).reshape(8, 8, 16)
     torch.testing.assert_close(large[1::2, 1::2], small, atol=1e-5, rtol=0)
 
 

@@ -34,6 +34,6 @@ def test_equals_pytorch_s_encoder(normalize_before: bool) -> None:
 def test_starts_as_detr_does() -> None:
     layer = TransformerEncoder(64).layers[0]
     wide, square = (6 / (64 + 3 * 64)) ** 0.5, (6 / (64 + 64)) ** 0.5
-    for linear, bound in ((layer.attention.query, wide), (layer.attention.out, square)):
+    for linear, bound in ((layer.attention.query, wide), (layer.attention.out_proj, square)):
         assert 0.95 * bound < linear.weight.abs().max() <= bound
         assert (linear.bias == 0).all()

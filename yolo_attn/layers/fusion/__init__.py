@@ -1,1 +1,1 @@
-"""Layers of several inputs."""
+"""Layers with several inputs."""

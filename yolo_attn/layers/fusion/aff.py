@@ -1,14 +1,14 @@
-"""AFF: attentional feature fusion of two maps, as an addition whose two sides are weighed at every value.
+"""AFF: attentional feature fusion, a sum of two maps with a weight for each value.
 
     w = sigmoid(context(x0 + x1))               see MSCAM for the context: (B, C, H, W)
     y = f (x0 * w + x1 * (1 - w))               f = 2
 
-With w = 1/2, as before training on average, f = 2 makes it the plain sum that it takes the place of.
+With w = 1/2, its mean at initialization, f = 2 makes it the plain sum that it replaces.
 
 Paper: Dai et al., "Attentional Feature Fusion", WACV 2021, arXiv 2009.14082.
 Code: https://github.com/YimianDai/open-aff
-Shapes: x0, x1 (B, C, H, W), y the same; weights([x0, x1]) (B, C, H, W), that of x0.
-Deviations: those of MSCAM. The factor f = 2 is the authors' code; the paper has none (`factor=1`).
+Shapes: x0, x1 (B, C, H, W), y the same; weights([x0, x1]) (B, C, H, W), those of x0.
+Deviations: those of MSCAM. The factor f = 2 is from the authors' code; the paper has none (`factor=1`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["AFF"]
 
 @register_layer(
     family="fusion",
-    summary="adds two maps, weighing them against each other at every value",
+    summary="adds two maps with a weight for each value",
     inputs=2,
     paper="Attentional Feature Fusion, WACV 2021",
     year=2021,
@@ -43,7 +43,7 @@ class AFF(Fusion):
     Args:
         channels: Channels of the two inputs, equal.
         reduction: r, channels per hidden channel of the context.
-        factor: f, what the weighted mean is multiplied by: 2 as in the authors' code, 1 as in the paper.
+        factor: f, factor of the weighted mean: 2 as in the authors' code, 1 as in the paper.
         init: "paper" or "identity".
 
     Raises:
@@ -64,7 +64,7 @@ class AFF(Fusion):
         return [AttentionValues("first input", GATE, self.weights(list(inputs))[0].float())]
 
     def weights(self, xs: list[Tensor]) -> Tensor:
-        """Return the weight of the first input, (B, C, H, W); the second one's is 1 minus it."""
+        """Return the weights of the first input, (B, C, H, W); those of the second are 1 minus them."""
         return torch.sigmoid(self.context(xs[0] + xs[1]))
 
     def fuse(self, xs: list[Tensor]) -> Tensor:

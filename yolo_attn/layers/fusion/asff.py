@@ -1,18 +1,19 @@
-"""ASFF: adaptively spatial feature fusion, levels of a pyramid mixed with weights of their own at each position.
+"""ASFF: adaptively spatial feature fusion, a weighted sum of pyramid levels with weights for each position.
 
-    u_0 = x0, u_n = f_n(resize(x_n))            f_n: conv1 C_n -> C, BN, leaky relu; to the height and width of x0
-    a = softmax over n of W [g_0(u_0); g_1(u_1); ...]       g_n: conv1 C -> compress, BN, leaky relu
-    y = h(sum over n of a_n u_n)                h: conv3 C -> C, BN, leaky relu
+    u_0 = x0, u_n = f_n(resize(x_n))            f_n: conv1 C_n -> C, BN, leaky ReLU; to the height and width of x0
+    a = softmax over n of W [g_0(u_0); g_1(u_1); ...]       g_n: conv1 C -> hidden, BN, leaky ReLU
+    y = h(sum over n of a_n u_n)                h: conv3 C -> C, BN, leaky ReLU
 
-The resize takes means over equal cells; where x0 is larger by a whole factor, that is the nearest neighbour.
+The resize averages over equal parts of the map. If x0 is larger by an integer factor, it is nearest-neighbor
+interpolation.
 
 Paper: Liu et al., "Learning Spatial Fusion for Single-Shot Object Detection", 2019, arXiv 1911.09516.
 Code: https://github.com/GOATmessi8/ASFF
 Shapes: x0 (B, C, H, W), x_n (B, C_n, any height, any width), y (B, C, H, W); weights([x0, ...]) (B, N, H, W).
-Deviations: the authors' module is made for three levels of 512, 256 and 256 channels, each twice the size of the one
-before, and comes down from finer levels by strided convolutions and max pooling. Here any number, any widths and any
-sizes fuse, and what comes down are means, because sizes are not known before the maps arrive. y has the channels of the
-first input, not twice or four times as many.
+Deviations: the authors' module has three levels of 512, 256 and 256 channels, each twice the size of the previous one,
+and downsamples finer levels by strided convolutions and max pooling. Here any number of levels, widths and sizes can be
+fused, and levels are downsampled by averaging, because sizes are unknown before the maps are computed. y has the
+channels of the first input, not twice or four times as many.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ from yolo_attn.registry import register_layer
 
 __all__ = ["ASFF"]
 
-SLOPE = 0.1  # of the leaky ReLU below zero
+SLOPE = 0.1  # negative slope of the leaky ReLU
 
 
 @register_layer(
     family="fusion",
-    summary="mixes levels of a pyramid with weights of their own at each position",
+    summary="adds pyramid levels with weights for each position",
     inputs=2,
     more_inputs=True,
     paper="Learning Spatial Fusion for Single-Shot Object Detection, 2019",
@@ -45,13 +46,14 @@ SLOPE = 0.1  # of the leaky ReLU below zero
     url="https://arxiv.org/abs/1911.09516",
     repository="https://github.com/GOATmessi8/ASFF",
     cost="O(9 C^2 HW)",
+    renamed={"compress": "hidden"},
 )
 class ASFF(Fusion):
     """Adaptively spatial feature fusion.
 
     Args:
         channels: Channels of each input; the output has those of the first.
-        compress: Channels that the weights of one level are computed from.
+        hidden: Channels from which the weights of a level are computed.
         init: "paper" or "identity".
 
     Raises:
@@ -61,13 +63,13 @@ class ASFF(Fusion):
     most = None
     same_size = False
 
-    def __init__(self, channels: Sequence[int], *, compress: int = 16, init: str = "paper") -> None:
+    def __init__(self, channels: Sequence[int], *, hidden: int = 16, init: str = "paper") -> None:
         super().__init__(channels, init=init)
-        check_integer(self, compress=compress)
+        check_integer(self, hidden=hidden)
         own = channels[0]
-        self.bring = nn.ModuleList(_conv(c, own, 1) for c in channels[1:])
-        self.compress = nn.ModuleList(_conv(own, compress, 1) for _ in channels)
-        self.choose = nn.Conv2d(len(channels) * compress, len(channels), 1)
+        self.align = nn.ModuleList(_conv(c, own, 1) for c in channels[1:])
+        self.reduce = nn.ModuleList(_conv(own, hidden, 1) for _ in channels)
+        self.select = nn.Conv2d(len(channels) * hidden, len(channels), 1)
         self.expand = _conv(own, own, 3)
 
     def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
@@ -75,25 +77,25 @@ class ASFF(Fusion):
         return split_choices("input", self.weights(list(inputs)))
 
     def weights(self, xs: list[Tensor]) -> Tensor:
-        """Return the weight of each level at each position, (B, N, H, W)."""
-        return self._choose(self._levels(xs))
+        """Return the weights of each level at each position, (B, N, H, W)."""
+        return self._level_weights(self._levels(xs))
 
     def fuse(self, xs: list[Tensor]) -> Tensor:
-        """Return the weighted mean of the levels, convolved."""
+        """Return the weighted sum of the levels after a convolution."""
         levels = self._levels(xs)
-        weights = self._choose(levels)
+        weights = self._level_weights(levels)
         y: Tensor = self.expand(total(weights[:, n : n + 1] * level for n, level in enumerate(levels)))
         return y
 
     def _levels(self, xs: list[Tensor]) -> list[Tensor]:
         """Return all levels with the channels and the size of the first."""
         height, width = xs[0].shape[2:]
-        brought = zip(self.bring, xs[1:], strict=True)
-        return [xs[0], *(bring(adaptive_mean(x, height, width)) for bring, x in brought)]
+        others = zip(self.align, xs[1:], strict=True)
+        return [xs[0], *(align(adaptive_mean(x, height, width)) for align, x in others)]
 
-    def _choose(self, levels: list[Tensor]) -> Tensor:
-        compressed = [compress(level) for compress, level in zip(self.compress, levels, strict=True)]
-        logits: Tensor = self.choose(torch.cat(compressed, 1))
+    def _level_weights(self, levels: list[Tensor]) -> Tensor:
+        reduced = [reduce(level) for reduce, level in zip(self.reduce, levels, strict=True)]
+        logits: Tensor = self.select(torch.cat(reduced, 1))
         return logits.softmax(1)
 
 

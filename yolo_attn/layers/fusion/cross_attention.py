@@ -1,11 +1,11 @@
-"""CrossAttention: the cells of one map read from the cells of another.
+"""CrossAttention: the positions of one map attend to the positions of another.
 
-    q = Wq (n0(x0) + p0), k = Wk (n1(x1) + p1), v = Wv n1(x1)   at each cell; n: layer norms, with norm=True
-    c_i = sum over the cells j of x1 of softmax_j(s(q_i, k_j)) v_j          in each head
+    q = Wq (n0(x0) + p0), k = Wk (n1(x1) + p1), v = Wv n1(x1)   at each position; n: layer norms, with norm=True
+    c_i = sum over the positions j of x1 of softmax_j(s(q_i, k_j)) v_j      in each head
     y = x0 + Wo c
 
-The maps may differ in size and channels. `score`, `project` and `combine` are those of `SelfAttention`; p0 and p1 are
-the sine positions of `MHSA`, with position="sine", which stand for the same place on maps of different sizes.
+The maps may differ in size and channels. `score`, `project` and `combine` are those of `SelfAttention`. p0 and p1 are
+the sine positions of `MHSA`, with position="sine"; they are relative to the size of their map.
 
 Paper: Vaswani et al., "Attention Is All You Need", NeurIPS 2017, arXiv 1706.03762 (the decoder's attention); for two
 maps of a detector: Shen et al., "ICAFusion: Iterative Cross-Attention Guided Feature Fusion for Multispectral Object
@@ -13,10 +13,11 @@ Detection", Pattern Recognition 2024, arXiv 2308.07504.
 Code: https://github.com/chanchanchan97/ICAFusion
 Shapes: x0 (B, C0, H0, W0), x1 (B, C1, H1, W1), y like x0.
 Memory: no N x M weights, but time grows with H0 W0 H1 W1.
-Deviations: no dropout, and one direction; ICAFusion has a second layer the other way round, and learned factors around
-both. Its module alone is `CrossAttention(norm=True, residual=False)`. Its copy takes both maps for square and of one
-size; here any sizes do. The linear maps start as those of `nn.MultiheadAttention`; ICAFusion draws its weights with a
-standard deviation of 0.001, so that its attention begins almost uniform and its output near zero.
+Deviations: no dropout, and one direction. ICAFusion has a second layer in the other direction, and learned factors
+around both; its module alone is `CrossAttention(norm=True, residual=False)`. Its implementation requires square maps of
+one size; here any sizes work. Linear layers are initialized like those of `nn.MultiheadAttention`. ICAFusion
+initializes them with a standard deviation of 0.001, so its initial attention is almost uniform and its output near
+zero.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from torch import Tensor, nn
 
 from yolo_attn.layers.base import Fusion
 from yolo_attn.layers.checks import check_choice, check_flag
-from yolo_attn.layers.self_attention.attention import Attention, check_attention
-from yolo_attn.layers.self_attention.tokens import check_sine, maps, sine_positions, tokens
+from yolo_attn.layers.self_attention._attention import Attention, check_attention
+from yolo_attn.layers.self_attention._tokens import check_sine, sine_positions, to_map, to_tokens
 from yolo_attn.registry import register_layer
 
 __all__ = ["CrossAttention"]
@@ -36,7 +37,7 @@ __all__ = ["CrossAttention"]
 
 @register_layer(
     family="fusion",
-    summary="lets every cell of one map read from all cells of another",
+    summary="lets each position of one map attend to all positions of another",
     aliases=("CrossAttn", "MultiHeadCrossAttention"),
     inputs=2,
     paper="Attention Is All You Need, NeurIPS 2017",
@@ -46,15 +47,15 @@ __all__ = ["CrossAttention"]
     cost="O(C H0 W0 H1 W1)",
 )
 class CrossAttention(Fusion):
-    """Cross-attention; the first input asks, the second answers.
+    """Cross-attention; the first input provides the queries, the second the keys and values.
 
     Args:
         channels: Channels of the two inputs; the output has those of the first.
-        heads: Number of heads, brought down to what divides the channels of the first input.
+        heads: Number of heads, reduced to the greatest common divisor with the channels of the first input.
         score: "scaled_dot", "dot", "general", "concat" or "additive".
-        project: Whether queries, keys, values and the context pass linear maps; false only for equal channels.
-        combine: What becomes of the context c: "none", or, together with x0, "linear" or "tanh".
-        norm: Whether a layer norm stands before queries, keys and values.
+        project: Whether linear layers are applied to queries, keys, values and the context; false needs equal channels.
+        combine: Combination of the context c: "none", or "linear" or "tanh" of c and x0.
+        norm: Whether layer norms precede queries, keys and values.
         position: "none" or "sine".
         residual: Whether x0 is added.
         init: "paper" or "identity".
@@ -90,10 +91,10 @@ class CrossAttention(Fusion):
         self.residual = residual
 
     def fuse(self, xs: list[Tensor]) -> Tensor:
-        """Return what the first map reads from the second."""
-        cells = [tokens(x) for x in xs]
+        """Return the output of the attention, plus x0 with `residual`."""
+        tokens = [to_tokens(x) for x in xs]
         if self.norms is not None:
-            cells = [norm(t) for norm, t in zip(self.norms, cells, strict=True)]
+            tokens = [norm(t) for norm, t in zip(self.norms, tokens, strict=True)]
         positions = [sine_positions(x) for x in xs] if self.position == "sine" else [None, None]
-        y = maps(self.attention(*cells, *positions), xs[0])
+        y = to_map(self.attention(*tokens, *positions), xs[0])
         return xs[0] + y if self.residual else y

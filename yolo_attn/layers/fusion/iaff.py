@@ -1,15 +1,16 @@
-"""iAFF: iterative attentional feature fusion, AFF whose context sees the maps already fused once.
+"""iAFF: iterative attentional feature fusion, AFF whose context is computed from maps fused in a first round.
 
     w = sigmoid(context1(x0 + x1)), z = x0 * w + x1 * (1 - w)               see MSCAM for the contexts
     v = sigmoid(context2(z)),       y = x0 * v + x1 * (1 - v)
 
 Paper: Dai et al., "Attentional Feature Fusion", WACV 2021, arXiv 2009.14082.
 Code: https://github.com/YimianDai/open-aff
-Shapes: x0, x1 (B, C, H, W), y the same; weights([x0, x1]) (B, C, H, W), that of x0.
-Precision: each context has two ReLUs, and the second sees what the first one made. Near their kinks a rounding error of
-float32 decides between two slopes, so the gradients of two right implementations can differ at single positions.
-Deviations: those of MSCAM. The authors' PyTorch port runs the global half of context1 in both rounds and leaves that of
-context2 without effect; their MXNet code, and this one, use each context's own.
+Shapes: x0, x1 (B, C, H, W), y the same; weights([x0, x1]) (B, C, H, W), those of x0.
+Precision: each context has two ReLUs, and the second context reads the output of the first. Near their kinks a float32
+rounding error selects one of two slopes, so the gradients of two correct implementations can differ at single
+positions.
+Deviations: those of MSCAM. The authors' PyTorch port runs the global half of context1 in both rounds, so that of
+context2 has no effect. Their MXNet code, and this one, use each context's own.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ __all__ = ["iAFF"]
 
 @register_layer(
     family="fusion",
-    summary="adds two maps, weighing them against each other in two rounds",
+    summary="adds two maps with a weight for each value, computed in two rounds",
     aliases=("IAFF",),
     inputs=2,
     paper="Attentional Feature Fusion, WACV 2021",
@@ -56,18 +57,18 @@ class iAFF(Fusion):
         super().__init__(channels, init=init)
         check(self, channels[0] == channels[1], "channels", channels, "two equal numbers, with a Conv before it")
         check_positive(self, reduction=reduction)
-        self.first = MultiScaleContext(channels[0], reduction)
-        self.second = MultiScaleContext(channels[0], reduction)
+        self.context1 = MultiScaleContext(channels[0], reduction)
+        self.context2 = MultiScaleContext(channels[0], reduction)
 
     def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
         """Return the weights of the first input."""
         return [AttentionValues("first input", GATE, self.weights(list(inputs))[0].float())]
 
     def weights(self, xs: list[Tensor]) -> Tensor:
-        """Return the final weight of the first input, (B, C, H, W); the second one's is 1 minus it."""
+        """Return the final weights of the first input, (B, C, H, W); those of the second are 1 minus them."""
         xs = one_dtype(xs)
-        weights = torch.sigmoid(self.first(xs[0] + xs[1]))
-        return torch.sigmoid(self.second(torch.lerp(xs[1], xs[0], weights.to(xs[0].dtype))))
+        weights = torch.sigmoid(self.context1(xs[0] + xs[1]))
+        return torch.sigmoid(self.context2(torch.lerp(xs[1], xs[0], weights.to(xs[0].dtype))))
 
     def fuse(self, xs: list[Tensor]) -> Tensor:
         """Return the weighted mean."""

@@ -1,8 +1,8 @@
-"""TransformerDecoder: DETR's decoder, the cells of one map ask those of another.
+"""TransformerDecoder: DETR's decoder, the positions of one map attend to each other, then to another map.
 
-    t = LN(t + attention(q = k = t + p0, v = t))            among the cells of x0, p0: their sine positions
-    t = LN(t + attention(q = t + p0, k = m + p1, v = m))    m: the cells of x1, the memory
-    t = LN(t + W2 relu(W1 t))                               and one more LN after the last layer
+    t = LN(t + attention(q = k = t + p0, v = t))            among the positions of x0; p0: their sine positions
+    t = LN(t + attention(q = t + p0, k = m + p1, v = m))    m: the positions of x1, the memory
+    t = LN(t + W2 relu(W1 t))                               and another LN after the last layer
     normalize_before: t = t + attention(LN t) and so on
 
 The maps may differ in size and channels.
@@ -11,9 +11,9 @@ Paper: Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020
 Code: https://github.com/facebookresearch/detr
 Shapes: x0 (B, C0, H0, W0), x1 (B, C1, H1, W1), y like x0.
 Memory: no N x M weights. Time grows with (H0 W0)^2 and with H0 W0 H1 W1: for P5, or P4 reading from P5.
-Deviations: DETR's queries are learned, begin at zero and become boxes; here they are the cells of x0, and their
-positions are sine features. No dropout (DETR: 0.1), and one layer by default (DETR: 6, with 8 C hidden units at
-C = 256). Heads are brought down to what divides the channels.
+Deviations: DETR's queries are learned, initially zero, and become boxes; here they are the positions of x0, with sine
+position features. No dropout (DETR: 0.1), and one layer by default (DETR: 6, with 8 C hidden units at C = 256). The
+number of heads is reduced to its greatest common divisor with C0.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from torch import Tensor, nn
 
 from yolo_attn.layers.base import Fusion
 from yolo_attn.layers.checks import check_choice, check_flag, check_integer, check_positive
-from yolo_attn.layers.self_attention.attention import Attention
-from yolo_attn.layers.self_attention.tokens import check_sine, maps, sine_positions, tokens
-from yolo_attn.layers.self_attention.transformer_encoder import feed_forward, start_weights
+from yolo_attn.layers.self_attention._attention import Attention
+from yolo_attn.layers.self_attention._tokens import check_sine, sine_positions, to_map, to_tokens
+from yolo_attn.layers.self_attention._transformer import feed_forward, init_linear_layers
 from yolo_attn.registry import register_layer
 
 __all__ = ["TransformerDecoder"]
@@ -35,7 +35,7 @@ __all__ = ["TransformerDecoder"]
 
 @register_layer(
     family="fusion",
-    summary="DETR's decoder: the cells of one map attend to each other, then to another map",
+    summary="DETR's decoder: the positions of one map attend to each other, then to another map",
     aliases=("DETRDecoder",),
     inputs=2,
     paper="End-to-End Object Detection with Transformers, ECCV 2020",
@@ -45,14 +45,14 @@ __all__ = ["TransformerDecoder"]
     cost="O(C H0 W0 (H0 W0 + H1 W1))",
 )
 class TransformerDecoder(Fusion):
-    """Transformer decoder of DETR; the first input asks, the second answers.
+    """Transformer decoder of DETR; the first input provides the queries, the second the memory.
 
     Args:
-        channels: Channels of the two inputs; with position="sine" multiples of four. The output has those of the first.
+        channels: Channels of the two inputs; with position="sine" multiples of 4. The output has those of the first.
         layers: Number of layers.
-        heads: Number of heads, brought down to what divides the channels of the first input.
-        expansion: Hidden units of the feed-forward net per channel.
-        normalize_before: Whether the layer norms stand before attentions and net, instead of after the sums.
+        heads: Number of heads, reduced to the greatest common divisor with the channels of the first input.
+        expansion: Hidden units of the feed-forward network per channel.
+        normalize_before: Whether layer norms precede attentions and feed-forward network instead of following the sums.
         position: "sine" or "none".
         init: "paper" or "identity".
 
@@ -86,24 +86,24 @@ class TransformerDecoder(Fusion):
         )
         self.norm = nn.LayerNorm(channels[0])
         self.position = position
-        start_weights(self)
+        init_linear_layers(self)
 
     def fuse(self, xs: list[Tensor]) -> Tensor:
         """Return the first map after all layers."""
-        places = [sine_positions(x) for x in xs] if self.position == "sine" else [None, None]
-        return maps(self.decode(tokens(xs[0]), tokens(xs[1]), *places), xs[0])
+        positions = [sine_positions(x) for x in xs] if self.position == "sine" else [None, None]
+        return to_map(self.decode(to_tokens(xs[0]), to_tokens(xs[1]), *positions), xs[0])
 
-    def decode(self, t: Tensor, memory: Tensor, place: Tensor | None, memory_place: Tensor | None) -> Tensor:
+    def decode(self, t: Tensor, memory: Tensor, position: Tensor | None, memory_position: Tensor | None) -> Tensor:
         """Return tokens (B, N, C0) after all layers.
 
         Args:
             t: (B, N, C0).
             memory: (B, M, C1).
-            place: Positions of the tokens, (1, N, C0).
-            memory_place: Positions of the memory, (1, M, C1).
+            position: Positions of the tokens, (1, N, C0).
+            memory_position: Positions of the memory, (1, M, C1).
         """
         for layer in self.layers:
-            t = layer(t, memory, place, memory_place)
+            t = layer(t, memory, position, memory_position)
         return cast(Tensor, self.norm(t))
 
 
@@ -114,11 +114,11 @@ class DecoderLayer(nn.Module):
         channels: C0, channels of the tokens.
         memory: C1, channels of the memory.
         heads: Number of heads.
-        hidden: Hidden units of the feed-forward net.
-        normalize_before: Whether the layer norms stand first.
+        hidden: Hidden units of the feed-forward network.
+        normalize_before: Whether layer norms come first.
 
     Shape:
-        t (B, N, C0), m (B, M, C1); the result as t.
+        t (B, N, C0), m (B, M, C1); output like t.
     """
 
     def __init__(self, channels: int, memory: int, heads: int, hidden: int, normalize_before: bool) -> None:
@@ -131,15 +131,15 @@ class DecoderLayer(nn.Module):
         self.norm3 = nn.LayerNorm(channels)
         self.normalize_before = normalize_before
 
-    def forward(self, t: Tensor, m: Tensor, place: Tensor | None, memory_place: Tensor | None) -> Tensor:
+    def forward(self, t: Tensor, m: Tensor, position: Tensor | None, memory_position: Tensor | None) -> Tensor:
         """Return the tokens after this layer."""
         if self.normalize_before:
             normed = self.norm1(t)
-            t = t + self.self_attention(normed, normed, place, place)
-            t = t + self.cross_attention(self.norm2(t), m, place, memory_place)
+            t = t + self.self_attention(normed, normed, position, position)
+            t = t + self.cross_attention(self.norm2(t), m, position, memory_position)
             t = t + self.feed_forward(self.norm3(t))
         else:
-            t = self.norm1(t + self.self_attention(t, t, place, place))
-            t = self.norm2(t + self.cross_attention(t, m, place, memory_place))
+            t = self.norm1(t + self.self_attention(t, t, position, position))
+            t = self.norm2(t + self.cross_attention(t, m, position, memory_position))
             t = self.norm3(t + self.feed_forward(t))
         return t

@@ -1,13 +1,13 @@
-"""WeightedFusion: BiFPN's fast normalised fusion, a weighted mean with one learned weight for each input.
+"""WeightedFusion: BiFPN's fast normalized fusion, a weighted mean with a learned weight for each input.
 
-    w = relu(v)                                 v: one number for each input, 1 before training
+    w = relu(v)                                 v: a scalar for each input, initialized to 1
     y = sum over n of w_n x_n / (sum over n of w_n + eps)
 
 Paper: Tan et al., "EfficientDet: Scalable and Efficient Object Detection", CVPR 2020, arXiv 1911.09070.
 Code: https://github.com/google/automl/tree/master/efficientdet
 Shapes: x0, x1, ... (B, C, H, W), y the same; weights() (N,).
-Deviations: none. In EfficientDet a swish and a separable convolution follow it, here rows of their own. A weight that
-training takes below zero stays there, as in the paper.
+Deviations: none. In EfficientDet a swish and a separable convolution follow, which are separate rows here. A weight
+that becomes negative in training remains zero, as in the paper.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["WeightedFusion"]
 
 @register_layer(
     family="fusion",
-    summary="takes the mean of maps with one learned weight for each",
+    summary="takes the mean of maps with a learned weight for each",
     aliases=("BiFPN", "BiFPNFusion"),
     inputs=2,
     more_inputs=True,
@@ -39,11 +39,11 @@ __all__ = ["WeightedFusion"]
     cost="O(C HW)",
 )
 class WeightedFusion(Fusion):
-    """Fast normalised fusion.
+    """Fast normalized fusion.
 
     Args:
         channels: Channels of the inputs, all equal.
-        eps: What keeps the division from one by zero.
+        eps: Added to the denominator to avoid division by zero.
         init: "paper", the mean of the inputs, or "identity", the first input.
 
     Raises:
@@ -65,7 +65,7 @@ class WeightedFusion(Fusion):
         return [AttentionValues("inputs", GATE, self.weights().float())]
 
     def weights(self) -> Tensor:
-        """Return the weight of each input, (N,); their sum is 1, but for eps."""
+        """Return the weight of each input, (N,); without eps their sum would be 1."""
         positive = torch.relu(widen(self.importance))
         return positive / (positive.sum() + self.eps)
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag, check_odd_list, check_positive
-from yolo_attn.layers.large_kernel.msca import MultiScale
+from yolo_attn.layers.large_kernel._multi_scale import MultiScale
 from yolo_attn.layers.numerics import saturate
 from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.registry import register_layer

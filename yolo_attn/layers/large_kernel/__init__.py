@@ -1,1 +1,1 @@
-"""Gates from large, decomposed kernels."""
+"""Layers that multiply the map by weights with a large receptive field."""

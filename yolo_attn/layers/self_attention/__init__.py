@@ -1,1 +1,1 @@
-"""Mixers in which positions exchange what they hold."""
+"""Layers that mix positions or channels by attention over the map."""

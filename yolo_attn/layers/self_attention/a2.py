@@ -1,15 +1,15 @@
-"""A2: double attention, a few global descriptors gathered from the map and handed out to its cells.
+"""A2: double attention, a few global descriptors gathered from the map and distributed to its positions.
 
     A = Wa x (cm, HW), B = Wb x (cn, HW), V = Wv x (cn, HW)
     G = A softmax over HW of B^T                (cm, cn): cn descriptors of cm channels, each a weighted mean
-    Z = G softmax over cn of V                  (cm, HW): every cell mixes the descriptors
+    Z = G softmax over cn of V                  (cm, HW): each position mixes the descriptors
     y = x + Wo Z                                cm -> C
 
 Paper: Chen et al., "A^2-Nets: Double Attention Networks", NeurIPS 2018, arXiv 1810.11579.
 Code: none from the authors.
-Shapes: x (B, C, H, W), y the same; weights(x) (B, cn, H, W), where each descriptor is gathered from.
-Deviations: none. Most copies leave out the x of y (`residual=False`). One takes the softmax over the images of the
-batch, another takes V's over the map, which makes the output HW times smaller.
+Shapes: x (B, C, H, W), y the same; weights(x) (B, cn, H, W), the positions each descriptor is gathered from.
+Deviations: none. Most third-party implementations omit the x in y (`residual=False`). One takes the softmax over the
+images of the batch. Another takes the softmax of V over the map, which makes the output HW times smaller.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["A2"]
 
 @register_layer(
     family="self_attention",
-    summary="gathers a few global descriptors and hands them out to the cells",
+    summary="gathers a few global descriptors and distributes them to the positions",
     aliases=("DoubleAttention", "A2Attention"),
     paper="A^2-Nets: Double Attention Networks, NeurIPS 2018",
     year=2018,
@@ -55,25 +55,25 @@ class A2(Mixer):
         super().__init__(channels, init=init)
         check_positive(self, reduction=reduction)
         check_flag(self, residual=residual)
-        hidden = hidden_width(channels, reduction, min(channels, 2))  # one descriptor alone would be for all cells
+        hidden = hidden_width(channels, reduction, min(channels, 2))  # a single one has weight 1 everywhere
         self.features = nn.Conv2d(channels, hidden, 1)
         self.gather = nn.Conv2d(channels, hidden, 1)
         self.distribute = nn.Conv2d(channels, hidden, 1)
-        self.project = nn.Conv2d(hidden, channels, 1)
+        self.proj = nn.Conv2d(hidden, channels, 1)
         self.residual = residual
 
     def mix(self, x: Tensor) -> Tensor:
-        """Return the descriptors that each cell takes."""
-        # Both softmaxes sum to 1, so that convolutions and biases move past them: (Wa x + a) B = Wa (x B) + a, and
-        # Wo (G s) + o = (Wo G + o) s. A few descriptors pass Wa and Wo, not a map.
+        """Return the descriptors mixed at each position."""
+        # Both softmaxes sum to 1, so convolutions and biases commute with them: (Wa x + a) B = Wa (x B) + a, and
+        # Wo (G s) + o = (Wo G + o) s. Wa and Wo are applied to a few descriptors instead of a map.
         height, width = x.shape[2:]
         weights = self.weights(x).flatten(2)
         with no_autocast(x):
             gathered = widen(x).flatten(2) @ weights.transpose(1, 2)  # (B, C, cn)
-        descriptors: Tensor = self.project(self.features(gathered.to(x.dtype)[..., None]))[..., 0]
+        descriptors: Tensor = self.proj(self.features(gathered.to(x.dtype)[..., None]))[..., 0]
         shares = widen(self.distribute(x)).softmax(1).to(descriptors.dtype).flatten(2)
         if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
-            y = (shares.transpose(1, 2) @ descriptors.transpose(1, 2)).transpose(1, 2)  # channels stay last in memory
+            y = (shares.transpose(1, 2) @ descriptors.transpose(1, 2)).transpose(1, 2)  # keeps channels_last
         else:
             y = descriptors @ shares
         y = y.reshape(-1, self.channels, height, width)
@@ -85,7 +85,7 @@ class A2(Mixer):
         return [AttentionValues("", WEIGHT, weights * weights[0].numel())]
 
     def weights(self, x: Tensor) -> Tensor:
-        """Return where each descriptor is gathered from, (B, cn, H, W) in at least float32, with sum 1."""
+        """Return the weights that each descriptor is gathered with, (B, cn, H, W), in float32 or wider."""
         height, width = x.shape[2:]
-        logits = widen(self.gather(x))  # among 25,600 cells float16 is off by a fifth
+        logits = widen(self.gather(x))  # over 25,600 positions float16 is off by 20%
         return logits.flatten(2).softmax(2).reshape(-1, self.gather.out_channels, height, width)

@@ -1,4 +1,4 @@
-"""Axial: position-sensitive attention along the columns, then along the rows, of Axial-DeepLab.
+"""Axial: position-sensitive attention along columns, then along rows, of Axial-DeepLab.
 
 Along one line of the map, for each of `groups` groups of channels:
 
@@ -7,15 +7,15 @@ Along one line of the map, for each of `groups` groups of channels:
     a_ij = softmax over j of e_ij
     y_i = BN(sum over j of a_ij v_j) + BN(sum over j of a_ij V_(i-j))
 
-N1 to N3 are batch norms of the energies, one channel for each group.
+N1 to N3 are batch norms of the logits, one channel per group.
 
 Paper: Wang et al., "Axial-DeepLab: Stand-Alone Axial-Attention for Panoptic Segmentation", ECCV 2020, arXiv 2003.07853.
 Code: https://github.com/csrhddlam/axial-deeplab
 Shapes: x (B, C, H, W), y the same.
-Memory: groups x HW x (H or W) of each of the energies; 131 MB at 160 x 160 and 8 groups.
-Deviations: the authors' module takes only maps as high and wide as its span. Here distances beyond the span count as
-the largest it knows, and any map will do. The norms of the energies have a scale and no shift, which the softmax would
-not see. Where C is not a multiple of the groups, their greatest common divisor.
+Memory: groups x HW x (H or W) for each of the logits; 131 MB at 160 x 160 and 8 groups.
+Deviations: the authors' module requires maps whose height and width equal its span. Here distances beyond the span are
+clamped, so any map size works. The norms of the logits have a scale and no shift, because the softmax is invariant to
+it. The number of groups is reduced to its greatest common divisor with C / 2.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ class Axial(Mixer):
 
     Args:
         channels: Channels of the input, even.
-        groups: Groups of channels with weights of their own, brought down to what divides half the channels.
-        span: The height and width up to which every distance has its own position weights.
+        groups: Groups of channels with separate attention weights, reduced to the greatest common divisor with half the
+            channels.
+        span: Height and width up to which each distance has its own position weights.
         init: "paper" or "identity".
 
     Raises:
@@ -76,8 +77,8 @@ class AxialLines(nn.Module):
 
     Args:
         channels: Channels of the input, a multiple of twice the groups.
-        groups: Groups of channels with weights of their own.
-        span: The length up to which every distance has its own position weights.
+        groups: Groups of channels with separate attention weights.
+        span: Length up to which each distance has its own position weights.
 
     Shape:
         x: (B, lines, C, length), y the same.
@@ -91,9 +92,9 @@ class AxialLines(nn.Module):
         self.span = span
         self.expand = nn.Conv1d(channels, 2 * channels, 1, bias=False)
         self.expand_norm = BatchNorm(2 * channels)
-        self.content_norm = EnergyNorm(groups)
-        self.query_norm = EnergyNorm(groups)
-        self.key_norm = EnergyNorm(groups)
+        self.content_norm = LogitNorm(groups)
+        self.query_norm = LogitNorm(groups)
+        self.key_norm = LogitNorm(groups)
         self.value_norm = BatchNorm(channels)
         self.position_norm = BatchNorm(channels)
         self.positions = nn.Parameter(torch.randn(1, 2 * depth, 2 * span - 1) * depth**-0.5)
@@ -109,45 +110,45 @@ class AxialLines(nn.Module):
         query_at, key_at, value_at = torch.split(self._positions(length), parts, 0)  # (d, length, length)
         weights = self._weights(query, key, query_at, key_at).to(value.dtype)  # (B lines, groups, length, length)
         content = (value @ weights.transpose(2, 3)).reshape(-1, channels, length)
-        by_row = weights.permute(2, 0, 1, 3).reshape(length, -1, length)  # one matrix for each position i
+        by_row = weights.permute(2, 0, 1, 3).reshape(length, -1, length)  # one matrix per position i
         position = (by_row @ value_at.permute(1, 2, 0).to(value.dtype)).reshape(length, -1, channels).permute(1, 2, 0)
         y: Tensor = self.value_norm(content) + self.position_norm(position)
         return y.reshape(batch, lines, channels, length)
 
     def _positions(self, length: int) -> Tensor:
-        """Return the position weights for places i and j, (2 d, length, length)."""
-        place = torch.arange(length, device=self.positions.device)
-        reach = self.span - 1
-        distance = (place[:, None] - place).clamp(-reach, reach) + reach
+        """Return the position weights of each pair of positions i and j, (2 d, length, length)."""
+        index = torch.arange(length, device=self.positions.device)
+        limit = self.span - 1
+        distance = (index[:, None] - index).clamp(-limit, limit) + limit
         return self.positions[0][:, distance.reshape(-1)].reshape(-1, length, length)
 
     def _weights(self, query: Tensor, key: Tensor, query_at: Tensor, key_at: Tensor) -> Tensor:
-        """Return the weight of place j for place i, (B lines, groups, length, length)."""
+        """Return the weight of position j for position i, (B lines, groups, length, length)."""
         with no_autocast(query):
             query, key, query_at, key_at = widen(query), widen(key), widen(query_at), widen(key_at)
-            energies: Tensor = self.content_norm(query.transpose(2, 3) @ key)
-            energies = energies + self.query_norm(_with_positions(query, query_at))
-            energies = energies + self.key_norm(_with_positions(key, key_at).transpose(2, 3))
-        return energies.softmax(3)
+            logits: Tensor = self.content_norm(query.transpose(2, 3) @ key)
+            logits = logits + self.query_norm(_with_positions(query, query_at))
+            logits = logits + self.key_norm(_with_positions(key, key_at).transpose(2, 3))
+        return logits.softmax(3)
 
 
-class EnergyNorm(BatchNorm):
-    """Batch norm of energies that go into a softmax, which sees neither mean nor shift."""
+class LogitNorm(BatchNorm):
+    """Batch norm of attention logits, without a shift, because the softmax is invariant to mean and shift."""
 
     def __init__(self, groups: int) -> None:
         super().__init__(groups)
         self.register_parameter("bias", None)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scale the energies (N, groups, length, length)."""
+        """Scale the logits (N, groups, length, length)."""
         if self.training:
             return super().forward(x.to(self.weight.dtype))
         scale = widen(self.weight) * (widen(self.running_var) + self.eps).rsqrt()
-        return x * scale[:, None, None]  # in the energies' own dtype, which may be wider than the weight's
+        return x * scale[:, None, None]  # in the dtype of the logits, which may be wider than the weight's
 
 
 def _with_positions(x: Tensor, at: Tensor) -> Tensor:
     """Return the sum over c of x_ci at_cij, (N, groups, length, length), of x (N, groups, d, length)."""
     _, groups, depth, length = x.shape
-    products = x.permute(3, 0, 1, 2).reshape(length, -1, depth) @ at.permute(1, 0, 2)  # one matrix for each place i
+    products = x.permute(3, 0, 1, 2).reshape(length, -1, depth) @ at.permute(1, 0, 2)  # one matrix per position i
     return products.reshape(length, -1, groups, length).permute(1, 2, 0, 3)

@@ -1,15 +1,15 @@
-"""CAM: DANet's channel attention, every channel reads from the channels least like it.
+"""CAM: DANet's channel attention, each channel attends to the channels least similar to it.
 
     E = X X^T, X (C, HW)                        (C, C)
     A = softmax over the columns of (max over the columns of E) - E
-    Y = X + s * A X                             s: one learned number, 0 before training
+    Y = X + s * A X                             s: a learned scalar, initialized to 0
 
 Paper: Fu et al., "Dual Attention Network for Scene Segmentation", CVPR 2019, arXiv 1809.02983.
 Code: https://github.com/junfu1115/DANet
 Shapes: x (B, C, H, W), y the same; weights(x) (B, C, C).
-Deviations: none from the code. The paper writes softmax(E), the code turns the sign: the most similar channel, above
-all a channel itself, gets the least weight. E sums over the map, so it is large on large maps, and the softmax is then
-a choice; it is computed in float32, since float16 does not hold it.
+Deviations: none from the code. The paper writes softmax(E), and the code reverses the sign: the most similar channel,
+above all the channel itself, gets the least weight. E is a sum over the map, so on large maps it is large and the
+softmax is almost one-hot. It is computed in float32, because E exceeds the range of float16.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["CAM"]
 
 @register_layer(
     family="self_attention",
-    summary="DANet's channel attention: every channel reads from the channels least like it",
+    summary="DANet's channel attention: each channel attends to the channels least similar to it",
     aliases=("ChannelAttentionModule",),
     paper="Dual Attention Network for Scene Segmentation, CVPR 2019",
     year=2019,
@@ -39,7 +39,7 @@ __all__ = ["CAM"]
     identity="published: residual weight 0",
 )
 class CAM(Mixer):
-    """Channel attention of DANet; both initializations are the identity.
+    """Channel attention of DANet; the identity with either initialization.
 
     Args:
         channels: Channels of the input.
@@ -56,7 +56,7 @@ class CAM(Mixer):
         self.residual_scale = nn.Parameter(torch.zeros(1))
 
     def mix(self, x: Tensor) -> Tensor:
-        """Return x plus what every channel reads."""
+        """Return x plus the scaled output of the attention."""
         with no_autocast(x):
             y = self.weights(x) @ widen(x).flatten(2)
         height, width = x.shape[2:]
@@ -70,5 +70,5 @@ class CAM(Mixer):
         """Return the weight of each channel (last) for each channel, (B, C, C)."""
         with no_autocast(x):
             channels = widen(x).flatten(2)
-            # The largest energy, which the published form subtracts from, leaves the softmax as it is.
+            # The published form subtracts from the maximum of E, which does not change the softmax.
             return (-channels @ channels.transpose(1, 2)).softmax(2)

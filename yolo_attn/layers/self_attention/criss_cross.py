@@ -1,16 +1,17 @@
-"""CrissCross: every position attends to its own row and column.
+"""CrissCross: each position attends to its own row and column.
 
     q = Wq x, k = Wk x (C/8 channels), v = Wv x (C channels)
     a_u = softmax over p of q_u . k_p           p: the H + W - 1 positions in the row and the column of u, unscaled
-    y_u = x_u + s * sum over p of a_up v_p      s: one learned number, 0 before training
-    applied `recurrence` times with the same weights; twice, every position has reached every other.
+    y_u = x_u + s * sum over p of a_up v_p      s: a learned scalar, initialized to 0
+
+It is applied `recurrence` times with the same weights. After two passes, each position has attended to all others.
 
 Paper: Huang et al., "CCNet: Criss-Cross Attention for Semantic Segmentation", ICCV 2019, arXiv 1811.11721.
 Code: https://github.com/speedinghzl/CCNet
 Shapes: x (B, C, H, W), y the same; weights(x) (B, H, W, H + W): column first, then row.
-Memory: HW (H + W) per pass, fine up to 160 x 160.
-Deviations: none in the formula; energies and softmax in float32, and the mask follows the input's device and dtype.
-Paper and training scripts apply it twice (the default), the module alone is one pass (`recurrence=1`).
+Memory: HW (H + W) per pass, which fits up to 160 x 160.
+Deviations: none in the formula. Logits and softmax are in float32, and the mask has the device and dtype of the input.
+The paper and its training scripts apply two passes (the default); the module alone is one pass (`recurrence=1`).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ __all__ = ["CrissCross"]
 
 @register_layer(
     family="self_attention",
-    summary="lets every position attend to its row and its column, twice",
+    summary="lets each position attend to its row and its column, twice",
     aliases=("CCA", "CrissCrossAttention"),
     paper="CCNet: Criss-Cross Attention for Semantic Segmentation, ICCV 2019",
     year=2019,
@@ -42,12 +43,12 @@ __all__ = ["CrissCross"]
     identity="published: residual weight 0",
 )
 class CrissCross(Mixer):
-    """Criss-cross attention; both initializations are the identity.
+    """Criss-cross attention; the identity with either initialization.
 
     Args:
         channels: Channels of the input.
-        reduction: Channels per channel of query and key.
-        recurrence: R, how often it is applied.
+        reduction: Channels per channel of queries and keys.
+        recurrence: R, number of passes.
         init: "paper" or "identity".
 
     Raises:
@@ -89,16 +90,16 @@ class CrissCross(Mixer):
         with no_autocast(x):
             query, key = widen(query).contiguous(), widen(key).contiguous()  # (B, H, W, d)
             up, down = (t.transpose(1, 2).flatten(0, 1) for t in (query, key))  # (B W, H, d)
-            place = torch.arange(height, device=x.device)
-            itself = place[:, None] == place  # in the row as well, so not in the column
+            index = torch.arange(height, device=x.device)
+            itself = index[:, None] == index  # already in the row, so masked in the column
             mask = torch.zeros_like(itself, dtype=query.dtype).masked_fill(itself, float("-inf"))
             column = torch.baddbmm(mask, up, down.transpose(1, 2)).reshape(-1, width, height, height)
             row = query @ key.transpose(2, 3)  # (B, H, W, W)
         return torch.cat([column.transpose(1, 2), row], 3).softmax(3)
 
     def _attend(self, x: Tensor) -> Tensor:
-        # Batched products want rows without gaps, which columns have where channels come last; otherwise PyTorch copies
-        # each matrix on its own, in the gradient as well.
+        # Batched matrix products need contiguous rows; otherwise PyTorch copies each matrix separately, in the backward
+        # pass too.
         value: Tensor = self.value(x).permute(0, 2, 3, 1).contiguous()  # (B, H, W, C)
         column, row = torch.split(self.weights(x).to(value.dtype), list(x.shape[2:]), 3)
         down = column.transpose(1, 2) @ value.transpose(1, 2)  # (B, W, H, C)

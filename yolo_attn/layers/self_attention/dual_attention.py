@@ -1,16 +1,15 @@
-"""DualAttention: DANet's position attention and channel attention, added.
+"""DualAttention: the sum of DANet's position attention and channel attention.
 
-    y = PAM(x) + CAM(x)                         2 x before training
-    y = PAM(x) + CAM(x) - x                     with init="identity": x before training
+    y = PAM(x) + CAM(x)                         2 x at initialization
+    y = PAM(x) + CAM(x) - x                     with init="identity": x at initialization
 
 Paper: Fu et al., "Dual Attention Network for Scene Segmentation", CVPR 2019, arXiv 1809.02983.
 Code: https://github.com/junfu1115/DANet
 Shapes: x (B, C, H, W), y the same.
 Memory: see `PAM`; for P5, or P4.
-Deviations: the two attentions alone, without the convolutions that the segmentation head of the paper has around them.
-Both begin as the identity, so their sum begins as 2 x. The identity initialization subtracts one x and needs no gamma:
-gamma and the residual weights of the two would all be 0, and queries, keys and values would get no gradient in the
-first two steps.
+Deviations: the two attentions alone, without the surrounding convolutions of the paper's segmentation head. Each of
+them is the identity at initialization, so their sum is 2 x. The identity initialization subtracts x and needs no gamma:
+with gamma and both residual weights at 0, queries, keys and values would get no gradient in the first two steps.
 """
 
 from __future__ import annotations
@@ -28,22 +27,22 @@ __all__ = ["DualAttention"]
 
 @register_layer(
     family="self_attention",
-    summary="DANet: adds position attention and channel attention",
+    summary="DANet: the sum of position attention and channel attention",
     aliases=("DANet", "DAModule"),
     paper="Dual Attention Network for Scene Segmentation, CVPR 2019",
     year=2019,
     url="https://arxiv.org/abs/1809.02983",
     repository="https://github.com/junfu1115/DANet",
     cost="O(C (HW)^2)",
-    identity="published: residual weights 0, with one x taken away",
+    identity="published: residual weights 0, with x subtracted",
 )
 class DualAttention(Mixer):
     """Position and channel attention of DANet.
 
     Args:
         channels: Channels of the input.
-        reduction: Channels per channel of query and key of the position attention; at least 1.
-        init: "paper" (2 x before training) or "identity" (one x less).
+        reduction: Channels per channel of queries and keys of the position attention; at least 1.
+        init: "paper" (2 x at initialization) or "identity" (x is subtracted).
 
     Raises:
         ValueError: An argument is out of range.
@@ -62,6 +61,6 @@ class DualAttention(Mixer):
         """Return the sum of the two attentions."""
         y: Tensor = self.position(x)
         if self.init == "identity":
-            y = y - x  # before the sum, which would leave float16 earlier
+            y = y - x  # before the sum, which would overflow float16 sooner
         channel: Tensor = self.channel(x)
         return y + channel

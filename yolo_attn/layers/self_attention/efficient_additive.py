@@ -1,7 +1,7 @@
-"""EfficientAdditive: attention by one global query, of SwiftFormer.
+"""EfficientAdditive: attention with a single global query, of SwiftFormer.
 
     q_n = Wq x_n / |Wq x_n|, k_n = Wk x_n / |Wk x_n|                n: the positions of the map
-    a_n = w . q_n / sqrt(C),  a = a / |a| over n                    w: one learned vector
+    a_n = w . q_n / sqrt(C),  a = a / |a| over n                    w: a learned vector
     g = sum over n of a_n q_n                                       the global query, (B, C)
     y_n = Wf (Wp (g * k_n) + q_n)
 
@@ -9,7 +9,7 @@ Paper: Shaker et al., "SwiftFormer: Efficient Additive Attention for Transformer
 Applications", ICCV 2023, arXiv 2303.15446.
 Code: https://github.com/Amshaker/SwiftFormer
 Shapes: x (B, C, H, W), y the same; weights(x) (B, H, W).
-Deviations: none from the code, but that norms are taken in float32. The paper's a is a softmax over n
+Deviations: none from the code, except that norms are computed in float32. In the paper, a is a softmax over n
 (`weighting="softmax"`).
 """
 
@@ -32,7 +32,7 @@ __all__ = ["EfficientAdditive"]
 
 @register_layer(
     family="self_attention",
-    summary="pools all queries into one global query that meets every key; linear in the map",
+    summary="pools all queries into one global query that multiplies every key; linear in the map",
     aliases=("EfficientAdditiveAttention", "SwiftFormerAttention"),
     paper="SwiftFormer: Efficient Additive Attention for Transformer-based Real-time Mobile Vision Applications, "
     "ICCV 2023",
@@ -46,7 +46,7 @@ class EfficientAdditive(Mixer):
 
     Args:
         channels: Channels of the input.
-        weighting: How the positions are weighed in the global query: "l2" as in the code, "softmax" as in the paper.
+        weighting: How a is normalized: "l2" as in the code, "softmax" as in the paper.
         init: "paper" or "identity".
 
     Raises:
@@ -59,16 +59,16 @@ class EfficientAdditive(Mixer):
         self.weighting = weighting
         self.query = nn.Conv2d(channels, channels, 1)
         self.key = nn.Conv2d(channels, channels, 1)
-        self.choose = nn.Parameter(torch.randn(channels))
-        self.project = nn.Conv2d(channels, channels, 1)
-        self.out = nn.Conv2d(channels, channels, 1)
+        self.score_weight = nn.Parameter(torch.randn(channels))
+        self.proj = nn.Conv2d(channels, channels, 1)
+        self.out_proj = nn.Conv2d(channels, channels, 1)
 
     def mix(self, x: Tensor) -> Tensor:
-        """Return every key, met by the global query."""
+        """Return the projected product of the global query and the keys."""
         query = self._query(x)
         key = F.normalize(widen(self.key(x)), dim=1)
-        overall = (self._weights(query) * query).sum((2, 3), keepdim=True)  # (B, C, 1, 1)
-        y: Tensor = self.out(self.project((overall * key).to(x.dtype)) + query.to(x.dtype))
+        global_query = (self._weights(query) * query).sum((2, 3), keepdim=True)  # (B, C, 1, 1)
+        y: Tensor = self.out_proj(self.proj((global_query * key).to(x.dtype)) + query.to(x.dtype))
         return y
 
     def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
@@ -85,7 +85,7 @@ class EfficientAdditive(Mixer):
         return F.normalize(widen(self.query(x)), dim=1)
 
     def _weights(self, query: Tensor) -> Tensor:
-        energies = (query * self.choose.to(query.dtype)[:, None, None]).sum(1, keepdim=True) * self.channels**-0.5
-        flat = energies.flatten(2)
+        logits = (query * self.score_weight.to(query.dtype)[:, None, None]).sum(1, keepdim=True) * self.channels**-0.5
+        flat = logits.flatten(2)
         flat = F.normalize(flat, dim=2) if self.weighting == "l2" else flat.softmax(2)
-        return flat.reshape(energies.shape)
+        return flat.reshape(logits.shape)

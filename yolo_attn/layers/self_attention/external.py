@@ -1,24 +1,24 @@
-"""External: every position attends to a small memory that is shared by all images.
+"""External: attention to a small learned memory shared by all images.
 
 Single form, of the segmentation network:
 
     u = W1 x
     a_ns = softmax over n of K_s . u_n          K (S, C): the keys of the memory; n: positions, s: memory units
-    a_ns = a_ns / sum over s of a_ns            so the weights sum to one over the units, too
+    a_ns = a_ns / sum over s of a_ns            so the weights of a position sum to 1, too
     y = relu(x + BN W2 (V a))                   V (C, S): the values of the memory
 
-With `heads=h`, the multi-head form of the classification network: x is brought to 4 C channels, split into 4 h heads
-that share one memory, and projected back; no norm, no shortcut, no relu.
+Multi-head form, of the classification network (`heads=h`): x is projected to 4 C channels, split into 4 h heads that
+share one memory, and projected back, without norm, shortcut and ReLU.
 
 Paper: Guo et al., "Beyond Self-attention: External Attention using Two Linear Layers for Visual Tasks", TPAMI 2022,
 arXiv 2105.02358.
 Code: https://github.com/MenghaoGuo/EANet
 Shapes: x (B, C, H, W), y the same; weights(x) (B, heads, HW, S).
 Memory: heads x HW x S weights; with 32 heads 210 MB at 160 x 160.
-Precision: the last ReLU has a kink where x + BN(...) is 0. There a rounding error of float32 decides between two
-slopes, so the gradients of two right implementations can differ at single positions.
-Deviations: the weights are computed in float32. V starts as the transpose of K, as the authors' does, but in memory of
-its own. With heads, the keys have no bias, which the softmax over n would not see.
+Precision: the last ReLU has a kink at x + BN(...) = 0. Near it a float32 rounding error selects one of two slopes, so
+the gradients of two correct implementations can differ at single positions.
+Deviations: the weights are computed in float32. V is initialized to the transpose of K, as in the authors' code, but
+does not share its memory. In the multi-head form the keys have no bias, because the softmax over n is invariant to it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from yolo_attn.registry import register_layer
 
 __all__ = ["External"]
 
-EPS = 1e-9  # of the second normalisation, as in the code
+EPS = 1e-9  # of the second normalization, as in the code
 EXPANSION = 4  # of channels and heads in the multi-head form
 
 
@@ -56,44 +56,45 @@ class External(Mixer):
 
     Args:
         channels: Channels of the input.
-        memory: S, units of the memory.
-        heads: Heads of the multi-head form, brought down to what divides the channels; None is the single form.
+        memory: S, number of memory units.
+        heads: Heads of the multi-head form, reduced to the greatest common divisor with the channels;
+            None for the single form.
         init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    no_attention_maps = "its weights choose memory units, not positions"
+    no_attention_maps = "its weights select memory units, not positions"
 
     def __init__(self, channels: int, *, memory: int = 64, heads: int | None = None, init: str = "paper") -> None:
         super().__init__(channels, init=init)
         check_integer(self, memory=memory)
         if heads is not None:
             check_integer(self, heads=heads)
-        many = heads is not None
+        multi_head = heads is not None
         self.heads = fitting_groups(channels, heads) * EXPANSION if heads is not None else 1
-        width = channels * EXPANSION if many else channels
+        width = channels * EXPANSION if multi_head else channels
         self.query = nn.Conv2d(channels, width, 1)
         self.key = nn.Linear(width // self.heads, memory, bias=False)
-        self.value = nn.Linear(memory, width // self.heads, bias=many)
-        self.project = nn.Conv2d(width, channels, 1, bias=many)
-        self.norm = None if many else BatchNorm(channels)
-        if not many:
+        self.value = nn.Linear(memory, width // self.heads, bias=multi_head)
+        self.proj = nn.Conv2d(width, channels, 1, bias=multi_head)
+        self.norm = None if multi_head else BatchNorm(channels)
+        if not multi_head:
             self._initialize()
 
     def _initialize(self) -> None:
-        for layer in (self.query, self.key, self.project):
+        for layer in (self.query, self.key, self.proj):
             nn.init.normal_(layer.weight, 0, sqrt(2 / self.channels))
         with torch.no_grad():
             self.value.weight.copy_(self.key.weight.t())
 
     def mix(self, x: Tensor) -> Tensor:
-        """Return what the memory answers."""
+        """Return the output of the attention to the memory."""
         b, _, h, w = x.shape
         weights = self.weights(x).to(x.dtype)
-        answer = self.value(weights).transpose(2, 3)  # (B, heads, d, HW)
-        y: Tensor = self.project(answer.reshape(b, -1, h, w))
+        context = self.value(weights).transpose(2, 3)  # (B, heads, d, HW)
+        y: Tensor = self.proj(context.reshape(b, -1, h, w))
         return y if self.norm is None else torch.relu(x + self.norm(y))
 
     def weights(self, x: Tensor) -> Tensor:
@@ -102,5 +103,5 @@ class External(Mixer):
         query = query.reshape(x.shape[0], self.heads, -1, query.shape[2]).transpose(2, 3)
         with no_autocast(x):
             weights = widen(query) @ widen(self.key.weight).t()
-            weights = weights.softmax(2)  # rebound, so that only two of them are held at a time
+            weights = weights.softmax(2)  # rebound, so at most two of them are in memory
             return weights / (weights.sum(3, keepdim=True) + EPS)

@@ -1,15 +1,16 @@
-"""FocalModulation: every position is scaled by context from windows that grow level by level, of FocalNet.
+"""FocalModulation: each position is modulated by gated context from increasingly large windows, of FocalNet.
 
     [q, c_0, g] = W x                           C, C and L + 1 channels, at each position
-    c_l = gelu(DW_l c_(l-1))                    l = 1 ... L, depthwise convolution of size window + factor (l - 1)
+    c_l = gelu(DW_l c_(l-1))                    l = 1 ... L, depthwise convolution of size kernel_size + step (l - 1)
     m = sum over l of g_l c_l + g_(L+1) gelu(mean over H, W of c_L)
     y = Wo (q * V m)
 
 Paper: Yang et al., "Focal Modulation Networks", NeurIPS 2022, arXiv 2203.11926.
 Code: https://github.com/microsoft/FocalNet
 Shapes: x (B, C, H, W), y the same; weights(x) (B, L + 1, H, W).
-Deviations: no gates are kept on the module, where they break copies of it and get into checkpoints. Weights start as
-PyTorch's do, not at 0.02: without the shortcut of FocalNet's block the output would start at almost nothing.
+Deviations: gates are not stored on the module, which would break copies of it and add them to checkpoints. Weights have
+PyTorch's initialization, not a standard deviation of 0.02: without the shortcut of FocalNet's block, the initial output
+would be almost zero.
 """
 
 from __future__ import annotations
@@ -30,22 +31,23 @@ __all__ = ["FocalModulation"]
 
 @register_layer(
     family="self_attention",
-    summary="scales every position by gated context from windows that grow",
+    summary="modulates each position by gated context from increasingly large windows",
     aliases=("FocalNet",),
     paper="Focal Modulation Networks, NeurIPS 2022",
     year=2022,
     url="https://arxiv.org/abs/2203.11926",
     repository="https://github.com/microsoft/FocalNet",
     cost="O(C^2 HW)",
+    renamed={"focal_window": "kernel_size", "focal_level": "levels", "focal_factor": "kernel_step"},
 )
 class FocalModulation(Mixer):
     """Focal modulation.
 
     Args:
         channels: Channels of the input.
-        focal_window: Kernel size of the first level, odd.
-        focal_level: L, the number of levels.
-        focal_factor: By how much the kernel grows from level to level, even.
+        kernel_size: Kernel size of the first level, odd.
+        levels: L, number of levels.
+        kernel_step: Increase of the kernel size per level, even.
         init: "paper" or "identity".
 
     Raises:
@@ -56,32 +58,31 @@ class FocalModulation(Mixer):
         self,
         channels: int,
         *,
-        focal_window: int = 3,
-        focal_level: int = 2,
-        focal_factor: int = 2,
+        kernel_size: int = 3,
+        levels: int = 2,
+        kernel_step: int = 2,
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
-        check_odd(self, focal_window=focal_window)
-        check_integer(self, focal_level=focal_level)
-        even = is_positive_integer(focal_factor) and focal_factor % 2 == 0
-        check(self, even, "focal_factor", focal_factor, "an even number, such as 2")
-        self.focal_level = focal_level
-        self.expand = nn.Conv2d(channels, 2 * channels + focal_level + 1, 1)
-        self.levels = nn.ModuleList(_level(channels, focal_window + focal_factor * n) for n in range(focal_level))
+        check_odd(self, kernel_size=kernel_size)
+        check_integer(self, levels=levels)
+        even = is_positive_integer(kernel_step) and kernel_step % 2 == 0
+        check(self, even, "kernel_step", kernel_step, "an even number, such as 2")
+        self.expand = nn.Conv2d(channels, 2 * channels + levels + 1, 1)
+        self.levels = nn.ModuleList(_level(channels, kernel_size + kernel_step * n) for n in range(levels))
         self.modulator = nn.Conv2d(channels, channels, 1)
-        self.out = nn.Conv2d(channels, channels, 1)
+        self.proj = nn.Conv2d(channels, channels, 1)
 
     def mix(self, x: Tensor) -> Tensor:
-        """Return the queries, scaled by their contexts."""
+        """Return the queries, modulated by their contexts."""
         query, context, gates = self._expand(x)
         gated = []
         for n, level in enumerate(self.levels):
             context = level(context)
             gated.append(saturate(context * gates[:, n : n + 1]))
-        gated.append(saturate(F.gelu(context.mean((2, 3), keepdim=True)) * gates[:, self.focal_level :]))
+        gated.append(saturate(F.gelu(context.mean((2, 3), keepdim=True)) * gates[:, -1:]))
         modulator = saturate(self.modulator(saturate(total(gated))))
-        y: Tensor = self.out(saturate(query * modulator))
+        y: Tensor = self.proj(saturate(query * modulator))
         return y
 
     def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
@@ -89,11 +90,11 @@ class FocalModulation(Mixer):
         return split_choices("level", self.weights(inputs[0]))
 
     def weights(self, x: Tensor) -> Tensor:
-        """Return the gate of each level and of the whole map, (B, L + 1, H, W)."""
+        """Return the gates of each level and of the global context, (B, L + 1, H, W)."""
         return self._expand(x)[2]
 
     def _expand(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, context, gates = self.expand(x).split((self.channels, self.channels, self.focal_level + 1), 1)
+        query, context, gates = self.expand(x).split((self.channels, self.channels, len(self.levels) + 1), 1)
         return query, context, gates
 
 

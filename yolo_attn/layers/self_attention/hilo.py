@@ -1,17 +1,17 @@
 """HiLo: some heads attend within small windows, the others to the means of all windows.
 
 HiFi, (1 - alpha) of the heads: self-attention among the s x s positions of a window.
-LoFi, alpha of the heads: every position attends to the means of all windows, HW / s^2 keys.
+LoFi, alpha of the heads: each position attends to the means of all windows, HW / s^2 keys.
 
-    y = [Wh hifi(x); Wl lofi(x)]                channels of HiFi first; d^-0.5 scales the products, d = C / heads
+    y = [Wh hifi(x); Wl lofi(x)]                channels of HiFi first; logits are scaled by d^-0.5, d = C / heads
 
 Paper: Pan et al., "Fast Vision Transformers with HiLo Attention", NeurIPS 2022, arXiv 2205.13213.
 Code: https://github.com/ziplab/LITv2
 Shapes: x (B, C, H, W), y the same.
-Cost: LoFi is quadratic, over s^2; put it at stride 16 or 32, or take larger windows.
-Deviations: windows at the border may be smaller, where the authors' module raises: cells beyond the map are no keys and
-do not count in means. Where C is not a multiple of the heads, their greatest common divisor; one head alone is HiFi
-unless alpha is 1.
+Cost: LoFi is quadratic, divided by s^2; place it at stride 16 or 32, or use larger windows.
+Deviations: windows at the border may be smaller, where the authors' module raises an error: positions beyond the map
+are masked and excluded from means. The number of heads is reduced to its greatest common divisor with C. A single head
+is HiFi unless alpha is 1.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check, check_flag, check_integer
 from yolo_attn.layers.numerics import no_autocast, widen
-from yolo_attn.layers.self_attention.tokens import attend, split_heads, tokens
+from yolo_attn.layers.self_attention._tokens import attend, split_heads, to_tokens
 from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
@@ -32,22 +32,23 @@ __all__ = ["HiLo"]
 
 @register_layer(
     family="self_attention",
-    summary="attends within small windows with some heads and to the means of all windows with the others",
+    summary="some heads attend within small windows, the others to the means of all windows",
     aliases=("HiLoAttention",),
     paper="Fast Vision Transformers with HiLo Attention, NeurIPS 2022",
     year=2022,
     url="https://arxiv.org/abs/2205.13213",
     repository="https://github.com/ziplab/LITv2",
     cost="O(C^2 HW + C (HW / s)^2)",
+    renamed={"window_size": "window"},
 )
 class HiLo(Mixer):
     """High and low frequency attention.
 
     Args:
         channels: Channels of the input.
-        heads: All heads, brought down to what divides the channels.
-        window_size: s, height and width of the windows; with 1 all heads are LoFi, which is plain self-attention.
-        alpha: The part of the heads that is LoFi, from 0 to 1, rounded down to whole heads.
+        heads: Number of all heads, reduced to the greatest common divisor with the channels.
+        window: s, height and width of the windows; with 1 all heads are LoFi, which is plain self-attention.
+        alpha: Fraction of LoFi heads, from 0 to 1; their number is rounded down.
         qkv_bias: Whether queries, keys and values have a bias.
         init: "paper" or "identity".
 
@@ -60,24 +61,24 @@ class HiLo(Mixer):
         channels: int,
         *,
         heads: int = 8,
-        window_size: int = 2,
+        window: int = 2,
         alpha: float = 0.5,
         qkv_bias: bool = False,
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
-        check_integer(self, heads=heads, window_size=window_size)
+        check_integer(self, heads=heads, window=window)
         good = isinstance(alpha, (int, float)) and not isinstance(alpha, bool) and 0 <= alpha <= 1
         check(self, good, "alpha", alpha, "a number from 0 to 1")
         check_flag(self, qkv_bias=qkv_bias)
         heads = fitting_groups(channels, heads)
-        low_heads = heads if window_size == 1 else int(heads * alpha)
+        low_heads = heads if window == 1 else int(heads * alpha)
         depth = channels // heads
-        self.high = _HiFi(channels, heads - low_heads, depth, window_size, qkv_bias) if low_heads < heads else None
-        self.low = _LoFi(channels, low_heads, depth, window_size, qkv_bias) if low_heads else None
+        self.high = _HiFi(channels, heads - low_heads, depth, window, qkv_bias) if low_heads < heads else None
+        self.low = _LoFi(channels, low_heads, depth, window, qkv_bias) if low_heads else None
 
     def mix(self, x: Tensor) -> Tensor:
-        """Return what both kinds of heads have gathered."""
+        """Return the concatenated outputs of both kinds of heads."""
         return torch.cat([branch(x) for branch in (self.high, self.low) if branch is not None], 1)
 
 
@@ -89,7 +90,7 @@ class _HiFi(nn.Module):
         self.heads = heads
         self.window = window
         self.qkv = nn.Conv2d(channels, 3 * heads * depth, 1, bias=bias)
-        self.project = nn.Conv2d(heads * depth, heads * depth, 1)
+        self.proj = nn.Conv2d(heads * depth, heads * depth, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         b, _, height, width = x.shape
@@ -99,12 +100,12 @@ class _HiFi(nn.Module):
         tokens = tokens.reshape(b, 3, heads, -1, rows, columns, s * s).permute(1, 0, 4, 5, 2, 6, 3)
         query, key, value = tokens[0], tokens[1], tokens[2]  # (B, rows, columns, heads, s s, d)
         with no_autocast(x):
-            energies = widen(query) @ widen(key).transpose(-2, -1) * query.shape[-1] ** -0.5
-        energies = energies.masked_fill(~_inside(x, s), float("-inf"))
-        gathered = energies.softmax(-1).to(value.dtype) @ value
-        maps = gathered.reshape(b, rows, columns, heads, s, s, -1).permute(0, 3, 6, 1, 4, 2, 5)
+            logits = widen(query) @ widen(key).transpose(-2, -1) * query.shape[-1] ** -0.5
+        logits = logits.masked_fill(~_inside(x, s), float("-inf"))
+        context = logits.softmax(-1).to(value.dtype) @ value
+        maps = context.reshape(b, rows, columns, heads, s, s, -1).permute(0, 3, 6, 1, 4, 2, 5)
         maps = maps.reshape(b, -1, rows * s, columns * s)[:, :, :height, :width]
-        y: Tensor = self.project(maps)
+        y: Tensor = self.proj(maps)
         return y
 
 
@@ -117,21 +118,21 @@ class _LoFi(nn.Module):
         self.window = window
         self.query = nn.Conv2d(channels, heads * depth, 1, bias=bias)
         self.key_value = nn.Conv2d(channels, 2 * heads * depth, 1, bias=bias)
-        self.project = nn.Conv2d(heads * depth, heads * depth, 1)
+        self.proj = nn.Conv2d(heads * depth, heads * depth, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         b, _, height, width = x.shape
         inside = _inside(x, self.window)[:, :, 0, 0].to(x.dtype)  # (rows, columns, s s)
         means = _windows(x, self.window).sum(4) / inside.sum(2)
         key, value = self.key_value(means).chunk(2, 1)
-        # The fused kernels want the channels of a head side by side.
-        parts = (split_heads(tokens(part), self.heads).contiguous() for part in (self.query(x), key, value))
-        y: Tensor = self.project(attend(*parts).transpose(2, 3).reshape(b, -1, height, width))
+        # The fused kernels require the channels of a head to be contiguous.
+        parts = (split_heads(to_tokens(part), self.heads).contiguous() for part in (self.query(x), key, value))
+        y: Tensor = self.proj(attend(*parts).transpose(2, 3).reshape(b, -1, height, width))
         return y
 
 
 def _windows(x: Tensor, s: int) -> Tensor:
-    """Return the windows of a map, (B, C, rows, columns, s * s), zero beyond its border."""
+    """Return the windows of a map, (B, C, rows, columns, s * s), with zeros beyond its border."""
     b, c, h, w = x.shape
     x = F.pad(x, (0, -w % s, 0, -h % s))
     x = x.reshape(b, c, x.shape[2] // s, s, x.shape[3] // s, s)
@@ -139,5 +140,5 @@ def _windows(x: Tensor, s: int) -> Tensor:
 
 
 def _inside(x: Tensor, s: int) -> Tensor:
-    """Return which cells of each window are on the map, (rows, columns, 1, 1, s * s)."""
+    """Return a mask of the positions of each window that are on the map, (rows, columns, 1, 1, s * s)."""
     return _windows(torch.ones_like(x[:1, :1]), s)[0, 0, :, :, None, None] > 0

@@ -1,23 +1,23 @@
-"""iRMB: an inverted residual block whose expanded values are mixed by attention in windows, of EMO.
+"""iRMB: an inverted residual block whose expanded values are mixed by window attention, of EMO.
 
     u = BN x
     v = act(Wv u)                               e C channels
     m = softmax(q k^T / sqrt(d)) v              q, k = Wq u, Wk u; within each window, for each head of d channels
     y = x + Wo (m + silu(BN DW m))              DW: depthwise convolution
 
-A window takes every n-th position of the map, so that it spans the map as a grid, not a patch.
+A window consists of every n-th position of the map, so it covers the map as a grid instead of a patch.
 
 Paper: Zhang et al., "Rethinking Mobile Block for Efficient Attention-based Models", ICCV 2023, arXiv 2301.01146.
 Code: https://github.com/zhangzjn/EMO
 Shapes: x (B, C, H, W), y the same.
-Norms: eps 1e-6, as in the authors' code, not PyTorch's 1e-5: on weak features batch statistics make it count.
-Deviations: none. As in the code, the map is padded with zeros to a multiple of the window and the padding takes part in
-the attention. Where C is not a multiple of the head's channels, their greatest common divisor.
-Defaults: expansion 4, heads of 32 channels and biases in queries, keys and values are those of the authors' network
-class; their block alone has expansion 1, heads of 64 channels and no biases. The kernel of 3 is the block's; the
-network has 5 where it attends. The published models EMO-1M to 6M attend before they expand (`attn_pre=True`), with
-kernels of 5, GELU, expansions of 3 to 5, heads of 20 to 32 channels, and a layer norm in place of the first batch norm,
-which is not an option here.
+Norms: eps is 1e-6, as in the authors' code, instead of PyTorch's 1e-5. With weak features the difference is visible.
+Deviations: none. As in the code, the map is padded with zeros to a multiple of the window, and the padding takes part
+in the attention. The head width is reduced to its greatest common divisor with C.
+Defaults: expansion 4, heads of 32 channels and biases of queries, keys and values are those of the authors' network
+class; their block alone has expansion 1, heads of 64 channels and no biases. The kernel size 3 is the block's; the
+network has 5 in blocks with attention. The published models EMO-1M to 6M attend before the expansion
+(`attention_first=True`), with kernels of 5, GELU, expansions of 3 to 5, heads of 20 to 32 channels, and a layer norm
+instead of the first batch norm, which is not an option here.
 """
 
 from __future__ import annotations
@@ -39,25 +39,32 @@ ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 
 @register_layer(
     family="self_attention",
-    summary="an inverted residual block with attention in windows spread over the map",
+    summary="an inverted residual block with attention in windows that cover the map as grids",
     aliases=("IRMB", "EMO"),
     paper="Rethinking Mobile Block for Efficient Attention-based Models, ICCV 2023",
     year=2023,
     url="https://arxiv.org/abs/2301.01146",
     repository="https://github.com/zhangzjn/EMO",
     cost="O((C^2 + C s^2) HW)",
+    renamed={
+        "exp_ratio": "expansion",
+        "dim_head": "head_width",
+        "window_size": "window",
+        "attn_pre": "attention_first",
+        "act": "activation",
+    },
 )
 class iRMB(Mixer):
     """Inverted residual mobile block.
 
     Args:
         channels: Channels of the input.
-        exp_ratio: e, how many times as many channels the values have.
-        dim_head: d, channels of a head, brought down to what divides the channels.
-        window_size: Height and width of the windows.
+        expansion: e, expansion ratio of the values.
+        head_width: d, channels of a head, reduced to the greatest common divisor with the channels.
+        window: Height and width of the windows.
         kernel_size: Kernel size of the depthwise convolution, odd.
-        attn_pre: Whether attention mixes u, before the values are made of it; cheaper.
-        act: The activation of the values: "relu", "silu" or "gelu".
+        attention_first: Whether attention is applied to u, before the expansion, which is cheaper.
+        activation: Activation of the values: "relu", "silu" or "gelu".
         init: "paper" or "identity".
 
     Raises:
@@ -68,62 +75,62 @@ class iRMB(Mixer):
         self,
         channels: int,
         *,
-        exp_ratio: float = 4,
-        dim_head: int = 32,
-        window_size: int = 7,
+        expansion: float = 4,
+        head_width: int = 32,
+        window: int = 7,
         kernel_size: int = 3,
-        attn_pre: bool = False,
-        act: str = "relu",
+        attention_first: bool = False,
+        activation: str = "relu",
         init: str = "paper",
     ) -> None:
         super().__init__(channels, init=init)
-        check_positive(self, exp_ratio=exp_ratio)
-        check_integer(self, dim_head=dim_head, window_size=window_size)
+        check_positive(self, expansion=expansion)
+        check_integer(self, head_width=head_width, window=window)
         check_odd(self, kernel_size=kernel_size)
-        check_flag(self, attn_pre=attn_pre)
-        check_choice(self, "act", act, ACTIVATIONS)
-        self.heads = channels // fitting_groups(channels, dim_head)
-        self.window = window_size
-        self.attn_pre = attn_pre
-        width = self.heads * max(1, int(channels // self.heads * exp_ratio))
+        check_flag(self, attention_first=attention_first)
+        check_choice(self, "activation", activation, ACTIVATIONS)
+        self.heads = channels // fitting_groups(channels, head_width)
+        self.window = window
+        self.attention_first = attention_first
+        width = self.heads * max(1, int(channels // self.heads * expansion))
         self.norm = BatchNorm(channels, eps=EPS)
         self.query_key = nn.Conv2d(channels, 2 * channels, 1)
-        self.value = nn.Sequential(nn.Conv2d(channels, width, 1), ACTIVATIONS[act]())
+        self.value = nn.Sequential(nn.Conv2d(channels, width, 1), ACTIVATIONS[activation]())
         self.local = nn.Sequential(
             nn.Conv2d(width, width, kernel_size, padding=kernel_size // 2, groups=width, bias=False),
             BatchNorm(width, eps=EPS),
             nn.SiLU(),
         )
-        self.project = nn.Conv2d(width, channels, 1, bias=False)
+        self.proj = nn.Conv2d(width, channels, 1, bias=False)
 
     def mix(self, x: Tensor) -> Tensor:
-        """Return x plus what the block has made of it."""
+        """Return x plus the output of the block."""
         mixed = self._attend(self.norm(x))
-        y: Tensor = x + self.project(mixed + self.local(mixed))
+        y: Tensor = x + self.proj(mixed + self.local(mixed))
         return y
 
     def _attend(self, x: Tensor) -> Tensor:
-        """Return the values, mixed within the windows, (B, e C, H, W)."""
+        """Return the values mixed within the windows, (B, e C, H, W)."""
         s = self.window
         height, width = x.shape[2:]
         x = F.pad(x, (0, -width % s, 0, -height % s))
         query, key = self.query_key(x).chunk(2, 1)
-        value = x if self.attn_pre else self.value(x)
-        mixed = F.scaled_dot_product_attention(self._tokens(query), self._tokens(key), self._tokens(value))
-        mixed = self._untokenise(mixed, x)[:, :, :height, :width]
-        if self.attn_pre:
+        value = x if self.attention_first else self.value(x)
+        mixed = F.scaled_dot_product_attention(self._to_tokens(query), self._to_tokens(key), self._to_tokens(value))
+        mixed = self._to_map(mixed, x)[:, :, :height, :width]
+        if self.attention_first:
             mixed = self.value(mixed)
         return mixed
 
-    def _tokens(self, x: Tensor) -> Tensor:
+    def _to_tokens(self, x: Tensor) -> Tensor:
         """Return (B * windows, heads, s * s, d) of a padded map; position (i, j) is in window (i mod n, j mod m)."""
         s = self.window
         b, c, h, w = x.shape
         x = x.reshape(b, self.heads, c // self.heads, s, h // s, s, w // s)
         return x.permute(0, 4, 6, 1, 3, 5, 2).reshape(-1, self.heads, s * s, c // self.heads)
 
-    def _untokenise(self, tokens: Tensor, like: Tensor) -> Tensor:
-        """Undo `_tokens` for a map of the size of `like`."""
+    def _to_map(self, tokens: Tensor, like: Tensor) -> Tensor:
+        """Undo `_to_tokens` for a map of the size of `like`."""
         s = self.window
         b, _, h, w = like.shape
         depth = tokens.shape[3]

@@ -1,22 +1,23 @@
-"""NonLocal: every cell gets a weighted sum over all cells, by one of four pairwise functions.
+"""NonLocal: a weighted sum over all positions is added at each position, with one of four pairwise functions.
 
     y_i = sum over j of f(x_i, x_j) g(x_j) / norm               g, and theta, phi below: 1 x 1, C -> C / r
     gaussian            f = exp(x_i . x_j)                      norm: the sum of f over j
     embedded_gaussian   f = exp(theta(x_i) . phi(x_j))          norm: the sum of f over j
     dot_product         f = theta(x_i) . phi(x_j)               norm: the number of j
     concatenation       f = relu(w . [theta(x_i); phi(x_j)])    norm: the number of j
-    z = x + BN(W y)                                             the scale of BN is 0 before training
+    z = x + BN(W y)                                             the scale of BN is initialized to 0
 
-j runs over the cells of a map that a 2 x 2 max pooling has made four times smaller, with subsample=True.
+With subsample=True, j runs over the positions of the map after 2 x 2 max pooling.
 
 Paper: Wang et al., "Non-local Neural Networks", CVPR 2018, arXiv 1711.07971.
 Code: https://github.com/facebookresearch/video-nonlocal-net (Caffe2)
 Shapes: x (B, C, H, W), z the same.
-Memory: no N x N weights; dot_product is even linear in HW, since (theta phi^T) g = theta (phi^T g).
-Precision: without a softmax y grows with the cube of x (dot_product) or its square (concatenation); float16 holds it
-for values of x up to about 20, or 200, and beyond it y is 65504.
-Deviations: the convolution before BN has no bias, which BN would take away. A map of one row or column is not pooled
-along it. `scale` divides the logits by the root of their channels, as the authors' code does on request.
+Memory: no N x N weights; dot_product is linear in HW, because (theta phi^T) g = theta (phi^T g).
+Precision: without a softmax, y grows with the cube of x (dot_product) or its square (concatenation). float16 can
+represent it for values of x up to about 20 or 200, respectively; beyond that y saturates at 65504.
+Deviations: the convolution before BN has no bias, because BN would cancel it. A map with a single row or column is not
+pooled along that dimension. `scale` divides the logits by the square root of their channels, an option of the authors'
+code.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_choice, check_flag, check_positive
 from yolo_attn.layers.norms import BatchNorm
 from yolo_attn.layers.numerics import at_least_one, no_autocast, saturate, widen
-from yolo_attn.layers.self_attention.tokens import attend, maps, stream, tokens
+from yolo_attn.layers.self_attention._tokens import attend, chunked, to_map, to_tokens
 from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.registry import register_layer
 
@@ -40,7 +41,7 @@ PAIRWISE = ("embedded_gaussian", "gaussian", "dot_product", "concatenation")
 
 @register_layer(
     family="self_attention",
-    summary="adds to every cell a weighted sum over all cells",
+    summary="adds a weighted sum over all positions at each position",
     aliases=("NonLocalBlock", "NLBlock"),
     paper="Non-local Neural Networks, CVPR 2018",
     year=2018,
@@ -50,14 +51,14 @@ PAIRWISE = ("embedded_gaussian", "gaussian", "dot_product", "concatenation")
     identity="published: batch norm scale 0",
 )
 class NonLocal(Mixer):
-    """Non-local block; both initializations are the identity.
+    """Non-local block; the identity with either initialization.
 
     Args:
         channels: Channels of the input.
         pairwise: "embedded_gaussian", "gaussian", "dot_product" or "concatenation".
         reduction: r, channels per inner channel.
-        subsample: Whether the cells that are summed over are max-pooled, 2 x 2.
-        scale: Whether the logits of the two gaussian forms are divided by the root of their channels.
+        subsample: Whether keys and values are max-pooled, 2 x 2.
+        scale: Whether the logits of the two Gaussian forms are divided by the square root of their channels.
         init: "paper" or "identity".
 
     Raises:
@@ -87,10 +88,9 @@ class NonLocal(Mixer):
         self.theta = nn.Conv2d(channels, inner, 1) if embedded else nn.Identity()
         self.phi = nn.Conv2d(channels, inner, 1) if embedded else nn.Identity()
         self.g = nn.Conv2d(channels, inner, 1)
-        if pairwise == "concatenation":
-            # w, in two halves
-            self.of_theta = nn.Parameter(torch.empty(inner).uniform_(-1, 1) * (2 * inner) ** -0.5)
-            self.of_phi = nn.Parameter(torch.empty(inner).uniform_(-1, 1) * (2 * inner) ** -0.5)
+        if pairwise == "concatenation":  # the two halves of w
+            self.theta_weight = nn.Parameter(torch.empty(inner).uniform_(-1, 1) * (2 * inner) ** -0.5)
+            self.phi_weight = nn.Parameter(torch.empty(inner).uniform_(-1, 1) * (2 * inner) ** -0.5)
         self.expand = nn.Conv2d(inner, channels, 1, bias=False)
         self.norm = BatchNorm(channels)
         nn.init.zeros_(self.norm.weight)
@@ -99,41 +99,41 @@ class NonLocal(Mixer):
         self.scale = self.width**-0.5 if scale else 1.0
 
     def mix(self, x: Tensor) -> Tensor:
-        """Return x plus the sums."""
-        theta, phi, g = tokens(self.theta(x)), tokens(self._pool(self.phi(x))), tokens(self._pool(self.g(x)))
+        """Return x plus the normalized weighted sums."""
+        theta, phi, g = to_tokens(self.theta(x)), to_tokens(self._pool(self.phi(x))), to_tokens(self._pool(self.g(x)))
         if self.pairwise == "dot_product":
             y = _dot_product(theta, phi, g)
         elif self.pairwise == "concatenation":
             y = self._concatenation(theta, phi, g)
         else:
             y = self._gaussian(theta, phi, g)
-        added: Tensor = self.norm(saturate(self.expand(maps(saturate(y), x))))
+        added: Tensor = self.norm(saturate(self.expand(to_map(saturate(y), x))))
         return x + added.to(x.dtype)
 
     def _pool(self, x: Tensor) -> Tensor:
         if not self.subsample:
             return x
         height, width = x.shape[2:]
-        # With ceil_mode a single row stays; of an odd number of rows, the published form drops the last.
+        # ceil_mode keeps a single row. The published form drops the last of an odd number of rows.
         pooled = F.max_pool2d(x, 2, ceil_mode=True)
         return pooled[:, :, : at_least_one(height // 2), : at_least_one(width // 2)]
 
     def _gaussian(self, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
-        wide = max(self.width, self.inner)  # the fused kernels want one width
+        wide = max(self.width, self.inner)  # the fused kernels require equal widths
         theta, phi = (F.pad(t, (0, wide - self.width)).contiguous()[:, None] for t in (theta, phi))
         g = F.pad(g, (0, wide - self.inner)).contiguous()[:, None].to(theta.dtype)
         return attend(theta, phi, g, scale=self.scale)[:, 0, :, : self.inner]
 
     def _concatenation(self, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
         count = phi.shape[1]
-        to = theta @ self.of_theta.to(theta.dtype)[:, None]  # (B, N, 1)
-        by = (phi @ self.of_phi.to(phi.dtype)[:, None]).transpose(1, 2)  # (B, 1, M)
+        query = theta @ self.theta_weight.to(theta.dtype)[:, None]  # (B, N, 1)
+        key = (phi @ self.phi_weight.to(phi.dtype)[:, None]).transpose(1, 2)  # (B, 1, M)
 
-        def part(to: Tensor) -> Tensor:
-            with no_autocast(to):
-                return torch.relu(widen(to) + widen(by)) @ (widen(g) / count)
+        def part(query: Tensor) -> Tensor:
+            with no_autocast(query):
+                return torch.relu(widen(query) + widen(key)) @ (widen(g) / count)
 
-        return stream(part, to, held=2 * by.numel()).to(g.dtype)
+        return chunked(part, query, elements_per_query=2 * key.numel()).to(g.dtype)
 
 
 def _dot_product(theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:

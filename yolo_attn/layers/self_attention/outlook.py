@@ -1,16 +1,16 @@
-"""Outlook: every position says how its k x k neighbourhood is to be mixed, of VOLO.
+"""Outlook: each position computes the weights that mix its k x k neighborhood, of VOLO.
 
     v = Wv x                                    C channels in `heads` groups
-    a_p = softmax over j of Wa x_p / sqrt(d)    (k^2, k^2) for each position p and head: from neighbour j to neighbour i
-    t_pi = sum over j of a_pij v_(p + j)        what the window around p makes of its place i
-    y_p = Wo sum over i of t_(p - i)i           every position collects from all windows that contain it
+    a_p = softmax over j of Wa x_p / sqrt(d)    (k^2, k^2) for each position p and head: from neighbor j to neighbor i
+    t_pi = sum over j of a_pij v_(p + j)        the output of the window around p for its neighbor i
+    y_p = Wo sum over i of t_(p - i)i           the sum over all windows that contain the position
 
 Paper: Yuan et al., "VOLO: Vision Outlooker for Visual Recognition", TPAMI 2022, arXiv 2106.13112.
 Code: https://github.com/sail-sg/volo
 Shapes: x (B, C, H, W), y the same; weights(x) (B, heads, k^2, k^2, H, W).
 Memory: heads x k^4 x HW weights; 66 MB at 160 x 160, 8 heads and k = 3.
-Deviations: the formula at stride 1, computed without fold; softmax in float32. VOLO itself strides by 2 and pools x
-for it. Where C is not a multiple of the heads, their greatest common divisor.
+Deviations: the formula at stride 1, computed without fold; softmax in float32. VOLO itself has stride 2 and pools x to
+match. The number of heads is reduced to its greatest common divisor with C.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from yolo_attn.layers.attention_values import WEIGHT, AttentionValues
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag, check_integer, check_odd
 from yolo_attn.layers.numerics import total, widen
-from yolo_attn.layers.self_attention.neighbours import neighbours
+from yolo_attn.layers.self_attention._neighborhood import neighbors
 from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
@@ -34,7 +34,7 @@ __all__ = ["Outlook"]
 
 @register_layer(
     family="self_attention",
-    summary="every position computes how its 3 x 3 neighbourhood is to be mixed",
+    summary="each position computes the weights that mix its 3 x 3 neighborhood",
     aliases=("OutlookAttention", "VOLO"),
     paper="VOLO: Vision Outlooker for Visual Recognition, TPAMI 2022",
     year=2022,
@@ -47,7 +47,7 @@ class Outlook(Mixer):
 
     Args:
         channels: Channels of the input.
-        heads: Groups of channels with weights of their own, brought down to what divides the channels.
+        heads: Groups of channels with separate weights, reduced to the greatest common divisor with the channels.
         kernel_size: k, odd.
         qkv_bias: Whether the values have a bias.
         init: "paper" or "identity".
@@ -66,18 +66,18 @@ class Outlook(Mixer):
         self.heads = fitting_groups(channels, heads)
         self.kernel_size = kernel_size
         self.value = nn.Conv2d(channels, channels, 1, bias=qkv_bias)
-        self.choose = nn.Conv2d(channels, self.heads * kernel_size**4, 1)
-        self.project = nn.Conv2d(channels, channels, 1)
+        self.attn = nn.Conv2d(channels, self.heads * kernel_size**4, 1)
+        self.proj = nn.Conv2d(channels, channels, 1)
 
     def mix(self, x: Tensor) -> Tensor:
-        """Return what every position collects."""
+        """Return the sum over all windows that contain each position."""
         b, _, h, w = x.shape
         k = self.kernel_size
-        value = torch.stack(neighbours(self.value(x), k), 1)  # (B, k k, C, H, W)
+        value = torch.stack(neighbors(self.value(x), k), 1)  # (B, k k, C, H, W)
         value = value.reshape(b, k * k, self.heads, -1, h * w).permute(0, 2, 4, 1, 3)  # (B, heads, HW, k k, d)
         weights = self.weights(x).to(value.dtype).flatten(4).permute(0, 1, 4, 2, 3)  # (B, heads, HW, k k, k k)
         parts = (weights @ value).permute(3, 0, 1, 4, 2).reshape(k * k, b, -1, h, w)
-        y: Tensor = self.project(_collect(parts, k))
+        y: Tensor = self.proj(_sum_windows(parts, k))
         return y
 
     def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
@@ -91,16 +91,16 @@ class Outlook(Mixer):
         return [AttentionValues("", WEIGHT, received / uniform)]
 
     def weights(self, x: Tensor) -> Tensor:
-        """Return how much of neighbour j goes to neighbour i, (B, heads, k^2 of i, k^2 of j, H, W)."""
+        """Return the weight of neighbor j for neighbor i, (B, heads, k^2 of i, k^2 of j, H, W)."""
         b, c, h, w = x.shape
         square = self.kernel_size**2
-        energies = widen(self.choose(x)) * (c // self.heads) ** -0.5
-        weights: Tensor = energies.reshape(b, self.heads, square, square, h, w).softmax(3)
+        logits = widen(self.attn(x)) * (c // self.heads) ** -0.5
+        weights: Tensor = logits.reshape(b, self.heads, square, square, h, w).softmax(3)
         return weights
 
 
-def _collect(parts: Tensor, k: int) -> Tensor:
-    """Return the sum of the maps (k k, B, C, H, W), each shifted from its window's centre to its place."""
+def _sum_windows(parts: Tensor, k: int) -> Tensor:
+    """Return the sum of the maps (k k, B, C, H, W), each shifted from the window's center to its neighbor."""
     shifted = (
         F.pad(parts[row * k + column], (column, k - 1 - column, row, k - 1 - row))
         for row in range(k)

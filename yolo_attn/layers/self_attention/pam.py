@@ -1,7 +1,7 @@
-"""PAM: DANet's position attention, every cell reads from every other.
+"""PAM: DANet's position attention, each position attends to all others.
 
     q = Wq x, k = Wk x (C / r channels), v = Wv x (C channels)
-    y_i = x_i + s * sum over j of softmax_j(q_i . k_j) v_j      unscaled; s: one learned number, 0 before training
+    y_i = x_i + s * sum over j of softmax_j(q_i . k_j) v_j      unscaled; s: a learned scalar, initialized to 0
 
 Paper: Fu et al., "Dual Attention Network for Scene Segmentation", CVPR 2019, arXiv 1809.02983.
 Code: https://github.com/junfu1115/DANet
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check, check_positive
-from yolo_attn.layers.self_attention.tokens import attend, maps, tokens
+from yolo_attn.layers.self_attention._tokens import attend, to_map, to_tokens
 from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.registry import register_layer
 
@@ -27,7 +27,7 @@ __all__ = ["PAM"]
 
 @register_layer(
     family="self_attention",
-    summary="DANet's position attention: every cell reads from every other",
+    summary="DANet's position attention: each position attends to all others",
     aliases=("PositionAttention", "PositionAttentionModule"),
     paper="Dual Attention Network for Scene Segmentation, CVPR 2019",
     year=2019,
@@ -37,11 +37,11 @@ __all__ = ["PAM"]
     identity="published: residual weight 0",
 )
 class PAM(Mixer):
-    """Position attention; both initializations are the identity.
+    """Position attention; the identity with either initialization.
 
     Args:
         channels: Channels of the input.
-        reduction: r, channels per channel of query and key; at least 1.
+        reduction: r, channels per channel of queries and keys; at least 1.
         init: "paper" or "identity".
 
     Raises:
@@ -61,10 +61,10 @@ class PAM(Mixer):
         self.residual_scale = nn.Parameter(torch.zeros(1))
 
     def mix(self, x: Tensor) -> Tensor:
-        """Return x plus what every cell reads."""
-        # The fused kernels want queries and keys of the width of the values: more products, but no N x N weights.
+        """Return x plus the scaled output of the attention."""
+        # The fused kernels require queries and keys as wide as the values: more products, but no N x N weights.
         missing = self.value.out_channels - self.query.out_channels
-        query, key = (F.pad(tokens(conv(x)), (0, missing)) for conv in (self.query, self.key))
-        value = tokens(self.value(x)).contiguous()
+        query, key = (F.pad(to_tokens(conv(x)), (0, missing)) for conv in (self.query, self.key))
+        value = to_tokens(self.value(x)).contiguous()
         y = attend(query.contiguous()[:, None], key.contiguous()[:, None], value[:, None], scale=1.0)
-        return x + self.residual_scale.to(x.dtype) * maps(y[:, 0], x).to(x.dtype)
+        return x + self.residual_scale.to(x.dtype) * to_map(y[:, 0], x).to(x.dtype)

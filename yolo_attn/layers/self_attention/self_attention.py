@@ -1,6 +1,6 @@
-"""SelfAttention: every cell reads from every other by one of the classical score functions.
+"""SelfAttention: self-attention over the positions of a map with one of the classical score functions.
 
-    q = Wq x, k = Wk x, v = Wv x                at each cell; or q = k = v = x, with project=False
+    q = Wq x, k = Wk x, v = Wv x                at each position; or q = k = v = x, with project=False
     c_i = sum over j of softmax_j(s(q_i, k_j)) v_j
     s(q, k) = q.k | q.k / sqrt(d) | q^T W k | v^T tanh(W [q; k]) | v^T tanh(W q + U k + b)
     y = Wo c | W [c; x] + b | tanh(W [c; x])    combine = none, linear, tanh; with project=False, none: y = c
@@ -10,10 +10,10 @@ Paper: Bahdanau et al., "Neural Machine Translation by Jointly Learning to Align
 arXiv 1508.04025 (dot, general, concat; combine="tanh"); Vaswani et al., arXiv 1706.03762 (scaled_dot).
 Code: https://github.com/OpenNMT/OpenNMT-py (`SelfAttention(project=False, combine="tanh", score="general")`).
 Shapes: x (B, C, H, W), y the same.
-Memory: no N x N weights. concat and additive need (HW)^2 C tanh, in parts; an exported graph holds them all at once, so
-they are for P5.
-Deviations: none in the formulas; queries and memory are cells of one map (`CrossAttention` reads from another). More
-than one head, and linear maps before a score that has weights of its own, are for those who want them.
+Memory: no N x N weights. concat and additive compute (HW)^2 C values of tanh in chunks; an exported graph computes them
+at once, so they are for P5.
+Deviations: none in the formulas; queries and memory are positions of one map (`CrossAttention` reads from another).
+Several heads, and linear layers before a score function with weights of its own, are additional options.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from torch import Tensor
 
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag
-from yolo_attn.layers.self_attention.attention import Attention, check_attention
-from yolo_attn.layers.self_attention.tokens import maps, tokens
+from yolo_attn.layers.self_attention._attention import Attention, check_attention
+from yolo_attn.layers.self_attention._tokens import to_map, to_tokens
 from yolo_attn.registry import register_layer
 
 __all__ = ["SelfAttention"]
@@ -31,7 +31,7 @@ __all__ = ["SelfAttention"]
 
 @register_layer(
     family="self_attention",
-    summary="lets every cell read from every other, by a score function of choice",
+    summary="lets each position attend to all others with a choice of score function",
     aliases=("ScaledDotProductAttention",),
     paper="Neural Machine Translation by Jointly Learning to Align and Translate, ICLR 2015",
     year=2015,
@@ -40,14 +40,14 @@ __all__ = ["SelfAttention"]
     cost="O(C (HW)^2)",
 )
 class SelfAttention(Mixer):
-    """Self-attention by a score function.
+    """Self-attention with a choice of score function.
 
     Args:
         channels: Channels of the input.
         score: "scaled_dot", "dot", "general", "concat" or "additive".
-        heads: Number of heads, brought down to what divides the channels.
-        project: Whether queries, keys, values and the context pass linear maps.
-        combine: What becomes of the context c: "none", or, together with x, "linear" or "tanh".
+        heads: Number of heads, reduced to the greatest common divisor with the channels.
+        project: Whether linear layers are applied to queries, keys, values and the context.
+        combine: Combination of the context c: "none", or "linear" or "tanh" of c and x.
         residual: Whether x is added.
         init: "paper" or "identity".
 
@@ -73,7 +73,7 @@ class SelfAttention(Mixer):
         self.residual = residual
 
     def mix(self, x: Tensor) -> Tensor:
-        """Return what every cell reads from the map."""
-        cells = tokens(x)
-        y = maps(self.attention(cells, cells), x)
+        """Return the output of the attention, plus x with `residual`."""
+        tokens = to_tokens(x)
+        y = to_map(self.attention(tokens, tokens), x)
         return x + y if self.residual else y

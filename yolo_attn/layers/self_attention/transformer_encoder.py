@@ -1,15 +1,15 @@
-"""TransformerEncoder: DETR's encoder, attention and a feed-forward net, each around a residual and a layer norm.
+"""TransformerEncoder: DETR's encoder, self-attention and a feed-forward network with residuals and layer norms.
 
-    t = LN(t + attention(q = k = t + p, v = t)) p: sine positions, at every layer
-    t = LN(t + W2 relu(W1 t))                   t: the cells of the map
+    t = LN(t + attention(q = k = t + p, v = t)) p: sine positions, at each layer
+    t = LN(t + W2 relu(W1 t))                   t: the positions of the map
     normalize_before: t = t + attention(LN t), t = t + W2 relu(W1 LN t), and one LN after the last layer
 
 Paper: Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020, arXiv 2005.12872.
 Code: https://github.com/facebookresearch/detr
 Shapes: x (B, C, H, W), y the same.
 Memory: no N x N weights. Time grows with (HW)^2: for P5.
-Deviations: no dropout (DETR: 0.1), and one layer by default (DETR: 6, with 8 C hidden units at C = 256). Heads are
-brought down to what divides the channels.
+Deviations: no dropout (DETR: 0.1), and one layer by default (DETR: 6, with 8 C hidden units at C = 256). The number of
+heads is reduced to its greatest common divisor with C.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_choice, check_flag, check_integer, check_positive
-from yolo_attn.layers.self_attention.attention import Attention
-from yolo_attn.layers.self_attention.tokens import check_sine, maps, sine_positions, tokens
+from yolo_attn.layers.self_attention._attention import Attention
+from yolo_attn.layers.self_attention._tokens import check_sine, sine_positions, to_map, to_tokens
+from yolo_attn.layers.self_attention._transformer import feed_forward, init_linear_layers
 from yolo_attn.registry import register_layer
 
 __all__ = ["TransformerEncoder"]
@@ -27,7 +28,7 @@ __all__ = ["TransformerEncoder"]
 
 @register_layer(
     family="self_attention",
-    summary="DETR's encoder: self-attention and a feed-forward net, with layer norms",
+    summary="DETR's encoder: self-attention and a feed-forward network, with layer norms",
     aliases=("DETREncoder",),
     paper="End-to-End Object Detection with Transformers, ECCV 2020",
     year=2020,
@@ -39,11 +40,11 @@ class TransformerEncoder(Mixer):
     """Transformer encoder of DETR.
 
     Args:
-        channels: Channels of the input; with position="sine" a multiple of four.
+        channels: Channels of the input; with position="sine" a multiple of 4.
         layers: Number of layers.
-        heads: Number of heads, brought down to what divides the channels.
-        expansion: Hidden units of the feed-forward net per channel.
-        normalize_before: Whether the layer norms stand before attention and net, instead of after the sums.
+        heads: Number of heads, reduced to the greatest common divisor with the channels.
+        expansion: Hidden units of the feed-forward network per channel.
+        normalize_before: Whether layer norms precede attention and feed-forward network instead of following the sums.
         position: "sine" or "none".
         init: "paper" or "identity".
 
@@ -74,15 +75,15 @@ class TransformerEncoder(Mixer):
         )
         self.norm = nn.LayerNorm(channels) if normalize_before else None
         self.position = position
-        start_weights(self)
+        init_linear_layers(self)
 
     def mix(self, x: Tensor) -> Tensor:
         """Return the map after all layers."""
-        place = sine_positions(x) if self.position == "sine" else None
-        cells = tokens(x)
+        position = sine_positions(x) if self.position == "sine" else None
+        tokens = to_tokens(x)
         for layer in self.layers:
-            cells = layer(cells, place)
-        return maps(cells if self.norm is None else self.norm(cells), x)
+            tokens = layer(tokens, position)
+        return to_map(tokens if self.norm is None else self.norm(tokens), x)
 
 
 class EncoderLayer(nn.Module):
@@ -91,11 +92,11 @@ class EncoderLayer(nn.Module):
     Args:
         channels: C, channels of the tokens.
         heads: Number of heads.
-        hidden: Hidden units of the feed-forward net.
-        normalize_before: Whether the layer norms stand first.
+        hidden: Hidden units of the feed-forward network.
+        normalize_before: Whether layer norms come first.
 
     Shape:
-        t (B, N, C), the result too.
+        t (B, N, C), the output the same.
     """
 
     def __init__(self, channels: int, heads: int, hidden: int, normalize_before: bool) -> None:
@@ -106,25 +107,13 @@ class EncoderLayer(nn.Module):
         self.norm2 = nn.LayerNorm(channels)
         self.normalize_before = normalize_before
 
-    def forward(self, t: Tensor, place: Tensor | None) -> Tensor:
+    def forward(self, t: Tensor, position: Tensor | None) -> Tensor:
         """Return the tokens after this layer."""
         if self.normalize_before:
             normed = self.norm1(t)
-            t = t + self.attention(normed, normed, place, place)
+            t = t + self.attention(normed, normed, position, position)
             t = t + self.feed_forward(self.norm2(t))
         else:
-            t = self.norm1(t + self.attention(t, t, place, place))
+            t = self.norm1(t + self.attention(t, t, position, position))
             t = self.norm2(t + self.feed_forward(t))
         return t
-
-
-def feed_forward(channels: int, hidden: int) -> nn.Sequential:
-    """Return the net that every token passes by itself."""
-    return nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
-
-
-def start_weights(module: nn.Module) -> None:
-    """Start all linear maps as DETR does: q, k and v as one wide matrix, see `Attention`, all others by themselves."""
-    for name, linear in module.named_modules():
-        if isinstance(linear, nn.Linear) and not name.endswith((".query", ".key", ".value")):
-            nn.init.xavier_uniform_(linear.weight)

@@ -1,4 +1,4 @@
-"""The k x k neighbourhood of every position, as shifted views of one padded map.
+"""The k x k neighborhood of each position, as shifted views of a padded map.
 
 `torch.nn.functional.unfold` would copy the map k^2 times.
 """
@@ -11,11 +11,11 @@ from torch import Tensor
 
 from yolo_attn.layers.numerics import at_least_one
 
-__all__ = ["neighbours", "reflect", "shifted"]
+__all__ = ["neighbors", "reflect", "shifted"]
 
 
-def neighbours(x: Tensor, k: int) -> list[Tensor]:
-    """Return the k * k neighbours of every position, row by row, zero beyond the border: k * k maps like x.
+def neighbors(x: Tensor, k: int) -> list[Tensor]:
+    """Return the k * k neighbors of each position, row by row, zero beyond the border: k * k maps like x.
 
     Args:
         x: (..., H, W).
@@ -25,15 +25,15 @@ def neighbours(x: Tensor, k: int) -> list[Tensor]:
 
 
 def shifted(padded: Tensor, k: int) -> list[Tensor]:
-    """Return the k * k views (..., H, W) of a map that is padded by k - 1 rows and columns, row by row."""
+    """Return the k * k views (..., H, W) of a map padded by k - 1 rows and columns, row by row."""
     height, width = padded.shape[-2] - (k - 1), padded.shape[-1] - (k - 1)
     return [padded[..., row : row + height, column : column + width] for row in range(k) for column in range(k)]
 
 
 def reflect(x: Tensor, border: int) -> Tensor:
-    """Pad a map by reflection at its outermost rows and columns, however small it is.
+    """Pad a map of any size by reflection at its outermost rows and columns.
 
-    PyTorch's own padding by reflection refuses borders as wide as the map.
+    PyTorch's reflection padding raises an error if the border is as wide as the map.
 
     Args:
         x: (B, C, H, W).
@@ -44,8 +44,8 @@ def reflect(x: Tensor, border: int) -> Tensor:
 
 
 def _reflected(length: int, border: int, device: torch.device) -> Tensor:
-    """Return the places 0 ... length - 1 that the places -border ... length + border - 1 mirror."""
-    place = torch.arange(-border, length + border, device=device)
+    """Return the indices from 0 to length - 1 that -border ... length + border - 1 are reflected to."""
+    index = torch.arange(-border, length + border, device=device)
     period = at_least_one(2 * (length - 1))
-    place = place % period
-    return torch.minimum(place, period - place)
+    index = index % period
+    return torch.minimum(index, period - index)

@@ -6,14 +6,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from yolo_attn.layers.self_attention.neighbours import neighbours, reflect
+from yolo_attn.layers.self_attention._neighborhood import neighbors, reflect
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_neighbours_are_those_of_unfold(k: int) -> None:
     x = torch.randn(2, 3, 4, 5)
     expected = F.unfold(x, k, padding=k // 2).reshape(2, 3, k * k, 4, 5)
-    assert torch.equal(torch.stack(neighbours(x, k), 2), expected)
+    assert torch.equal(torch.stack(neighbors(x, k), 2), expected)
 
 
 def test_reflects_like_pytorch_where_that_can() -> None:

@@ -1,4 +1,4 @@
-"""What the layers of dense attention share: score functions, and queries that read from a memory.
+"""Multi-head attention with a choice of score functions, shared by the dense attention layers.
 
 With q (N, d), k (M, d) and v (M, d) of one head, the context of query i is sum over j of softmax_j(s_ij) v_j, where
 
@@ -8,7 +8,7 @@ With q (N, d), k (M, d) and v (M, d) of one head, the context of query i is sum 
     concat       s_ij = v^T tanh(W [q_i; k_j])
     additive     s_ij = v^T tanh(W q_i + U k_j + b)
 
-concat and additive are one function but for the bias b.
+concat and additive differ only in the bias b.
 
 Papers: Bahdanau et al., arXiv 1409.0473 (additive); Luong et al., arXiv 1508.04025 (dot, general, concat); Vaswani et
 al., arXiv 1706.03762 (scaled_dot).
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from yolo_attn.layers.checks import check, check_choice, check_flag, check_integer
 from yolo_attn.layers.numerics import widen
-from yolo_attn.layers.self_attention.tokens import attend, join_heads, split_heads, stream
+from yolo_attn.layers.self_attention._tokens import attend, chunked, join_heads, split_heads
 from yolo_attn.layers.sizes import fitting_groups
 
 __all__ = ["Attention", "Score", "check_attention"]
@@ -35,15 +35,15 @@ Read = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Score(nn.Module):
-    """Reads values by one of the score functions; each head has its own weights.
+    """Attention of queries to keys by a score function; each head has its own weights.
 
     Args:
         score: Name of the score function.
         heads: Number of heads.
-        width: d, channels of a head; concat and additive have as many hidden units.
+        width: d, channels of a head; concat and additive have d hidden units.
 
     Shape:
-        query (B, heads, N, d), key and value (B, heads, M, d); result as the query.
+        query (B, heads, N, d), key and value (B, heads, M, d); output as the query.
     """
 
     bias: nn.Parameter | None
@@ -52,11 +52,11 @@ class Score(nn.Module):
         super().__init__()
         self.score = score
         if score == "general":
-            self.between = _matrices(heads, width, width)
+            self.bilinear = _matrices(heads, width, width)
         elif score in {"concat", "additive"}:
-            self.of_query = _matrices(heads, width, width)
-            self.of_key = _matrices(heads, width, width)
-            self.energy = _matrices(heads, width, 1)
+            self.query_weight = _matrices(heads, width, width)
+            self.key_weight = _matrices(heads, width, width)
+            self.score_weight = _matrices(heads, width, 1)
             self.register_parameter("bias", nn.Parameter(torch.zeros(heads * width)) if score == "additive" else None)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -66,20 +66,20 @@ class Score(nn.Module):
         if self.score == "dot":
             return attend(query, key, value, scale=1.0)
         if self.score == "general":
-            return attend(query @ self.between, key, value, scale=1.0)
+            return attend(query @ self.bilinear, key, value, scale=1.0)
         return self._additive(query, key, value)
 
     def _additive(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        query, key = query @ self.of_query, key @ self.of_key
+        query, key = query @ self.query_weight, key @ self.key_weight
         if self.bias is not None:
             query = query + self.bias.to(query.dtype).view(query.shape[1], 1, -1)
 
         def read(query: Tensor) -> Tensor:
             hidden = torch.tanh_(query[..., :, None, :] + key[..., None, :, :])  # (B, heads, n, M, d)
-            energy = hidden @ self.energy[:, None]
+            energy = hidden @ self.score_weight[:, None]
             return widen(energy[..., 0]).softmax(-1).to(value.dtype) @ value
 
-        return stream(read, query, held=key.numel())
+        return chunked(read, query, elements_per_query=key.numel())
 
 
 def check_attention(
@@ -94,20 +94,20 @@ def check_attention(
 
 
 class Attention(nn.Module):
-    """Queries read from a memory: linear maps, heads, a score, and what becomes of the context.
+    """Multi-head attention of queries to a memory.
 
-    Starts as PyTorch's `nn.MultiheadAttention` does.
+    Initialized like PyTorch's `nn.MultiheadAttention`.
 
     Args:
-        channels: C, channels of the queries and of the result.
+        channels: C, channels of the queries and of the output.
         memory: Channels of the memory.
-        heads: Number of heads, brought down to what divides the channels.
+        heads: Number of heads, reduced to the greatest common divisor with the channels.
         score: Name of the score function.
-        project: Whether queries, keys, values and the context pass linear maps.
-        combine: "none": the context; "linear" or "tanh": W [context; query] + b, or tanh(W [context; query]).
+        project: Whether linear layers are applied to queries, keys, values and the context.
+        combine: "none" returns the context, "linear" W [context; query] + b, "tanh" tanh(W [context; query]).
 
     Shape:
-        query (B, N, C), memory (B, M, memory channels); result (B, N, C).
+        query (B, N, C), memory (B, M, memory channels); output (B, N, C).
     """
 
     def __init__(
@@ -128,16 +128,16 @@ class Attention(nn.Module):
             self.key = nn.Linear(memory, channels)
             self.value = nn.Linear(memory, channels)
             for linear in (self.query, self.key, self.value):
-                # One matrix for all three, as PyTorch has it, is wider: 6 / (C + 3C) instead of 6 / (C + C).
+                # PyTorch initializes the three as one matrix: sqrt(6 / (C + 3C)) instead of sqrt(6 / (C + C)).
                 nn.init.xavier_uniform_(linear.weight, gain=0.5**0.5 if channels == memory else 1)
                 nn.init.zeros_(linear.bias)
         self.project = project
-        self.out: nn.Linear | None = None
+        self.out_proj: nn.Linear | None = None
         if combine != "none":
-            self.out = nn.Linear(2 * channels, channels, bias=combine == "linear")
+            self.out_proj = nn.Linear(2 * channels, channels, bias=combine == "linear")
         elif project:
-            self.out = nn.Linear(channels, channels)
-            nn.init.zeros_(self.out.bias)
+            self.out_proj = nn.Linear(channels, channels)
+            nn.init.zeros_(self.out_proj.bias)
         self.combine = combine
 
     def forward(
@@ -148,14 +148,14 @@ class Attention(nn.Module):
         memory_position: Tensor | None = None,
         read: Read | None = None,
     ) -> Tensor:
-        """Return what the queries read.
+        """Return the output of the attention.
 
         Args:
             query: (B, N, C).
             memory: (B, M, memory channels), keys and values.
-            query_position: Added to the queries, (1, N, C); None for nothing.
-            memory_position: Added to the keys, but not to the values; None for nothing.
-            read: Takes the place of the score.
+            query_position: Added to the queries, (1, N, C); None to add nothing.
+            memory_position: Added to the keys, but not to the values; None to add nothing.
+            read: Replacement for the score function.
         """
         q = query if query_position is None else query + query_position
         k = memory if memory_position is None else memory + memory_position
@@ -167,11 +167,11 @@ class Attention(nn.Module):
         context = join_heads((read or self.score)(q, k, v))
         if self.combine != "none":
             context = torch.cat([context, query.to(context.dtype)], 2)
-        if self.out is not None:
-            context = self.out(context)
+        if self.out_proj is not None:
+            context = self.out_proj(context)
         return torch.tanh(context) if self.combine == "tanh" else context
 
 
 def _matrices(heads: int, rows: int, columns: int) -> nn.Parameter:
-    """Return a matrix for each head, in three dimensions (see the package's `base`), as nn.Linear starts its own."""
+    """Return a matrix per head, initialized like nn.Linear; 3-D for the reason given in `yolo_attn.layers.base`."""
     return nn.Parameter(torch.empty(heads, rows, columns).uniform_(-(rows**-0.5), rows**-0.5))

@@ -34,8 +34,8 @@ def test_equals_the_formula() -> None:
     aff, iaff = AFF([8, 8]).eval(), iAFF([8, 8]).eval()
     w = torch.sigmoid(aff.context(x0 + x1))
     torch.testing.assert_close(aff([x0, x1]), 2 * (x0 * w + x1 * (1 - w)))
-    w = torch.sigmoid(iaff.first(x0 + x1))
-    v = torch.sigmoid(iaff.second(x0 * w + x1 * (1 - w)))
+    w = torch.sigmoid(iaff.context1(x0 + x1))
+    v = torch.sigmoid(iaff.context2(x0 * w + x1 * (1 - w)))
     torch.testing.assert_close(iaff([x0, x1]), x0 * v + x1 * (1 - v))
 
 

@@ -1,0 +1,137 @@
+"""Conversion between maps and tokens, memory-efficient attention, and positions of tokens.
+
+A map (B, C, H, W) becomes N = H W tokens (B, N, C), one per position, row by row. Attention over tokens uses `attend`,
+whose fused kernels never store the N x M weights, or `chunked`, which stores those of a few queries at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from yolo_attn.layers.checks import check
+from yolo_attn.layers.numerics import wide
+
+__all__ = [
+    "attend",
+    "check_sine",
+    "chunked",
+    "join_heads",
+    "sine_positions",
+    "split_heads",
+    "to_map",
+    "to_tokens",
+    "token_positions",
+]
+
+MAX_ELEMENTS = 2**25
+"""Largest number of elements of a chunk, 128 MiB in float32."""
+TEMPERATURE = 10000
+"""Base of the wavelengths of the sine positions."""
+
+
+def to_tokens(x: Tensor) -> Tensor:
+    """Return a map (B, C, H, W) as tokens (B, HW, C)."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def to_map(x: Tensor, like: Tensor) -> Tensor:
+    """Return tokens (B, HW, C) as a map (B, C, H, W) with the height and width of another map."""
+    height, width = like.shape[2:]
+    return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], height, width)
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """Return (B, N, C) as (B, heads, N, C / heads)."""
+    b, n, c = x.shape
+    return x.reshape(b, n, heads, c // heads).transpose(1, 2)
+
+
+def join_heads(x: Tensor) -> Tensor:
+    """Return (B, heads, N, d) as (B, N, heads d)."""
+    b, heads, n, d = x.shape
+    return x.transpose(1, 2).reshape(b, n, heads * d)
+
+
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = None, bias: Tensor | None = None
+) -> Tensor:
+    """Return softmax(scale q k^T + bias) v, (B, heads, N, d), with a fused kernel.
+
+    The kernels require tensors of equal width with a contiguous last dimension; otherwise PyTorch silently stores the
+    N x M weights.
+
+    Args:
+        query: (B, heads, N, d).
+        key: (B, heads, M, d).
+        value: (B, heads, M, d).
+        scale: Factor of the logits; None for 1 / sqrt(d).
+        bias: Added to the logits, broadcastable to (B, heads, N, M); if boolean, a mask of the keys attended to.
+    """
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
+
+
+def chunked(function: Callable[..., Tensor], *queries: Tensor, elements_per_query: int) -> Tensor:
+    """Return function(*queries), computed in chunks of queries if all of them would take too much memory.
+
+    In training, chunks are recomputed in the backward pass, so their intermediate results are not stored. A trace has a
+    single chunk, because the number of chunks would be constant in it.
+
+    Args:
+        function: A function of each query alone; its output has the queries in its second to last dimension.
+        queries: (..., N, any), split along the second to last dimension.
+        elements_per_query: Number of elements that the function stores per query.
+    """
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return function(*queries)
+    size = max(1, MAX_ELEMENTS // elements_per_query)
+    if queries[0].shape[-2] <= size:
+        return function(*queries)
+    chunks = zip(*(torch.split(query, size, -2) for query in queries), strict=True)
+    if torch.is_grad_enabled():
+        outputs = [checkpoint(function, *chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks]
+    else:
+        outputs = [function(*chunk) for chunk in chunks]
+    return torch.cat(outputs, -2)
+
+
+def token_positions(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return row and column of each token of a map, each (HW, 1)."""
+    height, width = x.shape[2:]
+    index = torch.arange(height * width, device=x.device)[:, None]
+    row = torch.div(index, width, rounding_mode="floor")
+    return row, index - row * width
+
+
+def check_sine(layer: nn.Module, *channels: int) -> None:
+    """Raise ValueError unless the numbers of channels are valid for sine positions: multiples of 4."""
+    for count in channels:
+        check(layer, count % 4 == 0, "channels", count, "a multiple of 4, or position=none")
+
+
+def sine_positions(x: Tensor) -> Tensor:
+    """Return the sine position features of a map (B, C, H, W), (1, HW, C), C a multiple of 4.
+
+    The first half of the features encodes the row, the second the column. Row r = 1 ... H has the angle 2 pi r / H, so
+    maps of different sizes have equal features at the same relative position. Pair i of features consists of sine and
+    cosine of the angle times 10000^(-2i / (C/2)).
+
+    Source: Carion et al., arXiv 2005.12872, and their code (which adds 1e-6 to H).
+    """
+    channels, height, width = x.shape[1:]
+    dtype = wide(x.dtype)
+    pair = torch.arange(channels // 4, device=x.device, dtype=dtype)
+    wave = torch.pow(torch.full_like(pair, TEMPERATURE), pair * (-4 / channels))
+    rows = _waves(height, wave)[:, None].expand(-1, width, -1)
+    columns = _waves(width, wave)[None].expand(height, -1, -1)
+    return torch.cat([rows, columns], 2).reshape(1, -1, channels).to(x.dtype)
+
+
+def _waves(size: int, wave: Tensor) -> Tensor:
+    index = torch.arange(size, device=wave.device).to(wave.dtype) + 1
+    angle = (index * (2 * torch.pi / (size + 1e-6)))[:, None] * wave
+    return torch.stack([angle.sin(), angle.cos()], 2).flatten(1)

@@ -1,0 +1,22 @@
+"""Feed-forward network and initialization shared by the transformer encoder and decoder."""
+
+from __future__ import annotations
+
+from torch import nn
+
+__all__ = ["feed_forward", "init_linear_layers"]
+
+
+def feed_forward(channels: int, hidden: int) -> nn.Sequential:
+    """Return the network applied to each token independently."""
+    return nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
+
+
+def init_linear_layers(module: nn.Module) -> None:
+    """Initialize all linear layers as DETR does.
+
+    `Attention` initializes queries, keys and values itself, as one wide matrix; every other layer is initialized alone.
+    """
+    for name, linear in module.named_modules():
+        if isinstance(linear, nn.Linear) and not name.endswith((".query", ".key", ".value")):
+            nn.init.xavier_uniform_(linear.weight)
