@@ -1,4 +1,4 @@
-"""Write configs/: each layer of one input in the neck of each family, popular ones in the backbone and blocks too.
+"""Write configs/: each layer of one input in the neck of each model family, popular ones also in backbone and blocks.
 
 python scripts/make_configs.py            writes the files
 python scripts/make_configs.py --check    exits with status 1 if a file would change
@@ -55,7 +55,7 @@ def make_files(family: str, layers: tuple[str, ...], site: str, suffix: str) -> 
 def make(family: str, layer: str, site: str, file: str) -> str:
     """Return one model YAML as text."""
     placed = place_layer(f"{family}.yaml", layer, site)
-    document = {key: value for key, value in placed.document.items() if key != "scale"}  # the name says it
+    document = {key: value for key, value in placed.document.items() if key != "scale"}  # the file name contains it
     spec, block = placed.layer, placed.insertions[0].block
     levels = ", ".join(s.split(".")[1] for s in placed.sites if not block)
     header = "\n".join(

@@ -1,4 +1,4 @@
-"""What is known about the layers, as a list and as cards: the source of `yolo-attn layers` and of the docs' table."""
+"""Lists and cards of the layers, for `yolo-attn layers` and docs/layers.md."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from yolo_attn.system.paths import config_folder, shipped
 
 __all__ = ["as_dict", "as_markdown", "card", "listing", "measured", "norms", "parameters", "ready_configs"]
 
-_GAP = 2  # blanks between columns
-_NUMBER = 2  # the column that is set to the right
-_SUMMARY = 60  # columns that a summary has before the cost is shown too
+_GAP = 2  # spaces between columns
+_NUMBER = 2  # the right-aligned column
+_SUMMARY = 60  # least width of a summary next to the cost
 
 
 def parameters(spec: LayerSpec, channels: int = 256) -> int:
-    """Return a layer's number of parameters at a width, with default options."""
+    """Return a layer's number of parameters at a number of channels, with default options."""
     return sum(p.numel() for p in _built(spec, channels).parameters())
 
 
 def _built(spec: LayerSpec, channels: int = 256) -> nn.Module:
-    """Return a layer with default options, without memory for its numbers."""
+    """Return a layer with default options on the meta device."""
     width = channels if spec.inputs == 1 and not spec.more_inputs else [channels] * spec.inputs
     with torch.device("meta"):
         return spec.cls(width)
@@ -44,7 +44,7 @@ def row(spec: LayerSpec) -> str:
 
 
 def norms(spec: LayerSpec) -> list[dict[str, Any]]:
-    """Return name, kind, eps and momentum (None where it has none) of each normalisation, with default options."""
+    """Return name, kind, eps and momentum (or None) of each normalization layer, with default options."""
     found = []
     for name, module in _built(spec).named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -55,8 +55,8 @@ def norms(spec: LayerSpec) -> list[dict[str, Any]]:
     return found
 
 
-def _norms_in_words(spec: LayerSpec) -> str:
-    """Return the normalisations of a layer, equal ones counted."""
+def _describe_norms(spec: LayerSpec) -> str:
+    """Return a description of the normalization layers, with the number of equal ones."""
     counts = Counter(
         (n["kind"], f"eps {n['eps']:g}" + ("" if n["momentum"] is None else f", momentum {n['momentum']:g}"))
         for n in norms(spec)
@@ -65,7 +65,7 @@ def _norms_in_words(spec: LayerSpec) -> str:
 
 
 def as_dict(spec: LayerSpec) -> dict[str, Any]:
-    """Return an entry as plain data, for programs."""
+    """Return an entry as plain data."""
     return {
         "name": spec.name,
         "aliases": list(spec.aliases),
@@ -89,18 +89,18 @@ def as_dict(spec: LayerSpec) -> dict[str, Any]:
 
 
 def _measurement(spec: LayerSpec) -> dict[str, Any] | None:
-    """Return what benchmarks/layers.py measured of a layer, with where and at which shapes; None for a user's layer."""
+    """Return the results of benchmarks/layers.py for a layer, with machine and shapes; None for third-party layers."""
     record = measured()
     found = record["layers"].get(spec.name)
     return None if found is None else {**{key: value for key, value in record.items() if key != "layers"}, **found}
 
 
 def listing(specs: list[LayerSpec], width: int = 80) -> str:
-    """Return the layers as a table by family, with what each does.
+    """Return the layers as a table by family, with a summary of each.
 
     Args:
         specs: The layers.
-        width: Columns of the terminal; the table keeps to them, and shows the cost where it is wide.
+        width: Columns of the terminal; a wide one shows the cost too.
     """
     cells = [(s.name, f"{s.inputs}{'+' if s.more_inputs else ''}", f"{parameters(s):,}", s.cost) for s in specs]
     header = ("layer", "in", "params", "cost")
@@ -113,30 +113,35 @@ def listing(specs: list[LayerSpec], width: int = 80) -> str:
         text = (" " * _GAP).join([*texts[:columns], summary])
         return textwrap.fill(text, max(width, start + 20), subsequent_indent=" " * start, drop_whitespace=True)
 
-    lines = [line(header, "what it does")]
+    lines = [line(header, "summary")]
     for family in FAMILIES:
         rows = [line(c, s.summary) for c, s in zip(cells, specs, strict=True) if s.family == family]
         lines += ["", family.replace("_", " "), *rows] if rows else []
     notes = [
         f"{len(specs)} layers; in: number of inputs, params: at 256 channels",
-        "one in full: yolo-attn layers CBAM",
+        "card of one layer: yolo-attn layers CBAM",
     ]
     return "\n".join([*lines, "", *notes])
 
 
 def card(spec: LayerSpec, width: int = 80) -> str:
-    """Return everything about one layer as text, its facts within a terminal's columns."""
+    """Return the card of one layer as text.
+
+    Args:
+        spec: The layer.
+        width: Columns of the terminal.
+    """
     facts = {
         "family": spec.family,
         "aliases": ", ".join(spec.aliases),
         "inputs": f"{spec.inputs}{' or more' if spec.more_inputs else ''}",
         "paper": ", ".join(str(v) for v in (spec.paper, spec.year) if v),
-        "read it": spec.url,
+        "link": spec.url,
         "code": spec.repository,
         "params": f"{parameters(spec):,} at C=256",
         "cost": spec.cost,
         "identity": spec.identity,
-        "norms": _norms_in_words(spec),
+        "norms": _describe_norms(spec),
         **_measured_facts(spec),
         "ready": ", ".join(ready_configs(spec)),
     }
@@ -169,8 +174,8 @@ def _fact(key: str, value: str, width: int) -> str:
 
 
 def ready_configs(spec: LayerSpec) -> list[str]:
-    """Return the names, at scale n, of the ready model YAMLs with a layer of ours; none for a user's layer."""
-    if not spec.cls.__module__.startswith("yolo_attn.layers."):
+    """Return the names, at scale n, of the ready model YAMLs with a layer; none for third-party layers."""
+    if not spec.built_in:
         return []
     found = re.compile(rf"([a-z]+\d+)(-{spec.name.casefold()}(-[a-z\d]+)?)")
     stems = sorted(path.stem for path in config_folder().glob("*.yaml"))
@@ -178,7 +183,7 @@ def ready_configs(spec: LayerSpec) -> list[str]:
 
 
 def _measured_facts(spec: LayerSpec) -> dict[str, str]:
-    """Return what benchmarks/layers.py found of a layer of ours, in words."""
+    """Return the results of benchmarks/layers.py for a layer as text; nothing for third-party layers."""
     record = measured()
     found = record["layers"].get(spec.name)
     if found is None:
@@ -187,7 +192,7 @@ def _measured_facts(spec: LayerSpec) -> dict[str, str]:
     return {
         "parity": f"{counted(vectors, 'reference vector')}, largest relative error {found['parity']:.0e}"
         if vectors
-        else "no reference vector of its own",
+        else "no reference vector",
         "export": f"ONNX at fixed size {_export(found, 'fixed')}, at dynamic size {_export(found, 'dynamic')}",
         "time": f"{found['infer_ratio']:g} x a 3 x 3 convolution of its width in inference, "
         f"{found['train_ratio']:g} x in training (CPU; benchmarks/layers.py)",
@@ -212,14 +217,14 @@ def as_markdown() -> str:
     lines = [
         "# The layers",
         "",
-        "`yolo-attn layers NAME` shows one in full: formula, paper, options, deviations. This page is written by",
-        "`python benchmarks/layers.py` from the same source.",
+        "`yolo-attn layers NAME` shows the card of one layer: formula, paper, options, deviations.",
+        "`python benchmarks/layers.py` writes this page.",
         "",
-        f"Measured {record['date']} on {record['machine']}, PyTorch {record['versions']['torch']}. Time is that of the",
-        "layer over that of a 3 x 3 convolution of the same width, the two in turn in one process, median, for one",
-        f"image: inference at {_shape(record['infer_shape'])}, training (forward and backward) at",
-        f"{_shape(record['train_shape'])}. Memory is the peak beyond the input in inference at 64 x 160 x 160. Parity",
-        "is the largest relative error in output and input gradient against the reference vectors.",
+        f"Measured {record['date']} on {record['machine']}, PyTorch {record['versions']['torch']}. Time is the median",
+        "ratio to a 3 x 3 convolution of the same width, measured in turn in one process with one image: inference at",
+        f"{_shape(record['infer_shape'])}, training (forward and backward) at {_shape(record['train_shape'])}. Memory",
+        "is the peak in inference at 64 x 160 x 160 without the input. Parity is the largest relative error in output",
+        "and input gradient against the reference vectors.",
     ]
     for family in FAMILIES:
         specs = [s for s in list_layers(family=family) if s.name in record["layers"]]
@@ -240,7 +245,7 @@ def _measured_later(record: dict[str, Any]) -> list[str]:
     return ["", "Measured separately:", "", *later] if later else []
 
 
-_HEADER = ("layer", "what it does", "paper", "params at C=256", "time", "train", "memory", "parity", "ONNX")
+_HEADER = ("layer", "summary", "paper", "params at C=256", "time", "train", "memory", "parity", "ONNX")
 _RULE = ("---", "---", "---", "---:", "---:", "---:", "---:", "---:", "---")
 _ROW = "| " + " | ".join(["{}"] * len(_HEADER)) + " |"
 

@@ -1,12 +1,12 @@
-"""The registry of attention layers: what a YAML row may name, and what is known about it.
+"""Registry of the attention layers: the names that a YAML row may use, with facts about each layer.
 
-A layer enters with the decorator `register_layer`, ours and a user's alike:
+Built-in and third-party layers are registered with the decorator `register_layer`:
 
     @register_layer(family="channel", summary="scales each channel by a learned gate")
     class MyGate(Gate):
         ...
 
-The registry knows nothing about Ultralytics; `yolo_attn.host` reads it.
+The registry is independent of Ultralytics; `yolo_attn.host` reads it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["LayerSpec", "build", "get_layer", "list_layers", "register_layer"]
 FAMILIES = ("channel", "spatial", "hybrid", "self_attention", "large_kernel", "fusion", "block")
 
 OUT_CHANNELS = "out_channels"
-"""The option that sets a layer's number of output channels, where it has one."""
+"""The option for a layer's number of output channels, if the layer has one."""
 
 LIST_HINT = "; yolo-attn layers lists the layers, and layers=FILE adds custom ones"
 """Hint for an unknown layer without a similar name."""
@@ -45,20 +45,20 @@ class LayerSpec:
     """One entry of the registry.
 
     Args:
-        name: The name that a YAML row uses.
-        cls: The layer's class; it is called as `cls(channels, **options)`.
+        name: Name in a YAML row.
+        cls: Class of the layer, called as `cls(channels, **options)`.
         family: One of `FAMILIES`.
-        summary: What it does, in one line.
-        aliases: Other names for it, as tutorials write them.
-        inputs: How many rows it reads; with `more_inputs`, the least number of them.
-        more_inputs: Whether it takes any number of inputs from `inputs` on.
+        summary: Description in one line.
+        aliases: Other names, as used in tutorials.
+        inputs: Number of input rows, or their least number with `more_inputs`.
+        more_inputs: Whether the layer takes any number of inputs from `inputs` on.
         paper: Title and venue.
         year: Year of the paper.
-        url: Where to read the paper.
-        repository: The authors' code.
+        url: Address of the paper.
+        repository: Address of the authors' code.
         cost: Complexity class at channels C and map size HW.
-        identity: How `init="identity"` makes it the identity before training.
-        renamed: Former names of options, each with the present name, for the error that a row with one gets.
+        identity: How `init="identity"` makes the layer the identity before training.
+        renamed: Former names of options with the present names, for error messages.
     """
 
     name: str
@@ -88,21 +88,21 @@ class LayerSpec:
         return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
     def check_options(self, options: Iterable[str]) -> None:
-        """Raise UserError when the layer has no option of one of these names."""
+        """Raise UserError if one of these names is not an option of the layer."""
         known = self.options
         for option in options:
             if option not in known:
                 present = {**_RENAMED, **self.renamed}.get(option)
                 if present in known:
-                    raise UserError(f"{self.name} has no option {option!r} any more; it is now called {present!r}")
+                    raise UserError(f"{self.name} has no option {option!r}; it is now called {present!r}")
                 hint = option_hint(option, known) or f"; it takes {', '.join(known) or 'no options'}"
                 raise UserError(f"{self.name} has no option {option!r}{hint}")
 
     def read_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return options as a YAML holds them, with numbers such as 1e-4 as numbers where no string is expected.
+        """Return options from a YAML file, with strings such as 1e-4 as numbers where no string is expected.
 
         Raises:
-            UserError: The layer has no option of one of these names.
+            UserError: One of the names is not an option of the layer.
         """
         self.check_options(options)
         known = self.options
@@ -136,16 +136,16 @@ def register_layer(
     identity: str = "residual gamma",
     renamed: Mapping[str, str] | None = None,
 ) -> Callable[[LayerClass], LayerClass]:
-    """Class decorator that makes a layer known to model YAMLs.
+    """Return a class decorator that registers a layer for model YAMLs.
 
-    The class takes its input channels first and positional (a list of them when it reads several inputs)
-    and everything else by keyword. The arguments are the fields of `LayerSpec`; `name` defaults to the class name.
+    The class takes its input channels as the positional argument (a list for several inputs) and its options by
+    keyword. The arguments are the fields of `LayerSpec`; `name` defaults to the class name.
 
-    A class of the same file (or module, in a notebook) and qualified name takes the place of the one registered before:
-    running a notebook cell again, or reloading a module, registers the new class.
+    A class with the file (or, in a notebook, module) and qualified name of a registered class replaces it, for example
+    when a notebook cell runs again or a module is reloaded.
 
     Raises:
-        ValueError: The name or an alias is taken, by a layer defined elsewhere or by the Ultralytics parser.
+        ValueError: A layer defined elsewhere, or the Ultralytics parser, uses the name or an alias.
     """
 
     def decorate(cls: LayerClass) -> LayerClass:
@@ -178,7 +178,7 @@ def register_layer(
 
 
 def _check_new(spec: LayerSpec) -> None:
-    """Raise ValueError unless the entry can join the registry."""
+    """Raise ValueError unless the entry can be added."""
     if spec.family not in FAMILIES:
         raise ValueError(f"{spec.name}: unknown family {spec.family!r}; use one of {', '.join(FAMILIES)}")
     for word in (spec.name, *spec.aliases):
@@ -191,18 +191,18 @@ def _check_new(spec: LayerSpec) -> None:
 
 
 def _origin(cls: type) -> tuple[str, str]:
-    """Return where a class is defined: a script is `__main__` first and a module once it is imported by its name."""
+    """Return the file and qualified name of a class; a script has the modules `__main__` and that of its name."""
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     return os.path.realpath(file) if file else cls.__module__, cls.__qualname__
 
 
 def full_name(cls: type) -> str:
-    """Return a class's module and qualified name, by which it is pickled and found again."""
+    """Return a class's module and qualified name, as used by pickle."""
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def check_name(word: str) -> None:
-    """Raise ValueError when a name belongs to the host's own layers or cannot stand in a YAML row."""
+    """Raise ValueError if a name is invalid in a YAML row or reserved by the host."""
     if not word.isidentifier():
         raise ValueError(f"{word!r} cannot name a layer; use letters, digits and underscores")
     if any(taken(word) for taken in _reserved):
@@ -210,7 +210,7 @@ def check_name(word: str) -> None:
 
 
 def reserve_names(taken: Callable[[str], bool]) -> None:
-    """Refuse, now and later, the names for which `taken` returns True.
+    """Reject names for which `taken` returns True, for present and future layers.
 
     Raises:
         ValueError: A registered layer has such a name.
@@ -227,7 +227,7 @@ def release_names(taken: Callable[[str], bool]) -> None:
 
 
 def on_change(listener: Callable[[], None]) -> None:
-    """Call a function after every further registration, until `off_change`."""
+    """Call a function after each future registration, until `off_change`."""
     if listener not in _listeners:
         _listeners.append(listener)
 
@@ -239,7 +239,7 @@ def off_change(listener: Callable[[], None]) -> None:
 
 
 def unregister_layer(name: str) -> None:
-    """Take a layer out of the registry, with its aliases."""
+    """Remove a layer and its aliases from the registry."""
     spec = get_layer(name)
     del _specs[spec.name]
     for word in (spec.name, *spec.aliases):
@@ -247,7 +247,7 @@ def unregister_layer(name: str) -> None:
 
 
 def is_layer(name: str) -> bool:
-    """Whether a name or alias belongs to a registered layer."""
+    """Return whether a registered layer has a name or alias."""
     return name in _names
 
 
@@ -255,7 +255,7 @@ def get_layer(name: str) -> LayerSpec:
     """Return the entry of a layer by its name or an alias.
 
     Raises:
-        UserError: No layer has this name; the message suggests the one that it means, if any.
+        UserError: No layer has this name; the message suggests a similar one, if any.
     """
     if name not in _names:
         raise UserError(f"unknown layer {name!r}{layer_hint(name)}")
@@ -263,13 +263,13 @@ def get_layer(name: str) -> LayerSpec:
 
 
 def in_any_case(name: str) -> str:
-    """Return the name or alias that a word is but for upper and lower case; the word itself when there is none."""
+    """Return the name or alias that equals a word except for case, or the word itself if there is none."""
     same = [known for known in _names if known.casefold() == name.casefold()]
     return name if name in _names or not same else same[0]
 
 
 def layer_hint(name: str) -> str:
-    """Return what follows an unknown layer's name in a message: the layer that it means, or how to list them."""
+    """Return the end of a message about an unknown layer: a similar name, or how to list the layers."""
     meant = suggest_layer(name, _names)
     return f"; did you mean {meant}?" if meant else LIST_HINT
 
@@ -279,14 +279,14 @@ def list_layers(pattern: str = "*", *, family: str | None = None) -> list[LayerS
 
     Args:
         pattern: A shell pattern for the canonical name, such as "C*".
-        family: Only layers of this family.
+        family: Only layers of this family; None for all.
     """
     chosen = [s for s in _specs.values() if fnmatchcase(s.name, pattern) and family in (None, s.family)]
     return sorted(chosen, key=lambda s: (FAMILIES.index(s.family), s.name.casefold()))
 
 
 def layer_names() -> dict[str, str]:
-    """Return every name and alias that a YAML row may use, each with the layer's own name."""
+    """Return every name and alias for YAML rows, each with the canonical name of its layer."""
     return dict(sorted(_names.items()))
 
 
@@ -295,11 +295,11 @@ def build(name: str, channels: int | list[int], **options: Any) -> nn.Module:
 
     Args:
         name: A layer's name or alias.
-        channels: Channels of its input; for a layer of several inputs, one number each.
+        channels: Channels of its input, or a list for a layer of several inputs.
         options: The layer's options by name.
 
     Raises:
-        UserError: Unknown layer or option, a wrong number of inputs, or a value the layer refuses.
+        UserError: The layer or an option is unknown, the number of inputs is wrong, or a value is invalid.
     """
     spec = get_layer(name)
     spec.check_options(options)
@@ -311,7 +311,7 @@ def build(name: str, channels: int | list[int], **options: Any) -> nn.Module:
 
 
 def check_inputs(spec: LayerSpec, given: int) -> None:
-    """Raise UserError when a layer cannot read this number of inputs."""
+    """Raise UserError if a layer does not take this number of inputs."""
     if given == spec.inputs or (spec.more_inputs and given > spec.inputs):
         return
     least = "at least " if spec.more_inputs else ""

@@ -1,4 +1,4 @@
-"""What the contract needs to know of each layer: its inputs, and the options worth a run of their own."""
+"""Test cases of the layer contract: each layer with its inputs and the option sets to test."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "TransformerEncoder": [{"normalize_before": True, "layers": 2}],
     "Triplet": [{"no_spatial": True, "kernel_size": 3}],
 }
-"""Option sets that take another path through a layer than the defaults do."""
+"""Option sets that take a different code path from the defaults."""
 
 MAGNITUDE = {
     "A2-0": 100.0,
@@ -109,11 +109,10 @@ MAGNITUDE = {
     "TransformerDecoder-0": 10.0,
     "TransformerEncoder": 10.0,
 }
-"""The largest inputs in half precision, where the usual 1000 are too large for the formula itself.
+"""Magnitudes of half-precision inputs for layers whose formula fails at the default of 1000.
 
-Products of x with a map that grows with x leave the range of float16. Where x moves positions, or a softmax chooses a
-single one, a rounding error that grows with x finds another value, which in a random map has nothing to do with the
-right one.
+Products of x with a map that grows with x exceed the range of float16. Where x determines sampling positions, or a
+softmax selects a single position, a rounding error that grows with x selects an unrelated value of a random map.
 """
 
 UNSEEN_IN_TRAINING = {
@@ -139,11 +138,11 @@ UNSEEN_IN_TRAINING = {
     "SelfAttention-2": ("attention.key.bias",),
     "Transformer*": ("*attention.key.bias",),
 }
-"""Biases that the loss does not depend on in training, by patterns of case and name: a batch norm follows and takes
-the mean out, or they add the same number to all that a softmax compares."""
+"""Biases without effect on the training loss, by patterns of case and name: a batch norm subtracts the mean after them,
+or they add the same number to all logits of a softmax."""
 
 ESTIMATED_GRADIENTS = {"HardAttention": "the gradient is that of the soft mask, because that of the hard one is zero"}
-"""Layers whose gradient is, by design, not that of their output."""
+"""Layers whose gradient is, by design, not the derivative of their output."""
 
 
 @dataclass(frozen=True)
@@ -163,18 +162,18 @@ class Case:
         return MAGNITUDE.get(self.id, MAGNITUDE.get(self.spec.name, 1000.0))
 
     def unseen_in_training(self, parameter: str) -> bool:
-        """Whether the loss does not depend on a parameter in training."""
+        """Return whether a parameter has no effect on the training loss."""
         patterns = (names for case, names in UNSEEN_IN_TRAINING.items() if fnmatchcase(self.id, case))
         return any(fnmatchcase(parameter, pattern) for names in patterns for pattern in names)
 
     def build(self, channels: int = CHANNELS, *, inputs: int | None = None, **more: Any) -> nn.Module:
-        """Build the layer, the same one every time; with `inputs` for more than the least number of them."""
+        """Build the layer, with the same weights every time; `inputs` is their number, by default the least."""
         torch.manual_seed(0)
         count = inputs or self.spec.inputs
         return self.spec.cls(channels if count == 1 else [channels] * count, **self.options, **more)
 
     def trained(self, channels: int = CHANNELS, **more: Any) -> nn.Module:
-        """Build the layer in eval mode as if it had been trained: nothing is zero or one any more."""
+        """Build the layer in evaluation mode without the zeros and ones of its initial parameters."""
         layer = self.build(channels, **more).eval()
         with torch.no_grad():
             for parameter in layer.parameters():
@@ -197,24 +196,24 @@ class Case:
         *,
         count: int | None = None,
     ) -> list[Tensor]:
-        """Return random inputs, one for each row that the layer reads, or `count` of them."""
+        """Return random inputs, one for each input of the layer, or `count` of them."""
         generator = torch.Generator().manual_seed(seed)
         shape = (batch, channels, height, width)
         return [torch.randn(*shape, generator=generator) for _ in range(count or self.spec.inputs)]
 
 
 def call(layer: nn.Module, xs: Sequence[Tensor]) -> Tensor:
-    """Run a layer on its inputs: one tensor, or a list of them."""
+    """Call a layer with one tensor, or with a list of several."""
     y: Tensor = layer(xs[0] if len(xs) == 1 else list(xs))
     return y
 
 
 def cases(*, options: bool = True) -> list[Case]:
-    """Return every layer with its defaults and, where asked for, with its other option sets."""
+    """Return every layer with its defaults and, if requested, with its other option sets."""
     result = []
     for spec in list_layers():
         if not spec.built_in:
-            continue  # a layer that some other test has registered
+            continue  # a layer registered by another test
         result.append(Case(spec))
         if options:
             result += [Case(spec, o, n) for n, o in enumerate(OPTIONS.get(spec.name, []), 1)]

@@ -1,4 +1,4 @@
-"""The bases and helpers that all layers share."""
+"""Base classes and shared helpers of the layers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .memory import peak_bytes
 
 
 @pytest.mark.parametrize("init", ["paper", "identity"])
-def test_the_scale_is_what_the_input_is_multiplied_by(init: str) -> None:
+def test_the_scale_is_the_factor_of_the_input(init: str) -> None:
     x = torch.randn(2, 16, 5, 6)
     for layer in (SE(16, init=init), CBAM(16, init=init)):
         for name, parameter in layer.named_parameters():
@@ -42,24 +42,24 @@ def test_widths_and_groups() -> None:
     assert [fitting_groups(c, 32) for c in (24, 64, 7)] == [8, 32, 1]
 
 
-def test_batch_norm_is_pytorchs_and_takes_one_value_per_channel() -> None:
+def test_batch_norm_equals_pytorchs_and_takes_one_value_per_channel() -> None:
     torch.manual_seed(0)
-    ours, stock = BatchNorm(4), nn.BatchNorm2d(4)
+    norm, stock = BatchNorm(4), nn.BatchNorm2d(4)
     for _ in range(3):
         x = torch.randn(2, 4, 3, 3) + 1
-        assert torch.equal(ours(x), stock(x))
-    before = {name: value.clone() for name, value in ours.state_dict().items()}
+        assert torch.equal(norm(x), stock(x))
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
     one = torch.randn(1, 4, 1, 1)
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         stock(one)
-    assert torch.equal(ours(one), stock.eval()(one))
-    assert torch.equal(ours(one[:, :, 0, 0]), stock(one)[:, :, 0, 0])
-    assert all(torch.equal(value, before[name]) for name, value in ours.state_dict().items())
+    assert torch.equal(norm(one), stock.eval()(one))
+    assert torch.equal(norm(one[:, :, 0, 0]), stock(one)[:, :, 0, 0])
+    assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())
 
 
-def test_group_norm_is_pytorchs_and_takes_one_value_per_group() -> None:
-    ours, x = GroupNorm(2, 4), torch.randn(2, 4, 3, 3)
-    assert torch.equal(ours(x), nn.GroupNorm(2, 4)(x))
+def test_group_norm_equals_pytorchs_and_takes_one_value_per_group() -> None:
+    norm, x = GroupNorm(2, 4), torch.randn(2, 4, 3, 3)
+    assert torch.equal(norm(x), nn.GroupNorm(2, 4)(x))
     assert GroupNorm(4, 4)(torch.randn(1, 4, 1, 1)).abs().max() < 1e-4
 
 

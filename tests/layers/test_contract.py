@@ -1,4 +1,4 @@
-"""What every layer keeps, whatever its mechanism: one contract over the whole registry."""
+"""Contract of all layers, independent of the mechanism, tested for the whole registry."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ each = pytest.mark.parametrize("case", cases(), ids=lambda case: case.id)
 each_layer = pytest.mark.parametrize("case", cases(options=False), ids=lambda case: case.id)
 
 
-def close(ours: Tensor, other: Tensor, tolerance: float) -> bool:
-    """Whether two tensors differ by less than `tolerance` of the largest value."""
-    assert ours.shape == other.shape
-    ours, other = ours.detach().double(), other.detach().double()
-    return bool(((ours - other).abs().max() <= tolerance * other.abs().max().clamp(min=1e-6)).item())
+def close(result: Tensor, other: Tensor, tolerance: float) -> bool:
+    """Return whether two tensors differ by less than `tolerance` of the largest value."""
+    assert result.shape == other.shape
+    result, other = result.detach().double(), other.detach().double()
+    return bool(((result - other).abs().max() <= tolerance * other.abs().max().clamp(min=1e-6)).item())
 
 
-def has_a_start(layer: nn.Module) -> bool:
-    """Whether the identity initialization is that of the base classes, which is exact; a block of its own may round."""
+def has_exact_identity(layer: nn.Module) -> bool:
+    """Return whether the base classes implement the identity initialization, which makes it exact."""
     return isinstance(layer, (Layer, Chain))
 
 
@@ -53,7 +53,7 @@ def tensors_in(value: Any) -> list[Tensor | nn.Module]:
 
 @each_layer
 @pytest.mark.parametrize("channels", [8, 16, 24, 64, 256])
-def test_builds_or_says_what_would_do(case: Case, channels: int) -> None:
+def test_builds_or_names_valid_values(case: Case, channels: int) -> None:
     try:
         layer = case.build(channels)
     except ValueError as error:
@@ -67,7 +67,7 @@ def test_builds_or_says_what_would_do(case: Case, channels: int) -> None:
 
 @each_layer
 @pytest.mark.parametrize("channels", [1, 2, 3, 7])
-def test_few_channels_work_or_are_refused_clearly(case: Case, channels: int) -> None:
+def test_few_channels_work_or_are_rejected(case: Case, channels: int) -> None:
     try:
         layer = case.build(channels)
     except ValueError as error:
@@ -78,13 +78,13 @@ def test_few_channels_work_or_are_refused_clearly(case: Case, channels: int) -> 
 
 @each_layer
 @pytest.mark.parametrize("channels", [0, -8, 2.5, True, "64"])
-def test_refuses_channels_that_are_none(case: Case, channels: Any) -> None:
+def test_rejects_invalid_channels(case: Case, channels: Any) -> None:
     with pytest.raises(ValueError, match=rf"^{case.spec.name}.*channels"):
         case.spec.cls(channels if case.spec.inputs == 1 else [channels] * case.spec.inputs)
 
 
 @each_layer
-def test_refuses_wrong_values_by_name(case: Case) -> None:
+def test_rejects_invalid_values_by_name(case: Case) -> None:
     for option, default in case.spec.options.items():
         wrong = "nonsense" if isinstance(default, (str, bool)) else -1
         with pytest.raises(ValueError, match=rf"^{case.spec.name}.*{option}.*use "):
@@ -95,13 +95,13 @@ def test_refuses_wrong_values_by_name(case: Case) -> None:
 
 
 @each_layer
-def test_refuses_unknown_options(case: Case) -> None:
+def test_rejects_unknown_options(case: Case) -> None:
     with pytest.raises(ValueError, match=rf"{case.spec.name} has no option 'nonsense'"):
         build(case.spec.name, [8] * case.spec.inputs if case.spec.inputs > 1 else 8, nonsense=1)
 
 
 @each_layer
-def test_refuses_wrong_inputs(case: Case) -> None:
+def test_rejects_invalid_inputs(case: Case) -> None:
     layer, xs = case.build(), case.inputs()
     wrong_channels = case.inputs(channels=CHANNELS + 8)
     for wrong in (wrong_channels, [x[0] for x in xs], [*xs, *xs] if len(xs) == 1 else xs[:1]):
@@ -159,7 +159,7 @@ def test_constant_maps_are_finite_and_so_are_their_gradients(case: Case, init: s
         assert y.isfinite().all() and all(x.grad is not None and x.grad.isfinite().all() for x in xs)
 
 
-# --- behaviour --------------------------------------------------------------------------------------------------------
+# --- behavior ---------------------------------------------------------------------------------------------------------
 
 
 @each
@@ -169,7 +169,7 @@ def test_evaluation_is_a_function_of_each_image_alone(case: Case) -> None:
     state = copy.deepcopy(layer.state_dict())
     with torch.no_grad():
         y = call(layer, xs)
-        assert torch.equal(y, call(layer, xs)), "another result the second time"
+        assert torch.equal(y, call(layer, xs)), "a different result for the same input"
         alone = torch.cat([call(layer, [x[n : n + 1] for x in xs]) for n in range(3)])
     assert close(alone, y, 1e-5), "an image's result depends on the others in its batch"
     assert all(torch.equal(x, b) for x, b in zip(xs, before, strict=True)), "the input was changed"
@@ -189,7 +189,7 @@ def test_strides_do_not_matter(case: Case) -> None:
 
 
 @each
-def test_gradients_are_right(case: Case) -> None:
+def test_gradients_are_correct(case: Case) -> None:
     if case.spec.name in ESTIMATED_GRADIENTS:
         pytest.skip(ESTIMATED_GRADIENTS[case.spec.name])
     layer = case.trained(8).double().train()
@@ -207,8 +207,8 @@ def test_gradients_are_right(case: Case) -> None:
 @each
 def test_every_parameter_has_an_effect(case: Case) -> None:
     layer, seen = case.trained(32, init="identity"), set()
-    for seed in range(4):  # a ReLU may be silent for one input
-        means = case.inputs(1, 1, channels=32, seed=seed + 10)  # which differ, for gates that see nothing else
+    for seed in range(4):  # a ReLU may be zero for one input
+        means = case.inputs(1, 1, channels=32, seed=seed + 10)  # different means, for gates that depend on nothing else
         xs = [3 * x + 2 * mean for x, mean in zip(case.inputs(channels=32, seed=seed), means, strict=True)]
         call(layer, xs).square().sum().backward()
         seen |= {name for name, p in layer.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
@@ -218,7 +218,7 @@ def test_every_parameter_has_an_effect(case: Case) -> None:
 @each
 def test_in_place_flags_change_nothing(case: Case) -> None:
     layer, xs = case.trained(), case.inputs()
-    with torch.no_grad():  # which may take other kernels
+    with torch.no_grad():  # may select other kernels
         y = call(layer, xs)
         for module in layer.modules():
             if hasattr(module, "inplace"):
@@ -226,11 +226,11 @@ def test_in_place_flags_change_nothing(case: Case) -> None:
         assert torch.equal(call(layer, xs), y)
 
 
-# --- what it is made of -----------------------------------------------------------------------------------------------
+# --- modules and parameters -------------------------------------------------------------------------------------------
 
 
 @each
-def test_holds_nothing_that_is_not_registered(case: Case) -> None:
+def test_stores_tensors_and_modules_in_registers_only(case: Case) -> None:
     layer = case.build()
     plain = {name: set(vars(module)) for name, module in layer.named_modules()}
     call(layer, case.inputs())
@@ -243,14 +243,14 @@ def test_holds_nothing_that_is_not_registered(case: Case) -> None:
 
 
 @each
-def test_has_no_names_that_the_host_takes(case: Case) -> None:
+def test_has_no_attributes_reserved_by_the_host(case: Case) -> None:
     layer = case.build()
     assert not {"f", "i", "type", "np"} & {*vars(layer), *dict(layer.named_children()), *dict(layer.named_parameters())}
 
 
 @each
 def test_parameters_suit_the_optimizers(case: Case) -> None:
-    # Muon orthogonalises every 2-D and 4-D parameter, and what is called bias gets a learning rate of its own.
+    # Muon orthogonalizes every 2-D and 4-D parameter, and parameters named bias have their own learning rate.
     for module in case.build(init="identity").modules():
         matrix = isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d))
         for name, parameter in module.named_parameters(recurse=False):
@@ -277,14 +277,14 @@ def test_identity_init_is_exact(case: Case) -> None:
         for size in ((6, 7), (1, 1)):
             xs = case.inputs(*size)
             difference = (call(layer.train(training), xs) - xs[0]).abs().max().item()
-            assert difference <= (0 if has_a_start(layer) else 1e-6)
+            assert difference <= (0 if has_exact_identity(layer) else 1e-6)
 
 
 @each
 @pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
 def test_identity_init_learns(case: Case, scale: float) -> None:
-    # Adam moves every parameter by about its rate, however small the gradient is, if there is one at all. In float64
-    # what a norm or a softmax takes out moves by 1e-8 and less, so the two cannot be confused.
+    # Adam changes every parameter with a nonzero gradient, however small, by about the learning rate. In float64
+    # parameters that a norm or a softmax cancels change by at most 1e-8, which is clearly distinct.
     layer, rate = case.build(32, init="identity").double().train(), 0.01
     before = {name: p.detach().clone() for name, p in layer.named_parameters()}
     moved = dict.fromkeys(before, 0.0)
@@ -300,7 +300,7 @@ def test_identity_init_learns(case: Case, scale: float) -> None:
     unseen = {name for name in moved if case.unseen_in_training(name)}
     assert {name: by for name, by in moved.items() if name not in unseen and by < rate / 10} == {}
     assert {name: by for name, by in moved.items() if name in unseen and by > 1e-6} == {}
-    if case.spec.name not in ESTIMATED_GRADIENTS:  # whose hard mask changes in steps
+    if case.spec.name not in ESTIMATED_GRADIENTS:  # the hard mask changes in steps
         xs = [scale * x.double() for x in case.inputs(channels=32)]
         assert (call(layer, xs) - xs[0]).abs().max() > 1e-4 * scale
 
@@ -311,7 +311,7 @@ def test_identity_init_learns(case: Case, scale: float) -> None:
 @each
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 0.01), (torch.bfloat16, 0.05)])
 def test_half_precision(case: Case, dtype: torch.dtype, tolerance: float) -> None:
-    # Large logits turn small rounding errors into other choices at single positions, so the norm is compared.
+    # Large logits turn small rounding errors into different choices at single positions: compare the norm.
     half = case.trained().to(dtype)
     wide = copy.deepcopy(half).float()
     for magnitude in (1, case.magnitude):
@@ -338,7 +338,7 @@ def test_autocast(case: Case) -> None:
 @each
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 0.01), (torch.bfloat16, 0.05)])
 def test_autocast_of_maps_in_half_precision(case: Case, dtype: torch.dtype, tolerance: float) -> None:
-    # In mixed precision parameters are in float32, and what a convolution returns is in half precision.
+    # In mixed precision parameters are float32, and convolutions return half precision.
     rows = [nn.Conv2d(CHANNELS, CHANNELS, 1) for _ in range(case.spec.inputs)]
     for training, init in itertools.product((True, False), ("paper", "identity")):
         layer = case.trained(init=init).train(training)
@@ -356,8 +356,8 @@ def test_autocast_of_maps_in_half_precision(case: Case, dtype: torch.dtype, tole
 
 @pytest.mark.parametrize("case", fusions(), ids=lambda case: case.id)
 @pytest.mark.parametrize("init", ["paper", "identity"])
-def test_fuses_maps_of_different_dtypes_into_one_of_the_first(case: Case, init: str) -> None:
-    # Under autocast a row that ends in a layer norm returns float32, one that ends in a convolution half precision.
+def test_fuses_maps_of_different_dtypes_into_the_dtype_of_the_first(case: Case, init: str) -> None:
+    # Under autocast, rows that end in a layer norm return float32, and rows that end in a convolution half precision.
     dtypes = (torch.float32, torch.bfloat16, torch.float16)
     counts = (2, 3) if case.spec.more_inputs else (2,)
     for count, autocast in itertools.product(counts, dtypes[1:]):
@@ -379,14 +379,14 @@ def test_identity_init_is_exact_where_float16_overflows(case: Case, magnitude: f
     for training in (False, True):
         layer = case.build(init="identity").half().train(training)
         xs = [(magnitude * x).half() for x in case.inputs(20, 20)]
-        assert (call(layer, xs) - xs[0]).abs().max() <= (0 if has_a_start(layer) else 1e-3 * magnitude)
+        assert (call(layer, xs) - xs[0]).abs().max() <= (0 if has_exact_identity(layer) else 1e-3 * magnitude)
 
         layer = case.build(init="identity").train(training)
         for dtype in (torch.float16, torch.float32):
             xs = [x.detach().to(dtype).requires_grad_() for x in xs]
             with torch.autocast("cpu", torch.float16):
                 y = call(layer, xs)
-            assert (y - xs[0]).abs().max() <= (0 if has_a_start(layer) else 1e-3 * magnitude)
+            assert (y - xs[0]).abs().max() <= (0 if has_exact_identity(layer) else 1e-3 * magnitude)
             y.float().mean().backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in [*xs, *layer.parameters()])
         assert all(buffer.isfinite().all() for buffer in layer.buffers())
@@ -431,7 +431,7 @@ def test_memory_of_inference_on_a_large_map(case: Case) -> None:
 # --- the package ------------------------------------------------------------------------------------------------------
 
 
-def test_layers_know_nothing_of_the_host() -> None:
+def test_layers_do_not_import_the_host() -> None:
     for path in Path(yolo_attn.layers.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
