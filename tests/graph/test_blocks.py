@@ -1,4 +1,4 @@
-"""Layers inside blocks, as rows: names, sites, and that nothing moves."""
+"""Layers inside blocks: names, sites and unchanged rows."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_names() -> None:
         ("inside:5, inside:C2f,inside:SPPF", [1, 2, 5]),
     ],
 )
-def test_no_index_moves_and_nothing_else_changes(site: str, changed: list[int]) -> None:
+def test_a_layer_inside_a_block_changes_only_its_row(site: str, changed: list[int]) -> None:
     graph, before = ModelGraph(DOCUMENT), rows(ModelGraph(DOCUMENT))
     placed = place(graph, STRIDES, "SE", parse_sites(site), {"reduction": 8})
     assert [(p.row, p.follows) for p in placed] == [(i, i) for i in changed]
@@ -61,7 +61,7 @@ def test_sites_of_both_kinds_in_one_list() -> None:
     assert rows(graph)[6:] == [[[-1, 0], 1, "Concat", [1]], [-1, 2, "C2f+SE", [16]], [[7], 1, "Detect", ["nc"]]]
 
 
-def test_rows_are_aligned_whatever_is_inside() -> None:
+def test_alignment_ignores_layers_inside_blocks() -> None:
     plain, graphs = ModelGraph(DOCUMENT), [ModelGraph(DOCUMENT), ModelGraph(DOCUMENT)]
     place(graphs[0], STRIDES, "SE", parse_sites("inside:C2f"))
     place(graphs[1], STRIDES, "CBAM", parse_sites("inside:5,after:1"))
@@ -88,7 +88,7 @@ def test_rows_are_aligned_whatever_is_inside() -> None:
         ("inside:C2f,nek", "no site 'nek' in this model"),
     ],
 )
-def test_sites_that_are_not_there(site: str, words: str) -> None:
+def test_unknown_sites(site: str, words: str) -> None:
     graph = ModelGraph(DOCUMENT)
     before = copy.deepcopy(rows(graph))
     with pytest.raises(UserError) as caught:
@@ -97,7 +97,7 @@ def test_sites_that_are_not_there(site: str, words: str) -> None:
     assert rows(graph) == before
 
 
-def test_a_block_takes_one_layer() -> None:
+def test_a_block_contains_at_most_one_layer() -> None:
     graph = ModelGraph(DOCUMENT)
     place(graph, STRIDES, "SE", parse_sites("inside:5"))
     with pytest.raises(UserError, match=r"row 5: C2f\+SE already contains a layer, and a block takes one"):

@@ -1,4 +1,4 @@
-"""What must start fast stays free of torch: reading and editing model YAMLs, and the parent part of a run's process."""
+"""Imports of `graph` and of a run's parent process, which start fast because they do not import torch."""
 
 from __future__ import annotations
 

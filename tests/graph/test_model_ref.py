@@ -101,7 +101,7 @@ def test_stems() -> None:
         ("SE[reduction={]@neck", "'{' is not a valid YAML value"),
     ],
 )
-def test_mistakes(text: str, message: str) -> None:
+def test_invalid_placed_layers(text: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
         parse_placed_layers(text)
     assert str(caught.value) == message

@@ -1,4 +1,4 @@
-"""Rows, readers, insertion, alignment, sites and text."""
+"""Rows, consumers, insertion, alignment, sites and text."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def tiny() -> ModelGraph:
     return ModelGraph(copy.deepcopy(TINY))
 
 
-def test_a_document_comes_back_as_it_was() -> None:
+def test_documents_round_trip() -> None:
     assert tiny().to_document() == TINY
 
 
@@ -49,7 +49,7 @@ def test_relative_sources_become_absolute() -> None:
     assert graph.rows[0].sources == [IMAGE]
 
 
-def test_insertion_shifts_indices_and_redirects_every_reader() -> None:
+def test_insertion_shifts_indices_and_redirects_every_consumer() -> None:
     graph = tiny()
     assert graph.consumers(2) == [3, 4, 5]
     new = graph.insert_after(2, "SE", [])
@@ -96,14 +96,14 @@ def test_an_unknown_site_lists_those_that_exist(site: str) -> None:
     assert repr(site) in str(caught.value)
 
 
-def test_place_reports_rows_and_readers() -> None:
+def test_place_returns_rows_and_consumers() -> None:
     graph = tiny()
     inserted = place(graph, STRIDES, "SE", parse_sites("neck"), {"reduction": 4})
     assert [(i.row, i.follows, i.consumers) for i in inserted] == [(3, 2, 3), (6, 4, 1)]
     assert graph.rows[6].args == [{"reduction": 4}]
 
 
-def test_align_skips_our_rows_and_matches_them_by_name() -> None:
+def test_align_skips_inserted_rows_and_pairs_them_by_name() -> None:
     source, target = tiny(), tiny()
     source.insert_after(1, "SE", [])
     target.insert_after(1, "CBAM", [])
@@ -128,18 +128,18 @@ def align_all(target: ModelGraph, source: ModelGraph, fits: set[tuple[int, int]]
     return align(target, source, lambda row: row.module == "SE", lambda a, b: tensors if (a, b) in fits else None)
 
 
-def test_align_by_what_fits_when_the_sequences_differ() -> None:
+def test_align_by_fit_when_the_sequences_differ() -> None:
     source = kinds("Conv", "C2f", "Conv", "C2f", "SPPF", "Detect")
     target = kinds("Conv", "C2f", "Conv", "C2f", "Conv", "SE", "C2f", "SPPF", "Detect")
     fits = {(0, 0), (1, 1), (6, 3), (7, 4), (3, 1), (4, 0)}
-    assert align_all(target, source, fits) == {0: 0, 1: 1, 6: 3, 7: 4}  # and not 3, 4: in order, most tensors
+    assert align_all(target, source, fits) == {0: 0, 1: 1, 6: 3, 7: 4}  # not 3, 4: in order, with the most tensors
 
 
 def test_align_by_number_when_nothing_else_fits() -> None:
     source, target = kinds("Conv", "C2f", "SPPF", "Detect"), kinds("Conv", "C3", "SE", "SPPF", "Detect")
     assert align_all(target, source, {(0, 0), (3, 2), (4, 3)}) == {0: 0, 1: 1, 3: 2, 4: 3}
     source = kinds("Conv", "C2f", "SPPF", "Conv", "Detect")
-    assert align_all(target, source, {(3, 1), (4, 2)}) == {0: 0, 1: 1, 3: 2, 4: 3}  # two widths: it fits by chance
+    assert align_all(target, source, {(3, 1), (4, 2)}) == {0: 0, 1: 1, 3: 2, 4: 3}  # two widths fit by chance
 
 
 @given(st.sets(st.tuples(st.integers(0, 9), st.integers(0, 7))))
@@ -154,7 +154,7 @@ def test_align_keeps_rows_of_the_same_number_that_fit(fits: set[tuple[int, int]]
 @given(st.integers(0, 2**32))
 @settings(max_examples=60, deadline=None)
 def test_any_sequence_of_insertions_keeps_the_network(seed: int) -> None:
-    """Taking our rows out again gives the base back, whatever was put in and in which order."""
+    """Removing the inserted rows restores the base, for any insertions in any order."""
     chance = random.Random(seed)
     graph = tiny()
     for _ in range(chance.randint(1, 6)):
@@ -173,7 +173,7 @@ def test_any_sequence_of_insertions_keeps_the_network(seed: int) -> None:
     assert len(again.to_document()["backbone"]) + len(again.to_document()["head"]) == len(again)
 
 
-def test_text_says_the_same_as_the_document() -> None:
+def test_text_round_trips() -> None:
     text = dump_model(TINY, "a header\nof two lines", {2: "backbone.P2"})
     assert yaml.safe_load(text) == TINY
     assert text.startswith("# a header\n# of two lines\n")

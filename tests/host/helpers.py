@@ -1,4 +1,4 @@
-"""What several host tests need."""
+"""Helpers shared by the tests of host/."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def build(document: dict[str, Any] | str, seed: int = 0, nc: int | None = None) 
 
 
 def build_as_its_class(document: dict[str, Any], seed: int = 0) -> nn.Module:
-    """Build a model of any task, as the class of Ultralytics that its head belongs to, without a download."""
+    """Build a model of any task with the Ultralytics class of its head, without a download."""
     document = copy.deepcopy(document)
     for row in document["backbone"]:
         if row[2] == "TorchVision":
@@ -42,20 +42,20 @@ def build_as_its_class(document: dict[str, Any], seed: int = 0) -> nn.Module:
 
 
 def with_row(base: str, after: int, layer: str, *args: Any, redirect: bool = True) -> tuple[dict[str, Any], int]:
-    """Return a base's YAML with one row put in, and that row's index."""
+    """Return a base's YAML with one inserted row, and that row's index."""
     graph = ModelGraph(model_yaml(base))
     new = graph.insert_after(after, layer, list(args), redirect=redirect)
     return graph.to_document(), new
 
 
 def base_key(key: str, new: int) -> str:
-    """Return where a base tensor belongs in a model with one row put in at index `new`."""
+    """Return the key of a base tensor in a model with one row inserted at index `new`."""
     head, index, *rest = key.split(".")
     return ".".join([head, str(int(index) + (int(index) >= new)), *rest])
 
 
 def marked(model: nn.Module) -> nn.Module:
-    """Give every tensor of a model values of its own, so that one in a wrong place shows."""
+    """Give every tensor of a model distinct values, to detect misplaced tensors."""
     model = copy.deepcopy(model)
     for number, value in enumerate(model.state_dict().values()):
         value.copy_(torch.full_like(value, number + 1) if not value.is_floating_point() else value + number + 1)
@@ -63,13 +63,13 @@ def marked(model: nn.Module) -> nn.Module:
 
 
 def equal_tensors(base: nn.Module, variant: nn.Module, new: int) -> int:
-    """Count the base's tensors that stand with equal values in their own layers of the variant."""
+    """Count the base's tensors with equal values in their own layers of the variant."""
     there: dict[str, Tensor] = variant.state_dict()
     return sum(torch.equal(value, there[base_key(key, new)]) for key, value in base.state_dict().items())
 
 
 def exports_onnx() -> bool:
-    """Whether this Ultralytics asks this PyTorch for the exporter it was written for (8.3.x does not)."""
+    """Return whether this Ultralytics requests the exporter that it was written for (8.3.x does not)."""
     from ultralytics.utils import patches
 
     return "dynamo" in inspect.getsource(patches)

@@ -1,4 +1,4 @@
-"""Every model YAML of the installed Ultralytics, every task of it, every site: a layer goes in and nothing else moves.
+"""Placement in every model YAML of the installed Ultralytics, for every task and site, changes nothing else.
 
 The fast tests build on the meta device, which has shapes and no numbers. The slow ones build every model with numbers:
 what arrives is compared by value, and a variant that starts as the identity has to give the outputs of its base.
@@ -37,7 +37,7 @@ def sites_of(document: dict[str, Any]) -> dict[str, int]:
 
 
 def check_structure(base: dict[str, Any], variant: dict[str, Any], layer: str, follows: list[int]) -> None:
-    """A variant is its base with one layer behind each of some rows, and nothing else."""
+    """Check that a variant is its base with one layer after each of some rows, and nothing else."""
     before, after = ModelGraph(base), ModelGraph(variant)
     ours = [i for i, row in enumerate(after) if row.module == layer]
     stock = [i for i in range(len(after)) if i not in ours]
@@ -46,7 +46,9 @@ def check_structure(base: dict[str, Any], variant: dict[str, Any], layer: str, f
     for i, row in enumerate(before):
         there = after.rows[stock[i]]
         assert (there.module, there.repeats, there.args) == (row.module, row.repeats, row.args)
-        assert there.sources == [-1 if s == -1 else now.get(s, stock[s]) for s in row.sources]  # every reader follows
+        assert there.sources == [
+            -1 if s == -1 else now.get(s, stock[s]) for s in row.sources
+        ]  # every consumer is redirected
     dead = [after.rows[i].module for i in after.dead_rows()]
     assert set(dead) <= set(UNREAD_BY_DESIGN)
     assert all(after.consumers(i) for i in ours)
@@ -76,7 +78,7 @@ def test_a_layer_at_every_site_at_once(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STOCK)
-def test_every_site_changes_just_its_own_readers(name: str) -> None:
+def test_every_site_changes_only_its_consumers(name: str) -> None:
     base = model_yaml(name)
     before, strides = ModelGraph(base), row_strides(base)
     for site, row in list_sites(before, strides).items():
@@ -96,7 +98,7 @@ def test_one_site_at_a_time(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BY_HEAD.values(), ids=BY_HEAD)
-def test_costs_are_known_without_a_download(name: str) -> None:
+def test_costs_are_computed_without_a_download(name: str) -> None:
     cost = model_cost(model_yaml(name), 128)
     assert cost.params > 1e6 and cost.gflops > 0.05
 
@@ -104,7 +106,7 @@ def test_costs_are_known_without_a_download(name: str) -> None:
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(st.data())
 def test_any_layers_in_any_order(data: st.DataObject) -> None:
-    """Random layers at random rows, one after the other: the base stays whole, and every layer is read."""
+    """Random layers at random rows keep the base complete, and every layer is read."""
     name = data.draw(st.sampled_from(["yolov3-tiny.yaml", *SOME]))
     base = model_yaml(name)
     plain, graph = build_on_meta(base), ModelGraph(base)
@@ -134,7 +136,7 @@ def test_any_layers_in_any_order(data: st.DataObject) -> None:
     assert ModelGraph(document).to_document() == document
 
 
-# --- with numbers -----------------------------------------------------------------------------------------------
+# --- numerically ------------------------------------------------------------------------------------------------
 
 
 def tensors(outputs: Any) -> list[Tensor]:
@@ -145,13 +147,13 @@ def tensors(outputs: Any) -> list[Tensor]:
 
 
 def outputs_of(model: nn.Module, side: int = 128) -> list[Tensor]:
-    torch.manual_seed(7)  # YOLOE's model draws text features when it is given none
+    torch.manual_seed(7)  # YOLOE's model samples text features when it gets none
     with torch.no_grad():
         return tensors(model(torch.rand(1, 3, side, side)))
 
 
 def check_numbers(base: dict[str, Any], variant: dict[str, Any]) -> None:
-    """Every tensor of the base arrives by value in its own layer, and the outputs are the base's."""
+    """Check that every base tensor is copied into its own layer and the outputs equal the base's."""
     source, target = build_as_its_class(base, 1).eval(), build_as_its_class(variant, 2).eval()
     if hasattr(source, "txt_feats"):
         target.txt_feats = source.txt_feats
@@ -163,7 +165,7 @@ def check_numbers(base: dict[str, Any], variant: dict[str, Any]) -> None:
     for a, b in zip(actual, expected, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
-    source = marked(source)  # tensors that no other has: one in a wrong place shows
+    source = marked(source)  # distinct tensors, to detect misplaced ones
     target.load(source, verbose=False)
     there = target.state_dict()
     for key, value in source.state_dict().items():
@@ -175,7 +177,7 @@ def check_numbers(base: dict[str, Any], variant: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", [n if n in SOME[:3] else pytest.param(n, marks=pytest.mark.slow) for n in STOCK])
-def test_an_identity_at_every_site_leaves_the_outputs(name: str) -> None:
+def test_identity_layers_at_all_sites_keep_the_outputs(name: str) -> None:
     base = model_yaml(name)
     follows = sorted(set(sites_of(base).values()))
     sites = ",".join(f"after:{row}" for row in follows)
@@ -192,7 +194,7 @@ def test_one_site_at_a_time_in_every_model(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SOME)
-def test_an_identity_at_each_site_leaves_the_outputs(name: str) -> None:
+def test_an_identity_layer_at_each_site_keeps_the_outputs(name: str) -> None:
     base = model_yaml(name)
     for row in sorted(set(sites_of(base).values())):
         check_numbers(base, with_layers(base, [PlacedLayer("CA", parse_sites(f"after:{row}"), IDENTITY)]))

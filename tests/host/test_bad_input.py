@@ -1,4 +1,4 @@
-"""What users get wrong about models and sites: one line that says what, where and the cure, and exit status 2."""
+"""Invalid models and sites: a one-line message with the problem, location and fix, and exit status 2."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_layer_that_cannot_take_those_channels(fresh_folder: Path, capsys) -> 
         ("nowhere/best.pt", "nowhere/best.pt: no such checkpoint"),
     ],
 )
-def test_a_base_that_is_no_model(model: str, message: str, fresh_folder: Path, capsys) -> None:
+def test_a_base_that_is_not_a_model(model: str, message: str, fresh_folder: Path, capsys) -> None:
     from ultralytics.utils.checks import check_yaml
 
     found = check_yaml(model, hard=False) if model.endswith(".yaml") else ""
@@ -107,10 +107,11 @@ def test_a_yaml_with_a_syntax_error(words: list[str], fresh_folder: Path, capsys
 
 def test_a_model_of_another_task(fresh_folder: Path, capsys) -> None:
     detect = checkpoint("yolov8n.yaml", "detect.pt")
-    said = "is a detect model and the command says segment: give a segment model"
+    output = "is a detect model and the command says segment: give a segment model"
     for model in (detect, "yolo11n.yaml", f"{detect}+SE@neck", "yolo11n.yaml+SE@neck"):
         assert (
-            complaint(["segment", "train", f"model={model}", "data=coco8-seg.yaml"], capsys) == f"model={model} {said}"
+            complaint(["segment", "train", f"model={model}", "data=coco8-seg.yaml"], capsys)
+            == f"model={model} {output}"
         )
     assert complaint(["val", "task=pose", f"model={detect}"], capsys) == (
         "model=detect.pt is a detect model and the command says pose: give a pose model"

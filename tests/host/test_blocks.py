@@ -1,4 +1,4 @@
-"""A layer inside a stock block: where it stands, what stays as it was, what it survives.
+"""Layers inside stock blocks: position, unchanged tensors, checkpoints and export.
 
 The formulas below are written from the papers' figures, independently of how the layer gets there: each residual block
 by itself, with the layer where SE-ResNet has it, on the branch and before the add.
@@ -79,11 +79,11 @@ ROWS: list[tuple[str, int, list[Any], int]] = [
 ]
 GATE, MIXER = "CBAM", "A2"
 STOCK = sorted(p.name for p in (Path(ultralytics.__file__).parent / "cfg" / "models").rglob("*.yaml"))
-NO_MAP = ("CBLinear", "TorchVision", "ImagePoolingAttn")  # several maps or text features may come out of these
+NO_MAP = ("CBLinear", "TorchVision", "ImagePoolingAttn")  # these may return several maps or text features
 
 
 def known(row: tuple[str, int, list[Any], int]) -> bool:
-    """Whether this Ultralytics has a row's block, with all the arguments that newer releases give it."""
+    """Return whether this Ultralytics has a row's block, with all arguments of recent releases."""
     name, _, args, _ = row
     newer = {"SPPF": ("shortcut", 4), "C3k2": ("attn", 4)}.get(name, ("", 0))
     if not hasattr(tasks, name):
@@ -92,10 +92,10 @@ def known(row: tuple[str, int, list[Any], int]) -> bool:
 
 
 def document(rows: list[tuple[str, int, list[Any]]]) -> dict[str, Any]:
-    """Return a small model YAML whose rows from 2 on are these."""
+    """Return a small model YAML with these rows from row 2 on."""
     written = [[-1, repeats, name, copy.deepcopy(args)] for name, repeats, args in rows]
     stem = [[-1, 1, "Conv", [32, 3, 2]], [-1, 1, "Conv", [64, 3, 2]]]
-    size = {"scales": {"n": [1.0, 1.0, 1024]}, "scale": "n"}  # some blocks of older releases need one
+    size = {"scales": {"n": [1.0, 1.0, 1024]}, "scale": "n"}  # some blocks of early releases need one
     return {"nc": 2, **size, "backbone": [*stem, *written], "head": [[[-1], 1, "Detect", ["nc"]]]}
 
 
@@ -222,7 +222,7 @@ def by_formula(row: nn.Module, variant: nn.Module, layer: str) -> nn.Module:
 
 
 def trained(model: nn.Module) -> nn.Module:
-    """Give a model statistics and scales, so that nothing is zero or one any more."""
+    """Give a model statistics and scales other than zero and one."""
     torch.manual_seed(3)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -250,7 +250,7 @@ def test_the_layer_is_on_each_branch_before_the_add(row: tuple[str, int, list[An
 
 @pytest.mark.parametrize("layer", [GATE, MIXER])
 def test_all_blocks_in_one_model(layer: str) -> None:
-    """Names, first numbers and random stream are the base's; as the identity it is the base; fusing changes nothing."""
+    """Names, initial weights and random stream equal the base's, and with identity layers the outputs too."""
     base = build(ALL)
     drawn = torch.rand(1)
     variant = build(inside(ALL, layer, init="identity"))
@@ -283,7 +283,7 @@ def test_a_checkpoint_can_name_every_class() -> None:
     assert all(getattr(blocks, cls.__name__) is cls for cls in blocks.CLASSES.values())
 
 
-def test_each_layer_of_a_row_has_its_own_start() -> None:
+def test_each_layer_of_a_row_has_its_own_initial_weights() -> None:
     layers = [m for m in build(inside(document([ROWS[1][:3]]), "SE")).modules() if type(m).__name__ == "SE"]
     weights = [next(layer.parameters()) for layer in layers]
     assert len(weights) == 3
@@ -293,7 +293,7 @@ def test_each_layer_of_a_row_has_its_own_start() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("base", STOCK)
 def test_every_block_of_every_stock_model(base: str) -> None:
-    """All at once: tensors keep names and shapes, strides stay, and what is new is the layers'."""
+    """All blocks at once: tensors keep names and shapes, strides stay, and only the layers' tensors are new."""
     document = model_yaml(base)
     names = [block for block in list_blocks(ModelGraph(document)) if block not in NO_MAP]
     if not names:
@@ -307,7 +307,7 @@ def test_every_block_of_every_stock_model(base: str) -> None:
 
 
 @pytest.mark.parametrize("scale", ["n", "l"])
-def test_repeats_and_scales_are_the_blocks(scale: str) -> None:
+def test_repeats_and_scales_apply_to_blocks(scale: str) -> None:
     for base, block in (("yolov8", "C2f"), ("yolo11", "C3k2")):
         with torch.device("meta"):
             plain, _ = tasks.parse_model(model_yaml(f"{base}{scale}.yaml"), 3, False)
@@ -319,7 +319,7 @@ def test_repeats_and_scales_are_the_blocks(scale: str) -> None:
         assert [type(row) for row in variant] == [type(row) for row in plain]
 
 
-def test_the_table_tells_the_block_and_its_parameters() -> None:
+def test_the_table_shows_the_block_and_its_parameters() -> None:
     lines: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
@@ -338,7 +338,7 @@ def test_the_table_tells_the_block_and_its_parameters() -> None:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tensor]:
-    """A checkpoint as Ultralytics writes them, of a model with a layer inside every block, and what it answers."""
+    """A stock checkpoint of a model with a layer inside every block, and its outputs."""
     folder = tmp_path_factory.mktemp("checkpoint")
     (folder / "all.yaml").write_text(yaml.safe_dump(inside(ALL, GATE)))
     model = YOLO(folder / "all.yaml", task="detect", verbose=False)
@@ -407,7 +407,7 @@ def test_onnx(tmp_path: Path) -> None:
     ],
 )
 def test_every_base_tensor_arrives(source: str, target: str, classes: int, ours: tuple[int, int] | None) -> None:
-    """What a base brings to a base by the stock way, any variant brings to any other."""
+    """Any variant transfers to any other the tensors that stock loading transfers between their bases."""
 
     def model(variant: str, seed: int, nc: int) -> Any:
         return build(make_variant("yolo11n.yaml", variant).yaml if variant else model_yaml("yolo11n.yaml"), seed, nc)
@@ -416,7 +416,7 @@ def test_every_base_tensor_arrives(source: str, target: str, classes: int, ours:
     reference = model("", 2, classes)
     giver.load(base, verbose=False)
     for receiver, given in ((reference, base), (taker, giver)):
-        torch.manual_seed(4)  # newer releases build the class branch again for other classes
+        torch.manual_seed(4)  # recent releases rebuild the class branch for other classes
         receiver.load(given, verbose=False)
     rows = {m.i for m in taker.model if type(m).__name__ in ("SE", "EMA")}
     stock = [t for k, t in taker.state_dict().items() if int(k.split(".")[1]) not in rows and f".{CHILD}." not in k]
@@ -432,7 +432,7 @@ def test_every_base_tensor_arrives(source: str, target: str, classes: int, ours:
         assert report.arrived == report.base == len(expected)
 
 
-def test_place_tells_rows_that_change_and_writes_a_file_that_lint_likes(tmp_path: Path) -> None:
+def test_place_summarizes_changed_rows_and_writes_a_clean_file(tmp_path: Path) -> None:
     placed = place_layer("yolo11n.yaml", "CBAM", "inside:C3k2,neck.P4", {"reduction": 8})
     summary = placed.summary()
     assert "row   6: C3k2 -> C3k2+CBAM, 2 layers inside" in summary
@@ -447,7 +447,7 @@ def test_place_tells_rows_that_change_and_writes_a_file_that_lint_likes(tmp_path
     assert placed.after.params == sum(p.numel() for p in built.parameters())
 
 
-def test_lint_compares_a_model_with_blocks_of_ours_with_its_base(tmp_path: Path) -> None:
+def test_lint_compares_a_model_with_layers_inside_blocks_with_its_base(tmp_path: Path) -> None:
     document = make_variant("yolo11n.yaml", "EMA@inside:C3k2").yaml
     document["head"][4][0] = [-1, 3]  # row 15 reads row 4 in the base
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(document))
@@ -475,7 +475,7 @@ def test_lint_compares_a_model_with_blocks_of_ours_with_its_base(tmp_path: Path)
         ("C2f+SCSA", [16, True, 1, 0.375], "row 2: SCSA: channels=6; use a multiple of 4"),
     ],
 )
-def test_mistakes_in_a_row(module: str, args: list[Any], words: str, tmp_path: Path) -> None:
+def test_invalid_rows(module: str, args: list[Any], words: str, tmp_path: Path) -> None:
     wrong = document([(module, 1, args)])
     with pytest.raises(UserError) as caught:
         build(wrong)
@@ -484,14 +484,14 @@ def test_mistakes_in_a_row(module: str, args: list[Any], words: str, tmp_path: P
     assert words in str(lint(tmp_path / "mine.yaml")[0])
 
 
-def test_the_head_takes_no_layer_inside() -> None:
+def test_the_head_cannot_contain_a_layer() -> None:
     wrong = document([("Conv", 1, [64])])
     wrong["head"][0][2] = "Detect+SE"
     with pytest.raises(UserError, match=r"row 3: .*not inside the head"):
         build(wrong)
 
 
-def test_a_row_of_several_maps_takes_no_layer() -> None:
+def test_a_row_of_several_maps_cannot_contain_a_layer() -> None:
     rows = [[-1, 1, "CBLinear+SE", [[64]]], [[2, 1], 1, "CBFuse", [[0]]]]
     wrong = document([])
     wrong["backbone"] += rows

@@ -1,4 +1,4 @@
-"""Checkpoints whose layers are classes of a user's that are not here."""
+"""Checkpoints with custom layers that cannot be imported."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_an_archive_that_cannot_be_read(change: Callable[[bytearray], None], tmp
 
 @pytest.fixture
 def installs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What Ultralytics would install."""
+    """Record the packages that Ultralytics would install."""
     asked: list[str] = []
     monkeypatch.setattr(tasks, "check_requirements", lambda *words, **_: asked.append(*words))
     return asked
@@ -91,7 +91,7 @@ def installs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize(
     "words", [["val", "data=coco8.yaml"], ["predict", "source=."], ["export"], ["maps", "source=."], ["profile"]]
 )
-def test_every_command_names_the_class_the_module_and_the_way_out(
+def test_every_command_names_the_class_the_module_and_the_fix(
     folder: Path, words: list[str], installs: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*words, f"model={folder / 'best.pt'}"]) == 2
@@ -102,7 +102,7 @@ def test_every_command_names_the_class_the_module_and_the_way_out(
     assert installs == []
 
 
-def test_stock_python_says_so_too_and_nothing_is_installed(folder: Path, installs: list[str]) -> None:
+def test_python_raises_the_same_error_and_installs_nothing(folder: Path, installs: list[str]) -> None:
     with pytest.raises(UserError, match="its layer MeanGate is a class of the module my_own_layers"):
         YOLO(folder / "best.pt")
     assert installs == []
@@ -118,7 +118,7 @@ sys.exit(main(sys.argv[1:]))
     assert "no problems found" in python(code, *words, cwd=tmp_path).stdout
 
 
-def test_a_class_of_a_notebook_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_class_of_a_notebook_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python(TRAINED, LAYER, cwd=tmp_path)
     with pytest.raises(UserError, match=r"its layer MeanGate was defined in a script or notebook \(__main__\)"):
         read_checkpoint(tmp_path / "best.pt")
@@ -126,7 +126,7 @@ def test_a_class_of_a_notebook_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     check_layers(tmp_path / "best.pt")
 
 
-def test_what_anyone_can_import_is_no_fault(tmp_path: Path) -> None:
+def test_importable_classes_are_accepted(tmp_path: Path) -> None:
     torch.save({"model": nn.ReLU(), "names": {1}, "folder": Path(), "rest": torch.zeros(1)}, tmp_path / "plain.pt")
     check_layers(tmp_path / "plain.pt")
     (tmp_path / "text.pt").write_text("no archive")

@@ -1,4 +1,4 @@
-"""The names of datasets.yaml in stock Ultralytics, once this package is imported."""
+"""Names of datasets.yaml in stock Ultralytics after importing this package."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from yolo_attn.host import installation
 
 @pytest.fixture
 def few_digits(monkeypatch: pytest.MonkeyPatch, fresh_folder: Path) -> str:
-    """Make `digits` small and in a folder of the test's own; returns the path of its data YAML."""
+    """Make `digits` small, in a temporary folder; return the path of its data YAML."""
     few = {"train": 2, "val": 2, "test": 2}
     monkeypatch.setattr(names, "make_digits", lambda root: digits.make_digits(root, counts=few))
     monkeypatch.setattr(installation, "datasets_folder", lambda: fresh_folder / "datasets")
@@ -45,7 +45,7 @@ def test_a_stock_validator_measures_on_a_name(few_digits: str, fresh_folder: Pat
 
 
 @pytest.mark.parametrize("module", [exporter, tuner])
-def test_what_else_reads_a_runs_arguments(few_digits: str, module: Any) -> None:
+def test_other_modules_that_read_arguments(few_digits: str, module: Any) -> None:
     assert module.get_cfg(overrides={"data": "digits.yaml", "task": "detect"}).data == few_digits
 
 
@@ -58,7 +58,7 @@ def test_unregistering_leaves_names_to_ultralytics(few_digits: str) -> None:
 
 
 @pytest.mark.parametrize("mine", ["digits", "digits.yaml", "coco8.yaml"])
-def test_a_file_or_folder_of_the_users_comes_first(few_digits: str, fresh_folder: Path, mine: str) -> None:
+def test_an_existing_file_or_folder_comes_first(few_digits: str, fresh_folder: Path, mine: str) -> None:
     shutil.copy(tiny_dataset(fresh_folder), mine)
     assert known_data(mine, "detect") == mine
     assert DetectionValidator(args={"data": mine, "task": "detect"}).args.data == mine
@@ -78,7 +78,7 @@ def test_a_file_or_folder_of_the_users_comes_first(few_digits: str, fresh_folder
         (None, None),
     ],
 )
-def test_what_ultralytics_knows_or_nobody_does_is_left_to_it(few_digits: str, written: object, taken: object) -> None:
+def test_stock_and_unknown_names_are_left_to_ultralytics(few_digits: str, written: object, taken: object) -> None:
     assert known_data(written, "detect") == taken
 
 
@@ -90,6 +90,6 @@ def test_classification_takes_folders(few_digits: str, fresh_folder: Path) -> No
     assert ClassificationValidator(args={"data": "Mnist160", "task": "classify"}).args.data == "mnist160"
 
 
-def test_a_stock_dataset_of_our_name_would_come_first(few_digits: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stock_dataset_of_the_same_name_comes_first(few_digits: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installation, "stock_data_yamls", lambda: {"digits": SimpleNamespace(name="digits.yaml")})
     assert known_data("digits", "detect") == "digits.yaml"

@@ -57,8 +57,8 @@ def frozen(trainer: DetectionTrainer) -> set[str]:
 def test_the_rows_of_the_base_and_nothing_else(
     freeze: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(freezing.LOGGER, "info", said.append)
+    output: list[str] = []
+    monkeypatch.setattr(freezing.LOGGER, "info", output.append)
     base = frozen(set_up(BASE, freeze, data, tmp_path))
     trainer = set_up(VARIANT, freeze, data, tmp_path)
     stock = [i for i, row in enumerate(ModelGraph(model_yaml(VARIANT))) if not is_attention_row(row)]
@@ -68,7 +68,7 @@ def test_the_rows_of_the_base_and_nothing_else(
         expected.add(".".join([model, str(stock[int(index)]), *rest]))
     assert frozen(trainer) == expected
     assert trainer.args.freeze == freeze  # what is kept for a resumed run is what the user wrote
-    lines = [line for line in said if line.startswith("yolo-attn: freeze")]
+    lines = [line for line in output if line.startswith("yolo-attn: freeze")]
     assert len(lines) == (0 if freeze is None else 1)
     if freeze == 10:
         assert lines == [
@@ -98,12 +98,12 @@ def test_what_is_no_list_of_rows(text: str) -> None:
 
 
 def test_what_was_frozen_is_said(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(freezing.LOGGER, "info", said.append)
-    monkeypatch.setattr(freezing.LOGGER, "warning", said.append)
+    output: list[str] = []
+    monkeypatch.setattr(freezing.LOGGER, "info", output.append)
+    monkeypatch.setattr(freezing.LOGGER, "warning", output.append)
     entries = ["0", 1, "22.cv2", "24", "8.nothing", "0.conv.weight"]
     trainer = set_up(VARIANT, entries, data, tmp_path)
-    lines = [line for line in said if line.startswith("yolo-attn: freeze")]
+    lines = [line for line in output if line.startswith("yolo-attn: freeze")]
     assert lines == [
         f"yolo-attn: freeze={entries} freezes rows 0-1, 22.cv2, 0.conv.weight of the base, here rows 0-1, 24.cv2, "
         "0.conv.weight; attention layers stay trainable",

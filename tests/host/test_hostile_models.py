@@ -79,8 +79,8 @@ def refused(words: list[str], expected: str, capsys: pytest.CaptureFixture[str],
     capsys.readouterr()
     assert main(words) == status, words
     captured = capsys.readouterr()
-    said = captured.out if status == 1 else captured.err
-    lines = [line for line in said.splitlines() if expected in line]
+    output = captured.out if status == 1 else captured.err
+    lines = [line for line in output.splitlines() if expected in line]
     assert len(lines) == 1, (words, captured)
     assert "Traceback" not in captured.err
     assert not Path(HERE).exists(), words
@@ -151,7 +151,7 @@ def test_a_row_that_is_no_list(rows: Any) -> None:
     [None, "", "nn.SiLU()", " nn.ReLU() ", "nn.LeakyReLU(0.1)", "torch.nn.ReLU(inplace=True)", "nn.GELU('tanh')",
      "torch.nn.Hardswish()", "nn.Softplus(beta=1, threshold=-2)", "nn.PReLU()"],
 )  # fmt: skip
-def test_what_is_written_for_an_activation_works(activation: str | None) -> None:
+def test_valid_activations_work(activation: str | None) -> None:
     assert check_safe(with_key("activation", activation))
     before = tasks.Conv.default_act
     build(with_key("activation", activation and activation.strip()))
@@ -175,7 +175,7 @@ def test_layers_of_all_sources_may_be_named(name: str) -> None:
         ("nn.SiLU(" + "(" * 500, "is not a PyTorch module"),
     ],
 )
-def test_what_is_wrong_with_an_activation_is_said(activation: str, advice: str) -> None:
+def test_invalid_activations_are_reported(activation: str, advice: str) -> None:
     with pytest.raises(UserError) as caught:
         check_safe(with_key("activation", activation))
     assert advice in str(caught.value)

@@ -1,4 +1,4 @@
-"""Lint: it finds each planted mistake, names row and cure, and is silent where nothing is wrong."""
+"""Lint finds planted errors, names row and fix, and accepts correct models."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_stock_models_are_clean(name: str) -> None:
 
 
 @pytest.mark.parametrize("family", ["yolov8", *(pytest.param(f, marks=pytest.mark.slow) for f in ("yolo11", "yolo26"))])
-def test_our_configs_are_clean(family: str) -> None:
+def test_ready_configs_are_clean(family: str) -> None:
     paths = sorted(config_folder().glob(f"{family}-*.yaml"))
     assert paths
     if f"{family}.yaml" in STOCK:
@@ -65,7 +65,7 @@ def test_correct_insertions_are_clean_at_every_position(tmp_path: Path) -> None:
 
 
 def unshifted(document: dict[str, Any], after: int) -> dict[str, Any]:
-    """Put a row in and change no number, as everyone does once."""
+    """Insert a row without changing any index."""
     document = copy.deepcopy(document)
     length = len(document["backbone"])
     section, at = ("backbone", after) if after < length else ("head", after - length)
@@ -75,7 +75,7 @@ def unshifted(document: dict[str, Any], after: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", SEVERAL)
 def test_unshifted_indices_are_found_at_every_position(name: str, tmp_path: Path) -> None:
-    """The network builds and is another one, and wherever it is another, that is found."""
+    """The network builds but differs from the base, and every difference is found."""
     base = model_yaml(f"{name}.yaml")
     for after in range(len(base["backbone"]) + len(base["head"]) - 1):
         document, right = unshifted(base, after), ModelGraph(base)
@@ -87,25 +87,25 @@ def test_unshifted_indices_are_found_at_every_position(name: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", SEVERAL)
-def test_a_reader_left_behind_is_found_whichever_it_is(name: str, tmp_path: Path) -> None:
-    """Shifted, but one reader still takes the row before the layer: it bypasses it, or leaves it dead."""
+def test_every_consumer_that_was_not_redirected_is_found(name: str, tmp_path: Path) -> None:
+    """One consumer still reads the row before the layer, which it bypasses or leaves dead."""
     base = ModelGraph(model_yaml(f"{name}.yaml"))
     for after in (base.backbone_length - 2, *base.rows[base.head_index].sources):
-        for reader in base.consumers(after):
+        for consumer in base.consumers(after):
             graph = ModelGraph(model_yaml(f"{name}.yaml"))
             new = graph.insert_after(after, "CBAM", [])
-            row = graph.rows[reader + 1]
+            row = graph.rows[consumer + 1]
             row.sources = [after if s == new else s for s in row.sources]
             row.relative = [False for _ in row.sources]
             findings = found(graph.to_document(), tmp_path)
-            alone = base.consumers(after) == [reader]
+            alone = base.consumers(after) == [consumer]
             words = (
                 f"row {new}: CBAM is not read by any row" if alone else f"past CBAM in row {new}; let it read row {new}"
             )
-            assert any(words in finding for finding in findings), (after, reader, findings)
+            assert any(words in finding for finding in findings), (after, consumer, findings)
 
 
-def test_an_unshifted_index_is_named_with_its_row_and_cure(tmp_path: Path) -> None:
+def test_an_unshifted_index_is_reported_with_row_and_fix(tmp_path: Path) -> None:
     document = with_cbam(4)
     document["head"][1][0] = [-1, 6]  # the backbone's P4 is row 7 now
     (finding,) = found(document, tmp_path)
@@ -161,7 +161,7 @@ def test_a_dead_row_before_the_head(tmp_path: Path) -> None:
         ([-1, 1, "CBAM"], "row 5: expected [from, repeats, module, args]"),
     ],
 )
-def test_a_bad_row(row: list[Any], expected: str, tmp_path: Path) -> None:
+def test_an_invalid_row(row: list[Any], expected: str, tmp_path: Path) -> None:
     document = with_cbam(4)
     document["backbone"][5] = row
     assert any(f.startswith(expected) for f in found(document, tmp_path))
@@ -208,7 +208,7 @@ def test_an_attribute_that_the_parser_overwrites(name: str, tmp_path: Path) -> N
         ),
     ],
 )
-def test_a_key_that_is_wrong(keys: dict[str, Any], expected: str, tmp_path: Path, capsys) -> None:
+def test_an_invalid_key(keys: dict[str, Any], expected: str, tmp_path: Path, capsys) -> None:
     document = {**with_cbam(4), **keys}
     if "scale" not in keys:
         del document["scale"]
@@ -216,8 +216,8 @@ def test_a_key_that_is_wrong(keys: dict[str, Any], expected: str, tmp_path: Path
     assert finding.startswith(expected)
     for words in (["place", "layer=SE", "at=neck", f"out={tmp_path / 'out.yaml'}"], ["export", "imgsz=32"]):
         assert main([*words, f"model={tmp_path / 'mine.yaml'}"]) == 2
-        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("yolo-attn: ")]
-        assert len(said) == 1 and expected in said[0] and "row" not in said[0]
+        output = [line for line in capsys.readouterr().err.splitlines() if line.startswith("yolo-attn: ")]
+        assert len(output) == 1 and expected in output[0] and "row" not in output[0]
 
 
 def test_a_stock_model_is_built_with_any_activation(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_a_model_without_a_head(tmp_path: Path) -> None:
     ]
 
 
-def test_all_that_is_wrong_is_listed(tmp_path: Path) -> None:
+def test_all_problems_are_listed(tmp_path: Path) -> None:
     document = {**with_cbam(4), "nc": "80", "activation": "ReLU"}
     document["backbone"][5][2], document["backbone"][7][2] = "Cbam", "C2F"
     assert [f.partition(":")[0] for f in found(document, tmp_path)] == ["activation", "nc", "row 5", "row 7"]
@@ -245,7 +245,7 @@ def test_a_checkpoint_is_linted_by_its_own_yaml(tmp_path: Path) -> None:
     assert lint(file) == lint(f"{file}+SE@neck") == []
 
 
-def test_a_model_by_shorthand_is_clean() -> None:
+def test_a_model_with_placed_layers_is_clean() -> None:
     assert lint("yolov8n-seg.yaml+CBAM@neck+SE[init=identity]@inside:C2f") == []
 
 
@@ -283,9 +283,9 @@ def test_every_finding_names_file_and_line(fresh_folder: Path, capsys: pytest.Ca
     lines = Path("mine.yaml").read_text(encoding="utf-8").splitlines()
     at = [next(n for n, line in enumerate(lines, 1) if sign in line) for sign in ("nc: none", "n: [-0.5", "Cbam")]
     assert main(["lint", "model=mine.yaml"]) == 1
-    said = capsys.readouterr().out.splitlines()
-    assert [line.split(": ")[0] for line in said] == [f"mine.yaml:{n}" for n in at]
-    assert said[2] == f"mine.yaml:{at[2]}: row 17: unknown layer 'Cbam'; did you mean CBAM?"
+    output = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[0] for line in output] == [f"mine.yaml:{n}" for n in at]
+    assert output[2] == f"mine.yaml:{at[2]}: row 17: unknown layer 'Cbam'; did you mean CBAM?"
     assert main(["lint", "model=mine.yaml", "format=json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert [(f["file"], f["line"], f["row"]) for f in found] == [
@@ -333,7 +333,7 @@ def test_findings_in_a_checkpoint_name_it(tmp_path: Path) -> None:
 def test_a_scale_that_the_file_does_not_have(
     name: str, scales: dict | None, expected: str | None, literal: bool, fresh_folder: Path
 ) -> None:
-    """A yolo11s without scales was built with 47.8 million parameters, in silence."""
+    """A yolo11s without scales would silently be built with 47.8 million parameters."""
     document = {
         key: value for key, value in model_yaml("yolov8n.yaml").items() if key not in ("scale", "scales", "yaml_file")
     }
@@ -346,7 +346,7 @@ def test_a_scale_that_the_file_does_not_have(
 
 
 @pytest.mark.parametrize("keys", [{"width_multiple": 1.0}, {"scale": "s", "scales": {"s": [0.5, 0.5, 1024]}}])
-def test_a_scale_that_is_stated_is_meant(keys: dict[str, Any], fresh_folder: Path) -> None:
+def test_a_stated_scale_is_accepted(keys: dict[str, Any], fresh_folder: Path) -> None:
     document = {
         key: value for key, value in model_yaml("yolov8n.yaml").items() if key not in ("scale", "scales", "yaml_file")
     }
@@ -373,14 +373,16 @@ def test_a_row_of_torchvision_is_linted_without_a_download(args: list[Any], tmp_
 
 
 @has_torchvision
-@pytest.mark.parametrize("ours", [True, False])
-def test_weights_that_cannot_be_downloaded_are_one_line(ours: bool, fresh_folder: Path, capsys, monkeypatch) -> None:
+@pytest.mark.parametrize("attention", [True, False])
+def test_weights_that_cannot_be_downloaded_are_one_line(
+    attention: bool, fresh_folder: Path, capsys, monkeypatch
+) -> None:
     def offline(*args: Any, **kwargs: Any) -> None:
         raise URLError("Name or service not known")
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
     rows = [[-1, 1, "TorchVision", [512, "resnet18", "DEFAULT", True, 2]]]
-    head = [*([[-1, 1, "SE", []]] if ours else []), [-1, 1, "Classify", ["nc"]]]
+    head = [*([[-1, 1, "SE", []]] if attention else []), [-1, 1, "Classify", ["nc"]]]
     Path("mine.yaml").write_text(yaml.safe_dump({"nc": 3, "backbone": rows, "head": head}))
     for words in (["profile"], ["export", "imgsz=32"]):
         assert main([*words, "model=mine.yaml"]) == 2
@@ -397,7 +399,7 @@ def test_weights_that_cannot_be_downloaded_are_one_line(ours: bool, fresh_folder
         ([[-1, 0], 1, "Conv", [64]], "row 1: Conv reads one row, not 2; join them in a row of Concat before it"),
     ],
 )
-def test_a_model_without_layers_of_ours_is_told_by_its_row_too(
+def test_a_model_without_attention_layers_is_reported_by_row_too(
     row: list[Any], expected: str, fresh_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     document = {"nc": 3, "backbone": [[-1, 1, "Conv", [64, 3, 2]], row], "head": [[-1, 1, "Classify", ["nc"]]]}

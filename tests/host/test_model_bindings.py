@@ -1,4 +1,4 @@
-"""`yolo11n.yaml+CBAM@neck` wherever a model is named."""
+"""Names with placed layers, `yolo11n.yaml+CBAM@neck`, wherever a model is named."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_several_layers_with_options_at_sites_of_the_base() -> None:
     assert document["scale"] == "n"
 
 
-def test_the_same_everywhere() -> None:
+def test_all_forms_name_the_same_model() -> None:
     document = model_yaml("yolo11s.yaml+SE[reduction=8]@neck")
     assert make_variant("yolo11s.yaml", "SE[reduction=8]@neck").yaml == document
     assert make_variant("yolov8n.yaml", "yolo11s.yaml+SE[reduction=8]@neck").yaml == document
@@ -79,7 +79,7 @@ def test_the_same_everywhere() -> None:
 
 
 def test_another_process_finds_it_by_its_name(tmp_path: Path) -> None:
-    """As a worker of multi-GPU training does, which gets a run's arguments and imports yolo_attn."""
+    """A worker of multi-GPU training gets a run's arguments and imports yolo_attn."""
     code = (
         "import yolo_attn; from ultralytics.nn.tasks import DetectionModel as D; print(D('yolov8n+SE@neck.yaml').yaml)"
     )
@@ -110,14 +110,14 @@ def test_a_variant_of_a_checkpoint_has_its_weights(checkpoint: Path) -> None:
     assert not model.ckpt.get("optimizer") and model.ckpt  # a training starts from the weights, and resumes nothing
 
 
-def test_place_goes_on_from_a_shorthand(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_place_takes_a_model_with_placed_layers(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["place", "model=yolo11n.yaml+SE@neck", "layer=CBAM", "at=backbone.P5"]) == 0
     assert "SE, which" not in capsys.readouterr().err
     placed = model_yaml("yolo11n-se-cbam-backbone-p5.yaml")
     assert rows(placed, "SE", "CBAM") == [(11, "CBAM"), (18, "SE"), (22, "SE"), (26, "SE")]
 
 
-def test_without_us_the_name_is_unknown() -> None:
+def test_the_name_is_unknown_after_unregister() -> None:
     unregister()
     try:
         with pytest.raises(Exception, match="SE@neck"):
@@ -150,7 +150,7 @@ def test_without_us_the_name_is_unknown() -> None:
         ("nowhere/best.pt+SE@neck", "nowhere/best.pt: no such checkpoint"),
     ],
 )
-def test_mistakes(name: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_names(name: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError) as caught:
         YOLO(name)
     assert str(caught.value) == message
@@ -160,8 +160,8 @@ def test_mistakes(name: str, message: str, capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.slow
-def test_train_on_and_on(tmp_path: Path) -> None:
-    """A variant is trained, its checkpoint validated by stock `yolo`, and another layer placed in that and trained."""
+def test_repeated_training(tmp_path: Path) -> None:
+    """Train a variant, validate its checkpoint with stock `yolo`, place another layer in it and train again."""
     data = tiny_dataset(tmp_path)
     common = [f"data={data}", "imgsz=32", "workers=0", "device=cpu", "plots=False", f"project={tmp_path}", "epochs=1"]
     call = "import sys; from yolo_attn.cli import main; sys.exit(main(sys.argv[1:]))"

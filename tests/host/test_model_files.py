@@ -1,4 +1,4 @@
-"""Model YAMLs by bare name, and scales."""
+"""Model YAMLs by bare name, and their scales."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def test_a_ready_config_resolves_from_any_folder_at_any_scale(fresh_folder: Path
         assert sum(row[2] == "CBAM" for row in document["backbone"] + document["head"]) == 3
 
 
-def test_a_file_of_the_users_comes_first(fresh_folder: Path) -> None:
+def test_a_file_in_the_working_folder_comes_first(fresh_folder: Path) -> None:
     document = model_yaml("yolo11n-se.yaml")
     (fresh_folder / "yolo11-cbam.yaml").write_text(yaml.safe_dump(document))
     assert any(row[2] == "SE" for row in model_yaml("yolo11n-cbam.yaml")["head"])
 
 
-def test_the_very_file_comes_before_a_ready_config(fresh_folder: Path) -> None:
-    """Early releases ask for the name without its scale letter first, and that is one of ours."""
+def test_an_existing_file_comes_before_a_ready_config(fresh_folder: Path) -> None:
+    """Early releases search for the name without its scale letter first, which is a ready config."""
     document = model_yaml("yolo11n-se.yaml")
     Path("yolo11n-cbam.yaml").write_text(yaml.safe_dump(document))
 
@@ -57,7 +57,7 @@ def test_comments_in_another_encoding(layer: str, fresh_folder: Path) -> None:
     assert lint("mine.yaml") == []
 
 
-def test_what_is_no_yaml_at_all_is_left_to_ultralytics(fresh_folder: Path) -> None:
+def test_other_files_are_left_to_ultralytics(fresh_folder: Path) -> None:
     Path("mine.yaml").write_text("nc: [")
     assert tasks.guess_model_scale("mine.yaml") == ""
     with pytest.raises(UserError, match="not the name of a model YAML"):
@@ -87,7 +87,7 @@ def test_an_unknown_scale_is_an_error(fresh_folder: Path) -> None:
         tasks.yaml_model_load("mine.yaml")
 
 
-def test_a_letter_that_is_part_of_a_word_is_pointed_out(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_letter_that_is_part_of_a_word_is_logged(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document = model_yaml("yolo11n-se.yaml")
     del document["scale"]
     Path("yolov8se.yaml").write_text(yaml.safe_dump(document))
@@ -139,13 +139,13 @@ def test_variants_by_short_name() -> None:
         ("nowhere.yaml", "does not exist"),
     ],
 )
-def test_bad_variants(variant: str, words: str) -> None:
+def test_invalid_variants(variant: str, words: str) -> None:
     with pytest.raises(UserError) as caught:
         make_variant("yolo11n.yaml", variant)
     assert words in str(caught.value)
 
 
-def test_bad_bases(tmp_path: Path) -> None:
+def test_invalid_bases(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="give a model YAML"):
         model_yaml("yolo11n")
     empty = tmp_path / "empty.pt"

@@ -1,4 +1,4 @@
-"""A missing model's name is answered with a model that is what the name means, and loads."""
+"""Suggestions for missing models have the meaning of the name and can be loaded."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ MEANT = {
 
 
 @pytest.mark.parametrize(("given", "meant"), MEANT.items(), ids=MEANT)
-def test_what_a_missing_name_means(fresh_folder: Path, given: str, meant: str | None) -> None:
+def test_suggestions_for_missing_names(fresh_folder: Path, given: str, meant: str | None) -> None:
     if meant and not _has(meant):
         pytest.skip("not a model of this Ultralytics")
     assert suggest_model(given) == (meant or "")
@@ -71,12 +71,12 @@ def _has(model: str) -> bool:
     return True
 
 
-def test_the_layers_of_a_shorthand_are_kept(fresh_folder: Path) -> None:
+def test_placed_layers_are_kept(fresh_folder: Path) -> None:
     with pytest.raises(UserError, match=r"did you mean yolo11n\.yaml\+SE\[reduction=8\]@neck\.P3\+CBAM@backbone\?$"):
         model_yaml("yolov11n.yaml+SE[reduction=8]@neck.P3+CBAM@backbone")
 
 
-def test_a_file_of_ones_own_goes_first(fresh_folder: Path) -> None:
+def test_a_similar_file_in_the_folder_comes_first(fresh_folder: Path) -> None:
     Path("yolo11n-cbamm.yaml").write_text("")
     assert suggest_model("yolo11n-cbammm.yaml") == "yolo11n-cbamm.yaml"
     Path("models").mkdir()

@@ -1,4 +1,4 @@
-"""Rows of ours through the stock parser."""
+"""Attention rows through the stock parser."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BASES = {"yolo11n.yaml": 23, "yolov8n.yaml": 22}  # rows before the head
 
 
 class WideBlock(nn.Module):
-    """A user's layer that changes the channels."""
+    """A custom layer that changes the channels."""
 
     def __init__(self, channels: int, *, out_channels: int = 64) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class WideBlock(nn.Module):
 
 
 class Blend(nn.Module):
-    """A user's layer of several inputs."""
+    """A custom layer of several inputs."""
 
     def __init__(self, channels: list[int], *, weight: float = 0.5) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ def user_layers():
 
 @pytest.mark.parametrize(("base", "after"), [(b, i) for b, n in BASES.items() for i in range(-1, n)])
 def test_a_row_at_every_position(base: str, after: int) -> None:
-    """It builds, the stock layers start as in the base, readers follow, and every tensor of a source arrives."""
+    """The model builds, stock layers keep their initial weights, consumers are redirected, and weights transfer."""
     document, new = with_row(base, after, "CBAM")
     plain, variant = _plain(base), build(document)
     total = len(plain.state_dict())
@@ -66,8 +66,8 @@ def test_a_row_at_every_position(base: str, after: int) -> None:
     assert torch.equal(variant.stride, plain.stride)
     own = sum(p.numel() for p in variant.model[new].parameters())
     assert sum(p.numel() for p in variant.parameters()) == own + sum(p.numel() for p in plain.parameters())
-    readers = [m.i for m in variant.model if new in _absolute(m)]
-    assert len(readers) == len([m for m in plain.model if after in _absolute(m)]) > 0
+    consumers = [m.i for m in variant.model if new in _absolute(m)]
+    assert len(consumers) == len([m for m in plain.model if after in _absolute(m)]) > 0
 
     source = _source(base)
     variant.load(source, verbose=False)
@@ -100,7 +100,7 @@ def test_channels_are_inferred_at_every_scale(scale: str) -> None:
     assert modules[new].channels == {"n": 64, "s": 128, "m": 256, "l": 256, "x": 384}[scale]
 
 
-def test_a_model_without_rows_of_ours_is_untouched() -> None:
+def test_a_model_without_attention_rows_is_unchanged() -> None:
     code = """
 import sys, torch, hashlib
 if sys.argv[1] == "with":
@@ -119,7 +119,7 @@ print(digest.hexdigest(), model.save)
     assert runs[0] == runs[1]
 
 
-def test_unregister_puts_the_host_back_and_register_returns() -> None:
+def test_unregister_restores_ultralytics_and_register_repeats() -> None:
     code = """
 from ultralytics.nn import tasks
 from ultralytics.utils import dist
@@ -145,7 +145,7 @@ YOLO("yolo11n-cbam.yaml", verbose=False)
     python(code)
 
 
-def test_our_layers_start_from_the_seed_and_draw_nothing_from_the_stream() -> None:
+def test_attention_layers_depend_on_the_seed_and_keep_the_random_stream() -> None:
     document, new = with_row("yolo11n.yaml", 4, "SE")
     build(document, seed=1)
     state = torch.get_rng_state()
@@ -159,7 +159,7 @@ def test_our_layers_start_from_the_seed_and_draw_nothing_from_the_stream() -> No
     assert not torch.equal(weights(1), weights(2))
 
 
-def test_the_same_layer_at_two_rows_starts_differently() -> None:
+def test_the_same_layer_has_different_initial_weights_in_two_rows() -> None:
     graph = ModelGraph(model_yaml("yolov8n.yaml"))
     first = graph.insert_after(4, "SE", [])
     second = graph.insert_after(first, "SE", [])
@@ -194,7 +194,7 @@ def test_a_layer_that_changes_the_channels_scales_as_stock_rows_do(user_layers: 
     variant(torch.zeros(1, 3, 64, 64))
 
 
-def test_the_table_shows_our_layers_where_they_are() -> None:
+def test_the_table_shows_attention_layers() -> None:
     document, new = with_row("yolo11n.yaml", 4, "CBAM", {"reduction": 8})
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
@@ -218,7 +218,7 @@ def test_a_list_of_one_source_is_one_input() -> None:
 
 
 def _broken(**changes) -> dict:
-    """YOLO11n with one row of ours after row 4, changed."""
+    """Return YOLO11n with a changed attention row after row 4."""
     document, new = with_row("yolo11n.yaml", 4, "SE")
     row = document["backbone"][new]
     for key, value in changes.items():
@@ -247,7 +247,7 @@ def _broken(**changes) -> dict:
         (_broken(repeats=0), ["row 5", "repeats"]),
     ],
 )
-def test_mistakes_name_row_and_cure(document: dict, words: list[str]) -> None:
+def test_invalid_rows_are_reported_with_row_and_fix(document: dict, words: list[str]) -> None:
     with pytest.raises(UserError) as caught:
         build(document)
     message = str(caught.value)
@@ -257,7 +257,7 @@ def test_mistakes_name_row_and_cure(document: dict, words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("level", [logging.INFO, logging.ERROR])
-def test_the_row_is_named_whatever_is_logged(level: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_row_is_reported_at_any_log_level(level: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks.LOGGER, "level", level)
     tasks.LOGGER.manager._clear_cache()
     document = with_row("yolov8n.yaml", 4, "SE")[0]
@@ -288,13 +288,13 @@ def test_inputs_of_different_sizes_name_the_row() -> None:
         build(graph.to_document())
 
 
-def test_a_row_nobody_reads_is_an_error() -> None:
+def test_a_row_that_no_row_reads_is_an_error() -> None:
     document, _ = with_row("yolo11n.yaml", 22, "CBAM", redirect=False)  # just before a head that reads [16, 19, 22]
     with pytest.raises(UserError, match=r"row 23: CBAM is not read by any row"):
         build(document)
 
 
-def test_a_layer_that_uses_a_name_of_the_hosts_is_refused() -> None:
+def test_a_layer_with_an_attribute_of_ultralytics_is_refused() -> None:
     class Clash(nn.Module):
         def __init__(self, channels: int) -> None:
             super().__init__()
@@ -308,7 +308,7 @@ def test_a_layer_that_uses_a_name_of_the_hosts_is_refused() -> None:
         registry.unregister_layer("Clash")
 
 
-def test_a_name_of_the_hosts_is_refused() -> None:
+def test_a_name_of_ultralytics_is_refused() -> None:
     class Conv(nn.Module):
         pass
 
@@ -316,7 +316,7 @@ def test_a_name_of_the_hosts_is_refused() -> None:
         yolo_attn.register_layer(family="block", summary="taken")(Conv)
 
 
-def test_a_host_without_a_channel_table_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ultralytics_without_a_channel_table_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     from yolo_attn.host import UnsupportedHostError, parser
 
     def other_parser(d: dict, ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:

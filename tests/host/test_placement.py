@@ -1,4 +1,4 @@
-"""Placing a layer: the file, the account, and every site of the stock models."""
+"""Placing a layer: the file, the summary, and every site of the stock models."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BASES = [
 
 @pytest.mark.parametrize("base", BASES)
 def test_every_site_of_a_stock_model(base: str) -> None:
-    """It builds, strides stay, readers follow, no row is dead, parameters are the base's and the layer's."""
+    """The model builds, strides stay, consumers are redirected, no row is dead, and parameters add up."""
     document = model_yaml(base)
     strides = row_strides(document)
     for site, row in list_sites(ModelGraph(document), strides).items():
@@ -53,14 +53,14 @@ def test_every_site_of_a_stock_model(base: str) -> None:
         assert after[insertion.row] == strides[row]
 
 
-def test_costs_are_what_is_published() -> None:
+def test_costs_equal_the_published_ones() -> None:
     for name, params, gflops in (("yolo11n", 2_624_080, 6.5), ("yolo11x", 56_966_176, 196.0)):
         cost = model_cost(model_yaml(f"{name}.yaml"))
         assert cost.params == params
         assert cost.gflops == pytest.approx(gflops, rel=0.02)
 
 
-def test_the_file_says_how_it_was_made_and_trains_from_the_base(fresh_folder: Path, capsys) -> None:
+def test_the_file_records_its_origin_and_takes_the_weights_of_the_base(fresh_folder: Path, capsys) -> None:
     words = [
         "place",
         "model=yolo11n.yaml",
@@ -109,13 +109,13 @@ def test_the_stated_scale_is_the_bases_and_the_name_changes_it(fresh_folder: Pat
         (["model=coco8.yaml", "layer=CBAM", "at=neck"], "not a model YAML"),
     ],
 )
-def test_mistakes(words: list[str], expected: str, fresh_folder: Path, capsys) -> None:
+def test_invalid_placements(words: list[str], expected: str, fresh_folder: Path, capsys) -> None:
     assert main(["place", *words]) == 2
     assert expected in capsys.readouterr().err
     assert list(fresh_folder.iterdir()) == []
 
 
-def test_a_file_that_is_there_is_kept(fresh_folder: Path, capsys) -> None:
+def test_an_existing_file_is_kept(fresh_folder: Path, capsys) -> None:
     Path("mine.yaml").write_text("mine")
     words = ["place", "model=yolo11n.yaml", "layer=SE", "at=neck", "out=mine.yaml"]
     assert main(words) == 2
@@ -125,6 +125,6 @@ def test_a_file_that_is_there_is_kept(fresh_folder: Path, capsys) -> None:
     assert "SE" in Path("mine.yaml").read_text()
 
 
-def test_a_layer_of_several_inputs_is_no_variant_by_site() -> None:
+def test_a_layer_of_several_inputs_cannot_be_placed_at_a_site() -> None:
     with pytest.raises(UserError, match="GMU reads several rows"):
         place_layer("yolo11n.yaml", "GMU", "neck")

@@ -1,4 +1,4 @@
-"""What the recorder notes down is what the labels say, in pixels of the original images, for every task."""
+"""Recorded objects equal the labels, in pixels of the original images, for every task."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from yolo_attn.host.recorder import Recorder
 from yolo_attn.stats.ap import evaluate
 from yolo_attn.stats.matches import Matches
 
-# Neither is square, and none has the size that the network sees.
+# None is square or has the size of the network's input.
 SIZES = {"tall": (90, 50), "wide": (40, 110), "empty": (64, 64)}  # height, width
-# x centre, y centre, width and height, as fractions of the image; class 1
+# x center, y center, width and height, as fractions of the image; class 1
 BOXES = {"tall": [(0.4, 0.3, 0.5, 0.2), (0.5, 0.7, 0.4, 0.3)], "wide": [(0.3, 0.5, 0.2, 0.6)], "empty": []}
 
 
@@ -94,7 +94,7 @@ def true_boxes() -> dict[str, list[list[float]]]:
         ("obb", "yolo11n-obb.yaml"),
     ],
 )
-def test_objects_are_where_the_labels_say(task: str, name: str, dataset: Any, fresh_folder: Path) -> None:
+def test_objects_equal_the_labels(task: str, name: str, dataset: Any, fresh_folder: Path) -> None:
     matches = record(YOLO(of_two_classes(name, fresh_folder), task=task), dataset(task))
     assert matches.images == ("empty.png", "tall.png", "wide.png")
     assert matches.classes == ("no", "yes")
@@ -103,13 +103,13 @@ def test_objects_are_where_the_labels_say(task: str, name: str, dataset: Any, fr
         found = matches.gt_box[matches.gt_image == place]
         wanted = np.array(true_boxes()[image]).reshape(-1, 4)
         found, wanted = found[found[:, 0].argsort()], wanted[wanted[:, 0].argsort()]  # masks come by their size
-        assert np.allclose(found, wanted, atol=0.6), image  # labels of turned boxes are rounded on the way
+        assert np.allclose(found, wanted, atol=0.6), image  # labels of rotated boxes are rounded
         sides = wanted[:, 2:] - wanted[:, :2]
         assert np.allclose(sorted(matches.gt_area[matches.gt_image == place]), sorted(sides.prod(1)), rtol=0.06)
 
 
 class Perfect:
-    """Replaces what a network finds by what the labels say."""
+    """Replaces a network's detections by the labels."""
 
     def __init__(self, miss: int = 0) -> None:
         self.miss = miss
@@ -139,7 +139,7 @@ class Perfect:
 def test_a_perfect_detector_has_a_perfect_score(
     kind: str, dataset: Any, fresh_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not hasattr(np, "trapz"):  # early releases call it, and are installed with an older numpy
+    if not hasattr(np, "trapz"):  # early releases require it, and an older numpy
         monkeypatch.setattr(np, "trapz", np.trapezoid, raising=False)
     model = YOLO(of_two_classes("yolo11n.yaml", fresh_folder)) if kind == "letterboxed" else RTDETR("rtdetr-l.yaml")
     matches = record(model, dataset("detect"), Perfect().attach)

@@ -1,4 +1,4 @@
-"""A training that was killed goes on to the very result of one that was not."""
+"""A killed training resumes to exactly the result of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
 
 
 def table(folder: Path) -> list[str]:
-    """What was logged of each epoch, without the second column, the time, and the padding of early releases."""
+    """Return the log of each epoch without the second column, the time, and the padding of early releases."""
     lines = (folder / "train" / "results.csv").read_text().replace(" ", "").splitlines()
     return [",".join(line.split(",")[:1] + line.split(",")[2:]) for line in lines]
 
@@ -92,20 +92,20 @@ def test_killed_and_resumed_is_the_same_training(tmp_path: Path, model: str, kil
 
 
 @slow
-def test_killed_after_the_last_epoch_it_trains_none_beyond(tmp_path: Path) -> None:
+def test_killed_after_the_last_epoch_no_epoch_is_added(tmp_path: Path) -> None:
     assert train(tmp_path / "cut", "yolo11n.yaml", 4, 4, 0) != 0
     assert train(tmp_path / "cut", "yolo11n.yaml", 4, 4, 0) == 0
     assert [line.split(",")[0] for line in table(tmp_path / "cut")[1:]] == ["1", "2", "3", "4"]
 
 
 @slow
-def test_the_seed_changes_the_data_order_and_the_start(tmp_path: Path) -> None:
+def test_the_seed_changes_the_data_order_and_the_initial_weights(tmp_path: Path) -> None:
     for seed in (0, 1):
         assert train(tmp_path / str(seed), "yolo11n.yaml", 99, 4, seed) == 0
     assert table(tmp_path / "0") != table(tmp_path / "1")
 
 
-def test_the_state_has_the_name_that_the_study_looks_for() -> None:
+def test_the_state_file_has_the_name_in_the_study() -> None:
     assert STATE == TRAINING_STATE
 
 
@@ -114,7 +114,7 @@ def write_state(folder: Path) -> Path:
     return folder / STATE
 
 
-def test_a_state_tells_how_long_it_was_trained(tmp_path: Path) -> None:
+def test_a_state_contains_its_training_time(tmp_path: Path) -> None:
     assert check_state(tmp_path) == 0.0
     path = write_state(tmp_path)
     assert check_state(tmp_path) == 12.5
@@ -122,7 +122,7 @@ def test_a_state_tells_how_long_it_was_trained(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut short", "zeros", "other bytes", "zeros in a tensor", "another file"])
-def test_a_damaged_state_counts_as_none(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_state_is_removed(tmp_path: Path, damage: str) -> None:
     path = write_state(tmp_path)
     whole = path.read_bytes()
     damaged = {
@@ -130,7 +130,7 @@ def test_a_damaged_state_counts_as_none(tmp_path: Path, damage: str) -> None:
         "cut short": whole[:-100],
         "zeros": bytes(len(whole)),
         "other bytes": whole[:200] + b"x" * 50 + whole[250:],
-        "zeros in a tensor": whole[:10_000] + bytes(512) + whole[10_512:],  # torch.load notices nothing
+        "zeros in a tensor": whole[:10_000] + bytes(512) + whole[10_512:],  # torch.load does not detect this
         "another file": b"a text",
     }
     path.write_bytes(damaged[damage])
@@ -147,8 +147,8 @@ def test_a_state_that_cannot_be_opened_is_not_damaged(tmp_path: Path) -> None:
     assert path.exists()
 
 
-def test_a_state_is_on_the_disk_before_it_takes_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise a power cut leaves an empty file under the name of the good one that was there before."""
+def test_a_state_is_flushed_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a power failure could replace a valid file by an empty one."""
     done: list[str] = []
     sync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda handle: (done.append("sync"), sync(handle)))
@@ -159,7 +159,7 @@ def test_a_state_is_on_the_disk_before_it_takes_the_name(tmp_path: Path, monkeyp
 
 
 def a_trainer(folder: Path) -> Any:
-    """A trainer after its third epoch, without what only training needs."""
+    """Return a trainer after its third epoch, with the attributes of a state only."""
     trainer = object.__new__(find_trainer("detect"))
     model = torch.nn.Linear(2, 2)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)

@@ -1,4 +1,4 @@
-"""What someone else sent runs no code in our commands: checkpoints, label caches, data YAMLs."""
+"""Third-party checkpoints, label caches and data YAMLs run no code in the commands of yolo-attn."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def one_line(words: list[str], capsys: pytest.CaptureFixture[str], status: int =
     ],
     ids=lambda words: " ".join(words[:2]),
 )
-def test_no_command_runs_what_a_checkpoint_holds(words: list[str], hostile: Path, capsys) -> None:
+def test_no_command_runs_the_code_of_a_checkpoint(words: list[str], hostile: Path, capsys) -> None:
     tiny_dataset(hostile.parent)
     line = one_line([*words, *(["project=runs"] if words[0] in ("train", "val", "tune") else [])], capsys)
     assert "received.pt: not opened" in line and "builtins.exec" in line
@@ -131,14 +131,14 @@ def test_reading_a_checkpoint_in_python_runs_nothing_either(hostile: Path) -> No
 
 
 class Part(nn.Module):
-    """What a user's layer is made of."""
+    """Part of a custom layer."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x
 
 
 class Whole(Gate):
-    """A layer that a user registers after the import."""
+    """A custom layer that is registered after the import."""
 
     def __init__(self, channels: int, *, init: str = "paper") -> None:
         super().__init__(channels, init=init)
@@ -164,7 +164,7 @@ def test_a_layer_that_was_registered_later_is_known_with_its_parts(folder: Path)
 
 
 def layer_of(module: str) -> str:
-    """Code that writes best.pt, with a layer of a module that is not there."""
+    """Code that writes best.pt with a layer of a missing module."""
     return f"""
 import sys, types, torch
 from ultralytics.nn import tasks
@@ -184,7 +184,7 @@ torch.save({{"model": Mine(), "kind": tasks.DetectionModel, "ema": None}}, "best
 @needs_restriction
 @pytest.mark.parametrize("module", ["received", "received.sub", "received.sub.more"])
 def test_no_module_is_imported_because_a_checkpoint_names_it(module: str, folder: Path) -> None:
-    """The working folder, which may be what was received, is on the path of `python -m yolo_attn`."""
+    """The working folder, which may be third-party, is on the path of `python -m yolo_attn`."""
     python(layer_of(module), cwd=folder)
     (folder / "received").mkdir()
     (folder / "received" / "__init__.py").write_text(SCRIPT)
@@ -225,14 +225,14 @@ def test_a_module_that_torchvision_does_not_have(folder: Path, capsys, monkeypat
 @needs_restriction
 @pytest.mark.parametrize("zipped", [True, False])
 def test_weights_out_of_an_open_file(zipped: bool, folder: Path) -> None:
-    """So Ultralytics opens those of SAM."""
+    """Ultralytics opens the weights of SAM like this."""
     torch.save({"weight": torch.ones(2)}, "sam_b.pt", _use_new_zipfile_serialization=zipped)
     with restricted(), Path("sam_b.pt").open("rb") as stream:
         assert torch.equal(torch.load(stream)["weight"], torch.ones(2))
     check_checkpoint("sam_b.pt")
 
 
-def test_everything_is_as_before_afterwards(folder: Path) -> None:
+def test_everything_is_restored_afterwards(folder: Path) -> None:
     def state() -> list[Any]:
         reader = getattr(data_utils, "YAML", None) or data_utils.yaml_load
         return [torch.load, dataset.load_dataset_cache_file, reader, getattr(tasks, "SAFE_LOAD", None)]
@@ -281,30 +281,30 @@ LABELS = {
 }
 
 
-def assert_same(ours: Any, theirs: Any) -> None:
-    assert type(ours) is type(theirs)
-    if isinstance(ours, np.ndarray):
-        assert (ours.dtype, ours.shape, ours.flags.writeable) == (theirs.dtype, theirs.shape, True)
-        ours, theirs = ours.tolist(), theirs.tolist()
-    if isinstance(ours, dict):
-        assert ours.keys() == theirs.keys()
-        ours, theirs = list(ours.values()), list(theirs.values())
-    if isinstance(ours, (list, tuple)):
-        for one, other in zip(ours, theirs, strict=True):
+def assert_same(found: Any, expected: Any) -> None:
+    assert type(found) is type(expected)
+    if isinstance(found, np.ndarray):
+        assert (found.dtype, found.shape, found.flags.writeable) == (expected.dtype, expected.shape, True)
+        found, expected = found.tolist(), expected.tolist()
+    if isinstance(found, dict):
+        assert found.keys() == expected.keys()
+        found, expected = list(found.values()), list(expected.values())
+    if isinstance(found, (list, tuple)):
+        for one, other in zip(found, expected, strict=True):
             assert_same(one, other)
     else:
-        assert ours == theirs
+        assert found == expected
 
 
 def test_a_cache_is_read_as_ultralytics_reads_it(tmp_path: Path) -> None:
     path = as_ultralytics_writes(tmp_path / "labels.cache", LABELS)
     assert_same(read_cache(path), np.load(path, allow_pickle=True).item())
     boxes = read_cache(path)["labels"][0]["bboxes"]
-    boxes += 1  # it is the caller's own
+    boxes += 1  # the array is writable
 
 
 class Crafted:
-    """Pickles as a call of anything."""
+    """Pickled as a call of any function."""
 
     def __init__(self, function: Any, *args: Any) -> None:
         self.call = (function, args)
@@ -325,17 +325,17 @@ class Crafted:
         {"labels": np.datetime64("2020-01-01")},
     ],
 )
-def test_what_is_no_cache_is_no_cache(content: Any, tmp_path: Path, fresh_folder: Path) -> None:
+def test_other_contents_are_not_a_cache(content: Any, tmp_path: Path, fresh_folder: Path) -> None:
     path = as_ultralytics_writes(tmp_path / "labels.cache", content)
     if isinstance(content, dict) and isinstance(content["labels"], Crafted) and content["labels"].call[1] == ("O",):
-        assert not isinstance(read_cache(path)["labels"], np.dtype)  # a name in a box of ours, nothing of numpy's
+        assert not isinstance(read_cache(path)["labels"], np.dtype)  # a wrapped name instead of numpy's class
         return
     with pytest.raises(CacheError, match=r"labels\.cache"):
         read_cache(path)
     assert not Path(HERE).exists()
 
 
-def test_a_cache_changes_nothing_that_it_names(tmp_path: Path) -> None:
+def test_a_cache_cannot_modify_classes(tmp_path: Path) -> None:
     """A pickle can set attributes of a class: Path.is_relative_to decides whose data YAML may run its script."""
     path = as_ultralytics_writes(tmp_path / "labels.cache", {})
     content = path.read_bytes()
@@ -352,7 +352,7 @@ def test_a_cache_changes_nothing_that_it_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 5, 60, 200, -10])
-def test_a_cache_that_was_cut_short(cut: int, tmp_path: Path) -> None:
+def test_a_truncated_cache(cut: int, tmp_path: Path) -> None:
     path = as_ultralytics_writes(tmp_path / "labels.cache", LABELS)
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(CacheError):
@@ -361,7 +361,7 @@ def test_a_cache_that_was_cut_short(cut: int, tmp_path: Path) -> None:
         read_cache(tmp_path / "nowhere.cache")
 
 
-def test_a_hostile_cache_is_made_again_and_a_good_one_is_used(folder: Path, capsys) -> None:
+def test_a_malicious_cache_is_rebuilt_and_a_valid_one_is_used(folder: Path, capsys) -> None:
     data, cache = tiny_dataset(folder), folder / "labels.cache"
     as_ultralytics_writes(cache, {"labels": Payload(), "version": "0", "hash": ""})
     words = ["val", f"model={write_checkpoint(folder / 'best.pt', build(model_yaml('yolo11n.yaml'), nc=1))}"]
@@ -412,7 +412,7 @@ def test_a_data_yaml_runs_no_script(script: str, folder: Path, capsys) -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_nor_does_ultralytics_where_the_data_comes_out_of_a_checkpoint(script: str, folder: Path) -> None:
+def test_a_data_yaml_named_by_a_checkpoint_runs_no_script(script: str, folder: Path) -> None:
     with restricted(), pytest.raises((UserError, FileNotFoundError)) as caught:
         data_utils.check_det_dataset(str(without_images(folder, SCRIPTS[script])))
     assert "download: is a script" in str(caught.value)
@@ -426,7 +426,7 @@ def test_with_trust_it_is_run(folder: Path) -> None:
     assert Path(HERE).exists()
 
 
-def test_a_script_does_not_matter_where_the_images_are(folder: Path) -> None:
+def test_a_script_is_ignored_if_the_images_exist(folder: Path) -> None:
     data = tiny_dataset(folder)
     data.write_text(data.read_text() + f"download: {SCRIPT!r}\n")
     with restricted():
@@ -434,7 +434,7 @@ def test_a_script_does_not_matter_where_the_images_are(folder: Path) -> None:
     assert not Path(HERE).exists()
 
 
-def test_archives_and_ultralytics_own_scripts_are_left_alone(folder: Path) -> None:
+def test_archives_and_stock_scripts_are_accepted(folder: Path) -> None:
     assert not is_script("https://github.com/ultralytics/assets/releases/download/v0.0.0/coco8.zip")
     assert not is_script("https://x.org/a.tar.gz?token=1")
     assert not is_script(None)
@@ -461,9 +461,7 @@ class TunedGate(Gate):
 
 
 @pytest.mark.parametrize("start", [["yolo"], [sys.executable, "-m", "ultralytics.cfg.__init__"]])
-def test_trainings_in_processes_of_their_own_are_ours(
-    start: list[str], monkeypatch: pytest.MonkeyPatch, folder: Path
-) -> None:
+def test_child_trainings_run_yolo_attn(start: list[str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     from yolo_attn.host.command import _children_are_ours
 
     started: list[Any] = []
@@ -481,7 +479,7 @@ def test_trainings_in_processes_of_their_own_are_ours(
 
 @pytest.mark.slow
 def test_tuning_restricted(folder: Path) -> None:
-    """The candidates' processes know the user's layers, and open no cache as a pickle."""
+    """The candidates' processes register custom layers and do not unpickle caches."""
     data = tiny_dataset(folder)
     Path("mine").mkdir()
     Path("mine/tuned_layers.py").write_text(LAYER)

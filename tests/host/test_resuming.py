@@ -1,4 +1,4 @@
-"""A training that is cut: what is said is true, and the command that is printed resumes it."""
+"""Interrupted trainings: the message is correct, and the printed command resumes the training."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EPOCHS = 3
 
 @pytest.fixture
 def words(fresh_folder: Path) -> list[str]:
-    """A training of seconds, in a folder whose name needs quoting in a shell."""
+    """Return the words of a short training in a folder whose name needs quoting."""
     tiny_dataset(fresh_folder)
     given = ("model=yolov8n.yaml+SE@neck.P5", "data=data.yaml", f"epochs={EPOCHS}", "imgsz=32", "batch=2", "device=cpu")
     return ["train", *given, f"project={fresh_folder / 'my runs'}", "name=a", "plots=False", "workers=0"]
@@ -36,7 +36,7 @@ def words(fresh_folder: Path) -> list[str]:
 
 @pytest.fixture
 def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Return what makes the next training end with an error at an event of an epoch."""
+    """Return a function that makes the next training raise an error at an event of an epoch."""
 
     def at(event: str, epoch: int, error: BaseException) -> None:
         def end(trainer: Any) -> None:
@@ -51,14 +51,14 @@ def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def epochs_in(folder: Path) -> int:
-    """Return how many epochs a run's table has; one that was cut while it was saved stands in it twice."""
+    """Count the epochs in a run's table, where an epoch that was interrupted while saving appears twice."""
     with (folder / "results.csv").open(encoding="utf-8") as stream:
         return len({row[0].strip() for row in csv.reader(stream)}) - 1
 
 
-def run_printed(said: str) -> int:
+def run_printed(output: str) -> int:
     """Run the command that a message names, as a shell would."""
-    program, *rest = shlex.split(said.rpartition(": ")[2])
+    program, *rest = shlex.split(output.rpartition(": ")[2])
     assert program == "yolo-attn"
     return main(rest)
 
@@ -66,10 +66,10 @@ def run_printed(said: str) -> int:
 def test_ctrl_c_names_the_command_that_resumes(words: list[str], cut: Callable[..., None], capsys) -> None:
     cut("on_model_save", 1, KeyboardInterrupt())
     assert main(words) == 130
-    said = capsys.readouterr().err.splitlines()[-1]
+    output = capsys.readouterr().err.splitlines()[-1]
     last = Path("my runs/a/weights/last.pt").resolve()
-    assert said == f"yolo-attn: stopped after 2 of 3 epochs; resume: yolo-attn train resume model='{last}'"
-    assert run_printed(said) == 0
+    assert output == f"yolo-attn: stopped after 2 of 3 epochs; resume: yolo-attn train resume model='{last}'"
+    assert run_printed(output) == 0
     assert epochs_in(last.parents[1]) == EPOCHS
     assert not Path("runs").exists()
 
@@ -85,9 +85,9 @@ def test_the_command_names_the_files_of_layers(words: list[str], cut: Callable[.
     try:
         cut("on_model_save", 0, KeyboardInterrupt())
         assert main([*words, "layers=own_layers_of_a_cut_training.py"]) == 130
-        said = capsys.readouterr().err.splitlines()[-1]
-        assert said.endswith(f"layers={Path('own_layers_of_a_cut_training.py').resolve()}")
-        program = [sys.executable, "-m", "yolo_attn", *shlex.split(said.rpartition(": ")[2])[1:], "val=False"]
+        output = capsys.readouterr().err.splitlines()[-1]
+        assert output.endswith(f"layers={Path('own_layers_of_a_cut_training.py').resolve()}")
+        program = [sys.executable, "-m", "yolo_attn", *shlex.split(output.rpartition(": ")[2])[1:], "val=False"]
         done = subprocess.run(program, capture_output=True, text=True, check=False, cwd=Path("my runs"))
         assert done.returncode == 0, done.stderr
     finally:
@@ -95,16 +95,14 @@ def test_the_command_names_the_files_of_layers(words: list[str], cut: Callable[.
         sys.modules.pop("own_layers_of_a_cut_training", None)
 
 
-def test_ctrl_c_in_the_first_epoch_says_that_there_is_nothing_to_resume(
-    words: list[str], cut: Callable[..., None], capsys
-) -> None:
+def test_ctrl_c_in_the_first_epoch_leaves_nothing_to_resume(words: list[str], cut: Callable[..., None], capsys) -> None:
     cut("on_train_epoch_start", 0, KeyboardInterrupt())
     assert main(words) == 130
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("yolo-attn: stopped before its first checkpoint was complete; run the same command")
+    output = capsys.readouterr().err.splitlines()[-1]
+    assert output.startswith("yolo-attn: stopped before its first checkpoint was complete; run the same command")
 
 
-def test_the_checkpoints_of_an_earlier_training_in_the_folder_are_not_those_of_this_one(
+def test_checkpoints_of_an_earlier_training_in_the_folder_are_ignored(
     words: list[str], cut: Callable[..., None], capsys
 ) -> None:
     cut("on_model_save", 1, KeyboardInterrupt())
@@ -129,8 +127,8 @@ def test_ctrl_c_elsewhere(fresh_folder: Path, capsys, monkeypatch) -> None:
     assert capsys.readouterr().err == "yolo-attn: stopped\n"
 
 
-def test_a_full_disk_names_the_checkpoint_that_is_whole(words: list[str], capsys, monkeypatch) -> None:
-    """Ultralytics writes over last.pt, so what a full disk leaves of it is a part."""
+def test_a_full_disk_names_the_complete_checkpoint(words: list[str], capsys, monkeypatch) -> None:
+    """Ultralytics overwrites last.pt, which a full disk leaves incomplete."""
     write, written = Path.write_bytes, []
 
     def write_bytes(path: Path, content: bytes) -> int:
@@ -142,11 +140,11 @@ def test_a_full_disk_names_the_checkpoint_that_is_whole(words: list[str], capsys
         return write(path, content)
 
     monkeypatch.setattr(Path, "write_bytes", write_bytes)
-    said = refuse(*words, capsys=capsys)
+    output = refuse(*words, capsys=capsys)
     best = Path("my runs/a/weights/best.pt").resolve()
-    assert "last.pt: no space left on the disk; free some first. The training stopped after 1 of 3 epochs; " in said
-    assert said.endswith(f"resume: yolo-attn train resume model='{best}'")
-    assert run_printed(said) == 0
+    assert "last.pt: no space left on the disk; free some first. The training stopped after 1 of 3 epochs; " in output
+    assert output.endswith(f"resume: yolo-attn train resume model='{best}'")
+    assert run_printed(output) == 0
     assert epochs_in(best.parents[1]) == EPOCHS
 
 
@@ -162,13 +160,13 @@ def test_a_finished_training_is_not_resumed_as_another(words: list[str], capsys)
         [f"resume={last}"],
         ["--resume", str(last)],
     ):
-        said = refuse("train", *given, capsys=capsys)
-        assert f"{last}: its training of 1 epoch is finished, so there is nothing to resume" in said
+        output = refuse("train", *given, capsys=capsys)
+        assert f"{last}: its training of 1 epoch is finished, so there is nothing to resume" in output
     assert not Path("runs").exists()
-    assert run_printed(said.replace("epochs=EPOCHS", "epochs=1 imgsz=32 plots=False")) == 0  # the advice
+    assert run_printed(output.replace("epochs=EPOCHS", "epochs=1 imgsz=32 plots=False")) == 0  # the suggested command
 
 
-def test_reading_how_far_a_checkpoint_is_runs_nothing_of_it(tmp_path: Path) -> None:
+def test_reading_the_progress_of_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[Any, ...]:
             return Path.touch, (tmp_path / "ran",)
@@ -207,7 +205,7 @@ def test_ctrl_c_in_a_terminal(words: list[str]) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    said = err.strip().splitlines()[-1]
-    assert "of 500 epochs; resume: yolo-attn train resume model=" in said
-    _, resumed = read_progress(weights / "last.pt"), shlex.split(said.rpartition(": ")[2])
+    output = err.strip().splitlines()[-1]
+    assert "of 500 epochs; resume: yolo-attn train resume model=" in output
+    _, resumed = read_progress(weights / "last.pt"), shlex.split(output.rpartition(": ")[2])
     assert Path(resumed[-1].removeprefix("model=")).samefile(weights / "last.pt")

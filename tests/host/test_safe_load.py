@@ -1,4 +1,4 @@
-"""Checkpoints with our layers in fresh processes, restricted loading included."""
+"""Checkpoints with attention layers in new processes, with and without restricted loading."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LAYERS = [spec.name for spec in SPECS]
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint as Ultralytics writes them, of a model that holds every layer once."""
+    """A stock checkpoint of a model that contains every layer once."""
     folder = tmp_path_factory.mktemp("checkpoint")
     (folder / "all.yaml").write_text(yaml.safe_dump(model_with(SPECS)))
     model = YOLO(folder / "all.yaml", task="detect", verbose=False)
@@ -32,7 +32,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("restricted", ["0", "1"])
-def test_a_fresh_process_that_never_imported_us_loads_it(checkpoint: Path, restricted: str) -> None:
+def test_a_process_without_the_import_loads_it(checkpoint: Path, restricted: str) -> None:
     code = """
 import sys, torch
 from ultralytics.nn import tasks
@@ -49,7 +49,7 @@ model.eval()(torch.zeros(1, 3, 64, 64))
 
 
 def test_plain_torch_loads_the_layers_weights_only(checkpoint: Path) -> None:
-    """What restricted loading rests on: every class of ours is on torch's list."""
+    """Restricted loading requires every class on torch's list of safe globals."""
     if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
         pytest.skip("this torch cannot list a checkpoint's classes")
     unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(str(checkpoint))
@@ -122,8 +122,8 @@ class MeanGate(Gate):
 """
 
 
-def test_restricted_loading_follows_a_class_that_is_defined_again(tmp_path: Path) -> None:
-    """A notebook's cell, run twice after the import: the list knows the class of the last run, and its parts."""
+def test_restricted_loading_accepts_a_redefined_class(tmp_path: Path) -> None:
+    """After a notebook cell is run twice, the list contains the last class and its parts."""
     if not hasattr(torch.serialization, "get_safe_globals"):
         pytest.skip("this torch has no list of allowed classes")
     code = f"""

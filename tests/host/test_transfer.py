@@ -1,4 +1,4 @@
-"""Weights arrive whole, each in its own layer."""
+"""Transfer of weights, each into its own layer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def source(request: pytest.FixtureRequest):
     return request.param, marked(build(request.param, seed=9))
 
 
-def test_no_tensor_of_ours_is_touched_by_a_base(source) -> None:
+def test_a_base_changes_no_attention_tensor(source) -> None:
     name, base = source
     document, new = with_row(name, 4, "CBAM")
     fresh, loaded = build(document), build(document)
@@ -59,13 +59,13 @@ def test_another_number_of_classes(source) -> None:
     document, new = with_row(name, 4, "CBAM")
     plain, variant = build(name, nc=3), build(document, nc=3)
     for model in (plain, variant):
-        torch.manual_seed(1)  # Ultralytics draws the new class layers while loading
+        torch.manual_seed(1)  # Ultralytics initializes the new class layers while loading
         model.load(base, verbose=False)
     there = variant.state_dict()
     assert all(torch.equal(value, there[base_key(key, new)]) for key, value in plain.state_dict().items())
 
 
-def test_variant_to_variant_brings_what_both_have() -> None:
+def test_variant_to_variant_transfers_common_layers() -> None:
     document, new = with_row("yolo11n.yaml", 4, "CBAM")
     source = marked(build(document, seed=5))
     other = ModelGraph(document)
@@ -97,7 +97,7 @@ def test_a_rows_own_checkpoint_round_trips() -> None:
     )
 
 
-def test_the_source_is_left_as_it_was() -> None:
+def test_the_source_is_not_changed() -> None:
     base = build("yolov8n.yaml", seed=9)
     before, rows = copy.deepcopy(base.state_dict()), len(base.model)
     build(with_row("yolov8n.yaml", 4, "CBAM")[0]).load(base, verbose=False)
@@ -137,7 +137,7 @@ def test_identity_init_with_transferred_weights_gives_the_bases_outputs(source) 
 
 @pytest.mark.parametrize("given", ["base", "own", "other"])
 def test_another_number_of_classes_from_a_variant(given: str) -> None:
-    """What the stock load() does between two bases, for a base's, a variant's own and another variant's weights."""
+    """Equals the stock load() between two bases, for weights of a base, the variant itself and another variant."""
     document, other = (model_yaml(f"yolov8n.yaml+{layers}") for layers in ("SE@neck", "SE@neck+CBAM@after:4"))
     source = marked(build({"base": model_yaml("yolov8n.yaml"), "own": document, "other": other}[given], seed=5))
     bare = build("yolov8n.yaml", seed=5)
@@ -169,9 +169,9 @@ def test_another_number_of_classes_from_a_variant(given: str) -> None:
     ],
 )
 def test_weights_of_another_task(given: str, wanted: str, names: tuple[str, str], monkeypatch) -> None:
-    """What fits arrives as between two bases, each tensor in its own layer, and both tasks are named."""
-    said: list[str] = []
-    monkeypatch.setattr(transfer.tasks.LOGGER, "info", said.append)
+    """Tensors that fit are loaded as between two bases, each into its own layer, and both tasks are logged."""
+    output: list[str] = []
+    monkeypatch.setattr(transfer.tasks.LOGGER, "info", output.append)
     source = marked(build_as_its_class(model_yaml(given), seed=3))
     plain = build_as_its_class(model_yaml(wanted))
     document = model_yaml(f"{wanted}+CBAM@backbone")
@@ -179,7 +179,7 @@ def test_weights_of_another_task(given: str, wanted: str, names: tuple[str, str]
     plain.load(source, verbose=False)
     variant.load(source)
     line = f"yolo-attn: weights of a {names[0]} model for a {names[1]} model: tensors that fit are loaded"
-    assert said.count(line) == 1
+    assert output.count(line) == 1
     rows = [i for i, row in enumerate(document["backbone"] + document["head"]) if row[2] != "CBAM"]
     offered = {n: row.state_dict() for n, row in enumerate(source.model)}
     for n, i in enumerate(rows):
@@ -244,12 +244,12 @@ def test_rows_that_moved(given: str, wanted: str, sites: str) -> None:
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    """Whether two rows have the same tensors by value; they must be of one kind."""
+    """Return whether two rows of one kind have equal tensors."""
     return one.keys() == other.keys() and all(torch.equal(value, other[key]) for key, value in one.items())
 
 
 def test_between_two_scales_nothing_pairs_by_chance() -> None:
-    """What fits elsewhere in a wider model does not belong there: a variant gets what its base gets."""
+    """Tensors that fit another row of a wider model are not loaded: a variant gets what its base gets."""
     source, document = marked(build("yolov8s.yaml")), model_yaml("yolov8n-p2.yaml+SE@neck")
     plain, variant = build("yolov8n-p2.yaml", seed=4), build(document, seed=4)
     plain.load(source, verbose=False)
@@ -259,7 +259,7 @@ def test_between_two_scales_nothing_pairs_by_chance() -> None:
 
 
 def test_a_hand_made_head_gets_what_its_base_gets() -> None:
-    """One row of the neck exchanged: the rest, and of the head what fits, is what the stock load() brings the base."""
+    """With one row of the neck replaced, the variant gets what the stock load() gives its base."""
     base = model_yaml("yolo11n.yaml")
     base["head"][5] = [-1, 2, "C2f", [256]]
     graph = ModelGraph(base)
@@ -285,7 +285,7 @@ def test_load_through_the_public_api(tmp_path) -> None:
     assert "base tensors arrived" in str(report)
 
 
-def test_a_checkpoint_holds_stock_classes_and_our_layers_only(tmp_path) -> None:
+def test_a_checkpoint_contains_only_stock_classes_and_attention_layers(tmp_path) -> None:
     source = build("yolov8n.yaml")
     variant = build(with_row("yolov8n.yaml", 4, "CBAM")[0])
     variant.load(source, verbose=False)

@@ -133,7 +133,7 @@ class _Named:
 
 
 class _Reader(pickle.Unpickler):
-    """Unpickler that knows the globals of a label cache and imports none."""
+    """Unpickler that accepts only the globals of a label cache and imports none."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Return the replacement of a global of numpy or pathlib."""

@@ -30,7 +30,7 @@ def is_rtdetr(document: Mapping[str, Any]) -> bool:
 
 
 def model_class(document: Mapping[str, Any]) -> Any:
-    """Return the Ultralytics class for a model YAML, whose file name may not tell."""
+    """Return the Ultralytics class for a model YAML, regardless of its file name."""
     if is_rtdetr(document):
         return ultralytics.RTDETR
     head = str(document["head"][-1][2])
@@ -42,7 +42,7 @@ def load_yolo(file: str | Path, document: Mapping[str, Any], task: str | None = 
     """Open a model YAML or a checkpoint as an Ultralytics model.
 
     Args:
-        file: The file; its name need not tell whether the model is an RT-DETR.
+        file: The file; its name need not contain the family.
         document: Its model YAML as a mapping.
         task: The model's task; by default Ultralytics derives it from the head.
     """

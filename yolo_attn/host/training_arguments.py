@@ -41,7 +41,7 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
 
 
 def known_optimizers(name: str) -> set[str] | None:
-    """Return the optimizers that Ultralytics knows if it does not know the given one, else None.
+    """Return the optimizers of Ultralytics if the given one is not among them, else None.
 
     Args:
         name: The optimizer's name.
