@@ -215,10 +215,12 @@ def processor_name(device: torch.device) -> str:
 
 def input_channels(model: nn.Module) -> int:
     """Return the number of channels of a model's images."""
+    from yolo_attn.host import model_kind
+
     document: Any = getattr(model, "yaml", None)
     if not isinstance(document, dict):
         return 3
-    return int(document.get("channels") or document.get("ch") or 3)
+    return model_kind.input_channels(document)
 
 
 def max_stride(model: nn.Module) -> int:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from yolo_attn.errors import UserError, did_you_mean
+from yolo_attn.graph.placed_layers import split_outside_brackets
 
 __all__ = [
     "parse_controls",
@@ -22,7 +23,6 @@ __all__ = [
 ]
 
 _WORDS = {"true": True, "false": False, "none": None, "null": None}
-_BRACKETS = {"(": ")", "[": "]", "{": "}"}
 _MAX_SEED = 2**31
 _MAX_SEEDS = 1000
 _MAX_THREADS = 256  # or the number of cores; PyTorch crashes if it cannot start its threads
@@ -94,17 +94,7 @@ def split_list(text: str) -> list[str]:
     inner = text.strip()
     if inner.startswith("[") and inner.endswith("]"):
         inner = inner[1:-1]
-    items, open_brackets = [""], []
-    for sign in inner:
-        if sign in _BRACKETS:
-            open_brackets.append(_BRACKETS[sign])
-        elif open_brackets and sign == open_brackets[-1]:
-            open_brackets.pop()
-        if sign == "," and not open_brackets:
-            items.append("")
-        else:
-            items[-1] += sign
-    return [item.strip().strip("'\"") for item in items]
+    return [item.strip().strip("'\"") for item in split_outside_brackets(inner, ",")]
 
 
 def parse_controls(value: object, known: Collection[str]) -> tuple[str, ...]:
