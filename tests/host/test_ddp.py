@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -19,6 +18,7 @@ import torch
 from tests.host.helpers import python
 from tests.study.conftest import make_job
 from yolo_attn.host.repeatable import find_trainer
+from yolo_attn.study.job import Measurements
 from yolo_attn.study.running import worker
 
 
@@ -211,9 +211,9 @@ def test_no_rank_outlives_its_run_and_none_is_left_when_the_next_attempt_begins(
             study.kill()
         found: list[bool] = []
 
-        def look(*_: object) -> dict[str, Any]:
+        def look(*_: object) -> Measurements:
             found.extend(map(lives, ranks))
-            return {}
+            return Measurements()
 
         assert worker.main([str(folder)], look) == 0
         assert found == [False, False]

@@ -1,4 +1,4 @@
-"""A study without training: fake arms, and a child that does what its arm's name says."""
+"""A study without training: fake arms, and a worker whose behavior is the name of its arm."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def make_job(**changes: Any) -> Job:
 
 @pytest.fixture
 def fake_study(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Arms by name only, and a dataset that is always there; returns an empty working folder."""
+    """Fake arms, and a dataset that always exists; returns an empty working folder."""
 
     def build(study: Study) -> list[Arm]:
         return [fake_arm(Path(study.base).stem, "baseline"), *(fake_arm(name) for name in study.variants)]
@@ -82,7 +82,7 @@ class Fake:
         return self.stream.getvalue()
 
     def journal(self) -> list[list[str]]:
-        """What the children noted: event, arm, seed, process id."""
+        """Return the events that the workers recorded: event, arm, seed, process id."""
         path = self.home / "journal"
         return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -93,17 +93,17 @@ class Fake:
         return json.loads((self.folder / "results.json").read_text(encoding="utf-8"))
 
     def stored(self) -> dict[str, str]:
-        """Every result in the store, by the name of its run's folder."""
+        """Return every stored result by the name of its run's folder."""
         return {path.parent.name: path.read_text() for path in self.folder.glob("runs/*/result.json")}
 
     def in_background(self, **arguments: Any) -> multiprocessing.process.BaseProcess:
-        """Run a study in a process that can be killed; a fork, since the fakes are patched into this one."""
+        """Run a study in a forked process, which has the same patches and can be killed."""
         process = multiprocessing.get_context("fork").Process(target=self._quietly, kwargs=arguments)
         process.start()
         return process
 
     def _quietly(self, **arguments: Any) -> None:
-        # Whatever a shell starts in the background ignores it, tests too.
+        # A process that a shell starts in the background ignores SIGINT.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             self.compare(**arguments)
@@ -118,13 +118,13 @@ def fake(fake_study: Path) -> Iterator[Fake]:
 
 @pytest.fixture
 def wait_for() -> Callable[[Callable[[], bool]], None]:
-    """Wait until something is so, or fail."""
+    """Wait until a condition is true, or fail."""
     import time
 
-    def wait(is_so: Callable[[], bool]) -> None:
+    def wait(condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 30
-        while not is_so():
-            assert time.monotonic() < deadline, "it never came to be"
+        while not condition():
+            assert time.monotonic() < deadline, "the condition is still false"
             time.sleep(0.02)
 
     return wait

@@ -1,6 +1,6 @@
-"""The real worker around a fake training, which does what the name of its arm says.
+"""The real worker with a fake training, whose behavior is the name of its arm.
 
-It enters the package without its `__init__`, which would import torch: a child then starts in a tenth of a second.
+It imports the package without its `__init__`, which would import torch: a child starts in a tenth of a second.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def note(event: str, job: Job) -> None:
 
 
 def wait_for_another() -> None:
-    """Go on once two runs are under way at a time, however slowly the second one starts, or have been."""
+    """Wait until two runs are running, or have been, at the same time."""
     met = Path(os.environ["FAKE_JOURNAL"] + ".met")
     ends = time.monotonic() + 60
     while not met.exists() and time.monotonic() < ends:
@@ -44,7 +44,7 @@ def wait_for_another() -> None:
 
 
 def found(arm: str, seed: int) -> Any:
-    """Twenty images of one object each; B finds more of them, crippled fewer, and every seed misses its own."""
+    """Return the matches of twenty images with one object each; B detects more objects than others, crippled fewer."""
     builder = MatchesBuilder(["one", "two"])
     box = np.array([[0.0, 0.0, 10.0, 10.0]])
     for image in range(20):
@@ -65,7 +65,7 @@ def found(arm: str, seed: int) -> Any:
 
 def perform(folder: Path, job: Job) -> Measurements:
     note("start", job)
-    assert not (folder / "train").exists(), "an earlier attempt was not cleared away"
+    assert not (folder / "train").exists(), "the remains of an earlier attempt were not removed"
     (folder / "train").mkdir()
     (folder / "train" / "results.csv").write_text("epoch,loss\n1,0.5\n")
     print("training", job.arm, os.environ["OMP_NUM_THREADS"])
@@ -74,7 +74,7 @@ def perform(folder: Path, job: Job) -> Measurements:
     behavior = job.arm.partition(".")[0]
     if behavior == "fail" or (behavior == "failonce" and not again):
         raise ValueError("it broke\nin two lines")
-    if behavior == "colours":
+    if behavior == "colors":
         raise ValueError("\x1b[31m\x1b[1mtrain: \x1b[0mit broke")
     if behavior == "killed" and not again:
         os.kill(os.getpid(), signal.SIGKILL)

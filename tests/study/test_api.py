@@ -19,7 +19,7 @@ from yolo_attn.study.running.local import LocalRunner
 
 @pytest.fixture
 def runs_at_once(fake_study: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A study whose runs are over at once."""
+    """A study whose runs take no time."""
     runner = LocalRunner(1, command=(sys.executable, str(FAKE_WORKER)))
     monkeypatch.setattr(engine, "make_runner", lambda *_: runner)
     return fake_study
@@ -69,6 +69,6 @@ def test_compare_and_the_command_are_one_study(runs_at_once: Path) -> None:
         ({"study": Path("nowhere.yaml")}, "nowhere.yaml"),
     ],
 )
-def test_a_mistake_is_a_user_error(fresh_folder: Path, arguments: dict[str, Any], words: str) -> None:
+def test_an_invalid_argument_is_a_user_error(fresh_folder: Path, arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         yolo_attn.compare(device="cpu", **arguments)

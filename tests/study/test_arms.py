@@ -37,7 +37,7 @@ def test_arms_are_the_base_and_its_variants() -> None:
 
 
 @pytest.mark.parametrize("variant", ["SE@nek", "SEE@neck", "SE", "nowhere.yaml"])
-def test_a_misspelt_variant_stops_the_study(variant: str) -> None:
+def test_a_misspelled_variant_stops_the_study(variant: str) -> None:
     with pytest.raises(UserError):
         build_arms(study(variants=f"CBAM@neck,{variant}"))
 
@@ -62,7 +62,7 @@ head:
 """
 
 
-def test_a_model_that_cannot_be_built_is_an_arm_with_an_error_whatever_was_raised(fresh_folder: Path) -> None:
+def test_a_model_that_cannot_be_built_is_an_arm_with_an_error_for_any_exception(fresh_folder: Path) -> None:
     Path("clash.yaml").write_text(CLASH)
     base, clash, se, null, width = build_arms(study(variants="clash.yaml,SE@neck", controls="null,width"))
     assert clash.error == "row 3: C2PSA cannot be built with [512]: AssertionError"
@@ -119,7 +119,7 @@ def test_the_width_control_is_the_narrowest_base_with_the_largest_variants_param
     assert width.kind == "control"
 
 
-def test_a_control_that_cannot_be_made_is_an_arm_with_an_error() -> None:
+def test_a_control_that_cannot_be_built_is_an_arm_with_an_error() -> None:
     null = build_arms(study(base="yolo11n.yaml", variants="yolov8n.yaml", controls="null"))[-1]
     assert "null" in str(null.error)
 

@@ -53,7 +53,7 @@ def test_forms_of_a_device(given: object, name: str | None, kind: str, first: st
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("given", "message"),
     [
         ("gpu", "not a device"),
         ("cpu:0", "not a device"),
@@ -63,15 +63,15 @@ def test_forms_of_a_device(given: object, name: str | None, kind: str, first: st
         ("-1", "omit device="),
         ("-1,-1", "omit device="),
         ("0,0", "named twice"),
-        ("0,4", "there is no CUDA device 4 here (PyTorch sees 4)"),
+        ("0,4", "there is no CUDA device 4 here (PyTorch finds 4)"),
     ],
 )
 @pytest.mark.usefixtures("four_gpus")
-def test_an_invalid_device_is_an_error(given: str, says: str) -> None:
+def test_an_invalid_device_is_an_error(given: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
         read_device(given)
     assert str(caught.value).startswith(f"device={given}: ")
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -62,7 +62,7 @@ def test_results_have_the_documented_shape(fake: Fake) -> None:
     assert (arm["params"], arm["gflops"], arm["transferred"], arm["verdict"]) == (1000, 1.5, [499, 499], None)
     assert (fake.folder / arm["model"]).is_file()
     assert [(run["seed"], run["status"], run["error"]) for run in arm["runs"]] == [(0, "done", None), (1, "done", None)]
-    # 14 of 20 objects are found, and the 6 wrong detections stand between them.
+    # 14 of 20 objects are found, and the 6 wrong detections are ranked between them.
     values = [run["metrics"]["mAP50-95"] for run in arm["runs"]]
     assert 0.4 < min(values) <= max(values) < 0.7
     summary = arm["metrics"]["mAP50-95"]
@@ -82,7 +82,7 @@ def test_three_seeds_give_verdicts(fake: Fake) -> None:
 
 
 def test_there_are_no_verdicts_before_all_runs_are_finished(fake: Fake) -> None:
-    """Whoever looks after every run and stops where a difference shows finds one too often."""
+    """Testing after every run and stopping at a significant difference inflates the error rate."""
     finished = fake.compare(variants="B,crippled", seeds=4).to_dict()
     assert [arm["verdict"] for arm in finished["arms"]] == [None, "better", "worse"]
     known = fake.results()
@@ -99,20 +99,20 @@ def test_there_are_no_verdicts_before_all_runs_are_finished(fake: Fake) -> None:
     assert "verdict" not in Path("interim/results.md").read_text().splitlines()[2]
 
 
-def test_whether_files_are_trusted_is_up_to_the_command_not_to_the_study(fake: Fake) -> None:
-    def orders() -> list[bool | None]:
+def test_trust_depends_on_the_command_and_not_on_the_study(fake: Fake) -> None:
+    def trust() -> list[bool | None]:
         return [json.loads(path.read_text()).get("trust") for path in sorted(fake.folder.glob("runs/*/run.json"))]
 
     fake.compare(variants="A,killed", seeds=1, trust=True)
     keys = {path.name for path in fake.folder.glob("runs/*")}
-    assert orders() == [True] * 3
-    fake.compare(variants="A,killed", seeds=1)  # as a study that was received says it
-    assert orders() == [None] * 3
-    assert {path.name for path in fake.folder.glob("runs/*")} == keys  # it decides no result
+    assert trust() == [True] * 3
+    fake.compare(variants="A,killed", seeds=1)  # like a study from someone else
+    assert trust() == [None] * 3
+    assert {path.name for path in fake.folder.glob("runs/*")} == keys  # it has no influence on results
     assert "trust" not in (fake.folder / "study.yaml").read_text()
 
 
-def test_runs_go_side_by_side_and_give_the_same_results(fake: Fake) -> None:
+def test_parallel_runs_give_the_same_results(fake: Fake) -> None:
     fake.workers = 3
     side = fake.compare(name="side", variants="meets.1,meets.2", seeds=2)
     events = "".join(event[0] for event, *_ in fake.journal())
@@ -123,7 +123,7 @@ def test_runs_go_side_by_side_and_give_the_same_results(fake: Fake) -> None:
     assert len(fake.starts()) == 12
 
 
-def test_a_timing_that_fails_costs_no_results(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_latency_measurement_does_not_affect_results(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("CUDA out of memory\nand more")
 
@@ -133,7 +133,7 @@ def test_a_timing_that_fails_costs_no_results(fake: Fake, monkeypatch: pytest.Mo
     assert fake.results()["arms"][0]["metrics"]["mAP50-95"]["mean"] > 0
 
 
-def test_before_anything_is_trained_it_tells_what_it_will_be_able_to_show(fake: Fake) -> None:
+def test_the_detectable_difference_is_printed_before_training(fake: Fake) -> None:
     fake.compare(seeds=3)
     output = fake.output()
     assert output.index("minimum detectable difference") < output.index("[1/9]")
@@ -145,7 +145,7 @@ def test_before_anything_is_trained_it_tells_what_it_will_be_able_to_show(fake: 
     assert "no verdict below 3" in fake.output()
 
 
-def test_two_arms_that_are_the_same_model_share_their_runs(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arms_with_the_same_model_share_their_runs(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     model = fake_arm("A").model
     arms = [fake_arm("base", "baseline"), Arm("A", "variant", model), Arm("twin", "variant", model)]
     monkeypatch.setattr(planning, "build_arms", lambda study: arms)
@@ -165,11 +165,11 @@ def test_every_format_is_written(fake: Fake) -> None:
     assert "toprule" in (fake.folder / "results.tex").read_text()
 
 
-def test_no_text_of_a_failed_run_steers_a_terminal(fake: Fake) -> None:
-    fake.compare(variants="A,colours.1,exits.1", seeds=1)
+def test_output_of_a_failed_run_contains_no_terminal_sequences(fake: Fake) -> None:
+    fake.compare(variants="A,colors.1,exits.1", seeds=1)
     (broken,) = fake.results()["arms"][2]["runs"]
     assert broken["error"] == "ValueError: train: it broke"
-    # A result that an earlier version has written.
+    # A result of an earlier version.
     path = fake.folder / broken["folder"] / "result.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"error": "\x1b[31mtrain: \x1b[0mit broke before"}))
     make_report(fake.folder)
@@ -179,7 +179,7 @@ def test_no_text_of_a_failed_run_steers_a_terminal(fake: Fake) -> None:
         assert "\x1b" not in text and "u001b" not in text
 
 
-def test_what_the_data_holds_is_said_before_anything_is_trained(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_summary_of_the_dataset_is_printed_before_training(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = DataProblem("unreadable image", "", 2, ["images/train/a.jpg: empty file", "..."], skipped=True)
     splits = {"train": SplitSummary(8, 8, 9, problems=[problem]), "val": SplitSummary(4, 4, 5)}
     monkeypatch.setattr(
@@ -193,13 +193,13 @@ def test_what_the_data_holds_is_said_before_anything_is_trained(fake: Fake, monk
     assert 0 < fake.output().index(line) < fake.output().index("[1/")
 
 
-def test_the_study_remembers_its_dataset_and_no_path_of_it_is_in_the_results(fake: Fake) -> None:
+def test_the_path_of_the_dataset_is_stored_but_not_in_the_results(fake: Fake) -> None:
     fake.compare(variants="A", seeds=1, data="/home/me/set.yaml")
     assert sources._remembered(fake.folder) == ("/home/me/set.yaml", "val")
     assert "image_root" not in fake.results()
 
 
-def test_the_report_computes_every_number_again(fake: Fake) -> None:
+def test_the_report_recomputes_every_number(fake: Fake) -> None:
     fake.compare(seeds=3)
     known = fake.results()
     forged = json.loads(json.dumps(known))
@@ -215,7 +215,7 @@ def test_the_report_computes_every_number_again(fake: Fake) -> None:
         make_report(fake.folder)
 
 
-def test_a_failing_arm_stops_no_other_and_is_not_retried_unasked(fake: Fake) -> None:
+def test_a_failed_arm_does_not_stop_others_and_needs_retry(fake: Fake) -> None:
     results = fake.compare(variants="failonce.x,A")
     assert results.exit_status == 1
     assert [run["status"] for run in fake.results()["arms"][1]["runs"]] == ["failed", "failed"]
@@ -229,7 +229,7 @@ def test_a_failing_arm_stops_no_other_and_is_not_retried_unasked(fake: Fake) -> 
 
 
 @forking
-def test_a_killed_child_is_no_result_and_runs_again(fake: Fake) -> None:
+def test_a_killed_child_leaves_no_result_and_runs_again(fake: Fake) -> None:
     results = fake.compare(variants="killed.x,A", seeds=1)
     assert results.exit_status == 1
     (run,) = results.to_dict()["arms"][1]["runs"]
@@ -241,13 +241,13 @@ def test_a_killed_child_is_no_result_and_runs_again(fake: Fake) -> None:
     assert fake.starts()[3:] == [("killed.x", "0")]
 
 
-def test_a_child_that_ends_without_a_result_is_told_with_its_last_words(fake: Fake) -> None:
+def test_a_child_without_a_result_is_reported_with_its_last_line(fake: Fake) -> None:
     (run,) = fake.compare(variants="exits.x", seeds=1).to_dict()["arms"][1]["runs"]
     assert run["status"] == "interrupted"
     assert run["error"] == "ended with status 3 and no result: Segmentation of something"
 
 
-def test_a_child_with_a_full_disk_stops_the_study_until_there_is_room(fake: Fake) -> None:
+def test_a_full_disk_stops_the_study(fake: Fake) -> None:
     with pytest.raises(UserError, match="no space left"):
         fake.compare(variants="full.x,A", seeds=1)
     assert len(fake.stored()) == 1
@@ -276,19 +276,19 @@ def test_a_report_that_cannot_be_written_stops_the_study(
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission_is_told(fake: Fake) -> None:
+def test_a_folder_without_permission_is_an_error(fake: Fake) -> None:
     Path("locked").mkdir(mode=0o500)
     with pytest.raises(UserError, match="no permission"):
         fake.compare(project="locked")
 
 
-def test_a_project_inside_a_file_is_told(fake: Fake) -> None:
+def test_a_project_inside_a_file_is_an_error(fake: Fake) -> None:
     Path("file").touch()
     with pytest.raises(UserError, match="project="):
         fake.compare(project="file/p")
 
 
-def test_a_model_that_cannot_be_made_is_a_failed_arm(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_cannot_be_built_is_a_failed_arm(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     arms = [fake_arm("base", "baseline"), Arm("broken", "variant", error="row 5: dead"), fake_arm("A")]
     monkeypatch.setattr(planning, "build_arms", lambda study: arms)
     results = fake.compare(seeds=1)
@@ -298,7 +298,7 @@ def test_a_model_that_cannot_be_made_is_a_failed_arm(fake: Fake, monkeypatch: py
     assert results.to_dict()["arms"][2]["runs"][0]["status"] == "done"
 
 
-def test_adding_arms_and_seeds_runs_only_what_is_new(fake: Fake) -> None:
+def test_adding_arms_and_seeds_runs_only_new_runs(fake: Fake) -> None:
     fake.compare(variants="A", seeds=1)
     with pytest.raises(UserError, match="exist_ok=True"):
         fake.compare(variants="A,B", seeds=2)
@@ -310,7 +310,7 @@ def test_adding_arms_and_seeds_runs_only_what_is_new(fake: Fake) -> None:
     assert len(fake.starts()) == 6
 
 
-def test_another_recipe_or_dataset_runs_anew(fake: Fake) -> None:
+def test_another_recipe_trains_again(fake: Fake) -> None:
     fake.compare(variants="A", seeds=1)
     fake.compare(variants="A", seeds=1, epochs=4, exist_ok=True)
     assert len(fake.starts()) == 4
@@ -319,14 +319,14 @@ def test_another_recipe_or_dataset_runs_anew(fake: Fake) -> None:
     assert len(fake.starts()) == 4
 
 
-def test_a_changed_dataset_runs_anew(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_dataset_trains_again(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.compare(variants="A", seeds=1)
     monkeypatch.setattr(planning, "read_dataset", lambda *_: Dataset("edited", {0: "one"}))
     fake.compare(variants="A", seeds=1)
     assert len(fake.starts()) == 4
 
 
-def test_how_many_runs_go_at_once_later_changes_no_key(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_parallel_runs_does_not_change_keys(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resources, "cpu_cores", lambda: 4)
     study = {"data": "mine.yaml", "variants": "A", "seeds": 1, "threads": None}
     fake.compare(**study, workers=2)
@@ -338,20 +338,20 @@ def test_how_many_runs_go_at_once_later_changes_no_key(fake: Fake, monkeypatch: 
     assert len(fake.starts()) == 2
 
 
-def test_threads_are_kept_from_the_first_time(fake: Fake) -> None:
+def test_the_number_of_threads_is_stored(fake: Fake) -> None:
     fake.compare(variants="A", seeds=1, threads=2)
     fake.compare(variants="A", seeds=1, threads=None)
     assert len(fake.starts()) == 2
 
 
-def test_a_folder_in_use_is_refused_before_anything_is_planned(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_folder_is_an_error_before_planning(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.compare(variants="A", seeds=1)
     monkeypatch.setattr(planning, "build_arms", lambda study: pytest.fail("planned"))
     with FolderLock(fake.folder), pytest.raises(UserError, match=f"process {os.getpid()}"):
         fake.compare(variants="A", seeds=1)
 
 
-def test_a_mistake_leaves_no_folder(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_argument_leaves_no_folder(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(study: object) -> None:
         raise UserError("unknown site")
 
@@ -361,7 +361,7 @@ def test_a_mistake_leaves_no_folder(fake: Fake, monkeypatch: pytest.MonkeyPatch)
     assert not fake.folder.exists()
 
 
-def test_a_classifier_is_refused(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_classifier_is_an_error(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     model = {**fake_arm("c").model, "head": [[-1, 1, "Classify", [1]]]}
     monkeypatch.setattr(planning, "build_arms", lambda study: [Arm("c", "baseline", model)])
     with pytest.raises(UserError, match="classify"):
@@ -369,7 +369,7 @@ def test_a_classifier_is_refused(fake: Fake, monkeypatch: pytest.MonkeyPatch) ->
 
 
 class Interrupted(LocalRunner):
-    """A runner whose user presses Ctrl-C as the second run starts."""
+    """A runner that is interrupted when the second run starts."""
 
     def has_room(self, running: int, memory: Mapping[str, float]) -> bool:
         if running:
@@ -377,7 +377,7 @@ class Interrupted(LocalRunner):
         return True
 
 
-def test_an_interrupt_stops_the_children_and_the_same_command_goes_on(fake: Fake) -> None:
+def test_an_interrupt_stops_the_children_and_the_same_command_resumes(fake: Fake) -> None:
     arguments = {"variants": "A", "seeds": 1, "epochs": 3, "threads": 1, "device": "cpu", "name": "s"}
     runner = Interrupted(command=(sys.executable, str(FAKE_WORKER)))
     with pytest.raises(KeyboardInterrupt, match="stopped with 0 of 2 runs done; give the same command again to resume"):
@@ -400,7 +400,7 @@ def test_ctrl_c_leaves_no_child(fake: Fake, wait_for: Callable[[Callable[[], boo
 
 
 @forking
-def test_a_child_does_not_outlive_its_killed_parent(fake: Fake, wait_for: Callable[[Callable[[], bool]], None]) -> None:
+def test_a_child_ends_with_its_killed_parent(fake: Fake, wait_for: Callable[[Callable[[], bool]], None]) -> None:
     process = fake.in_background(variants="hang.x", seeds=1)
     wait_for(lambda: ("hang.x", "0") in fake.starts())
     child = int(fake.journal()[-1][3])
@@ -410,7 +410,7 @@ def test_a_child_does_not_outlive_its_killed_parent(fake: Fake, wait_for: Callab
 
 
 def alive(pid: int) -> bool:
-    """Return True for a process that runs; one that ended and that nobody has waited for does not."""
+    """Whether a process is running; an ended process that was not waited for is not alive."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -420,7 +420,7 @@ def alive(pid: int) -> bool:
 
 
 @forking
-def test_killed_at_any_moment_it_goes_on_and_repeats_nothing(fake: Fake) -> None:
+def test_a_study_killed_at_any_moment_resumes_and_repeats_nothing(fake: Fake) -> None:
     moments = random.Random(4)
     arguments = {"variants": "slow.1,slow.2,A", "seeds": 2}
     kept: dict[str, str] = {}
@@ -442,7 +442,7 @@ def test_killed_at_any_moment_it_goes_on_and_repeats_nothing(fake: Fake) -> None
     assert not list(fake.folder.rglob("*.tmp"))
 
 
-def test_a_run_has_fixed_threads_and_reports_nowhere() -> None:
+def test_a_run_has_fixed_threads_and_uploads_nothing() -> None:
     environment = child_environment(3, {"PATH": "p", "ULTRALYTICS_API_KEY": "secret", "OMP_NUM_THREADS": "64"})
     assert environment["OMP_NUM_THREADS"] == "3"
     assert environment["WANDB_MODE"] == "disabled"

@@ -1,4 +1,4 @@
-"""A real study on `digits`, killed again and again wherever it is, ends as an undisturbed one does."""
+"""A real study on `digits` that is killed at random moments ends like an undisturbed one."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def start(project: Path, *more: str) -> subprocess.Popen[bytes]:
 
 
 def run_to_the_end(project: Path) -> None:
-    """Give the same command until nothing is left to do."""
+    """Give the same command until the study is finished."""
     for _ in range(5):
         if start(project, "workers=2").wait(timeout=600) == 0:
             return
@@ -54,7 +54,7 @@ def results(project: Path) -> dict[str, str]:
 
 
 def content(value: Any) -> Any:
-    """What must be equal: everything but times and memory."""
+    """Return what must be equal: everything except times and memory."""
     if isinstance(value, dict):
         return {key: content(item) for key, item in value.items() if key not in VOLATILE}
     return [content(item) for item in value] if isinstance(value, list) else value
@@ -65,7 +65,7 @@ def victims(study: subprocess.Popen[bytes]) -> list[int]:
     return [child.pid for child in children if "yolo_attn.study.running.worker" in " ".join(child.cmdline())]
 
 
-def test_killed_twenty_times_it_ends_as_an_undisturbed_study(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_study_killed_twenty_times_ends_like_a_calm_one(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     calm, wild = tmp_path / "calm", tmp_path / "wild"
     run_to_the_end(calm)
     assert len(results(calm)) == RUNS
@@ -79,10 +79,10 @@ def test_killed_twenty_times_it_ends_as_an_undisturbed_study(tmp_path: Path, req
             nodes = request.getfixturevalue("cluster")
         study = start(wild, *(["runner=ray", f"address={HEAD}:{PORT}"] if on_ray else ["workers=2"]))
         while study.poll() is None and killed.total() < KILLS_HERE + (KILLS_ON_RAY if on_ray else 0):
-            # Mostly too short for a run to end; now and then long enough for one or two.
+            # Usually too short for a run to end; sometimes long enough for one or two.
             time.sleep(10 if killed.total() % 5 == 4 else chance.uniform(0.5, 3))
             before = results(wild)
-            assert {name: before[name] for name in kept} == kept, "a finished run was done again"
+            assert {name: before[name] for name in kept} == kept, "a finished run was executed again"
             kept = before
             killed.update([strike(study, nodes, chance)])
             killed.pop("nobody", None)
@@ -96,7 +96,7 @@ def test_killed_twenty_times_it_ends_as_an_undisturbed_study(tmp_path: Path, req
     assert killed["ray worker"] >= 3, killed
     after = results(wild)
     assert len(after) == RUNS
-    assert {name: after[name] for name in kept} == kept, "a finished run was done again"
+    assert {name: after[name] for name in kept} == kept, "a finished run was executed again"
     one, other = (json.loads((project / "s" / "results.json").read_text()) for project in (calm, wild))
     assert content(one) == content(other)
     for name in after:
@@ -106,7 +106,7 @@ def test_killed_twenty_times_it_ends_as_an_undisturbed_study(tmp_path: Path, req
 
 
 def strike(study: subprocess.Popen[bytes], nodes: Cluster | None, chance: random.Random) -> str:
-    """Kill one of a study's processes, and tell which."""
+    """Kill one of a study's processes, and return its kind."""
     if nodes is not None:
         found, kind = nodes.processes("ray::", "-s"), "ray worker"
     elif chance.random() < 0.5:

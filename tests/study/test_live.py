@@ -1,4 +1,4 @@
-"""The page while a study runs: drawn beside it, seldom enough, and a fault in it costs no run."""
+"""The page of a running study: it is written in a thread, rarely enough, and its errors affect no run."""
 
 from __future__ import annotations
 
@@ -22,92 +22,92 @@ def numbered(number: int) -> StudyResults:
     return StudyResults(StudyInfo(), [ArmSummary("a", "baseline")], notes=["note"] * number)
 
 
-class Drawn:
-    """Notes what is drawn; a drawing takes until it is let go."""
+class Writer:
+    """Records the pages; writing one lasts until it is released."""
 
     def __init__(self) -> None:
-        self.seen: list[int] = []
+        self.written: list[int] = []
         self.go = threading.Event()
         self.began = threading.Semaphore(0)
-        self.fault: Exception | None = None
+        self.error: Exception | None = None
 
     def __call__(self, study: StudyResults) -> None:
-        self.seen.append(len(study.notes))
+        self.written.append(len(study.notes))
         self.began.release()
         assert self.go.wait(30)
-        if self.fault:
-            raise self.fault
+        if self.error:
+            raise self.error
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time that the page goes by."""
+    """The time that the page reads."""
     now = [100.0]
     monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: now[0]))
     return now
 
 
-def begun(drawn: Drawn) -> bool:
-    """Wait until one more drawing has begun, which happens in a thread of its own."""
-    return drawn.began.acquire(timeout=30)
+def begun(writer: Writer) -> bool:
+    """Wait until writing another page has begun, which happens in a thread."""
+    return writer.began.acquire(timeout=30)
 
 
-def finish(page: LivePage, drawn: Drawn) -> None:
-    """Let the drawing end that has begun."""
-    drawn.go.set()
+def finish(page: LivePage, writer: Writer) -> None:
+    """Release the page that is being written."""
+    writer.go.set()
     thread = page._thread
     assert thread is not None
     thread.join(30)
-    drawn.go.clear()
+    writer.go.clear()
     page.tick()
 
 
-def test_nobody_waits_for_a_drawing_and_only_the_newest_is_drawn_next(clock: list[float]) -> None:
-    drawn, said = Drawn(), []
-    page = LivePage(Path("s"), drawn, said.append)
+def test_offers_do_not_wait_and_only_the_newest_is_written_next(clock: list[float]) -> None:
+    writer, printed = Writer(), []
+    page = LivePage(Path("s"), writer, printed.append)
     page.offer(numbered(1))
     for number in (2, 3):
-        page.offer(numbered(number))  # returns at once, though the first is still being drawn
-    assert begun(drawn) and drawn.seen == [1] and said == []
-    finish(page, drawn)
-    assert begun(drawn) and drawn.seen == [1, 3]
-    assert said == [f"results so far: {Path('s/report.html')}"]
-    finish(page, drawn)
-    drawn.go.set()
+        page.offer(numbered(number))  # returns immediately, although the first is still being written
+    assert begun(writer) and writer.written == [1] and printed == []
+    finish(page, writer)
+    assert begun(writer) and writer.written == [1, 3]
+    assert printed == [f"results so far: {Path('s/report.html')}"]
+    finish(page, writer)
+    writer.go.set()
     page.close()
-    assert drawn.seen == [1, 3] and len(said) == 1
+    assert writer.written == [1, 3] and len(printed) == 1
 
 
-def test_drawing_takes_a_twentieth_of_the_time_at_most(clock: list[float]) -> None:
-    drawn = Drawn()
-    page = LivePage(Path("s"), drawn, lambda _: None)
+def test_writing_takes_at_most_a_twentieth_of_the_time(clock: list[float]) -> None:
+    writer = Writer()
+    page = LivePage(Path("s"), writer, lambda _: None)
     page.offer(numbered(1))
-    assert begun(drawn)
-    clock[0] += 2.0  # what the drawing takes
-    finish(page, drawn)
+    assert begun(writer)
+    clock[0] += 2.0  # the time of writing
+    finish(page, writer)
     page.offer(numbered(2))
     clock[0] += 37.9
     page.tick()
-    assert drawn.seen == [1]
+    assert writer.written == [1]
     clock[0] += 0.2
-    drawn.go.set()
+    writer.go.set()
     page.tick()
     page.close()
-    assert drawn.seen == [1, 2]
+    assert writer.written == [1, 2]
 
 
-def test_a_fault_is_said_once_and_drawing_goes_on(clock: list[float]) -> None:
-    drawn, said = Drawn(), []
-    drawn.fault = RuntimeError("no font\nfound")
-    drawn.go.set()
-    page = LivePage(Path("s"), drawn, said.append)
+def test_an_error_is_printed_once_and_writing_continues(clock: list[float]) -> None:
+    writer, printed = Writer(), []
+    writer.error = RuntimeError("no font\nfound")
+    writer.go.set()
+    page = LivePage(Path("s"), writer, printed.append)
     page.offer(numbered(1))
     page.close()
-    drawn.fault = None
+    writer.error = None
     page.offer(numbered(2))
     page.close()
-    assert drawn.seen == [1, 2]
-    assert said == [f"{Path('s/report.html')}: not written (RuntimeError: no font found)"]
+    assert writer.written == [1, 2]
+    assert printed == [f"{Path('s/report.html')}: not written (RuntimeError: no font found)"]
 
 
 # --- in a study -----------------------------------------------------------------------------------------------------
@@ -126,18 +126,18 @@ def interim(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return written
 
 
-def test_the_page_is_there_from_the_first_finished_run_on(fake: Fake, interim: list[list[str]]) -> None:
+def test_the_page_exists_from_the_first_finished_run_on(fake: Fake, interim: list[list[str]]) -> None:
     fake.compare(variants="A,B", seeds=1)
     assert [statuses.count("done") for statuses in interim] == [1, 2]  # the last one is the finished study's page
     assert fake.output().count("results so far:") == 1
     assert fake.output().index("[1/3]") < fake.output().index("results so far:") < fake.output().index("[3/3]")
     fake.compare(variants="A,B", seeds=1)
-    assert len(interim) == 2  # nothing is trained, so there is nothing to wait for
+    assert len(interim) == 2  # nothing is trained
     fake.compare(variants="A,B", seeds=2, exist_ok=True)
-    assert interim[2].count("done") == 3  # what was done before is there at once
+    assert interim[2].count("done") == 3  # runs done before are included immediately
 
 
-def test_a_page_that_cannot_be_drawn_stops_no_study(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_that_cannot_be_written_does_not_stop_the_study(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError("no space for a page")
 
@@ -146,22 +146,22 @@ def test_a_page_that_cannot_be_drawn_stops_no_study(fake: Fake, monkeypatch: pyt
     assert "report.html: not written (OSError: no space for a page)" in fake.output()
 
 
-def test_a_page_that_takes_long_delays_no_run(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The drawing of the first run's page lasts until the last run has been started."""
-    went_on = []
+def test_a_slow_page_does_not_delay_runs(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writing the first run's page lasts until the last run is started."""
+    started = []
 
-    def draw(*_: object) -> None:
+    def write(*_: object) -> None:
         wait = threading.Event()
         while len(fake.starts()) < 3 and not wait.wait(0.02):
             pass
-        went_on.append(len(fake.starts()))
+        started.append(len(fake.starts()))
 
-    monkeypatch.setattr(report, "write_interim_page", draw)
+    monkeypatch.setattr(report, "write_interim_page", write)
     assert fake.compare(variants="A,B", seeds=1).exit_status == 0
-    assert went_on == [3]
+    assert started == [3]
 
 
-def test_an_interrupted_study_leaves_a_page_that_waits_for_nothing(
+def test_an_interrupted_study_leaves_a_complete_page(
     fake: Fake, interim: list[list[str]], monkeypatch: pytest.MonkeyPatch, wait_for: Callable[..., None]
 ) -> None:
     final = []
@@ -180,7 +180,7 @@ def test_an_interrupted_study_leaves_a_page_that_waits_for_nothing(
 
 
 def interrupted_after(runs: int) -> Callable[..., None]:
-    """Start runs, and press Ctrl-C when one more would be started."""
+    """Start runs, and interrupt before another one would be started."""
     from yolo_attn.study.engine import _Engine
 
     start, started = _Engine._start_runs, []

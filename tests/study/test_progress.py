@@ -41,7 +41,7 @@ def test_epochs_are_counted_from_the_table(tmp_path: Path) -> None:
     assert count_epochs(trained(tmp_path, 3)) == 3
 
 
-def test_a_pipe_gets_one_line_for_each_run(tmp_path: Path) -> None:
+def test_a_pipe_receives_one_line_per_run(tmp_path: Path) -> None:
     stream = StringIO()
     progress = Progress(2, 3, {}, stream)
     progress.waiting = [run(seed=1)]
@@ -67,7 +67,7 @@ def clock_hand(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_a_terminal_gets_a_live_line_with_the_time_left(tmp_path: Path, clock_hand: list[float]) -> None:
+def test_a_terminal_receives_a_live_line_with_the_time_left(tmp_path: Path, clock_hand: list[float]) -> None:
     stream = Terminal()
     progress = Progress(3, 4, {}, stream)
     progress.waiting = [run(seed=1), run(seed=2)]
@@ -81,7 +81,7 @@ def test_a_terminal_gets_a_live_line_with_the_time_left(tmp_path: Path, clock_ha
     assert "about 1:00 left" in stream.getvalue()
 
 
-def test_runs_beside_each_other_share_the_time_that_is_left(tmp_path: Path, clock_hand: list[float]) -> None:
+def test_parallel_runs_share_the_remaining_time(tmp_path: Path, clock_hand: list[float]) -> None:
     stream = Terminal()
     progress = Progress(4, 4, {"A": [100.0], "B": [100.0]}, stream)
     progress.waiting = [run("A", 1), run("B", 1)]
@@ -95,7 +95,7 @@ def test_runs_beside_each_other_share_the_time_that_is_left(tmp_path: Path, cloc
     assert "[1/4] A seed 0: " in stream.getvalue()
 
 
-def test_time_left_uses_what_earlier_runs_took(tmp_path: Path) -> None:
+def test_the_time_left_is_estimated_from_earlier_runs(tmp_path: Path) -> None:
     stream = StringIO()
     progress = Progress(3, 4, {"A": [100.0], "B": [300.0]}, stream)
     progress.waiting = [run("A"), run("D")]

@@ -1,4 +1,4 @@
-"""Runs on a Ray cluster of two nodes on this machine, on loopback addresses of their own."""
+"""Runs on a Ray cluster of two nodes on this machine, with one loopback address each."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Cluster:
         assert done.returncode == 0, done.stdout + done.stderr
 
     def processes(self, *words: str) -> list[int]:
-        """The processes of this cluster whose command holds all words."""
+        """Return the processes of this cluster whose command contains all words."""
         found = []
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError, ValueError):
@@ -60,7 +60,7 @@ class Cluster:
         return found
 
     def kill_other(self) -> None:
-        """Take away the node that the study is not on, as a power cut does: its raylet, and with it all it started."""
+        """Kill the raylet of the other node and with it all its processes, like a power failure."""
         import ray
 
         own = ray.get_runtime_context().get_node_id()
@@ -69,7 +69,7 @@ class Cluster:
             os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:
-        """End this cluster's processes, and no other's: all that serve it name its folder."""
+        """End the processes of this cluster, whose commands name its folder."""
         for pid in self.processes(str(self.folder)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -77,7 +77,7 @@ class Cluster:
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    # Newer releases ask for a token, which a first start would have to make; nobody but us is on these addresses.
+    # Newer releases require a token, which the first start would have to create.
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     # One at a time: tests look for Ray's processes by name.
     shared = Path(tempfile.gettempdir()) / "yolo-attn-ray-tests"
@@ -113,7 +113,7 @@ def nodes(fake: Fake) -> set[str]:
     return {json.loads(text)["node"] for text in fake.stored().values()}
 
 
-def test_runs_spread_over_the_nodes_and_give_what_they_give_here(fake: Fake, cluster: Cluster) -> None:
+def test_runs_are_distributed_and_give_the_same_results_as_here(fake: Fake, cluster: Cluster) -> None:
     far = on(cluster, fake, variants="slow.1,slow.2,fail.x", seeds=3, name="s")
     assert len(nodes(fake)) == 2
     assert far.exit_status == 1
@@ -132,33 +132,31 @@ def test_runs_spread_over_the_nodes_and_give_what_they_give_here(fake: Fake, clu
 def test_a_killed_worker_and_a_killed_node_lose_nothing(
     fake: Fake, cluster: Cluster, wait_for: Callable[[Callable[[], bool]], None]
 ) -> None:
-    deeds: list[str] = []
+    killed: list[str] = []
     kept: dict[str, str] = {}
 
     def destroy() -> None:
         wait_for(lambda: ("sleepy.1", "0") in fake.starts())
         (worker,) = cluster.processes("ray::sleepy.1-s0-")  # Ray names the process after its task
         os.kill(worker, signal.SIGKILL)
-        deeds.append("worker")
+        killed.append("worker")
         wait_for(lambda: len(fake.stored()) >= 2)
         kept.update(fake.stored())
         cluster.kill_other()
-        deeds.append("node")
+        killed.append("node")
 
     thread = threading.Thread(target=destroy)
     thread.start()
     results = on(cluster, fake, variants="sleepy.1,sleepy.2,sleepy.3", seeds=3)
     thread.join()
-    assert deeds == ["worker", "node"]
+    assert killed == ["worker", "node"]
     assert results.exit_status == 0
     assert len(fake.stored()) == 12
-    assert {name: fake.stored()[name] for name in kept} == kept, "a run that was in the store was done again"
+    assert {name: fake.stored()[name] for name in kept} == kept, "a run in the store was executed again"
 
 
 @pytest.mark.parametrize(("status", "left"), [("failed", ["state.pt"]), ("done", None)])
-def test_a_node_keeps_of_a_failed_run_what_its_retry_goes_on_from(
-    tmp_path: Path, status: str, left: list[str] | None
-) -> None:
+def test_a_node_keeps_the_state_of_a_failed_run(tmp_path: Path, status: str, left: list[str] | None) -> None:
     run = tmp_path / "run"
     run.mkdir()
     for name in ("state.pt", "result.json"):
@@ -167,7 +165,7 @@ def test_a_node_keeps_of_a_failed_run_what_its_retry_goes_on_from(
     assert (sorted(path.name for path in run.iterdir()) if run.exists() else None) == left
 
 
-def test_an_address_without_a_cluster_is_told() -> None:
+def test_an_address_without_a_cluster_is_an_error() -> None:
     began = time.monotonic()
     with pytest.raises(UserError, match=r"address=127\.0\.0\.1:1: no Ray cluster"):
         RayRunner("127.0.0.1:1", "cpu", 1, "digits")

@@ -1,4 +1,4 @@
-"""What a runner on this machine starts, and what it leaves."""
+"""The runner of this machine: when it starts runs, and that no process remains."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from yolo_attn.study.running import resources
 from yolo_attn.study.running.local import LocalRunner, child_environment
 from yolo_attn.study.running.runner import make_runner
 
-# Starts a process in a group of its own, as the launcher of multi-GPU training does, and waits for it.
+# Starts a process in its own group, like the launcher of multi-GPU training, and waits for it.
 STARTS_ANOTHER = """
 import subprocess, sys
 from pathlib import Path
@@ -32,7 +32,7 @@ process.wait()
 
 
 class Machine:
-    """A machine with so much memory, and runs that take theirs when told; in MiB."""
+    """A machine with a given memory in MiB, and runs whose memory the tests set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, memory: float, cuda: float = 0.0) -> None:
         self.memory, self.cuda = memory, cuda
@@ -46,7 +46,7 @@ class Machine:
         return self.runs[-1]
 
     def fill(self, runner: LocalRunner, known: dict[str, float]) -> int:
-        """Start what fits, and return how many run."""
+        """Start the runs that fit, and return the number of running ones."""
         running = [run for run in self.runs if run.is_running]
         for count in range(len(running), 100):
             if not runner.has_room(count, known):
@@ -58,45 +58,45 @@ class Machine:
         run.is_running, run.memory, run.cuda = False, 0.0, 0.0
 
 
-def test_memory_is_set_aside_for_runs_that_have_not_taken_it_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_reserved_for_runs_that_have_not_allocated_it_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     machine, runner = Machine(monkeypatch, 4000), LocalRunner(workers=16)
-    assert machine.fill(runner, {}) == 2  # 1500 each, as long as none has told
+    assert machine.fill(runner, {}) == 2  # 1500 each until one is finished
     for run in machine.runs:
         run.memory = 400.0
     assert machine.fill(runner, {}) == 2
-    assert machine.fill(runner, {"process": 500.0}) == 7  # 3200 are free, 2 x 100 and 5 x 500 set aside
+    assert machine.fill(runner, {"process": 500.0}) == 7  # 3200 are free, 2 x 100 and 5 x 500 reserved
     machine.finish(machine.runs[0])
     assert machine.fill(runner, {"process": 500.0}) == 7
 
 
-def test_a_run_that_took_more_than_expected_has_nothing_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_reserved_for_a_run_that_exceeds_its_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
     machine, runner = Machine(monkeypatch, 4000), LocalRunner(workers=2)
     runner.start(Path(), 1)
     machine.runs[0].memory = 2100.0
     assert machine.fill(runner, {}) == 2
 
 
-def test_the_first_always_may(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_run_can_always_start(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Machine(monkeypatch, 100).fill(LocalRunner(workers=4), {}) == 1
     assert Machine(monkeypatch, 100, 10).fill(LocalRunner(workers=4, device="cuda"), {"cuda": 5e4}) == 1
 
 
-def test_on_a_shared_gpu_the_first_goes_alone_until_it_has_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_run_on_a_shared_gpu_runs_alone_until_its_memory_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     machine, runner = Machine(monkeypatch, 1e6, 10_000), LocalRunner(workers=9, device="0")
     assert machine.fill(runner, {}) == 1
     machine.finish(machine.runs[0])
-    # 1000 and a fifth more, and 600 for CUDA itself: five runs, whatever they have taken yet.
+    # 1000 and a fifth more, and 600 for CUDA itself: five runs, whatever they have allocated so far.
     known = {"process": 100.0, "cuda": 1000.0}
     assert machine.fill(runner, known) == 5
     for run in machine.runs[1:]:
         run.cuda = 1500.0
     assert machine.fill(runner, known) == 5
     machine.finish(machine.runs[1])
-    machine.cuda -= 3000  # somebody else's
+    machine.cuda -= 3000  # used by another user
     assert machine.fill(runner, known) == 4
 
 
-def test_gpus_are_had_one_each_and_shared_only_beyond_that(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_are_shared_only_by_more_runs_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     machine, runner = Machine(monkeypatch, 1e6, 10_000), LocalRunner(workers=2, gpus=("4", "5"), device="cuda")
     assert machine.fill(runner, {}) == 2
     assert [run.gpu for run in machine.runs] == ["4", "5"]
@@ -114,12 +114,12 @@ def test_gpus_are_had_one_each_and_shared_only_beyond_that(monkeypatch: pytest.M
     ("device", "numbers"),
     [("cpu", []), ("mps", []), ("cuda", [0]), ("cuda:1", [1]), ("0", [0]), ("0,2", [0, 2]), ("npu:0", [])],
 )
-def test_the_gpus_of_a_device_are_known(device: str, numbers: list[int]) -> None:
+def test_the_gpus_of_a_device(device: str, numbers: list[int]) -> None:
     assert module._cuda_numbers(device) == numbers
 
 
 @pytest.mark.parametrize(("device", "kind", "shared"), [("cpu", "cpu", []), (None, "cpu", []), ("1", "cuda", [1])])
-def test_a_study_tells_its_runner_the_device(device: str | None, kind: str, shared: list[int]) -> None:
+def test_the_runner_has_the_device_of_the_study(device: str | None, kind: str, shared: list[int]) -> None:
     study: Any = SimpleNamespace(runner="local", device=device, workers=2, threads=None, address=None, data="digits")
     made = make_runner(study, Platform({}, kind, 1), io.StringIO())
     assert isinstance(made, LocalRunner)
@@ -127,29 +127,29 @@ def test_a_study_tells_its_runner_the_device(device: str | None, kind: str, shar
 
 
 @pytest.mark.parametrize(
-    ("cores", "asked", "stored", "expected"),
-    [  # asked: workers= and threads=; expected: threads of a run, and runs at once
+    ("cores", "given", "stored", "expected"),
+    [  # given: workers= and threads=; expected: threads of a run, and runs at once
         (2, (None, None), None, (2, 1)),
-        (2, (2, None), None, (1, 2)),  # two runs of two threads each would fight for the two cores
+        (2, (2, None), None, (1, 2)),  # two runs of two threads each would compete for the two cores
         (8, (3, None), None, (2, 3)),
         (2, (4, None), None, (1, 4)),
         (2, (2, 2), None, (2, 2)),  # both were given
         (8, (None, 3), None, (3, 2)),
-        (2, (2, None), 2, (2, 1)),  # the study began with two threads, and keeps its keys
+        (2, (2, None), 2, (2, 1)),  # the study began with two threads and keeps them
         (8, (8, None), 2, (2, 4)),
         (2, (1, None), 1, (1, 1)),
         (2, (2, 1), 2, (1, 2)),
     ],
 )
-def test_runs_at_once_share_the_cores(
-    cores: int, asked: tuple[Any, Any], stored: int | None, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+def test_parallel_runs_share_the_cores(
+    cores: int, given: tuple[Any, Any], stored: int | None, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resources, "cpu_cores", lambda: cores)
-    (workers, given), (threads, at_once) = asked, expected
+    (workers, threads_given), (threads, at_once) = given, expected
     study: Any = SimpleNamespace(
-        runner="local", device="cpu", workers=workers, threads=given, address=None, data="digits"
+        runner="local", device="cpu", workers=workers, threads=threads_given, address=None, data="digits"
     )
-    assert (given or stored or resources.threads_per_run(study, "cpu")) == threads
+    assert (threads_given or stored or resources.threads_per_run(study, "cpu")) == threads
     stream = io.StringIO()
     made = make_runner(study, Platform({}, "cpu", threads), stream)
     assert isinstance(made, LocalRunner)
@@ -168,9 +168,7 @@ def test_runs_on_several_gpus_share_the_cores(monkeypatch: pytest.MonkeyPatch) -
     assert resources.threads_per_run(study, "cuda") == 32
 
 
-def test_nothing_that_a_stopped_run_started_is_left(
-    tmp_path: Path, wait_for: Callable[[Callable[[], bool]], None]
-) -> None:
+def test_a_stopped_run_leaves_no_descendants(tmp_path: Path, wait_for: Callable[[Callable[[], bool]], None]) -> None:
     child = LocalRunner(command=(sys.executable, "-c", STARTS_ANOTHER)).start(tmp_path, 1)
     pid = tmp_path / "pid"
     wait_for(lambda: pid.exists() and pid.read_text() != "")
@@ -189,14 +187,14 @@ exec({STARTS_ANOTHER!r})
 """
 
 
-def test_a_child_whose_parent_ends_takes_everything_with_it(
+def test_a_child_ends_with_its_parent_and_with_all_descendants(
     tmp_path: Path, wait_for: Callable[[Callable[[], bool]], None]
 ) -> None:
     process = subprocess.Popen([sys.executable, "-c", END_WITH_PARENT, str(tmp_path)], stdin=subprocess.PIPE)
     wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "")
     started = psutil.Process(int((tmp_path / "pid").read_text()))
     assert process.stdin is not None
-    process.stdin.close()  # as the system does for a parent that ended
+    process.stdin.close()  # like the system does for an ended parent
     process.wait()
     wait_for(lambda: not started.is_running() or started.status() == psutil.STATUS_ZOMBIE)
 
@@ -208,7 +206,7 @@ def test_a_run_imports_the_package_of_its_parent() -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="earlier Pythons always look into the working folder")
 def test_a_run_imports_nothing_from_the_working_folder(tmp_path: Path) -> None:
-    """Which may be a study from someone else: `python -m` would look there before the standard library."""
+    """It can be a study from someone else, and `python -m` looks there before the standard library."""
     (tmp_path / "random.py").write_text("open('ran-code', 'w').close()")
     command = [sys.executable, "-m", "yolo_attn.study.running.worker", str(tmp_path / "nowhere")]
     subprocess.run(command, cwd=tmp_path, env=child_environment(1), capture_output=True, check=False)

@@ -56,9 +56,9 @@ def test_the_key_depends_on_everything_that_decides_the_result(tmp_path: Path) -
 
 
 def test_a_failed_run_keeps_the_state_from_which_its_retry_resumes(fresh_folder: Path) -> None:
-    asked = study()
-    store = Store(choose_folder(asked))
-    with store.opened(asked, PLATFORM):
+    new = study()
+    store = Store(choose_folder(new))
+    with store.opened(new, PLATFORM):
         folder = store.prepare(run(), SETTINGS)
         for name in ("result.json", "state.pt"):
             (folder / name).write_text("{}")
@@ -69,7 +69,7 @@ def test_a_failed_run_keeps_the_state_from_which_its_retry_resumes(fresh_folder:
 
 @pytest.mark.usefixtures("fresh_folder")
 class TestFolder:
-    def test_the_same_study_goes_on_in_its_folder(self) -> None:
+    def test_the_same_study_resumes_in_its_folder(self) -> None:
         assert begin(study()) == choose_folder(study())
 
     def test_another_default_study_takes_the_next_free_name(self) -> None:
@@ -80,16 +80,16 @@ class TestFolder:
         assert choose_folder(study()) == first
         assert choose_folder(study(epochs=99)) == second
 
-    def test_without_a_name_a_study_is_added_to_the_one_of_its_base_data_and_recipe(self) -> None:
+    def test_without_a_name_a_study_is_added_to_a_similar_one(self) -> None:
         first, second = begin(study()), begin(study(base="yolov8n.yaml"))
         assert (first.name, second.name) == ("compare", "compare2")
         assert choose_folder(study(base="yolov8n.yaml", seeds=9, exist_ok=True)) == second
         assert choose_folder(study(variants="B", exist_ok=True)) == first
-        # Where there is none of its kind it is a new study, not another one's end.
+        # Without a similar study it is a new one.
         for other in ({"epochs": 99}, {"base": "yolov5n.yaml"}, {"data": "coco8.yaml"}):
             assert choose_folder(study(exist_ok=True, **other)).name == "compare3"
 
-    def test_a_study_that_could_be_added_to_several_is_refused_unless_one_is_this_very_study(self) -> None:
+    def test_an_ambiguous_addition_is_an_error_unless_one_study_is_the_same(self) -> None:
         begin(study())
         second = begin(study(variants="B"))
         with pytest.raises(UserError, match=r"compare and compare2 contain studies of this base.*name=NAME"):
@@ -98,13 +98,13 @@ class TestFolder:
         assert choose_folder(study(variants="C", exist_ok=True, name="compare2")) == second
 
     @pytest.mark.parametrize("named", [{"name": "x"}, {"project": "p"}])
-    def test_a_named_folder_with_another_study_is_refused_with_both_cures(self, named: dict[str, str]) -> None:
+    def test_a_named_folder_with_another_study_is_an_error_with_both_solutions(self, named: dict[str, str]) -> None:
         begin(study(**named))
         with pytest.raises(UserError, match=r"name=NAME.*exist_ok=True"):
             choose_folder(study(epochs=99, **named))
         assert choose_folder(study(epochs=99, exist_ok=True, **named)).exists()
 
-    def test_a_folder_with_other_files_is_refused(self) -> None:
+    def test_a_folder_with_other_files_is_an_error(self) -> None:
         Path("runs/compare/x").mkdir(parents=True)
         Path("runs/compare/x/holiday.jpg").touch()
         with pytest.raises(UserError, match="other files"):
@@ -114,7 +114,7 @@ class TestFolder:
             choose_folder(study(name="y"))
 
     @pytest.mark.parametrize("left", [".lock", ".study.yaml.12.tmp", "store.json"])
-    def test_what_a_start_that_was_cut_short_leaves_does_not_matter(self, left: str) -> None:
+    def test_remains_of_an_interrupted_first_write_do_not_matter(self, left: str) -> None:
         Path("runs/compare/x").mkdir(parents=True)
         Path("runs/compare/x", left).write_text("{")
         assert begin(study(name="x")) == Path("runs/compare/x")
@@ -122,14 +122,14 @@ class TestFolder:
         assert not list(Path("runs/compare/x").glob("*.tmp"))
 
     @pytest.mark.parametrize("content", ["", "variants: [", "base: 3", "- a", "\x00"])
-    def test_a_damaged_plan_is_told_and_kept(self, content: str) -> None:
+    def test_a_damaged_study_file_is_an_error_and_kept(self, content: str) -> None:
         folder = begin(study(name="x"))
         (folder / "study.yaml").write_text(content)
         with pytest.raises(UserError, match=r"damaged.*nothing was overwritten"):
             choose_folder(study(name="x"))
         assert (folder / "study.yaml").read_text() == content
 
-    def test_a_store_of_other_versions_is_refused(self) -> None:
+    def test_a_store_of_other_versions_is_an_error(self) -> None:
         store = Store(begin(study()))
         assert store.platform(VERSIONS) == PLATFORM
         with pytest.raises(UserError, match=r"torch 3, installed is 4.*torch==3.*name=NAME"):
@@ -142,7 +142,7 @@ class TestFolder:
         with pytest.raises(UserError, match="damaged"):
             store.platform(VERSIONS)
 
-    def test_a_study_that_another_process_changed_meanwhile_is_not_overwritten(self) -> None:
+    def test_a_study_changed_by_another_process_is_not_overwritten(self) -> None:
         early = Store(choose_folder(study(name="x")))
         folder = begin(study(name="x"))
         with pytest.raises(UserError, match="in the meantime"), early.opened(study(epochs=99), PLATFORM):
@@ -150,7 +150,7 @@ class TestFolder:
         assert Store(folder).exists
 
 
-def test_a_run_is_found_by_its_key_whatever_its_arm_was_called(tmp_path: Path) -> None:
+def test_a_run_is_found_by_its_key_and_not_by_its_name(tmp_path: Path) -> None:
     first = Store(tmp_path).prepare(run(), SETTINGS)
     renamed = run(Arm("B", "variant", fake_arm("A").model))
     store = Store(tmp_path)
@@ -160,7 +160,7 @@ def test_a_run_is_found_by_its_key_whatever_its_arm_was_called(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("content", ["{", '{"key": "other", "status": "done"}', '{"status": "done"}'])
-def test_a_damaged_result_is_told(tmp_path: Path, content: str) -> None:
+def test_a_damaged_result_is_an_error(tmp_path: Path, content: str) -> None:
     store = Store(tmp_path)
     folder = store.prepare(run(), SETTINGS)
     assert store.result(run()) is None
@@ -175,11 +175,11 @@ def test_slugs_are_file_names() -> None:
     assert slug("注意") == "arm"
 
 
-def test_a_store_of_an_earlier_version_is_told_by_its_schema(fresh_folder: Path) -> None:
+def test_a_store_of_an_earlier_schema_is_an_error(fresh_folder: Path) -> None:
     folder = begin(study(name="x"))
-    plan = yaml.safe_load((folder / "study.yaml").read_text())
-    del plan["controls"]  # which earlier versions did not know
-    (folder / "study.yaml").write_text(yaml.safe_dump(plan))
+    content = yaml.safe_load((folder / "study.yaml").read_text())
+    del content["controls"]  # which earlier versions did not have
+    (folder / "study.yaml").write_text(yaml.safe_dump(content))
     (folder / "store.json").write_text(json.dumps({"versions": VERSIONS, "threads": 1, "device": "cpu", "schema": 1}))
     assert choose_folder(study(name="x")) == folder
     with pytest.raises(UserError, match=f"store schema 1, this yolo-attn has {SCHEMA}"):

@@ -32,7 +32,7 @@ def test_the_default_recipe_goes_with_its_dataset() -> None:
     assert study(data="digits", epochs=3).train["epochs"] == 3
 
 
-def test_a_recipe_is_taken_by_its_datasets_name(tmp_path: Path) -> None:
+def test_a_recipe_can_be_named_by_its_dataset(tmp_path: Path) -> None:
     mine = study(data="coco8.yaml", recipe="Digits", epochs=3).train
     assert mine == study(data="digits", epochs=3).train
     file = tmp_path / "study.yaml"
@@ -42,13 +42,13 @@ def test_a_recipe_is_taken_by_its_datasets_name(tmp_path: Path) -> None:
         study(recipe="coco8")
 
 
-def test_the_default_study_takes_one_thread_and_others_decide_later() -> None:
+def test_only_the_default_study_has_a_usual_number_of_threads() -> None:
     assert study().usual_threads == 1
     assert study(data="coco8.yaml").usual_threads is None
     assert study(base="yolo11x.yaml").usual_threads is None
 
 
-def test_what_ultralytics_would_choose_by_itself_is_pinned() -> None:
+def test_automatic_choices_of_ultralytics_are_pinned() -> None:
     train = study(data="coco8.yaml").train
     assert (train["optimizer"], train["lr0"], train["deterministic"], train["patience"]) == ("SGD", 0.01, True, 0)
     assert train["amp"] is False  # on a CPU
@@ -77,12 +77,12 @@ def test_seeds(given: object, seeds: tuple[int, ...]) -> None:
         ("[SE@neck, 'CBAM@neck']", ["SE@neck", "CBAM@neck"]),
     ],
 )
-def test_lists_are_split_outside_of_brackets(text: str, items: list[str]) -> None:
+def test_lists_are_split_at_commas_outside_brackets(text: str, items: list[str]) -> None:
     assert split_list(text) == items
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         ({"epoch": 3}, "did you mean epochs?"),
         ({"variant": "SE@neck"}, "did you mean variants?"),
@@ -130,15 +130,15 @@ def test_lists_are_split_outside_of_brackets(text: str, items: list[str]) -> Non
         ({"study": "nothing.yaml"}, "nothing.yaml: No such file"),
     ],
 )
-def test_mistakes_are_named(arguments: dict[str, Any], says: str) -> None:
+def test_invalid_arguments_are_errors(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as caught:
         study(**arguments)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("optimizer", ["SGD", "Adam", "AdamW", "RMSProp", "NAdam"])
-def test_the_optimizers_of_the_host_are_taken_in_silence(optimizer: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_known_optimizers_print_nothing(optimizer: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert study(optimizer=optimizer).train["optimizer"] == optimizer
     assert not "".join(capfd.readouterr())
 
@@ -152,7 +152,7 @@ def write(folder: Path, content: object) -> Path:
     return path
 
 
-def test_a_study_file_is_read_and_arguments_win_over_it(tmp_path: Path) -> None:
+def test_arguments_override_a_study_file(tmp_path: Path) -> None:
     path = write(tmp_path, {**FILE, "train": {"epochs": 7, "imgsz": 96}})
     read = study(study=path, imgsz=64, seeds=2)
     assert (read.base, read.data, read.variants) == ("yolov8n.yaml", "coco8", ("SE@neck", "CA@neck"))
@@ -160,14 +160,14 @@ def test_a_study_file_is_read_and_arguments_win_over_it(tmp_path: Path) -> None:
     assert (read.train["epochs"], read.train["imgsz"]) == (7, 64)
 
 
-def test_a_statement_is_a_study_file(tmp_path: Path) -> None:
+def test_a_comparison_is_a_study_file(tmp_path: Path) -> None:
     first = study(epochs=3, variants="SE@neck", seeds="4,2")
     again = study(study=write(tmp_path, first.to_content()))
     assert again == first
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         ({**FILE, "varaints": []}, "did you mean variants?"),
         ({"base": "yolo11n.yaml"}, "'data' is missing"),
@@ -180,21 +180,21 @@ def test_a_statement_is_a_study_file(tmp_path: Path) -> None:
         ("", "must be a mapping with the keys"),
     ],
 )
-def test_mistakes_in_a_file_are_named(tmp_path: Path, content: object, says: str) -> None:
+def test_invalid_study_files_are_errors(tmp_path: Path, content: object, message: str) -> None:
     with pytest.raises(UserError) as caught:
         study(study=write(tmp_path, content))
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_the_same_runs_in_another_order_are_the_same_study() -> None:
+def test_the_order_of_variants_and_seeds_does_not_matter() -> None:
     first = study(variants="SE@neck,CA@neck", seeds="0,1")
     assert study(variants="CA@neck,SE@neck", seeds="1,0").is_same(first)
     assert not study(variants="CA@neck", seeds="1,0").is_same(first)
     assert not study(variants="SE@neck,CA@neck", seeds="0,1", epochs=99).is_same(first)
 
 
-def test_adding_keeps_what_is_there() -> None:
+def test_adding_keeps_stored_variants_and_seeds() -> None:
     first = study(variants="SE@neck,CA@neck", seeds="0,1")
     more = study(variants="CBAM@neck,SE@neck", seeds=3).added_to(first)
     assert more.variants == ("SE@neck", "CA@neck", "CBAM@neck")

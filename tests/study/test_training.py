@@ -1,4 +1,4 @@
-"""What a run does before its training; real trainings are in test_real.py."""
+"""The preparation of a training; real trainings are in test_real.py."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Started(Exception):
 
 
 @pytest.mark.parametrize("left", ["a damaged state", "no state"])
-def test_what_a_lost_attempt_wrote_is_not_mixed_with_the_next(
+def test_output_of_an_attempt_without_a_state_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
 ) -> None:
     class Model:

@@ -36,7 +36,7 @@ def test_a_run_with_a_result_is_not_run_again(folder: Path) -> None:
     assert worker.main([str(folder)], lambda *_: pytest.fail("ran again")) == 0
 
 
-def test_what_an_earlier_attempt_left_is_cleared(folder: Path) -> None:
+def test_remains_of_an_earlier_attempt_are_removed(folder: Path) -> None:
     for name in ("train", "val-last", "val-best"):
         (folder / name / "weights").mkdir(parents=True)
 
@@ -67,7 +67,7 @@ def test_files_of_a_run_execute_no_code_unless_the_command_trusts_them(
 
 
 @pytest.mark.parametrize(
-    ("error", "says"),
+    ("error", "message"),
     [
         (ValueError("two\n  lines"), "ValueError: two lines"),
         (UserError("row 5: unknown layer"), "row 5: unknown layer"),
@@ -75,15 +75,15 @@ def test_files_of_a_run_execute_no_code_unless_the_command_trusts_them(
         (RuntimeError(), "RuntimeError: no message"),
     ],
 )
-def test_an_exception_is_a_failed_run(folder: Path, error: BaseException, says: str) -> None:
+def test_an_exception_is_a_failed_run(folder: Path, error: BaseException, message: str) -> None:
     def perform(*_: object) -> Measurements:
         raise error
 
     assert worker.main([str(folder)], perform) == 1
-    assert (result(folder)["status"], result(folder)["error"]) == ("failed", says)
+    assert (result(folder)["status"], result(folder)["error"]) == ("failed", message)
 
 
-def test_a_full_disk_is_no_result(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_result(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path, text: str) -> None:
         raise UserError("no space")
 
@@ -92,14 +92,14 @@ def test_a_full_disk_is_no_result(folder: Path, monkeypatch: pytest.MonkeyPatch)
         assert worker.main([str(folder)], lambda *_: Measurements()) == 74
 
     def perform(*_: object) -> Measurements:
-        raise RuntimeError("file write failed")  # torch.save does not say why
+        raise RuntimeError("file write failed")  # torch.save does not report the reason
 
     monkeypatch.setattr(worker, "_MIN_FREE_BYTES", 2**70)
     assert worker.main([str(folder)], perform) == 74
     assert not (folder / "result.json").exists()
 
 
-def test_a_failed_run_keeps_the_state_that_it_can_go_on_from(folder: Path) -> None:
+def test_a_failed_run_keeps_its_training_state(folder: Path) -> None:
     state = folder / "state.pt"
 
     def trains_and_fails(*_: object) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def test_a_failed_run_keeps_the_state_that_it_can_go_on_from(folder: Path) -> No
     assert result(folder)["error"] == "RuntimeError: out of memory"
 
 
-def test_a_state_that_leads_nowhere_is_told_and_a_run_that_is_done_has_none(folder: Path) -> None:
+def test_a_state_without_progress_is_reported_and_removed_when_the_run_is_done(folder: Path) -> None:
     state = folder / "state.pt"
     state.write_bytes(b"epoch 5")
 
@@ -126,16 +126,14 @@ def test_a_state_that_leads_nowhere_is_told_and_a_run_that_is_done_has_none(fold
     assert not state.exists()
 
 
-def test_a_run_does_not_begin_beside_a_rank_of_an_earlier_attempt(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_waits_for_the_ranks_of_an_earlier_attempt(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "_ORPHAN_SECONDS", 0.2)
     with FolderLock(folder, ".rank1.lock"):
         assert worker.main([str(folder)], lambda *_: pytest.fail("ran")) == 75
     assert worker.main([str(folder)], lambda *_: Measurements()) == 0
 
 
-def test_a_folder_that_an_orphan_holds_is_left_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_locked_by_an_orphan_is_not_touched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "_ORPHAN_SECONDS", 0.2)
     (folder / "train").mkdir()
     with FolderLock(folder):

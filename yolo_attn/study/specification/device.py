@@ -65,7 +65,7 @@ def _missing_device(name: str) -> str:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     for number in name.split(","):
         if _index(number, count) >= count:
-            return f"there is no CUDA device {number} here (PyTorch sees {count})"
+            return f"there is no CUDA device {number} here (PyTorch finds {count})"
     return ""
 
 

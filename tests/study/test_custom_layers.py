@@ -1,4 +1,4 @@
-"""A study with layers of a user's own: refused before training where it cannot work, carried to its runs elsewhere."""
+"""Studies with custom layers: their source is copied to the runs, and unusable layers are errors before training."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def arm(name: str, kind: str = "variant") -> Arm:
 
 
 @pytest.fixture
-def own(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
+def custom(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
     """A study whose arm A has the layer of mine/my_layers.py."""
 
     def build(study: Study) -> list[Arm]:
-        assert registry.is_layer("MeanGate"), "its file is imported before models are read"
+        assert registry.is_layer("MeanGate"), "the file is imported before models are read"
         return [arm("yolo11n", "baseline"), *map(arm, study.variants)]
 
     monkeypatch.setattr(planning, "build_arms", build)
@@ -56,7 +56,7 @@ def own(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
 
 
 def forget() -> None:
-    """Be as a fresh process, which has imported none of it."""
+    """Restore the state of a new process, which has not imported the layers."""
     for name in ("my_layers", "helpers"):
         sys.modules.pop(name, None)
     sys.path[:] = [path for path in sys.path if "mine" not in path and "layers" not in path]
@@ -64,10 +64,8 @@ def forget() -> None:
         registry.unregister_layer("MeanGate")
 
 
-def test_a_study_that_is_added_to_names_the_layers_that_it_began_with(
-    own: Fake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own.compare(layers="mine/my_layers.py")
+def test_adding_to_a_study_names_its_stored_layers(custom: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    custom.compare(layers="mine/my_layers.py")
     forget()
     Path("more").mkdir()
     Path("more/more_layers.py").write_text(LAYER.replace("MeanGate", "MoreGate").replace("from helpers", "from more_h"))
@@ -81,16 +79,16 @@ def test_a_study_that_is_added_to_names_the_layers_that_it_began_with(
     monkeypatch.setattr(planning, "build_arms", build)
     try:
         with pytest.raises(UserError, match=r"unknown layer 'MeanGate'; .*: give layers=") as caught:
-            own.compare(variants="C", layers="more/more_layers.py", exist_ok=True)
+            custom.compare(variants="C", layers="more/more_layers.py", exist_ok=True)
         advice = str(caught.value).rpartition("layers=")[2]
-        assert own.compare(variants="C", layers=advice, exist_ok=True).exit_status == 0
+        assert custom.compare(variants="C", layers=advice, exist_ok=True).exit_status == 0
     finally:
         registry.unregister_layer("MoreGate")
 
 
-def test_the_source_of_a_layer_goes_with_its_runs_and_stays_with_the_study(own: Fake) -> None:
-    assert own.compare(layers="mine/my_layers.py").exit_status == 0
-    for run in own.folder.glob("runs/*"):
+def test_the_source_of_a_layer_is_copied_to_its_runs_and_to_the_study(custom: Fake) -> None:
+    assert custom.compare(layers="mine/my_layers.py").exit_status == 0
+    for run in custom.folder.glob("runs/*"):
         job = json.loads((run / "run.json").read_text())
         kept = {path.name: path.read_text() for path in (run / "layers").glob("*.py")}
         if job["arm"] == "A":
@@ -99,83 +97,83 @@ def test_the_source_of_a_layer_goes_with_its_runs_and_stays_with_the_study(own: 
         else:
             assert not kept
             assert "modules" not in job
-    assert yaml.safe_load((own.folder / "study.yaml").read_text())["layers"] == ["layers/my_layers.py"]
-    stored = own.stored()
+    assert yaml.safe_load((custom.folder / "study.yaml").read_text())["layers"] == ["layers/my_layers.py"]
+    stored = custom.stored()
 
     forget()
     Path("mine").rename("gone")
-    assert own.compare(layers=own.folder / "layers" / "my_layers.py").exit_status == 0
-    assert own.stored() == stored
-    assert len(own.starts()) == 6
+    assert custom.compare(layers=custom.folder / "layers" / "my_layers.py").exit_status == 0
+    assert custom.stored() == stored
+    assert len(custom.starts()) == 6
 
 
-def test_what_a_studys_folder_keeps_is_not_run_unasked(own: Fake) -> None:
-    """Someone else may have sent it."""
-    own.compare(layers="mine/my_layers.py")
+def test_layers_in_a_studys_folder_are_not_run_unasked(custom: Fake) -> None:
+    """The folder can come from someone else."""
+    custom.compare(layers="mine/my_layers.py")
     forget()
-    (own.folder / "layers" / "my_layers.py").write_text("open('ran', 'w')\n" + LAYER)
-    asked = r"Python files, which are not run unasked; add layers=\S*/layers/my_layers\.py$"
-    with pytest.raises(UserError, match=asked):
-        own.compare()
-    with pytest.raises(UserError, match=asked):
-        own.compare(study=own.folder / "study.yaml")
+    (custom.folder / "layers" / "my_layers.py").write_text("open('ran', 'w')\n" + LAYER)
+    message = r"Python files, which are not run unasked; add layers=\S*/layers/my_layers\.py$"
+    with pytest.raises(UserError, match=message):
+        custom.compare()
+    with pytest.raises(UserError, match=message):
+        custom.compare(study=custom.folder / "study.yaml")
     assert not Path("ran").exists()
-    own.compare(trust=True)
+    custom.compare(trust=True)
     assert Path("ran").exists()
 
 
-def test_what_else_is_put_next_to_a_runs_layers_is_removed(own: Fake) -> None:
-    """It would be imported in the place of an installed module."""
-    own.compare(layers="mine/my_layers.py", seeds=1)
-    (run,) = own.folder.glob("runs/A-s0-*")
+def test_other_files_next_to_a_runs_layers_are_removed(custom: Fake) -> None:
+    """They would be imported instead of installed modules."""
+    custom.compare(layers="mine/my_layers.py", seeds=1)
+    (run,) = custom.folder.glob("runs/A-s0-*")
     (run / "layers" / "numpy.py").write_text("")
-    own.compare(layers="mine/my_layers.py", seeds=1)
+    custom.compare(layers="mine/my_layers.py", seeds=1)
     assert {path.name for path in (run / "layers").iterdir()} == {"my_layers.py", "helpers.py"}
 
 
-def test_the_layers_of_a_study_are_not_written_through_a_link(own: Fake, tmp_path: Path) -> None:
-    own.compare(layers="mine/my_layers.py")
+def test_the_layers_of_a_study_are_not_written_through_a_link(custom: Fake, tmp_path: Path) -> None:
+    custom.compare(layers="mine/my_layers.py")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    kept = own.folder / "layers"
+    kept = custom.folder / "layers"
     shutil.rmtree(kept)
     kept.symlink_to(elsewhere)
-    own.compare(layers="mine/my_layers.py")
+    custom.compare(layers="mine/my_layers.py")
     assert not list(elsewhere.iterdir())
     assert (kept / "my_layers.py").is_file() and not kept.is_symlink()
 
 
-def test_an_edited_layer_trains_its_arms_again(own: Fake) -> None:
-    own.compare(layers="mine/my_layers.py")
+def test_an_edited_layer_trains_its_arms_again(custom: Fake) -> None:
+    custom.compare(layers="mine/my_layers.py")
     Path("mine/helpers.py").write_text(HELPERS.replace("mean", "amax"))
-    own.compare(layers="mine/my_layers.py")
-    assert own.starts()[6:] == [("A", "0"), ("A", "1")]
-    assert "2 earlier runs in the folder have other inputs" in own.output()
-    assert "amax" in (own.folder / "layers" / "helpers.py").read_text()
-    assert {("amax" in path.read_text()) for path in own.folder.glob("runs/*/layers/helpers.py")} == {True, False}
+    custom.compare(layers="mine/my_layers.py")
+    assert custom.starts()[6:] == [("A", "0"), ("A", "1")]
+    assert "2 earlier runs in the folder have other inputs" in custom.output()
+    assert "amax" in (custom.folder / "layers" / "helpers.py").read_text()
+    assert {("amax" in path.read_text()) for path in custom.folder.glob("runs/*/layers/helpers.py")} == {True, False}
 
 
-def test_the_module_that_a_script_imports_is_carried_without_being_named(own: Fake) -> None:
+def test_a_module_imported_by_a_script_is_copied_without_layers(custom: Fake) -> None:
     sys.path.insert(0, str(Path("mine").absolute()))
-    import my_layers  # noqa: F401  (what a user's script does before it compares)
+    import my_layers  # noqa: F401  (like a user's script before it compares)
 
-    own.compare()
-    (run,) = own.folder.glob("runs/A-s0-*")
+    custom.compare()
+    (run,) = custom.folder.glob("runs/A-s0-*")
     assert {path.name for path in (run / "layers").iterdir()} == {"my_layers.py", "helpers.py"}
 
 
 @pytest.mark.parametrize("module", ["__main__", "cell_of_a_notebook"])
-def test_a_class_of_a_script_or_notebook_stops_before_anything_is_trained(own: Fake, module: str) -> None:
+def test_a_layer_of_a_script_or_notebook_is_an_error_before_training(custom: Fake, module: str) -> None:
     sys.path.insert(0, str(Path("mine").absolute()))
     exec(LAYER, {"__name__": module})
     with pytest.raises(UserError, match=r"layer MeanGate is defined in .*give layers=FILE, or into a package") as error:
-        own.compare()
+        custom.compare()
     assert "\n" not in str(error.value)
-    assert not own.folder.exists()
-    assert not own.starts()
+    assert not custom.folder.exists()
+    assert not custom.starts()
 
 
-def test_a_study_file_names_layers_that_are_next_to_it(own: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_file_names_layers_next_to_it(custom: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     content = {"base": "yolo11n.yaml", "data": "digits", "variants": ["A"], "layers": "my_layers.py"}
     Path("mine/study.yaml").write_text(yaml.safe_dump(content))
     study = Study.from_arguments({"study": "mine/study.yaml"})
@@ -197,11 +195,11 @@ files = {path.name: path.read_text() for path in (folder / "layers").iterdir()}
 """
 
 
-def test_a_node_of_a_cluster_gets_the_source_with_the_run(
-    own: Fake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_cluster_node_receives_the_source_with_the_run(
+    custom: Fake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    own.compare(layers="mine/my_layers.py")
-    (run,) = own.folder.glob("runs/A-s0-*")
+    custom.compare(layers="mine/my_layers.py")
+    (run,) = custom.folder.glob("runs/A-s0-*")
     monkeypatch.setattr(ray_runner, "_node", lambda: "node")
     monkeypatch.setattr(ray_runner, "_scratch", lambda: tmp_path / "scratch")
     back = ray_runner.execute(ray_runner.files_of(run), 1, "digits", (sys.executable, "-c", LISTS), False)
