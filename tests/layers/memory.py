@@ -1,4 +1,4 @@
-"""How much memory a layer takes at its peak, without running it."""
+"""Peak memory of a layer, computed without running it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from yolo_attn.analysis.memory import LiveBytes
 
 
 class _FusedAttention(TorchFunctionMode):
-    """Lets scaled_dot_product_attention hold what its fused kernels hold; fake tensors would get the other one."""
+    """Make scaled_dot_product_attention allocate its output alone, as its fused kernels do; fake tensors lack them."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.nn.functional.scaled_dot_product_attention:
@@ -23,10 +23,10 @@ class _FusedAttention(TorchFunctionMode):
 
 
 def peak_bytes(build: Callable[[], torch.nn.Module], *shapes: tuple[int, ...]) -> int:
-    """Return the peak of live bytes of an inference, inputs not counted.
+    """Return the peak of live bytes of an inference, without its inputs.
 
-    Fake tensors have sizes but no data, so that a layer that would take gigabytes is found out without taking them.
-    What an operator uses inside, and gives back, is not seen; nothing of the size of its inputs squared hides there.
+    Fake tensors have sizes but no data, so layers that need gigabytes can be measured. Memory that an operator
+    allocates and frees internally is not counted; no operator in use allocates the square of its input size.
     """
     with FakeTensorMode(), torch.no_grad():
         layer = build().eval()

@@ -1,4 +1,4 @@
-"""A layer through PyTorch's ONNX exporter, the one that Ultralytics uses, and onnxruntime."""
+"""Comparison of a layer with its ONNX export by the exporter that Ultralytics uses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def onnx_error(case: Case, dynamic: bool) -> float:
 
     Args:
         case: The layer.
-        dynamic: Whether batch, height and width are free; then a second size is compared too.
+        dynamic: Whether batch, height and width are dynamic; if so, a second size is compared too.
     """
     import onnxruntime
 

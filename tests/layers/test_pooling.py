@@ -1,4 +1,4 @@
-"""Adaptive pooling as products with matrices."""
+"""Adaptive pooling as matrix products."""
 
 from __future__ import annotations
 

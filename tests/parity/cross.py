@@ -1,4 +1,4 @@
-"""Attention between two maps, and the score functions."""
+"""Mappings of cross-attention, score functions and DETR."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .self_attention import detr_encoder, multi_head, transformer_layer
 
 Convert = Callable[[Weights], Weights]
 PLAIN = {"heads": 1, "project": False, "residual": False}
-"""The score functions by themselves."""
+"""Options of the score functions alone."""
 MATRICES = (
     "attention.score.bilinear",
     "attention.score.query_weight",
@@ -25,7 +25,7 @@ MATRICES = (
 
 
 class BothWays(nn.Module):
-    """ICAFusion's module: each map reads from the other, and the two contexts are added."""
+    """ICAFusion's module: each map attends to the other, and the two contexts are added."""
 
     def __init__(self, channels: list[int]) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class BothWays(nn.Module):
 
 
 class OneDimension(LocalAttention):
-    """The paper's sentences: the reference takes the flattened maps for them, here they are maps of height one."""
+    """Flattened maps as the paper's sentences, here as maps of height 1."""
 
     def forward(self, xs: list[Tensor]) -> Tensor:  # type: ignore[override]
         x, memory = (x.flatten(2)[:, :, None] for x in xs)
@@ -46,7 +46,7 @@ class OneDimension(LocalAttention):
 
 
 class DETR(nn.Module):
-    """Encoder and decoder with ten learned queries; the reference adds the mean of what they become to the memory."""
+    """Encoder and decoder with ten learned queries, whose mean output is added to the memory as in the reference."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -57,38 +57,38 @@ class DETR(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         memory = self.encoder(x)
         queries = self.queries.weight[None].expand(len(x), -1, -1)
-        found = self.decoder.decode(torch.zeros_like(queries), to_tokens(memory), queries, sine_positions(memory))
-        y: Tensor = memory + found.mean(1)[:, :, None, None]
+        decoded = self.decoder.decode(torch.zeros_like(queries), to_tokens(memory), queries, sine_positions(memory))
+        y: Tensor = memory + decoded.mean(1)[:, :, None, None]
         return y
 
 
 def both_ways(weights: Weights) -> Weights:
     result: Weights = {}
     norms = {"vis": "LN1", "ir": "LN2"}
-    for ours, asks, answers in (("first", "vis", "ir"), ("second", "ir", "vis")):
+    for name, query, memory in (("first", "vis", "ir"), ("second", "ir", "vis")):
         names = {
-            "norms.0": norms[asks],
-            "norms.1": norms[answers],
-            "attention.query": f"que_proj_{asks}",
-            "attention.key": f"key_proj_{answers}",
-            "attention.value": f"val_proj_{answers}",
-            "attention.out_proj": f"out_proj_{answers}",
+            "norms.0": norms[query],
+            "norms.1": norms[memory],
+            "attention.query": f"que_proj_{query}",
+            "attention.key": f"key_proj_{memory}",
+            "attention.value": f"val_proj_{memory}",
+            "attention.out_proj": f"out_proj_{memory}",
         }
         kinds = ("weight", "bias")
-        result |= {f"{ours}.{name}.{k}": weights[f"m.{theirs}.{k}"] for name, theirs in names.items() for k in kinds}
+        result |= {f"{name}.{ours}.{k}": weights[f"m.{theirs}.{k}"] for ours, theirs in names.items() for k in kinds}
     return result
 
 
 def one_head(**names: str) -> Convert:
-    """Return a `convert` for an attention of one head without linear maps.
+    """Return a `convert` for an attention of one head without linear layers.
 
     Args:
-        names: Parameter of our attention, with "__" for "." -> parameter of the reference.
+        names: Parameter of the layer, with "__" for "." -> parameter of the reference.
     """
 
     def convert(weights: Weights) -> Weights:
-        ours = {f"attention.{our.replace('__', '.')}": weights[name] for our, name in names.items()}
-        return {name: value.t()[None] if name.startswith(MATRICES) else value for name, value in ours.items()}
+        state = {f"attention.{ours.replace('__', '.')}": weights[theirs] for ours, theirs in names.items()}
+        return {name: value.t()[None] if name.startswith(MATRICES) else value for name, value in state.items()}
 
     return convert
 
@@ -113,7 +113,7 @@ def luong(weights: Weights) -> Weights:
     result = {"bilinear.weight": weights["Wa.weight"].t(), "combine.weight": weights["Wc.weight"]}
     if "Wp.weight" in weights:
         column = weights["vp.weight"]
-        row = torch.ones_like(column)  # a map of height one has but one row to predict
+        row = torch.ones_like(column)  # a map of height 1 has a single row to predict
         result |= {"predict.0.weight": weights["Wp.weight"], "predict.2.weight": torch.cat([row, column])}
     return result
 

@@ -1,4 +1,4 @@
-"""Fusions of several inputs, what they are made of, and blocks."""
+"""Mappings of fusions, their context and blocks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ BLOCK = {"conv1": "conv1", "norm1": "bn1", "conv2": "conv2", "norm2": "bn2"}
 
 
 def context(weights: Weights, ours: str, local: str, overall: str) -> Weights:
-    """Return the weights of one MultiScaleContext from those of the two branches that the reference calls so."""
-    for branch, first in ((local, 0), (overall, 1)):  # the second branch has its pooling as child 0
+    """Return the weights of one MultiScaleContext from those of two branches of the reference, given by their names."""
+    for branch, first in ((local, 0), (overall, 1)):  # child 0 of the second branch is its pooling
         for conv in (first, first + 3):
             weights = without_conv_bias(weights, f"{branch}.{conv}", f"{branch}.{conv + 1}")
     chosen = {name: value for name, value in weights.items() if name.split(".")[0] in (local, overall)}
@@ -33,7 +33,7 @@ def iaff(weights: Weights) -> Weights:
 
 
 def iaff_port(weights: Weights) -> Weights:
-    """The authors' PyTorch port runs the first global branch in both rounds."""
+    """Return the weights for the authors' PyTorch port, which runs the first global branch in both rounds."""
     first = context(weights, "context1", "local_att", "global_att")
     return first | context(weights, "context2", "local_att2", "global_att")
 

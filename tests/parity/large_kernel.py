@@ -1,4 +1,4 @@
-"""Large-kernel layers, alone and between their projections."""
+"""Mappings of large-kernel layers, alone and between their projections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every reference by the name of its vector."""
+"""All mappings by the names of their vectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Self-attention and other mixers of whole maps."""
+"""Mappings of self-attention and other mixers from papers with code of their own."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from yolo_attn.layers import (
 
 from .mapping import Mapping, Weights, as_conv, as_linear, layer, rename, renamed, vectors, without_conv_bias
 
-AXIAL_SPAN = 20  # the reference's map
+AXIAL_SPAN = 20  # size of the reference's map
 
 
 def axial(weights: Weights) -> Weights:
-    """The reference has its three energies, and its two outputs, side by side in one batch norm each."""
+    """Split the reference's batch norms, one of three logits and one of two outputs."""
     ours: Weights = {}
     for axis, index in (("columns", "0"), ("rows", "1")):
         part = {name[2:]: value for name, value in weights.items() if name.startswith(index + ".")}
         positions = part.pop("relative")
         for field in ("weight", "bias", "running_mean", "running_var"):
-            energies, outputs = part.pop(f"bn_similarity.{field}").chunk(3), part.pop(f"bn_output.{field}")
-            for norm, value in zip(("content", "query", "key"), energies, strict=True):
-                if field != "bias":  # a softmax takes it out
+            logits, outputs = part.pop(f"bn_similarity.{field}").chunk(3), part.pop(f"bn_output.{field}")
+            for norm, value in zip(("content", "query", "key"), logits, strict=True):
+                if field != "bias":  # the softmax is invariant to it
                     part[f"{norm}_norm.{field}"] = value
             part[f"value_norm.{field}"], part[f"position_norm.{field}"] = outputs[0::2], outputs[1::2]
         norms = {f"{norm}_norm": f"{norm}_norm" for norm in ("content", "query", "key", "value", "position")}
@@ -49,7 +49,7 @@ def cot(weights: Weights) -> Weights:
 
 
 def acmix(weights: Weights) -> Weights:
-    weights = {name: value for name, value in weights.items() if name != "conv_p.bias"}  # a difference takes it out
+    weights = {name: value for name, value in weights.items() if name != "conv_p.bias"}  # the difference cancels it
     names = {"query": "conv1", "key": "conv2", "value": "conv3", "position": "conv_p", "fc": "fc"}
     return rename(weights, **names, dwconv="dep_conv", rate_attention="rate1", rate_convolution="rate2")
 
@@ -60,7 +60,9 @@ def external(weights: Weights) -> Weights:
 
 
 def external_heads(weights: Weights) -> Weights:
-    weights = {name: value for name, value in weights.items() if name != "m.linear_0.bias"}  # a softmax takes it out
+    weights = {
+        name: value for name, value in weights.items() if name != "m.linear_0.bias"
+    }  # the softmax is invariant to it
     names = {"query": "m__trans_dims", "key": "m__linear_0", "value": "m__linear_1", "proj": "m__proj"}
     return as_conv(rename(weights, **names), "query.weight", "proj.weight")
 
@@ -95,7 +97,7 @@ def outlook(weights: Weights) -> Weights:
 
 
 class WholePatches(SeparableSelfAttention):
-    """The reference as run for the vector: the odd last column fills no patch, is dropped and comes back zero."""
+    """The reference as run for the vector: an odd last column fills no patch and becomes zero."""
 
     def forward(self, x: Tensor) -> Tensor:
         odd = x.shape[3] % 2

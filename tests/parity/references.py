@@ -1,9 +1,9 @@
-"""The references with normalisation, written out from their formulas, in training and in evaluation.
+"""References with normalization, written from their formulas, for training and evaluation.
 
-A stored vector holds what a reference gives in evaluation, in float32: it knows nothing of batch statistics, and an eps
-of 1e-6 looks like one of 1e-5. Here each reference is a function of its weights under its own names, with eps and
-momentum as in the authors' code, made of convolutions, means and matrix products alone. In evaluation it has to give
-the stored numbers; then it is the reference, and stands for it in training.
+A stored vector contains a reference's output in evaluation, in float32. It does not cover batch statistics, and an eps
+of 1e-6 is indistinguishable from one of 1e-5. Here each reference is a function of its weights under its own names,
+with eps and momentum as in the authors' code, composed of convolutions, means and matrix products. It has to reproduce
+the stored numbers in evaluation; then it serves as the reference for training.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .mapping import Weights
 
 
 class Net:
-    """Weights under the reference's names, and the running statistics that a pass in training leaves behind.
+    """Weights under the reference's names, and the running statistics after a pass in training.
 
     Args:
         weights: Parameters and running statistics.
@@ -46,7 +46,7 @@ class Net:
         return y if bias is None else y + bias
 
     def batch_norm(self, x: Tensor, name: str, *, eps: float = 1e-5, momentum: float = 0.1) -> Tensor:
-        """Normalise each channel, dimension 1, over all others."""
+        """Normalize each channel, dimension 1, over all others."""
         others = [d for d in range(x.ndim) if d != 1]
         old = [self.weights[f"{name}.running_{kind}"] for kind in ("mean", "var")]
         if self.training:
@@ -62,7 +62,7 @@ class Net:
         return normed * _channels(self[f"{name}.weight"], x) + _channels(self[f"{name}.bias"], x)
 
     def group_norm(self, x: Tensor, name: str, groups: int, eps: float = 1e-5) -> Tensor:
-        """Normalise each image's groups of channels."""
+        """Normalize the groups of channels of each image."""
         grouped = x.reshape(x.shape[0], groups, -1)
         mean = grouped.mean(2, keepdim=True)
         normed = (grouped - mean) / ((grouped - mean).square().mean(2, keepdim=True) + eps).sqrt()
@@ -88,7 +88,7 @@ def shuffled(x: Tensor, groups: int) -> Tensor:
 
 
 def sk(net: Net, x: Tensor) -> Tensor:
-    """Two grouped 3 x 3 branches, the second with dilation 2; batch norm in the bottleneck."""
+    """Return SK with two grouped 3 x 3 branches, the second with dilation 2; batch norm in the bottleneck."""
     branches = [
         net.batch_norm(net.conv(x, f"convs.{n}.0", padding=n + 1, dilation=n + 1), f"convs.{n}.1").relu()
         for n in range(2)
@@ -99,7 +99,7 @@ def sk(net: Net, x: Tensor) -> Tensor:
 
 
 def sk_article(net: Net, x: Tensor) -> Tensor:
-    """Four dense branches of 1, 3, 5 and 7; a bottleneck with biases and nothing else."""
+    """Return a third-party SK with four dense branches of 1, 3, 5 and 7; its bottleneck only has biases."""
     branches = torch.stack(
         [net.batch_norm(net.conv(x, f"convs.{n}.conv"), f"convs.{n}.bn").relu() for n in range(4)], 1
     )
@@ -116,7 +116,7 @@ def parnet(net: Net, x: Tensor) -> Tensor:
 
 
 def gather_excite(net: Net, x: Tensor) -> Tensor:
-    """Gather by strided depthwise convolutions, or by one as large as the map."""
+    """Return GE, which gathers by strided depthwise convolutions or by a single one as large as the map."""
     z = x
     if "gather.3.weight" in net.weights:
         z = net.batch_norm(net.conv(z, "gather.0", stride=2, padding=1), "gather.1").relu()
@@ -155,7 +155,7 @@ def gc(net: Net, x: Tensor) -> Tensor:
 
 
 def cbam_spatial(net: Net, x: Tensor, name: str = "spatial") -> Tensor:
-    """Its norm has a momentum of 0.01."""
+    """Return the spatial gate of CBAM, whose norm has a momentum of 0.01."""
     two = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], 1)
     return x * net.batch_norm(net.conv(two, f"{name}.conv"), f"{name}.bn", momentum=0.01).sigmoid()
 
@@ -169,7 +169,7 @@ def cbam(net: Net, x: Tensor) -> Tensor:
 
 
 def triplet(net: Net, x: Tensor) -> Tensor:
-    """The spatial gate of CBAM in three planes."""
+    """Return the mean of the spatial gate of CBAM in three planes."""
     height = cbam_spatial(net, x.transpose(1, 2), "cw.conv").transpose(1, 2)
     width = cbam_spatial(net, x.transpose(1, 3), "hc.conv").transpose(1, 3)
     return (height + width + cbam_spatial(net, x, "hw.conv")) / 3
@@ -201,7 +201,7 @@ def coordinate(net: Net, x: Tensor) -> Tensor:
 
 
 def gam(shuffle: int) -> Callable[[Net, Tensor], Tensor]:
-    """Return the article's GAM without a sigmoid on the channel map; its spatial map is shuffled."""
+    """Return a third-party GAM without a sigmoid on the channel map; its spatial map is shuffled."""
 
     def forward(net: Net, x: Tensor) -> Tensor:
         rows = x.permute(0, 2, 3, 1)
@@ -215,7 +215,7 @@ def gam(shuffle: int) -> Callable[[Net, Tensor], Tensor]:
 
 
 def gam_replicate(net: Net, x: Tensor) -> Tensor:
-    """The copy that continues the border."""
+    """Return a third-party GAM with replicate padding."""
 
     def wide(y: Tensor, n: int) -> Tensor:
         return net.batch_norm(net.conv(F.pad(y, [3] * 4, mode="replicate"), f"conv{n}", padding=0), f"norm{n}")
@@ -225,7 +225,7 @@ def gam_replicate(net: Net, x: Tensor) -> Tensor:
 
 
 def caa(net: Net, x: Tensor) -> Tensor:
-    """Built by mmcv with eps 1e-3 and momentum 0.03."""
+    """Return CAA as built by mmcv, with eps 1e-3 and momentum 0.03."""
 
     def pointwise(y: Tensor, name: str) -> Tensor:
         return F.silu(net.batch_norm(net.conv(y, f"{name}.conv"), f"{name}.norm", eps=1e-3, momentum=0.03))
@@ -264,7 +264,7 @@ def nam_spatial(net: Net, x: Tensor) -> Tensor:
 
 
 def residual_attention(pools: int) -> Callable[[Net, Tensor], Tensor]:
-    """Return the module of a stage: an hourglass with this many poolings."""
+    """Return the module of a stage, an hourglass with this number of poolings."""
 
     def step(net: Net, x: Tensor, norm: str, conv: str) -> Tensor:
         return net.conv(net.batch_norm(x, norm).relu(), conv)
@@ -309,7 +309,7 @@ def shuffle_attention(net: Net, x: Tensor) -> Tensor:
 
 
 def ela(groups: int) -> Callable[[Net, Tensor], Tensor]:
-    """Return ELA whose group norm has this many groups."""
+    """Return ELA whose group norm has this number of groups."""
 
     def forward(net: Net, x: Tensor) -> Tensor:
         rows, columns = (net.group_norm(net.conv(x.mean(d), "conv"), "gn", groups).sigmoid() for d in (3, 2))
@@ -363,8 +363,8 @@ def non_local(pairwise: str) -> Callable[[Net, Tensor], Tensor]:
         theta = (net.conv(x, "theta") if embedded else x).flatten(2).transpose(1, 2)
         phi = F.max_pool2d(net.conv(x, "phi.0") if embedded else x, 2).flatten(2)
         if pairwise == "concatenation":
-            of_theta, of_phi = net["concat_project.0.weight"].flatten().chunk(2)
-            weights = ((theta @ of_theta)[:, :, None] + (of_phi @ phi)[:, None]).relu() / phi.shape[2]
+            theta_weight, phi_weight = net["concat_project.0.weight"].flatten().chunk(2)
+            weights = ((theta @ theta_weight)[:, :, None] + (phi_weight @ phi)[:, None]).relu() / phi.shape[2]
         else:
             weights = theta @ phi
             weights = weights / phi.shape[2] if pairwise == "dot_product" else weights.softmax(2)
@@ -388,22 +388,22 @@ def cot(net: Net, x: Tensor) -> Tensor:
 
 
 def axial(net: Net, x: Tensor) -> Tensor:
-    """Columns, then rows; the three energies side by side in one norm, and the two outputs in turn in another."""
+    """Attend along columns, then rows; one norm for the three logits and one for the two interleaved outputs."""
 
     def lines(x: Tensor, name: str) -> Tensor:
         n, c, length = x.shape
         qkv = net.batch_norm(net.conv(x, f"{name}.qkv_transform"), f"{name}.bn_qkv").reshape(n, 8, c // 4, length)
-        place = torch.arange(length)
-        at = net[f"{name}.relative"][:, place[:, None] - place + length - 1]
+        index = torch.arange(length)
+        at = net[f"{name}.relative"][:, index[:, None] - index + length - 1]
         split = [c // 8 // 2, c // 8 // 2, c // 8]
         (q, k, v), (q_at, k_at, v_at) = qkv.split(split, 2), at.split(split, 0)
-        energies = [
+        logits = [
             torch.einsum("ngci,ngcj->ngij", q, k),
             torch.einsum("ngci,cij->ngij", q, q_at),
             torch.einsum("ngci,cij->ngji", k, k_at),
         ]
-        energies = net.batch_norm(torch.cat(energies, 1), f"{name}.bn_similarity").reshape(n, 3, 8, length, length)
-        a = energies.sum(1).softmax(3)
+        logits = net.batch_norm(torch.cat(logits, 1), f"{name}.bn_similarity").reshape(n, 3, 8, length, length)
+        a = logits.sum(1).softmax(3)
         content, position = torch.einsum("ngij,ngcj->ngci", a, v), torch.einsum("ngij,cij->ngci", a, v_at)
         both = torch.stack([content, position], 3).reshape(n, 2 * c, length)
         return net.batch_norm(both, f"{name}.bn_output").reshape(n, c, 2, length).sum(2)
@@ -414,7 +414,7 @@ def axial(net: Net, x: Tensor) -> Tensor:
 
 
 def irmb(net: Net, x: Tensor) -> Tensor:
-    """Its norms have an eps of 1e-6; one head of 32 channels; windows of 7 x 7 positions, spread over the map."""
+    """Return iRMB: norms with an eps of 1e-6, one head of 32 channels, windows that cover the map as 7 x 7 grids."""
     u = net.batch_norm(x, "norm", eps=1e-6)
     rows, columns = (-(-size // 7) for size in x.shape[2:])
     u = F.pad(u, (0, 7 * columns - x.shape[3], 0, 7 * rows - x.shape[2]))
@@ -441,7 +441,7 @@ def external(net: Net, x: Tensor) -> Tensor:
 
 
 def context(net: Net, x: Tensor, suffix: str = "") -> Tensor:
-    """The multi-scale context of AFF."""
+    """Return the multi-scale context of AFF."""
 
     def bottleneck(y: Tensor, name: str, first: int) -> Tensor:
         y = net.batch_norm(net.conv(y, f"{name}.{first}"), f"{name}.{first + 1}").relu()
@@ -460,7 +460,7 @@ def aff(net: Net, x: Tensor, y: Tensor) -> Tensor:
 
 
 def iaff(net: Net, x: Tensor, y: Tensor) -> Tensor:
-    """As in the MXNet code: the second round has a context of its own."""
+    """Return iAFF as in the MXNet code, where the second round has its own context."""
     w = context(net, x + y).sigmoid()
     w = context(net, x * w + y * (1 - w), "2").sigmoid()
     return x * w + y * (1 - w)
@@ -524,4 +524,4 @@ REFERENCES: dict[str, Callable[..., Tensor]] = {
     "strip_pooling": strip_pooling,
     "triplet": triplet,
 }
-"""The references by the names of their vectors."""
+"""References by the names of their vectors."""

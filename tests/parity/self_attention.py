@@ -1,4 +1,4 @@
-"""Self-attention and shift mixers."""
+"""Mappings of dense self-attention, non-local and shift mixers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NON_LOCAL = {"theta": "theta", "phi": "phi__0", "g": "g__0", "expand": "W__0", "
 
 
 class OneDimension(MHSA):
-    """The reference's distances are those along the flattened map, as on a map of height one."""
+    """Distances along the flattened map, as in the reference: those on a map of height 1."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.flatten(2)[:, :, None]).reshape(x.shape)
@@ -42,7 +42,7 @@ def s2(weights: Weights) -> Weights:
 
 
 def parts(weights: Weights, name: str, *ours: str) -> Weights:
-    """Return the parts of one linear map's weight and bias, stacked in the reference, under our names."""
+    """Return the parts of one linear layer's weight and bias, stacked in the reference, under the layer's names."""
     result: Weights = {}
     for kind in ("weight", "bias"):
         for prefix in (f"{name}.{kind}", f"{name}_{kind}"):
@@ -53,13 +53,13 @@ def parts(weights: Weights, name: str, *ours: str) -> Weights:
 
 
 def multi_head(weights: Weights, name: str, our: str = "attention") -> Weights:
-    """Return the weights of `nn.MultiheadAttention` under the names of our `Attention`."""
+    """Return the weights of `nn.MultiheadAttention` under the names of `Attention`."""
     result = parts(weights, f"{name}.in_proj", f"{our}.query", f"{our}.key", f"{our}.value")
     return result | {f"{our}.out_proj.{kind}": weights[f"{name}.out_proj.{kind}"] for kind in ("weight", "bias")}
 
 
 def transformer_layer(weights: Weights, name: str, our: str, attentions: dict[str, str]) -> Weights:
-    """Return the weights of one encoder or decoder layer of DETR under our names."""
+    """Return the weights of one encoder or decoder layer of DETR under the layer's names."""
     result: Weights = {}
     for theirs, ours in attentions.items():
         result |= multi_head(weights, f"{name}.{theirs}", f"{our}.{ours}")

@@ -1,7 +1,7 @@
-"""Every layer equals its reference, in output and in input gradient.
+"""Parity of every layer with its reference, in output and input gradient.
 
-A vector holds the reference's weights (`w:`), inputs (`x0`, ...), output (`y`), a random cotangent (`ct`) and the
-gradient of sum(y * ct) with respect to each input (`gx0`, ...). `vectors/index.json` says where each one comes from.
+A vector contains the reference's weights (`w:`), inputs (`x0`, ...), output (`y`), a random cotangent (`ct`) and the
+gradient of sum(y * ct) with respect to each input (`gx0`, ...). `vectors/index.json` states the source of each vector.
 """
 
 from __future__ import annotations
@@ -46,23 +46,23 @@ def error(ours: Tensor, reference: Tensor) -> float:
 
 
 def fresh_layer(name: str) -> nn.Module:
-    """Return the layer of ours that a vector is for, with weights of its own."""
+    """Return the layer of a vector, with its own initial weights."""
     channels = [x.shape[1] for x in inputs(read(name))]
     return MAPPINGS[name].build(channels if len(channels) > 1 else channels[0])
 
 
 def norms(layer: nn.Module) -> list[BatchNorm | nn.GroupNorm | nn.LayerNorm]:
-    """Return the normalisations of a layer."""
+    """Return the normalization layers of a layer."""
     return [module for module in layer.modules() if isinstance(module, (BatchNorm, nn.GroupNorm, nn.LayerNorm))]
 
 
 def relative_errors(name: str, dtype: torch.dtype = torch.float32, eps_factor: float = 1.0) -> list[float]:
-    """Return the error of the output and of each input gradient, those left out that are not to be matched.
+    """Return the error of the output and of each input gradient, except those that need not be matched.
 
     Args:
         name: Name of the vector.
-        dtype: What the layer computes in.
-        eps_factor: What the eps of each of its norms is multiplied by.
+        dtype: Type of the computation.
+        eps_factor: Factor of the eps of each norm.
     """
     vector, mapping, layer = read(name), MAPPINGS[name], fresh_layer(name)
     xs = [x.to(dtype).requires_grad_() for x in inputs(vector)]
@@ -84,21 +84,21 @@ def test_equals_the_reference(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MAPPINGS)
-def test_equals_the_reference_in_float64_and_has_its_eps(name: str) -> None:
-    # Without rounding errors of ours, the stored float32 numbers separate an eps from one ten times smaller or larger.
+def test_equals_the_reference_in_float64_with_its_eps(name: str) -> None:
+    # In float64 the stored float32 numbers distinguish an eps from one ten times smaller or larger.
     errors = max(relative_errors(name, torch.float64))
     assert errors < STORED
     if norms(fresh_layer(name)):
         assert errors < 0.7 * min(max(relative_errors(name, torch.float64, factor)) for factor in (0.1, 10))
 
 
-def test_every_vector_is_used_and_its_source_known() -> None:
+def test_every_vector_is_used_and_has_a_source() -> None:
     files = {path.stem for path in VECTORS.glob("*.npz")}
     assert files == set(MAPPINGS) == set(json.loads((VECTORS / "index.json").read_text()))
 
 
-def test_nam_lets_the_gradient_through_its_weights() -> None:
-    # The authors' code takes the weights from `.data`; their gradient is then that of the batch norm alone.
+def test_nam_has_a_gradient_through_its_weights() -> None:
+    # The authors' code reads the weights from `.data`, so their gradient is that of the batch norm alone.
     vector, layer = read("nam_channel"), MAPPINGS["nam_channel"].build(32)
     assert isinstance(layer, NAM)
     layer.load_state_dict(MAPPINGS["nam_channel"].convert(weights(vector)))

@@ -1,7 +1,7 @@
-"""Training mode equals the references, in float64: output, gradients of inputs and weights, running statistics.
+"""Parity with the references in training, in float64: output, gradients of inputs and weights, running statistics.
 
-The references are those of `references.py`, which first have to give the stored numbers in evaluation. What has no
-batch norm and draws nothing does in training what it does in evaluation, where `test_parity.py` holds it.
+The references are those of `references.py`, which have to reproduce the stored numbers in evaluation. A layer without
+batch norm and randomness computes the same in training and evaluation, which `test_parity.py` covers.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from .test_parity import STORED, error, fresh_layer, inputs, norms, read, weight
 EXACT = 1e-9  # of the largest value: float64 in another order of operations
 
 NO_TRAINING_PARITY = {
-    "iaff": "the authors' port runs one global branch, and so its norms, twice; iaff_fixed has one for each round",
-    "nam_channel": "the authors' code cuts the gradient of the norm's scales; nam_channel_grad does not",
+    "iaff": "the authors' port runs one global branch, including its norms, twice; iaff_fixed has one for each round",
+    "nam_channel": "the authors' code stops the gradient of the norm's scales; nam_channel_grad does not",
 }
-"""References with a batch norm whose training mode is not to be matched, and why."""
+"""References with a batch norm whose training mode need not be matched, with the reason."""
 
-PYTORCH = {"eps": 1e-5, "momentum": 0.1}  # group and layer norms have an eps alone
+PYTORCH = {"eps": 1e-5, "momentum": 0.1}  # group and layer norms only have eps
 PUBLISHED = {
     "CAA": {"eps": 1e-3, "momentum": 0.03},
     "CBAM": {"eps": 1e-5, "momentum": 0.01},
@@ -37,7 +37,7 @@ PUBLISHED = {
     "iRMB": {"eps": 1e-6, "momentum": 0.1},
     "Triplet": {"eps": 1e-5, "momentum": 0.01},
 }
-"""Layers whose authors' code does not leave eps and momentum of its norms at PyTorch's values."""
+"""Layers whose authors' code changes eps or momentum of its norms from PyTorch's defaults."""
 
 
 def wide(values: Weights) -> Weights:
@@ -58,7 +58,7 @@ def gradients(run: Callable[..., Tensor], xs: Sequence[Tensor], ct: Tensor, leav
 
 
 @pytest.mark.parametrize("name", REFERENCES)
-def test_reference_gives_the_stored_numbers(name: str) -> None:
+def test_reference_reproduces_the_stored_numbers(name: str) -> None:
     vector = read(name)
     net = Net(wide(weights(vector)), training=False)
     xs = [x.double() for x in inputs(vector)]
@@ -67,11 +67,11 @@ def test_reference_gives_the_stored_numbers(name: str) -> None:
     assert all(error(found[f"x{n}"], stored) < STORED for n, stored in enumerate(inputs(vector, "gx")))
 
 
-@pytest.mark.parametrize("scale", [0.01, 1.0])  # the weaker the features, the more an eps counts
+@pytest.mark.parametrize("scale", [0.01, 1.0])  # eps matters more for weak features
 @pytest.mark.parametrize("name", REFERENCES)
 def test_training_equals_the_reference(name: str, scale: float) -> None:
     generator = torch.Generator().manual_seed(0)
-    shapes = [(3, *x.shape[1:]) for x in inputs(read(name))]  # two pooled vectors would be 1 and -1 after a batch norm
+    shapes = [(3, *x.shape[1:]) for x in inputs(read(name))]  # a batch norm maps two pooled vectors to 1 and -1
     *xs, ct = (torch.randn(shape, generator=generator).double() for shape in [*shapes, shapes[0]])
     xs = [scale * x for x in xs]
     given = wide(weights(read(name)))
@@ -80,14 +80,14 @@ def test_training_equals_the_reference(name: str, scale: float) -> None:
     net = Net(given, training=True)
     theirs, their_gradients = gradients(lambda *xs: REFERENCES[name](net, *xs), xs, ct, leaves)
     layer = fresh_layer(name).double().train()
-    state = MAPPINGS[name].convert(given)  # our gradients go back through it to the reference's weights
+    state = MAPPINGS[name].convert(given)  # the layer's gradients flow through it to the reference's weights
     state = {key: value.detach().clone() if is_buffer(key) else value for key, value in state.items()}
     ours, our_gradients = gradients(
         lambda *xs: functional_call(layer, state, (list(xs) if len(xs) > 1 else xs[0],)), xs, ct, leaves
     )
 
     assert error(ours, theirs) < EXACT
-    # What a norm takes out again, as a bias in front of it, has a gradient of rounding errors: next to the largest.
+    # Parameters canceled by a norm, such as a bias before it, have gradients of rounding errors only.
     most = max(gradient.abs().max() for gradient in their_gradients.values())
     for key, their in their_gradients.items():
         assert (our_gradients[key] - their).abs().max() < 10 * EXACT * torch.maximum(their.abs().max(), 1e-3 * most), (
@@ -100,10 +100,10 @@ def test_training_equals_the_reference(name: str, scale: float) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(MAPPINGS))
-def test_what_has_no_batch_norm_does_in_training_what_it_does_in_evaluation(name: str) -> None:
+def test_layers_without_batch_norm_compute_the_same_in_training_and_evaluation(name: str) -> None:
     layer = fresh_layer(name).double()
     if batch_norms(layer):
-        assert name in REFERENCES or name in NO_TRAINING_PARITY, "write its reference in references.py"
+        assert name in REFERENCES or name in NO_TRAINING_PARITY, "add its reference to references.py"
         return
     xs = [x.double() for x in inputs(read(name))]
     with torch.no_grad():

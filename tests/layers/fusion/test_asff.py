@@ -14,7 +14,7 @@ CHANNELS = [8, 16, 12, 4]
 
 
 def pyramid(height: int = 6, width: int = 10) -> list[torch.Tensor]:
-    """Return a level, one of half, one of a third and one of twice its size; the last level is always even."""
+    """Return levels of relative sizes 1, 1/2, 1/3 and 2; the size of the last one is always even."""
     torch.manual_seed(1)
     sizes = [(height, width), (height // 2, width // 2), (height // 3, width // 3), (2 * height, 2 * width)]
     return [torch.randn(2, c, *size) for c, size in zip(CHANNELS, sizes, strict=True)]
@@ -28,7 +28,7 @@ def trained() -> ASFF:
     return layer.eval()
 
 
-def test_keeps_the_shape_of_the_first_level_and_weighs_all_of_them() -> None:
+def test_keeps_the_shape_of_the_first_level_and_its_weights_sum_to_one() -> None:
     layer, xs = trained(), pyramid()
     assert layer(xs).shape == xs[0].shape
     weights = layer.weights(xs)
@@ -36,7 +36,7 @@ def test_keeps_the_shape_of_the_first_level_and_weighs_all_of_them() -> None:
     torch.testing.assert_close(weights.sum(1), torch.ones(2, 6, 10))
 
 
-def test_smaller_maps_come_up_as_nearest_neighbours_and_larger_ones_down_as_means() -> None:
+def test_upsamples_to_the_nearest_neighbor_and_downsamples_to_means() -> None:
     layer, xs = trained(), pyramid()
     levels = layer._levels(xs)
     torch.testing.assert_close(levels[1], F.interpolate(layer.align[0](xs[1]), scale_factor=2, mode="nearest"))
@@ -51,7 +51,7 @@ def test_equals_the_formula() -> None:
     torch.testing.assert_close(layer(xs), expected)
 
 
-def test_exports_with_levels_of_free_sizes() -> None:
+def test_exports_with_levels_of_dynamic_sizes() -> None:
     pytest.importorskip("onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
     layer, file = trained(), io.BytesIO()

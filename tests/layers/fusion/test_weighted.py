@@ -1,4 +1,4 @@
-"""Fusions that weigh their inputs against each other: AFF, iAFF, GMU, WeightedFusion."""
+"""Weighted fusions: AFF, iAFF, GMU, WeightedFusion."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ def maps(count: int = 2, channels: int = 8) -> list[torch.Tensor]:
     return [torch.randn(2, channels, 4, 5) for _ in range(count)]
 
 
-def silence(layer: nn.Module) -> None:
-    """Let every context be zero, so that all weights are one half."""
+def zero_contexts(layer: nn.Module) -> None:
+    """Set all contexts to zero, which makes all weights one half."""
     for module in layer.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.zeros_(module.weight)
 
 
 @pytest.mark.parametrize(("layer", "factor"), [(AFF([8, 8]), 1), (AFF([8, 8], factor=1), 0.5), (iAFF([8, 8]), 0.5)])
-def test_without_context_it_is_the_sum_or_the_mean(layer: nn.Module, factor: float) -> None:
-    silence(layer.eval())
+def test_equals_the_sum_or_the_mean_without_context(layer: nn.Module, factor: float) -> None:
+    zero_contexts(layer.eval())
     xs = maps()
     torch.testing.assert_close(layer(xs), factor * (xs[0] + xs[1]))
 
@@ -39,7 +39,7 @@ def test_equals_the_formula() -> None:
     torch.testing.assert_close(iaff([x0, x1]), x0 * v + x1 * (1 - v))
 
 
-def test_gmu_reads_both_inputs_of_any_width_and_gates_each_value() -> None:
+def test_gmu_reads_inputs_of_different_widths_and_gates_each_value() -> None:
     torch.manual_seed(0)
     layer = GMU([8, 12])
     xs = [torch.randn(2, 8, 4, 5, requires_grad=True), torch.randn(2, 12, 4, 5, requires_grad=True)]
@@ -50,7 +50,7 @@ def test_gmu_reads_both_inputs_of_any_width_and_gates_each_value() -> None:
     assert all(x.grad is not None and x.grad.abs().max() > 0 for x in xs)
 
 
-def test_weighted_fusion_takes_any_number_and_ignores_what_is_negative() -> None:
+def test_weighted_fusion_accepts_any_number_of_inputs_and_ignores_negative_weights() -> None:
     xs = maps(3)
     layer = WeightedFusion([8, 8, 8], eps=1e-6)
     torch.testing.assert_close(layer(xs), sum(xs) / 3, atol=1e-5, rtol=1e-5)
@@ -60,6 +60,6 @@ def test_weighted_fusion_takes_any_number_and_ignores_what_is_negative() -> None
 
 
 @pytest.mark.parametrize("cls", [AFF, iAFF, WeightedFusion])
-def test_channels_that_differ_are_refused(cls: type[nn.Module]) -> None:
+def test_rejects_different_channels(cls: type[nn.Module]) -> None:
     with pytest.raises(ValueError, match=rf"^{cls.__name__}: channels=\[8, 16\]; use .*equal numbers"):
         cls([8, 16])

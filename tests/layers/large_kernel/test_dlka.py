@@ -1,4 +1,4 @@
-"""DLKA: the deformable convolution made of basic operators."""
+"""DLKA: the deformable convolution composed of basic operators."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ def test_equals_the_compiled_operator(kernel_size: int, dilation: int, size: tup
     x = torch.randn(2, 4, *size, dtype=torch.double, requires_grad=True)
     offsets = (3 * torch.randn(2, 2 * kernel_size**2, *size, dtype=torch.double)).requires_grad_()
     kernel = torch.randn(4, 1, kernel_size, kernel_size, dtype=torch.double, requires_grad=True)
-    ours = deformable_depthwise(x, offsets, kernel, dilation)
-    theirs = ops.deform_conv2d(x, offsets, kernel, padding=kernel_size // 2 * dilation, dilation=dilation)
-    torch.testing.assert_close(ours, theirs)
-    cotangent = torch.randn_like(ours)
+    y = deformable_depthwise(x, offsets, kernel, dilation)
+    expected = ops.deform_conv2d(x, offsets, kernel, padding=kernel_size // 2 * dilation, dilation=dilation)
+    torch.testing.assert_close(y, expected)
+    cotangent = torch.randn_like(y)
     leaves = (x, offsets, kernel)
-    for mine, other in zip(
-        torch.autograd.grad(ours, leaves, cotangent), torch.autograd.grad(theirs, leaves, cotangent), strict=True
+    for gradient, reference in zip(
+        torch.autograd.grad(y, leaves, cotangent), torch.autograd.grad(expected, leaves, cotangent), strict=True
     ):
-        torch.testing.assert_close(mine, other)
+        torch.testing.assert_close(gradient, reference)
 
 
-def test_without_offsets_it_is_an_ordinary_convolution() -> None:
+def test_equals_a_plain_convolution_without_offsets() -> None:
     x, kernel = torch.randn(2, 3, 8, 5), torch.randn(3, 1, 5, 5)
     offsets = torch.zeros(2, 50, 8, 5)
     plain = F.conv2d(x, kernel, padding=4, dilation=2, groups=3)

@@ -1,4 +1,4 @@
-"""The large-kernel layers: how far they look, and the product they make."""
+"""The large-kernel layers: receptive fields and products."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from yolo_attn.layers import LKA, LSK, LSKA, MSCA
 from yolo_attn.layers.large_kernel._gated import LargeKernel
 
 
-def reach(layer: LargeKernel) -> list[int]:
-    """Return how many rows and columns of the input the middle of the map depends on."""
+def receptive_field(layer: LargeKernel) -> list[int]:
+    """Return the number of rows and columns of the input that the center of the map depends on."""
     x = torch.randn(1, 2, 61, 61, requires_grad=True)
     layer.attention(x)[0, 0, 30, 30].backward()
     assert x.grad is not None
-    seen = x.grad[0].abs().sum(0) > 0
-    return [int(seen.any(axis).sum()) for axis in (1, 0)]
+    reached = x.grad[0].abs().sum(0) > 0
+    return [int(reached.any(axis).sum()) for axis in (1, 0)]
 
 
 @pytest.mark.parametrize("kernel_size", [7, 11, 23, 35, 41, 53])
-def test_lska_looks_as_far_as_its_name_says(kernel_size: int) -> None:
+def test_lska_has_its_nominal_receptive_field(kernel_size: int) -> None:
     layer = LSKA(2, kernel_size=kernel_size)
     for parameter in layer.parameters():
         torch.nn.init.ones_(parameter)
-    assert reach(layer) == [kernel_size, kernel_size]
+    assert receptive_field(layer) == [kernel_size, kernel_size]
 
 
-def test_lka_and_msca_look_as_far_as_documented() -> None:
-    assert reach(LKA(2)) == [23, 23]
-    assert reach(MSCA(2, kernel_sizes=(7, 11, 21))) == [25, 25]
+def test_lka_and_msca_have_the_documented_receptive_fields() -> None:
+    assert receptive_field(LKA(2)) == [23, 23]
+    assert receptive_field(MSCA(2, kernel_sizes=(7, 11, 21))) == [25, 25]
 
 
 @pytest.mark.parametrize("cls", [LKA, LSKA, LSK, MSCA])
-def test_what_the_map_multiplies(cls: type[LargeKernel]) -> None:
+def test_weights_multiply_the_input_or_its_projection(cls: type[LargeKernel]) -> None:
     x = torch.randn(2, 8, 9, 7)
     layer = cls(8)  # type: ignore[call-arg]
     torch.testing.assert_close(layer(x), x * layer.weights(x))
@@ -42,7 +42,7 @@ def test_what_the_map_multiplies(cls: type[LargeKernel]) -> None:
     torch.testing.assert_close(layer(x), x + layer.proj_out(F.gelu(layer.proj_in(x)) * layer.weights(x)))
 
 
-def test_lsk_chooses_between_near_and_far() -> None:
+def test_lsk_selects_the_small_or_the_large_receptive_field() -> None:
     layer, x = LSK(8), torch.randn(1, 8, 9, 9)
     torch.nn.init.zeros_(layer.select.weight)
     assert layer.select.bias is not None

@@ -1,4 +1,4 @@
-"""ACmix against a loop over positions, and its start."""
+"""ACmix compared with loops over positions."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def test_attention_equals_the_loop() -> None:
                 window = [(abs(r), abs(c)) for r in (i - 1, i, i + 1) for c in (j - 1, j, j + 1)]
                 window = [(r if r < 4 else 2, c if c < 5 else 3) for r, c in window]  # reflected at the border
                 for head in range(2):
-                    energies = []
+                    logits = []
                     for r, c in window:
-                        way = torch.stack([columns[j] - columns[c], rows[i] - rows[r]])
-                        energies.append(q[head, :, i, j] @ (k[head, :, r, c] + matrix @ way) / 2)
-                    weights = torch.stack(energies).softmax(0)
+                        offset = torch.stack([columns[j] - columns[c], rows[i] - rows[r]])
+                        logits.append(q[head, :, i, j] @ (k[head, :, r, c] + matrix @ offset) / 2)
+                    weights = torch.stack(logits).softmax(0)
                     expected[head, :, i, j] = sum(
                         w * v[head, :, r, c] for w, (r, c) in zip(weights, window, strict=True)
                     )
         torch.testing.assert_close(layer(x)[0], 0.5 * expected.reshape(8, 4, 5))
 
 
-def test_the_convolution_starts_as_a_sum_of_shifted_maps() -> None:
+def test_the_convolution_is_initialized_to_a_sum_of_shifted_maps() -> None:
     torch.manual_seed(0)
     layer = ACmix(8, heads=2).eval()
     torch.nn.init.zeros_(layer.rate_attention)
@@ -44,5 +44,5 @@ def test_the_convolution_starts_as_a_sum_of_shifted_maps() -> None:
         maps = torch.einsum("ns,sdhw->ndhw", layer.fc.weight[:, :, 0, 0], shared.reshape(6, 4, 4, 5))
         padded = F.pad(maps, (1, 1, 1, 1))
         total = sum(padded[n, :, n // 3 : n // 3 + 4, n % 3 : n % 3 + 5] for n in range(9))
-        # Group d of the convolution makes two of the eight output channels out of the nine maps of channel d.
+        # Group d of the convolution computes two of the eight output channels from the nine maps of channel d.
         torch.testing.assert_close(layer(x)[0], 0.5 * total.repeat_interleave(2, 0))

@@ -1,4 +1,4 @@
-"""Axial against a loop over the places of a line."""
+"""Axial compared with a loop over the positions of a line."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from yolo_attn.layers import Axial
 from yolo_attn.layers.self_attention.axial import AxialLines, LogitNorm
 
 
-def scaled(norm: LogitNorm, group: int, energy: Tensor) -> Tensor:
-    return energy * norm.weight[group] / (norm.running_var[group] + norm.eps).sqrt()
+def scaled(norm: LogitNorm, group: int, logit: Tensor) -> Tensor:
+    return logit * norm.weight[group] / (norm.running_var[group] + norm.eps).sqrt()
 
 
 def loop(layer: AxialLines, x: Tensor) -> Tensor:
@@ -20,20 +20,20 @@ def loop(layer: AxialLines, x: Tensor) -> Tensor:
     expanded = layer.expand_norm(layer.expand(x[None]))[0]
     content, position = torch.zeros_like(x), torch.zeros_like(x)
     for group in range(layer.groups):
-        own = expanded[group * 2 * depth : (group + 1) * 2 * depth]
-        q, k, v = own[: depth // 2], own[depth // 2 : depth], own[depth:]
+        group_values = expanded[group * 2 * depth : (group + 1) * 2 * depth]
+        q, k, v = group_values[: depth // 2], group_values[depth // 2 : depth], group_values[depth:]
 
         def at(distance: int) -> Tensor:
-            known = min(max(distance, 1 - layer.span), layer.span - 1)
-            return layer.positions[0, :, known + layer.span - 1]
+            clamped = min(max(distance, 1 - layer.span), layer.span - 1)
+            return layer.positions[0, :, clamped + layer.span - 1]
 
         for i in range(length):
-            energies = []
+            logits = []
             for j in range(length):
-                energy = scaled(layer.content_norm, group, q[:, i] @ k[:, j])
-                energy = energy + scaled(layer.query_norm, group, q[:, i] @ at(i - j)[: depth // 2])
-                energies.append(energy + scaled(layer.key_norm, group, k[:, j] @ at(j - i)[depth // 2 : depth]))
-            weights = torch.stack(energies).softmax(0)
+                logit = scaled(layer.content_norm, group, q[:, i] @ k[:, j])
+                logit = logit + scaled(layer.query_norm, group, q[:, i] @ at(i - j)[: depth // 2])
+                logits.append(logit + scaled(layer.key_norm, group, k[:, j] @ at(j - i)[depth // 2 : depth]))
+            weights = torch.stack(logits).softmax(0)
             rows = slice(group * depth, (group + 1) * depth)
             content[rows, i] = v @ weights
             position[rows, i] = sum(weights[j] * at(i - j)[depth:] for j in range(length))
@@ -41,7 +41,7 @@ def loop(layer: AxialLines, x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("span", [7, 3])
-def test_equals_the_loop_within_the_span_and_beyond(span: int) -> None:
+def test_equals_the_loop_within_and_beyond_the_span(span: int) -> None:
     torch.manual_seed(0)
     layer = AxialLines(8, 2, span).eval()
     for norm in (layer.content_norm, layer.query_norm, layer.key_norm):
@@ -55,7 +55,7 @@ def test_equals_the_loop_within_the_span_and_beyond(span: int) -> None:
                 torch.testing.assert_close(y[image, line], loop(layer, x[image, line]))
 
 
-def test_goes_along_the_columns_and_then_along_the_rows() -> None:
+def test_attends_along_columns_then_along_rows() -> None:
     torch.manual_seed(0)
     layer = Axial(8, groups=2).eval()
     x = torch.randn(1, 8, 5, 6)
@@ -65,16 +65,16 @@ def test_goes_along_the_columns_and_then_along_the_rows() -> None:
         torch.testing.assert_close(layer(x)[0], expected)
 
 
-def test_energies_have_unit_variance_in_training_whatever_their_mean() -> None:
+def test_logits_have_unit_variance_in_training_for_any_mean() -> None:
     torch.manual_seed(0)
     norm = LogitNorm(4).train()
     x = 5 + 3 * torch.randn(2, 4, 6, 6)
     assert norm(x).var((0, 2, 3), correction=0).allclose(torch.ones(4), atol=1e-3)
     weights = norm(x).softmax(3)
     norm.running_var.copy_(x.var((0, 2, 3), correction=0))
-    torch.testing.assert_close(norm.eval()(x).softmax(3), weights)  # though evaluation leaves the mean out
+    torch.testing.assert_close(norm.eval()(x).softmax(3), weights)  # although evaluation does not subtract the mean
 
 
-def test_odd_channels_are_refused() -> None:
+def test_rejects_an_odd_number_of_channels() -> None:
     with pytest.raises(ValueError, match=r"^Axial: channels=7; use an even number"):
         Axial(7)

@@ -1,4 +1,4 @@
-"""BRA: routing among regions."""
+"""BRA: routing between regions."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def full_attention(layer: BRA, x: Tensor) -> Tensor:
     return layer.proj(y + layer.dwconv(v))
 
 
-def test_routed_to_all_regions_it_is_full_attention() -> None:
+def test_equals_full_attention_when_routed_to_all_regions() -> None:
     torch.manual_seed(0)
     layer = BRA(8, heads=2, grid_size=3, topk=1000)
-    for size in ((6, 9), (7, 11), (2, 4), (1, 1)):  # of the last three no region count divides the map
+    for size in ((6, 9), (7, 11), (2, 4), (1, 1)):  # the grid does not divide the last three
         x = torch.randn(2, 8, *size)
         torch.testing.assert_close(layer(x), full_attention(layer, x))
 
 
-def test_both_forms_are_equal_where_the_regions_divide_the_map() -> None:
+def test_both_forms_are_equal_if_the_regions_divide_the_map() -> None:
     torch.manual_seed(0)
     layer, legacy = BRA(8, grid_size=3, topk=2), BRA(8, grid_size=3, topk=2, legacy=True)
     legacy.load_state_dict(layer.state_dict())
@@ -33,7 +33,7 @@ def test_both_forms_are_equal_where_the_regions_divide_the_map() -> None:
     assert not torch.allclose(layer(other), legacy(other))
 
 
-def test_a_cell_reads_from_topk_regions() -> None:
+def test_a_position_attends_to_topk_regions() -> None:
     torch.manual_seed(0)
     layer = BRA(8, grid_size=3, topk=2, kernel_size=1)
     x = torch.randn(1, 8, 6, 9, requires_grad=True)
@@ -41,5 +41,5 @@ def test_a_cell_reads_from_topk_regions() -> None:
     assert x.grad is not None
     reached = x.grad[0].abs().sum(0).reshape(3, 2, 3, 3).transpose(1, 2).flatten(2).flatten(0, 1) > 0
     whole = reached[1:].all(1)
-    assert reached[1:].any(1).equal(whole)  # keys and values of a region come together
+    assert reached[1:].any(1).equal(whole)  # all keys and values of a region are used
     assert whole.sum() + reached[0].all() == 2

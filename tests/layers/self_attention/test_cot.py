@@ -1,4 +1,4 @@
-"""What is particular to CoT."""
+"""CoT compared with a loop over positions."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import torch
 from yolo_attn.layers import CoT
 
 
-def test_channels_share_the_weights_of_their_place_in_the_row() -> None:
+def test_channel_c_uses_row_c_modulo_the_number_of_rows() -> None:
     torch.manual_seed(0)
-    layer = CoT(16).eval()  # 8 channels share, so there are 2 rows of weights
+    layer = CoT(16).eval()  # 8 channels share weights, so there are 2 rows of weights
     x = torch.randn(1, 16, 3, 4)
     with torch.no_grad():
         static = layer.context(x)

@@ -1,4 +1,4 @@
-"""CrissCross against a loop over positions."""
+"""CrissCross compared with a loop over positions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_equals_the_loop_once_and_twice() -> None:
         torch.testing.assert_close(layer(x), expected)
 
 
-def test_two_passes_reach_every_position_and_one_does_not() -> None:
+def test_two_passes_reach_all_positions_and_one_does_not() -> None:
     torch.manual_seed(0)
     for recurrence, reached in ((1, 4 + 5 - 1), (2, 4 * 5)):
         layer = CrissCross(8, recurrence=recurrence)
@@ -49,4 +49,4 @@ def test_weights_are_a_distribution_that_counts_each_position_once() -> None:
     assert weights.shape == (2, 4, 5, 9)
     torch.testing.assert_close(weights.sum(3), torch.ones(2, 4, 5))
     for i in range(4):
-        assert (weights[:, i, :, i] == 0).all()  # itself is counted in the row
+        assert (weights[:, i, :, i] == 0).all()  # the position itself is counted in the row

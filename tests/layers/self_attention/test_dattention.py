@@ -1,4 +1,4 @@
-"""DAttention: where it reads, what it weighs, and its blocks."""
+"""DAttention: sampling points, weights and chunks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from yolo_attn.layers import DAttention
 from yolo_attn.layers.self_attention import _tokens, dattention
 
 
-def unmoved(**options: object) -> DAttention:
-    """Return a layer whose points stay on the grid."""
+def without_offsets(**options: object) -> DAttention:
+    """Return a layer without offsets."""
     torch.manual_seed(0)
     layer = DAttention(8, head_width=4, table_size=5, **options).eval()
     torch.nn.init.zeros_(layer.offset_proj.weight)
@@ -18,46 +18,46 @@ def unmoved(**options: object) -> DAttention:
     return layer
 
 
-def test_unmoved_it_is_self_attention_with_relative_positions() -> None:
-    layer = unmoved()
-    x = torch.randn(1, 8, 5, 5)  # as large as the table knows, so that it is read at its own entries
+def test_without_offsets_it_equals_self_attention_with_relative_positions() -> None:
+    layer = without_offsets()
+    x = torch.randn(1, 8, 5, 5)  # of the size of the table, so its entries are not interpolated
     with torch.no_grad():
         q, k, v = (conv(x).reshape(2, 4, 25) for conv in (layer.query, layer.key, layer.value))
         gathered = torch.zeros(2, 4, 25)
         for head in range(2):
             for query in range(25):
-                energies = q[head, :, query] @ k[head] / 2
+                logits = q[head, :, query] @ k[head] / 2
                 for key in range(25):
                     rows, columns = query // 5 - key // 5, query % 5 - key % 5
-                    energies[key] += layer.table[head, 4 + rows, 4 + columns]
-                gathered[head, :, query] = v[head] @ energies.softmax(0)
+                    logits[key] += layer.table[head, 4 + rows, 4 + columns]
+                gathered[head, :, query] = v[head] @ logits.softmax(0)
         torch.testing.assert_close(layer(x), layer.proj(gathered.reshape(1, 8, 5, 5)), atol=1e-5, rtol=1e-4)
 
 
-def test_the_grid_goes_from_corner_to_corner_and_that_of_the_code_does_not() -> None:
+def test_the_grid_extends_from_corner_to_corner_unless_shifted() -> None:
     x = torch.randn(2, 8, 9, 7)
-    points = unmoved(stride=2).points(x)
+    points = without_offsets(stride=2).points(x)
     assert points.shape == (2, 1, 5, 4, 2)
     torch.testing.assert_close(points[0, 0, :, 0, 0], torch.linspace(-1, 1, 5))
     torch.testing.assert_close(points[0, 0, 0, :, 1], torch.linspace(-1, 1, 4))
-    assert unmoved(stride=2, shifted_grid=True).points(x)[0, 0, -1, -1].min() > 1
+    assert without_offsets(stride=2, shifted_grid=True).points(x)[0, 0, -1, -1].min() > 1
 
 
-def test_points_move_no_further_than_the_range_and_freely_not_off_the_map() -> None:
+def test_offsets_are_limited_to_the_range_or_to_the_map() -> None:
     torch.manual_seed(0)
     x = 100 * torch.randn(2, 8, 6, 6)
-    for offset_range, reach in ((2, 2 / 5), (1, 1 / 5)):
+    for offset_range, limit in ((2, 2 / 5), (1, 1 / 5)):
         layer = DAttention(8, offset_range=offset_range)
         torch.nn.init.normal_(layer.offset_proj.weight, 0, 10)
-        moved = (layer.points(x) - unmoved().points(x)).abs().amax()
-        assert reach * 0.99 < moved <= reach + 1e-6  # a cell of six is 2 / 5 wide
+        moved = (layer.points(x) - without_offsets().points(x)).abs().amax()
+        assert limit * 0.99 < moved <= limit + 1e-6  # a grid step of six points is 2 / 5
     layer = DAttention(8, offset_range=None)
     torch.nn.init.normal_(layer.offset_proj.weight, 0, 10)
     assert layer.points(x).abs().max() == 1
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, training: bool) -> None:
+def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch, training: bool) -> None:
     torch.manual_seed(0)
     layer = DAttention(8, head_width=4, groups=2, table_size=3).double().train(training)
     x = torch.randn(2, 8, 5, 6, dtype=torch.double, requires_grad=True)

@@ -1,4 +1,4 @@
-"""DANet's attentions."""
+"""DANet's position and channel attention."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_position_attention_equals_the_loop() -> None:
     torch.testing.assert_close(layer(x), x + 0.7 * read.t().reshape(x.shape))
 
 
-def test_channel_attention_reads_from_the_least_similar_channels() -> None:
+def test_channel_attention_attends_to_the_least_similar_channels() -> None:
     torch.manual_seed(0)
     layer, x = CAM(6), torch.randn(2, 6, 3, 4)
     weights = layer.weights(x)
@@ -28,20 +28,20 @@ def test_channel_attention_reads_from_the_least_similar_channels() -> None:
     torch.testing.assert_close(layer(x), x + 0.7 * (weights @ channels).reshape(x.shape))
 
 
-def test_channel_attention_holds_energies_beyond_float16() -> None:
+def test_channel_attention_is_finite_for_energies_beyond_float16() -> None:
     x = (1000 * torch.randn(1, 6, 20, 20)).half()
     layer = CAM(6).half()
     torch.nn.init.ones_(layer.residual_scale)
     assert layer(x).isfinite().all()
 
 
-def test_their_sum_begins_as_twice_the_input() -> None:
+def test_their_sum_is_twice_the_input_at_initialization() -> None:
     x = torch.randn(2, 8, 3, 4)
     torch.testing.assert_close(DualAttention(8)(x), 2 * x)
     assert torch.equal(DualAttention(8, init="identity")(x), x)
 
 
-def test_from_the_identity_queries_keys_and_values_wait_one_step_for_a_gradient() -> None:
+def test_identity_init_gives_queries_keys_and_values_a_gradient_after_one_step() -> None:
     torch.manual_seed(0)
     layer, x = DualAttention(8, init="identity"), torch.randn(2, 8, 3, 4)
     optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
@@ -49,11 +49,12 @@ def test_from_the_identity_queries_keys_and_values_wait_one_step_for_a_gradient(
         optimizer.zero_grad()
         (layer(x) - x.roll(1, 1)).square().mean().backward()
         optimizer.step()
-    inner = {name: p.grad for name, p in layer.position.named_parameters() if name != "key.bias"}  # the softmax's
+    # The softmax is invariant to the bias of the keys.
+    inner = {name: p.grad for name, p in layer.position.named_parameters() if name != "key.bias"}
     assert all(gradient is not None and gradient.abs().max() > 0 for gradient in inner.values())
 
 
-def test_the_identity_init_takes_one_input_away() -> None:
+def test_identity_init_subtracts_the_input() -> None:
     torch.manual_seed(0)
     paper, identity, x = DualAttention(8), DualAttention(8, init="identity"), torch.randn(2, 8, 3, 4)
     for layer in (paper.position, paper.channel):

@@ -16,13 +16,13 @@ def test_the_weights_of_a_position_sum_to_one(heads: int | None) -> None:
     torch.testing.assert_close(weights.sum(3), torch.ones(weights.shape[:3]))
 
 
-def test_values_start_as_the_transposed_keys_and_learn_on_their_own() -> None:
+def test_values_are_initialized_to_the_transposed_keys_without_sharing_memory() -> None:
     layer = External(8)
     assert torch.equal(layer.value.weight, layer.key.weight.t())
     assert layer.value.weight.data_ptr() != layer.key.weight.data_ptr()
 
 
-def test_double_normalisation_equals_the_loop() -> None:
+def test_double_normalization_equals_the_loop() -> None:
     torch.manual_seed(0)
     layer, x = External(4, memory=3), torch.randn(1, 4, 2, 3)
     with torch.no_grad():

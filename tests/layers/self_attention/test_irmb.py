@@ -1,4 +1,4 @@
-"""The windows of iRMB."""
+"""The windows of iRMB and the order of attention and expansion."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from yolo_attn.layers import iRMB
 def test_a_window_is_a_grid_over_the_map() -> None:
     torch.manual_seed(0)
     layer = iRMB(8, window=2).eval()
-    x = torch.randn(1, 8, 6, 8, requires_grad=True)  # 3 x 4 windows, so a window takes every third row
+    x = torch.randn(1, 8, 6, 8, requires_grad=True)  # 3 x 4 windows, so a window consists of every third row
     layer._attend(x)[0, :, 1, 2].sum().backward()
     assert x.grad is not None
-    seen = x.grad[0].abs().sum(0).nonzero().tolist()
-    assert seen == [[1, 2], [1, 6], [4, 2], [4, 6]]
+    reached = x.grad[0].abs().sum(0).nonzero().tolist()
+    assert reached == [[1, 2], [1, 6], [4, 2], [4, 6]]
 
 
-def test_attention_before_the_expansion_gives_the_same_where_the_values_are_linear_and_unbiased() -> None:
+def test_attention_first_gives_the_same_result_for_linear_values_without_bias() -> None:
     torch.manual_seed(0)
     after, before = iRMB(8, head_width=8).eval(), iRMB(8, head_width=8, attention_first=True).eval()
     torch.nn.init.zeros_(after.value[0].bias)
@@ -27,6 +27,6 @@ def test_attention_before_the_expansion_gives_the_same_where_the_values_are_line
     torch.testing.assert_close(before(x), after(x))
 
 
-def test_values_have_the_wanted_multiple_of_channels() -> None:
+def test_values_have_the_expanded_number_of_channels() -> None:
     assert iRMB(24, expansion=2.5, head_width=8).value[0].out_channels == 60
     assert iRMB(8, expansion=0.01).value[0].out_channels == 1

@@ -1,4 +1,4 @@
-"""LocalAttention against a loop over cells, and the reach of its window."""
+"""LocalAttention compared with a loop over positions, and the extent of its window."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from yolo_attn.layers import LocalAttention
 
 
-def middle(layer: LocalAttention, x: Tensor, i: int, j: int) -> tuple[float, float]:
+def center(layer: LocalAttention, x: Tensor, i: int, j: int) -> tuple[float, float]:
     if layer.predict is None:
         return i, j
     height, width = x.shape[1:]
@@ -29,7 +29,7 @@ def test_equals_the_loop(predict: bool) -> None:
     expected = torch.zeros_like(x)
     for i in range(6):
         for j in range(7):
-            row, column = middle(layer, x, i, j)
+            row, column = center(layer, x, i, j)
             window = [(r, c) for r in range(6) for c in range(7) if abs(r - row) <= 2 and abs(c - column) <= 2]
             memory = torch.stack([x[:, r, c] for r, c in window])
             weights = (memory @ layer.bilinear(x[:, i, j])).softmax(0)
@@ -40,7 +40,7 @@ def test_equals_the_loop(predict: bool) -> None:
     torch.testing.assert_close(layer(x[None])[0], expected)
 
 
-def test_a_cell_reads_its_window_and_no_more() -> None:
+def test_a_position_attends_only_to_its_window() -> None:
     torch.manual_seed(0)
     layer = LocalAttention(8, radius=2, predict=False)
     x = torch.randn(1, 8, 9, 10, requires_grad=True)
@@ -50,7 +50,7 @@ def test_a_cell_reads_its_window_and_no_more() -> None:
     assert reached[2:7, :4].all() and reached.sum() == 5 * 4
 
 
-def test_a_predicted_middle_stays_on_the_map() -> None:
+def test_a_predicted_center_is_on_the_map() -> None:
     layer = LocalAttention(8, radius=1)
     assert layer.predict is not None
     for weight in (100.0, -100.0):

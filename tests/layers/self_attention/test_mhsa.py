@@ -1,4 +1,4 @@
-"""MHSA: positions against loops."""
+"""MHSA: position features compared with loops."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from yolo_attn.layers import MHSA
 
 
 def expected(layer: MHSA, x: Tensor) -> Tensor:
-    """Return what one image's cells read, one by one."""
+    """Return the output for one image, computed position by position."""
     attention, height, width = layer.attention, x.shape[2], x.shape[3]
-    cells = x[0].flatten(1).t()
+    tokens = x[0].flatten(1).t()
     heads = attention.heads
     q, k, v = (
-        (linear(cells)).unflatten(1, (heads, -1)) for linear in (attention.query, attention.key, attention.value)
+        (linear(tokens)).unflatten(1, (heads, -1)) for linear in (attention.query, attention.key, attention.value)
     )
-    d, far = q.shape[2], layer.max_distance
+    d, limit = q.shape[2], layer.max_distance
     context = torch.zeros_like(q)
-    for i in range(len(cells)):
+    for i in range(len(tokens)):
         for head in range(heads):
             logits = []
-            for j in range(len(cells)):
-                down = min(max(i // width - j // width, -far), far) + far
-                right = min(max(i % width - j % width, -far), far) + far
+            for j in range(len(tokens)):
+                down = min(max(i // width - j // width, -limit), limit) + limit
+                right = min(max(i % width - j % width, -limit), limit) + limit
                 logit = q[i, head] @ k[j, head]
                 if layer.position == "relative":
                     logit = logit + q[i, head] @ (layer.offsets[0, down] + layer.offsets[1, right])
@@ -44,7 +44,7 @@ def test_equals_the_loop(position: str) -> None:
     torch.testing.assert_close(layer(x), expected(layer, x))
 
 
-def test_without_positions_the_order_of_cells_does_not_matter_and_with_them_it_does() -> None:
+def test_depends_on_the_order_of_tokens_only_with_position_features() -> None:
     torch.manual_seed(0)
     x = torch.randn(1, 8, 4, 4)
     for position, same in (("none", True), ("sine", False), ("relative", False)):
@@ -60,7 +60,7 @@ def test_residual_adds_the_input() -> None:
     torch.testing.assert_close(residual(x), x + plain(x))
 
 
-def test_sine_positions_need_four_features_each() -> None:
+def test_sine_positions_require_a_multiple_of_4_channels() -> None:
     with pytest.raises(ValueError, match=r"^MHSA: channels=6; use a multiple of 4, or position=none"):
         MHSA(6)
     assert MHSA(6, position="none")(torch.zeros(1, 6, 3, 3)).shape == (1, 6, 3, 3)

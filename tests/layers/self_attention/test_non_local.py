@@ -1,4 +1,4 @@
-"""NonLocal: the four pairwise functions against loops."""
+"""NonLocal: the four pairwise functions compared with loops."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_equals_the_loop(pairwise: str, subsample: bool) -> None:
     torch.testing.assert_close(layer(x), expected)
 
 
-def test_a_map_of_one_row_is_not_pooled_along_it() -> None:
+def test_a_single_row_is_not_pooled() -> None:
     layer = NonLocal(8, pairwise="dot_product")
     torch.nn.init.ones_(layer.norm.weight)
     x = torch.randn(1, 8, 1, 6)

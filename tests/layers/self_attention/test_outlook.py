@@ -1,4 +1,4 @@
-"""Outlook against a loop over positions."""
+"""Outlook compared with a loop over positions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_equals_the_loop() -> None:
         torch.testing.assert_close(layer(x), layer.proj(collected.reshape(1, 4, 3, 4)))
 
 
-def test_the_weights_towards_a_neighbour_sum_to_one() -> None:
+def test_the_weights_for_a_neighbor_sum_to_one() -> None:
     weights = Outlook(8, heads=4).weights(torch.randn(2, 8, 5, 6))
     assert weights.shape == (2, 4, 9, 9, 5, 6)
     torch.testing.assert_close(weights.sum(3), torch.ones(2, 4, 9, 5, 6))

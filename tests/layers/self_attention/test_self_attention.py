@@ -1,4 +1,4 @@
-"""SelfAttention: the score functions among the cells of a map."""
+"""SelfAttention: the score functions."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def score(layer: SelfAttention, name: str, q: Tensor, k: Tensor) -> Tensor:
 def test_scores_equal_the_loop() -> None:
     torch.manual_seed(0)
     x = torch.randn(1, 8, 3, 4)
-    cells = x[0].flatten(1).t()
+    tokens = x[0].flatten(1).t()
     for name in ("dot", "scaled_dot", "general", "concat", "additive"):
         layer = SelfAttention(8, score=name, project=False)
         for parameter in layer.parameters():
             torch.nn.init.normal_(parameter)
         context = torch.stack(
-            [torch.stack([score(layer, name, q, k) for k in cells]).softmax(0) @ cells for q in cells]
+            [torch.stack([score(layer, name, q, k) for k in tokens]).softmax(0) @ tokens for q in tokens]
         )
         torch.testing.assert_close(layer(x)[0].flatten(1).t(), context)
 
 
-def test_combine_puts_context_and_cell_together() -> None:
+def test_combine_reads_context_and_token() -> None:
     torch.manual_seed(0)
     x = torch.randn(1, 8, 3, 4)
     context = SelfAttention(8, project=False)(x)
@@ -46,7 +46,7 @@ def test_combine_puts_context_and_cell_together() -> None:
         torch.testing.assert_close(layer(x), expected.transpose(1, 2).reshape(x.shape))
 
 
-def test_each_head_has_channels_of_its_own() -> None:
+def test_heads_have_separate_channels() -> None:
     torch.manual_seed(0)
     layer, x = SelfAttention(8, score="general", heads=2, project=False), torch.randn(1, 8, 3, 4)
     changed = x.clone()

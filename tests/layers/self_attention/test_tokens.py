@@ -1,4 +1,4 @@
-"""Attention in parts, and the positions of tokens."""
+"""Chunked attention and positions of tokens."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from yolo_attn.layers import (
 )
 from yolo_attn.layers.self_attention import _tokens
 
-STREAMED: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
+CHUNKED: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
     "relative": (MHSA, {"position": "relative", "max_distance": 2}),
     "bias": (MHSA, {"position": "bias", "max_distance": 2}),
     "additive": (SelfAttention, {"score": "additive", "heads": 2}),
@@ -34,7 +34,7 @@ STREAMED: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
 
 def trained(name: str) -> nn.Module:
     torch.manual_seed(0)
-    cls, options = STREAMED[name]
+    cls, options = CHUNKED[name]
     layer = cls(8, **options).double()
     for parameter in layer.parameters():
         nn.init.normal_(parameter, std=0.5)
@@ -47,23 +47,23 @@ def results(layer: nn.Module, x: Tensor) -> list[Tensor]:
     return [y.detach(), *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])]
 
 
-@pytest.mark.parametrize("name", STREAMED)
-def test_parts_give_what_all_at_once_gives(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", CHUNKED)
+def test_chunks_do_not_change_the_result(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     layer, x = trained(name), torch.randn(2, 8, 5, 6, dtype=torch.float64)
     at_once = results(layer, x)
     calls = []
     monkeypatch.setattr(_tokens, "MAX_ELEMENTS", 200)
     monkeypatch.setattr(_tokens, "checkpoint", lambda *a, **k: calls.append(1) or checkpoint(*a, **k))
     checkpoint = torch.utils.checkpoint.checkpoint
-    in_parts = results(layer, x)
+    in_chunks = results(layer, x)
     assert len(calls) > 1
-    for part, whole in zip(in_parts, at_once, strict=True):
-        torch.testing.assert_close(part, whole)
+    for chunk, whole in zip(in_chunks, at_once, strict=True):
+        torch.testing.assert_close(chunk, whole)
     with torch.no_grad():
         torch.testing.assert_close(layer(x), at_once[0])
 
 
-def test_parts_compile_and_train_in_mixed_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_compile_and_train_in_mixed_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, x = trained("bias").float(), torch.randn(2, 8, 5, 6)
     whole = layer(x)
     monkeypatch.setattr(_tokens, "MAX_ELEMENTS", 2000)
@@ -76,33 +76,33 @@ def test_parts_compile_and_train_in_mixed_precision(monkeypatch: pytest.MonkeyPa
     assert all(p.grad is not None and p.grad.isfinite().all() for p in layer.parameters())
 
 
-def test_training_in_parts_keeps_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_in_chunks_stores_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, x = trained("additive"), torch.randn(1, 8, 8, 8, dtype=torch.float64)
 
-    def largest_kept() -> int:
-        kept: list[int] = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+    def largest_saved() -> int:
+        saved: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()) or t, lambda t: t):
             layer(x)
-        return max(kept)
+        return max(saved)
 
-    assert largest_kept() == 64 * 64 * 8
+    assert largest_saved() == 64 * 64 * 8
     monkeypatch.setattr(_tokens, "MAX_ELEMENTS", 64 * 64)
-    assert largest_kept() < 64 * 64
+    assert largest_saved() < 64 * 64
 
 
-def test_sine_positions_are_detr_s_formula() -> None:
-    place = _tokens.sine_positions(torch.zeros(1, 8, 3, 5))
-    assert place.shape == (1, 15, 8)
+def test_sine_positions_equal_detr() -> None:
+    features = _tokens.sine_positions(torch.zeros(1, 8, 3, 5))
+    assert features.shape == (1, 15, 8)
     for row in range(3):
         for column in range(5):
             expected = []
             for angle in (2 * math.pi * (row + 1) / 3, 2 * math.pi * (column + 1) / 5):
                 for wave in (1, 10000 ** (-2 / 4)):
                     expected += [math.sin(angle * wave), math.cos(angle * wave)]
-            torch.testing.assert_close(place[0, 5 * row + column], torch.tensor(expected), atol=1e-5, rtol=0)
+            torch.testing.assert_close(features[0, 5 * row + column], torch.tensor(expected), atol=1e-5, rtol=0)
 
 
-def test_sine_positions_stand_for_the_same_place_on_maps_of_all_sizes() -> None:
+def test_sine_positions_are_relative_to_the_map_size() -> None:
     small = _tokens.sine_positions(torch.zeros(1, 16, 4, 4)).reshape(4, 4, 16)
     large = _tokens.sine_positions(torch.zeros(1, 16, 8, 8)).reshape(8, 8, 16)
     torch.testing.assert_close(large[1::2, 1::2], small, atol=1e-5, rtol=0)
@@ -110,7 +110,7 @@ def test_sine_positions_stand_for_the_same_place_on_maps_of_all_sizes() -> None:
 
 @pytest.mark.parametrize("score", ["dot", "scaled_dot", "general", "concat", "additive"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_scores_of_large_values_stay_finite_in_half_precision(score: str, dtype: torch.dtype) -> None:
+def test_scores_of_large_values_are_finite_in_half_precision(score: str, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     x = (1000 * torch.randn(1, 16, 12, 12)).to(dtype)
     layer = CrossAttention([16, 16], score=score).to(dtype).eval()
@@ -119,7 +119,7 @@ def test_scores_of_large_values_stay_finite_in_half_precision(score: str, dtype:
 
 
 @pytest.mark.parametrize("cls", [A2, AgentAttention, BRA, LocalAttention, MHSA, TransformerEncoder])
-def test_large_values_stay_finite_in_half_precision(cls: type[nn.Module]) -> None:
+def test_outputs_for_large_values_are_finite_in_half_precision(cls: type[nn.Module]) -> None:
     torch.manual_seed(0)
     layer, x = cls(16).half().eval(), (1000 * torch.randn(1, 16, 12, 12)).half()
     with torch.no_grad():

@@ -80,7 +80,7 @@ class A2(Mixer):
         return x + y if self.residual else y
 
     def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
-        """Return where each descriptor is gathered from."""
+        """Return the weights that each descriptor is gathered with."""
         weights = self.weights(inputs[0])[0].float()
         return [AttentionValues("", WEIGHT, weights * weights[0].numel())]
 

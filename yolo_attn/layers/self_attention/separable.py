@@ -72,7 +72,7 @@ class SeparableSelfAttention(Mixer):
         return y
 
     def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
-        """Return the weights of the patches, for each position in a patch_size."""
+        """Return the weights of the patches, for each offset in a patch."""
         weights = self.weights(inputs[0])[0].float()
         return [AttentionValues("", WEIGHT, weights * (weights.numel() / weights.sum()))]
 
