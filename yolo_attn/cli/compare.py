@@ -10,13 +10,15 @@ __all__ = ["COMMAND"]
 
 def _help() -> str:
     from yolo_attn.stats.compare import MIN_SEEDS
+    from yolo_attn.study.specification.controls import CONTROLS
     from yolo_attn.study.specification.study import DEFAULT_NAME, DEFAULT_PROJECT, DEFAULT_STUDY
 
     default = {
         key: ",".join(value) if isinstance(value, (list, tuple)) else value for key, value in DEFAULT_STUDY.items()
     }
     return f"""\
-yolo-attn compare [study=FILE] [base=MODEL] [data=DATA] [variants=A,B] [controls=null,width] [seeds=N] [workers=N]
+yolo-attn compare [study=FILE] [base=MODEL] [data=DATA] [variants=A,B] [controls={",".join(CONTROLS)}] [seeds=N] \
+[workers=N]
                   [project={DEFAULT_PROJECT}] [name={DEFAULT_NAME}] [key=value]
 
 Trains the base, every variant and every control once for each seed, each run in its own process, from common initial
