@@ -98,7 +98,7 @@ def test_the_stated_scale_is_the_bases_and_the_name_changes_it(fresh_folder: Pat
     ("words", "expected"),
     [
         (["layer=CBAM", "at=neck"], "place requires model="),
-        (["model=yolo11n.yaml", "at=neck"], "place needs layer="),
+        (["model=yolo11n.yaml", "at=neck"], "place requires layer="),
         (["model=yolo11n.yaml", "layer=Cbam", "at=neck"], "did you mean CBAM?"),
         (["model=yolo11n.yaml", "layer=CBAM", "at=nek"], "did you mean neck?"),
         (["model=yolo11n.yaml", "layer=CBAM", "at=neck", "reductoin=8"], "did you mean reduction?"),
