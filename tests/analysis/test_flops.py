@@ -1,4 +1,4 @@
-"""Operations against numbers worked out by hand."""
+"""Operation counts against numbers computed by hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from yolo_attn.layers import SE, CBAMSpatial
 
 class _Attention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        tokens = x.flatten(2).transpose(1, 2)[:, None].contiguous()  # what the fused kernel takes
+        tokens = x.flatten(2).transpose(1, 2)[:, None].contiguous()  # the layout of the fused kernel
         return F.scaled_dot_product_attention(tokens, tokens, tokens)
 
 
@@ -48,27 +48,27 @@ BY_HAND = {
 
 
 @pytest.mark.parametrize("name", BY_HAND)
-def test_by_hand(name: str) -> None:
+def test_counts(name: str) -> None:
     module, expected = BY_HAND[name]
     assert count_flops(module.eval(), IMAGE) == expected
 
 
-def test_the_fast_path_is_as_it_was_afterwards() -> None:
+def test_the_fast_path_is_restored() -> None:
     before = torch.backends.mha.get_fastpath_enabled()
     count_flops(_Tokens(C).eval(), IMAGE)
     assert torch.backends.mha.get_fastpath_enabled() == before
 
 
 def test_attention_on_the_cpu_counts_where_pytorch_has_no_formula_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As up to PyTorch 2.6."""
+    """PyTorch up to 2.6."""
     operator = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     monkeypatch.delitem(torch_counter.flop_registry, operator, raising=False)
     module, expected = BY_HAND["attention"]
     assert count_flops(module, IMAGE) == expected
 
 
-def test_the_count_from_a_yaml_is_the_same_but_for_decoding() -> None:
-    """host.geometry counts without running and leaves out the head's last step, a 1 x 1 convolution over 16 bins."""
+def test_the_count_from_a_yaml_is_the_same_except_for_decoding() -> None:
+    """host.geometry counts without running and excludes the head's last step, a 1 x 1 convolution over 16 bins."""
     model = open_model("yolo11n-cbam.yaml")
     anchors = 8 * 8 + 4 * 4 + 2 * 2
     run = count_flops(model, torch.zeros(1, 3, 64, 64))

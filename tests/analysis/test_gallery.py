@@ -1,4 +1,4 @@
-"""The verb `maps`: images, statistics, mistakes."""
+"""The command `maps`: images, statistics, errors."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def test_a_png_for_each_image_and_a_table(images: Path, capsys: pytest.CaptureFi
     status, out, _ = maps("model=yolo11n-cbam.yaml", "source=images", capsys=capsys)
     assert status == 0
     assert sorted(p.name for p in Path("runs/maps").iterdir()) == ["tall.png", "wide.png"]
-    drawn = cv2.imread("runs/maps/tall.png")
-    assert drawn is not None
-    assert min(drawn.shape[:2]) > 200
+    rendered = cv2.imread("runs/maps/tall.png")
+    assert rendered is not None
+    assert min(rendered.shape[:2]) > 200
     cells = [line.split() for line in out.splitlines()]
     assert [line[:3] for line in cells if line[:1] in (["17"], ["21"], ["25"])] == [
         [row, layer, level]
@@ -53,7 +53,7 @@ def test_a_png_for_each_image_and_a_table(images: Path, capsys: pytest.CaptureFi
     assert out.splitlines()[-1] == f"2 images in {Path('runs/maps')}"
 
 
-def test_folders_are_counted_up_unless_told_otherwise(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folders_are_numbered_by_default(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("model=yolo11n-se.yaml", "source=images/wide.png", "project=here", "name=se")
     for _ in range(2):
         assert maps(*words, capsys=capsys)[0] == 0
@@ -71,31 +71,31 @@ def test_dead_gates_are_named(images: Path, capsys: pytest.CaptureFixture[str]) 
     ]
 
 
-def test_no_map_is_made_up(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_layers_without_maps_are_named(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = maps("model=yolo11n-pam.yaml", "source=images", capsys=capsys)
     assert status == 0
-    assert "no map: row 17 PAM: it has no gate and offers no weights to look at" in out
+    assert "no map: row 17 PAM: it has no gate and no weights to show" in out
     assert not Path("runs").exists()
 
 
-def test_a_image_that_cannot_be_read_is_skipped_and_named(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreadable_image_is_skipped_and_named(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (images / "a_broken.png").write_bytes(b"no image")
     (images / "z_empty.jpg").write_bytes(b"")
     status, out, _ = maps("model=yolo11n-se.yaml", "source=images", capsys=capsys)
     assert status == 0
     assert sorted(p.name for p in Path("runs/maps").iterdir()) == ["tall.png", "wide.png"]
-    told = [f"skipped: {Path('images') / name}: not an image that OpenCV can read" for name in SPOILT]
-    assert out.splitlines()[-3:] == [*told, f"2 images in {Path('runs/maps')}, 2 skipped"]
+    skipped = [f"skipped: {Path('images') / name}: not an image that OpenCV can read" for name in SPOILT]
+    assert out.splitlines()[-3:] == [*skipped, f"2 images in {Path('runs/maps')}, 2 skipped"]
     found = json.loads(maps("model=yolo11n-se.yaml", "source=images", "format=json", capsys=capsys)[1])
     assert (found["images"], found["files"]) == (2, ["tall.png", "wide.png"])
     assert [Path(reason.partition(": ")[0]).name for reason in found["skipped"]] == list(SPOILT)
 
 
-def test_a_folder_of_which_nothing_can_be_read_is_a_mistake(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_of_unreadable_images_is_an_error(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in images.iterdir():
         path.write_bytes(b"no image")
-    said = refuse("maps", "model=yolo11n-se.yaml", "source=images", capsys=capsys)
-    assert "tall.jpg: not an image that OpenCV can read (and of 1 more image none can be used)" in said
+    message = refuse("maps", "model=yolo11n-se.yaml", "source=images", capsys=capsys)
+    assert "tall.jpg: not an image that OpenCV can read (and of 1 more image none can be used)" in message
     assert "more" not in refuse("maps", "model=yolo11n-se.yaml", "source=images/wide.png", capsys=capsys)
     assert not Path("runs").exists()
 
@@ -124,7 +124,7 @@ def test_json(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (("model=yolo11n-se.yaml", "source=images", "format=yaml"), "use text or json"),
     ],
 )
-def test_mistakes_leave_nothing(
+def test_errors_write_nothing(
     words: tuple[str, ...], expected: str, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert expected in refuse("maps", *words, capsys=capsys)
@@ -132,7 +132,7 @@ def test_mistakes_leave_nothing(
 
 
 def test_maps_of_a_layer_share_their_colors() -> None:
-    """A gate that differs little looks even; one peak does not darken the rest; the padding has no say."""
+    """Small differences do not fill the scale, one peak does not darken the rest, and the padding has no effect."""
 
     def found(values: np.ndarray, frame: Frame | None = None) -> AttentionMap:
         height, width = (8 * side for side in values.shape)
@@ -150,14 +150,14 @@ def test_maps_of_a_layer_share_their_colors() -> None:
     assert limits([found(padded, Frame(80, 80, 24, 0, 56, 80))])[1] == pytest.approx(0.55)
 
 
-def test_a_map_is_drawn_where_it_belongs() -> None:
+def test_a_map_is_rendered_at_its_position() -> None:
     """A gate open in the lower right quarter, over a gray image."""
     values = np.zeros((8, 8), np.float32)
     values[4:, 4:] = 1
     found = AttentionMap(3, "X", "X", "", "gate", "map", values, 8, Statistics.of(values), Frame(64, 64, 0, 0, 64, 64))
     png = draw(ImageMaps("no $formula$_{.jpg", np.full((64, 64, 3), 90, np.uint8), (found,), ()))
-    drawn = cv2.imdecode(np.frombuffer(png, np.uint8), 1)[:, : int(_INCHES * _DPI * 2)]  # without the color bar
-    blue, green, red = (drawn[..., n].astype(int) for n in range(3))
+    rendered = cv2.imdecode(np.frombuffer(png, np.uint8), 1)[:, : int(_INCHES * _DPI * 2)]  # without the color bar
+    blue, green, red = (rendered[..., n].astype(int) for n in range(3))
     yellow, purple = (red - blue > 60) & (green > 120), (blue - green > 25) & (green < 90)  # the ends of the colors
     (top, left), (bottom, right) = np.argwhere(purple).min(0), np.argwhere(purple).max(0)
     y, x = np.argwhere(yellow).mean(0)
@@ -176,7 +176,7 @@ def test_a_run_keeps_the_maps_of_a_few_images(images: Path) -> None:
     assert not Path("none.npz").exists()
 
 
-def test_a_image_that_cannot_be_read_costs_a_run_nothing(images: Path) -> None:
+def test_an_unreadable_image_does_not_fail_a_run(images: Path) -> None:
     files = sorted(images.iterdir())
     files[0].write_bytes(b"no image")
     assert record_maps("yolo11n-se.yaml", files, Path("maps.npz"), imgsz=64) == 3
@@ -187,7 +187,7 @@ def test_a_image_that_cannot_be_read_costs_a_run_nothing(images: Path) -> None:
 
 @pytest.mark.slow
 def test_a_trained_model_end_to_end(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Train on the built-in data, look at the checkpoint, measure it beside its base."""
+    """Train on the built-in data, map the checkpoint, measure it next to its base."""
     from yolo_attn.data import resolve_data
 
     torch.manual_seed(0)

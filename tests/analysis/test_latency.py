@@ -1,4 +1,4 @@
-"""Models take turns, and the numbers are those of the clock."""
+"""Latency: models take turns, and the results are those of the clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from yolo_attn.analysis.latency import measure_latency
 
 
 class _Clock:
-    """A clock that only models move."""
+    """A clock advanced only by models."""
 
     now = 0.0
     calls: list[str]
@@ -21,7 +21,7 @@ class _Clock:
 
 
 class _Model(nn.Module):
-    """Takes as many milliseconds as it is told, the n-th call the n-th."""
+    """A model whose n-th call takes the n-th of the given milliseconds."""
 
     def __init__(self, clock: _Clock, name: str, milliseconds: list[float]) -> None:
         super().__init__()
@@ -48,12 +48,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
 
 def test_models_take_turns_in_an_order_that_rotates(clock: _Clock) -> None:
     models = {name: _Model(clock, name, [1.0] * 9) for name in "abc"}
-    told: list[tuple[int, int]] = []
-    found = measure_latency(models, (3, 32, 50), rounds=4, warm_up=2, progress=lambda *done: told.append(done))
+    calls: list[tuple[int, int]] = []
+    found = measure_latency(models, (3, 32, 50), rounds=4, warm_up=2, progress=lambda *done: calls.append(done))
     warm = ["a'", "a'", "b'", "b'", "c'", "c'"]
     rounds = ["a'", "b'", "c'", "b'", "c'", "a'", "c'", "a'", "b'", "a'", "b'", "c'"]
     assert clock.calls == warm + rounds  # copies: the models themselves were not run
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert list(found) == ["a", "b", "c"]
 
 
@@ -68,7 +68,7 @@ def test_median_and_percentiles_without_the_warm_up(clock: _Clock) -> None:
     assert found["threads"] == torch.get_num_threads()
 
 
-def test_measured_is_the_fused_model() -> None:
+def test_the_fused_model_is_measured() -> None:
     class Fusing(nn.Module):
         fused = False
         seen: list[bool] = []  # noqa: RUF012 (shared with the copy)

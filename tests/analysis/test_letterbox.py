@@ -1,4 +1,4 @@
-"""Images as the model sees them, and maps back onto the image."""
+"""Letterboxed images, and maps resized back onto the image."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from yolo_attn.errors import UserError
 @given(st.integers(20, 300), st.integers(20, 300), st.sampled_from([64, 96, 160]), st.sampled_from([32, 64]))
 def test_the_image_is_letterboxed_as_predict_does_it(height: int, width: int, imgsz: int, stride: int) -> None:
     image = np.random.default_rng(height * 1000 + width).integers(0, 255, (height, width, 3), np.uint8)
-    ours, frame = letterbox(image, imgsz, stride)
-    theirs = LetterBox((imgsz, imgsz), auto=True, stride=stride)(image=image)
-    np.testing.assert_array_equal(ours, theirs)
-    assert (frame.height, frame.width) == ours.shape[:2]
-    inside = ours[frame.top : frame.top + frame.inner_height, frame.left : frame.left + frame.inner_width]
+    padded, frame = letterbox(image, imgsz, stride)
+    reference = LetterBox((imgsz, imgsz), auto=True, stride=stride)(image=image)
+    np.testing.assert_array_equal(padded, reference)
+    assert (frame.height, frame.width) == padded.shape[:2]
+    inside = padded[frame.top : frame.top + frame.inner_height, frame.left : frame.left + frame.inner_width]
     assert inside.shape[:2] == (frame.inner_height, frame.inner_width)
 
 
 @pytest.mark.parametrize("shape", [(90, 200), (200, 90), (500, 330), (64, 64)])
-def test_an_off_centre_blob_comes_back_to_its_place(shape: tuple[int, int]) -> None:
-    """The model's map is played by the mean brightness of each cell."""
+def test_an_off_center_blob_keeps_its_position(shape: tuple[int, int]) -> None:
+    """The mean brightness of each position stands in for the model's map."""
     height, width = shape
     image = np.zeros((height, width, 3), np.uint8)
     y, x = round(0.3 * height), round(0.72 * width)
@@ -38,20 +38,20 @@ def test_an_off_centre_blob_comes_back_to_its_place(shape: tuple[int, int]) -> N
     padded[: frame.top] = padded[frame.top + frame.inner_height :] = 0
     padded[:, : frame.left] = padded[:, frame.left + frame.inner_width :] = 0
     size = (frame.width // 8, frame.height // 8)
-    cells = cv2.resize(padded[..., 0].astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    found = frame.onto_image(cells, height, width)
+    values = cv2.resize(padded[..., 0].astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    found = frame.onto_image(values, height, width)
     assert found.shape == (height, width)
     weight = found / found.sum()
     rows, columns = np.arange(height) + 0.5, np.arange(width) + 0.5
-    centre = (weight.sum(1) @ rows, weight.sum(0) @ columns)
+    center = (weight.sum(1) @ rows, weight.sum(0) @ columns)
     pixel = max(shape) / 256
-    assert centre == pytest.approx((y + 0.5, x + 0.5), abs=0.5 * pixel)
+    assert center == pytest.approx((y + 0.5, x + 0.5), abs=0.5 * pixel)
 
 
-def test_cells_that_the_image_touches() -> None:
-    _, frame = letterbox(np.zeros((40, 128, 3), np.uint8), 128, 32)  # 40 lines in 64
+def test_positions_that_overlap_the_image() -> None:
+    _, frame = letterbox(np.zeros((40, 128, 3), np.uint8), 128, 32)  # 40 rows in 64
     assert (frame.top, frame.left, frame.height, frame.width) == (12, 0, 64, 128)
-    assert frame.positions(8, 16) == (slice(1, 7), slice(0, 16))  # lines 12 to 52, in cells of 8 pixels
+    assert frame.positions(8, 16) == (slice(1, 7), slice(0, 16))  # rows 12 to 52, at a stride of 8
     _, frame = letterbox(np.zeros((128, 40, 3), np.uint8), 128, 32)
     assert frame.positions(16, 8) == (slice(0, 16), slice(1, 7))
 

@@ -1,4 +1,4 @@
-"""Maps in a small file, and back."""
+"""Writing and reading a small file of maps."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert first.statistics["dead"] is False
 
 
-def test_the_arrays_are_what_other_readers_expect(tmp_path: Path) -> None:
+def test_names_and_shapes_of_the_arrays(tmp_path: Path) -> None:
     plane = np.linspace(0.2, 0.7, 80).reshape(8, 10)
     save_maps(tmp_path / "maps.npz", [a_look("a.jpg", a_map(17, plane), a_map(17, plane, part="input 1"))])
     with np.load(tmp_path / "maps.npz", allow_pickle=False) as arrays:
@@ -54,7 +54,7 @@ def test_the_arrays_are_what_other_readers_expect(tmp_path: Path) -> None:
         assert str(arrays["name_17.1"]) == "SE input 1"
         assert str(arrays["image_0"]) == "a.jpg"
         assert arrays["map_17_0"].dtype == np.float16
-        np.testing.assert_allclose(arrays["map_17_0"], plane, atol=1e-3)  # a gate in [0, 1] is stored as it is
+        np.testing.assert_allclose(arrays["map_17_0"], plane, atol=1e-3)  # a gate in [0, 1] is stored unchanged
 
 
 def test_values_outside_0_to_1_share_a_range_at_all_rows_and_images(tmp_path: Path) -> None:
@@ -70,8 +70,8 @@ def test_values_outside_0_to_1_share_a_range_at_all_rows_and_images(tmp_path: Pa
     assert [round(float(m.mean()), 1) for layer in stored for m in layer.maps] == [-3, -1.5, 1, 5]
 
 
-def test_maps_lie_on_the_image(tmp_path: Path) -> None:
-    """Lines 16 to 48 of 64 are the image."""
+def test_maps_are_aligned_with_the_image(tmp_path: Path) -> None:
+    """The image is in rows 16 to 48 of 64."""
     plane = np.zeros((8, 8))
     plane[2:6] = 1
     found = a_map(3, plane)

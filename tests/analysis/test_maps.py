@@ -1,4 +1,4 @@
-"""Attention maps of whole models, against gates called by hand."""
+"""Attention maps of whole models, against gates called directly."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def cbam() -> nn.Module:
     return model
 
 
-def inputs_by_hand(model: nn.Module, image: torch.Tensor, row: int) -> torch.Tensor:
-    """Run the rows one after another, as a YAML tells, and return what a row reads."""
+def inputs_of_row(model: nn.Module, image: torch.Tensor, row: int) -> torch.Tensor:
+    """Run the rows in order, and return the input of a row."""
     outputs: list[Any] = []
     x: Any = image
     with torch.no_grad():
@@ -62,10 +62,10 @@ def inputs_by_hand(model: nn.Module, image: torch.Tensor, row: int) -> torch.Ten
 
 
 @pytest.mark.parametrize("row", [17, 25])
-def test_maps_are_the_gates_called_by_hand(cbam: nn.Module, row: int) -> None:
+def test_maps_equal_the_gates(cbam: nn.Module, row: int) -> None:
     maps = {found.key: found for found in attention_maps(cbam, image(), imgsz=128)}
     padded, _ = letterbox(image(), 128, 32)
-    x = inputs_by_hand(cbam, to_tensor(padded), row)
+    x = inputs_of_row(cbam, to_tensor(padded), row)
     channel, spatial = cbam.model[row].channel, cbam.model[row].spatial
     with torch.no_grad():
         by_channel = channel.gate(x)
@@ -79,19 +79,19 @@ def test_maps_are_the_gates_called_by_hand(cbam: nn.Module, row: int) -> None:
     assert plane.statistics.mean == pytest.approx(float(by_position.mean()))
 
 
-def test_padding_is_in_no_statistics_and_on_no_image(cbam: nn.Module) -> None:
+def test_padding_is_excluded_from_statistics_and_images(cbam: nn.Module) -> None:
     found = attention_maps(cbam, image(24, 128), imgsz=128)[1]
-    assert found.array.shape == (4, 16)  # 24 lines in 32
+    assert found.array.shape == (4, 16)  # 24 rows in 32
     assert found.statistics.count == 4 * 16
-    tall = attention_maps(cbam, image(34, 128), imgsz=128)[1]  # lines 15 to 49 of 64
+    tall = attention_maps(cbam, image(34, 128), imgsz=128)[1]  # rows 15 to 49 of 64
     assert tall.array.shape == (8, 16)
-    assert tall.statistics.count == 6 * 16  # cells 1 to 6
+    assert tall.statistics.count == 6 * 16  # positions 1 to 6
     inside = tall.array[1:7]
     assert (tall.statistics.low, tall.statistics.high) == pytest.approx((inside.min(), inside.max()))
     assert tall.on_image(340, 1280).shape == (340, 1280)
 
 
-def test_a_yolo_is_looked_into() -> None:
+def test_a_yolo_is_accepted() -> None:
     model = YOLO("yolo11n-se.yaml")
     assert [found.row for found in attention_maps(model, image(), imgsz=128)] == [17, 21, 25]
     assert profile(model, 64, device="cpu", rounds=1).rows[17].module == "SE"
@@ -111,14 +111,14 @@ def test_nothing_stays_on_the_model(cbam: nn.Module) -> None:
     cbam.eval()
 
 
-def test_hooks_go_when_a_model_fails(cbam: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hooks_are_removed_when_a_model_fails(cbam: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cbam.model[-1], "forward", lambda x: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         attention_maps(cbam, image(), imgsz=128)
     assert not any(m._forward_pre_hooks for m in cbam.modules())
 
 
-def test_work_in_place_behind_a_layer_does_not_change_its_map() -> None:
+def test_in_place_changes_after_a_layer_do_not_change_its_map() -> None:
     class Spoiling(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -135,7 +135,7 @@ def test_work_in_place_behind_a_layer_does_not_change_its_map() -> None:
     (found,) = attention_maps(model, image(64, 64), imgsz=64)
     with torch.no_grad():
         expected = model.gate.gate(to_tensor(image(64, 64)))
-    assert expected.min() > 0.6  # that of a black image is one half
+    assert expected.min() > 0.6  # a black image has one half
     np.testing.assert_array_equal(found.array, expected[0, :, 0, 0].numpy())
     assert found.name == "Spoiling+SE.gate"
 
@@ -154,26 +154,26 @@ def test_layers_inside_blocks_are_found() -> None:
 
 
 def test_layers_without_weights_are_named_with_the_reason() -> None:
-    look = image_maps(open_model("yolo11n-mhsa.yaml"), image(), imgsz=128)
-    assert look.maps == ()
-    assert [(layer.row, layer.name) for layer in look.without] == [(17, "MHSA"), (21, "MHSA"), (25, "MHSA")]
-    assert "no weights to look at" in look.without[0].reason
+    maps = image_maps(open_model("yolo11n-mhsa.yaml"), image(), imgsz=128)
+    assert maps.maps == ()
+    assert [(layer.row, layer.name) for layer in maps.without] == [(17, "MHSA"), (21, "MHSA"), (25, "MHSA")]
+    assert "no weights to show" in maps.without[0].reason
 
 
-def test_a_layer_of_layers_shows_the_inner_ones_that_can_be_looked_at() -> None:
-    look = image_maps(open_model("yolo11n-dualattention.yaml"), image(), imgsz=128)
-    assert {found.name for found in look.maps} == {"DualAttention.channel"}  # position attention holds no weights
-    assert look.without == ()
+def test_nested_layers_show_the_inner_ones_with_maps() -> None:
+    maps = image_maps(open_model("yolo11n-dualattention.yaml"), image(), imgsz=128)
+    assert {found.name for found in maps.maps} == {"DualAttention.channel"}  # position attention does not store weights
+    assert maps.without == ()
 
 
 @pytest.fixture
-def own_layers() -> Iterator[None]:
-    @register_layer(family="channel", summary="a gate of a user's")
+def third_party_layers() -> Iterator[None]:
+    @register_layer(family="channel", summary="a third-party gate")
     class OwnGate(Gate):
         def gate(self, x: torch.Tensor) -> torch.Tensor:
             return x.mean((2, 3), keepdim=True).sigmoid()
 
-    @register_layer(family="hybrid", summary="a plain module of a user's")
+    @register_layer(family="hybrid", summary="a third-party module")
     class OwnModule(nn.Module):
         def __init__(self, channels: int) -> None:
             super().__init__()
@@ -186,7 +186,7 @@ def own_layers() -> Iterator[None]:
     unregister_layer("OwnModule")
 
 
-def test_layers_of_a_user(own_layers: None) -> None:
+def test_third_party_layers(third_party_layers: None) -> None:
     gate = image_maps(open_model("yolo11n.yaml+OwnGate@neck"), image(), imgsz=128)
     assert [(found.row, found.name) for found in gate.maps] == [(17, "OwnGate"), (21, "OwnGate"), (25, "OwnGate")]
     plain = image_maps(open_model("yolo11n.yaml+OwnModule@neck.P4"), image(), imgsz=128)
@@ -242,10 +242,10 @@ def test_an_identity_init_is_dead_and_a_varied_gate_is_not(cbam: nn.Module) -> N
 
 
 def test_statistics_over_images(cbam: nn.Module) -> None:
-    looks = [image_maps(cbam, image(seed=seed), imgsz=128) for seed in range(3)]
-    totals = total_statistics(looks)
+    images = [image_maps(cbam, image(seed=seed), imgsz=128) for seed in range(3)]
+    totals = total_statistics(images)
     key = (17, "CBAM.spatial", "")
-    every = np.concatenate([found.array for look in looks for found in look.maps if found.key == key])
+    every = np.concatenate([found.array for maps in images for found in maps.maps if found.key == key])
     assert totals[key].count == every.size
     assert totals[key].mean == pytest.approx(every.mean(), rel=1e-5)
     assert totals[key].sd == pytest.approx(every.std(), rel=1e-4)

@@ -1,4 +1,4 @@
-"""The peak of live tensors against sizes worked out by hand."""
+"""Peak of live tensors against sizes computed by hand."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class _Views(nn.Module):
         return [x.flatten(), x[:, 1:], x.mT]
 
 
-def test_what_is_let_go_is_not_counted() -> None:
-    assert peak(_Chain()) == 3 * MAP  # the image, and the two ends of one step
+def test_freed_tensors_are_not_counted() -> None:
+    assert peak(_Chain()) == 3 * MAP  # the image, input and output of one step
     assert peak(_Keeper()) == 6 * MAP
 
 
-def test_views_take_nothing() -> None:
+def test_views_count_nothing() -> None:
     assert peak(_Views()) == MAP
 
 
@@ -52,6 +52,6 @@ def test_weights_count_once() -> None:
     assert peak(shared) == MAP + weights
 
 
-def test_a_second_measurement_gives_the_same() -> None:
+def test_a_second_measurement_is_the_same() -> None:
     module = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.SiLU(inplace=True), _Keeper())
     assert peak(module) == peak(module)

@@ -1,4 +1,4 @@
-"""What a model costs, row by row and side by side, and the verb that shows it."""
+"""Cost of models, row by row and side by side, and the command `profile`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def found(cbam: nn.Module) -> Profile:
     return profile(cbam, 64, device="cpu", rounds=2)
 
 
-def test_rows_by_hand(found: Profile) -> None:
+def test_rows(found: Profile) -> None:
     first, last = found.rows[0], found.rows[-1]
     assert (first.module, first.shape, first.stride, first.attention) == ("Conv", (1, 16, 32, 32), 2, False)
     assert first.params == 3 * 16 * 9 + 2 * 16  # a convolution without biases, and a batch norm
@@ -37,8 +37,8 @@ def test_rows_by_hand(found: Profile) -> None:
         (21, "CBAM", 16),
         (25, "CBAM", 32),
     ]
-    cells, channels = 8 * 8, 64
-    gates = 2 * 2 * (2 * channels * channels // 16) + 2 * 2 * 49 * cells  # of mean and of maximum; of 7 x 7
+    positions, channels = 8 * 8, 64
+    gates = 2 * 2 * (2 * channels * channels // 16) + 2 * 2 * 49 * positions  # of mean and of maximum; of 7 x 7
     assert found.rows[17].gflops == gates / 1e9
 
 
@@ -50,7 +50,7 @@ def test_rows_add_up(found: Profile, cbam: nn.Module) -> None:
     assert found.memory["mib"] * 2**20 > 4 * found.params_fused
 
 
-def test_the_model_is_left_as_it_was(cbam: nn.Module) -> None:
+def test_the_model_is_not_modified(cbam: nn.Module) -> None:
     before = {key: value.clone() for key, value in cbam.state_dict().items()}
     cbam.train()
     profile(cbam, 64, device="cpu", rounds=1)
@@ -62,7 +62,7 @@ def test_the_model_is_left_as_it_was(cbam: nn.Module) -> None:
 
 
 def test_operations_are_those_of_the_deployed_model() -> None:
-    """YOLOv9 trains with pairs of convolutions that fusing makes one of."""
+    """YOLOv9 trains with pairs of convolutions that are fused into one."""
     found = profile("yolov9t.yaml", 64, device="cpu", rounds=1)
     assert found.gflops < 0.995 * count_flops(open_model("yolov9t.yaml"), torch.zeros(1, 3, 64, 64)) / 1e9
 
@@ -72,7 +72,7 @@ def test_layers_inside_blocks_are_marked() -> None:
     assert {row.module for row in found.rows if row.attention} == {"C3k2+SE"}
 
 
-def test_a_network_that_is_no_yolo_is_one_row() -> None:
+def test_a_network_that_is_not_a_yolo_is_one_row() -> None:
     found = profile(nn.Sequential(nn.Conv2d(3, 4, 1)), 64, device="cpu", rounds=1)
     assert [(row.params, row.gflops) for row in found.rows] == [(16, 2 * 12 * 64 * 64 / 1e9)]
 
@@ -92,7 +92,7 @@ def test_short_names() -> None:
 
 
 def test_names_with_commas(fresh_folder: Path) -> None:
-    """A comma inside a shorthand is no end of it; files of one name keep their folders."""
+    """Commas inside a model name do not split it, and files with the same name keep their folders."""
     for folder in ("a", "b"):
         (fresh_folder / folder).mkdir()
         shutil.copy(Path(__file__).parents[2] / "configs" / "yolo11-se.yaml", fresh_folder / folder / "m.yaml")
@@ -121,7 +121,7 @@ def test_one_model_is_shown_row_by_row(capsys: pytest.CaptureFixture[str]) -> No
     assert "on cpu (" in out
 
 
-def test_several_models_stand_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_models_are_shown_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("model=yolo11n-cbam.yaml", "against=yolo11n.yaml", "imgsz=64", "device=cpu", "rounds=1")
     _, out, _ = run("profile", *words, capsys=capsys)
     assert out.splitlines()[0].split() == ["64", "x", "64", "yolo11n", "yolo11n-cbam", "ratio"]
@@ -165,5 +165,5 @@ def test_sizes_are_rounded_up_as_ultralytics_does(capsys: pytest.CaptureFixture[
         (("model=yolo11n.yaml+Cbam@neck",), "did you mean CBAM?"),
     ],
 )
-def test_mistakes(words: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors(words: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert expected in refuse("profile", *words, capsys=capsys)

@@ -45,7 +45,7 @@ class Layer(nn.Module):
 
     identity_at_init = False
     """Whether init="identity" needs no gamma, because the initial weights already give y = x."""
-    no_attention_maps = "it has no gate and offers no weights to look at"
+    no_attention_maps = "it has no gate and no weights to show"
     """Why the layer has no `attention_maps`, if it has none."""
 
     channels: Any
