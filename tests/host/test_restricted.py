@@ -462,13 +462,13 @@ class TunedGate(Gate):
 
 @pytest.mark.parametrize("start", [["yolo"], [sys.executable, "-m", "ultralytics.cfg.__init__"]])
 def test_child_trainings_run_yolo_attn(start: list[str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    from yolo_attn.host.command import _children_are_ours
+    from yolo_attn.host.command import _child_processes_register
 
     started: list[Any] = []
     envs: list[dict[str, str] | None] = []
     monkeypatch.setattr(subprocess, "run", lambda command, env=None, **_: (started.append(command), envs.append(env)))
     monkeypatch.setattr("yolo_attn.host.command.loaded_files", lambda: ["a.py", "b.py"])
-    with _children_are_ours(), trusting(True):
+    with _child_processes_register(), trusting(True):
         subprocess.run([*start, "train", "model=x.pt"], check=True)
         subprocess.run([*start, "checks"], check=True)
         subprocess.run("yolo train", check=True)
