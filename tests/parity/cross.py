@@ -75,7 +75,9 @@ def both_ways(weights: Weights) -> Weights:
             "attention.out_proj": f"out_proj_{memory}",
         }
         kinds = ("weight", "bias")
-        result |= {f"{name}.{ours}.{k}": weights[f"m.{theirs}.{k}"] for ours, theirs in names.items() for k in kinds}
+        result |= {
+            f"{name}.{target}.{k}": weights[f"m.{source}.{k}"] for target, source in names.items() for k in kinds
+        }
     return result
 
 
@@ -87,7 +89,7 @@ def one_head(**names: str) -> Convert:
     """
 
     def convert(weights: Weights) -> Weights:
-        state = {f"attention.{ours.replace('__', '.')}": weights[theirs] for ours, theirs in names.items()}
+        state = {f"attention.{target.replace('__', '.')}": weights[source] for target, source in names.items()}
         return {name: value.t()[None] if name.startswith(MATRICES) else value for name, value in state.items()}
 
     return convert

@@ -9,14 +9,14 @@ from .mapping import Mapping, Weights, layer, rename, renamed, without_conv_bias
 BLOCK = {"conv1": "conv1", "norm1": "bn1", "conv2": "conv2", "norm2": "bn2"}
 
 
-def context(weights: Weights, ours: str, local: str, overall: str) -> Weights:
+def context(weights: Weights, target: str, local: str, overall: str) -> Weights:
     """Return the weights of one MultiScaleContext from those of two branches of the reference, given by their names."""
     for branch, first in ((local, 0), (overall, 1)):  # child 0 of the second branch is its pooling
         for conv in (first, first + 3):
             weights = without_conv_bias(weights, f"{branch}.{conv}", f"{branch}.{conv + 1}")
     chosen = {name: value for name, value in weights.items() if name.split(".")[0] in (local, overall)}
     names = {
-        f"{ours}__{part}__{child}": f"{branch}__{child + shift}"
+        f"{target}__{part}__{child}": f"{branch}__{child + shift}"
         for part, branch, shift in (("local_att", local, 0), ("global_att", overall, 1))
         for child in (0, 1, 3, 4)
     }

@@ -44,7 +44,7 @@ DLKA_NAMES = {
 
 
 def projected(**names: str) -> Callable[[Weights], Weights]:
-    inside = {ours: f"spatial_gating_unit__{theirs}" for ours, theirs in names.items()}
+    inside = {target: f"spatial_gating_unit__{source}" for target, source in names.items()}
     return renamed(**inside, proj_in="proj_1", proj_out="proj_2")
 
 

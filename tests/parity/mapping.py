@@ -44,7 +44,7 @@ def renamed(**names: str) -> Callable[[Weights], Weights]:
 
 def rename(weights: Weights, **names: str) -> Weights:
     """Return weights under the layer's names, with the step counter of each batch norm."""
-    prefixes = {theirs.replace("__", "."): ours.replace("__", ".") for ours, theirs in names.items()}
+    prefixes = {source.replace("__", "."): target.replace("__", ".") for target, source in names.items()}
     result: Weights = {}
     for name, value in weights.items():
         if name.endswith("num_batches_tracked"):

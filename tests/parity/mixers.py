@@ -26,7 +26,7 @@ AXIAL_SPAN = 20  # size of the reference's map
 
 def axial(weights: Weights) -> Weights:
     """Split the reference's batch norms, one of three logits and one of two outputs."""
-    ours: Weights = {}
+    state: Weights = {}
     for axis, index in (("columns", "0"), ("rows", "1")):
         part = {name[2:]: value for name, value in weights.items() if name.startswith(index + ".")}
         positions = part.pop("relative")
@@ -38,8 +38,8 @@ def axial(weights: Weights) -> Weights:
             part[f"value_norm.{field}"], part[f"position_norm.{field}"] = outputs[0::2], outputs[1::2]
         norms = {f"{norm}_norm": f"{norm}_norm" for norm in ("content", "query", "key", "value", "position")}
         part = rename(part, expand="qkv_transform", expand_norm="bn_qkv", **norms) | {"positions": positions[None]}
-        ours |= {f"{axis}.{name}": value for name, value in part.items()}
-    return ours
+        state |= {f"{axis}.{name}": value for name, value in part.items()}
+    return state
 
 
 def cot(weights: Weights) -> Weights:
@@ -75,25 +75,25 @@ def efficient_additive(weights: Weights) -> Weights:
         "proj": "m__Proj",
         "out_proj": "m__final",
     }
-    ours = rename(weights, **names)
-    ours |= vectors({"score_weight": ours["score_weight"]})
-    return as_conv(ours, "query.weight", "key.weight", "proj.weight", "out_proj.weight")
+    state = rename(weights, **names)
+    state |= vectors({"score_weight": state["score_weight"]})
+    return as_conv(state, "query.weight", "key.weight", "proj.weight", "out_proj.weight")
 
 
 def focal(weights: Weights) -> Weights:
-    ours = rename(weights, expand="m__f", modulator="m__h", proj="m__proj", levels="m__focal_layers")
-    return as_conv(ours, "expand.weight", "proj.weight")
+    state = rename(weights, expand="m__f", modulator="m__h", proj="m__proj", levels="m__focal_layers")
+    return as_conv(state, "expand.weight", "proj.weight")
 
 
 def hilo(weights: Weights) -> Weights:
     low = {"low__query": "m__l_q", "low__key_value": "m__l_kv", "low__proj": "m__l_proj"}
-    ours = rename(weights, **low, high__qkv="m__h_qkv", high__proj="m__h_proj")
-    return as_conv(ours, *(name for name, value in ours.items() if value.ndim == 2))
+    state = rename(weights, **low, high__qkv="m__h_qkv", high__proj="m__h_proj")
+    return as_conv(state, *(name for name, value in state.items() if value.ndim == 2))
 
 
 def outlook(weights: Weights) -> Weights:
-    ours = rename(weights, value="m__v", attn="m__attn", proj="m__proj")
-    return as_conv(ours, "value.weight", "attn.weight", "proj.weight")
+    state = rename(weights, value="m__v", attn="m__attn", proj="m__proj")
+    return as_conv(state, "value.weight", "attn.weight", "proj.weight")
 
 
 class WholePatches(SeparableSelfAttention):

@@ -41,36 +41,36 @@ def s2(weights: Weights) -> Weights:
     return as_conv(rename(weights, **names, expand="mlp1", proj="mlp2"), "expand.weight", "proj.weight")
 
 
-def parts(weights: Weights, name: str, *ours: str) -> Weights:
+def parts(weights: Weights, name: str, *targets: str) -> Weights:
     """Return the parts of one linear layer's weight and bias, stacked in the reference, under the layer's names."""
     result: Weights = {}
     for kind in ("weight", "bias"):
         for prefix in (f"{name}.{kind}", f"{name}_{kind}"):
             if prefix in weights:
-                stacked = weights[prefix].chunk(len(ours))
-                result |= {f"{our}.{kind}": part for our, part in zip(ours, stacked, strict=True)}
+                stacked = weights[prefix].chunk(len(targets))
+                result |= {f"{prefix}.{kind}": part for prefix, part in zip(targets, stacked, strict=True)}
     return result
 
 
-def multi_head(weights: Weights, name: str, our: str = "attention") -> Weights:
+def multi_head(weights: Weights, name: str, prefix: str = "attention") -> Weights:
     """Return the weights of `nn.MultiheadAttention` under the names of `Attention`."""
-    result = parts(weights, f"{name}.in_proj", f"{our}.query", f"{our}.key", f"{our}.value")
-    return result | {f"{our}.out_proj.{kind}": weights[f"{name}.out_proj.{kind}"] for kind in ("weight", "bias")}
+    result = parts(weights, f"{name}.in_proj", f"{prefix}.query", f"{prefix}.key", f"{prefix}.value")
+    return result | {f"{prefix}.out_proj.{kind}": weights[f"{name}.out_proj.{kind}"] for kind in ("weight", "bias")}
 
 
-def transformer_layer(weights: Weights, name: str, our: str, attentions: dict[str, str]) -> Weights:
+def transformer_layer(weights: Weights, name: str, prefix: str, attentions: dict[str, str]) -> Weights:
     """Return the weights of one encoder or decoder layer of DETR under the layer's names."""
     result: Weights = {}
-    for theirs, ours in attentions.items():
-        result |= multi_head(weights, f"{name}.{theirs}", f"{our}.{ours}")
+    for source, target in attentions.items():
+        result |= multi_head(weights, f"{name}.{source}", f"{prefix}.{target}")
     names = {"feed_forward.0": "linear1", "feed_forward.2": "linear2"}
     names |= {f"norm{n}": f"norm{n}" for n in range(1, len(attentions) + 2)}
     kinds = ("weight", "bias")
-    return result | {f"{our}.{o}.{k}": weights[f"{name}.{t}.{k}"] for o, t in names.items() for k in kinds}
+    return result | {f"{prefix}.{o}.{k}": weights[f"{name}.{t}.{k}"] for o, t in names.items() for k in kinds}
 
 
-def detr_encoder(weights: Weights, name: str = "enc.layers.0", our: str = "layers.0") -> Weights:
-    return transformer_layer(weights, name, our, {"self_attn": "attention"})
+def detr_encoder(weights: Weights, name: str = "enc.layers.0", prefix: str = "layers.0") -> Weights:
+    return transformer_layer(weights, name, prefix, {"self_attn": "attention"})
 
 
 def one_dimension(weights: Weights) -> Weights:
@@ -101,10 +101,10 @@ def agent(weights: Weights) -> Weights:
     names = {"query": "m__q", "proj": "m__proj", "dwconv": "m__dwc"}
     result = rename({k: v for k, v in weights.items() if k.split(".")[1] in {"q", "proj", "dwc"}}, **names)
     result |= parts(weights, "m.kv", "key", "value")
-    for ours, grid, rows, columns in (("agent_bias", "an", "ah", "aw"), ("query_bias", "na", "ha", "wa")):
-        result[f"{ours}.grid"] = weights[f"m.{grid}_bias"].flatten(2)
-        result[f"{ours}.rows"] = weights[f"m.{rows}_bias"].squeeze()
-        result[f"{ours}.columns"] = weights[f"m.{columns}_bias"].squeeze()
+    for target, grid, rows, columns in (("agent_bias", "an", "ah", "aw"), ("query_bias", "na", "ha", "wa")):
+        result[f"{target}.grid"] = weights[f"m.{grid}_bias"].flatten(2)
+        result[f"{target}.rows"] = weights[f"m.{rows}_bias"].squeeze()
+        result[f"{target}.columns"] = weights[f"m.{columns}_bias"].squeeze()
     for name in ("query_bias.rows", "query_bias.columns"):
         result[name] = result[name].transpose(1, 2)
     return result

@@ -40,9 +40,9 @@ def inputs(vector: dict[str, Tensor], key: str = "x") -> list[Tensor]:
     return [vector[k] for k in names]
 
 
-def error(ours: Tensor, reference: Tensor) -> float:
-    assert ours.shape == reference.shape
-    return ((ours - reference).abs().max() / reference.abs().max()).item()
+def error(output: Tensor, reference: Tensor) -> float:
+    assert output.shape == reference.shape
+    return ((output - reference).abs().max() / reference.abs().max()).item()
 
 
 def fresh_layer(name: str) -> nn.Module:
@@ -74,7 +74,9 @@ def relative_errors(name: str, dtype: torch.dtype = torch.float32, eps_factor: f
     gradients = torch.autograd.grad((y * vector["ct"]).sum(), xs)
     errors = [] if mapping.wrong_output else [error(y, vector["y"])]
     if not mapping.wrong_gradient:
-        errors += [error(ours, theirs) for ours, theirs in zip(gradients, inputs(vector, "gx"), strict=True)]
+        errors += [
+            error(gradient, reference) for gradient, reference in zip(gradients, inputs(vector, "gx"), strict=True)
+        ]
     return errors
 
 

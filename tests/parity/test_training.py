@@ -78,21 +78,21 @@ def test_training_equals_the_reference(name: str, scale: float) -> None:
     leaves = {key: value.requires_grad_() for key, value in given.items() if not is_buffer(key)}
 
     net = Net(given, training=True)
-    theirs, their_gradients = gradients(lambda *xs: REFERENCES[name](net, *xs), xs, ct, leaves)
+    expected, expected_gradients = gradients(lambda *xs: REFERENCES[name](net, *xs), xs, ct, leaves)
     layer = fresh_layer(name).double().train()
     state = MAPPINGS[name].convert(given)  # the layer's gradients flow through it to the reference's weights
     state = {key: value.detach().clone() if is_buffer(key) else value for key, value in state.items()}
-    ours, our_gradients = gradients(
+    output, output_gradients = gradients(
         lambda *xs: functional_call(layer, state, (list(xs) if len(xs) > 1 else xs[0],)), xs, ct, leaves
     )
 
-    assert error(ours, theirs) < EXACT
+    assert error(output, expected) < EXACT
     # Parameters canceled by a norm, such as a bias before it, have gradients of rounding errors only.
-    most = max(gradient.abs().max() for gradient in their_gradients.values())
-    for key, their in their_gradients.items():
-        assert (our_gradients[key] - their).abs().max() < 10 * EXACT * torch.maximum(their.abs().max(), 1e-3 * most), (
-            key
-        )
+    most = max(gradient.abs().max() for gradient in expected_gradients.values())
+    for key, gradient in expected_gradients.items():
+        assert (output_gradients[key] - gradient).abs().max() < 10 * EXACT * torch.maximum(
+            gradient.abs().max(), 1e-3 * most
+        ), key
     after = MAPPINGS[name].convert(given | net.running)
     running = [key for key in after if key.endswith(("running_mean", "running_var"))]
     assert len(running) == 2 * len(batch_norms(layer))
