@@ -190,7 +190,7 @@ def test_no_module_is_imported_because_a_checkpoint_names_it(module: str, folder
     (folder / "received" / "__init__.py").write_text(SCRIPT)
     done = python("import sys; from yolo_attn.cli import main; sys.exit(main(['val', 'model=best.pt']))", check=False)
     assert done.returncode == 2
-    assert f"best.pt: not opened, because that could run code: it names {module}.Mine; if that is a " in done.stderr
+    assert f"best.pt: not opened, because that could run code: it names {module}.Mine; for a custom " in done.stderr
     assert not Path(HERE).exists()
 
 
@@ -219,7 +219,7 @@ def test_a_module_that_torchvision_does_not_have(folder: Path, capsys, monkeypat
     write_checkpoint(folder / "received.pt", nn.Sequential(cls(), build(model_yaml("yolo11n.yaml"))))
     monkeypatch.delitem(sys.modules, module)
     for words in (["lint"], ["predict", "source=image.png"]):
-        assert f"it names {module}.Mine; if that is a " in one_line([*words, "model=received.pt"], capsys)
+        assert f"it names {module}.Mine; for a custom " in one_line([*words, "model=received.pt"], capsys)
 
 
 @needs_restriction
