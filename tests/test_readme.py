@@ -67,6 +67,16 @@ def test_a_command_is_valid(command: str, fresh_folder: Path, capsys: pytest.Cap
         assert main([verb, *words]) == 0
 
 
+def test_every_kind_of_site_and_every_control_is_mentioned() -> None:
+    from yolo_attn.graph.sites import SITE_KINDS
+    from yolo_attn.study.specification.controls import CONTROLS
+
+    for form in (form for kind in SITE_KINDS for form in kind.form.split(", ")):
+        assert f"`{re.split('[.<]', form)[0]}" in README
+    for name in CONTROLS:
+        assert re.search(rf"`(controls=)?{name}`", README)
+
+
 def test_the_rows_build() -> None:
     rows = [row for b in blocks("yaml") for row in yaml.safe_load(b) if isinstance(row, list)]
     attention_rows = [row for row in rows if yolo_attn.registry.is_layer(row[2])]

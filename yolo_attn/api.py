@@ -63,7 +63,7 @@ def compare(
         base: A model YAML (`yolo11n.yaml`) or a checkpoint (`yolo11n.pt`).
         data: `digits`, a name from datasets.yaml, or a data YAML.
         variants: Layers at sites of the base (`"SE@neck"`, `"CBAM[reduction=8]@backbone.P5"`) or model YAMLs.
-        controls: `"null"` and `"width"`.
+        controls: Names of controls, such as `"null"`; `yolo-attn help compare` lists them.
         seeds: The number of seeds (3 means 0, 1, 2), or the seeds.
         recipe: Name of a dataset with recommended training arguments.
         layers: Python files with custom layers, which are sent to the runs.
@@ -128,7 +128,8 @@ def place(
     Args:
         model: A model YAML, a checkpoint, or either with layers (`yolo11n.yaml+SE@neck`).
         layer: The layer's name.
-        at: `neck`, `neck.P3`, `backbone.P5`, `backbone.end`, `after:12`, `inside:C3k2`; several with commas.
+        at: Sites with commas between them, such as `"neck"` or `"backbone.P5,inside:C3k2"`; `yolo-attn help place`
+            lists their forms.
         out: The YAML to write; None writes none.
         exist_ok: Whether `out` may be replaced.
         layers: Python files with custom layers.

@@ -20,6 +20,8 @@ import yolo_attn
 from tests.cli.helpers import refuse, run
 from yolo_attn import cards
 from yolo_attn.cli import main
+from yolo_attn.graph.sites import SITE_KINDS
+from yolo_attn.study.specification.controls import CONTROLS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,6 +37,17 @@ def test_help(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> Non
     status, out, _ = run(*words, capsys=capsys)
     assert status == 0
     assert "yolo-attn" in out
+
+
+def test_help_describes_every_kind_of_site_and_every_control(capsys: pytest.CaptureFixture[str]) -> None:
+    _, place, _ = run("help", "place", capsys=capsys)
+    _, compare, _ = run("help", "compare", capsys=capsys)
+    for kind in SITE_KINDS:
+        assert f"{kind.form} ({kind.summary})" in place
+        assert kind.form in compare
+    for name, control in CONTROLS.items():
+        assert f"{name} ({control.summary})" in compare
+    assert max(map(len, (place + compare).splitlines())) <= 120
 
 
 def test_version_prints_yolo_attn_and_ultralytics(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from yolo_attn.host import initialization
 from yolo_attn.host.geometry import model_cost
 from yolo_attn.study.running.initialization import count_shared_tensors
 from yolo_attn.study.specification.arms import Arm, build_arms
-from yolo_attn.study.specification.controls import CONTROLS
+from yolo_attn.study.specification.controls import CONTROLS, Control
 from yolo_attn.study.specification.estimate import guess_run_seconds
 from yolo_attn.study.specification.study import Study
 
@@ -125,7 +125,8 @@ def test_a_control_that_cannot_be_built_is_an_arm_with_an_error() -> None:
 
 
 def test_a_control_is_an_entry_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(CONTROLS, "copy", lambda base, variants: {**base, "variants": len(variants)})
+    copy = Control(lambda base, variants: {**base, "variants": len(variants)}, "the base, and the number of variants")
+    monkeypatch.setitem(CONTROLS, "copy", copy)
     control = build_arms(study(variants="SE@neck,CA@neck", controls="copy"))[-1]
     assert (control.name, control.kind, control.model["variants"]) == ("copy", "control", 2)
     with pytest.raises(UserError, match=r"unknown control 'nil'.* \(null, width, copy\)"):

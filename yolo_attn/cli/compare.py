@@ -9,6 +9,7 @@ __all__ = ["COMMAND"]
 
 
 def _help() -> str:
+    from yolo_attn.graph.sites import SITE_KINDS
     from yolo_attn.stats.compare import MIN_SEEDS
     from yolo_attn.study.specification.controls import CONTROLS
     from yolo_attn.study.specification.study import DEFAULT_NAME, DEFAULT_PROJECT, DEFAULT_STUDY
@@ -16,6 +17,8 @@ def _help() -> str:
     default = {
         key: ",".join(value) if isinstance(value, (list, tuple)) else value for key, value in DEFAULT_STUDY.items()
     }
+    sites = ", ".join(kind.form for kind in reversed(SITE_KINDS))
+    controls = "\n             ".join(f"{name} ({control.summary})" for name, control in CONTROLS.items())
     return f"""\
 yolo-attn compare [study=FILE] [base=MODEL] [data=DATA] [variants=A,B] [controls={",".join(CONTROLS)}] [seeds=N] \
 [workers=N]
@@ -29,8 +32,8 @@ seeds={default["seeds"]}
 
   base       a model YAML (yolo11n.yaml) or a checkpoint (yolo11n.pt)
   variants   Layer@site on the base, or a model YAML: SE@neck,CBAM[reduction=8]@backbone.P5,yolo11n-gam.yaml
-             sites: neck, neck.P3 ..., backbone, backbone.P4 ..., backbone.end, after:<row>, inside:<block>
-  controls   null (identity layers at the variants' sites), width (a base as large as the largest variant)
+             sites: {sites}
+  controls   {controls}
   seeds      a number (3 means 0,1,2) or a list (0,7,42); with fewer than {MIN_SEEDS} there is no verdict
   data       digits, a name from datasets.yaml, or the path of a data YAML
   recipe     the training arguments of a dataset in datasets.yaml (with data=digits its own is the default)

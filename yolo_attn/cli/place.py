@@ -17,15 +17,18 @@ _OPTIONAL = ("out", "exist_ok")
 
 
 def _help() -> str:
-    return """\
+    from yolo_attn.graph.sites import SITE_KINDS
+
+    sites = "\n".join(f"             {kind.form} ({kind.summary})" for kind in reversed(SITE_KINDS))
+    return f"""\
 yolo-attn place model=MODEL layer=LAYER at=SITES [out=FILE] [exist_ok=True] [option=value ...]
 
 Writes a complete model YAML with the layer placed at every site and prints the changes. Row indices are shifted, the
 consumers of a site read the new row, and all pretrained weights of the base transfer.
 
   model      a model YAML (yolo11n.yaml) or checkpoint (yolo11n.pt), also with layers (yolo11n.yaml+SE@neck)
-  at         neck, neck.P3 ..., backbone, backbone.P4 ..., backbone.end, after:<row>, inside:<block>;
-             several with commas
+  at         one or more sites, with commas:
+{sites}
   out        the file to write (yolo11-cbam-neck.yaml; foo means foo.yaml); an existing one is kept without
              exist_ok=True
   the rest   the layer's options: init=identity reduction=8 ...

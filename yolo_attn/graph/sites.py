@@ -6,7 +6,7 @@ row at stride 16 that the head reads, and `after:12` is row 12. `backbone` and `
 Inside a block: `inside:C3k2` is every row of that block, `inside:backbone.C3k2` and `inside:neck.C3k2` are those before
 and after the end of the backbone, and `inside:8` is the block in row 8.
 
-Each kind of site is one class in `SITE_KINDS`.
+Each kind of site is one class in `SITE_KINDS`, which also describes the kind for help pages and messages.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from yolo_attn.graph.blocks import block_of
 from yolo_attn.graph.rows import ModelGraph
 
 __all__ = [
+    "SITE_KINDS",
     "AfterRow",
     "InsideBlock",
     "LevelSite",
@@ -48,8 +49,10 @@ class Site(ABC):
     """
 
     text: str
-    form: ClassVar[str] = ""
-    """The form of such a site in messages; "" when messages list the sites themselves."""
+    form: ClassVar[str]
+    """The form of such a site in help pages and messages, such as "after:<row>"."""
+    summary: ClassVar[str]
+    """The positions of the layer, for help pages."""
     inside: ClassVar[bool] = False
     """Whether the layer goes inside the blocks of the rows, instead of into a new row after them."""
 
@@ -81,6 +84,7 @@ class AfterRow(Site):
 
     row: int
     form: ClassVar[str] = "after:<row>"
+    summary: ClassVar[str] = "after one row"
 
     @classmethod
     def parse(cls, text: str) -> Site | None:
@@ -106,6 +110,7 @@ class InsideBlock(Site):
     section: str
     block: str
     form: ClassVar[str] = "inside:<block>"
+    summary: ClassVar[str] = "inside each block of a kind"
     inside: ClassVar[bool] = True
 
     @classmethod
@@ -134,6 +139,9 @@ class InsideBlock(Site):
 class LevelSite(Site):
     """The end of a level of the backbone or the neck, or of all levels: `backbone.P3`, `backbone.end`, `neck`."""
 
+    form: ClassVar[str] = "neck, neck.P3 ..., backbone, backbone.P4 ..., backbone.end"
+    summary: ClassVar[str] = "the inputs of the head, the ends of levels"
+
     @classmethod
     def parse(cls, text: str) -> Site | None:
         """Accept any text: the names of the levels depend on the model."""
@@ -146,7 +154,7 @@ class LevelSite(Site):
         rows = [named[self.text]] if self.text in named else levels.get(self.text, [])
         if not rows:
             known = [*(section for section in _SECTIONS if levels[section]), *named]
-            raise _unknown_site(self, [*known, *(kind.form for kind in SITE_KINDS if kind.form)])
+            raise _unknown_site(self, [*known, *(kind.form for kind in SITE_KINDS if kind is not LevelSite)])
         return rows
 
 

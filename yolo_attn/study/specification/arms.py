@@ -99,7 +99,7 @@ def _make_control(name: str, baseline: Arm, variants: Sequence[Arm]) -> Arm:
     """Return a control's arm, with an error if its model cannot be built."""
     models = [arm.model for arm in variants if arm.model]
     try:
-        return Arm(name, "control", CONTROLS[name](baseline.model, models), baseline.weights)
+        return Arm(name, "control", CONTROLS[name].build(baseline.model, models), baseline.weights)
     except Exception as error:
         return Arm(name, "control", weights=baseline.weights, error=one_line(error))
 

@@ -2,8 +2,7 @@
 
 `null` has identity layers where the variants have attention layers and shows the effect of the insertion alone. `width`
 is the base, widened to at least the number of parameters of the largest variant, and shows the effect of size alone.
-
-A new control is a function of the base's and the variants' model YAMLs and an entry in `CONTROLS`.
+Each control is one entry of `CONTROLS`.
 """
 
 from __future__ import annotations
@@ -11,11 +10,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from yolo_attn.errors import UserError
 from yolo_attn.graph import IMAGE, ModelGraph
 
-__all__ = ["CONTROLS", "null_model", "widened_model", "width_model"]
+__all__ = ["CONTROLS", "Control", "null_model", "widened_model", "width_model"]
 
 Model = Mapping[str, object]
 
@@ -119,5 +119,21 @@ def _count_params(model: Model) -> int:
     return model_cost(dict(model)).params
 
 
-CONTROLS: dict[str, Callable[[Model, Sequence[Model]], dict[str, object]]] = {"null": null_model, "width": width_model}
-"""The controls by name: functions of the base's model YAML and the variants', which return the control's."""
+@dataclass(frozen=True)
+class Control:
+    """A kind of control arm.
+
+    Args:
+        build: Called with the base's model YAML and those of the variants; returns the control's.
+        summary: The control's model, for the help page.
+    """
+
+    build: Callable[[Model, Sequence[Model]], dict[str, object]]
+    summary: str
+
+
+CONTROLS = {
+    "null": Control(null_model, "identity layers at the variants' sites"),
+    "width": Control(width_model, "the base, widened to the parameters of the largest variant"),
+}
+"""The controls by name."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from yolo_attn.study.results.records import ArmSummary
 
-__all__ = ["THEME", "ArmStyle", "arm_style", "as_variables"]
+__all__ = ["THEME", "ArmStyle", "arm_style", "as_variables", "light"]
 
 # name: (light, dark); light colors are unique, since they identify the variables of a figure's colors
 THEME = {
