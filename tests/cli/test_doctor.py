@@ -44,3 +44,8 @@ def test_how_checkpoints_are_opened(able: bool, variable: str, expected: str, mo
     monkeypatch.setenv("YOLO_ATTN_TRUST", variable)
     (line,) = (line for line in doctor.as_text(doctor.examine()).splitlines() if line.startswith("checkpoints "))
     assert expected in " ".join(line.replace("opened", "").split())
+
+
+def test_function_with_new_parameters_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yolo_attn.host.binding.Binding.problem", "load has new parameters")
+    assert "load has new parameters" in doctor.examine()["problems"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import ultralytics
 from ultralytics.utils import SETTINGS
 
 from tests.conftest import SOURCE
-from yolo_attn.host import installation
+from yolo_attn.host import BINDINGS, UnsupportedHostError, installation
+from yolo_attn.host.binding import Binding
 
 PACKAGE = SOURCE / "yolo_attn"
 OUTSIDE_HOST = sorted(path for path in PACKAGE.rglob("*.py") if PACKAGE / "host" not in path.parents)
@@ -59,3 +61,36 @@ def test_stock_data_yamls(tmp_path: Path) -> None:
 def test_release(version: str, release: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ultralytics, "__version__", version)
     assert installation.release() == release
+
+
+def test_replacements_accept_all_parameters() -> None:
+    assert [binding.problem for binding in BINDINGS if binding.problem] == []
+
+
+def _wrap_load(original: Callable[..., str]) -> Callable[..., str]:
+    def load(weights: str, verbose: bool = True) -> str:
+        return original(weights, verbose)
+
+    return load
+
+
+class Model:
+    """A class of a later release."""
+
+    @staticmethod
+    def load(weights: str, verbose: bool = True, strict: bool = False) -> str:
+        return f"{weights} {verbose} {strict}"
+
+
+def test_new_parameters_are_reported_with_the_module_to_adapt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Model, "load", Model.load)  # restores it
+    binding = Binding(Model, "load", _wrap_load)
+    assert binding.problem is None
+    binding.install()
+    assert binding.problem
+    assert binding.problem.startswith(f"Model.load has new parameters (strict), which {__name__} does not accept")
+
+
+def test_missing_function_is_reported_with_the_module_to_adapt() -> None:
+    with pytest.raises(UnsupportedHostError, match=f"Model.save, which {__name__} replaces, is missing"):
+        Binding(Model, "save", _wrap_load).install()

@@ -36,6 +36,7 @@ def examine() -> dict[str, Any]:
         for name, installed in bindings.items()
         if not installed
     ]
+    problems += [binding.problem for binding in BINDINGS if binding.problem]
     if not configs:
         problems.append(f"no ready configs in {config_folder()}: reinstall yolo-attn")
     return {

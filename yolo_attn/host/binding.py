@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -47,6 +48,22 @@ class Binding:
         """Whether Ultralytics calls the replacement."""
         return self.replacement is not None and getattr(self.owner, self.name, None) is self.replacement
 
+    @property
+    def problem(self) -> str | None:
+        """The parameters of the function that its replacement does not accept, as a message; None without any."""
+        if self.original is None or self.replacement is None:
+            return None
+        accepted = inspect.signature(self.replacement, follow_wrapped=False).parameters
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
+            return None
+        new = [name for name in inspect.signature(self.original).parameters if name not in accepted]
+        if not new:
+            return None
+        return (
+            f"{self!r} has new parameters ({', '.join(new)}), which {self.wrap.__module__} does not accept: "
+            f"install Ultralytics {SUPPORTED}"
+        )
+
     def install(self) -> None:
         """Replace the function.
 
@@ -57,7 +74,7 @@ class Binding:
             return
         original = getattr(self.owner, self.name, None)
         if not callable(original):
-            raise UnsupportedHostError(f"{self!r} is missing")
+            raise UnsupportedHostError(f"{self!r}, which {self.wrap.__module__} replaces, is missing")
         self.original = original
         self.replacement = self.wrap(original)
         setattr(self.owner, self.name, self.replacement)
