@@ -228,6 +228,7 @@ def test_latex_table_has_a_row_for_each_arm(study: tuple[Path, dict[str, Any]]) 
     body = text[text.index(r"\midrule") : text.index(r"\bottomrule")].splitlines()[1:]
     assert len(body) == len(ARMS)
     assert all(line.endswith(r"\\") for line in body)
+    assert "Arm & Seeds & " in text
     width = len(re.search(r"begin\{tabular\}\{(\w+)\}", text)[1])  # type: ignore[index]
     assert all(len(re.findall(r"(?<!\\)&", line)) == width - 1 for line in body)
     for name in (SCRIPT, LATEX, LONG):
@@ -600,7 +601,7 @@ def test_damaged_run_files_do_not_stop_the_report(fresh_folder: Path) -> None:
     (run / "matches.npz").write_bytes(b"PK\x03\x04 cut off")
     (run / "maps.npz").write_bytes(b"")
     (run / "train" / "results.csv").write_bytes(b"\xff\xfeepoch,\n1,2,3\n")
-    next((fresh_folder / "photos").iterdir()).write_bytes(b"no picture")
+    next((fresh_folder / "photos").iterdir()).write_bytes(b"no image")
     text = render(fresh_folder).read_text(encoding="utf-8")
     assert "common seeds" in text
 

@@ -143,7 +143,7 @@ def as_latex(study: StudyResults) -> str:
 
 def _latex_heading(name: str) -> str:
     return {
-        "arm": "ArmSummary",
+        "arm": "Arm",
         "seeds": "Seeds",
         "vs base": r"$\Delta$",
         "95% interval": r"95\% interval",
