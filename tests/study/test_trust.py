@@ -177,7 +177,6 @@ def test_stored_numbers_are_ignored(folder: Path) -> None:
         (lambda data: data["arms"][1]["runs"].append(7), "it has no runs"),
         (lambda data: data["arms"][1].update(transferred=["many", 3]), "transferred"),
         (lambda data: data.update(recipe="fast"), "recipe"),
-        (lambda data: data.update(image_root=7), "image_root"),
         (lambda data: data.update(arms={"a": 1}), "it has no arms"),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from yolo_attn.stats import npz
@@ -17,6 +18,7 @@ from yolo_attn.stats.ap import METRICS, evaluate, instances
 from yolo_attn.stats.matches import Matches, MatchesBuilder
 from yolo_attn.study.files import REPORT
 from yolo_attn.study.report import write_reports
+from yolo_attn.study.report.sources import remember_dataset
 from yolo_attn.study.results.records import StudyResults
 from yolo_attn.study.results.storage import read_results
 from yolo_attn.study.store import slug
@@ -86,6 +88,9 @@ def make_study(
         root.mkdir(parents=True, exist_ok=True)
         for name, scene in scenes:
             _draw(root / name, scene)
+        data_yaml = {"path": str(folder.resolve()), "train": "photos", "val": "photos", "names": list(CLASSES)}
+        (folder / "data.yaml").write_text(yaml.safe_dump(data_yaml), encoding="utf-8")
+        remember_dataset(folder, str((folder / "data.yaml").resolve()), "val")
     found: dict[str, list[Matches | None]] = {}
     entries = []
     for index, name in enumerate(arms):
@@ -106,7 +111,7 @@ def make_study(
         "command": "yolo-attn compare base=yolo11n.yaml data=digits 'variants=SE@neck,CBAM@neck' seeds=5 epochs=20",
         "made": "2026-11-20T12:00:00Z", "bootstrap": {"replicates": 1000, "seed": 0},
         "minimum_detectable": {"mAP50-95": 0.021} if seeds > 2 else None, "notes": ["A note & <em>its</em> sign"],
-        "image_root": str(root) if photos else None, "arms": entries,
+        "arms": entries,
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(data), encoding="utf-8")

@@ -68,8 +68,8 @@ OUTSIDE = """() => {
 
 # Texts whose contrast with the page is below 4.5 (WCAG AA), including texts of figures.
 FAINT = """() => {
-  const luminance = (colour) => {
-    const [r, g, b] = colour.match(/[\\d.]+/g).slice(0, 3).map((v) => v / 255)
+  const luminance = (color) => {
+    const [r, g, b] = color.match(/[\\d.]+/g).slice(0, 3).map((v) => v / 255)
       .map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
@@ -77,8 +77,8 @@ FAINT = """() => {
     const tag = element.closest(".tag");
     if (tag) return getComputedStyle(tag.querySelector("rect")).fill;
     for (let e = element; e; e = e.parentElement) {
-      const colour = getComputedStyle(e).backgroundColor;
-      if (!/, 0\\)$|transparent/.test(colour)) return colour;
+      const color = getComputedStyle(e).backgroundColor;
+      if (!/, 0\\)$|transparent/.test(color)) return color;
     }
     return getComputedStyle(document.body).backgroundColor;
   };

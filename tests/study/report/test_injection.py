@@ -24,7 +24,7 @@ HOSTILE = (
     """<svg onload=alert(1)>&lt;b&gt;{{ 7*7 }}{% raw %}" onmouseover="alert(1)" style='x' ]]> --> javascript:alert(1)"""
 )
 # Keys whose values must be valid; the value of any other key is free text.
-FIXED = {"kind", "status", "verdict", "folder", "task", "image_root"}
+FIXED = {"kind", "status", "verdict", "folder", "task"}
 
 
 class Tags(HTMLParser):

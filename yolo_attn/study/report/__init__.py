@@ -94,7 +94,7 @@ def make_report(folder: Path, out: Path | None = None, data: str | None = None) 
     if elsewhere and (out / STUDY).exists():
         raise UserError(f"out={out}: contains another study, whose results would be overwritten; give another folder")
     split = str(known.info.recipe.get("split", "val"))
-    source = find_images(folder, data=data, split=split, root=known.info.image_root)
+    source = find_images(folder, data=data, split=split)
     with contextlib.nullcontext() if elsewhere else _locked(folder):
         results = rebuild(folder, known, require_all=not elsewhere, keep=not elsewhere)
         make_folder(out)

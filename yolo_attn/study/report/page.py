@@ -38,7 +38,7 @@ def as_html(study: StudyResults, folder: Path, source: ImageSource | None = None
         source: Source of the images; that of `find_images` by default.
         reload: Interval in seconds at which the page of a running study reloads itself.
     """
-    album = Album(source or find_images(folder, root=study.info.image_root))
+    album = Album(source or find_images(folder))
     environment = _environment()
     script = environment.get_template("report.js").render()
     page = PageData(study, folder, album)

@@ -1,4 +1,4 @@
-"""Sources of the page's images: a dataset named by the user, or the study's folder.
+"""Sources of the page's images: the dataset that the user names, or the one that this user ran the study with.
 
 A study may come from someone else, and the page may be shared. A path in the study's files must therefore not select
 what is read from this machine and embedded in the page. A study run by this user stores its dataset with a seal.
@@ -18,7 +18,7 @@ from yolo_attn.security import seal
 from yolo_attn.study.files import DATASET
 from yolo_attn.system.files import read_json, write_atomically
 
-__all__ = ["DatasetImages", "FolderImages", "ImageSource", "find_images", "remember_dataset"]
+__all__ = ["DatasetImages", "ImageSource", "find_images", "remember_dataset"]
 
 
 class ImageSource(Protocol):
@@ -30,30 +30,6 @@ class ImageSource(Protocol):
         Args:
             name: Name of the image in the matches.
         """
-
-
-@dataclass(frozen=True)
-class FolderImages:
-    """The images of a folder inside the study's folder; links to outside files are not followed.
-
-    Args:
-        study: The study's folder.
-        root: Folder that image names are relative to; None when unknown.
-    """
-
-    study: Path
-    root: Path | None
-
-    def find(self, name: str) -> Path | None:
-        """Return a file inside the study's folder."""
-        if self.root is None:
-            return None
-        try:
-            path, root = (self.root / name).resolve(), self.root.resolve()
-            inside = path.is_relative_to(root) and root.is_relative_to(self.study.resolve())
-            return path if inside and path.is_file() else None
-        except (OSError, ValueError, RuntimeError):  # an invalid name, circular links
-            return None
 
 
 @dataclass(frozen=True)
@@ -95,14 +71,13 @@ def remember_dataset(folder: Path, data: str, split: str) -> None:
         write_atomically(path, text)
 
 
-def find_images(folder: Path, *, data: str | None = None, split: str = "val", root: str | None = None) -> ImageSource:
-    """Return the source of the page's images.
+def find_images(folder: Path, *, data: str | None = None, split: str = "val") -> ImageSource:
+    """Return the source of the page's images, empty when no dataset is known.
 
     Args:
         folder: The study's folder.
         data: Resolved dataset named by the user; by default the one that this user ran the study with.
         split: The split that was evaluated.
-        root: Folder of the images according to the results; only used inside the study's folder.
 
     Raises:
         UserError: The dataset named by the user does not exist.
@@ -115,7 +90,7 @@ def find_images(folder: Path, *, data: str | None = None, split: str = "val", ro
             return DatasetImages.of(*known)
         except UserError:  # moved since; the page is valid without images
             pass
-    return FolderImages(folder, Path(root) if root else None)
+    return DatasetImages()
 
 
 def _remembered(folder: Path) -> tuple[str, str] | None:

@@ -50,7 +50,6 @@ MAIN: Final = METRICS[0]  # the metric that decides the verdict
 SCHEMA: Final = 1
 _UNFINISHED = ("waiting", "running")
 _UNDONE = ("failed", "interrupted")
-_RENAMED_VERDICTS = {"not shown": "inconclusive"}
 
 Metrics = Mapping[str, float | None]
 
@@ -336,7 +335,6 @@ class ArmSummary:
         counts = [as_integer(count) for count in as_items(given.get("transferred"))]
         known = [count for count in counts if count is not None]
         verdict = as_text(given.get("verdict"))
-        verdict = _RENAMED_VERDICTS.get(verdict or "", verdict)
         return cls(
             name=str(given.get("name")),
             kind=str(given.get("kind")),
@@ -409,7 +407,6 @@ class StudyInfo:
         threads: CPU threads of a run.
         command: Command line.
         made: Time of the last result, UTC.
-        image_root: Folder of the images; only used when it is inside the study's folder.
     """
 
     data: str | None = None
@@ -425,7 +422,6 @@ class StudyInfo:
     threads: int | None = None
     command: str | None = None
     made: str | None = None
-    image_root: str | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> StudyInfo:
@@ -445,7 +441,6 @@ class StudyInfo:
             threads=as_integer(data.get("threads")),
             command=as_text(data.get("command")),
             made=as_text(data.get("made")),
-            image_root=as_text(data.get("image_root")),
         )
 
     @property
@@ -503,14 +498,13 @@ class StudyResults:
     def to_json(self) -> dict[str, object]:
         """Return the content of `results.json`."""
         info = stored_fields(self.info)
-        made, root = info.pop("made"), info.pop("image_root")
+        made = info.pop("made")
         return {
             "$schema": f"./{RESULTS_SCHEMA}",
             "schema": SCHEMA,
             "baseline": self.baseline.name,
             "task": info.pop("task"),
             **info,
-            **({"image_root": root} if root else {}),
             "made": made,
             "bootstrap": plain_value(self.bootstrap),
             "minimum_detectable": plain_value(self.minimum_detectable) or None,

@@ -26,8 +26,6 @@ def _problems(data: Mapping[str, object]) -> Iterator[str]:
         return
     if not isinstance(data.get("recipe", {}), dict) or not isinstance(data.get("versions", {}), dict):
         yield "recipe or versions is not a mapping"
-    if not isinstance(data.get("image_root"), (str, type(None))):
-        yield "image_root is not a string"
     names = [arm.get("name") for arm in arms]
     if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         yield "names of arms are missing or repeated"
