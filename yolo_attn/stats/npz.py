@@ -6,7 +6,6 @@ are not too large together, so a small file cannot unpack to fill the memory.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import math
@@ -15,7 +14,6 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_attn.errors import UserError
-from yolo_attn.system.files import write_atomically
+from yolo_attn.system.files import file_hash, write_atomically
 
 __all__ = ["MOST_BYTES", "damaged", "fingerprint", "load", "save"]
 
@@ -131,20 +129,10 @@ def fingerprint(path: Path) -> str:
         UserError: The file is missing or cannot be read.
     """
     try:
-        state = path.stat()
-        if not stat.S_ISREG(state.st_mode):  # reading a pipe would block
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would block
             raise damaged(path, "not a file")
-        return _hash(path, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+        return file_hash(path)
     except FileNotFoundError:
         raise UserError(f"{path}: missing; {_REPAIR}") from None
     except OSError as error:
         raise damaged(path, type(error).__name__) from None
-
-
-@lru_cache(maxsize=4096)
-def _hash(path: Path, *state: int) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -12,6 +12,7 @@ import re
 import stat
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ __all__ = [
     "YAML_SUFFIXES",
     "as_json",
     "as_yaml",
+    "file_hash",
     "finite",
     "is_file",
     "is_folder",
@@ -43,6 +45,7 @@ EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 YAML_SUFFIXES = (".yaml", ".yml")
 _TEMPORARY = ".tmp"
+_BLOCK = 1 << 20  # bytes that a hash reads at a time
 _MOST_JSON = 256 * 2**20  # bytes
 
 
@@ -62,6 +65,21 @@ def shortened(name: str, most: int = 100) -> str:
         return name
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
     return f"{name[: most - 9].rstrip('-.')}-{digest}"
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file's content, computed once per process while the file does not change."""
+    state = path.stat()
+    return _hash(path, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _hash(path: Path, *state: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def make_folder(path: Path, key: str = "project=FOLDER") -> None:

@@ -29,6 +29,7 @@ from yolo_attn.study.results.estimates import (
 )
 from yolo_attn.study.results.paths import dataset_name, without_folders
 from yolo_attn.study.results.records import (
+    UNFINISHED,
     ArmSummary,
     Bootstrap,
     Difference,
@@ -43,7 +44,6 @@ from yolo_attn.system.files import read_json
 __all__ = ["ArmRuns", "make_results"]
 
 _FEW_SEEDS = 2
-_UNFINISHED = frozenset({"waiting", "running"})
 
 _Tested = tuple[Mapping[str, Difference | None], Verdict | None]
 
@@ -114,7 +114,7 @@ def _source(folder: Path, run: RunState, *, keep: bool) -> RunSource:
 def _tests(arms: Sequence[ArmRuns], estimates: Sequence[ArmEstimates]) -> list[_Tested]:
     """Return each arm's differences and verdict, as far as they may be tested."""
     tested = tested_differences([item.kind for item in arms], estimates)
-    if any(run.status in _UNFINISHED for item in arms for run in item.runs):
+    if any(run.status in UNFINISHED for item in arms for run in item.runs):
         tested = [(_untested(differences), None) for differences, _ in tested]
     return [
         outcome if found.comparable else (_untested(outcome[0], interval=False), None)

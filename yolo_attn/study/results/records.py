@@ -33,6 +33,7 @@ __all__ = [
     "MAIN",
     "MIN_SEEDS",
     "SCHEMA",
+    "UNFINISHED",
     "ArmSummary",
     "Bootstrap",
     "ClassDifference",
@@ -48,7 +49,7 @@ __all__ = [
 
 MAIN: Final = METRICS[0]  # the metric that decides the verdict
 SCHEMA: Final = 1
-_UNFINISHED = ("waiting", "running")
+UNFINISHED: Final = ("waiting", "running")
 _UNDONE = ("failed", "interrupted")
 
 Metrics = Mapping[str, float | None]
@@ -283,7 +284,7 @@ class RunSummary:
     @property
     def unfinished(self) -> bool:
         """Whether it waits or runs."""
-        return self.status in _UNFINISHED
+        return self.status in UNFINISHED
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
-from pathlib import Path
 
 from yolo_attn.study.job import Inputs
 
-__all__ = ["file_hash", "package_versions", "run_key"]
-
-_BLOCK = 1 << 20
+__all__ = ["package_versions", "run_key"]
 
 
 def run_key(inputs: Inputs) -> str:
@@ -32,18 +28,3 @@ def package_versions() -> dict[str, str]:
         "ultralytics": ultralytics_version(),
         "torch": str(torch.__version__),
     }
-
-
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file's content, computed again only if the file has changed."""
-    state = path.stat()
-    return _hash(path, state.st_mtime_ns, state.st_size)
-
-
-@functools.lru_cache(maxsize=64)
-def _hash(path: Path, changed: int, size: int) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

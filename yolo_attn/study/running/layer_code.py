@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from yolo_attn.errors import UserError
 from yolo_attn.study.job import Inputs
-from yolo_attn.study.running.key import file_hash
+from yolo_attn.system.files import file_hash
 
 if TYPE_CHECKING:
     from yolo_attn.layer_files import Sources

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from yolo_attn.study.job import Inputs, Platform
-from yolo_attn.study.running.key import file_hash, run_key
+from yolo_attn.study.running.key import run_key
 from yolo_attn.study.running.layer_code import layer_code, layer_sources
 from yolo_attn.study.specification.arms import Arm
+from yolo_attn.system.files import file_hash
 
 if TYPE_CHECKING:
     from yolo_attn.layer_files import Sources
