@@ -208,7 +208,7 @@ def test_doctor_finds_a_binding_that_other_code_replaced(
         (("lint", "model=odd.png"), "odd.png: not the name of a model YAML"),
         (
             ("place", "model=yolo11n.yaml", "layer=SE", "at=neck", "out=."),
-            "out=.: a folder; give a file, such as out=mine.yaml",
+            "out=.: this is a folder; give a file, such as out=mine.yaml",
         ),
         (("place", "model=yolo11n.yaml", "layer=SE", "at=neck", "exist_ok=maybe"), "must be True or False"),
         (("compare", "variant=SE@neck"), "variants"),
