@@ -12,6 +12,7 @@ import yaml
 from tests.host.helpers import build_as_its_class
 from yolo_attn import register_layer
 from yolo_attn.cli import main
+from yolo_attn.graph.sites import SITE_KINDS
 from yolo_attn.host.documents import model_yaml
 from yolo_attn.layers.base import Gate
 from yolo_attn.layers.checks import check
@@ -40,7 +41,8 @@ def checkpoint(name: str, file: str) -> str:
 
 @pytest.mark.parametrize("verb", ["place", "train", "export"])
 def test_a_site_that_the_model_does_not_have(verb: str, fresh_folder: Path, capsys) -> None:
-    message = f"no site 'neck.P7' in this model; did you mean neck.P5?; it has {SITES}, after:<row>, inside:<block>"
+    forms = ", ".join(kind.form for kind in SITE_KINDS[:-1])
+    message = f"no site 'neck.P7' in this model; did you mean neck.P5?; it has {SITES}, {forms}"
     words = place("yolo11n.yaml", at="neck.P7") if verb == "place" else [verb, "model=yolo11n.yaml+SE@neck.P7"]
     assert complaint(words, capsys) == message
     assert not list(fresh_folder.iterdir())
