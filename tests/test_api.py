@@ -16,7 +16,7 @@ from torch import nn
 from ultralytics import YOLO
 
 import yolo_attn
-from yolo_attn import UserError
+from yolo_attn import UserError, api
 from yolo_attn.analysis.maps import AttentionMap
 from yolo_attn.cli import main
 
@@ -157,7 +157,7 @@ def test_invalid_input_of_attention_maps_is_a_user_error(image: Path, model: Any
 
 
 def test_the_functions_are_public_and_documented() -> None:
-    for name in ("compare", "place", "profile", "attention_maps"):
+    for name in api.__all__:
         function = getattr(yolo_attn, name)
         assert name in yolo_attn.__all__
         assert all(f"{section}:" in function.__doc__ for section in ("Args", "Returns", "Raises"))

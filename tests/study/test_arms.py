@@ -129,7 +129,7 @@ def test_a_control_is_an_entry_of_the_table(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(CONTROLS, "copy", copy)
     control = build_arms(study(variants="SE@neck,CA@neck", controls="copy"))[-1]
     assert (control.name, control.kind, control.model["variants"]) == ("copy", "control", 2)
-    with pytest.raises(UserError, match=r"unknown control 'nil'.* \(null, width, copy\)"):
+    with pytest.raises(UserError, match=rf"unknown control 'nil'.* \({', '.join(CONTROLS)}\)"):
         study(controls="nil")
 
 

@@ -8,9 +8,18 @@ from yolo_attn.errors import UserError, did_you_mean
 
 __all__ = ["COMMANDS", "STOCK_COMMANDS", "find_command"]
 
-COMMANDS: dict[str, Command] = {
-    module.COMMAND.name: module.COMMAND for module in (layers, place, lint, compare, report, profile, maps, doctor)
-}
+_MODULES = (
+    layers,
+    place,
+    lint,
+    compare,
+    report,
+    profile,
+    maps,
+    doctor,
+)
+
+COMMANDS: dict[str, Command] = {module.COMMAND.name: module.COMMAND for module in _MODULES}
 """The commands of yolo-attn by name, in the order of the help page."""
 
 STOCK_COMMANDS: dict[str, Command] = {command.name: command for command in stock.COMMANDS}
