@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.study.test_ray import HEAD, PORT, Cluster, cluster
+from tests.study.running.test_ray import HEAD, PORT, Cluster, cluster
 from yolo_attn.host.repeatable import STATE_SECONDS
 from yolo_attn.stats.matches import Matches
 
