@@ -13,7 +13,7 @@ import pytest
 from tests.stats.scenes import random_scene, to_matches
 from yolo_attn.errors import UserError
 from yolo_attn.stats import npz
-from yolo_attn.stats.matches import MAX_DETECTIONS, Matches, MatchesBuilder
+from yolo_attn.stats.matches import _VERSION, MAX_DETECTIONS, Matches, MatchesBuilder
 
 ALL, SMALL, MEDIUM, LARGE = range(4)
 BIG = 100.0**2
@@ -190,14 +190,14 @@ def test_flipped_byte_is_damage_or_has_no_effect(stored: Path) -> None:
 
 
 def rewritten(path: Path, header: dict[str, Any] | None = None, **arrays: Any) -> None:
-    old_header, old = npz.load(path, 1)
+    old_header, old = npz.load(path, _VERSION)
     npz.save(path, old_header | (header or {}), old | arrays)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"header": {"version": 7}}, "written in format 7, this yolo-attn reads 1"),
+        ({"header": {"version": 700}}, f"written in format 700, this yolo-attn reads {_VERSION}"),
         ({"header": {"images": ["a"]}}, "gt_image has an index outside the 1 entries"),
         ({"header": {"classes": 3}}, "damaged"),
         ({"det_score": np.zeros(3, np.float32)}, r"det_score has shape \(3,\)"),
@@ -228,7 +228,7 @@ def test_inconsistent_content_is_reported(stored: Path, change: dict[str, Any], 
 )
 def test_invalid_numbers_are_reported(stored: Path, name: str, change: Any, message: str) -> None:
     """Each would silently give an average precision that is NaN, above one, or wrong."""
-    rewritten(stored, **{name: change(npz.load(stored, 1)[1][name])})
+    rewritten(stored, **{name: change(npz.load(stored, _VERSION)[1][name])})
     with pytest.raises(UserError, match=f"damaged.*{message}"):
         Matches.load(stored)
 
@@ -265,7 +265,7 @@ def test_fingerprint_depends_on_the_content(stored: Path) -> None:
     first = npz.fingerprint(stored)
     Matches.load(stored).save(stored)
     assert npz.fingerprint(stored) == first
-    rewritten(stored, det_score=npz.load(stored, 1)[1]["det_score"] / 2)
+    rewritten(stored, det_score=npz.load(stored, _VERSION)[1]["det_score"] / 2)
     assert npz.fingerprint(stored) != first
 
 
