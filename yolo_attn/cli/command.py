@@ -16,6 +16,7 @@ class Command:
         name: The word that selects it.
         run: Called with the words after the name; returns the exit status.
         summary: One line for the list of commands.
+        keys: Optional keys, shown after the summary.
         help: Returns the text of `yolo-attn help NAME`, with defaults taken from the code; None without a help page.
         opens_files: Whether it opens files that can hold code (models, datasets); it then accepts `trust=`.
         takes_layers: Whether it accepts `layers=FILE`.
@@ -26,6 +27,7 @@ class Command:
     name: str
     run: Callable[[list[str]], int]
     summary: str = ""
+    keys: str = ""
     help: Callable[[], str] | None = None
     opens_files: bool = True
     takes_layers: bool = True

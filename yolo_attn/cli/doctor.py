@@ -132,7 +132,8 @@ def _run(words: list[str]) -> int:
 COMMAND = Command(
     name="doctor",
     run=_run,
-    summary="show the installed versions and whether they fit together     [format=json]",
+    summary="show the installed versions and whether they fit together",
+    keys="[format=json]",
     help=_help,
     opens_files=False,
     takes_layers=False,

@@ -81,6 +81,8 @@ def print_version() -> int:
 
 def _main_page() -> str:
     stock = " ".join(command.name for command in STOCK_COMMANDS.values() if command.help is not None)
-    width = max(map(len, COMMANDS))
-    commands = "\n".join(f"  {command.name:<{width}}  {command.summary}" for command in COMMANDS.values())
+    names = max(map(len, COMMANDS))
+    summaries = max(len(command.summary) for command in COMMANDS.values() if command.keys)
+    lines = [f"  {c.name:<{names}}  {c.summary:<{summaries}}  {c.keys}".rstrip() for c in COMMANDS.values()]
+    commands = "\n".join(lines)
     return _MAIN.format(stock=stock, commands=commands)

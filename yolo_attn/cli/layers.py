@@ -50,7 +50,8 @@ def _run(words: list[str]) -> int:
 COMMAND = Command(
     name="layers",
     run=_run,
-    summary="list the attention layers; `layers CBAM` shows one            [family=channel] [format=json]",
+    summary="list the attention layers; `layers CBAM` shows one",
+    keys="[family=channel] [format=json]",
     help=_help,
     opens_files=False,
 )

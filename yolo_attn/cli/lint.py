@@ -38,6 +38,7 @@ def _run(words: list[str]) -> int:
 COMMAND = Command(
     name="lint",
     run=_run,
-    summary="find the problems of a hand-made model YAML                   [format=json]",
+    summary="find the problems of a hand-made model YAML",
+    keys="[format=json]",
     help=_help,
 )

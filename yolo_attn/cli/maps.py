@@ -51,6 +51,7 @@ def _run(words: list[str]) -> int:
 COMMAND = Command(
     name="maps",
     run=_run,
-    summary="show the attention of a model's layers on images              [format=json]",
+    summary="show the attention of a model's layers on images",
+    keys="[format=json]",
     help=_help,
 )

@@ -53,6 +53,7 @@ def _run(words: list[str]) -> int:
 COMMAND = Command(
     name="profile",
     run=_run,
-    summary="parameters, GFLOPs, latency and memory, by row or by model    [format=json]",
+    summary="parameters, GFLOPs, latency and memory, by row or by model",
+    keys="[format=json]",
     help=_help,
 )
