@@ -73,10 +73,10 @@ def test_a_name_of_the_host_is_rejected_before_and_after(half: type[Half]) -> No
     def taken(word: str) -> bool:
         return word in ("Conv", "Halve")
 
-    with pytest.raises(ValueError, match="'Halve' is one of the Ultralytics parser's own"):
+    with pytest.raises(ValueError, match="'Halve' is reserved by the Ultralytics parser"):
         reserve_names(taken)
     try:
-        with pytest.raises(ValueError, match="'Conv' is one of the Ultralytics parser's own"):
+        with pytest.raises(ValueError, match="'Conv' is reserved by the Ultralytics parser"):
             register_layer(family="channel", summary="", name="Conv")(Half)
     finally:
         release_names(taken)

@@ -92,11 +92,14 @@ class LayerSpec:
         known = self.options
         for option in options:
             if option not in known:
-                present = {**_RENAMED, **self.renamed}.get(option)
-                if present in known:
-                    raise UserError(f"{self.name} has no option {option!r}; it is now called {present!r}")
-                hint = option_hint(option, known) or f"; it takes {', '.join(known) or 'no options'}"
+                takes = f"; it takes {', '.join(known) or 'no options'}"
+                hint = self.renamed_hint(option) or option_hint(option, known) or takes
                 raise UserError(f"{self.name} has no option {option!r}{hint}")
+
+    def renamed_hint(self, option: str) -> str:
+        """Return the end of a message about an unknown option: the present name if this is a former one, else ""."""
+        present = {**_RENAMED, **self.renamed}.get(option)
+        return f"; it is now called {present!r}" if present in self.options else ""
 
     def read_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return options from a YAML file, with strings such as 1e-4 as numbers where no string is expected.
@@ -206,7 +209,7 @@ def check_name(word: str) -> None:
     if not word.isidentifier():
         raise ValueError(f"{word!r} cannot name a layer; use letters, digits and underscores")
     if any(taken(word) for taken in _reserved):
-        raise ValueError(f"the layer name {word!r} is one of the Ultralytics parser's own; choose another")
+        raise ValueError(f"the layer name {word!r} is reserved by the Ultralytics parser; choose another")
 
 
 def reserve_names(taken: Callable[[str], bool]) -> None:

@@ -192,6 +192,10 @@ def test_doctor_finds_a_binding_that_other_code_replaced(
         (("train", "model=nowhere.yaml"), "does not exist"),
         (("train", "model=yolo11n-cbm.yaml"), "did you mean yolo11n-cbam.yaml?"),
         (("train", "model=yolo11n.yaml", "epohs=3"), "did you mean epochs?"),
+        (
+            ("place", "model=yolo11n.yaml", "layer=SE", "at=neck", "start=identity"),
+            "start is neither a key of place nor an option of SE; it is now called 'init'",
+        ),
         (("train", "modell"), "is not key=value"),
         (("val", "model=nowhere/best.pt"), "no such checkpoint"),
         (("train", "model=yolo11n.yaml", "data=digitz"), "digits"),

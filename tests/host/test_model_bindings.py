@@ -133,6 +133,12 @@ def test_the_name_is_unknown_after_unregister() -> None:
         ("yolo11n.yaml+CBAM", "variant 'CBAM': write Layer@site or Layer[option=value]@site, such as CBAM@neck"),
         ("yolo11n.yaml+Cbam@neck", "unknown layer 'Cbam'; did you mean CBAM?"),
         ("yolo11n.yaml+CBAM[reductoin=8]@neck", "CBAM has no option 'reductoin'; did you mean reduction?"),
+        ("yolo11n.yaml+SE[start=identity]@neck", "SE has no option 'start'; it is now called 'init'"),
+        (
+            "yolo11n.yaml+CoTAttention[share_planes=4]@neck.P5",
+            "CoT has no option 'share_planes'; it is now called 'shared_channels'",
+        ),
+        ("yolo11n.yaml+GE[size=7]@inside:C3k2", "GE has no option 'size'; it is now called 'grid_size'"),
         (
             "yolo11n.yaml+GMU@neck",
             "GMU reads several rows, but a site is one row; "

@@ -312,7 +312,7 @@ def test_a_name_of_ultralytics_is_refused() -> None:
     class Conv(nn.Module):
         pass
 
-    with pytest.raises(ValueError, match="'Conv' is one of the Ultralytics parser's own"):
+    with pytest.raises(ValueError, match="'Conv' is reserved by the Ultralytics parser"):
         yolo_attn.register_layer(family="block", summary="taken")(Conv)
 
 

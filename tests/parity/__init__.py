@@ -1,1 +1,1 @@
-"""Our layers against the numbers that the authors' own code gives."""
+"""Parity of the layers with their references, in most cases the authors' code."""

@@ -17,7 +17,7 @@ def context(weights: Weights, target: str, local: str, overall: str) -> Weights:
     chosen = {name: value for name, value in weights.items() if name.split(".")[0] in (local, overall)}
     names = {
         f"{target}__{part}__{child}": f"{branch}__{child + shift}"
-        for part, branch, shift in (("local_att", local, 0), ("global_att", overall, 1))
+        for part, branch, shift in (("local_context", local, 0), ("global_context", overall, 1))
         for child in (0, 1, 3, 4)
     }
     return rename(chosen, **names)

@@ -30,7 +30,7 @@ class Gallery:
 
     Args:
         folder: Folder of the images with their maps; None if they were not written.
-        files: Their names.
+        files: Names of the written images.
         layers: Each map of each layer, by row: the map of the first image, and the statistics of all images.
         without: The layers without maps.
         images: Number of images.
@@ -86,7 +86,7 @@ def make_gallery(
     Args:
         model: A checkpoint, a model YAML or a network.
         source: An image, a folder of images, or an image as an array.
-        folder: Where to write; it is created. None writes nothing and keeps the maps in memory.
+        folder: Folder to write to, created if missing. None writes nothing and keeps the maps in memory.
         imgsz: Pixels of the longer side; None for that of the training, if known.
         progress: Called with (images done, images).
 

@@ -73,11 +73,11 @@ class Statistics:
     def __add__(self, other: Statistics) -> Statistics:
         """Return the statistics of both together."""
         count = self.count + other.count
-        apart = other.mean - self.mean
+        difference = other.mean - self.mean
         return Statistics(
             count=count,
-            mean=self.mean + apart * other.count / count,
-            squares=self.squares + other.squares + apart**2 * self.count * other.count / count,
+            mean=self.mean + difference * other.count / count,
+            squares=self.squares + other.squares + difference**2 * self.count * other.count / count,
             zeros=self.zeros + other.zeros,
             ones=self.ones + other.ones,
             low=min(self.low, other.low),
@@ -120,7 +120,7 @@ class AttentionMap:
         kind: "map" over positions, or "channels" where all positions have the same values.
         array: The map (h, w) of the letterboxed image, the mean over its channels; or the vector (C,).
         stride: Stride of the layer's map.
-        statistics: Of all values on the image, before any mean.
+        statistics: Statistics of all values on the image, before the mean over the channels.
         frame: Position of the image in the letterboxed image.
     """
 
@@ -278,6 +278,7 @@ def find_layers(model: nn.Module) -> Iterator[FoundLayer]:
 def _layers_in(
     module: nn.Module, registered: tuple[type[nn.Module], ...], path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], nn.Module]]:
+    """Yield the attention layers in a module with their paths; of nested layers, the outermost with maps."""
     is_attention = isinstance(module, (Layer, *registered))
     if is_attention and offers_maps(module):
         yield path, module
@@ -305,8 +306,7 @@ def _attention_of(module: nn.Module, inputs: list[torch.Tensor] | None) -> tuple
         return [], getattr(module, "no_attention_maps", Layer.no_attention_maps)
     if inputs is None:
         return [], "the forward pass does not reach it"
-    of_layer: Any = module
-    values: list[AttentionValues] = of_layer.attention_maps(inputs)
+    values: list[AttentionValues] = module.attention_maps(inputs)  # type: ignore[operator]
     for each in values:
         shape = tuple(each.values.shape)
         if len(shape) not in {1, 2, 3} or (each.is_map and shape[-2:] != tuple(inputs[0].shape[2:])):

@@ -18,8 +18,8 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Count the bytes of live tensors returned by operators.
 
     Attributes:
-        live: Bytes of live tensors now.
-        peak: Most bytes at a time, without the temporary memory inside operators.
+        live: Current bytes of live tensors.
+        peak: Largest value of `live`, without the temporary memory inside operators.
     """
 
     def __init__(self) -> None:

@@ -224,7 +224,7 @@ def input_channels(model: nn.Module) -> int:
 
 
 def max_stride(model: nn.Module) -> int:
-    """Return the number that the sides of a model's images are multiples of."""
+    """Return the model's largest stride, at least 32, of which the sides of its images are multiples."""
     stride = getattr(model, "stride", None)
     return max(_DEFAULT_STRIDE, int(stride.max())) if isinstance(stride, torch.Tensor) else _DEFAULT_STRIDE
 

@@ -49,10 +49,10 @@ def _run(words: list[str]) -> int:
     model, layer, at = (keys.pop(key) for key in _REQUIRED)
     own = {key: keys.pop(key) for key in _OPTIONAL if key in keys}
     replace, out = parse_flag(own, "exist_ok"), model_file(own["out"]) if own.get("out") else None
-    known = layer_to_place(layer, model_yaml(model), "layer={layer} at={site}").options
+    spec = layer_to_place(layer, model_yaml(model), "layer={layer} at={site}")
     for key in keys:
-        if key not in known:
-            hint = did_you_mean(key, (*_REQUIRED, *_OPTIONAL, *known))
+        if key not in spec.options:
+            hint = spec.renamed_hint(key) or did_you_mean(key, (*_REQUIRED, *_OPTIONAL, *spec.options))
             raise UserError(f"{key} is neither a key of place nor an option of {layer}{hint}")
     placed = api.place(model, layer, at, **{key: parse_value(value) for key, value in keys.items()})
     file = out or _new_name(without_letter(ModelRef.parse(model).stem), f"{placed.layer.name}-{at}")

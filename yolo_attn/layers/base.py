@@ -3,7 +3,7 @@
 - `Gate`: y = x * g(x). Implement `gate`.
 - `Chain`: several gates in sequence, each applied to the output of the one before. Implement nothing.
 - `Mixer`: y = f(x), any other mechanism that keeps the shape. Implement `mix`.
-- `Block`: y = f(x), a mixer that may change the number of channels. Implement `mix`.
+- `Block`: y = f(x), like `Mixer`, with the option `out_channels` for the number of output channels. Implement `mix`.
 - `Fusion`: y = f(x0, x1, ...), several inputs, the shape of the first. Implement `fuse`.
 
 With `init="identity"` a zero-initialized gamma, one per channel, fades the mechanism in:
@@ -48,7 +48,7 @@ class Layer(nn.Module):
     no_attention_maps = "it has no gate and no weights to show"
     """Why the layer has no `attention_maps`, if it has none."""
 
-    channels: Any
+    channels: int | list[int]
     gamma: nn.Parameter | None
 
     def __init__(self, channels: int, *, init: str) -> None:
@@ -189,6 +189,8 @@ class Block(SingleInputLayer):
 
 class Mixer(Block):
     """A mechanism that replaces its input by a map of the same shape: y = mix(x).
+
+    It has no option `out_channels`, which every subclass without an `__init__` would otherwise inherit from `Block`.
 
     Args:
         channels: Channels of the input and of the output.

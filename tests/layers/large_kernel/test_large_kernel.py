@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from yolo_attn.layers import LKA, LSK, LSKA, MSCA
-from yolo_attn.layers.large_kernel._gated import LargeKernel
+from yolo_attn.layers.large_kernel._large_kernel import LargeKernel
 
 
 def receptive_field(layer: LargeKernel) -> list[int]:

@@ -5,8 +5,8 @@
 
 Paper: Liu et al., "NAM: Normalization-based Attention Module", NeurIPS 2021 workshop, arXiv 2111.12419.
 Code: https://github.com/Christian-lyc/NAM
-Shapes: x (B, C, H, W), y the same; gate (B, C, H, W). Initially w is 1/C and the gate is near 0.5; the
-paper adds an L1 penalty on g to the loss to spread it.
+Shapes: x (B, C, H, W), y the same; gate (B, C, H, W). Initially w is 1/C and the gate is near 0.5. The paper adds an L1
+penalty on g to the loss to spread it.
 Deviations: the authors' code reads g from `weight.data`, which stops the gradient through w; here it flows. All-zero g
 gives w = 0 instead of NaN. The spatial part, which the authors did not release, is `NAMSpatial`.
 """

@@ -66,11 +66,11 @@ class ASFF(Fusion):
     def __init__(self, channels: Sequence[int], *, hidden: int = 16, init: str = "paper") -> None:
         super().__init__(channels, init=init)
         check_integer(self, hidden=hidden)
-        own = channels[0]
-        self.align = nn.ModuleList(_conv(c, own, 1) for c in channels[1:])
-        self.reduce = nn.ModuleList(_conv(own, hidden, 1) for _ in channels)
+        width = channels[0]
+        self.align = nn.ModuleList(_conv(c, width, 1) for c in channels[1:])
+        self.reduce = nn.ModuleList(_conv(width, hidden, 1) for _ in channels)
         self.select = nn.Conv2d(len(channels) * hidden, len(channels), 1)
-        self.expand = _conv(own, own, 3)
+        self.expand = _conv(width, width, 3)
 
     def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
         """Return the weights of each input."""

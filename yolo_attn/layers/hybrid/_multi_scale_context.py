@@ -27,15 +27,15 @@ class MultiScaleContext(nn.Module):
     def __init__(self, channels: int, reduction: float) -> None:
         super().__init__()
         hidden = hidden_width(channels, reduction)
-        self.local_att = _bottleneck(channels, hidden)
-        self.global_att = _bottleneck(channels, hidden)
+        self.local_context = _bottleneck(channels, hidden)
+        self.global_context = _bottleneck(channels, hidden)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the context of x."""
         with no_autocast(x):  # a batch norm over a few pooled vectors amplifies rounding errors
-            dtype = cast(nn.Conv2d, self.global_att[0]).weight.dtype
-            overall = self.global_att(x.mean((2, 3), keepdim=True, dtype=dtype))
-        context: Tensor = self.local_att(x) + overall
+            dtype = cast(nn.Conv2d, self.global_context[0]).weight.dtype
+            overall = self.global_context(x.mean((2, 3), keepdim=True, dtype=dtype))
+        context: Tensor = self.local_context(x) + overall
         return context
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from yolo_attn.layers.large_kernel._gated import depthwise
+from yolo_attn.layers.large_kernel._large_kernel import depthwise
 from yolo_attn.layers.numerics import total
 
 __all__ = ["MultiScale"]

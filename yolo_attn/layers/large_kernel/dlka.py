@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.large_kernel._gated import LargeKernel
+from yolo_attn.layers.large_kernel._large_kernel import LargeKernel
 from yolo_attn.layers.numerics import no_autocast, widen
 from yolo_attn.registry import register_layer
 

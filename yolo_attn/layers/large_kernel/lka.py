@@ -5,8 +5,8 @@
 
 Paper: Guo et al., "Visual Attention Network", Computational Visual Media 2023, arXiv 2202.09741.
 Code: https://github.com/Visual-Attention-Network/VAN-Classification
-Shapes: x (B, C, H, W), y the same; weights(x) (B, C, H, W), of any size and sign, each computed from
-23 x 23 positions.
+Shapes: x (B, C, H, W), y the same; weights(x) (B, C, H, W), of any size and sign, each computed from 23 x 23
+positions.
 Deviations: weights have PyTorch's initialization; the authors' network initializes them with variance 2 / fan out.
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from yolo_attn.layers.large_kernel._gated import LargeKernel, depthwise
+from yolo_attn.layers.large_kernel._large_kernel import LargeKernel, depthwise
 from yolo_attn.registry import register_layer
 
 __all__ = ["LKA"]

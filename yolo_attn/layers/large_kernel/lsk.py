@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.large_kernel._gated import LargeKernel, depthwise
+from yolo_attn.layers.large_kernel._large_kernel import LargeKernel, depthwise
 from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.registry import register_layer
 

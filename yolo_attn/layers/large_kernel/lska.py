@@ -15,7 +15,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from yolo_attn.layers.checks import check_choice
-from yolo_attn.layers.large_kernel._gated import LargeKernel, depthwise
+from yolo_attn.layers.large_kernel._large_kernel import LargeKernel, depthwise
 from yolo_attn.registry import register_layer
 
 __all__ = ["LSKA"]

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from yolo_attn.layers.checks import check_odd_list
-from yolo_attn.layers.large_kernel._gated import LargeKernel
+from yolo_attn.layers.large_kernel._large_kernel import LargeKernel
 from yolo_attn.layers.large_kernel._multi_scale import MultiScale
 from yolo_attn.registry import register_layer
 

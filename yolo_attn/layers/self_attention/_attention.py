@@ -32,6 +32,7 @@ SCORES = ("scaled_dot", "dot", "general", "concat", "additive")
 COMBINE = ("none", "linear", "tanh")
 
 Read = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Attention of one kind: returns the context (B, heads, N, d) of query, key and value."""
 
 
 class Score(nn.Module):

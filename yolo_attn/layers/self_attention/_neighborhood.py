@@ -19,7 +19,7 @@ def neighbors(x: Tensor, k: int) -> list[Tensor]:
 
     Args:
         x: (..., H, W).
-        k: Height and width of the neighbourhood, odd.
+        k: Height and width of the neighborhood, odd.
     """
     return shifted(F.pad(x, (k // 2, k // 2, k // 2, k // 2)), k)
 

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from yolo_attn.layers.checks import check
-from yolo_attn.layers.numerics import wide
+from yolo_attn.layers.numerics import at_least_one, wide
 
 __all__ = [
     "attend",
+    "axis_coordinates",
     "check_sine",
     "chunked",
     "join_heads",
@@ -105,6 +106,18 @@ def token_positions(x: Tensor) -> tuple[Tensor, Tensor]:
     index = torch.arange(height * width, device=x.device)[:, None]
     row = torch.div(index, width, rounding_mode="floor")
     return row, index - row * width
+
+
+def axis_coordinates(length: int, like: Tensor, shift: float = 0.0) -> Tensor:
+    """Return the coordinates along an axis, from -1 for the first position to 1 for the last one, (length,).
+
+    Args:
+        length: Number of positions.
+        like: Tensor whose device and dtype the result has.
+        shift: Distance by which all positions are moved, in positions.
+    """
+    index = torch.arange(length, device=like.device, dtype=like.dtype) + shift
+    return index * (2 / at_least_one(length - 1)) - 1
 
 
 def check_sine(layer: nn.Module, *channels: int) -> None:

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_integer, check_odd
-from yolo_attn.layers.numerics import at_least_one, no_autocast, total, widen
+from yolo_attn.layers.numerics import no_autocast, total, widen
 from yolo_attn.layers.self_attention._neighborhood import reflect, shifted
+from yolo_attn.layers.self_attention._tokens import axis_coordinates
 from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
@@ -118,11 +119,6 @@ class ACmix(Mixer):
 
 def _coordinates(x: Tensor) -> Tensor:
     """Return the column and row of each position, from -1 to 1, as (1, 2, H, W)."""
-    row, column = (_line(x.shape[dim], x) for dim in (2, 3))
+    row, column = (axis_coordinates(x.shape[dim], x) for dim in (2, 3))
     rows, columns = torch.meshgrid(row, column, indexing="ij")
     return torch.stack([columns, rows])[None]
-
-
-def _line(length: int, like: Tensor) -> Tensor:
-    index = torch.arange(length, device=like.device, dtype=like.dtype)
-    return index * (2 / at_least_one(length - 1)) - 1

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag, check_integer, check_odd, check_positive
 from yolo_attn.layers.numerics import at_least_one, no_autocast, widen
-from yolo_attn.layers.self_attention._tokens import chunked, split_heads, to_tokens
+from yolo_attn.layers.self_attention._tokens import axis_coordinates, chunked, split_heads, to_tokens
 from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
@@ -124,7 +124,7 @@ class DAttention(Mixer):
         hidden = self.offset_conv(query.reshape(b * self.groups, c // self.groups, h, w)).permute(0, 2, 3, 1)
         offset = widen(self.offset_proj(F.gelu(self.offset_norm(hidden)).permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
         shift = 0.5 if self.shifted_grid else 0.0
-        row, column = (_line(offset.shape[dim], offset, shift) for dim in (1, 2))
+        row, column = (axis_coordinates(offset.shape[dim], offset, shift) for dim in (1, 2))
         grid = _grid(row, column)
         if self.offset_range is None:
             return (grid + offset).clamp(-1, 1)
@@ -134,7 +134,8 @@ class DAttention(Mixer):
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, points: Tensor) -> Tensor:
         """Return the values attended to by each query, (B, heads, HW, d)."""
-        positions = _grid(_line(query.shape[2], points), _line(query.shape[3], points)).flatten(0, 1)  # (HW, 2)
+        row, column = (axis_coordinates(query.shape[dim], points) for dim in (2, 3))
+        positions = _grid(row, column).flatten(0, 1)  # (HW, 2)
         query, key, value = (self._heads(widen(part)) for part in (query, key, value))
         batch, groups = points.shape[:2]
         tables = widen(self.table).reshape(groups, -1, *self.table.shape[1:]).repeat(batch, 1, 1, 1)
@@ -153,12 +154,6 @@ class DAttention(Mixer):
     def _heads(self, x: Tensor) -> Tensor:
         """Return (B, C, H, W) as (B, heads, positions, d)."""
         return split_heads(to_tokens(x), self.heads)
-
-
-def _line(length: int, like: Tensor, shift: float = 0.0) -> Tensor:
-    """Return the coordinates along an axis, from -1 for the first position to 1 for the last one."""
-    index = torch.arange(length, device=like.device, dtype=like.dtype) + shift
-    return index * (2 / at_least_one(length - 1)) - 1
 
 
 def _grid(row: Tensor, column: Tensor) -> Tensor:
