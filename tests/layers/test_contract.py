@@ -90,7 +90,7 @@ def test_rejects_invalid_values_by_name(case: Case) -> None:
         with pytest.raises(ValueError, match=rf"^{case.spec.name}.*{option}.*use "):
             case.build(**{option: wrong})
         if option.endswith("kernel_size"):
-            with pytest.raises(ValueError, match=rf"{option}=4.*odd"):
+            with pytest.raises(ValueError, match=rf"{option}=4; use "):
                 case.build(**{option: 4})
 
 
