@@ -76,7 +76,7 @@ def compare(
         workers: Concurrent runs on this machine.
         runner: `"ray"` for a Ray cluster.
         address: The cluster.
-        trust: Whether files from others may run the code that they hold; None for the environment's setting.
+        trust: Whether files from others may run the code that they contain; None for the environment's setting.
         train: Ultralytics' training arguments: `epochs=100`, `imgsz=640`, `batch=16`, `lr0=0.01`.
 
     Returns:
@@ -133,7 +133,7 @@ def place(
         out: The YAML to write; None writes none.
         exist_ok: Whether `out` may be replaced.
         layers: Python files with custom layers.
-        trust: Whether files from others may run the code that they hold; None for the environment's setting.
+        trust: Whether files from others may run the code that they contain; None for the environment's setting.
         options: The layer's options: `init="identity"`, `reduction=8`.
 
     Returns:
@@ -175,7 +175,7 @@ def profile(
         device: `"cpu"` or the number of a GPU; None for the first GPU, or the CPU without one.
         rounds: Timed passes of each model.
         layers: Python files with custom layers.
-        trust: Whether files from others may run the code that they hold; None for the environment's setting.
+        trust: Whether files from others may run the code that they contain; None for the environment's setting.
         progress: Called with (rounds done, rounds).
 
     Returns:
@@ -215,7 +215,7 @@ def attention_maps(
         folder: Where to write a PNG for each image; None keeps the maps in memory instead.
         exist_ok: Whether to write into an existing folder; otherwise a number is added to its name.
         layers: Python files with custom layers.
-        trust: Whether files from others may run the code that they hold; None for the environment's setting.
+        trust: Whether files from others may run the code that they contain; None for the environment's setting.
         progress: Called with (images done, images).
 
     Returns:

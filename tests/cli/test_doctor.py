@@ -34,7 +34,7 @@ def test_help_prints_both_versions(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("able", "variable", "expected"),
     [
-        (True, "", "checkpoints without the code they hold"),
+        (True, "", "checkpoints without the code they contain"),
         (True, "1", "YOLO_ATTN_TRUST is set"),
         (False, "", "from PyTorch 2.6 on without"),
     ],

@@ -39,10 +39,10 @@ def sites_of(document: dict[str, Any]) -> dict[str, int]:
 def check_structure(base: dict[str, Any], variant: dict[str, Any], layer: str, follows: list[int]) -> None:
     """Check that a variant is its base with one layer after each of some rows, and nothing else."""
     before, after = ModelGraph(base), ModelGraph(variant)
-    ours = [i for i, row in enumerate(after) if row.module == layer]
-    stock = [i for i in range(len(after)) if i not in ours]
-    assert [after.rows[i].sources[0] for i in ours] == [stock[f] for f in follows]
-    now = dict(zip(follows, ours, strict=True))
+    inserted = [i for i, row in enumerate(after) if row.module == layer]
+    stock = [i for i in range(len(after)) if i not in inserted]
+    assert [after.rows[i].sources[0] for i in inserted] == [stock[f] for f in follows]
+    now = dict(zip(follows, inserted, strict=True))
     for i, row in enumerate(before):
         there = after.rows[stock[i]]
         assert (there.module, there.repeats, there.args) == (row.module, row.repeats, row.args)
@@ -51,17 +51,17 @@ def check_structure(base: dict[str, Any], variant: dict[str, Any], layer: str, f
         ]  # every consumer is redirected
     dead = [after.rows[i].module for i in after.dead_rows()]
     assert set(dead) <= set(UNREAD_BY_DESIGN)
-    assert all(after.consumers(i) for i in ours)
+    assert all(after.consumers(i) for i in inserted)
 
     built, outputs = run_on_meta(variant, 256, with_head=False)
     maps = [isinstance(x, Tensor) and x.ndim == 4 for x in outputs]
     strides = [256 / x.shape[2] if is_map else None for x, is_map in zip(outputs, maps, strict=True)] + [None]
     strides_before = row_strides(base)
     assert [strides[i] for i in stock] == strides_before
-    assert [strides[i] for i in ours] == [strides_before[f] for f in follows]
+    assert [strides[i] for i in inserted] == [strides_before[f] for f in follows]
 
     plain = build_on_meta(base)
-    own = sum(p.numel() for i in ours for p in built[i].parameters())
+    own = sum(p.numel() for i in inserted for p in built[i].parameters())
     assert sum(p.numel() for p in built.parameters()) == sum(p.numel() for p in plain.parameters()) + own
     assert align(after, before, is_attention_row) == {s: i for i, s in enumerate(stock)}
     for i, s in enumerate(stock):
@@ -127,8 +127,8 @@ def test_any_layers_in_any_order(data: st.DataObject) -> None:
     assert align(graph, ModelGraph(base), is_attention_row) == {s: i for i, s in enumerate(stock)}
     assert [row_strides(document)[i] for i in stock] == row_strides(base)
     built = build_on_meta(document)
-    ours = sum(p.numel() for i in range(len(graph)) if i not in stock for p in built[i].parameters())
-    assert sum(p.numel() for p in built.parameters()) == sum(p.numel() for p in plain.parameters()) + ours
+    inserted = sum(p.numel() for i in range(len(graph)) if i not in stock for p in built[i].parameters())
+    assert sum(p.numel() for p in built.parameters()) == sum(p.numel() for p in plain.parameters()) + inserted
     for i, s in enumerate(stock):
         assert {k: v.shape for k, v in plain[i].state_dict().items()} == {
             k: v.shape for k, v in built[s].state_dict().items()

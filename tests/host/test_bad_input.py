@@ -109,13 +109,13 @@ def test_a_yaml_with_a_syntax_error(words: list[str], fresh_folder: Path, capsys
 
 def test_a_model_of_another_task(fresh_folder: Path, capsys) -> None:
     detect = checkpoint("yolov8n.yaml", "detect.pt")
-    output = "is a detect model and the command says segment: give a segment model"
+    output = "is a detect model, but the command is for segment: give a segment model"
     for model in (detect, "yolo11n.yaml", f"{detect}+SE@neck", "yolo11n.yaml+SE@neck"):
         assert (
             complaint(["segment", "train", f"model={model}", "data=coco8-seg.yaml"], capsys)
             == f"model={model} {output}"
         )
     assert complaint(["val", "task=pose", f"model={detect}"], capsys) == (
-        "model=detect.pt is a detect model and the command says pose: give a pose model"
+        "model=detect.pt is a detect model, but the command is for pose: give a pose model"
     )
     assert sorted(p.name for p in fresh_folder.iterdir()) == ["detect.pt"]

@@ -395,7 +395,7 @@ def test_onnx(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "classes", "ours"),
+    ("source", "target", "classes", "attention_counts"),
     [
         ("", "EMA@inside:C3k2", 80, (66, 0)),
         ("", "EMA@inside:C3k2", 3, (66, 0)),
@@ -406,7 +406,9 @@ def test_onnx(tmp_path: Path) -> None:
         ("SE@neck", "SE@neck+EMA@inside:backbone.C3k2", 80, (42, 6)),
     ],
 )
-def test_every_base_tensor_arrives(source: str, target: str, classes: int, ours: tuple[int, int] | None) -> None:
+def test_every_base_tensor_arrives(
+    source: str, target: str, classes: int, attention_counts: tuple[int, int] | None
+) -> None:
     """Any variant transfers to any other the tensors that stock loading transfers between their bases."""
 
     def model(variant: str, seed: int, nc: int) -> Any:
@@ -425,8 +427,8 @@ def test_every_base_tensor_arrives(source: str, target: str, classes: int, ours:
     assert all(torch.equal(a, b) for a, b in zip(stock, expected, strict=True))
     report = last_transfer(taker)
     assert report is not None
-    assert (report.attention, report.attention_arrived) == (ours or (0, 0))
-    if ours and ours[1] < ours[0]:
+    assert (report.attention, report.attention_arrived) == (attention_counts or (0, 0))
+    if attention_counts and attention_counts[1] < attention_counts[0]:
         assert "C3k2+EMA" in str(report) or "row 17 EMA" in str(report)
     if classes == 80:
         assert report.arrived == report.base == len(expected)

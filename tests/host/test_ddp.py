@@ -45,14 +45,14 @@ for trainer in (Trainer(), Run()):
     stock, run, _ = python(code, cwd=tmp_path).stdout.split("---")
     for script in (stock, run):
         lines = [line for line in script.splitlines() if line.strip()]
-        ours = lines.index("import yolo_attn")
-        assert ours < next(i for i, line in enumerate(lines) if "Ultralytics Multi-GPU" in line)
+        registration = lines.index("import yolo_attn")
+        assert registration < next(i for i, line in enumerate(lines) if "Ultralytics Multi-GPU" in line)
     assert "join_run" not in stock
     assert f"join_run({str(Path('runs/A'))!r}, " in run.partition("Ultralytics Multi-GPU")[0]
 
 
-def test_a_worker_builds_our_layers_in_a_fresh_process(tmp_path: Path) -> None:
-    """The preamble alone makes a process without our PYTHONPATH able to build a YAML with rows of ours."""
+def test_a_worker_builds_attention_layers_in_a_fresh_process(tmp_path: Path) -> None:
+    """The preamble alone makes a process without this PYTHONPATH able to build a YAML with attention rows."""
     from yolo_attn.host.ddp import _preamble
 
     script = tmp_path / "worker.py"
@@ -104,7 +104,7 @@ class GlooTrainer(DetectionTrainer):
         distributed.init_process_group("gloo", timeout=__import__("datetime").timedelta(seconds=60))
 
     def final_eval(self):
-        pass  # the stock one asks for a GPU in a worker
+        pass  # the stock one requires a GPU in a worker
 
     def train(self):
         self.world_size = 2
@@ -204,7 +204,7 @@ def test_no_rank_outlives_its_run_and_none_is_left_when_the_next_attempt_begins(
             study.stdin.write(b"\n")
             study.stdin.flush()
             assert study.stdout.readline() == b"stopped\n"
-            assert not any(map(lives, ranks))
+            assert not any(map(is_alive, ranks))
         elif ended == "worker killed":  # while the study is busy and does not notice
             os.kill(wait_for_number(folder / "worker"), signal.SIGKILL)
         else:
@@ -212,7 +212,7 @@ def test_no_rank_outlives_its_run_and_none_is_left_when_the_next_attempt_begins(
         found: list[bool] = []
 
         def look(*_: object) -> Measurements:
-            found.extend(map(lives, ranks))
+            found.extend(map(is_alive, ranks))
             return Measurements()
 
         assert worker.main([str(folder)], look) == 0
@@ -231,7 +231,7 @@ def wait_for_number(path: Path) -> int:
     return int(path.read_text())
 
 
-def lives(process: psutil.Process) -> bool:
+def is_alive(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -29,7 +29,7 @@ GROUPS = [SPECS[i : i + GROUP] for i in range(0, len(SPECS), GROUP)]
 
 
 def put(graph: ModelGraph, spec: LayerSpec, after: int) -> int:
-    """Put one layer in behind the backbone; further inputs are an earlier row of the same size."""
+    """Insert one layer after the backbone; further inputs are an earlier row of the same size."""
     new = graph.insert_after(after, spec.name, [])
     if spec.inputs > 1 or spec.more_inputs:
         earlier = max(i for i, row in enumerate(graph.rows[:after]) if row.module in ("C2f", "C3k2"))
@@ -40,7 +40,7 @@ def put(graph: ModelGraph, spec: LayerSpec, after: int) -> int:
 
 
 def model_with(specs: list[LayerSpec], base: str = "yolov8n.yaml") -> dict[str, Any]:
-    """Return a YOLOv8 with these layers one after another behind the backbone, where the map is smallest."""
+    """Return a YOLOv8 with these layers one after another, following the backbone, where the map is smallest."""
     graph = ModelGraph(model_yaml(base))
     after = graph.backbone_length - 1
     for spec in specs:
@@ -86,13 +86,13 @@ def test_training_steps_ema_and_fusing(specs: list[LayerSpec]) -> None:
         optimizer.step()
         ema.update(model)
         assert torch.isfinite(loss).all()
-    ours = {m.i for m in model.model if type(m) in [s.cls for s in specs]}
+    attention = {m.i for m in model.model if type(m) in [s.cls for s in specs]}
     for name, parameter in model.named_parameters():
         assert torch.isfinite(parameter).all(), name
-        if int(name.split(".")[1]) in ours:
+        if int(name.split(".")[1]) in attention:
             assert parameter.grad is not None, name
     moved = {int(n.split(".")[1]) for n, p in model.named_parameters() if not torch.equal(p, before[n])}
-    assert {i for i in ours if list(model.model[i].parameters())} <= moved
+    assert {i for i in attention if list(model.model[i].parameters())} <= moved
 
     trained = copy.deepcopy(ema.ema).eval()
     x = torch.rand(1, 3, 64, 96)
@@ -109,15 +109,15 @@ def test_mixed_precision_training_in_the_neck(spec: LayerSpec) -> None:
     """Two steps of what Ultralytics' trainer does with amp=True, which it refuses on a CPU."""
     model = build(_in_the_neck(spec), nc=10)
     model.args = SimpleNamespace(**{**vars(DEFAULT_CFG), "box": 7.5, "cls": 0.5, "dfl": 1.5})
-    ours = [module for module in model.modules() if type(module) is spec.cls]
-    assert len(ours) == 3
+    attention = [module for module in model.modules() if type(module) is spec.cls]
+    assert len(attention) == 3
     seen: set[torch.dtype] = set()
-    for module in ours:
+    for module in attention:
         module.register_forward_hook(lambda _m, inputs, y: seen.update({_first(inputs[0]).dtype, y.dtype}))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     scaler = torch.amp.GradScaler("cpu", init_scale=256.0)
     for step in range(2):
-        # oneDNN's bfloat16 gradient of a kernel larger than the map (7 x 7 on 2 x 2) holds what was in memory before.
+        # oneDNN's bfloat16 gradient of a kernel larger than the map (7 x 7 on 2 x 2) is uninitialized memory.
         with torch.backends.mkldnn.flags(enabled=False):
             with torch.autocast("cpu", torch.bfloat16):
                 loss, _ = model(_batch(step))
@@ -131,7 +131,7 @@ def test_mixed_precision_training_in_the_neck(spec: LayerSpec) -> None:
     assert scaler.get_scale() == 256.0, "a step was left out because of a gradient that is not finite"
     for name, parameter in model.named_parameters():
         assert torch.isfinite(parameter).all(), name
-    assert all(parameter.grad is not None for module in ours for parameter in module.parameters())
+    assert all(parameter.grad is not None for module in attention for parameter in module.parameters())
 
 
 def _in_the_neck(spec: LayerSpec) -> dict[str, Any]:

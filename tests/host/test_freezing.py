@@ -27,7 +27,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def set_up(model: str, freeze: Any, data: Path, folder: Path) -> DetectionTrainer:
-    """Return a trainer as it stands before its first step."""
+    """Return a trainer in its state before the first step."""
     if ".yaml+" in model:
         model = model.replace(".yaml+", "+") + ".yaml"
     trainer = DetectionTrainer(

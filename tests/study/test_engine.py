@@ -305,7 +305,7 @@ def test_adding_arms_and_seeds_runs_only_new_runs(fake: Fake) -> None:
     results = fake.compare(variants="B", seeds=2, exist_ok=True)
     assert [arm["name"] for arm in results.to_dict()["arms"]] == ["yolo11n", "A", "B"]
     assert len(fake.starts()) == len(set(fake.starts())) == 6
-    # The wider study is now what the folder holds.
+    # The folder now contains the wider study.
     assert fake.compare(variants="A,B", seeds=2).exit_status == 0
     assert len(fake.starts()) == 6
 

@@ -18,7 +18,7 @@ class Command:
         summary: One line for the list of commands.
         keys: Optional keys, shown after the summary.
         help: Returns the text of `yolo-attn help NAME`, with defaults taken from the code; None without a help page.
-        opens_files: Whether it opens files that can hold code (models, datasets); it then accepts `trust=`.
+        opens_files: Whether it opens files that can contain code (models, datasets); it then accepts `trust=`.
         takes_layers: Whether it accepts `layers=FILE`.
         takes_dashes: Whether `--key value` means `key=value`.
         passes_on: Whether it handles `layers=` and `trust=` itself, to pass them on to other processes.

@@ -101,10 +101,10 @@ def _checkpoints() -> str:
     from yolo_attn.security.trust import RESTRICTED_FROM, TRUST, trusts_files
 
     if not restricts_checkpoints():
-        return f"opened with the code they hold; from {RESTRICTED_FROM} on without (see: yolo-attn help trust)"
+        return f"opened with the code they contain; from {RESTRICTED_FROM} on without (see: yolo-attn help trust)"
     if trusts_files():
-        return f"opened with the code they hold: {TRUST} is set (see: yolo-attn help trust)"
-    return "opened without the code they hold (see: yolo-attn help trust)"
+        return f"opened with the code they contain: {TRUST} is set (see: yolo-attn help trust)"
+    return "opened without the code they contain (see: yolo-attn help trust)"
 
 
 def _columns(pairs: Mapping[str, str]) -> list[str]:

@@ -25,7 +25,7 @@ Commands of yolo-attn:
 {commands}
 
 Custom layers, in all commands with models:  layers=my_layers.py  (see: yolo-attn help layers)
-Files that may run the code they hold:       trust=True           (see: yolo-attn help trust)
+Files that may run the code they contain:    trust=True           (see: yolo-attn help trust)
 
   yolo-attn help COMMAND     more about one command
 """
@@ -33,10 +33,10 @@ Files that may run the code they hold:       trust=True           (see: yolo-att
 _TRUST = f"""\
 yolo-attn COMMAND ... trust=True
 
-Files from others can hold code. Without trust=True no command runs it:
+Files from others can contain code. Without trust=True no command runs it:
 
-  checkpoints    opened if they hold classes of Ultralytics, PyTorch and registered layers only, else refused (from
-                 {RESTRICTED_FROM} on; earlier releases open everything: see yolo-attn doctor)
+  checkpoints    opened if they contain only classes of Ultralytics, PyTorch and registered layers, else refused
+                 (from {RESTRICTED_FROM} on; earlier releases open everything: see yolo-attn doctor)
   model YAMLs    rows name layers, activations are modules with plain arguments (also with trust=True)
   data YAMLs     a download: that is a script does not run; an archive at an https address is downloaded
   label caches   read as plain data; any other cache is rebuilt

@@ -31,7 +31,7 @@ def check_data(data: str, task: str = "detect", splits: Sequence[str] = ("train"
 
     Args:
         data: The return value of `resolve_data`: the path of a data YAML or a classification folder, a name that
-            Ultralytics knows, or a URL or archive, whose content is not checked.
+            Ultralytics resolves, or a URL or archive, whose content is not checked.
         task: The task of the labels. For tasks other than detect, segment, pose, obb and classify, whose labels are
             images, only the images are counted.
         splits: The splits to check.

@@ -82,8 +82,8 @@ def resolve_data(data: str) -> str:
     A known name takes precedence over a folder of that name, and an existing YAML file over a known name.
 
     Args:
-        data: `digits`, which is made if it does not exist; a name that Ultralytics or datasets.yaml knows, with or
-            without .yaml, in any case; the path of a data YAML, a dataset folder or an archive; or a URL.
+        data: `digits`, which is made if it does not exist; a name in datasets.yaml or a data YAML of Ultralytics, with
+            or without .yaml, in any case; the path of a data YAML, a dataset folder or an archive; or a URL.
 
     Returns:
         An absolute path, a name that Ultralytics resolves (`coco8.yaml`, `mnist`), or the URL.

@@ -127,7 +127,7 @@ def _check_model(value: str, words: Sequence[str]) -> str | None:
     if not named:
         _check_model_file(value)
     elif (task := _task_of_model(value)) not in ("", named):
-        raise UserError(f"model={value} is a {task} model, but the command says {named}: give a {named} model")
+        raise UserError(f"model={value} is a {task} model, but the command is for {named}: give a {named} model")
     ref = ModelRef.parse(value)
     return ref.name if ref.is_placed else None
 

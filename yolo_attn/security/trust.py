@@ -15,7 +15,7 @@ from yolo_attn.errors import UserError
 __all__ = ["RESTRICTED_FROM", "TRUST", "TRUST_OPTIONS", "is_script", "refuse_script", "trusting", "trusts_files"]
 
 TRUST = "YOLO_ATTN_TRUST"
-"""Environment variable; 1 lets files run the code that they hold."""
+"""Environment variable; 1 lets files run the code that they contain."""
 TRUST_OPTIONS = f"trust=True (or {TRUST}=1)"
 RESTRICTED_FROM = "PyTorch 2.6"
 """The first release that can open checkpoints without running code in them."""
@@ -58,6 +58,6 @@ def refuse_script(path: str) -> None:
         path: The data YAML.
     """
     raise UserError(
-        f"{path}: its images are not here, and its download: is a script, which was not run; put the images where the "
-        f"file says, or, if you trust its author, add {TRUST_OPTIONS}"
+        f"{path}: its images are not here, and its download: is a script, which was not run; put the images in the "
+        f"folders that it names, or, if you trust its author, add {TRUST_OPTIONS}"
     )
