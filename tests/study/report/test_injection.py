@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from tests.study.report.synthetic import make_study, render
-from yolo_attn.stats import npz
+from yolo_attn.analysis import mapfile
+from yolo_attn.stats import matches, npz
 from yolo_attn.study.report.exports import as_csv
 from yolo_attn.study.results.records import ArmSummary, RunSummary, StudyInfo, StudyResults
 
@@ -66,8 +67,8 @@ def number_texts(payload: str) -> Callable[[str], str]:
     return lambda text: f"{payload}{known.setdefault(text, len(known))}"
 
 
-def hostile_npz(path: Path, text: Callable[[str], str]) -> None:
-    header, arrays = npz.load(path, 1)
+def hostile_npz(path: Path, version: int, text: Callable[[str], str]) -> None:
+    header, arrays = npz.load(path, version)
     for name in ("images", "classes"):
         if isinstance(header.get(name), list):
             header[name] = [text(item) for item in header[name]]
@@ -88,8 +89,9 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         text = number_texts(payload)
         data["arms"][2]["runs"][0] |= {"status": "failed", "error": "log"}
         data["arms"][1]["transferred"] = [3, 4]
-        for path in (*folder.glob("runs/*/matches.npz"), *folder.glob("runs/*/maps.npz")):
-            hostile_npz(path, text)
+        for name_of_file, version in (("matches.npz", matches._VERSION), ("maps.npz", mapfile.VERSION)):
+            for path in folder.glob(f"runs/*/{name_of_file}"):
+                hostile_npz(path, version, text)
         for path in folder.glob("runs/*/train/results.csv"):
             path.write_text(path.read_text().replace("epoch", f'"{text("epoch")}"'), encoding="utf-8")
         (folder / "results.json").write_text(json.dumps(replaced(data, text)), encoding="utf-8")
