@@ -97,7 +97,7 @@ def test_every_command_names_the_class_the_module_and_the_fix(
     assert main([*words, f"model={folder / 'best.pt'}"]) == 2
     assert capsys.readouterr().err == (
         f"yolo-attn: {folder / 'best.pt'}: its layer MeanGate is a class of the module my_own_layers, which cannot be "
-        "imported here; give its file, layers=my_own_layers.py, or install your package that has it\n"
+        "imported; give its file, layers=my_own_layers.py, or install the package that contains it\n"
     )
     assert installs == []
 
