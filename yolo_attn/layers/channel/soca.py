@@ -12,7 +12,7 @@ Li et al., arXiv 1712.01034.
 Code: https://github.com/daitao/SAN
 Shapes: x (B, C, H, W), y the same; gate (B, C, 1, 1). 15 products of C x C matrices per image; use it for C up to 512.
 Few channels: z hardly varies between images, so a hidden unit is active for all images or for none. At initialization
-half of the units are inactive; at C = 16 one layer in four has both of its units inactive, hence a constant gate.
+half of the units are inactive; at C = 16 one layer in four has both units inactive and so a constant gate.
 Deviations: the authors' code centers with a dense HW x HW matrix (2.4 GiB per image at 160 x 160); here the mean is
 subtracted, with equal results. A constant map (including 1 x 1) has covariance 0 and z = 0, where the code divides 0 by
 0. The code crops maps larger than 1000 x 1000; here none is cropped. Gradients come from autograd instead of a
