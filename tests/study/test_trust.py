@@ -17,7 +17,7 @@ from yolo_attn.cli import main
 from yolo_attn.errors import UserError
 from yolo_attn.security import seal
 from yolo_attn.stats import npz
-from yolo_attn.stats.matches import Matches
+from yolo_attn.stats.matches import _VERSION, Matches
 from yolo_attn.study.report import make_report
 from yolo_attn.study.results import estimates, metrics
 
@@ -263,7 +263,7 @@ def test_linked_lock_does_not_truncate_its_target(folder: Path) -> None:
 def test_oversized_matches_are_reported_in_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(npz, "MOST_BYTES", 2**20)
     run = first_run(folder)
-    header, arrays = npz.load(run / "matches.npz", 1)
+    header, arrays = npz.load(run / "matches.npz", _VERSION)
     npz.save(run / "matches.npz", header, {**arrays, "more": np.zeros(2**20, np.uint8)})
     assert "it unpacks to" in refuse(folder)
 
@@ -271,7 +271,7 @@ def test_oversized_matches_are_reported_in_one_line(folder: Path, monkeypatch: p
 def test_nan_in_the_matches_is_reported_in_one_line(folder: Path) -> None:
     run = first_run(folder)
     Matches.load(run / "matches.npz")
-    header, arrays = npz.load(run / "matches.npz", 1)
+    header, arrays = npz.load(run / "matches.npz", _VERSION)
     npz.save(run / "matches.npz", header, {**arrays, "det_score": np.full_like(arrays["det_score"], np.nan)})
     assert f"{run / 'matches.npz'}: damaged" in refuse(folder)
 

@@ -1,4 +1,4 @@
-"""What earlier results in a study's folder contribute to its next start."""
+"""Earlier results in a study's folder: shared tensors and measured noise, reused when the study continues."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["EarlierResults", "measured_noise", "read_earlier_results"]
 
 @dataclass(frozen=True)
 class EarlierResults:
-    """Contents of a stored `results.json` that the next start uses.
+    """Contents of a stored `results.json` that are reused when the study continues.
 
     Args:
         shared: By arm, the base tensors that it shares at initialization and all base tensors; None if unknown.
@@ -34,7 +34,7 @@ def read_earlier_results(folder: Path, plan: Plan) -> EarlierResults:
 
     Args:
         folder: The study's folder.
-        plan: The plan of the next start.
+        plan: The plan that continues the study.
     """
     try:
         study = read_results(folder)

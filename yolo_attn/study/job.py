@@ -134,7 +134,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What a run needs in addition to its inputs, and what its result does not depend on.
+    """Settings that a run needs and its result does not depend on.
 
     Args:
         task: The task of the models.
@@ -153,7 +153,7 @@ class RunSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Job(RunSettings):
-    """What one run is asked to do: the content of `run.json`.
+    """The instructions for one run: the content of `run.json`.
 
     Args:
         key: The run's key.
@@ -260,7 +260,7 @@ def read_key(folder: Path) -> str | None:
 
 @dataclass(frozen=True)
 class Measurements:
-    """What a run that is done has measured; None for a value that is unknown.
+    """Measurements of a done run; None for a value that is unknown.
 
     Args:
         seconds: Time of training, including earlier attempts that it resumed from.
@@ -321,7 +321,7 @@ class RunResult:
         seed: The run's seed; None in a file without it.
         status: "done" or "failed".
         error: Why the run failed, in one line.
-        measurements: What a run that is done has measured.
+        measurements: Measurements of a done run.
         began: When the run's last attempt began, in seconds since 1970.
         wall_seconds: Duration of that attempt.
         node: Address of the cluster node that executed the run; None on this machine.

@@ -41,7 +41,7 @@ class Plan:
         study: The study.
         arms: Baseline, variants and controls.
         runs: Their runs, in the order in which they start.
-        settings: What all runs need in addition to their inputs.
+        settings: Settings that results do not depend on, the same for all runs.
         platform: Versions, device and threads of the runs.
         dataset: Hash and sizes of the dataset.
         sources: Source files of custom layers.

@@ -206,7 +206,7 @@ class Store:
 
         Args:
             run: The run.
-            settings: What the run needs in addition to its inputs.
+            settings: Settings that its result does not depend on.
 
         Raises:
             UserError: The folder cannot be written.

@@ -53,7 +53,7 @@ _RETURNED = (MATCHES, BOOTSTRAP, MAPS, LOG, TRAIN_TABLE, TRAIN_ARGUMENTS, LAST_W
 
 
 class Answer(NamedTuple):
-    """What a node returns for a run.
+    """The files and the reason that a node returns for a run.
 
     Args:
         files: Contents by name.

@@ -66,7 +66,7 @@ class StudyFolder:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a study compares: the content of a study file.
+    """The compared models, data and recipe: the content of a study file.
 
     Args:
         base: Model YAML name or path, or a checkpoint.
