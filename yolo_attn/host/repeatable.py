@@ -27,7 +27,7 @@ from ultralytics.models.yolo.segment import SegmentationTrainer
 from ultralytics.utils import LOGGER, RANK
 
 from yolo_attn.system.failures import is_disk_full
-from yolo_attn.system.locks import FolderLock
+from yolo_attn.system.locks import DATASET_SECONDS, FolderLock
 
 __all__ = ["STATE", "STATE_SECONDS", "check_state", "find_trainer"]
 
@@ -36,7 +36,6 @@ STATE = "state.pt"
 STATE_SECONDS = "YOLO_ATTN_STATE_SECONDS"
 """Environment variable with the minimum number of seconds between two writes of the state."""
 _DEFAULT_STATE_SECONDS = 30.0
-_DATASET_SECONDS = 24 * 3600.0  # timeout for another run's scan of the dataset
 
 
 class _Repeatable:
@@ -96,7 +95,7 @@ class _Repeatable:
         lock = FolderLock(self.run_folder.parent) if RANK in {-1, 0} else None
         if lock is None:
             return super().get_dataloader(*args, **kwargs)  # type: ignore[misc]
-        lock.acquire(_DATASET_SECONDS)
+        lock.acquire(DATASET_SECONDS)
         with lock:
             return super().get_dataloader(*args, **kwargs)  # type: ignore[misc]
 

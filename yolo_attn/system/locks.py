@@ -13,7 +13,8 @@ from types import TracebackType
 from yolo_attn.errors import UserError
 from yolo_attn.system.failures import disk_error
 
-__all__ = ["FolderLock"]
+__all__ = ["DATASET_SECONDS", "FolderLock"]
+DATASET_SECONDS = 24 * 3600.0  # timeout for another run of a study that downloads or scans the dataset
 
 _LOCKED_BYTE = 1 << 20  # Windows locks byte ranges; this one leaves the process id readable to others
 

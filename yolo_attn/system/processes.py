@@ -21,12 +21,12 @@ import psutil
 
 from yolo_attn.system.locks import FolderLock
 
-__all__ = ["descendants", "end_all", "join_run", "kill", "largest_memory", "ranks_ended"]
+__all__ = ["MEBIBYTE", "descendants", "end_all", "join_run", "kill", "largest_memory", "ranks_ended"]
 
 _WATCH_SECONDS = 0.5
 _KILL_SECONDS = 5.0  # a killed process releases its memory first
 _RANK_SECONDS = 60.0  # the data loaders of an earlier rank take time to notice its end
-_MEBIBYTE = 2**20
+MEBIBYTE = 2**20
 
 
 def descendants(pid: int) -> list[psutil.Process]:
@@ -66,7 +66,7 @@ def largest_memory(pid: int) -> float:
     with contextlib.suppress(psutil.Error):
         for process in [psutil.Process(pid), *descendants(pid)]:
             with contextlib.suppress(psutil.Error):
-                most = max(most, process.memory_info().rss / _MEBIBYTE)
+                most = max(most, process.memory_info().rss / MEBIBYTE)
     return most
 
 

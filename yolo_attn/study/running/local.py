@@ -23,7 +23,7 @@ from yolo_attn.study.files import LOG, RESULT
 from yolo_attn.study.running.runner import Outcome
 from yolo_attn.study.specification.device import device_kind
 from yolo_attn.system.failures import disk_error
-from yolo_attn.system.processes import descendants, kill, largest_memory
+from yolo_attn.system.processes import MEBIBYTE, descendants, kill, largest_memory
 
 __all__ = ["DISK_FULL_STATUS", "WORKER", "LocalRunner", "child_environment"]
 
@@ -32,7 +32,6 @@ DISK_FULL_STATUS = 74  # EX_IOERR of sysexits.h
 # Ultralytics' integrations must not upload the runs of a study.
 _NO_UPLOADS = {"WANDB_MODE": "disabled", "COMET_MODE": "disabled", "CLEARML_OFFLINE_MODE": "1"}
 _SECRETS = ("ULTRALYTICS_API_KEY",)
-_MEBIBYTE = 2**20
 _USUAL_MEMORY = 1500.0  # MiB assumed for a run before one is finished; torch and Ultralytics need about half of it
 _MARGIN = 1.2  # runs differ in their memory
 _CUDA_CONTEXT = 600.0  # MiB of a process on a GPU in addition to the memory that torch counts
@@ -105,7 +104,7 @@ class LocalRunner:
             return 0.0
         numbers = list(range(len(self.gpus))) or _cuda_numbers(self.device)
         available = [number for number in numbers if number < torch.cuda.device_count()] or [0]
-        return float(min(torch.cuda.mem_get_info(number)[0] for number in available) / _MEBIBYTE)
+        return float(min(torch.cuda.mem_get_info(number)[0] for number in available) / MEBIBYTE)
 
     def start(self, folder: Path, threads: int) -> Child:
         """Start a child, on the GPU with the fewest children.
@@ -212,7 +211,7 @@ def _free_memory() -> float:
     """Return the memory that is available to new processes, in MiB."""
     import psutil
 
-    return float(psutil.virtual_memory().available / _MEBIBYTE)
+    return float(psutil.virtual_memory().available / MEBIBYTE)
 
 
 def _cuda_numbers(device: str) -> list[int]:

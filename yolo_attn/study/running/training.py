@@ -31,13 +31,13 @@ from yolo_attn.study.job import Job, Measurements, Scores
 from yolo_attn.study.results.metrics import run_metrics
 from yolo_attn.study.running.progress import count_epochs
 from yolo_attn.study.specification.recipe import recipe_integer
+from yolo_attn.system.processes import MEBIBYTE
 
 __all__ = ["train_and_measure"]
 
 # Keys of the recipe that evaluation uses.
 _SHARED = ("imgsz", "batch", "split", "workers", "iou", "conf", "max_det", "single_cls", "agnostic_nms", "classes")
 _MAPPED_IMAGES = 3
-_MEBIBYTE = 2**20
 _INTEGRATIONS = ("clearml", "comet", "dvc", "hub", "mlflow", "neptune", "raytune", "tensorboard", "wandb", "sync")
 
 
@@ -156,8 +156,8 @@ def _peak_memory() -> dict[str, float | None]:
         import resource
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        resident = peak / (_MEBIBYTE if sys.platform == "darwin" else 2**10)
-    cuda = torch.cuda.max_memory_allocated() / _MEBIBYTE if torch.cuda.is_available() else None
+        resident = peak / (MEBIBYTE if sys.platform == "darwin" else 2**10)
+    cuda = torch.cuda.max_memory_allocated() / MEBIBYTE if torch.cuda.is_available() else None
     return {"process": resident, "cuda": cuda}
 
 

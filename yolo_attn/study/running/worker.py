@@ -27,7 +27,7 @@ from yolo_attn.study.files import LAYERS, RESULT, TRAIN, TRAINING_STATE
 from yolo_attn.study.job import Job, Measurements, RunResult
 from yolo_attn.study.running.local import DISK_FULL_STATUS
 from yolo_attn.system.failures import is_disk_full
-from yolo_attn.system.locks import FolderLock
+from yolo_attn.system.locks import DATASET_SECONDS, FolderLock
 from yolo_attn.system.processes import end_all, ranks_ended
 
 __all__ = ["main"]
@@ -35,7 +35,6 @@ __all__ = ["main"]
 Perform = Callable[[Path, Job], Measurements]
 
 _BUSY_STATUS = 75  # EX_TEMPFAIL in sysexits.h
-_DATASET_SECONDS = 24 * 3600.0
 _ORPHAN_SECONDS = 120.0  # time in which a child whose parent has ended must notice it
 _MIN_FREE_BYTES = 16 * 2**20  # with less free space, any error is attributed to the disk
 _NO_PROGRESS = f"it resumed from {TRAINING_STATE} and made no progress; delete that file to train from the beginning"
@@ -141,7 +140,7 @@ def _check_node(folder: Path, job: Job) -> Job:
                 "install the same versions on all nodes"
             )
     lock = FolderLock(folder.parent)
-    lock.acquire(_DATASET_SECONDS)  # only one run of a node at a time creates or downloads the dataset
+    lock.acquire(DATASET_SECONDS)  # only one run of a node at a time creates or downloads the dataset
     with lock:
         job = replace(job, data=resolve_data(job.data))
         digest = read_dataset(job.data, job.task, recipe_split(job.inputs.recipe)).digest
