@@ -109,7 +109,7 @@ def test_the_custom_layer_works_as_shown() -> None:
 def test_the_functions_work_as_shown(
     fresh_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Run everything except the trainings, whose arguments are checked."""
+    """Run everything except training, whose arguments are checked."""
     import cv2
     import numpy as np
     from ultralytics import YOLO

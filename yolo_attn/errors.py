@@ -25,7 +25,7 @@ class RowError(UserError):
 
     Args:
         row: Index of the row.
-        problem: What is wrong with the row, and the fix.
+        problem: The problem and the fix.
     """
 
     def __init__(self, row: int, problem: str) -> None:

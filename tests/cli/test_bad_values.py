@@ -154,6 +154,7 @@ def test_a_file_that_is_not_a_model(command: str, file: str, here: Path, capsys:
         ("place model=yolov8n.yaml layer=SE at=,", "no site ''"),
         ("place model=yolov8n.yaml layer=SE at=neck reduction=x", "reduction="),
         ("place model=yolov8n.yaml layer=SE at=neck reduction=[", "'['"),
+        ("place model=yolov8n.yaml layer=SE at=neck start=identity", "it is now called 'init'"),
         ("place model=yolov8n.yaml layer=SE at=neck out=empty.jpg/x.yaml", "empty.jpg"),
         ("layers nowhere", "nowhere"),
         # images and other sources

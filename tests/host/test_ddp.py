@@ -1,4 +1,4 @@
-"""Multi-GPU workers know our layers."""
+"""Registration of attention layers in multi-GPU workers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from yolo_attn.study.running import worker
 
 
 def test_the_worker_script_imports_us_first(tmp_path: Path) -> None:
-    """Whatever template the installed Ultralytics uses, our lines stand above it."""
+    """The added lines precede the template of any Ultralytics release."""
     code = """
 import yolo_attn
 from types import SimpleNamespace
@@ -69,7 +69,7 @@ def test_a_worker_builds_attention_layers_in_a_fresh_process(tmp_path: Path) -> 
     assert done.stdout.split()[-1] == "CBAM"
 
 
-def test_a_users_module_is_imported_too(tmp_path: Path) -> None:
+def test_a_custom_module_is_imported(tmp_path: Path) -> None:
     (tmp_path / "my_layers.py").write_text(
         "from torch import nn\nimport yolo_attn\n\n"
         "@yolo_attn.register_layer(family='block', summary='passes on')\n"
@@ -115,7 +115,7 @@ class GlooTrainer(DetectionTrainer):
 @pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="needs torch.distributed")
 def test_two_processes_train(tmp_path: Path) -> None:
-    """Two workers train a model with our layer from the script that Ultralytics writes for them, restricted."""
+    """Two restricted workers train a model with an attention layer from the script that Ultralytics writes."""
     from yolo_attn.data.digits import make_digits
 
     data = make_digits(tmp_path / "data", counts={"train": 8, "val": 4, "test": 4})
@@ -223,10 +223,10 @@ def test_no_rank_outlives_its_run_and_none_is_left_when_the_next_attempt_begins(
 
 
 def wait_for_number(path: Path) -> int:
-    """Return the process id in a file, as soon as it is there."""
+    """Wait for a file and return the process id in it."""
     deadline = time.monotonic() + 120
     while not path.exists() or not path.read_text():
-        assert time.monotonic() < deadline, "it never came"
+        assert time.monotonic() < deadline, f"{path} was not written"
         time.sleep(0.05)
     return int(path.read_text())
 

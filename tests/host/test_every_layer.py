@@ -24,7 +24,7 @@ from yolo_attn.registry import LayerSpec, layer_names, list_layers
 from yolo_attn.registry import get_layer as spec_of
 
 SPECS = [s for s in list_layers() if s.cls.__module__.startswith("yolo_attn.layers.")]
-GROUP = 6  # layers in one model: whole models are dear to build and export
+GROUP = 6  # layers in one model: whole models are slow to build and export
 GROUPS = [SPECS[i : i + GROUP] for i in range(0, len(SPECS), GROUP)]
 
 
@@ -60,7 +60,7 @@ def test_every_name_makes_a_row_of_yolo11(name: str, scale: str) -> None:
 
 
 def norms_keep_their_constants(model: DetectionModel, specs: list[LayerSpec]) -> None:
-    """Building a model overwrites eps and momentum of plain batch norms; those of our layers are as on the cards."""
+    """Building a model overwrites eps and momentum of plain batch norms; those of attention layers equal the cards."""
     for module in model.model:
         for spec in specs:
             if type(module) is spec.cls:
@@ -106,7 +106,7 @@ def test_training_steps_ema_and_fusing(specs: list[LayerSpec]) -> None:
 @pytest.mark.filterwarnings("ignore:TF32 acceleration")
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 def test_mixed_precision_training_in_the_neck(spec: LayerSpec) -> None:
-    """Two steps of what Ultralytics' trainer does with amp=True, which it refuses on a CPU."""
+    """Two steps as in Ultralytics' trainer with amp=True, which it rejects on a CPU."""
     model = build(_in_the_neck(spec), nc=10)
     model.args = SimpleNamespace(**{**vars(DEFAULT_CFG), "box": 7.5, "cls": 0.5, "dfl": 1.5})
     attention = [module for module in model.modules() if type(module) is spec.cls]
@@ -128,7 +128,7 @@ def test_mixed_precision_training_in_the_neck(spec: LayerSpec) -> None:
         scaler.step(optimizer)
         scaler.update()
     assert seen == {torch.bfloat16}
-    assert scaler.get_scale() == 256.0, "a step was left out because of a gradient that is not finite"
+    assert scaler.get_scale() == 256.0, "a step was skipped because of a gradient that is not finite"
     for name, parameter in model.named_parameters():
         assert torch.isfinite(parameter).all(), name
     assert all(parameter.grad is not None for module in attention for parameter in module.parameters())
@@ -181,7 +181,7 @@ def test_ultralytics_exports_onnx(specs: list[LayerSpec], dynamic: bool, tmp_pat
 
 
 def _trained(model: DetectionModel) -> DetectionModel:
-    """Give a model statistics, so that nothing is zero or one any more."""
+    """Give a model statistics other than zero and one."""
     model.train()
     with torch.no_grad():
         for seed in range(2):

@@ -67,7 +67,7 @@ def test_the_rows_of_the_base_and_nothing_else(
         model, index, *rest = name.split(".")
         expected.add(".".join([model, str(stock[int(index)]), *rest]))
     assert frozen(trainer) == expected
-    assert trainer.args.freeze == freeze  # what is kept for a resumed run is what the user wrote
+    assert trainer.args.freeze == freeze  # a resumed run gets the original value
     lines = [line for line in output if line.startswith("yolo-attn: freeze")]
     assert len(lines) == (0 if freeze is None else 1)
     if freeze == 10:
@@ -114,7 +114,7 @@ def test_what_was_frozen_is_said(data: Path, tmp_path: Path, monkeypatch: pytest
 
 
 def test_more_rows_than_there_are(data: Path, tmp_path: Path) -> None:
-    """All of the base is frozen, which by itself Ultralytics would refuse: what is left to train is new."""
+    """The whole base is frozen, which Ultralytics rejects without layers that remain trainable."""
     trainer = set_up(VARIANT, 99, data, tmp_path)
     graph = ModelGraph(model_yaml(VARIANT))
     left = {name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad}

@@ -1,4 +1,4 @@
-"""A model YAML from someone else runs no code, in whatever command it is given to."""
+"""Third-party model YAMLs run no code in any command."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from yolo_attn.cli import main
 from yolo_attn.host.documents import model_yaml
 from yolo_attn.host.parser import check_safe
 
-HERE = "ran-code"  # what every attack writes
+HERE = "ran-code"  # the file that every attack writes
 
 
 class Payload:
-    """Unpickled, it writes a file."""
+    """Object that writes a file when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return exec, (f"open({HERE!r}, 'w').close()",)
@@ -66,7 +66,7 @@ ATTACKS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.fixture
 def folder(fresh_folder: Path) -> Path:
-    """A working folder with what the attacks want to open."""
+    """A working folder with the files that the attacks open."""
     with Path("evil.pt").open("wb") as stream:
         pickle.dump(Payload(), stream)
     Path("evil.yaml").write_text(yaml.safe_dump(with_key("activation", CODE)))
@@ -75,7 +75,7 @@ def folder(fresh_folder: Path) -> Path:
 
 
 def refused(words: list[str], expected: str, capsys: pytest.CaptureFixture[str], status: int = 2) -> None:
-    """Run a command, which must refuse in one line and run nothing."""
+    """Run a command, which must fail with one line and run no code."""
     capsys.readouterr()
     assert main(words) == status, words
     captured = capsys.readouterr()
@@ -139,7 +139,7 @@ def test_a_fresh_process_that_only_imports_us(folder: Path) -> None:
 
 @pytest.mark.parametrize("rows", [{"a": 1, "b": 1, "torch_safe_load": 1, "zq": 1}, "abcd", {"a", "b", "c", "d"}, None])
 def test_a_row_that_is_no_list(rows: Any) -> None:
-    """Four keys of a mapping, or four letters, would be taken for from, repeats, module and arguments."""
+    """Four keys of a mapping, or four letters, would be read as from, repeats, module and arguments."""
     document = model_yaml("yolo11n.yaml")
     document["head"][0] = rows
     with pytest.raises(UserError, match="row 11: expected"):

@@ -105,9 +105,9 @@ def test_a_variant_of_a_checkpoint_has_its_weights(checkpoint: Path) -> None:
     assert (model.task, model.overrides["imgsz"]) == ("detect", 96)
     assert model.overrides["model"] == f"{checkpoint}+CBAM[init=identity]@neck.yaml"
     assert model.model.yaml["nc"] == 3
-    assert model.model.pt_path == str(checkpoint.with_name("best-cbam.pt"))  # its exports have a name of their own
+    assert model.model.pt_path == str(checkpoint.with_name("best-cbam.pt"))  # exports have their own name
     assert YOLO("yolov8n.yaml+EMA@inside:C2f").model.pt_path == "yolov8n-ema.pt"  # that every system allows
-    assert not model.ckpt.get("optimizer") and model.ckpt  # a training starts from the weights, and resumes nothing
+    assert not model.ckpt.get("optimizer") and model.ckpt  # training begins with the weights and resumes nothing
 
 
 def test_place_takes_a_model_with_placed_layers(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,7 @@ def test_an_existing_file_comes_before_a_ready_config(fresh_folder: Path) -> Non
 
     load = model_bindings._wrap_yaml_model_load(early)
     assert any(row[2] == "SE" for row in load("yolo11n-cbam.yaml")["head"])
-    assert any(row[2] == "CBAM" for row in load("yolo11s-cbam.yaml")["head"])  # of which there is no file here
+    assert any(row[2] == "CBAM" for row in load("yolo11s-cbam.yaml")["head"])  # a ready config
     assert any(row[2] == "SE" for row in tasks.yaml_model_load("yolo11n-cbam.yaml")["head"])
 
 
@@ -69,7 +69,7 @@ def test_a_stated_scale_counts(fresh_folder: Path) -> None:
     document["scale"] = "s"
     Path("mine.yaml").write_text(yaml.safe_dump(document))
     assert tasks.yaml_model_load("mine.yaml")["scale"] == "s"
-    Path("yolo11se.yaml").write_text(yaml.safe_dump({**document, "scale": "m"}))  # the name alone would say s
+    Path("yolo11se.yaml").write_text(yaml.safe_dump({**document, "scale": "m"}))  # the name alone means s
     assert tasks.yaml_model_load("yolo11se.yaml")["scale"] == "m"
 
 

@@ -189,7 +189,7 @@ def test_a_layer_that_changes_the_channels_scales_as_stock_rows_do(user_layers: 
         assert modules[new].conv.out_channels == width
     document, new = with_row("yolo11n.yaml", 16, "WideBlock", {"out_channels": 256})
     plain, variant = build("yolo11n.yaml"), build(document)
-    there = dict(variant.named_parameters())  # the placeholder's draws were undone
+    there = dict(variant.named_parameters())  # the placeholder does not change the random state
     assert all(torch.equal(value, there[base_key(key, new)]) for key, value in plain.named_parameters())
     variant(torch.zeros(1, 3, 64, 64))
 

@@ -438,7 +438,7 @@ def test_archives_and_stock_scripts_are_accepted(folder: Path) -> None:
     assert not is_script("https://github.com/ultralytics/assets/releases/download/v0.0.0/coco8.zip")
     assert not is_script("https://x.org/a.tar.gz?token=1")
     assert not is_script(None)
-    assert is_script("http://x.org/a.zip")  # anyone on the way could change it
+    assert is_script("http://x.org/a.zip")  # a network attacker could change it
     own = stock_data_yamls()["voc"]
     with restricted():
         reader = getattr(getattr(data_utils, "YAML", None), "load", None) or data_utils.yaml_load

@@ -1,4 +1,4 @@
-"""Interrupted trainings: the message is correct, and the printed command resumes the training."""
+"""Interrupted training: the message is correct, and the printed command resumes the training."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def test_weights_of_another_task(given: str, wanted: str, names: tuple[str, str]
     rows = [i for i, row in enumerate(document["backbone"] + document["head"]) if row[2] != "CBAM"]
     offered = {n: row.state_dict() for n, row in enumerate(source.model)}
     for n, i in enumerate(rows):
-        # The classifier's C2PSA is row 9, the detector's row 10: here it is found, where stock misses it.
+        # The classifier's C2PSA is row 9, the detector's row 10: it is found here, but not by the stock load().
         found = wanted == "yolo11n-cls.yaml" and n == 9
         expected = offered[10] if found else plain.model[n].state_dict()
         for key, value in variant.model[i].state_dict().items():
@@ -215,8 +215,10 @@ THERE = [
 
 @pytest.mark.parametrize(("given", "wanted", "sites"), THERE)
 def test_rows_that_moved(given: str, wanted: str, sites: str) -> None:
-    """From a plain model to its P2 and P6 ones, and back: each row arrives whole, or not at all, and in order; and all
-    that the stock load() brings into the base's own layers arrives in the variant."""
+    """From a plain model to its P2 and P6 ones, and back: each row is loaded completely or not at all, and in order.
+
+    All tensors that the stock load() copies into the base's own layers are copied into the variant's.
+    """
     source, document = marked(build(given, seed=3)), model_yaml(f"{wanted}+CBAM@{sites}")
     plain, before = build(wanted, seed=4), build(wanted, seed=4)
     variant, fresh = build(document, seed=4), build(document, seed=4)

@@ -14,7 +14,7 @@ def progress_counter(word: str) -> Callable[[int, int], None] | None:
     """Return a function that shows (done, total) on a terminal, or None if stderr is not a terminal.
 
     Args:
-        word: What is counted, such as "image".
+        word: The noun for the items, such as "image".
     """
     if not sys.stderr.isatty():
         return None

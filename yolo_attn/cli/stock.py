@@ -65,7 +65,7 @@ def _check_source(value: str, words: Sequence[str]) -> str:
 
 
 def _check_data(value: str, words: Sequence[str]) -> str | None:
-    """Check a dataset, print its description before a training, and return its YAML."""
+    """Check a dataset, print its description before training, and return its YAML."""
     from yolo_attn.data import check_data, describe_data, resolve_data
 
     if "://" in value:
@@ -94,7 +94,7 @@ def _run(name: str, words: list[str]) -> int:
     except UserError:
         raise
     except KeyboardInterrupt as stop:
-        cut = "" if "tune" in words else after_interruption(stop)  # trainings of a search cannot be resumed
+        cut = "" if "tune" in words else after_interruption(stop)  # the training runs of a search cannot be resumed
         raise KeyboardInterrupt(f"stopped {cut}".strip()) from None
     except Exception as error:
         message = None if "tune" in words else cut_training_message(error)

@@ -67,7 +67,7 @@ def require_keys(command: str, keys: Mapping[str, str], required: Sequence[str],
     """
     for key in required:
         if not keys.get(key):
-            raise UserError(f"{command} requires {key}=; such as: yolo-attn {example}")
+            raise UserError(f"{command} requires {key}=; for example: yolo-attn {example}")
 
 
 def parse_flag(keys: Mapping[str, str], key: str) -> bool:

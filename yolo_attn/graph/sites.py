@@ -243,7 +243,7 @@ def _unknown_site(site: Site, known: list[str], forms: Sequence[str] = ()) -> Us
 
     Args:
         site: The site.
-        known: What may be suggested for it.
+        known: The sites that may be suggested for it.
         forms: Further sites to list.
     """
     listed = ", ".join([*known, *forms])

@@ -26,14 +26,7 @@ __all__ = ["CHECKPOINTS", "check_checkpoint", "check_layers", "download_checkpoi
 
 _OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # first bytes of checkpoints of PyTorch before 1.6
 _MODEL_OWNERS = (b"ultralytics", b"models.yolo")  # packages with the classes of models
-_OTHERS = (
-    "sam_",
-    "mobile_sam",
-    "sam2_",
-    "sam2.1_",
-    "sam3",
-    "yolo_nas",
-)  # names of other models that Ultralytics supports
+_OTHERS = ("sam_", "mobile_sam", "sam2_", "sam2.1_", "sam3", "yolo_nas")  # other models that Ultralytics supports
 _LARGEST_RATIO = 50  # of the contents' size to the archive's; PyTorch does not compress
 
 

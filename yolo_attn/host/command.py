@@ -69,7 +69,7 @@ def _as_checkpoint(model: Any, file: Path) -> str:
 def _wrap_run(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def run(command: Any, *args: Any, **kwargs: Any) -> Any:
-        """Run a program; trainings that Ultralytics starts in their own processes are started with yolo-attn."""
+        """Run a program; training that Ultralytics starts in a process of its own is started with yolo-attn."""
         if isinstance(command, (list, tuple)):
             for start in (["yolo"], [sys.executable, "-m", "ultralytics.cfg.__init__"]):
                 if list(command[: len(start) + 1]) == [*start, "train"]:
@@ -88,7 +88,7 @@ def _environment(given: dict[str, str] | None) -> dict[str, str]:
 
 
 def _common_words() -> list[str]:
-    """Return the words that a command adds to the arguments of the trainings that it starts."""
+    """Return the words that a command adds to the arguments of the training processes that it starts."""
     files = loaded_files()
     return [*([f"layers={','.join(files)}"] if files else []), f"trust={trusts_files()}"]
 

@@ -32,7 +32,7 @@ def repair_image(image: Path) -> str:
         image: The file; it is changed.
 
     Returns:
-        Why Ultralytics skips the image; "" if it does not.
+        The reason for which Ultralytics skips the image; "" if it does not.
     """
     _, _, corrupt, message = utils.verify_image(((str(image), 0), ""))
     return message.rpartition("image/label: ")[2] if corrupt else ""

@@ -70,10 +70,10 @@ def _yaml_of_file(name: str) -> dict[str, Any]:
 
 
 def _yaml_of_checkpoint(file: str) -> dict[str, Any]:
-    """Return the model YAML that a checkpoint carries, without the keys of its dataset."""
+    """Return the model YAML in a checkpoint, without the keys of its dataset."""
     document = getattr(read_checkpoint(file), "yaml", None)
     if not isinstance(document, dict):
-        raise UserError(f"{file}: this checkpoint carries no model YAML, so no layer can be placed in it")
+        raise UserError(f"{file}: this checkpoint contains no model YAML, so no layer can be placed in it")
     return {key: value for key, value in document.items() if key not in ("yaml_file", "channels", "ch")}
 
 

@@ -32,7 +32,7 @@ def environment_message(error: Exception) -> str | None:
 
 
 def cut_training_message(error: Exception) -> str | None:
-    """Return the message for a training that a full disk interrupted, with the command to resume; None for others."""
+    """Return the message for training interrupted by a full disk, with the command to resume it; None for others."""
     if not (is_disk_full(error) or _FAILED_SAVE in str(error)) or not (progress := after_interruption(error)):
         return None
     name = getattr(error, "filename", None) or folder_of(error)

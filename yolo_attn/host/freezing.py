@@ -1,7 +1,7 @@
 """Freezing of a variant's rows by the row numbers of its base: `freeze=10`.
 
-Ultralytics freezes by row number, and inserted rows shift the numbers. The numbers are translated while a training is
-set up. The run's arguments keep the original value, so a resumed run has the same meaning. Attention rows are not
+Ultralytics freezes by row number, and inserted rows shift the numbers. The numbers are translated during the setup of a
+training run. The run's arguments keep the original value, so a resumed run has the same meaning. Attention rows are not
 counted and stay trainable.
 """
 
@@ -27,7 +27,7 @@ __all__ = ["FREEZING", "read_freeze"]
 
 def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
     def _setup_train(self: Any, *args: Any, **kwargs: Any) -> Any:
-        """Set up a training, with `freeze` translated after the model is built and before rows are frozen."""
+        """Set up a training run, with `freeze` translated after the model is built and before rows are frozen."""
         stated, set_up_model = self.args.freeze, self.setup_model
         alone: list[nn.Parameter] = []
 

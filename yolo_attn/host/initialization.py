@@ -55,7 +55,7 @@ def shared_tensors(
 
 
 def build_model(document: Mapping[str, Any], task: str, classes: int, seed: int = 0) -> nn.Module:
-    """Build a model with the initial weights of a training with a seed, without changing the random state."""
+    """Build a model with the initial weights of a training run with a seed, without changing the random state."""
     kind = tasks.RTDETRDetectionModel if is_rtdetr(document) else _CLASSES[task]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -46,7 +46,7 @@ def lint(model: str | Path) -> list[Finding]:
     """Return the likely errors in a model YAML, sorted by row.
 
     Args:
-        model: A model YAML's name or path, a checkpoint, which carries its model YAML, or either with placed layers.
+        model: A model YAML's name or path, a checkpoint, which contains its model YAML, or either with placed layers.
 
     Raises:
         UserError: There is no such file, or it is not a model YAML.
@@ -150,9 +150,8 @@ def _unknown_weights(graph: ModelGraph) -> list[Finding]:
         given = row.args[1:3] if block_of(row.module) == "TorchVision" else []
         if len(given) < 2 or not all(isinstance(arg, str) for arg in given):  # noqa: PLR2004 (a model and its weights)
             continue
-        with contextlib.suppress(
-            ValueError, AttributeError
-        ):  # an unknown model, which building reports; an old release
+        # ValueError: an unknown model, which building reports. AttributeError: an old torchvision.
+        with contextlib.suppress(ValueError, AttributeError):
             known = torchvision.models.get_model_weights(given[0])
             name = given[1].rpartition(".")[2]
             if name not in known.__members__:

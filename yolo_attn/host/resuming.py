@@ -21,7 +21,7 @@ class Progress:
     """The progress of a checkpoint's training.
 
     Args:
-        epochs: Number of epochs trained; None if the checkpoint has weights only, as at the end of a training.
+        epochs: Number of epochs trained; None if the checkpoint has weights only, as at the end of training.
         total: Number of epochs of the whole training; None if unknown.
         data: The dataset of the training; "" if unknown.
     """
@@ -102,7 +102,7 @@ def check_resumable(checkpoint: str) -> None:
 
 
 def after_interruption(error: BaseException) -> str:
-    """Return the progress of a training that an error or Ctrl-C interrupted, and the command that resumes it.
+    """Return the progress of a training run that an error or Ctrl-C interrupted, and the command that resumes it.
 
     Args:
         error: The error; its traceback contains the trainer.
@@ -148,7 +148,7 @@ def _trainer_of(error: BaseException) -> Any:
 
 
 def _own_checkpoints(trainer: Any, weights: Path) -> list[Path]:
-    """Return the checkpoints of a training, whose folder may contain those of an earlier one (`exist_ok=True`)."""
+    """Return the checkpoints of a training run, whose folder may contain those of an earlier one (`exist_ok=True`)."""
     if getattr(trainer, "resume", False):
         return sorted(weights.glob("*.pt"))
     arguments = weights.parent / "args.yaml"  # which a trainer writes on construction

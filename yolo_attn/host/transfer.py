@@ -163,7 +163,7 @@ def _graphs(target: nn.Module, weights: Any) -> tuple[ModelGraph, ModelGraph] | 
 
 
 def _graph_of(model: Any) -> ModelGraph | None:
-    """Return the rows of a model, or None when it does not carry a YAML that fits its modules."""
+    """Return the rows of a model, or None when it has no YAML that fits its modules."""
     document, modules = getattr(model, "yaml", None), getattr(model, "model", None)
     if not isinstance(document, dict) or not isinstance(modules, nn.Sequential):
         return None

@@ -1,6 +1,6 @@
 """Suggestions for unknown names of layers: the same mechanism in another spelling, or nothing.
 
-A suggestion of another mechanism would cost a user a training, so similarity alone is not sufficient. A name is
+A suggestion of another mechanism would cost a user a training run, so similarity alone is not sufficient. A name is
 resolved if it equals a layer's name except for case, separators and generic words such as "module", if it is in the
 table of spellings, if it combines a stock block with one of these, or if it has a single typo. An acronym with another
 letter is another acronym, not a typo.
