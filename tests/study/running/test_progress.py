@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from io import StringIO
 from pathlib import Path
 
@@ -61,9 +62,8 @@ def test_a_pipe_receives_one_line_per_run(tmp_path: Path) -> None:
 def clock_hand(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
     monkeypatch.setattr("yolo_attn.study.running.progress.time.monotonic", lambda: now[0])
-    monkeypatch.setattr(
-        "yolo_attn.study.running.progress.shutil.get_terminal_size", lambda: __import__("os").terminal_size((120, 9))
-    )
+    size = "yolo_attn.study.running.progress.shutil.get_terminal_size"
+    monkeypatch.setattr(size, lambda fallback=(80, 24): os.terminal_size((120, 9)))  # pytest -v calls it too
     return now
 
 
