@@ -28,7 +28,7 @@ def test_output_of_an_attempt_without_a_state_is_removed(
         def train(self, **_: object) -> None:
             raise Started
 
-    monkeypatch.setattr(training, "_model_class", lambda model: Model)
+    monkeypatch.setattr(training, "load_yolo", Model)
     monkeypatch.setattr(training, "switch_off_integrations", lambda names: None)
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "results.csv").write_text("epoch\n1\n2\n")
