@@ -122,7 +122,7 @@ def wait_for() -> Callable[[Callable[[], bool]], None]:
     import time
 
     def wait(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 180
         while not condition():
             assert time.monotonic() < deadline, "the condition is still false"
             time.sleep(0.02)

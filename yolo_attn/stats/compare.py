@@ -38,7 +38,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special
+from scipy import special
 
 __all__ = [
     "MIN_SEEDS",
@@ -215,6 +215,8 @@ def _root(variance: float) -> float | None:
 
 def _p_value(distance: float, error: float, share: float, seeds: int) -> float:
     """Return the level at which the interval ends at zero, at least 1e-12."""
+    from scipy import optimize  # not needed in the processes of runs, which import this module
+
     if distance == 0 or error == 0:
         return 1.0 if distance == 0 else _LEAST_P
 
@@ -289,6 +291,8 @@ def minimum_detectable(
     Raises:
         ValueError: There are fewer than 2 seeds.
     """
+    from scipy import optimize
+
     if seeds <= 1:
         raise ValueError(f"seeds={seeds}: training noise requires at least 2 seeds")
     variance = sd_training**2 / seeds + se_images**2
