@@ -259,7 +259,7 @@ def test_the_message_for_a_missing_head_gives_a_valid_row(tmp_path: Path) -> Non
     headless = {**base, "head": base["head"][:-1]}
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(headless))
-    message = next(str(f.message) for f in lint(file) if "no head" in f.message)
+    message = next(str(f.message) for f in lint(file) if "not a head" in f.message)
     row = yaml.safe_load(re.search(r"such as (\[.*\])$", message)[1])  # type: ignore[index]
     file.write_text(yaml.safe_dump({**headless, "head": [*headless["head"], row]}))
     assert lint(file) == []
