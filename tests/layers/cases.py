@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import yolo_attn.layers  # noqa: F401 - registers the layers
+from tests.parity.record import randomize_statistics
 from yolo_attn.registry import LayerSpec, list_layers
 
 CHANNELS = 16
@@ -179,11 +180,7 @@ class Case:
             for parameter in layer.parameters():
                 if parameter.ndim in (1, 3) or not parameter.any():
                     parameter.add_(0.3 * torch.randn_like(parameter))
-            for name, buffer in layer.named_buffers():
-                if name.endswith("running_mean"):
-                    buffer.normal_(0, 0.1)
-                elif name.endswith("running_var"):
-                    buffer.uniform_(0.5, 1.5)
+        randomize_statistics(layer)
         return layer
 
     def inputs(

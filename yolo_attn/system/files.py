@@ -12,6 +12,7 @@ import re
 import stat
 import sys
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,16 @@ __all__ = [
     "as_json",
     "as_yaml",
     "file_hash",
-    "finite",
     "is_file",
     "is_folder",
     "make_folder",
     "parse_yaml",
+    "plain_value",
     "read_json",
     "read_text",
     "read_yaml",
     "shortened",
+    "stored_fields",
     "write_atomically",
     "write_new",
 ]
@@ -239,15 +241,23 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def as_json(data: Mapping[str, Any]) -> str:
     """Return data as JSON text; numbers that are not finite become null."""
-    return json.dumps(finite(data), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    return json.dumps(plain_value(data), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def finite(value: Any) -> Any:
-    """Return a value with None for numbers that are not finite and lists for tuples."""
+def plain_value(value: object) -> object:
+    """Return dataclasses, mappings and sequences as plain values; a number that is not finite becomes None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if is_dataclass(value) and not isinstance(value, type):
+        return stored_fields(value)
     if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
+        return {str(key): plain_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
+        return [plain_value(item) for item in value]
     return value
+
+
+def stored_fields(record: object) -> dict[str, object]:
+    """Return the fields of a dataclass as plain values, except those with the metadata `stored=False`."""
+    names = [item.name for item in fields(record) if item.metadata.get("stored", True)]  # type: ignore[arg-type]
+    return {name: plain_value(getattr(record, name)) for name in names}

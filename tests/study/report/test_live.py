@@ -18,7 +18,7 @@ from yolo_attn.study.results.records import ArmSummary, StudyInfo, StudyResults
 
 
 def numbered(number: int) -> StudyResults:
-    """Return results that can be told apart by their number of notes."""
+    """Return results that differ in their number of notes."""
     return StudyResults(StudyInfo(), [ArmSummary("a", "baseline")], notes=["note"] * number)
 
 

@@ -25,9 +25,8 @@ from yolo_attn.study.results.values import (
     as_records,
     as_text,
     null_if_empty,
-    plain_value,
-    stored_fields,
 )
+from yolo_attn.system.files import plain_value, stored_fields
 
 __all__ = [
     "MAIN",

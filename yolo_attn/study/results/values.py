@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from typing import TypeVar
 
 __all__ = [
@@ -21,8 +20,6 @@ __all__ = [
     "as_records",
     "as_text",
     "null_if_empty",
-    "plain_value",
-    "stored_fields",
 ]
 
 _T = TypeVar("_T")
@@ -84,25 +81,6 @@ def as_interval(value: object) -> tuple[float, float] | None:
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
-
-
-def plain_value(value: object) -> object:
-    """Return dataclasses, mappings and sequences as plain values; a number that is not finite becomes None."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if is_dataclass(value) and not isinstance(value, type):
-        return stored_fields(value)
-    if isinstance(value, Mapping):
-        return {str(key): plain_value(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain_value(item) for item in value]
-    return value
-
-
-def stored_fields(record: object) -> dict[str, object]:
-    """Return the fields of a dataclass as plain values, except those with the metadata `stored=False`."""
-    names = [item.name for item in fields(record) if item.metadata.get("stored", True)]  # type: ignore[arg-type]
-    return {name: plain_value(getattr(record, name)) for name in names}
 
 
 def null_if_empty(stored: dict[str, object], *names: str) -> dict[str, object]:
