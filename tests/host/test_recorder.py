@@ -14,7 +14,7 @@ from ultralytics import RTDETR, YOLO
 from ultralytics.models.yolo.detect import DetectionValidator
 
 from yolo_attn.host.recorder import Recorder
-from yolo_attn.stats.ap import evaluate
+from yolo_attn.stats.evaluation import evaluate
 from yolo_attn.stats.matches import Matches
 
 # None is square or has the size of the network's input.

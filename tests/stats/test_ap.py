@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.stats.scenes import Scene, random_scene, reference, to_matches
-from yolo_attn.stats.ap import METRICS, average_precisions, evaluate, instances
-from yolo_attn.stats.matches import MatchesBuilder
+from yolo_attn.stats.ap import average_precisions
+from yolo_attn.stats.evaluation import evaluate
+from yolo_attn.stats.matches import Matches, MatchesBuilder
 
 CLASSES = 4
 once = settings(max_examples=25, deadline=None, derandomize=True)
@@ -35,7 +36,7 @@ def test_average_precision_equals_faster_coco_eval(seed: int) -> None:
     expected, summary = reference(scenes, CLASSES)
     np.testing.assert_allclose(unweighted(scenes), expected, atol=1e-9, equal_nan=True)
     found = evaluate(to_matches(scenes, CLASSES))
-    np.testing.assert_allclose([found["metrics"][name] for name in METRICS], summary, atol=1e-9, equal_nan=True)
+    np.testing.assert_allclose([found["metrics"][name] for name in Matches.metrics], summary, atol=1e-9, equal_nan=True)
     means = expected[:, 0].mean(axis=-1)
     np.testing.assert_allclose(list(found["per_class"].values()), means, atol=1e-9, equal_nan=True)
     assert math.isnan(found["per_class"][f"class{CLASSES - 1}"])
@@ -78,14 +79,14 @@ def test_no_image_no_object_and_no_detection() -> None:
     )
     found = evaluate(to_matches([nothing], 2))
     assert found["metrics"]["mAP50-95"] == 0.0
-    assert instances(to_matches([nothing], 2)) == {"class0": len(scene.gt_class), "class1": 0}
+    assert to_matches([nothing], 2).counts() == (len(scene.gt_class), 0)
 
 
 def test_crowds_are_not_counted_as_instances() -> None:
     rng = np.random.default_rng(3)
     scenes = [random_scene(rng, 3, crowds=0.5) for _ in range(10)]
     expected = sum(int((~scene.gt_crowd).sum()) for scene in scenes)
-    assert sum(instances(to_matches(scenes, 3)).values()) == expected < sum(len(scene.gt_crowd) for scene in scenes)
+    assert sum(to_matches(scenes, 3).counts()) == expected < sum(len(scene.gt_crowd) for scene in scenes)
 
 
 def test_weights_of_another_number_of_images_are_rejected() -> None:

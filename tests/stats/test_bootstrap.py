@@ -4,8 +4,9 @@ import numpy as np
 
 from tests.stats.scenes import random_scene, to_matches
 from tests.stats.simulated import Images
-from yolo_attn.stats.ap import average_precisions, evaluate, summarize
+from yolo_attn.stats.ap import average_precisions, summarize
 from yolo_attn.stats.bootstrap import image_weights, replicate_metrics
+from yolo_attn.stats.evaluation import evaluate
 
 
 def test_weights_are_counts_of_sampling_with_replacement() -> None:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from tests.stats.scenes import area, overlap
 from tests.stats.simulated import Images
-from yolo_attn.stats.ap import evaluate
 from yolo_attn.stats.chance import Chance, find_chance
+from yolo_attn.stats.evaluation import evaluate
 from yolo_attn.stats.matches import Matches, MatchesBuilder
 
 Array = NDArray[Any]

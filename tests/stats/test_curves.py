@@ -7,8 +7,9 @@ import pytest
 
 from tests.stats.scenes import random_scene, to_matches
 from tests.stats.simulated import Images
-from yolo_attn.stats.ap import RECALLS, evaluate
+from yolo_attn.stats.ap import RECALLS
 from yolo_attn.stats.curves import precision_by_recall
+from yolo_attn.stats.evaluation import evaluate
 from yolo_attn.stats.matches import Matches, MatchesBuilder
 
 

@@ -6,54 +6,25 @@ image of weight w counts as w consecutive copies in the set.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_attn.stats.matches import AREAS, THRESHOLDS, Bools, Matches, in_area
+from yolo_attn.stats.matches import AREAS, METRICS, THRESHOLDS, Bools, Matches, in_area
 
-__all__ = ["METRICS", "RECALLS", "average_precisions", "evaluate", "instances", "summarize"]
+__all__ = ["RECALLS", "average_precisions", "summarize"]
 
 RECALLS = np.linspace(0.0, 1.0, 101)
-# Area and thresholds that each metric averages over.
-_PARTS: Mapping[str, tuple[int, slice]] = {
-    "mAP50-95": (0, slice(None)),
-    "mAP50": (0, slice(0, 1)),
-    "mAP75": (0, slice(5, 6)),
-    "mAP-small": (1, slice(None)),
-    "mAP-medium": (2, slice(None)),
-    "mAP-large": (3, slice(None)),
-}
-METRICS = tuple(_PARTS)
 _CELLS = 1 << 18  # size of an array in the inner loop, which fits a processor's cache
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int32]
 
 
-def evaluate(matches: Matches) -> dict[str, dict[str, float]]:
-    """Return `metrics`, the value of each of `METRICS`, and `per_class`, mAP50-95 by class name.
-
-    Values are fractions from 0 to 1, or NaN without objects. Means are over the classes that have objects.
-    """
-    metrics, per_class = summarize(average_precisions(matches, np.ones((1, len(matches.images)), np.int32)))
-    return {
-        "metrics": dict(zip(METRICS, map(float, metrics[0]), strict=True)),
-        "per_class": dict(zip(matches.classes, map(float, per_class[0]), strict=True)),
-    }
-
-
-def instances(matches: Matches) -> dict[str, int]:
-    """Return the number of objects of each class, without crowds."""
-    counts = np.bincount(matches.gt_class[~matches.gt_crowd], minlength=len(matches.classes))
-    return dict(zip(matches.classes, map(int, counts), strict=True))
-
-
 def summarize(precisions: Floats) -> tuple[Floats, Floats]:
-    """Return metrics [R, 6] and mAP50-95 of each class [R, K] from average precisions [R, K, 4, 10]."""
-    metrics = [_mean(precisions[:, :, area, part].mean(axis=-1)) for area, part in _PARTS.values()]
+    """Return `METRICS` [R, 6] and mAP50-95 of each class [R, K] from average precisions [R, K, 4, 10]."""
+    metrics = [_mean(precisions[:, :, area, part].mean(axis=-1)) for area, part in METRICS.values()]
     return np.stack(metrics, axis=1), precisions[:, :, 0].mean(axis=-1)
 
 

@@ -1,4 +1,4 @@
-"""The bootstrap over images: variation of average precision with other test images.
+"""The bootstrap over images: variation of the metrics with other test images.
 
 A replicate samples as many images as there are, with replacement. An image that is sampled twice counts twice:
 replicates without repetitions are smaller sets and underestimate the noise (standard error x 0.76). Matching is not
@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_attn.stats.ap import average_precisions, summarize
-from yolo_attn.stats.matches import Matches
+from yolo_attn.stats.evaluation import Evaluation
 
 __all__ = ["REPLICATES", "SEED", "Replicates", "image_weights", "replicate_metrics"]
 
@@ -31,8 +30,8 @@ class Replicates:
     """Metrics of one evaluated checkpoint in R replicates.
 
     Args:
-        metrics: [R, 6] as `METRICS`.
-        per_class: [R, K] mAP50-95 of each class; NaN if a replicate has no object of it.
+        metrics: [R, M] the metrics of its kind of evaluation.
+        per_class: [R, K] the first metric of each class; NaN if a replicate has no label of it.
     """
 
     metrics: NDArray[np.float64]
@@ -59,17 +58,14 @@ def image_weights(images: int, replicates: int = REPLICATES, seed: int = SEED) -
     return weights
 
 
-def replicate_metrics(matches: Matches, weights: NDArray[Any]) -> Replicates:
+def replicate_metrics(found: Evaluation, weights: NDArray[Any]) -> Replicates:
     """Return the metrics in each replicate.
 
     Args:
-        matches: Matches of N images.
+        found: An evaluation of N images.
         weights: [R, N] from `image_weights`.
     """
-    parts = [
-        summarize(average_precisions(matches, weights[start : start + _CHUNK]))
-        for start in range(0, len(weights), _CHUNK)
-    ]
+    parts = [found.compute(weights[start : start + _CHUNK]) for start in range(0, len(weights), _CHUNK)]
     return Replicates(
         np.concatenate([metrics for metrics, _ in parts]), np.concatenate([classes for _, classes in parts])
     )

@@ -6,23 +6,36 @@ class, at ten thresholds of similarity and in four ranges of object area.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from yolo_attn.errors import first_line
 from yolo_attn.stats import npz
+from yolo_attn.stats.evaluation import Evaluation
 
-__all__ = ["AREAS", "MAX_DETECTIONS", "THRESHOLDS", "Matches", "MatchesBuilder", "in_area"]
+if TYPE_CHECKING:
+    from yolo_attn.stats.chance import Chance
+
+__all__ = ["AREAS", "MAX_DETECTIONS", "METRICS", "THRESHOLDS", "Matches", "MatchesBuilder", "in_area"]
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 MAX_DETECTIONS = 100  # per image and class
 # Name and limits (inclusive) in square pixels of the original image.
 AREAS = (("all", 0.0, 1e10), ("small", 0.0, 32.0**2), ("medium", 32.0**2, 96.0**2), ("large", 96.0**2, 1e10))
+# Area and thresholds that each metric averages over.
+METRICS: Mapping[str, tuple[int, slice]] = {
+    "mAP50-95": (0, slice(None)),
+    "mAP50": (0, slice(0, 1)),
+    "mAP75": (0, slice(5, 6)),
+    "mAP-small": (1, slice(None)),
+    "mAP-medium": (2, slice(None)),
+    "mAP-large": (3, slice(None)),
+}
 
 _VERSION = 1
 _PACKED = ("hit", "ignored", "found")
@@ -38,7 +51,7 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Matches:
+class Matches(Evaluation):
     """The objects of a set of images, the detections in them, and their matches.
 
     There are G objects and D detections, in the order of the images. The detections of an image have descending scores.
@@ -62,6 +75,7 @@ class Matches:
         found: [10, G] whether the object has a detection, for all areas together.
     """
 
+    metrics: ClassVar[tuple[str, ...]] = tuple(METRICS)
     images: tuple[str, ...]
     classes: tuple[str, ...]
     gt_image: Ints
@@ -109,6 +123,32 @@ class Matches:
         if problem:
             raise npz.damaged(path, problem)
         return matches
+
+    # The modules of the computations import this one.
+
+    def compute(self, weights: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return `METRICS` [R, 6], and mAP50-95 of each class [R, K]; NaN without objects.
+
+        Args:
+            weights: [R, N] integer weight of each image in each of R replicates.
+        """
+        from yolo_attn.stats.ap import average_precisions, summarize
+
+        return summarize(average_precisions(self, weights))
+
+    def chance(self) -> Chance | None:
+        """Return the part of mAP50-95 that is reached by chance; None if fewer than two images have objects."""
+        from yolo_attn.stats.chance import find_chance
+
+        return find_chance(self)
+
+    def counts(self) -> tuple[int, ...]:
+        """Return the number of objects of each class, without crowds."""
+        return tuple(np.bincount(self.gt_class[~self.gt_crowd], minlength=len(self.classes)).tolist())
+
+    def labels(self) -> Iterable[NDArray[Any]]:
+        """Return the objects, without areas: validators that pad differently round them differently."""
+        return self.gt_image, self.gt_class, self.gt_crowd
 
     def _problem(self) -> str | None:
         """Return why the arrays are inconsistent, None if they are consistent."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from yolo_attn.study import report
 from yolo_attn.study.report.text import cells_and_notes, text_table
-from yolo_attn.study.results.records import MAIN, ArmSummary, RunSummary, StudyResults
+from yolo_attn.study.results.records import ArmSummary, RunSummary, StudyResults
 from yolo_attn.study.results.storage import write_results
 from yolo_attn.tables import html_table
 
 __all__ = ["Results"]
+
+_METRICS = 3  # in a row: those of detection by object size are left to `to_dict`
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,12 +53,13 @@ class Results:
         return html_table(cells, (0,), notes)
 
     def rows(self) -> list[dict[str, object]]:
-        """Return one dictionary per arm with the table's numbers; average precision is a fraction from 0 to 1.
+        """Return one dictionary per arm with the table's numbers; metrics are fractions from 0 to 1.
 
-        `difference`, `low` and `high` are the difference in mAP50-95 to the baseline and its 95 % interval. `p` is
-        corrected over the variants (Holm). `verdict` is None without a test, such as below three seeds.
+        `difference`, `low` and `high` are the difference to the baseline in the main metric of the task (mAP50-95 for
+        detection) and its 95 % interval. `p` is corrected over the variants (Holm). `verdict` is None without a test,
+        such as below three seeds.
         """
-        return [_as_row(arm) for arm in self.study.arms]
+        return [_as_row(arm, self.study.info.metrics) for arm in self.study.arms]
 
     def to_dict(self) -> dict[str, object]:
         """Return the content of results.json."""
@@ -74,13 +78,13 @@ class Results:
         report.write_reports(self.folder, self.study, html=html)
 
 
-def _as_row(arm: ArmSummary) -> dict[str, object]:
-    found = arm.difference(MAIN)
+def _as_row(arm: ArmSummary, metrics: Sequence[str]) -> dict[str, object]:
+    found = arm.difference()
     return {
         "name": arm.name,
         "kind": arm.kind,
         "seeds": len(arm.done),
-        **{name: arm.metric(name).mean for name in ("mAP50-95", "mAP50", "mAP75")},
+        **{name: arm.metric(name).mean for name in metrics[:_METRICS]},
         "params": arm.params,
         "gflops": arm.gflops,
         "latency_ms": arm.latency_ms.median if arm.latency_ms else None,

@@ -9,7 +9,7 @@ from pathlib import Path
 from yolo_attn.errors import UserError
 from yolo_attn.stats.compare import MIN_SEEDS, pooled_noise
 from yolo_attn.study.planning import Plan
-from yolo_attn.study.results.records import MAIN, StudyResults
+from yolo_attn.study.results.records import StudyResults
 from yolo_attn.study.results.storage import read_results
 from yolo_attn.study.specification.estimate import Noise
 
@@ -48,7 +48,7 @@ def read_earlier_results(folder: Path, plan: Plan) -> EarlierResults:
 
 def measured_noise(study: StudyResults) -> Noise | None:
     """Return the noise of the variants' differences in earlier results, None if it is unknown."""
-    differences = [arm.difference(MAIN) for arm in study.variants if arm.learnt is not False]
+    differences = [arm.difference() for arm in study.variants if arm.learnt is not False]
     noise = pooled_noise(
         (found.sd_training, found.se_images)
         for found in differences

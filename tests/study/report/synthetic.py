@@ -14,7 +14,7 @@ import yaml
 from numpy.typing import NDArray
 
 from yolo_attn.stats import npz
-from yolo_attn.stats.ap import METRICS, evaluate, instances
+from yolo_attn.stats.evaluation import evaluate
 from yolo_attn.stats.matches import Matches, MatchesBuilder
 from yolo_attn.study.files import REPORT
 from yolo_attn.study.report import write_reports
@@ -101,7 +101,7 @@ def make_study(
         ]
         found[name] = [matches for _, matches in runs]
         entries.append(_entry(name, [run for run, _ in runs], found[name], found[arms[0]], latency and index != 5))
-    objects = instances(next(matches for matches in found[arms[0]] if matches))
+    objects = _objects(found[arms[0]])
     data = {
         "schema": 1, "baseline": arms[0], "data": "digits", "data_digest": "0123456789abcdef", "task": "detect",
         "recipe": {"epochs": 20, "imgsz": 160, "optimizer": "SGD", "lr0": 0.01},
@@ -213,7 +213,7 @@ def _run(
         "seconds": 100.0 + 10 * arm.cost + seed,
         "metrics": metrics,
         "metrics_best": {key: value and value + 0.004 for key, value in metrics.items()},
-        "metrics_ultralytics": {**{key: metrics[key] for key in METRICS[:3]}, "precision": 0.8, "recall": 0.7},
+        "metrics_ultralytics": {**{key: metrics[key] for key in Matches.metrics[:3]}, "precision": 0.8, "recall": 0.7},
         "memory_mib": {"process": 1000.0 + 20 * index, "cuda": None},
         "epochs": 19 if name == LONG and seed == 1 else 20,
     }
@@ -250,6 +250,11 @@ def _save_maps(path: Path, dice: np.random.Generator) -> None:
     npz.save(path, {"version": 1, "images": 3, "layers": header, "without": []}, arrays)
 
 
+def _objects(runs: Sequence[Matches | None]) -> dict[str, int]:
+    known = next(matches for matches in runs if matches)
+    return dict(zip(known.classes, known.counts(), strict=True))
+
+
 def _entry(
     name: str, runs: list[dict[str, Any]], found: list[Matches | None], base: list[Matches | None], latency: bool
 ) -> dict[str, Any]:
@@ -260,17 +265,18 @@ def _entry(
     pairs = [(mine, other) for mine, other in zip(results, others, strict=True) if mine and other]
     compared = bool(pairs) and arm.kind != "baseline"
     delta = {
-        metric: _difference([(a["metrics"][metric], b["metrics"][metric]) for a, b in pairs], arm) for metric in METRICS
+        metric: _difference([(a["metrics"][metric], b["metrics"][metric]) for a, b in pairs], arm)
+        for metric in Matches.metrics
     }
-    count = instances(next(matches for matches in base if matches))
+    count = _objects(base)
     milliseconds = {"median": 12 * arm.cost, "p10": 11.8 * arm.cost, "p90": 12.5 * arm.cost, "device": "cpu"}
     return {
         "name": name, "kind": arm.kind, "model": None, "params": int(2_591_790 * arm.cost) if known else None,
         "gflops": 0.253 * arm.cost if known else None, "latency_ms": milliseconds if latency else None,
         "seconds": 110.0 if known else None,
         "memory_mib": {"process": 1000.0, "cuda": None} if known else None, "runs": runs,
-        "metrics": {metric: _summary([result["metrics"][metric] for result in known]) for metric in METRICS},
-        "metrics_best": {metric: {"mean": 0.5, "sd": None, "ci95": None} for metric in METRICS},
+        "metrics": {metric: _summary([result["metrics"][metric] for result in known]) for metric in Matches.metrics},
+        "metrics_best": {metric: {"mean": 0.5, "sd": None, "ci95": None} for metric in Matches.metrics},
         "per_class": {
             label: {
                 **_summary([result["per_class"][label] for result in known]),

@@ -20,8 +20,8 @@ from jsonschema import Draft202012Validator
 from tests.stats.simulated import Images
 from yolo_attn.errors import UserError
 from yolo_attn.stats import compare
-from yolo_attn.stats.ap import METRICS, evaluate
 from yolo_attn.stats.bootstrap import image_weights, replicate_metrics
+from yolo_attn.stats.evaluation import evaluate
 from yolo_attn.stats.matches import Matches, MatchesBuilder
 from yolo_attn.study.comparison import Results
 from yolo_attn.study.earlier import measured_noise
@@ -144,7 +144,7 @@ def test_verdicts(made: Made) -> None:
 
 
 def test_holm_covers_only_the_variants(made: Made) -> None:
-    for metric in METRICS:
+    for metric in Matches.metrics:
         deltas = {arm["name"]: (arm["delta"] or {}).get(metric) for arm in made.results().to_dict()["arms"]}
         if metric in {"mAP-small", "mAP-medium"}:  # every object is large
             assert set(deltas.values()) == {None}
@@ -166,7 +166,7 @@ def test_numbers_are_computed_from_the_matches(made: Made) -> None:
     assert [run["metrics"][MAIN] for run in arm["runs"]] == pytest.approx([one["metrics"][MAIN] for one in found])
     assert arm["metrics"][MAIN]["mean"] == pytest.approx(np.mean([one["metrics"][MAIN] for one in found]))
     weights = image_weights(made.images.count)
-    for column, name in enumerate(METRICS[:3]):
+    for column, name in enumerate(Matches.metrics[:3]):
         values = {key: {s: evaluate(m)["metrics"][name] for s, m in enumerate(runs)} for key, runs in stored.items()}
         sample = {
             key: {seed: replicate_metrics(matches, weights).metrics[:, column] for seed, matches in enumerate(runs)}
@@ -322,7 +322,7 @@ def test_the_bootstrap_is_computed_once(made: Made, monkeypatch: pytest.MonkeyPa
     estimates.cached_metrics.cache_clear()
     estimates.arm_estimates.cache_clear()
     monkeypatch.setattr(metrics, "replicate_metrics", never)
-    monkeypatch.setattr(metrics.Matches, "load", never)
+    monkeypatch.setattr(Matches, "load", never)
     assert made.results().to_dict() == first
 
 

@@ -7,13 +7,13 @@ from typing import Any
 from tests.study.conftest import Fake
 from yolo_attn.stats.compare import minimum_detectable
 from yolo_attn.study.earlier import measured_noise
-from yolo_attn.study.results.records import MAIN, ArmSummary, Difference, StudyInfo, StudyResults
+from yolo_attn.study.results.records import ArmSummary, Difference, StudyInfo, StudyResults
 from yolo_attn.study.specification.estimate import Noise, detectable_line, study_seconds
 
 
 def results(**noise: Any) -> StudyResults:
-    found = Difference(**{"sd_training": 0.03, "se_images": 0.01, "seeds": 3, **noise})
-    return StudyResults(StudyInfo(), [ArmSummary("a", "baseline"), ArmSummary("b", "variant", delta={MAIN: found})])
+    delta = {"mAP50-95": Difference(**{"sd_training": 0.03, "se_images": 0.01, "seeds": 3, **noise})}
+    return StudyResults(StudyInfo(), [ArmSummary("a", "baseline"), ArmSummary("b", "variant", delta=delta)])
 
 
 def points(size: float) -> str:

@@ -8,7 +8,6 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from yolo_attn.stats.ap import METRICS
 from yolo_attn.study.report.formats import NONE
 from yolo_attn.study.report.notes import reading_notes, warnings
 from yolo_attn.study.report.summary import summarize
@@ -30,18 +29,19 @@ _REST = ("learnt", "folder", "error")
 
 
 def as_csv(study: StudyResults) -> str:
-    """Return one line per run, with average precision as fractions."""
+    """Return one line per run, with metrics as fractions."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    best = [f"{name}(best.pt)" for name in METRICS]
+    metrics = study.info.metrics
+    best = [f"{name}(best.pt)" for name in metrics]
     ultralytics = [f"{name}(ultralytics)" for name in _ULTRALYTICS]
-    writer.writerow([*_RUN, *METRICS, *best, *ultralytics, *_COST, *_REST])
-    writer.writerows(_csv_row(arm, run) for arm in study.arms for run in arm.runs)
+    writer.writerow([*_RUN, *metrics, *best, *ultralytics, *_COST, *_REST])
+    writer.writerows(_csv_row(arm, run, metrics) for arm in study.arms for run in arm.runs)
     return stream.getvalue()
 
 
-def _csv_row(arm: ArmSummary, run: RunSummary) -> list[object]:
-    computed = [run.metrics.get(name) for name in METRICS] + [run.metrics_best.get(name) for name in METRICS]
+def _csv_row(arm: ArmSummary, run: RunSummary, metrics: Sequence[str]) -> list[object]:
+    computed = [values.get(name) for values in (run.metrics, run.metrics_best) for name in metrics]
     reported = [run.metrics_ultralytics.get(name) for name in _ULTRALYTICS]
     latency = arm.latency_ms.median if arm.latency_ms else None
     memory = [run.memory_mib.get("process"), run.memory_mib.get("cuda")]

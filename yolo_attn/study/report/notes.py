@@ -8,7 +8,7 @@ from statistics import fmean
 
 from yolo_attn.errors import counted
 from yolo_attn.study.report.formats import points, signed, typeset
-from yolo_attn.study.results.records import MAIN, MIN_SEEDS, ArmSummary, RunSummary, StudyResults
+from yolo_attn.study.results.records import MIN_SEEDS, ArmSummary, RunSummary, StudyResults
 
 __all__ = ["answer", "deviations", "reading_notes", "warnings"]
 
@@ -20,9 +20,9 @@ def reading_notes(study: StudyResults) -> list[str]:
 
 
 def _units(study: StudyResults) -> str:
-    intervals = any(arm.metric(MAIN).half is not None for arm in study.arms)
+    intervals = any(arm.metric().half is not None for arm in study.arms)
     half = ", mean ± half of its 95% interval" if intervals else ""
-    return f"mAP in points{half}, of last.pt. vs base: difference in {MAIN} over common seeds."
+    return f"mAP in points{half}, of last.pt. vs base: difference in {study.main} over common seeds."
 
 
 def _power(study: StudyResults, done: int) -> list[str]:
@@ -38,7 +38,7 @@ def _power(study: StudyResults, done: int) -> list[str]:
             "Verdict: better or worse if p < 0.05 after Holm's correction over the variants; "
             "inconclusive does not mean equal."
         )
-    detectable = study.minimum_detectable.get(MAIN)
+    detectable = study.minimum_detectable.get(study.main)
     if detectable:
         lines.append(
             f"A true difference of {points(detectable)} points in one variant would be detected with a probability of "
@@ -72,7 +72,7 @@ def _with_verdict(study: StudyResults, verdict: str) -> list[ArmSummary]:
 
 
 def _listed(arms: Sequence[ArmSummary], *, difference: bool) -> str:
-    gains = [f" ({typeset(signed(arm.difference(MAIN).mean))} points)" if difference else "" for arm in arms]
+    gains = [f" ({typeset(signed(arm.difference().mean))} points)" if difference else "" for arm in arms]
     names = [arm.name + gain for arm, gain in zip(arms, gains, strict=True)]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
@@ -105,11 +105,11 @@ def _not_learned(study: StudyResults) -> list[str]:
 def _seeds_and_chance(arm: ArmSummary, runs: Sequence[RunSummary]) -> str:
     """Return the seeds of runs, with their average precision and that reached by chance."""
     seeds = "all seeds" if len(runs) == len(arm.done) > 1 else f"seed {', '.join(str(run.seed) for run in runs)}"
-    values = [value for run in runs if (value := run.metrics.get(MAIN)) is not None]
+    values = [value for run in runs if (value := run.metrics.get(arm.main)) is not None]
     chance = [run.chance for run in runs if run.chance is not None]
     if not values or not chance:
         return seeds
-    return f"{seeds}: {MAIN} {points(fmean(values))}, by chance {points(fmean(chance))}"
+    return f"{seeds}: {arm.main} {points(fmean(values))}, by chance {points(fmean(chance))}"
 
 
 def _failures(study: StudyResults) -> list[str]:

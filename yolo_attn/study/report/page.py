@@ -18,10 +18,10 @@ from yolo_attn.study.report.figures.palette import THEME, arm_style
 from yolo_attn.study.report.figures.plot import drawing
 from yolo_attn.study.report.images import CONFIDENCE, Album
 from yolo_attn.study.report.notes import answer, deviations, reading_notes
-from yolo_attn.study.report.sections import METRICS, RARE, SECTIONS, SIZES, Omission, PageData
+from yolo_attn.study.report.sections import RARE, SECTIONS, SIZES, Omission, PageData
 from yolo_attn.study.report.sources import ImageSource, find_images
 from yolo_attn.study.report.summary import verdict_text
-from yolo_attn.study.results.records import MAIN, ArmSummary, RunSummary, StudyResults
+from yolo_attn.study.results.records import ArmSummary, RunSummary, StudyResults
 
 __all__ = ["as_html"]
 
@@ -49,8 +49,9 @@ def as_html(study: StudyResults, folder: Path, source: ImageSource | None = None
     return environment.get_template("report.html").render(
         study=study,
         info=study.info,
-        main=MAIN,
-        sizes=SIZES,
+        main=study.main,
+        others=page.metrics[1:],
+        sizes=list(SIZES),
         rare=RARE,
         confidence=CONFIDENCE,
         answer=answer(study),
@@ -117,8 +118,8 @@ def _breakable(name: str) -> Markup:
 
 def _worst_run(arm: ArmSummary) -> RunSummary | None:
     """Return an arm's run with the lowest value of the main metric."""
-    runs = [run for run in arm.done if run.metrics.get(MAIN) is not None]
-    return min(runs, key=lambda run: run.metrics.get(MAIN) or 0.0, default=None)
+    runs = [run for run in arm.done if run.metrics.get(arm.main) is not None]
+    return min(runs, key=lambda run: run.metrics.get(arm.main) or 0.0, default=None)
 
 
 def _known_columns(study: StudyResults) -> set[str]:
@@ -127,7 +128,7 @@ def _known_columns(study: StudyResults) -> set[str]:
 
 
 def _columns(arm: ArmSummary) -> dict[str, object]:
-    difference = arm.difference(MAIN)
-    metrics = {name: arm.metric(name).mean for name in (*METRICS, *SIZES)}
+    difference = arm.difference()
+    metrics = {name: arm.metric(name).mean for name in arm.metrics}
     costs = {"latency": arm.latency_ms, "memory": arm.memory_mib.get("process")}
     return {**metrics, **costs, "p_better": difference.p_better, "p": difference.p}

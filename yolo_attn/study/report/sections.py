@@ -19,12 +19,11 @@ from yolo_attn.study.report.figures.strip import runs_strip
 from yolo_attn.study.report.images import MAX_ARMS, Album, ArmImages, find_changes
 from yolo_attn.study.report.maps import ArmMaps, color_bar, read_maps
 from yolo_attn.study.report.precision import read_precision
-from yolo_attn.study.results.records import MAIN, ArmSummary, StudyResults
+from yolo_attn.study.results.records import ArmSummary, StudyResults
 
-__all__ = ["METRICS", "RARE", "SECTIONS", "SIZES", "Content", "Omission", "PageData", "Section"]
+__all__ = ["RARE", "SECTIONS", "SIZES", "Content", "Omission", "PageData", "Section"]
 
 RARE = 20  # instances; a class with fewer is gray
-METRICS = ("mAP50-95", "mAP50", "mAP75")
 SIZES = ("mAP-small", "mAP-medium", "mAP-large")
 _MAX_CLASSES = 24  # in one figure; the table has all
 _MAX_PANELS = 12
@@ -44,6 +43,11 @@ class PageData:
     study: StudyResults
     folder: Path
     album: Album
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics of all objects or images, the main one first."""
+        return [name for name in self.study.info.metrics if name not in SIZES]
 
 
 @dataclass(frozen=True)
@@ -104,18 +108,18 @@ def _figures(plots: Sequence[Plot | None]) -> Content | None:
 
 
 def _differences(page: PageData) -> Content | None:
-    return _figures([arms_forest(f"forest-{name}", name, page.study.others) for name in METRICS])
+    return _figures([arms_forest(f"forest-{name}", name, page.study.others) for name in page.metrics])
 
 
 def _costs(page: PageData) -> Content | None:
-    if all(arm.difference(MAIN).mean is None for arm in page.study.others):
+    if all(arm.difference().mean is None for arm in page.study.others):
         return None
     return _figures([pareto(cost, page.study.arms) for cost in COSTS])
 
 
 def _runs(page: PageData) -> Content | None:
     study = page.study
-    return _figures([runs_strip(f"runs-{name}", name, study.arms, study.info.seeds) for name in METRICS])
+    return _figures([runs_strip(f"runs-{name}", name, study.arms, study.info.seeds) for name in page.metrics])
 
 
 def _sizes(page: PageData) -> Content | None:
@@ -196,7 +200,7 @@ class CurvesContent(Content):
     Args:
         precision: Whether there are precision-recall curves.
         loss: Whether there are curves of the training loss.
-        validated: Whether there are curves of mAP50-95 during training.
+        validated: Whether there are curves of the main metric during training.
     """
 
     precision: bool = False

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from yolo_attn.study.report import formats
 from yolo_attn.study.report.formats import NONE
-from yolo_attn.study.results.records import MAIN, ArmSummary, StudyResults
+from yolo_attn.study.results.records import ArmSummary, StudyResults
 
 __all__ = ["Column", "Summary", "ranked", "summarize", "verdict_text"]
 
@@ -48,7 +48,7 @@ def ranked(study: StudyResults) -> StudyResults:
 
 
 def _rank(arm: ArmSummary) -> tuple[int, float]:
-    mean = arm.difference(MAIN).mean
+    mean = arm.difference().mean
     return _KINDS.index(arm.kind), math.inf if mean is None else -mean
 
 
@@ -60,21 +60,23 @@ def verdict_text(arm: ArmSummary) -> str | None:
 
 def summarize(study: StudyResults) -> Summary:
     """Return the table of a study."""
-    cells = {column.heading: [column.cell(arm) for arm in study.arms] for column in _COLUMNS}
-    kept = [c.heading for c in _COLUMNS if c.always or any(cell != NONE for cell in cells[c.heading])]
+    columns = _columns(*study.info.metrics[:2])
+    cells = {column.heading: [column.cell(arm) for arm in study.arms] for column in columns}
+    kept = [c.heading for c in columns if c.always or any(cell != NONE for cell in cells[c.heading])]
     return Summary(study.arms, kept, list(zip(*(cells[heading] for heading in kept), strict=True)))
 
 
-_COLUMNS = (
-    Column("arm", lambda arm: arm.label),
-    Column("seeds", lambda arm: f"{len(arm.done)}/{len(arm.runs)}"),
-    Column(MAIN, lambda arm: formats.mean_and_half(arm.metric(MAIN))),
-    Column("mAP50", lambda arm: formats.points(arm.metric("mAP50").mean)),
-    Column("params", lambda arm: formats.millions(arm.params)),
-    Column("GFLOPs", lambda arm: formats.gflops(arm.gflops)),
-    Column("ms", lambda arm: formats.milliseconds(arm.latency_ms.median if arm.latency_ms else None), always=False),
-    Column("vs base", lambda arm: formats.signed(arm.difference(MAIN).mean)),
-    Column("95% interval", lambda arm: formats.signed_interval(arm.difference(MAIN)) or NONE, always=False),
-    Column("p Holm", lambda arm: formats.p_value(arm.difference(MAIN).p_holm), always=False),
-    Column("verdict", lambda arm: verdict_text(arm) or NONE, always=False),
-)
+def _columns(main: str, second: str) -> Sequence[Column]:
+    return (
+        Column("arm", lambda arm: arm.label),
+        Column("seeds", lambda arm: f"{len(arm.done)}/{len(arm.runs)}"),
+        Column(main, lambda arm: formats.mean_and_half(arm.metric())),
+        Column(second, lambda arm: formats.points(arm.metric(second).mean)),
+        Column("params", lambda arm: formats.millions(arm.params)),
+        Column("GFLOPs", lambda arm: formats.gflops(arm.gflops)),
+        Column("ms", lambda arm: formats.milliseconds(arm.latency_ms.median if arm.latency_ms else None), always=False),
+        Column("vs base", lambda arm: formats.signed(arm.difference().mean)),
+        Column("95% interval", lambda arm: formats.signed_interval(arm.difference()) or NONE, always=False),
+        Column("p Holm", lambda arm: formats.p_value(arm.difference().p_holm), always=False),
+        Column("verdict", lambda arm: verdict_text(arm) or NONE, always=False),
+    )

@@ -1,6 +1,6 @@
 """Building the results of a study from the results of its runs and their stored matches.
 
-Average precision, intervals and verdicts are computed from the matches. Costs, and the metrics of Ultralytics'
+Metrics, intervals and verdicts are computed from the matches. Costs, and the metrics of Ultralytics'
 validator, are taken from the runs' results.
 """
 
@@ -14,7 +14,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from yolo_attn.errors import UserError, plain
-from yolo_attn.stats.ap import METRICS
 from yolo_attn.stats.bootstrap import REPLICATES, SEED
 from yolo_attn.stats.compare import Verdict
 from yolo_attn.study.files import LATENCY
@@ -89,8 +88,11 @@ def make_results(folder: Path, info: StudyInfo, arms: Sequence[ArmRuns], *, keep
     Raises:
         UserError: Stored matches are missing, damaged, or of different images.
     """
-    sources = [tuple(_source(folder, run, keep=keep) for run in item.done) for item in arms]
-    estimates = [arm_estimates(runs, sources[0] if number else None) for number, runs in enumerate(sources)]
+    sources = [
+        tuple(RunSource.of(folder / (run.folder or ""), run.seed, info.task, keep=keep) for run in item.done)
+        for item in arms
+    ]
+    estimates = [arm_estimates(runs, sources[0] if number else None, info.task) for number, runs in enumerate(sources)]
     first = next((runs[0] for runs in sources if runs), None)
     latency = _read_latency(folder)
     info = _portable(info, first, _last_result(arms))
@@ -105,10 +107,6 @@ def make_results(folder: Path, info: StudyInfo, arms: Sequence[ArmRuns], *, keep
         minimum_detectable=detectable(variants),
         notes=_notes(estimates, info.images),
     )
-
-
-def _source(folder: Path, run: RunState, *, keep: bool) -> RunSource:
-    return RunSource.of(folder / (run.folder or ""), run.seed, keep=keep)
 
 
 def _tests(arms: Sequence[ArmRuns], estimates: Sequence[ArmEstimates]) -> list[_Tested]:
@@ -194,6 +192,7 @@ def _arm_summary(
     best = [run.metrics_best or {} for run in measured]
     differences, verdict = tested
     return ArmSummary(
+        main=next(iter(found.metrics)),
         index=index,
         name=item.name,
         kind=item.kind,
@@ -206,7 +205,7 @@ def _arm_summary(
         runs=[_run_summary(run, found) for run in item.runs],
         learnt=found.any_learnt,
         metrics=found.metrics,
-        metrics_best={name: _plain_mean([values.get(name) for values in best]) for name in METRICS},
+        metrics_best={name: _plain_mean([values.get(name) for values in best]) for name in found.metrics},
         per_class=found.per_class,
         delta=differences,
         verdict=verdict,

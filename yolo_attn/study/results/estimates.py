@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from yolo_attn.errors import UserError
 from yolo_attn.stats import npz
-from yolo_attn.stats.ap import METRICS
 from yolo_attn.stats.compare import (
     MIN_SEEDS,
     MeanEstimate,
@@ -25,9 +24,10 @@ from yolo_attn.stats.compare import (
     pooled_noise,
     verdict,
 )
+from yolo_attn.stats.tasks import evaluation_of
 from yolo_attn.study.files import MATCHES
 from yolo_attn.study.results.metrics import RunMetrics, run_metrics
-from yolo_attn.study.results.records import MAIN, ClassDifference, ClassResult, Difference, SeedMean
+from yolo_attn.study.results.records import ClassDifference, ClassResult, Difference, SeedMean
 
 __all__ = ["ArmEstimates", "RunSource", "arm_estimates", "cached_metrics", "detectable", "tested_differences"]
 
@@ -42,22 +42,24 @@ class RunSource:
         seed: Seed of the run.
         folder: Folder of the run.
         matches: Fingerprint of its matches.
+        task: Task of its model.
         keep: Whether computed metrics may be written into the folder.
     """
 
     seed: int
     folder: Path
     matches: str
+    task: str | None = None
     keep: bool = True
 
     @classmethod
-    def of(cls, folder: Path, seed: int, *, keep: bool = True) -> RunSource:
+    def of(cls, folder: Path, seed: int, task: str | None = None, *, keep: bool = True) -> RunSource:
         """Return the source of a run.
 
         Raises:
             UserError: Its matches are missing or damaged.
         """
-        return cls(seed, folder, npz.fingerprint(folder / MATCHES), keep)
+        return cls(seed, folder, npz.fingerprint(folder / MATCHES), task, keep)
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,12 @@ class ArmEstimates:
     """The statistics of one arm.
 
     Args:
-        runs: Value of each of `METRICS`, by seed; None without objects.
-        metrics: Mean over seeds of each of `METRICS`.
-        per_class: Mean over seeds of each class's mAP50-95, and its difference to the baseline.
-        differences: Difference to the baseline in each of `METRICS`; None for the baseline, or without common seeds.
+        runs: Value of each metric, by seed; None where undefined.
+        metrics: Mean over seeds of each metric, the main one first.
+        per_class: Mean over seeds of the main metric of each class, and its difference to the baseline.
+        differences: Difference to the baseline in each metric; None for the baseline, or without common seeds.
         learnt: Whether each run has learned, by seed; None when that cannot be decided.
-        chance: mAP50-95 that each run reaches by chance, by seed; None when unknown.
+        chance: Main metric that each run reaches by chance, by seed; None when unknown.
         comparable: Whether this arm or the baseline has learned. If neither has, there is no verdict.
     """
 
@@ -95,22 +97,26 @@ def cached_metrics(source: RunSource) -> RunMetrics:
     Raises:
         UserError: Its matches are damaged.
     """
-    return run_metrics(source.folder, keep=source.keep)
+    return run_metrics(source.folder, source.task, keep=source.keep)
 
 
 @lru_cache(maxsize=4096)
-def arm_estimates(runs: tuple[RunSource, ...], baseline: tuple[RunSource, ...] | None) -> ArmEstimates:
+def arm_estimates(
+    runs: tuple[RunSource, ...], baseline: tuple[RunSource, ...] | None, task: str | None = None
+) -> ArmEstimates:
     """Return the statistics of one arm, computed once for the same sources.
 
     Args:
         runs: The arm's done runs.
         baseline: The baseline's done runs; None for the baseline itself.
+        task: Task of the study.
 
     Raises:
         UserError: Matches are damaged, or runs were evaluated on different images.
     """
+    names = evaluation_of(task).metrics
     if not runs:
-        return ArmEstimates({}, {name: SeedMean() for name in METRICS}, {}, None)
+        return ArmEstimates({}, {name: SeedMean() for name in names}, {}, None)
     _check_same_dataset(runs, baseline or ())
     by_seed = {source.seed: cached_metrics(source) for source in runs}
     first = by_seed[runs[0].seed]
@@ -118,14 +124,16 @@ def arm_estimates(runs: tuple[RunSource, ...], baseline: tuple[RunSource, ...] |
     pairs = [(by_seed[source.seed], cached_metrics(source)) for source in baseline or () if source.seed in by_seed]
     found = _paired_estimate(pairs) if pairs else None
     changes = [None] * len(means) if found is None else _class_differences(found)
-    classes = zip(first.classes, first.instances, means[len(METRICS) :], changes[len(METRICS) :], strict=True)
+    classes = zip(first.classes, first.instances, means[len(names) :], changes[len(names) :], strict=True)
     return ArmEstimates(
-        runs={seed: dict(zip(METRICS, map(_finite, run.values), strict=False)) for seed, run in by_seed.items()},
-        metrics=dict(zip(METRICS, means, strict=False)),
+        runs={seed: dict(zip(names, map(_finite, run.values), strict=False)) for seed, run in by_seed.items()},
+        metrics=dict(zip(names, means, strict=False)),
         per_class={
             name: ClassResult(**vars(mean), instances=count, delta=delta) for name, count, mean, delta in classes
         },
-        differences=None if found is None else {name: _metric_difference(found, name) for name in METRICS},
+        differences=None
+        if found is None
+        else {name: _metric_difference(found, column) for column, name in enumerate(names)},
         learnt={seed: run.learnt for seed, run in by_seed.items()},
         chance={seed: run.chance.mean if run.chance else None for seed, run in by_seed.items()},
         comparable=_any_learnt(cached_metrics(source).learnt for source in (*runs, *(baseline or ()))) is not False,
@@ -177,9 +185,8 @@ def _intervals(found: MeanEstimate) -> list[_Interval | None]:
     return [(float(low), float(high)) if np.isfinite(low) else None for low, high in pairs]
 
 
-def _metric_difference(found: MeanEstimate, name: str) -> PairedDifference | None:
-    """Return the difference in one metric; None when no object has the size that it counts."""
-    column = METRICS.index(name)
+def _metric_difference(found: MeanEstimate, column: int) -> PairedDifference | None:
+    """Return the difference in one metric; None when it is undefined, such as without an object of a size."""
     return difference(found, column) if np.isfinite(found.mean[column]) else None
 
 
@@ -199,21 +206,23 @@ def tested_differences(
         kinds: "baseline", "variant" or "control" for each arm.
         arms: Their statistics.
     """
+    names = list(arms[0].metrics)
+    main = names[0]
     variants = [index for index, kind in enumerate(kinds) if kind == "variant"]
     corrected: dict[str, dict[int, float | None]] = {
-        name: dict(zip(variants, holm([_p(arms[index], name) for index in variants]), strict=True)) for name in METRICS
+        name: dict(zip(variants, holm([_p(arms[index], name) for index in variants]), strict=True)) for name in names
     }
     results: list[tuple[Mapping[str, Difference | None], Verdict | None]] = []
     for index, arm in enumerate(arms):
         if arm.differences is None:
             results.append(({}, None))
             continue
-        p = corrected[MAIN].get(index) if index in variants else _p(arm, MAIN)
+        p = corrected[main].get(index) if index in variants else _p(arm, main)
         differences = {
             name: None if found is None else Difference(**vars(found), p_holm=corrected[name].get(index))
             for name, found in arm.differences.items()
         }
-        results.append((differences, verdict(arm.differences[MAIN], p)))
+        results.append((differences, verdict(arm.differences[main], p)))
     return results
 
 
@@ -232,7 +241,7 @@ def detectable(variants: Sequence[ArmEstimates]) -> dict[str, float]:
         variants: Statistics of the variants.
     """
     sizes: dict[str, float] = {}
-    for name in METRICS:
+    for name in variants[0].metrics if variants else ():
         found = [arm.differences[name] for arm in variants if arm.differences and arm.comparable]
         known = [item for item in found if item and item.seeds >= MIN_SEEDS and item.p is not None]
         noise = pooled_noise((item.sd_training or 0.0, item.se_images or 0.0) for item in known)

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from yolo_attn.errors import UserError
 from yolo_attn.security import seal
 from yolo_attn.stats import npz
-from yolo_attn.stats.ap import METRICS, evaluate, instances
 from yolo_attn.stats.bootstrap import REPLICATES, SEED, image_weights, replicate_metrics
-from yolo_attn.stats.chance import Chance, find_chance
-from yolo_attn.stats.matches import Matches
+from yolo_attn.stats.chance import Chance
+from yolo_attn.stats.evaluation import Evaluation, evaluate
+from yolo_attn.stats.tasks import evaluation_of
 from yolo_attn.study.files import BOOTSTRAP, MATCHES
 
 __all__ = ["RunMetrics", "run_metrics"]
@@ -36,16 +36,16 @@ _ARRAYS = ("values", "draws")  # names in the file
 
 @dataclass(frozen=True)
 class RunMetrics:
-    """Metrics of one run in C columns: those of `METRICS`, then mAP50-95 of each class.
+    """Metrics of one run in C columns: those of its kind of evaluation, then the first one of each class.
 
     Args:
         values: [C] the metrics.
         classes: Names of the classes.
-        instances: [K] number of objects of each class.
+        instances: [K] number of labels of each class.
         images: Number of images.
-        dataset: Hash of images, classes and objects.
+        dataset: Hash of images, classes and labels.
         replicates: [R, C] the metrics in the replicates of the bootstrap over images.
-        chance: Part of mAP50-95 that is reached by chance; None when too few images have objects.
+        chance: Part of the first metric that is reached by chance; None with too few images.
     """
 
     values: NDArray[np.float64]
@@ -58,28 +58,31 @@ class RunMetrics:
 
     @property
     def learnt(self) -> bool | None:
-        """Whether the detections depend on their images; None when that cannot be decided."""
+        """Whether the predictions depend on their images; None when that cannot be decided."""
         return self.chance.learnt if self.chance else None
 
 
-def run_metrics(folder: Path, *, keep: bool = True) -> RunMetrics:
+def run_metrics(folder: Path, task: str | None = None, *, keep: bool = True) -> RunMetrics:
     """Return the metrics of a run, from the cache or from its stored matches.
 
     Args:
         folder: The run's folder.
+        task: The task of its model.
         keep: Whether to write the cache.
 
     Raises:
         UserError: The matches are missing or damaged, or the disk is full.
     """
-    inputs = {"matches": npz.fingerprint(folder / MATCHES), "replicates": REPLICATES, "seed": SEED, "metrics": METRICS}
+    kind = evaluation_of(task)
+    matches = npz.fingerprint(folder / MATCHES)
+    inputs = {"matches": matches, "replicates": REPLICATES, "seed": SEED, "metrics": kind.metrics}
     path = folder / BOOTSTRAP
     if path.is_file():
         cached = _read_cache(path, inputs)
         if cached is not None:
             return cached
         _log_unusable_cache(folder.parent)
-    found = _compute(folder)
+    found = _compute(kind.load(folder / MATCHES))
     if keep:
         _write_cache(path, found, inputs)
     return found
@@ -119,18 +122,17 @@ def _log_unusable_cache(runs: Path) -> None:
     )
 
 
-def _compute(folder: Path) -> RunMetrics:
-    matches = Matches.load(folder / MATCHES)
-    found = evaluate(matches)
-    sample = replicate_metrics(matches, image_weights(len(matches.images), REPLICATES, SEED))
+def _compute(found: Evaluation) -> RunMetrics:
+    values = evaluate(found)
+    sample = replicate_metrics(found, image_weights(len(found.images), REPLICATES, SEED))
     return RunMetrics(
-        values=np.array([*found["metrics"].values(), *found["per_class"].values()]),
-        classes=matches.classes,
-        instances=tuple(instances(matches).values()),
-        images=len(matches.images),
-        dataset=_dataset_digest(matches),
+        values=np.array([*values["metrics"].values(), *values["per_class"].values()]),
+        classes=found.classes,
+        instances=found.counts(),
+        images=len(found.images),
+        dataset=_dataset_digest(found),
         replicates=np.concatenate([sample.metrics, sample.per_class], axis=1).astype(np.float32),
-        chance=find_chance(matches),
+        chance=found.chance(),
     )
 
 
@@ -156,9 +158,9 @@ def _sealed(header: Mapping[str, object], arrays: Mapping[str, NDArray[Any]]) ->
     return [json.dumps([header, shapes], sort_keys=True).encode(), *(arrays[name].tobytes() for name in _ARRAYS)]
 
 
-def _dataset_digest(matches: Matches) -> str:
-    """Return a hash of a dataset, without areas: validators that pad differently round them differently."""
-    digest = hashlib.sha256(repr((matches.images, matches.classes)).encode())
-    for array in (matches.gt_image, matches.gt_class, matches.gt_crowd):
+def _dataset_digest(found: Evaluation) -> str:
+    """Return a hash of the dataset of an evaluation."""
+    digest = hashlib.sha256(repr((found.images, found.classes)).encode())
+    for array in found.labels():
         digest.update(array.tobytes())
     return digest.hexdigest()

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from yolo_attn.errors import UserError, plain
-from yolo_attn.stats.ap import METRICS
 from yolo_attn.stats.compare import MIN_SEEDS, VERDICTS
+from yolo_attn.stats.tasks import evaluation_of
 from yolo_attn.study.files import RESULTS_SCHEMA
 from yolo_attn.study.results.validation import find_problem
 from yolo_attn.study.results.values import (
@@ -29,7 +29,6 @@ from yolo_attn.study.results.values import (
 from yolo_attn.system.files import plain_value, stored_fields
 
 __all__ = [
-    "MAIN",
     "MIN_SEEDS",
     "SCHEMA",
     "UNFINISHED",
@@ -46,7 +45,6 @@ __all__ = [
     "StudyResults",
 ]
 
-MAIN: Final = METRICS[0]  # the metric that decides the verdict
 SCHEMA: Final = 1
 UNFINISHED: Final = ("waiting", "running")
 _UNDONE = ("failed", "interrupted")
@@ -104,7 +102,7 @@ class SeedMean(Estimate):
 
 @dataclass(frozen=True)
 class ClassDifference(Estimate):
-    """An arm's difference to the baseline in one class, in mAP50-95."""
+    """An arm's difference to the baseline in the main metric of one class."""
 
     mean: float | None = None
     ci95: tuple[float, float] | None = None
@@ -112,10 +110,10 @@ class ClassDifference(Estimate):
 
 @dataclass(frozen=True)
 class ClassResult(SeedMean):
-    """An arm's mAP50-95 in one class.
+    """An arm's main metric in one class.
 
     Args:
-        instances: Number of objects of the class.
+        instances: Number of labels of the class.
         delta: Difference to the baseline; None for the baseline, or when unknown.
     """
 
@@ -232,8 +230,8 @@ class RunSummary:
         memory_mib: Peak memory by kind ("process", "cuda").
         folder: Its folder, relative to the study's.
         metrics: Metrics of last.pt, computed from the stored matches; empty unless it is done.
-        learnt: Whether its detections depend on their images; None when that cannot be decided.
-        chance: mAP50-95 that its detections reach on other images.
+        learnt: Whether its predictions depend on their images; None when that cannot be decided.
+        chance: Main metric that its predictions reach on other images.
         metrics_best: Metrics of best.pt.
         metrics_ultralytics: Metrics of last.pt as Ultralytics' validator computes them.
     """
@@ -303,10 +301,11 @@ class ArmSummary:
         learnt: Whether any of its runs has learned; None when that cannot be decided.
         metrics: Mean over seeds of each metric.
         metrics_best: The same of best.pt, without intervals.
-        per_class: mAP50-95 of each class.
+        per_class: Main metric of each class.
         delta: Difference to the baseline in each metric; empty for the baseline, or without common seeds.
-        verdict: "better", "worse" or "inconclusive" in mAP50-95; None without a test.
+        verdict: "better", "worse" or "inconclusive" in the main metric; None without a test.
         transferred: Number of tensors shared with the baseline at initialization, and the baseline's number.
+        main: Name of the main metric, which decides the verdict. It is not stored.
         index: Position in the study, 0 for the baseline; it selects the color. It is not stored.
     """
 
@@ -326,10 +325,11 @@ class ArmSummary:
     delta: Mapping[str, Difference | None] = field(default_factory=dict)
     verdict: str | None = None
     transferred: tuple[int, int] | None = None
+    main: str = field(default=evaluation_of(None).metrics[0], metadata={"stored": False})
     index: int = field(default=0, metadata={"stored": False})
 
     @classmethod
-    def from_json(cls, data: object, index: int = 0) -> ArmSummary:
+    def from_json(cls, data: object, main: str, index: int = 0) -> ArmSummary:
         """Read one entry of `arms`."""
         given = as_mapping(data)
         counts = [as_integer(count) for count in as_items(given.get("transferred"))]
@@ -352,6 +352,7 @@ class ArmSummary:
             delta=as_records(given.get("delta"), lambda value: None if value is None else Difference.from_json(value)),
             verdict=verdict if verdict in VERDICTS else None,
             transferred=(known[0], known[1]) if len(known) == 2 else None,  # noqa: PLR2004 (a pair)
+            main=main,
             index=index,
         )
 
@@ -380,13 +381,13 @@ class ArmSummary:
         """Whether its verdict is better or worse."""
         return self.verdict in ("better", "worse")
 
-    def metric(self, name: str) -> SeedMean:
-        """Return its mean of a metric, empty when unknown."""
-        return self.metrics.get(name) or SeedMean()
+    def metric(self, name: str | None = None) -> SeedMean:
+        """Return its mean of a metric, by default the main one; empty when unknown."""
+        return self.metrics.get(name or self.main) or SeedMean()
 
-    def difference(self, name: str) -> Difference:
-        """Return its difference to the baseline, empty when unknown."""
-        return self.delta.get(name) or Difference()
+    def difference(self, name: str | None = None) -> Difference:
+        """Return its difference to the baseline in a metric, by default the main one; empty when unknown."""
+        return self.delta.get(name or self.main) or Difference()
 
 
 @dataclass(frozen=True)
@@ -422,6 +423,11 @@ class StudyInfo:
     threads: int | None = None
     command: str | None = None
     made: str | None = None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics of its task; the main one, which decides the verdict, is the first."""
+        return evaluation_of(self.task).metrics
 
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> StudyInfo:
@@ -487,9 +493,11 @@ class StudyResults:
             raise UserError(problem)
         settings = as_mapping(data.get("bootstrap"))
         replicates, seed = as_integer(settings.get("replicates")), as_integer(settings.get("seed"))
+        info = StudyInfo.from_json(data)
+        arms = as_items(data.get("arms"))
         return cls(
-            info=StudyInfo.from_json(data),
-            arms=[ArmSummary.from_json(arm, index) for index, arm in enumerate(as_items(data.get("arms")))],
+            info=info,
+            arms=[ArmSummary.from_json(arm, info.metrics[0], index) for index, arm in enumerate(arms)],
             bootstrap=None if replicates is None or seed is None else Bootstrap(replicates, seed),
             minimum_detectable=as_numbers(data.get("minimum_detectable")),
             notes=[str(note) for note in as_items(data.get("notes"))],
@@ -511,6 +519,11 @@ class StudyResults:
             "notes": list(self.notes),
             "arms": [arm.to_json() for arm in self.arms],
         }
+
+    @property
+    def main(self) -> str:
+        """The metric that decides the verdicts."""
+        return self.info.metrics[0]
 
     @property
     def baseline(self) -> ArmSummary:

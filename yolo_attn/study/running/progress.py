@@ -17,6 +17,7 @@ from yolo_attn.study.specification.estimate import study_seconds
 __all__ = ["Progress", "clock", "count_epochs"]
 
 _LIVE_SECONDS = 1.0
+_METRICS = 2  # of a finished run: the main metric and the next one
 
 
 class Progress:
@@ -93,9 +94,9 @@ class Progress:
         if state.status == "done":
             self._known.setdefault(run.arm.name, []).append(seconds)
             metrics = state.measurements.metrics or {}
-            main, loose = (_points(metrics.get(name)) for name in ("mAP50-95", "mAP50"))
+            shown = ", ".join(f"{name} {_points(metrics[name])}" for name in list(metrics)[:_METRICS])
             chance = " (not learned: no better than chance)" if state.measurements.learnt is False else ""
-            text = f"mAP50-95 {main}, mAP50 {loose}{chance}, {clock(seconds)}"
+            text = f"{shown}{chance}, {clock(seconds)}"
         else:
             text = f"{state.status}: {state.error} (see {log})"
         now = time.monotonic()

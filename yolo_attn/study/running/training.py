@@ -24,8 +24,7 @@ from yolo_attn.host.model_kind import is_rtdetr, load_yolo
 from yolo_attn.host.recorder import Recorder
 from yolo_attn.host.repeatable import check_state, find_trainer
 from yolo_attn.host.transfer import align_every_model
-from yolo_attn.stats.ap import evaluate
-from yolo_attn.stats.matches import Matches
+from yolo_attn.stats.evaluation import Evaluation, evaluate
 from yolo_attn.study.files import BEST_WEIGHTS, LAST_WEIGHTS, MAPS, MATCHES, MODEL, TRAIN
 from yolo_attn.study.job import Job, Measurements, Scores
 from yolo_attn.study.results.metrics import run_metrics
@@ -46,12 +45,12 @@ class _Evaluation:
     """The validation of one checkpoint.
 
     Args:
-        matches: Its detections, matched to the objects.
+        found: Its predictions on every image.
         ultralytics: Metrics of Ultralytics' validator.
         image_root: The folder of the images.
     """
 
-    matches: Matches
+    found: Evaluation
     ultralytics: dict[str, float]
     image_root: str
 
@@ -100,14 +99,14 @@ def _evaluate_run(folder: Path, job: Job, seconds: float, memory: Scores) -> Mea
     if job.device:
         settings["device"] = job.device.split(",")[0]
     last = _evaluate(folder / LAST_WEIGHTS, job, settings, "val-last")
-    last.matches.save(folder / MATCHES)
-    bootstrap = run_metrics(folder)  # computed here, and not in the one process that reports
-    numbers = evaluate(last.matches)
+    last.found.save(folder / MATCHES)
+    bootstrap = run_metrics(folder, job.task)  # computed here, and not in the one process that reports
+    numbers = evaluate(last.found)
     best = numbers["metrics"]
     if recipe.get("val", True):  # otherwise only the last epoch was validated, and best.pt is last.pt
-        best = evaluate(_evaluate(folder / BEST_WEIGHTS, job, settings, "val-best").matches)["metrics"]
+        best = evaluate(_evaluate(folder / BEST_WEIGHTS, job, settings, "val-best").found)["metrics"]
     module, imgsz = read_checkpoint(folder / LAST_WEIGHTS).cpu().eval(), recipe_integer(recipe, "imgsz")
-    images = [Path(last.image_root) / name for name in last.matches.images[:_MAPPED_IMAGES]]
+    images = [Path(last.image_root) / name for name in last.found.images[:_MAPPED_IMAGES]]
     record_maps(module, images, folder / MAPS, imgsz=imgsz)
     return Measurements(
         seconds=seconds,
@@ -117,8 +116,8 @@ def _evaluate_run(folder: Path, job: Job, seconds: float, memory: Scores) -> Mea
         metrics_ultralytics=last.ultralytics,
         per_class=numbers["per_class"],
         learnt=bootstrap.learnt,
-        images=len(last.matches.images),
-        instances=len(last.matches.gt_class),
+        images=len(last.found.images),
+        instances=sum(last.found.counts()),
         params=sum(parameter.numel() for parameter in module.parameters()),
         gflops=_count_gflops(module, imgsz),
         memory_mib=memory,

@@ -108,7 +108,7 @@ def classes_forest(ident: str, arm: ArmSummary, names: Sequence[str], rare: int)
             color=ink,
         )
         _draw(axes, row, _Mark(label, result.difference, light("faint") if few else style.color, style.marker), 1.6, 5)
-    axes.set_xlabel("difference in mAP50-95, points")
+    axes.set_xlabel(f"difference in {arm.main}, points")
     parts = [f"{name}: {_value_text(result.difference)}" for name, result in zip(names, results, strict=True)]
     return as_plot(figure, ident, f"{arm.label}: difference per class", f"In points: {'; '.join(parts)}.")
 

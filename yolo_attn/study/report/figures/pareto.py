@@ -23,7 +23,7 @@ from yolo_attn.study.report.figures.plot import (
     text_width,
 )
 from yolo_attn.study.report.formats import signed, signed_interval, typeset
-from yolo_attn.study.results.records import MAIN, ArmSummary, Difference
+from yolo_attn.study.results.records import ArmSummary, Difference
 
 __all__ = ["COSTS", "Cost", "frontier", "pareto"]
 
@@ -124,7 +124,7 @@ def pareto(cost: Cost, arms: Sequence[ArmSummary]) -> Plot | None:
     axes.xaxis.set_major_locator(MaxNLocator(5, min_n_ticks=3))
     axes.ticklabel_format(useOffset=False)
     axes.set_xlabel(cost.name)
-    label_left(axes, f"difference in {MAIN}, points")
+    label_left(axes, f"difference in {arms[0].main}, points")
     axes.autoscale_view()  # names are positioned relative to the final points
     _name_points(axes, cost, points, [str(number + 1) for number in range(len(points))] if many else names)
     for text, (x, y) in zip(key, positions, strict=True):
@@ -136,8 +136,8 @@ def pareto(cost: Cost, arms: Sequence[ArmSummary]) -> Plot | None:
 
 def _point(cost: Cost, arm: ArmSummary) -> _Point | None:
     price = cost.of(arm)
-    origin = arm.kind == "baseline" and arm.metric(MAIN).mean is not None
-    gain = Difference(mean=0.0) if origin else arm.difference(MAIN)
+    origin = arm.kind == "baseline" and arm.metric().mean is not None
+    gain = Difference(mean=0.0) if origin else arm.difference()
     if price is None or gain.mean is None:
         return None
     low, high = (None if end is None else 100 * end for end in (gain.low, gain.high))
@@ -211,8 +211,8 @@ def _common(a: _Boxes, b: _Boxes) -> npt.NDArray[np.float64]:
 
 def _described(cost: Cost, arms: Sequence[ArmSummary], points: Sequence[_Point]) -> str:
     parts = [
-        typeset(f"{p.arm.label}: {p.x:.4g}, {signed(p.y / 100)} {signed_interval(p.arm.difference(MAIN))}".strip())
+        typeset(f"{p.arm.label}: {p.x:.4g}, {signed(p.y / 100)} {signed_interval(p.arm.difference())}".strip())
         for p in points
     ]
     missing = [f"{arm.label}: no result" for arm in arms if arm not in [point.arm for point in points]]
-    return f"{cost.name}, and the difference in {MAIN} in points. {'; '.join([*parts, *missing])}."
+    return f"{cost.name}, and the difference in {arms[0].main} in points. {'; '.join([*parts, *missing])}."

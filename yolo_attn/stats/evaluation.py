@@ -1,0 +1,86 @@
+"""The evaluation of one checkpoint, image by image, from which all numbers of its run are computed.
+
+There is one subclass of `Evaluation` for each kind of task (`tasks.py`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from yolo_attn.stats.chance import Chance
+
+__all__ = ["Evaluation", "evaluate"]
+
+Floats = NDArray[np.float64]
+_Self = TypeVar("_Self", bound="Evaluation")
+
+
+class Evaluation(ABC):
+    """The predictions of a checkpoint on N images of K classes, with their labels.
+
+    Attributes:
+        metrics: Names of the M metrics, which are fractions. The first one is also computed per class, and it decides
+            the verdict.
+        images: Names of the images, sorted.
+        classes: Names of the classes.
+    """
+
+    metrics: ClassVar[tuple[str, ...]]
+    images: tuple[str, ...]
+    classes: tuple[str, ...]
+
+    @abstractmethod
+    def save(self, path: Path) -> None:
+        """Write an .npz file.
+
+        Raises:
+            UserError: The disk is full or cannot be written; the old content is unchanged.
+        """
+
+    @classmethod
+    @abstractmethod
+    def load(cls: type[_Self], path: Path) -> _Self:
+        """Read an .npz file.
+
+        Raises:
+            UserError: The file is missing, damaged, or of another format version.
+        """
+
+    @abstractmethod
+    def compute(self, weights: NDArray[Any]) -> tuple[Floats, Floats]:
+        """Return the metrics [R, M], and the first metric of each class [R, K]; NaN where undefined.
+
+        Args:
+            weights: [R, N] integer weight of each image in each of R replicates.
+        """
+
+    @abstractmethod
+    def counts(self) -> tuple[int, ...]:
+        """Return the number of labels of each class."""
+
+    @abstractmethod
+    def labels(self) -> Iterable[NDArray[Any]]:
+        """Return the labels, which are equal for all checkpoints that are evaluated on the same dataset."""
+
+    @abstractmethod
+    def chance(self) -> Chance | None:
+        """Return the part of the first metric that is reached by chance; None with too few images."""
+
+
+def evaluate(found: Evaluation) -> dict[str, dict[str, float]]:
+    """Return `metrics`, the value of each metric, and `per_class`, the first metric by class name.
+
+    Values are fractions from 0 to 1, or NaN where undefined, such as the average precision without objects.
+    """
+    metrics, per_class = found.compute(np.ones((1, len(found.images)), np.int32))
+    return {
+        "metrics": dict(zip(found.metrics, map(float, metrics[0]), strict=True)),
+        "per_class": dict(zip(found.classes, map(float, per_class[0]), strict=True)),
+    }
