@@ -1,92 +1,98 @@
 """The difference of two arms over seeds, with an interval that accounts for training and test-set noise.
 
 A difference varies with training (another seed, another result) and with the test set (other images, another result).
-Seeds are paired, and all seeds are evaluated on the same images. With d_s the difference at seed s, n seeds and D their
-mean:
+Seeds are paired, and all seeds are evaluated on the same images. With d_s the difference at seed s, n seeds, D their
+mean, and N images:
 
     A = var(d_s) / n               variance of D due to training and its interaction with the images
     B = mean of cov(b_s, b_t)      variance of D due to the images, common to all seeds; b_s are the differences at seed
         over pairs of seeds        s in the replicates of a bootstrap over images, with the same images for every seed
-                                   and arm
-    V = A + B                      variance of D
-    w = A / V                      share of the variance that is estimated from n seeds only
+                                   and arm, times N / (N - 1), by which a bootstrap's variance is too small
 
 B is not the variance of the mean of b_s, which includes the interaction of training and images that A already covers.
-If runs find objects independently of each other, the interaction is all there is. Counting it twice would make false
-positives eight times rarer than the nominal level and reduce the power.
+If runs find objects independently of each other, the interaction is all there is.
 
-The interval is D ± c sqrt(V), with c² = z² + (t² - z²) w^2.5 (3 - 2w), where z is a quantile of the normal distribution
-and t that of Student's t with n - 1 degrees of freedom. The usual choice, Student's t with Satterthwaite's degrees of
-freedom df = V² / (A² / (n - 1) + B² / (R - 1)) for R replicates, is anti-conservative with few seeds: when A is small
-by chance, so are w and c. The power of w was chosen to bring the false positive rate closest to the nominal level over
-all ratios of the two noises (integrated over A numerically; tests/stats/test_compare.py repeats it):
+Both components are estimates, A with n - 1 degrees of freedom and B with N - 1. D minus its true value is referred to
+the Behrens-Fisher distribution of sqrt(A) t(n - 1) + sqrt(B) t(N - 1) (`behrens_fisher.py`). Its quantiles give the
+intervals, and its tails the p-values and the probability that the true difference is positive, so that all of them
+agree. docs/statistics.md compares it with other choices and reports simulated error rates.
 
-    nominal     3 seeds                       5 seeds                       10 seeds
-    5 %         4.2 to 5.0 (df: 5.0 to 7.9)   4.5 to 5.0 (df: 5.0 to 5.9)   4.6 to 5.0 (df: 5.0 to 5.2)
-    1.67 %      1.3 to 2.1 (df: 1.7 to 4.4)   1.5 to 1.7 (df: 1.7 to 2.5)   1.5 to 1.7 (df: 1.7 to 1.9)
-
-1.67 % is the level that Holm's correction requires of the best of three variants. A p-value is the level at which the
-interval ends at zero, so p-value and interval always agree. df is reported for information.
+With several bases (checkpoints that the seeds start from in turn) the units of training are the bases: A is the
+variance of the mean over bases, with one degree of freedom less than there are bases.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from yolo_attn.stats.behrens_fisher import tail_probability, upper_quantile
+
 __all__ = [
+    "MIN_IMAGES",
     "MIN_SEEDS",
-    "VERDICTS",
     "MeanEstimate",
+    "Noise",
     "PairedDifference",
-    "Verdict",
-    "critical_value",
+    "Support",
+    "difference",
     "estimate",
-    "holm",
     "minimum_detectable",
-    "paired_difference",
+    "minimum_detectable_range",
     "pooled_noise",
-    "verdict",
+    "round_df",
 ]
 
 MIN_SEEDS = 3  # for a verdict
-Verdict = Literal["better", "worse", "inconclusive"]
-VERDICTS: tuple[Verdict, ...] = ("better", "worse", "inconclusive")
+MIN_IMAGES = 20  # for a verdict: below, the variance over images is too uncertain
 _LEAST_P = 1e-12
 _NODES = 400
+_DFS = np.array([1, 2, 3, 4, 5, 7, 10, 14, 20, 30, 50, 100, 200, 500, 1000, 1e6])
+_SHARED_BASELINE = 0.25  # squared correlation of two differences to the same baseline with equal noise
 
 Floats = NDArray[np.float64]
 
 
+def round_df(df: ArrayLike) -> Floats:
+    """Return degrees of freedom, rounded down to one of a few values; at least 1."""
+    return np.asarray(_DFS[np.maximum(np.searchsorted(_DFS, df, side="right") - 1, 0)])
+
+
 @dataclass(frozen=True)
-class PairedDifference:
-    """Difference of an arm to the baseline over common seeds.
+class Support:
+    """The images that C numbers rest on.
 
     Args:
-        mean: Mean difference over the common seeds.
-        ci95: Its 95 % interval; None with one seed or one test image. With two seeds it is wide and unreliable.
-        p: Two-sided p-value; None without an interval.
-        p_better: Confidence that the true difference is above zero; None without an interval.
-        sd_training: Standard deviation over seeds of one run's difference; None with one seed.
-        se_images: Standard error due to the test images, which more seeds do not reduce; None with one image.
-        df: Satterthwaite's degrees of freedom, for information.
-        seeds: Number of common seeds.
+        factor: [C] correction of the bootstrap's variance, N / (N - 1) for N images.
+        df: [C] degrees of freedom of that variance, N - 1 for N images, rounded down to one of a few values: each
+            different one needs a table of quantiles.
     """
 
-    mean: float
-    ci95: tuple[float, float] | None
-    p: float | None
-    p_better: float | None
-    sd_training: float | None
-    se_images: float | None
-    df: float | None
-    seeds: int
+    factor: Floats
+    df: Floats
+
+    @classmethod
+    def of_images(cls, images: ArrayLike) -> Support:
+        """Return the support of numbers that rest on N images each; with a single one the noise is unknown.
+
+        Args:
+            images: [C] or a number.
+        """
+        count = np.asarray(images, np.float64)
+        with np.errstate(divide="ignore"):
+            factor = np.where(count > 1, count / (count - 1), np.nan)
+        return cls(factor, round_df(count - 1))
+
+    @classmethod
+    def unlimited(cls, columns: int) -> Support:
+        """Return the support of C numbers that rest on so many images that their number does not matter."""
+        return cls(np.ones(columns), np.full(columns, _DFS[-1]))
 
 
 @dataclass(frozen=True)
@@ -94,23 +100,24 @@ class MeanEstimate:
     """Means over seeds of C numbers, and the two components of their variance.
 
     Args:
-        mean: [C] mean over seeds.
-        sd: [C] standard deviation over seeds; NaN with one seed.
+        mean: [C] mean over seeds; with several bases, over the means of each base.
+        sd: [C] standard deviation over seeds that start from the same base; NaN with one seed of each.
+        training: [C] variance of the mean due to training (A); NaN with one seed or base.
+        training_df: Its degrees of freedom.
         images: [C] variance of the mean due to the test images (B); NaN with one image.
-        seeds: Number of seeds (n).
-        replicates: Number of bootstrap replicates (R).
+        image_df: [C] degrees of freedom of `images`.
+        seeds: Number of seeds.
+        sd_bases: [C] standard deviation over bases, without that over seeds; NaN with one base.
     """
 
     mean: Floats
     sd: Floats
+    training: Floats
+    training_df: int
     images: Floats
+    image_df: Floats
     seeds: int
-    replicates: int
-
-    @property
-    def training(self) -> Floats:
-        """[C] variance of the mean due to training (A)."""
-        return self.sd**2 / self.seeds
+    sd_bases: Floats
 
     @property
     def variance(self) -> Floats:
@@ -123,162 +130,205 @@ class MeanEstimate:
         variance = self.variance
         return np.divide(self.training, variance, out=np.ones_like(variance), where=variance != 0)
 
-    @property
-    def df(self) -> Floats:
-        """[C] Satterthwaite's degrees of freedom; n - 1 without variance."""
-        tail = self.share**2 / (self.seeds - 1) + (1 - self.share) ** 2 / (self.replicates - 1)
-        return np.asarray(1 / tail)
-
     def interval(self, level: float = 0.95) -> tuple[Floats, Floats]:
         """Return the interval's lower and upper ends [C]; requires two seeds."""
-        margin = critical_value((1 - level) / 2, self.share, self.seeds) * np.sqrt(self.variance)
+        margin = _upper_quantiles((1 - level) / 2, self.share, self.training_df, self.image_df)
+        margin = margin * np.sqrt(self.variance)
         return self.mean - margin, self.mean + margin
 
 
-def estimate(values: NDArray[Any], replicates: NDArray[Any], *, test_images: int | None = None) -> MeanEstimate:
+def _upper_quantiles(tail: float, share: Floats, training_df: float, image_df: Floats) -> Floats:
+    """Return `upper_quantile` with the degrees of freedom of each column."""
+    result = np.full(share.shape, np.nan)
+    for df in np.unique(image_df):
+        here = (image_df == df) & np.isfinite(share)
+        result[here] = upper_quantile(tail, share[here], training_df, df)
+    return result
+
+
+def estimate(
+    values: NDArray[Any], replicates: NDArray[Any], support: Support | None = None, bases: Sequence[int] | None = None
+) -> MeanEstimate:
     """Return means over seeds and their variances.
 
     Args:
         values: [n, C] C numbers for each of n seeds.
         replicates: [n, R, C] the same in the replicates of a bootstrap over images; NaN is skipped.
-        test_images: Number of images; with one, all replicates are equal.
+        support: The images that the numbers rest on; None if they are so many that their number does not matter.
+        bases: The base that each seed starts from; None if it is the same for all.
     """
-    seeds, count_replicates = replicates.shape[:2]
-    sample = np.asarray(replicates, np.float64)
-    known = np.isfinite(sample).all(axis=0)  # [R, C]
+    seeds, columns = values.shape
+    support = support or Support.unlimited(columns)
+    groups = [np.flatnonzero(np.asarray(bases) == base) for base in dict.fromkeys(bases or [])]
+    groups = groups or [np.arange(seeds)]
+    sd, sd_bases, training, df = _training_noise(np.asarray(values, np.float64), groups)
+    return MeanEstimate(
+        mean=np.mean([values[group].mean(axis=0) for group in groups], axis=0),
+        sd=sd,
+        training=training,
+        training_df=df,
+        images=_image_noise(np.asarray(replicates, np.float64)) * support.factor,
+        image_df=np.broadcast_to(support.df, (columns,)),
+        seeds=seeds,
+        sd_bases=sd_bases,
+    )
+
+
+def _training_noise(values: Floats, groups: Sequence[NDArray[np.intp]]) -> tuple[Floats, Floats, Floats, int]:
+    """Return the deviation over seeds, that over bases, the variance of the mean and its degrees of freedom."""
+    unknown = np.full(values.shape[1], np.nan)
+    within = sum(len(group) - 1 for group in groups)
+    squares = sum(((values[group] - values[group].mean(axis=0)) ** 2).sum(axis=0) for group in groups)
+    sd = np.sqrt(squares / within) if within else unknown
+    if len(groups) == 1:
+        return sd, unknown, sd**2 / len(values), within
+    between = np.var([values[group].mean(axis=0) for group in groups], axis=0, ddof=1)
+    per_base = np.mean([1 / len(group) for group in groups])
+    sd_bases = np.sqrt(np.maximum(between - (sd**2 if within else 0.0) * per_base, 0.0))
+    return sd, sd_bases, between / len(groups), len(groups) - 1
+
+
+def _image_noise(replicates: Floats) -> Floats:
+    """Return the mean covariance [C] of the replicates [n, R, C] over pairs of seeds."""
+    seeds = len(replicates)
+    known = np.isfinite(replicates).all(axis=0)  # [R, C]
     count = known.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         if not known.all():
-            sample = np.where(known, sample, 0.0)
-        centered = (sample - sample.sum(axis=1, keepdims=True) / count) * known
+            replicates = np.where(known, replicates, 0.0)
+        centered = (replicates - replicates.sum(axis=1, keepdims=True) / count) * known
         own = (centered**2).sum(axis=1).mean(axis=0) / (count - 1)
         images = (centered.mean(axis=0) ** 2).sum(axis=0) / (count - 1)
         if seeds > 1:  # the variance of the mean is (own + (n - 1) shared) / n
             images = np.maximum((seeds * images - own) / (seeds - 1), 0.0)
-    if test_images == 1:
-        images = np.full_like(images, np.nan)
-    sd = np.std(values, axis=0, ddof=1) if seeds > 1 else np.full(values.shape[1], np.nan)
-    return MeanEstimate(np.mean(values, axis=0), np.asarray(sd), images, seeds, count_replicates)
+    return np.asarray(images)
 
 
-def critical_value(tail: float, share: Any, seeds: int) -> Any:
-    """Return the number of standard errors that leave a probability on one side (c in the module docstring).
+@dataclass(frozen=True)
+class PairedDifference:
+    """Difference of an arm to a reference over common seeds.
 
     Args:
-        tail: The probability, such as 0.025.
-        share: Share of training in the variance; a number or an array.
-        seeds: Number of seeds, at least 2.
+        mean: Mean difference over the common seeds.
+        ci95: Its 95 % interval; None with one seed or one test image. With two seeds it is wide and unreliable.
+        p: Two-sided p-value; None without an interval.
+        p_better: Probability that the true difference is above zero, under a prior that is flat for the difference and
+            for the logarithms of both standard deviations; None without an interval.
+        sd_training: Standard deviation over seeds of one run's difference; None with one seed.
+        sd_bases: Standard deviation over the bases that seeds start from; None with one base.
+        se_images: Standard error due to the test images, which more seeds do not reduce; None with one image.
+        seeds: Number of common seeds.
+        error: Standard error of the mean difference; None without an interval.
+        share: Share of training in its square.
+        training_df: Degrees of freedom of the noise of training.
+        image_df: Degrees of freedom of the noise of the test images.
     """
-    normal, student = special.ndtri(tail), special.stdtrit(seeds - 1, tail)
-    return np.sqrt(normal**2 + (student**2 - normal**2) * share**2.5 * (3 - 2 * share))
 
+    mean: float
+    ci95: tuple[float, float] | None
+    p: float | None
+    p_better: float | None
+    sd_training: float | None
+    sd_bases: float | None
+    se_images: float | None
+    seeds: int
+    error: float | None = None
+    share: float = 1.0
+    training_df: int = 0
+    image_df: float = math.inf
 
-def paired_difference(
-    base: Mapping[int, float],
-    other: Mapping[int, float],
-    base_replicates: Mapping[int, NDArray[Any]],
-    other_replicates: Mapping[int, NDArray[Any]],
-) -> PairedDifference | None:
-    """Return the difference of two arms over their common seeds; None without common seeds.
-
-    Args:
-        base: A metric of the baseline by seed.
-        other: The same metric of the other arm.
-        base_replicates: [R] the metric in the replicates of a bootstrap over images, by seed.
-        other_replicates: The same for the other arm, with the same weights.
-    """
-    common = [seed for seed in base if seed in other and math.isfinite(other[seed] - base[seed])]
-    if not common:
-        return None
-    values = np.array([[other[seed] - base[seed]] for seed in common])
-    sample = np.stack([np.asarray(other_replicates[seed], np.float64) - base_replicates[seed] for seed in common])
-    return difference(estimate(values, sample[:, :, None]))
+    def interval(self, level: float) -> tuple[float, float] | None:
+        """Return the interval of a level, such as 0.95; None if it is unknown."""
+        if self.error is None:
+            return None
+        margin = float(upper_quantile((1 - level) / 2, self.share, self.training_df, self.image_df)) * self.error
+        return self.mean - margin, self.mean + margin
 
 
 def difference(found: MeanEstimate, column: int = 0) -> PairedDifference:
     """Return one column of an estimate of differences, with its test."""
-    mean, images = float(found.mean[column]), float(found.images[column])
-    if found.seeds == 1:
-        return PairedDifference(mean, None, None, None, None, _root(images), None, 1)
-    if not math.isfinite(images):
-        return PairedDifference(mean, None, None, None, float(found.sd[column]), None, None, found.seeds)
+    mean, variance = float(found.mean[column]), float(found.variance[column])
+    sd_training, sd_bases = _known(found.sd[column]), _known(found.sd_bases[column])
+    se_images = _known(np.sqrt(found.images[column]))
+    if not math.isfinite(variance):
+        return PairedDifference(mean, None, None, None, sd_training, sd_bases, se_images, found.seeds)
     low, high = (float(end[column]) for end in found.interval())
-    p = _p_value(abs(mean), math.sqrt(found.variance[column]), float(found.share[column]), found.seeds)
-    p_better = 0.5 if mean == 0 else 1 - p / 2 if mean > 0 else p / 2
-    spread = float(found.sd[column]), math.sqrt(images), float(found.df[column])
-    return PairedDifference(mean, (low, high), p, p_better, *spread, found.seeds)
+    share, image_df = float(found.share[column]), float(found.image_df[column])
+    p = _p_value(mean, variance, share, found.training_df, image_df)
+    return PairedDifference(
+        mean=mean,
+        ci95=(low, high),
+        p=p,
+        p_better=0.5 if mean == 0 else 1 - p / 2 if mean > 0 else p / 2,
+        sd_training=sd_training,
+        sd_bases=sd_bases,
+        se_images=se_images,
+        seeds=found.seeds,
+        error=math.sqrt(variance),
+        share=share,
+        training_df=found.training_df,
+        image_df=image_df,
+    )
 
 
-def _root(variance: float) -> float | None:
-    return math.sqrt(variance) if math.isfinite(variance) else None
+def _known(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
-def _p_value(distance: float, error: float, share: float, seeds: int) -> float:
-    """Return the level at which the interval ends at zero, at least 1e-12."""
-    from scipy import optimize  # not needed in the processes of runs, which import this module
-
-    if distance == 0 or error == 0:
-        return 1.0 if distance == 0 else _LEAST_P
-
-    def excess(logarithm: float) -> float:
-        return float(critical_value(math.exp(logarithm) / 2, share, seeds)) - distance / error
-
-    if excess(math.log(_LEAST_P)) <= 0:
-        return _LEAST_P
-    return math.exp(optimize.brentq(excess, math.log(_LEAST_P), 0.0))
+def _p_value(mean: float, variance: float, share: float, training_df: int, image_df: float) -> float:
+    """Return the two-sided p-value, at least 1e-12."""
+    if mean == 0 or variance == 0:
+        return 1.0 if mean == 0 else _LEAST_P
+    tail = float(tail_probability(abs(mean) / math.sqrt(variance), share, training_df, image_df))
+    return min(1.0, max(2 * tail, _LEAST_P))
 
 
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Return p-values corrected for their number (Holm 1979); None stays None and is not counted.
-
-    Rejecting all that are below alpha makes any false rejection with a probability of at most alpha.
-    """
-    known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
-    corrected: list[float | None] = [None] * len(p_values)
-    highest = 0.0
-    for rank, (p, index) in enumerate(known):
-        highest = max(highest, min(1.0, p * (len(known) - rank)))
-        corrected[index] = highest
-    return corrected
+# --- noise and power ------------------------------------------------------------------------------------------------
 
 
-def verdict(found: PairedDifference | None, p: float | None, alpha: float = 0.05) -> Verdict | None:
-    """Return "better", "worse" or "inconclusive"; None without a test or below `MIN_SEEDS` seeds.
+@dataclass(frozen=True)
+class Noise:
+    """Noise of a difference, estimated from several differences.
 
     Args:
-        found: The difference to the baseline.
-        p: Its p-value, corrected if there are several variants.
-        alpha: Probability of a wrong "better" or "worse".
+        training: Standard deviation over seeds of one run's difference.
+        images: Standard error due to the test images.
+        df: Degrees of freedom of `training`; infinite if it is known.
     """
-    if found is None or p is None or found.seeds < MIN_SEEDS:
-        return None
-    if p >= alpha or found.mean == 0:
-        return "inconclusive"
-    return "better" if found.mean > 0 else "worse"
+
+    training: float
+    images: float
+    df: float = math.inf
 
 
-def pooled_noise(noises: Iterable[tuple[float, float]]) -> tuple[float, float] | None:
-    """Return the root mean squares of sd_training and se_images of several differences.
+def pooled_noise(noises: Iterable[tuple[float | None, float | None, int]]) -> Noise | None:
+    """Return the root mean squares of the noise of several differences to one baseline.
 
     A difference without any noise compares a model with itself and is skipped. The result is None if no other is left.
+    The differences share their baseline, so their noises are correlated and have fewer degrees of freedom together than
+    independent ones.
 
     Args:
-        noises: sd_training and se_images of each difference.
+        noises: sd_training, se_images and the number of seeds of each difference; those with an unknown value are
+            skipped.
     """
-    known = [noise for noise in noises if any(noise)]
+    known = [
+        (training, images, seeds - 1)
+        for training, images, seeds in noises
+        if training is not None and images is not None and (training or images)
+    ]
     if not known:
         return None
-    training, images = (math.sqrt(np.mean(np.square(part))) for part in zip(*known, strict=True))
-    return training, images
+    training, images, df = (np.array(part, np.float64) for part in zip(*known, strict=True))
+    pooled_df = df.sum() / (1 + (len(known) - 1) * _SHARED_BASELINE)
+    mean_square = (training**2 * df).sum() / df.sum()
+    return Noise(math.sqrt(mean_square), math.sqrt(np.mean(images**2)), float(pooled_df))
 
 
 def minimum_detectable(
     seeds: int, sd_training: float, se_images: float, *, variants: int = 1, alpha: float = 0.05, power: float = 0.8
 ) -> float:
     """Return the smallest true difference that a study finds with the given power.
-
-    With several variants it is the difference of one variant when the others have no effect: Holm's correction then
-    requires a p-value below alpha divided by their number.
 
     Args:
         seeds: Number of common seeds, at least 2.
@@ -291,7 +341,7 @@ def minimum_detectable(
     Raises:
         ValueError: There are fewer than 2 seeds.
     """
-    from scipy import optimize
+    from scipy import optimize  # not needed in the processes of runs, which import this module
 
     if seeds <= 1:
         raise ValueError(f"seeds={seeds}: training noise requires at least 2 seeds")
@@ -302,7 +352,7 @@ def minimum_detectable(
     quantile = (np.arange(_NODES) + 0.5) / _NODES
     training = sd_training**2 / seeds * special.chdtri(seeds - 1, 1 - quantile) / (seeds - 1)
     total = training + se_images**2
-    margin = critical_value(alpha / variants / 2, training / total, seeds) * np.sqrt(total)
+    margin = upper_quantile(alpha / variants / 2, training / total, seeds - 1, 1e6) * np.sqrt(total)
 
     def lacking(size: float) -> float:
         found = special.ndtr((size - margin) / scale) + special.ndtr((-size - margin) / scale)
@@ -311,3 +361,25 @@ def minimum_detectable(
     scale = math.sqrt(variance)
     largest = float(margin.max()) + 10 * scale
     return float(optimize.brentq(lacking, 0.0, largest))
+
+
+def minimum_detectable_range(
+    seeds: int, noise: Noise, *, variants: int = 1, alpha: float = 0.05, power: float = 0.8, level: float = 0.9
+) -> tuple[float, float]:
+    """Return an interval for the smallest detectable difference, given how well the noise of training is known.
+
+    Args:
+        seeds: Number of common seeds, at least 2.
+        noise: The noise, from earlier results.
+        variants: Number of variants that are tested together.
+        alpha: Two-sided level of all tests together.
+        power: Probability of finding a difference of that size.
+        level: Level of the interval.
+    """
+
+    def size(tail: float) -> float:
+        ratio = 1.0 if math.isinf(noise.df) else math.sqrt(noise.df / special.chdtri(noise.df, tail))
+        training = noise.training * ratio
+        return minimum_detectable(seeds, training, noise.images, variants=variants, alpha=alpha, power=power)
+
+    return size((1 - level) / 2), size((1 + level) / 2)

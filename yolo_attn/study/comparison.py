@@ -91,6 +91,6 @@ def _as_row(arm: ArmSummary, metrics: Sequence[str]) -> dict[str, object]:
         "difference": found.mean,
         "low": found.low,
         "high": found.high,
-        "p": found.p_holm,
+        "p": found.p_adjusted,
         "verdict": arm.verdict,
     }

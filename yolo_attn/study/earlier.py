@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from yolo_attn.errors import UserError
-from yolo_attn.stats.compare import MIN_SEEDS, pooled_noise
+from yolo_attn.stats.compare import MIN_SEEDS, Noise, pooled_noise
 from yolo_attn.study.planning import Plan
 from yolo_attn.study.results.records import StudyResults
 from yolo_attn.study.results.storage import read_results
-from yolo_attn.study.specification.estimate import Noise
 
 __all__ = ["EarlierResults", "measured_noise", "read_earlier_results"]
 
@@ -49,9 +48,8 @@ def read_earlier_results(folder: Path, plan: Plan) -> EarlierResults:
 def measured_noise(study: StudyResults) -> Noise | None:
     """Return the noise of the variants' differences in earlier results, None if it is unknown."""
     differences = [arm.difference() for arm in study.variants if arm.learnt is not False]
-    noise = pooled_noise(
-        (found.sd_training, found.se_images)
+    return pooled_noise(
+        (found.sd_training, found.se_images, found.seeds)
         for found in differences
-        if (found.seeds or 0) >= MIN_SEEDS and found.sd_training is not None and found.se_images is not None
+        if found.seeds is not None and found.seeds >= MIN_SEEDS
     )
-    return Noise(*noise) if noise else None

@@ -273,7 +273,7 @@ class _Engine:
 
     def _report(self, *, html: bool) -> Results:
         """Write the current results; without `html`, the page with the plots is left to `LivePage`."""
-        plan, platform = self._plan, self._plan.platform
+        plan, platform, design = self._plan, self._plan.platform, self._plan.study.design
         info = StudyInfo(
             data=plan.study.data,
             data_digest=plan.dataset.digest,
@@ -287,6 +287,12 @@ class _Engine:
             device=platform.device,
             threads=platform.threads,
             command=self._command,
+            margin=design.margin / 100,
+            no_worse=design.no_worse,
+            max_seeds=design.max_seeds,
+            pretrain=design.pretrain or None,
+            lr_attention=design.lr_attention if design.lr_attention != 1 else None,
+            groups=design.groups,
         )
         folder = self._store.folder
         results = Results(folder, make_results(folder, info, [self._arm_runs(arm) for arm in plan.arms]))

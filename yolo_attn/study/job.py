@@ -403,6 +403,7 @@ class RunState:
         folder: The run's folder, relative to the study's; None for an arm whose model cannot be built.
         error: Why the run failed or was interrupted.
         result: The result of a run that is done or has failed.
+        base: Number of the pretrained base that the run starts from.
     """
 
     seed: int
@@ -410,6 +411,7 @@ class RunState:
     folder: str | None = None
     error: str | None = None
     result: RunResult | None = None
+    base: int = 0
 
     @property
     def measurements(self) -> Measurements:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from yolo_attn.errors import counted
+from yolo_attn.stats.compare import Noise
 from yolo_attn.study.planning import Plan
 from yolo_attn.study.running.progress import clock
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.specification.device import first_device
-from yolo_attn.study.specification.estimate import Noise, detectable_line, guess_run_seconds, study_seconds
+from yolo_attn.study.specification.estimate import detectable_line, guess_run_seconds, study_seconds
 
 __all__ = ["SharedCounts", "preview_lines"]
 
@@ -51,7 +52,7 @@ def preview_lines(
     counts = [f"{name} {pair[0]}/{pair[1]}" for name, pair in shared.items() if pair]
     yield f"tensors initialized as in {source}: {', '.join(counts)}"
     variants = sum(arm.kind == "variant" for arm in plan.trainable_arms)
-    yield detectable_line(len(study.seeds), plan.dataset.images, variants, noise)
+    yield detectable_line(len(study.seeds), variants, noise)
     seconds = _expected_seconds(plan, waiting, known_times)
     if seconds:
         parallel = f", {at_once} runs at a time" if at_once > 1 else ""

@@ -77,6 +77,6 @@ def _columns(main: str, second: str) -> Sequence[Column]:
         Column("ms", lambda arm: formats.milliseconds(arm.latency_ms.median if arm.latency_ms else None), always=False),
         Column("vs base", lambda arm: formats.signed(arm.difference().mean)),
         Column("95% interval", lambda arm: formats.signed_interval(arm.difference()) or NONE, always=False),
-        Column("p Holm", lambda arm: formats.p_value(arm.difference().p_holm), always=False),
+        Column("p adj.", lambda arm: formats.p_value(arm.difference().p_adjusted), always=False),
         Column("verdict", lambda arm: verdict_text(arm) or NONE, always=False),
     )

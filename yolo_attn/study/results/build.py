@@ -15,7 +15,14 @@ from statistics import fmean, stdev
 
 from yolo_attn.errors import UserError, plain
 from yolo_attn.stats.bootstrap import REPLICATES, SEED
-from yolo_attn.stats.compare import Verdict
+from yolo_attn.stats.compare import (
+    MIN_IMAGES,
+    Noise,
+    PairedDifference,
+    minimum_detectable,
+    minimum_detectable_range,
+)
+from yolo_attn.stats.verdicts import Verdict
 from yolo_attn.study.files import LATENCY
 from yolo_attn.study.job import RunState, Scores
 from yolo_attn.study.results.estimates import (
@@ -23,16 +30,21 @@ from yolo_attn.study.results.estimates import (
     RunSource,
     arm_estimates,
     cached_metrics,
-    detectable,
-    tested_differences,
+    noise,
+    pair_difference,
 )
+from yolo_attn.study.results.judging import Rules, judge
 from yolo_attn.study.results.paths import dataset_name, without_folders
 from yolo_attn.study.results.records import (
+    DEFAULT_MARGIN,
     UNFINISHED,
     ArmSummary,
+    BaseSummary,
     Bootstrap,
     Difference,
     Latency,
+    Look,
+    PairResult,
     RunSummary,
     SeedMean,
     StudyInfo,
@@ -43,6 +55,7 @@ from yolo_attn.system.files import read_json
 __all__ = ["ArmRuns", "make_results"]
 
 _FEW_SEEDS = 2
+_UNTESTED: Mapping[str, None] = dict.fromkeys(("p", "p_adjusted", "p_better", "interval", "level"))
 
 _Tested = tuple[Mapping[str, Difference | None], Verdict | None]
 
@@ -71,53 +84,169 @@ class ArmRuns:
         """The runs that were trained and evaluated."""
         return [run for run in self.runs if run.status == "done"]
 
+    @property
+    def failed(self) -> int:
+        """The number of failed runs."""
+        return sum(run.status == "failed" for run in self.runs)
 
-def make_results(folder: Path, info: StudyInfo, arms: Sequence[ArmRuns], *, keep: bool = True) -> StudyResults:
+    @property
+    def unfinished_seeds(self) -> set[int]:
+        """The seeds whose runs wait or run."""
+        return {run.seed for run in self.runs if run.status in UNFINISHED}
+
+
+def make_results(
+    folder: Path,
+    info: StudyInfo,
+    arms: Sequence[ArmRuns],
+    *,
+    bases: Sequence[BaseSummary] = (),
+    looks: Sequence[Look] = (),
+    keep: bool = True,
+) -> StudyResults:
     """Return the results of a study.
 
-    The metrics of a done run, and their bootstrap replicates, are computed once and cached in its folder. While runs
-    wait or run, differences and intervals are interim, without p-values and verdicts: testing after every run and
+    The metrics of a done run, and their bootstrap replicates, are computed once and cached in its folder. While planned
+    runs wait or run, differences and intervals are interim, without p-values and verdicts: testing after every run and
     stopping at a significant difference would inflate the error rate.
 
     Args:
         folder: The study's folder.
         info: The setup of the study.
         arms: The baseline, then variants and controls in the order of the study.
+        bases: Trainings of the bases that the arms start from.
+        looks: Earlier evaluations at which verdicts were printed.
         keep: Whether to cache the bootstrap in the runs' folders; otherwise the study is only read.
 
     Raises:
         UserError: Stored matches are missing, damaged, or of different images.
     """
-    sources = [
-        tuple(RunSource.of(folder / (run.folder or ""), run.seed, info.task, keep=keep) for run in item.done)
-        for item in arms
-    ]
+    sources = [tuple(_source(folder, run, info.task, keep=keep) for run in item.done) for item in arms]
     estimates = [arm_estimates(runs, sources[0] if number else None, info.task) for number, runs in enumerate(sources)]
     first = next((runs[0] for runs in sources if runs), None)
     latency = _read_latency(folder)
     info = _portable(info, first, _last_result(arms))
-    variants = [found for item, found in zip(arms, estimates, strict=True) if item.kind == "variant"]
+    trial = _Trial(info, arms, sources, estimates, cached_metrics(first).images if first else 0)
+    size, size_range = trial.detectable()
     return StudyResults(
         info=info,
         arms=[
-            _arm_summary(index, item, found, tested, latency.get(item.name))
-            for index, (item, found, tested) in enumerate(zip(arms, estimates, _tests(arms, estimates), strict=True))
+            _arm_summary(index, item, found, trial.judge(index), latency.get(item.name))
+            for index, (item, found) in enumerate(zip(arms, estimates, strict=True))
         ],
         bootstrap=Bootstrap(REPLICATES, SEED),
-        minimum_detectable=detectable(variants),
+        minimum_detectable=size,
+        detectable_range=size_range,
+        pairs=trial.pairs(),
+        bases=bases,
+        looks=looks,
         notes=_notes(estimates, info.images),
     )
 
 
-def _tests(arms: Sequence[ArmRuns], estimates: Sequence[ArmEstimates]) -> list[_Tested]:
-    """Return each arm's differences and verdict, as far as they may be tested."""
-    tested = tested_differences([item.kind for item in arms], estimates)
-    if any(run.status in UNFINISHED for item in arms for run in item.runs):
-        tested = [(_untested(differences), None) for differences, _ in tested]
-    return [
-        outcome if found.comparable else (_untested(outcome[0], interval=False), None)
-        for found, outcome in zip(estimates, tested, strict=True)
-    ]
+def _source(folder: Path, run: RunState, task: str | None, *, keep: bool) -> RunSource:
+    return RunSource.of(folder / (run.folder or ""), run.seed, task, keep=keep, base=run.base)
+
+
+class _Trial:
+    """The tests of a study.
+
+    Args:
+        info: The setup.
+        arms: The arms.
+        sources: Done runs of each arm.
+        estimates: Statistics of each arm.
+        images: Number of evaluated images.
+    """
+
+    def __init__(
+        self,
+        info: StudyInfo,
+        arms: Sequence[ArmRuns],
+        sources: Sequence[tuple[RunSource, ...]],
+        estimates: Sequence[ArmEstimates],
+        images: int,
+    ) -> None:
+        self._rules = Rules(DEFAULT_MARGIN if info.margin is None else info.margin, info.no_worse, info.max_seeds)
+        self._metrics = info.metrics
+        self._arms, self._sources, self._estimates, self._images = arms, sources, estimates, images
+        self._variants = [index for index, item in enumerate(arms) if item.kind == "variant"]
+
+    def judge(self, index: int) -> _Tested:
+        """Return an arm's differences to the baseline and its verdict, as far as they may be tested.
+
+        The intervals of all variants hold together. Controls are not hypotheses, so each holds by itself.
+        """
+        found = self._estimates[index]
+        if found.differences is None:
+            return {}, None
+        variants = len(self._variants) if self._arms[index].kind == "variant" else 1
+        return self._judge(index, 0, found.differences, variants, found.comparable)
+
+    def _judge(
+        self,
+        index: int,
+        reference: int,
+        differences: Mapping[str, PairedDifference | None],
+        comparisons: int,
+        comparable: bool,
+    ) -> _Tested:
+        judged, verdict = judge(
+            differences,
+            self._rules,
+            comparisons=comparisons,
+            images=self._images,
+            more_failures=self._arms[index].failed > self._arms[reference].failed,
+        )
+        if not comparable:
+            return _untested(judged, interval=False), None
+        return (_untested(judged), None) if self._is_interim(index, reference) else (judged, verdict)
+
+    def _is_interim(self, index: int, reference: int) -> bool:
+        """Whether runs that a verdict rests on wait or run; with looks after every seed these are only its own."""
+        if self._rules.max_seeds is None:
+            return any(item.unfinished_seeds for item in self._arms)
+        own = {run.seed for run in self._arms[index].runs}
+        return bool(own & (self._arms[index].unfinished_seeds | self._arms[reference].unfinished_seeds))
+
+    def pairs(self) -> list[PairResult]:
+        """Return the differences of the variants to the width control, and to each other.
+
+        Both families are corrected separately for their number.
+        """
+        width = [index for index, item in enumerate(self._arms) if item.name == "width" and item.kind == "control"]
+        to_width = [(index, width[0]) for index in self._variants if width]
+        mutual = [(one, other) for number, one in enumerate(self._variants) for other in self._variants[number + 1 :]]
+        return [pair for family in (to_width, mutual) for pair in self._family(family)]
+
+    def _family(self, family: Sequence[tuple[int, int]]) -> list[PairResult]:
+        found, main = [], self._metrics[0]
+        for index, reference in family:
+            difference = pair_difference(self._sources[index], self._sources[reference])
+            comparable = self._estimates[index].comparable or self._estimates[reference].comparable
+            judged, verdict = self._judge(index, reference, {main: difference}, len(family), comparable)
+            record = judged[main]
+            if record is not None:
+                found.append(PairResult(self._arms[index].name, self._arms[reference].name, record, verdict))
+        return found
+
+    def detectable(self) -> tuple[dict[str, float], tuple[float, float] | None]:
+        """Return the smallest true difference found with 80 % power at this study's noise, for each metric.
+
+        Returns:
+            The sizes, empty while no difference has enough seeds for a verdict, and a 90 % interval of that in the main
+            metric.
+        """
+        variants = [self._estimates[index] for index in self._variants]
+        seeds = min((len(arm.runs) for arm in variants if arm.differences), default=0)
+        known: dict[str, Noise] = {name: found for name in self._metrics if (found := noise(variants, name))}
+        count = max(len(self._variants), 1)
+        sizes = {
+            name: minimum_detectable(seeds, found.training, found.images, variants=count)
+            for name, found in known.items()
+        }
+        main = known.get(self._metrics[0])
+        return sizes, None if main is None else minimum_detectable_range(seeds, main, variants=count)
 
 
 def _untested(differences: Mapping[str, Difference | None], *, interval: bool = True) -> dict[str, Difference | None]:
@@ -128,7 +257,16 @@ def _untested(differences: Mapping[str, Difference | None], *, interval: bool = 
         interval: Whether to keep their intervals.
     """
     return {
-        name: found and replace(found, p=None, p_holm=None, p_better=None, ci95=found.ci95 if interval else None)
+        name: found
+        and replace(
+            found,
+            p=None,
+            p_adjusted=None,
+            p_better=None,
+            interval=None,
+            level=None,
+            ci95=found.ci95 if interval else None,
+        )
         for name, found in differences.items()
     }
 
@@ -179,6 +317,8 @@ def _notes(estimates: Sequence[ArmEstimates], images: int | None) -> list[str]:
         notes.append("Intervals from two seeds are wide and unreliable, since two runs barely sample training noise.")
     if images == 1 and values:
         notes.append("There are no intervals and no verdicts, because there is only one test image.")
+    elif images is not None and images < MIN_IMAGES and values:
+        notes.append(f"There are no verdicts, because {images} test images are too few; use at least {MIN_IMAGES}.")
     if values and not any(values):
         notes.append("Average precision is 0 in all runs. Train longer or check the recipe.")
     return notes

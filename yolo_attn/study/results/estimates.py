@@ -15,21 +15,19 @@ from yolo_attn.stats import npz
 from yolo_attn.stats.compare import (
     MIN_SEEDS,
     MeanEstimate,
+    Noise,
     PairedDifference,
-    Verdict,
+    Support,
     difference,
     estimate,
-    holm,
-    minimum_detectable,
     pooled_noise,
-    verdict,
 )
 from yolo_attn.stats.tasks import evaluation_of
 from yolo_attn.study.files import MATCHES
 from yolo_attn.study.results.metrics import RunMetrics, run_metrics
-from yolo_attn.study.results.records import ClassDifference, ClassResult, Difference, SeedMean
+from yolo_attn.study.results.records import ClassDifference, ClassResult, SeedMean
 
-__all__ = ["ArmEstimates", "RunSource", "arm_estimates", "cached_metrics", "detectable", "tested_differences"]
+__all__ = ["ArmEstimates", "RunSource", "arm_estimates", "cached_metrics", "noise", "pair_difference"]
 
 _Interval = tuple[float, float]
 
@@ -44,6 +42,7 @@ class RunSource:
         matches: Fingerprint of its matches.
         task: Task of its model.
         keep: Whether computed metrics may be written into the folder.
+        base: Number of the pretrained base that it starts from.
     """
 
     seed: int
@@ -51,15 +50,16 @@ class RunSource:
     matches: str
     task: str | None = None
     keep: bool = True
+    base: int = 0
 
     @classmethod
-    def of(cls, folder: Path, seed: int, task: str | None = None, *, keep: bool = True) -> RunSource:
+    def of(cls, folder: Path, seed: int, task: str | None = None, *, keep: bool = True, base: int = 0) -> RunSource:
         """Return the source of a run.
 
         Raises:
             UserError: Its matches are missing or damaged.
         """
-        return cls(seed, folder, npz.fingerprint(folder / MATCHES), task, keep)
+        return cls(seed, folder, npz.fingerprint(folder / MATCHES), task, keep, base)
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,9 @@ def arm_estimates(
     _check_same_dataset(runs, baseline or ())
     by_seed = {source.seed: cached_metrics(source) for source in runs}
     first = by_seed[runs[0].seed]
-    means = _means(estimate(*_stacked(list(by_seed.values())), test_images=first.images))
-    pairs = [(by_seed[source.seed], cached_metrics(source)) for source in baseline or () if source.seed in by_seed]
-    found = _paired_estimate(pairs) if pairs else None
+    bases = [source.base for source in runs]
+    means = _means(estimate(*_stacked(list(by_seed.values())), _support(first), bases))
+    found = None if baseline is None else _paired_estimate(runs, baseline)
     changes = [None] * len(means) if found is None else _class_differences(found)
     classes = zip(first.classes, first.instances, means[len(names) :], changes[len(names) :], strict=True)
     return ArmEstimates(
@@ -159,10 +159,33 @@ def _stacked(runs: Sequence[RunMetrics]) -> tuple[NDArray[np.float64], NDArray[n
     return np.stack([run.values for run in runs]), np.stack([run.replicates for run in runs])
 
 
-def _paired_estimate(pairs: Sequence[tuple[RunMetrics, RunMetrics]]) -> MeanEstimate:
-    """Return the estimate of the differences, arm minus baseline, over common seeds."""
-    (arm, arm_replicates), (base, base_replicates) = (_stacked(side) for side in zip(*pairs, strict=True))
-    return estimate(arm - base, arm_replicates.astype(np.float64) - base_replicates, test_images=pairs[0][0].images)
+def _support(run: RunMetrics) -> Support:
+    """Return the support of a run's metrics, which rest on its images."""
+    return Support.of_images(np.full(len(run.values), run.images))
+
+
+@lru_cache(maxsize=4096)
+def _paired_estimate(runs: tuple[RunSource, ...], reference: tuple[RunSource, ...]) -> MeanEstimate | None:
+    """Return the estimate of the differences, arm minus reference, over common seeds; None without any."""
+    others = {source.seed: source for source in reference}
+    common = [source for source in runs if source.seed in others]
+    if not common:
+        return None
+    arm, base = [cached_metrics(source) for source in common], [cached_metrics(others[s.seed]) for s in common]
+    (values, replicates), (base_values, base_replicates) = _stacked(arm), _stacked(base)
+    change = replicates.astype(np.float64) - base_replicates
+    return estimate(values - base_values, change, _support(arm[0]), [source.base for source in common])
+
+
+def pair_difference(runs: tuple[RunSource, ...], reference: tuple[RunSource, ...]) -> PairedDifference | None:
+    """Return the difference of an arm to any other arm in the main metric; None without common seeds.
+
+    Args:
+        runs: The arm's done runs.
+        reference: Those of the other arm.
+    """
+    found = _paired_estimate(runs, reference)
+    return None if found is None else _metric_difference(found, 0)
 
 
 def _means(found: MeanEstimate) -> list[SeedMean]:
@@ -179,7 +202,7 @@ def _class_differences(found: MeanEstimate) -> list[ClassDifference | None]:
 
 def _intervals(found: MeanEstimate) -> list[_Interval | None]:
     """Return the 95 % interval of each column, None where it is unknown."""
-    if found.seeds == 1:
+    if not found.training_df:
         return [None] * len(found.mean)
     pairs = np.stack(found.interval(), axis=1)
     return [(float(low), float(high)) if np.isfinite(low) else None for low, high in pairs]
@@ -194,57 +217,15 @@ def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def tested_differences(
-    kinds: Sequence[str], arms: Sequence[ArmEstimates]
-) -> list[tuple[Mapping[str, Difference | None], Verdict | None]]:
-    """Return the differences with corrected p-values, and the verdict, of each arm.
+def noise(variants: Sequence[ArmEstimates], name: str) -> Noise | None:
+    """Return the noise of the variants' differences in one metric, pooled; None while it is unknown.
 
-    Holm's correction covers the variants, separately for each metric. Controls are not hypotheses, and their p-values
-    stay uncorrected. An arm is not tested when neither it nor the baseline has learned.
-
-    Args:
-        kinds: "baseline", "variant" or "control" for each arm.
-        arms: Their statistics.
-    """
-    names = list(arms[0].metrics)
-    main = names[0]
-    variants = [index for index, kind in enumerate(kinds) if kind == "variant"]
-    corrected: dict[str, dict[int, float | None]] = {
-        name: dict(zip(variants, holm([_p(arms[index], name) for index in variants]), strict=True)) for name in names
-    }
-    results: list[tuple[Mapping[str, Difference | None], Verdict | None]] = []
-    for index, arm in enumerate(arms):
-        if arm.differences is None:
-            results.append(({}, None))
-            continue
-        p = corrected[main].get(index) if index in variants else _p(arm, main)
-        differences = {
-            name: None if found is None else Difference(**vars(found), p_holm=corrected[name].get(index))
-            for name, found in arm.differences.items()
-        }
-        results.append((differences, verdict(arm.differences[main], p)))
-    return results
-
-
-def _p(arm: ArmEstimates, name: str) -> float | None:
-    found = arm.differences[name] if arm.differences and arm.comparable else None
-    return found.p if found else None
-
-
-def detectable(variants: Sequence[ArmEstimates]) -> dict[str, float]:
-    """Return the smallest true difference found with 80 % power at this study's noise, for each metric.
-
-    The noise is pooled over the tested variants. The result is empty while no difference has enough seeds for a
-    verdict. Controls are excluded, since an identity layer may not differ from the base at all.
+    Controls are excluded, since an identity layer may not differ from the base at all.
 
     Args:
         variants: Statistics of the variants.
+        name: Name of the metric.
     """
-    sizes: dict[str, float] = {}
-    for name in variants[0].metrics if variants else ():
-        found = [arm.differences[name] for arm in variants if arm.differences and arm.comparable]
-        known = [item for item in found if item and item.seeds >= MIN_SEEDS and item.p is not None]
-        noise = pooled_noise((item.sd_training or 0.0, item.se_images or 0.0) for item in known)
-        if noise:
-            sizes[name] = minimum_detectable(min(item.seeds for item in known), *noise, variants=len(known))
-    return sizes
+    found = [arm.differences[name] for arm in variants if arm.differences and arm.comparable]
+    known = [item for item in found if item and item.seeds >= MIN_SEEDS and item.p is not None]
+    return pooled_noise((item.sd_training, item.se_images, item.seeds) for item in known)

@@ -37,7 +37,8 @@ def rebuild(folder: Path, known: StudyResults, *, require_all: bool = True, keep
             f"{folder / (run.folder or '') / RESULT}: missing, though {arm.name}, seed {run.seed} was done{others}; "
             "restore its folder, or give out=DIR for a report of the remaining runs (nothing was changed)"
         )
-    return make_results(folder, known.info, [_arm_runs(folder, arm) for arm in known.arms], keep=keep)
+    arms = [_arm_runs(folder, arm) for arm in known.arms]
+    return make_results(folder, known.info, arms, bases=known.bases, looks=known.looks, keep=keep)
 
 
 def _arm_runs(folder: Path, arm: ArmSummary) -> ArmRuns:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from yolo_attn.errors import UserError, plain
-from yolo_attn.stats.compare import MIN_SEEDS, VERDICTS
+from yolo_attn.stats.compare import MIN_SEEDS
 from yolo_attn.stats.tasks import evaluation_of
+from yolo_attn.stats.verdicts import VERDICTS
 from yolo_attn.study.files import RESULTS_SCHEMA
 from yolo_attn.study.results.validation import find_problem
 from yolo_attn.study.results.values import (
@@ -29,23 +30,30 @@ from yolo_attn.study.results.values import (
 from yolo_attn.system.files import plain_value, stored_fields
 
 __all__ = [
+    "DEFAULT_MARGIN",
     "MIN_SEEDS",
+    "READABLE",
     "SCHEMA",
     "UNFINISHED",
     "ArmSummary",
+    "BaseSummary",
     "Bootstrap",
     "ClassDifference",
     "ClassResult",
     "Difference",
     "Estimate",
     "Latency",
+    "Look",
+    "PairResult",
     "RunSummary",
     "SeedMean",
     "StudyInfo",
     "StudyResults",
 ]
 
-SCHEMA: Final = 1
+DEFAULT_MARGIN: Final = 0.005  # half a point
+SCHEMA: Final = 2
+READABLE: Final = (1, 2)
 UNFINISHED: Final = ("waiting", "running")
 _UNDONE = ("failed", "interrupted")
 
@@ -139,39 +147,151 @@ class ClassResult(SeedMean):
 
 @dataclass(frozen=True)
 class Difference(Estimate):
-    """An arm's difference to the baseline in one metric over common seeds.
+    """An arm's difference to a reference in one metric over common seeds.
 
     Args:
         mean: Mean difference.
-        ci95: Its 95 % interval.
+        ci95: Its 95 % interval, not corrected for the number of comparisons.
+        interval: The interval of the verdict, corrected for the number of comparisons and looks.
+        level: Level of `interval`.
         p: Two-sided p-value.
-        p_better: Confidence that the true difference is above zero.
+        p_adjusted: `p` corrected for the number of comparisons; None with looks after every seed.
+        p_better: Probability that the true difference is above zero.
         sd_training: Standard deviation over seeds of one run's difference.
+        sd_bases: Standard deviation over the bases that the runs start from.
         se_images: Standard error due to the test images, which more seeds do not reduce.
-        df: Satterthwaite's degrees of freedom, for information.
         seeds: Number of common seeds.
-        p_holm: `p` after Holm's correction over the variants; None for a control.
     """
 
     mean: float | None = None
     ci95: tuple[float, float] | None = None
+    interval: tuple[float, float] | None = None
+    level: float | None = None
     p: float | None = None
+    p_adjusted: float | None = None
     p_better: float | None = None
     sd_training: float | None = None
+    sd_bases: float | None = None
     se_images: float | None = None
-    df: float | None = None
     seeds: int | None = None
-    p_holm: float | None = None
 
     @classmethod
     def from_json(cls, data: object) -> Difference:
         """Read one entry of an arm's `delta`."""
         given = as_mapping(data)
         numbers = {name: as_number(given.get(name)) for name in _DIFFERENCE_NUMBERS}
-        return cls(ci95=as_interval(given.get("ci95")), seeds=as_integer(given.get("seeds")), **numbers)
+        return cls(
+            ci95=as_interval(given.get("ci95")),
+            interval=as_interval(given.get("interval")),
+            seeds=as_integer(given.get("seeds")),
+            **numbers,
+        )
+
+    @property
+    def shown(self) -> Estimate:
+        """The mean with the interval of the verdict, or with the 95 % interval if there is none."""
+        return ClassDifference(self.mean, self.interval or self.ci95)
 
 
-_DIFFERENCE_NUMBERS = ("mean", "p", "p_better", "sd_training", "se_images", "df", "p_holm")
+_DIFFERENCE_NUMBERS = ("mean", "level", "p", "p_adjusted", "p_better", "sd_training", "sd_bases", "se_images")
+
+
+@dataclass(frozen=True)
+class PairResult:
+    """The difference of two arms, neither of which is the baseline, in the main metric.
+
+    Args:
+        arm: Name of the arm.
+        reference: Name of the arm that it is compared with.
+        difference: Its difference to the reference.
+        verdict: The verdict about it; None without a test.
+    """
+
+    arm: str
+    reference: str
+    difference: Difference
+    verdict: str | None = None
+
+    @classmethod
+    def from_json(cls, data: object) -> PairResult:
+        """Read one entry of `pairs`."""
+        given = as_mapping(data)
+        verdict = as_text(given.get("verdict"))
+        return cls(
+            arm=as_text(given.get("arm")) or "",
+            reference=as_text(given.get("reference")) or "",
+            difference=Difference.from_json(given.get("difference")),
+            verdict=verdict if verdict in VERDICTS else None,
+        )
+
+
+@dataclass(frozen=True)
+class BaseSummary:
+    """The training of a base that all arms start from.
+
+    Args:
+        seed: Its seed.
+        status: As that of a run.
+        epochs: Trained epochs.
+        seconds: Training time.
+        metric: Its value of the main metric.
+        error: Reason why it failed.
+        folder: Its folder, relative to the study's.
+        arm: Name of the arm that it is the base of, if not of all.
+    """
+
+    seed: int
+    status: str = "waiting"
+    epochs: int | None = None
+    seconds: float | None = None
+    metric: float | None = None
+    error: str | None = None
+    folder: str | None = None
+    arm: str | None = None
+
+    @classmethod
+    def from_json(cls, data: object) -> BaseSummary:
+        """Read one entry of `bases`."""
+        given = as_mapping(data)
+        error = as_text(given.get("error"))
+        return cls(
+            seed=as_integer(given.get("seed")) or 0,
+            status=as_text(given.get("status")) or "waiting",
+            epochs=as_integer(given.get("epochs")),
+            seconds=as_number(given.get("seconds")),
+            metric=as_number(given.get("metric")),
+            error=error and plain(error),
+            folder=as_text(given.get("folder")),
+            arm=as_text(given.get("arm")),
+        )
+
+
+@dataclass(frozen=True)
+class Look:
+    """One evaluation of a study at which verdicts were printed.
+
+    Args:
+        seeds: Number of seeds of the baseline.
+        made: Time, UTC.
+        verdicts: Verdict of each arm.
+        planned: Whether the rules of the study account for it.
+    """
+
+    seeds: int
+    made: str | None = None
+    verdicts: Mapping[str, str | None] = field(default_factory=dict)
+    planned: bool = True
+
+    @classmethod
+    def from_json(cls, data: object) -> Look:
+        """Read one entry of `looks`."""
+        given = as_mapping(data)
+        return cls(
+            seeds=as_integer(given.get("seeds")) or 0,
+            made=as_text(given.get("made")),
+            verdicts={str(name): as_text(item) for name, item in as_mapping(given.get("verdicts")).items()},
+            planned=as_boolean(given.get("planned")) is not False,
+        )
 
 
 @dataclass(frozen=True)
@@ -303,7 +423,7 @@ class ArmSummary:
         metrics_best: The same of best.pt, without intervals.
         per_class: Main metric of each class.
         delta: Difference to the baseline in each metric; empty for the baseline, or without common seeds.
-        verdict: "better", "worse" or "inconclusive" in the main metric; None without a test.
+        verdict: One of `VERDICTS`, in the main metric; None without a test.
         transferred: Number of tensors shared with the baseline at initialization, and the baseline's number.
         main: Name of the main metric, which decides the verdict. It is not stored.
         index: Position in the study, 0 for the baseline; it selects the color. It is not stored.
@@ -381,6 +501,11 @@ class ArmSummary:
         """Whether its verdict is better or worse."""
         return self.verdict in ("better", "worse")
 
+    @property
+    def failed(self) -> Sequence[RunSummary]:
+        """Its runs that have failed."""
+        return [run for run in self.runs if run.status == "failed"]
+
     def metric(self, name: str | None = None) -> SeedMean:
         """Return its mean of a metric, by default the main one; empty when unknown."""
         return self.metrics.get(name or self.main) or SeedMean()
@@ -408,6 +533,12 @@ class StudyInfo:
         threads: CPU threads of a run.
         command: Command line.
         made: Time of the last result, UTC.
+        margin: Smallest difference in the main metric that matters, a fraction of 1.
+        no_worse: Whether "no worse" is a verdict.
+        max_seeds: Largest number of seeds if there is a look after each one; None if the number is fixed.
+        pretrain: Epochs of the base's own training, which all arms start from.
+        lr_attention: Learning rate of attention layers, relative to that of the others.
+        groups: How images are grouped; None if they are independent.
     """
 
     data: str | None = None
@@ -423,6 +554,12 @@ class StudyInfo:
     threads: int | None = None
     command: str | None = None
     made: str | None = None
+    margin: float | None = None
+    no_worse: bool = False
+    max_seeds: int | None = None
+    pretrain: int | None = None
+    lr_attention: float | None = None
+    groups: str | None = None
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -447,12 +584,18 @@ class StudyInfo:
             threads=as_integer(data.get("threads")),
             command=as_text(data.get("command")),
             made=as_text(data.get("made")),
+            margin=as_number(data.get("margin")),
+            no_worse=as_boolean(data.get("no_worse")) or False,
+            max_seeds=as_integer(data.get("max_seeds")),
+            pretrain=as_integer(data.get("pretrain")),
+            lr_attention=as_number(data.get("lr_attention")),
+            groups=as_text(data.get("groups")),
         )
 
     @property
     def untrained(self) -> bool:
         """Whether all arms start without pretrained weights."""
-        return not self.weights and not self.recipe.get("pretrained")
+        return not self.weights and not self.pretrain and not self.recipe.get("pretrained")
 
 
 @dataclass(frozen=True)
@@ -472,6 +615,10 @@ class StudyResults:
         arms: The baseline, then variants and controls in the order of the study.
         bootstrap: Settings of the bootstrap.
         minimum_detectable: Smallest true difference found with 80 % power, by metric; empty when unknown.
+        detectable_range: 90 % interval of that in the main metric, given how well the noise is known.
+        pairs: Differences of variants to each other and to the width control.
+        bases: Trainings of the bases that the arms start from.
+        looks: The evaluations at which verdicts were printed.
         notes: Remarks needed to interpret the numbers.
     """
 
@@ -479,6 +626,10 @@ class StudyResults:
     arms: Sequence[ArmSummary]
     bootstrap: Bootstrap | None = None
     minimum_detectable: Metrics = field(default_factory=dict)
+    detectable_range: tuple[float, float] | None = None
+    pairs: Sequence[PairResult] = ()
+    bases: Sequence[BaseSummary] = ()
+    looks: Sequence[Look] = ()
     notes: Sequence[str] = ()
 
     @classmethod
@@ -500,6 +651,10 @@ class StudyResults:
             arms=[ArmSummary.from_json(arm, info.metrics[0], index) for index, arm in enumerate(arms)],
             bootstrap=None if replicates is None or seed is None else Bootstrap(replicates, seed),
             minimum_detectable=as_numbers(data.get("minimum_detectable")),
+            detectable_range=as_interval(data.get("detectable_range")),
+            pairs=[PairResult.from_json(pair) for pair in as_items(data.get("pairs"))],
+            bases=[BaseSummary.from_json(base) for base in as_items(data.get("bases"))],
+            looks=[Look.from_json(look) for look in as_items(data.get("looks"))],
             notes=[str(note) for note in as_items(data.get("notes"))],
         )
 
@@ -516,6 +671,10 @@ class StudyResults:
             "made": made,
             "bootstrap": plain_value(self.bootstrap),
             "minimum_detectable": plain_value(self.minimum_detectable) or None,
+            "detectable_range": plain_value(self.detectable_range),
+            "pairs": plain_value(self.pairs),
+            "bases": plain_value(self.bases),
+            "looks": plain_value(self.looks),
             "notes": list(self.notes),
             "arms": [arm.to_json() for arm in self.arms],
         }

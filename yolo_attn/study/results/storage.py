@@ -6,7 +6,7 @@ from pathlib import Path
 
 from yolo_attn.errors import UserError
 from yolo_attn.study.files import RESULTS, RESULTS_SCHEMA, STUDY
-from yolo_attn.study.results.records import SCHEMA, StudyResults
+from yolo_attn.study.results.records import READABLE, StudyResults
 from yolo_attn.system.files import as_json, read_json, write_atomically
 
 __all__ = ["SCHEMA_FILE", "read_results", "write_results"]
@@ -30,9 +30,9 @@ def read_results(folder: Path) -> StudyResults:
         data = read_json(path)
     except UserError:
         raise UserError(f"{path}: damaged; {repair}") from None
-    if data.get("schema") != SCHEMA:
+    if data.get("schema") not in READABLE:
         raise UserError(
-            f"{path}: schema {data.get('schema')}, this yolo-attn reads {SCHEMA}; use the version that wrote it"
+            f"{path}: schema {data.get('schema')}, this yolo-attn reads {READABLE[-1]}; use the version that wrote it"
         )
     try:
         return StudyResults.from_json(data)

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import math
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.graph.placed_layers import split_outside_brackets
 
 __all__ = [
+    "AUTO",
+    "is_auto",
     "parse_controls",
     "parse_count",
     "parse_flag",
+    "parse_groups",
+    "parse_positive",
     "parse_required",
     "parse_seeds",
     "parse_text",
+    "parse_threads",
     "parse_value",
     "parse_variants",
     "split_list",
 ]
 
+AUTO = "auto"
 _WORDS = {"true": True, "false": False, "none": None, "null": None}
 _MAX_SEED = 2**31
 _MAX_SEEDS = 1000
+_MAX_COUNT = 100_000
 _MAX_THREADS = 256  # or the number of cores; PyTorch crashes if it cannot start its threads
 
 
@@ -57,14 +66,52 @@ def parse_text(settings: Mapping[str, object], key: str) -> str | None:
     return str(value).strip()
 
 
-def parse_count(settings: Mapping[str, object], key: str) -> int | None:
-    """Return a positive number of threads or runs, None if it is not given."""
-    parsed, largest = parse_value(settings.get(key)), max(os.cpu_count() or 1, _MAX_THREADS)
+def parse_count(settings: Mapping[str, object], key: str, least: int = 1) -> int | None:
+    """Return an integer of at least a number, None if it is not given."""
+    parsed, largest = parse_value(settings.get(key)), max(os.cpu_count() or 1, _MAX_COUNT)
     if parsed is None:
         return None
-    if isinstance(parsed, int) and not isinstance(parsed, bool) and 1 <= parsed <= largest:
+    if isinstance(parsed, int) and not isinstance(parsed, bool) and least <= parsed <= largest:
         return parsed
-    raise UserError(f"{key}={settings[key]}: must be an integer from 1 to {largest}")
+    raise UserError(f"{key}={settings[key]}: must be an integer from {least} to {largest}")
+
+
+def parse_threads(settings: Mapping[str, object], key: str) -> int | None:
+    """Return a number of threads or processes, None if it is not given."""
+    count, largest = parse_count(settings, key), max(os.cpu_count() or 1, _MAX_THREADS)
+    if count is not None and count > largest:
+        raise UserError(f"{key}={settings[key]}: must be an integer from 1 to {largest}")
+    return count
+
+
+def parse_positive(settings: Mapping[str, object], key: str) -> float | None:
+    """Return a positive finite number, None if it is not given."""
+    parsed = parse_value(settings.get(key))
+    if parsed is None:
+        return None
+    if isinstance(parsed, (int, float)) and not isinstance(parsed, bool) and 0 < parsed < math.inf:
+        return float(parsed)
+    raise UserError(f"{key}={settings[key]}: must be a number above 0")
+
+
+def parse_groups(value: object) -> str | None:
+    """Return how images are grouped: "folder", or a regular expression for their names; None without groups."""
+    if value is None or not str(value).strip():
+        return None
+    text = str(value).strip()
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise UserError(
+            f"groups={text}: neither folder nor a valid regular expression ({error}); "
+            r"groups=(video\d+)_ groups video1_001.jpg and video1_002.jpg"
+        ) from None
+    return text
+
+
+def is_auto(seeds: object) -> bool:
+    """Whether undecided arms get more seeds (`seeds=auto`)."""
+    return isinstance(seeds, str) and seeds.strip().lower() == AUTO
 
 
 def parse_flag(settings: Mapping[str, object], key: str) -> bool:
@@ -128,7 +175,7 @@ def parse_seeds(value: object) -> tuple[int, ...]:
             raise UserError(f"seeds={value}: at most {_MAX_SEEDS}; seeds={value}, (with a comma) runs that one seed")
         return tuple(range(parsed))
     if not isinstance(parsed, Sequence) or isinstance(parsed, str) or not parsed:
-        raise UserError(f"seeds={value}: must be a count or a list, such as seeds=3 or seeds=0,1,2")
+        raise UserError(f"seeds={value}: must be a count, a list, or auto, such as seeds=3 or seeds=0,1,2")
     seeds = []
     for seed in parsed:
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < _MAX_SEED:

@@ -5,34 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import NamedTuple
 
 from yolo_attn.errors import counted
+from yolo_attn.stats.compare import MIN_SEEDS, Noise, minimum_detectable_range
 from yolo_attn.study.specification.recipe import recipe_integer
 
-__all__ = ["Noise", "detectable_line", "guess_run_seconds", "study_seconds"]
+__all__ = ["detectable_line", "guess_run_seconds", "study_seconds"]
 
 _OVERHEAD = 1.5  # time of a training step with loss, optimizer, data and evaluation, relative to one without them
 _SETUP_SECONDS = 15.0  # imports, building the model, reading the dataset
-
-
-class Noise(NamedTuple):
-    """Noise of a difference in mAP50-95, as fractions.
-
-    Args:
-        training: Standard deviation of the difference of two runs with the same seed.
-        images: Standard error due to the test images.
-    """
-
-    training: float
-    images: float
-
-
-# Assumed until a study has results. Differences of two runs with the same seed on small datasets have a standard
-# deviation of about 2 points. With 300 test images, a difference has a standard error of 1.2 points, which falls with
-# the square root of their number.
-_USUAL_NOISE = Noise(0.02, 0.0116)
-_USUAL_IMAGES = 300
 
 
 def study_seconds(arms: Sequence[str], known: Mapping[str, Sequence[float]], guess: float | None) -> float | None:
@@ -81,29 +62,24 @@ def guess_run_seconds(
     return _SETUP_SECONDS + _OVERHEAD * step * steps
 
 
-def detectable_line(seeds: int, images: int | None, variants: int, noise: Noise | None) -> str:
+def detectable_line(seeds: int, variants: int, noise: Noise | None) -> str:
     """Return a line with the smallest difference that the study can be expected to detect.
 
     Args:
         seeds: Seeds of each arm.
-        images: Evaluated images.
         variants: Variants that are tested together.
-        noise: Noise measured in earlier results of the study; None for the usual noise.
+        noise: Noise measured in earlier results; None without any.
     """
-    from yolo_attn.stats.compare import MIN_SEEDS, minimum_detectable
-
     if seeds < MIN_SEEDS:
         return (
             f"{counted(seeds, 'seed')}: no verdict below {MIN_SEEDS}, because an effect cannot be separated from chance"
         )
-    training, error = noise or (
-        _USUAL_NOISE.training,
-        _USUAL_NOISE.images * math.sqrt(_USUAL_IMAGES / max(images or 1, 1)),
-    )
-    detectable = 100 * minimum_detectable(seeds, training, error, variants=max(variants, 1))
-    source = "measured in earlier runs" if noise else "usual on small datasets"
+    if noise is None:
+        return "minimum detectable difference: unknown before any run of this base, data and recipe has finished"
+    low, high = minimum_detectable_range(seeds, noise, variants=max(variants, 1))
     tests = f", {variants} variants tested" if variants > 1 else ""
     return (
-        f"minimum detectable difference: {detectable:.1f} points of mAP50-95 with {seeds} seeds at 80% power (noise "
-        f"{source}: training {100 * training:.1f}, test images {100 * error:.1f} points{tests})"
+        f"minimum detectable difference: {100 * low:.1f} to {100 * high:.1f} points of mAP50-95 with {seeds} seeds at "
+        f"80% power (noise measured in earlier runs: training {100 * noise.training:.1f}, test images "
+        f"{100 * noise.images:.1f} points{tests})"
     )

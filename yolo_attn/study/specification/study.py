@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from yolo_attn.data import find_recipe, list_datasets
@@ -11,15 +11,17 @@ from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.graph import ModelKind, ModelRef
 from yolo_attn.study.files import LAYERS
 from yolo_attn.study.specification.arguments import (
+    AUTO,
     parse_controls,
-    parse_count,
     parse_flag,
+    parse_positive,
     parse_required,
-    parse_seeds,
     parse_text,
+    parse_threads,
     parse_variants,
 )
 from yolo_attn.study.specification.controls import CONTROLS
+from yolo_attn.study.specification.design import Design, parse_hours, read_seeds
 from yolo_attn.study.specification.device import check_share, device_kind, read_device
 from yolo_attn.study.specification.recipe import PINNED, check_recipe, recipe_integer, recipe_keys
 from yolo_attn.system.files import read_yaml
@@ -42,10 +44,11 @@ DEFAULT_NAME = "compare"
 
 RUNNERS = ("local", "ray")
 _COMPARISON_KEYS = ("base", "data", "variants", "controls", "seeds", "train")
-_FILE_KEYS = (*_COMPARISON_KEYS, "recipe", LAYERS)
+_DESIGN_KEYS = tuple(field.name for field in fields(Design))
+_FILE_KEYS = (*_COMPARISON_KEYS, *_DESIGN_KEYS, "recipe", LAYERS)
 _STUDY_KEYS = (
-    *("base", "data", "variants", "controls", "seeds", "recipe", LAYERS, "study", "project", "name", "exist_ok"),
-    *("device", "threads", "retry", "workers", "runner", "address", "trust"),
+    *("base", "data", "variants", "controls", "seeds", *_DESIGN_KEYS, "recipe", LAYERS, "study", "project", "name"),
+    *("exist_ok", "device", "threads", "retry", "workers", "runner", "address", "trust", "hours", "plan", "detect"),
 )
 
 
@@ -75,6 +78,7 @@ class Comparison:
         controls: Names from `CONTROLS`.
         seeds: One run per arm and seed.
         train: The recipe: Ultralytics' training keys.
+        design: How it is started and judged.
     """
 
     base: str
@@ -83,6 +87,7 @@ class Comparison:
     controls: tuple[str, ...]
     seeds: tuple[int, ...]
     train: Mapping[str, object]
+    design: Design = field(default_factory=Design)
 
     def to_content(self) -> dict[str, object]:
         """Return the comparison as the content of a study file."""
@@ -91,28 +96,33 @@ class Comparison:
             "data": self.data,
             "variants": list(self.variants),
             "controls": list(self.controls),
-            "seeds": list(self.seeds),
+            "seeds": list(self.seeds) if self.design.max_seeds is None else AUTO,
             "train": dict(self.train),
+            **self.design.to_content(),
         }
 
     @classmethod
     def from_content(cls, content: object) -> Comparison | None:
         """Read a comparison from the content of a stored study file; None if a key is missing or has a wrong type."""
-        kinds = {"base": str, "data": str, "variants": list, "controls": list, "seeds": list, "train": dict}
+        kinds = {"base": str, "data": str, "variants": list, "controls": list, "train": dict}
         if not isinstance(content, dict):
             return None
         content = {"controls": [], **content}  # early versions had no controls
         if not all(isinstance(content.get(key), kind) for key, kind in kinds.items()):
             return None
-        if not all(isinstance(seed, int) for seed in content["seeds"]):
+        try:
+            design = Design.from_content(content)
+            seeds = read_seeds(content.get("seeds"), design)
+        except UserError:
             return None
         return cls(
             base=content["base"],
             data=content["data"],
             variants=tuple(map(str, content["variants"])),
             controls=tuple("null" if name is None else str(name) for name in content["controls"]),
-            seeds=tuple(content["seeds"]),
+            seeds=seeds,
             train=content["train"],
+            design=design,
         )
 
     def is_same(self, other: Comparison) -> bool:
@@ -122,11 +132,13 @@ class Comparison:
             and sorted(self.variants) == sorted(other.variants)
             and sorted(self.controls) == sorted(other.controls)
             and sorted(self.seeds) == sorted(other.seeds)
+            and self.design.max_seeds == other.design.max_seeds
         )
 
     def is_similar(self, other: Comparison) -> bool:
         """Whether another comparison has the same base, dataset and recipe."""
-        return (self.base, self.data, dict(self.train)) == (other.base, other.data, dict(other.train))
+        same = (self.base, self.data, dict(self.train)) == (other.base, other.data, dict(other.train))
+        return same and self.design.is_similar(other.design)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +156,9 @@ class Study(Comparison):
         layers: Python files of custom layers.
         layers_trusted: Whether the command names these files, and not a study file, which may come from someone else.
         trust: Whether files may execute the code stored in them; None for the setting of the environment.
+        hours: Time after which no further seed is started with `seeds=auto`; None without a limit.
+        plan_only: Whether to print the plan and train nothing.
+        detect: A difference in points, for which the plan names the cheapest design.
     """
 
     folder: StudyFolder
@@ -156,6 +171,9 @@ class Study(Comparison):
     layers: tuple[str, ...] = ()
     layers_trusted: bool = False
     trust: bool | None = None
+    hours: float | None = None
+    plan_only: bool = False
+    detect: float | None = None
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, object]) -> Study:
@@ -171,7 +189,7 @@ class Study(Comparison):
         training = {key: value for key, value in arguments.items() if key not in _STUDY_KEYS}
         _check_known(training)
         file = settings.pop("study", None)
-        given = {key: value for key, value in settings.items() if key in (*_COMPARISON_KEYS, LAYERS)}
+        given = {key: value for key, value in settings.items() if key in (*_COMPARISON_KEYS, *_DESIGN_KEYS, LAYERS)}
         content = (_defaults(given) if file is None else _read_file(Path(str(file)))) | given
         runner = _parse_runner(settings)
         device = read_device(settings.get("device"), here=runner == "local")
@@ -184,23 +202,29 @@ class Study(Comparison):
             **check_recipe(training),
         }
         check_share(device, recipe_integer(train, "batch"))
+        design = Design.from_content(content)
+        seeds = read_seeds(content["seeds"], design)
         return cls(
             base=parse_required("base", content["base"], DEFAULT_STUDY["base"]),
             data=parse_required("data", content["data"], DEFAULT_STUDY["data"]),
             variants=parse_variants(content["variants"]),
             controls=parse_controls(content["controls"], CONTROLS),
-            seeds=parse_seeds(content["seeds"]),
+            seeds=seeds,
             train=dict(sorted(train.items())),
+            design=design,
             folder=_parse_folder(settings),
             device=device,
-            threads=parse_count(settings, "threads"),
+            threads=parse_threads(settings, "threads"),
             retry=parse_flag(settings, "retry"),
-            workers=parse_count(settings, "workers"),
+            workers=parse_threads(settings, "workers"),
             runner=runner,
             address=parse_text(settings, "address"),
             layers=_layer_files(content.get(LAYERS)),
             layers_trusted=LAYERS in settings,
             trust=parse_flag(settings, "trust") if "trust" in settings else None,
+            hours=parse_hours(settings, design),
+            plan_only=parse_flag(settings, "plan"),
+            detect=parse_positive(settings, "detect"),
         )
 
     @property

@@ -1,0 +1,87 @@
+"""Verdicts about the differences of a study, with the rules that its specification sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from yolo_attn.stats.compare import MIN_IMAGES, MIN_SEEDS, PairedDifference
+from yolo_attn.stats.sequential import look_levels
+from yolo_attn.stats.verdicts import Verdict, adjusted_p, read_verdict, simultaneous_alpha
+from yolo_attn.study.results.records import Difference
+
+__all__ = ["Rules", "judge"]
+
+_NEEDS_ALL_SEEDS = ("better", "equivalent", "no worse")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules of all verdicts in a study.
+
+    Args:
+        margin: Smallest difference that matters, a fraction of 1.
+        no_worse: Whether "no worse" is a verdict.
+        max_seeds: Largest number of seeds if there is a look after each one; None if the number is fixed.
+    """
+
+    margin: float
+    no_worse: bool = False
+    max_seeds: int | None = None
+
+    def alpha(self, comparisons: int, seeds: int) -> float:
+        """Return the error level of one interval.
+
+        Args:
+            comparisons: Number of differences that are tested together.
+            seeds: Number of common seeds.
+        """
+        alpha = simultaneous_alpha(comparisons)
+        if self.max_seeds is None or seeds < MIN_SEEDS:
+            return alpha
+        return look_levels(alpha, MIN_SEEDS, max(self.max_seeds, seeds))[seeds]
+
+
+def judge(
+    differences: Mapping[str, PairedDifference | None],
+    rules: Rules,
+    *,
+    comparisons: int,
+    images: int,
+    more_failures: bool = False,
+) -> tuple[dict[str, Difference | None], Verdict | None]:
+    """Return differences with the interval of their verdict, and the verdict in the main metric.
+
+    Args:
+        differences: Difference in each metric, the main one first.
+        rules: The rules.
+        comparisons: Number of differences that are tested together.
+        images: Number of images, or of groups of images.
+        more_failures: Whether more runs of the arm than of its reference have failed. A failed run is worse than any
+            other, so nothing good can then be concluded from the remaining ones.
+    """
+    judged = {
+        name: None if found is None else _record(found, rules, comparisons) for name, found in differences.items()
+    }
+    main = next(iter(judged.values()))
+    if main is None or main.interval is None or (main.seeds or 0) < MIN_SEEDS or images < MIN_IMAGES:
+        return judged, None
+    verdict = read_verdict(main.interval, rules.margin, no_worse=rules.no_worse)
+    return judged, "inconclusive" if more_failures and verdict in _NEEDS_ALL_SEEDS else verdict
+
+
+def _record(found: PairedDifference, rules: Rules, comparisons: int) -> Difference:
+    alpha = rules.alpha(comparisons, found.seeds)
+    return Difference(
+        mean=found.mean,
+        ci95=found.ci95,
+        interval=found.interval(1 - alpha),
+        level=1 - alpha,
+        p=found.p,
+        p_adjusted=None if rules.max_seeds else adjusted_p(found.p, comparisons),
+        p_better=found.p_better,
+        sd_training=found.sd_training,
+        sd_bases=found.sd_bases,
+        se_images=found.se_images,
+        seeds=found.seeds,
+    )
