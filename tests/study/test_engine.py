@@ -50,7 +50,7 @@ def test_the_log_holds_what_the_child_printed(fake: Fake) -> None:
 def test_results_have_the_documented_shape(fake: Fake) -> None:
     fake.compare()
     data = fake.results()
-    assert (data["schema"], data["baseline"], data["data"]) == (1, "yolo11n", "digits")
+    assert (data["schema"], data["baseline"], data["data"]) == (2, "yolo11n", "digits")
     assert data["recipe"]["epochs"] == 3
     assert set(data["versions"]) == {"yolo-attn", "ultralytics", "torch"}
     assert [(arm["name"], arm["kind"]) for arm in data["arms"]] == [
@@ -75,7 +75,7 @@ def test_three_seeds_give_verdicts(fake: Fake) -> None:
     data = fake.compare(variants="A,B,crippled", seeds=4).to_dict()
     base, same, better, worse = data["arms"]
     assert base["verdict"] is None
-    assert (same["verdict"], same["delta"]["mAP50-95"]["mean"]) == ("inconclusive", 0.0)
+    assert (same["verdict"], same["delta"]["mAP50-95"]["mean"]) == ("equivalent", 0.0)
     assert (better["verdict"], worse["verdict"]) == ("better", "worse")
     assert better["delta"]["mAP50-95"]["ci95"][0] > 0
     assert data["minimum_detectable"]["mAP50-95"] > 0
@@ -94,7 +94,7 @@ def test_there_are_no_verdicts_before_all_runs_are_finished(fake: Fake) -> None:
     interim = json.loads(Path("interim/results.json").read_text())
     assert [arm["verdict"] for arm in interim["arms"]] == [None] * 3
     better = interim["arms"][1]["delta"]["mAP50-95"]
-    assert [better[key] for key in ("p", "p_holm", "p_better")] == [None] * 3
+    assert [better[key] for key in ("p", "p_adjusted", "p_better", "interval")] == [None] * 4
     assert better["ci95"] == finished["arms"][1]["delta"]["mAP50-95"]["ci95"]
     assert "verdict" not in Path("interim/results.md").read_text().splitlines()[2]
 
@@ -137,7 +137,7 @@ def test_the_detectable_difference_is_printed_before_training(fake: Fake) -> Non
     fake.compare(seeds=3)
     output = fake.output()
     assert output.index("minimum detectable difference") < output.index("[1/9]")
-    assert "usual on small datasets" in output
+    assert "unknown before any run" in output
     assert "tensors initialized as in the base of the same seed: yolo11n 499/499, A 499/499, B 499/499" in output
     fake.compare(seeds=4, exist_ok=True)
     assert "measured in earlier runs" in fake.output()

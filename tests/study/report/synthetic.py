@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from yolo_attn.stats import npz
 from yolo_attn.stats.evaluation import evaluate
 from yolo_attn.stats.matches import Matches, MatchesBuilder
+from yolo_attn.stats.verdicts import read_verdict
 from yolo_attn.study.files import REPORT
 from yolo_attn.study.report import write_reports
 from yolo_attn.study.report.sources import remember_dataset
@@ -103,14 +104,18 @@ def make_study(
         entries.append(_entry(name, [run for run, _ in runs], found[name], found[arms[0]], latency and index != 5))
     objects = _objects(found[arms[0]])
     data = {
-        "schema": 1, "baseline": arms[0], "data": "digits", "data_digest": "0123456789abcdef", "task": "detect",
+        "schema": 2, "baseline": arms[0], "data": "digits", "data_digest": "0123456789abcdef", "task": "detect",
         "recipe": {"epochs": 20, "imgsz": 160, "optimizer": "SGD", "lr0": 0.01},
         "versions": {"yolo-attn": "0.1.0", "ultralytics": "8.4.0", "torch": "2.9.0"},
         "weights": "yolo11n.pt", "seeds": list(range(seeds)), "device": "cpu", "threads": 2,
         "images": images, "instances": sum(objects.values()),
         "command": "yolo-attn compare base=yolo11n.yaml data=digits 'variants=SE@neck,CBAM@neck' seeds=5 epochs=20",
         "made": "2026-11-20T12:00:00Z", "bootstrap": {"replicates": 1000, "seed": 0},
-        "minimum_detectable": {"mAP50-95": 0.021} if seeds > 2 else None, "notes": ["A note & <em>its</em> sign"],
+        "minimum_detectable": {"mAP50-95": 0.021} if seeds > 2 else None,
+        "detectable_range": [0.014, 0.041] if seeds > 2 else None,
+        "margin": 0.005, "no_worse": False,
+        "max_seeds": None, "pretrain": None, "lr_attention": None, "groups": None, "pairs": [],
+        "bases": [], "looks": [], "notes": ["A note & <em>its</em> sign"],
         "arms": entries,
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
@@ -303,15 +308,17 @@ def _summary(values: Sequence[float]) -> dict[str, Any]:
 def _difference(pairs: Sequence[tuple[float, float]], arm: Quality) -> dict[str, Any]:
     summary = _summary([mine - base for mine, base in pairs])
     mean, interval = summary["mean"], summary["ci95"]
-    spread = {"sd_training": summary.pop("sd"), "se_images": 0.005, "df": 5.0, "seeds": len(pairs)}
+    spread = {"sd_training": summary.pop("sd"), "se_images": 0.005, "sd_bases": None, "seeds": len(pairs)}
     summary |= spread
     if mean is None or interval is None:
-        return {**summary, "p": None, "p_holm": None, "p_better": None}
+        return {**summary, "p": None, "p_adjusted": None, "p_better": None, "interval": None, "level": None}
     p = min(1.0, 0.05 ** (abs(mean) / ((interval[1] - interval[0]) / 2)))
     better = 1 - p / 2 if mean > 0 else p / 2
-    return {**summary, "p": p, "p_holm": min(1.0, 3 * p) if arm.kind == "variant" else None, "p_better": better}
+    count = 3 if arm.kind == "variant" else 1
+    wide = [mean + (end - mean) * (1 + 0.1 * count) for end in interval]
+    corrected = {"p_adjusted": min(1.0, count * p), "interval": wide, "level": 1 - 0.05 / count}
+    return {**summary, "p": p, **corrected, "p_better": better}
 
 
-def _verdict(delta: dict[str, Any]) -> str:
-    p = delta["p"] if delta["p_holm"] is None else delta["p_holm"]
-    return ("better" if delta["mean"] > 0 else "worse") if p is not None and p < 0.05 else "inconclusive"
+def _verdict(delta: dict[str, Any]) -> str | None:
+    return None if delta["interval"] is None else read_verdict(tuple(delta["interval"]), 0.005)

@@ -50,6 +50,7 @@ def forgetful() -> Iterator[None]:
     """Clear the caches, as in a new process."""
     estimates.cached_metrics.cache_clear()
     estimates.arm_estimates.cache_clear()
+    estimates._paired_estimate.cache_clear()
     yield
 
 
@@ -136,24 +137,82 @@ def test_verdicts(made: Made) -> None:
         "base": None,
         "good": "better",
         "bad": "worse",
-        "same": "inconclusive",
-        "null": "inconclusive",
+        "same": "equivalent",
+        "null": "inconclusive",  # trained with noise of its own, so that it differs by chance
     }
     same = made.arm("same")["delta"][MAIN]
     assert (same["mean"], same["ci95"], same["p"], same["p_better"]) == (0.0, [0.0, 0.0], 1.0, 0.5)
 
 
-def test_holm_covers_only_the_variants(made: Made) -> None:
+def test_only_the_variants_are_corrected_for_their_number(made: Made) -> None:
     for metric in Matches.metrics:
         deltas = {arm["name"]: (arm["delta"] or {}).get(metric) for arm in made.results().to_dict()["arms"]}
         if metric in {"mAP-small", "mAP-medium"}:  # every object is large
             assert set(deltas.values()) == {None}
             continue
-        variants = [deltas[name] for name in ("good", "bad", "same")]
-        corrected = compare.holm([delta["p"] for delta in variants])
-        assert [delta["p_holm"] for delta in variants] == corrected
-        assert deltas["null"]["p_holm"] is None
-        assert deltas["null"]["p"] is not None
+        for name in ("good", "bad", "same"):
+            assert deltas[name]["p_adjusted"] == min(1.0, 3 * deltas[name]["p"])
+            assert deltas[name]["level"] == pytest.approx(1 - 0.05 / 3)
+        assert deltas["good"]["interval"][0] < deltas["good"]["ci95"][0]
+        assert deltas["null"]["level"] == 0.95
+
+
+def test_the_margin_decides_what_is_equivalent(made: Made) -> None:
+    arm = made.arm("good")["delta"][MAIN]
+    assert arm["interval"][0] > 0
+    wide = dataclasses.replace(INFO, margin=2 * arm["interval"][1])
+    found = make_results(made.folder, wide, made.arms)
+    assert {item.name: item.verdict for item in found.variants} == dict.fromkeys(("good", "bad", "same"), "equivalent")
+    narrow = dataclasses.replace(INFO, margin=1e-9)
+    found = make_results(made.folder, narrow, made.arms)
+    assert [item.verdict for item in found.variants] == ["better", "worse", "equivalent"]  # the last is the base itself
+
+
+def test_looks_after_every_seed_widen_the_interval(made: Made) -> None:
+    fixed, auto = (
+        make_results(made.folder, dataclasses.replace(INFO, max_seeds=most), made.arms).arms[1].difference(MAIN)
+        for most in (None, 12)
+    )
+    assert fixed.level is not None
+    assert auto.level is not None
+    assert auto.level > fixed.level
+    assert auto.p_adjusted is None
+    assert auto.p == fixed.p
+
+
+def test_an_arm_with_more_failed_seeds_than_the_baseline_is_not_better(made: Made) -> None:
+    good = made.arms[1]
+    failed = dataclasses.replace(good, runs=[*good.runs, RunState(3, "failed", error="loss is NaN")])
+    bad = dataclasses.replace(made.arms[2], runs=[*made.arms[2].runs, RunState(3, "failed", error="loss is NaN")])
+    found = make_results(made.folder, INFO, [made.arms[0], failed, bad])
+    assert [arm.verdict for arm in found.arms] == [None, "inconclusive", "worse"]
+    base = dataclasses.replace(made.arms[0], runs=[*made.arms[0].runs, RunState(3, "failed", error="loss is NaN")])
+    assert make_results(made.folder, INFO, [base, failed]).arms[1].verdict == "better"
+
+
+def test_variants_are_compared_with_the_width_control_and_with_each_other(made: Made) -> None:
+    made.add("width", "control", skill=1.5)
+    found = make_results(made.folder, INFO, made.arms)
+    pairs = {(pair.arm, pair.reference): pair for pair in found.pairs}
+    assert list(pairs) == [
+        *((name, "width") for name in ("good", "bad", "same")),
+        *(("good", "bad"), ("good", "same"), ("bad", "same")),
+    ]
+    assert pairs["good", "bad"].verdict == "better"
+    assert pairs["bad", "same"].verdict == pairs["bad", "width"].verdict == "worse"
+    assert pairs["good", "width"].verdict == "inconclusive"
+    base = found.arms[1].difference(MAIN).mean
+    assert pairs["good", "same"].difference.mean == base  # "same" has the runs of the baseline
+    check_schema(found.to_json())
+
+
+def test_few_images_give_no_verdict(tmp_path: Path) -> None:
+    study = Made(tmp_path, images=compare.MIN_IMAGES - 1)
+    study.add("base", "baseline")
+    study.add("good", "variant", skill=3.0)
+    data = study.results().to_dict()
+    assert data["arms"][1]["verdict"] is None
+    assert f"use at least {compare.MIN_IMAGES}" in " ".join(data["notes"])
 
 
 def test_numbers_are_computed_from_the_matches(made: Made) -> None:
@@ -167,15 +226,17 @@ def test_numbers_are_computed_from_the_matches(made: Made) -> None:
     assert arm["metrics"][MAIN]["mean"] == pytest.approx(np.mean([one["metrics"][MAIN] for one in found]))
     weights = image_weights(made.images.count)
     for column, name in enumerate(Matches.metrics[:3]):
-        values = {key: {s: evaluate(m)["metrics"][name] for s, m in enumerate(runs)} for key, runs in stored.items()}
+        values = {key: np.array([[evaluate(m)["metrics"][name]] for m in runs]) for key, runs in stored.items()}
         sample = {
-            key: {seed: replicate_metrics(matches, weights).metrics[:, column] for seed, matches in enumerate(runs)}
+            key: np.stack([replicate_metrics(matches, weights).metrics[:, [column]] for matches in runs])
             for key, runs in stored.items()
         }
-        expected = compare.paired_difference(values["base"], values["good"], sample["base"], sample["good"])
-        assert expected is not None
+        support = compare.Support.of_images([made.images.count])
+        expected = compare.difference(
+            compare.estimate(values["good"] - values["base"], sample["good"] - sample["base"], support)
+        )
         delta = arm["delta"][name]
-        for key in ("mean", "ci95", "p", "p_better", "sd_training", "se_images", "df", "seeds"):
+        for key in ("mean", "ci95", "p", "p_better", "sd_training", "se_images", "seeds"):
             assert delta[key] == pytest.approx(getattr(expected, key), rel=1e-4), key
     classes = [one["per_class"]["class1"] for one in found]
     base = [evaluate(matches)["per_class"]["class1"] for matches in stored["base"]]
@@ -226,11 +287,11 @@ def test_results_do_not_import_reports() -> None:
 def test_schema_rejects_invalid_results(made: Made) -> None:
     sound = made.results().to_dict()
     for change in (
-        lambda data: data.update(schema=2),
+        lambda data: data.update(schema=3),
         lambda data: data.pop("bootstrap"),
         lambda data: data["arms"][0].update(kind="variant"),
         lambda data: data["arms"][1].update(verdict="best"),
-        lambda data: data["arms"][1]["delta"][MAIN].pop("p_holm"),
+        lambda data: data["arms"][1]["delta"][MAIN].pop("interval"),
         lambda data: data["arms"][1]["metrics"][MAIN].update(ci95=[0.1]),
         lambda data: data["arms"][1]["runs"][0].update(metrics=None),
         lambda data: data["arms"][1]["runs"][0]["metrics"].update({MAIN: 41.2}),
@@ -321,6 +382,7 @@ def test_the_bootstrap_is_computed_once(made: Made, monkeypatch: pytest.MonkeyPa
 
     estimates.cached_metrics.cache_clear()
     estimates.arm_estimates.cache_clear()
+    estimates._paired_estimate.cache_clear()
     monkeypatch.setattr(metrics, "replicate_metrics", never)
     monkeypatch.setattr(Matches, "load", never)
     assert made.results().to_dict() == first
@@ -336,6 +398,7 @@ def test_damaged_or_missing_cache_is_computed_again(made: Made, content: bytes |
         path.write_bytes(content)
     estimates.cached_metrics.cache_clear()
     estimates.arm_estimates.cache_clear()
+    estimates._paired_estimate.cache_clear()
     assert made.results().to_dict() == first
     assert len(path.read_bytes()) == len(whole)
 
@@ -394,7 +457,7 @@ def test_study_without_learning_has_no_verdict(tmp_path: Path) -> None:
     assert [arm["verdict"] for arm in data["arms"]] == [None] * 3
     assert data["minimum_detectable"] is None
     delta = data["arms"][1]["delta"][MAIN]
-    assert [delta[key] for key in ("ci95", "p", "p_holm", "p_better")] == [None] * 4
+    assert [delta[key] for key in ("ci95", "interval", "p", "p_adjusted", "p_better")] == [None] * 5
     assert all(run["learnt"] is False and run["chance"] > 0 for arm in data["arms"] for run in arm["runs"])
     study.results().write()
     text = study.results().table()
@@ -416,7 +479,7 @@ def test_only_learning_arm_is_better(tmp_path: Path) -> None:
     assert [(arm["verdict"], arm["learnt"]) for arm in data["arms"]] == [
         (None, True),
         ("worse", False),
-        ("inconclusive", True),
+        ("equivalent", True),
     ]
     text = study.results().table()
     assert "worse, not learned" in text and "Not learned: blind (all seeds: " in text and "Nothing" not in text
@@ -426,8 +489,8 @@ def test_only_learning_arm_is_better(tmp_path: Path) -> None:
     study.add("blind", "variant")
     data = study.results().to_dict()
     assert [arm["verdict"] for arm in data["arms"]] == [None, "better", None]
-    # An untested arm does not count in Holm's correction.
-    assert data["arms"][1]["delta"][MAIN]["p_holm"] == data["arms"][1]["delta"][MAIN]["p"]
+    # The number of variants is known before the study, so an untested one counts.
+    assert data["arms"][1]["delta"][MAIN]["p_adjusted"] == 2 * data["arms"][1]["delta"][MAIN]["p"]
 
 
 def test_changed_matches_change_the_numbers(made: Made) -> None:

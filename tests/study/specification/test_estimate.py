@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tests.study.conftest import Fake
-from yolo_attn.stats.compare import minimum_detectable
+from yolo_attn.stats.compare import Noise, minimum_detectable, minimum_detectable_range
 from yolo_attn.study.earlier import measured_noise
 from yolo_attn.study.results.records import ArmSummary, Difference, StudyInfo, StudyResults
-from yolo_attn.study.specification.estimate import Noise, detectable_line, study_seconds
+from yolo_attn.study.specification.estimate import detectable_line, study_seconds
 
 
 def results(**noise: Any) -> StudyResults:
@@ -20,19 +20,16 @@ def points(size: float) -> str:
     return f"{100 * size:.1f} points"
 
 
-def test_the_detectable_difference_depends_on_seeds_images_and_variants() -> None:
-    assert points(minimum_detectable(4, 0.02, 0.0116, variants=3)) in detectable_line(4, 300, 3, None)
-    assert points(minimum_detectable(4, 0.02, 0.0058)) in detectable_line(4, 1200, 1, None)
-    assert "no verdict" in detectable_line(2, 300, 3, None)
-
-
-def test_measured_noise_replaces_the_usual_noise() -> None:
+def test_the_detectable_difference_is_a_range_from_measured_noise() -> None:
     noise = measured_noise(results())
-    assert noise == Noise(0.03, 0.01)
-    line = detectable_line(3, 300, 1, noise)
-    assert points(minimum_detectable(3, 0.03, 0.01)) in line
+    assert noise == Noise(0.03, 0.01, 2.0)
+    low, high = minimum_detectable_range(3, noise)
+    assert low < minimum_detectable(3, 0.03, 0.01) < high
+    line = detectable_line(3, 1, noise)
+    assert f"{100 * low:.1f} to {100 * high:.1f} points" in line
     assert "measured in earlier runs" in line
-    assert "usual" in detectable_line(3, 300, 1, None)
+    assert "unknown" in detectable_line(3, 1, None)
+    assert "no verdict" in detectable_line(2, 3, noise)
 
 
 def test_noise_is_unknown_without_enough_results() -> None:
@@ -50,7 +47,7 @@ def test_results_of_another_recipe_are_not_used(fake: Fake) -> None:
     assert "measured in earlier runs" in fake.output()
     fake.stream.truncate(0)
     fake.compare(seeds=4, variants="A,B", epochs=9, exist_ok=True)
-    assert "usual" in fake.output()
+    assert "unknown" in fake.output()
 
 
 def test_the_time_of_a_run_is_the_mean_of_its_arm() -> None:

@@ -35,8 +35,8 @@ def _power(study: StudyResults, done: int) -> list[str]:
     lines = []
     if any(arm.verdict for arm in study.others):
         lines.append(
-            f"Verdict: better or worse if the interval excludes 0, equivalent if it is within ±{points(study.info.margin)} "
-            "points; inconclusive does not mean equal."
+            "Verdict: better or worse if the interval excludes 0, equivalent if it is within "
+            f"±{points(study.info.margin)} points; inconclusive does not mean equal."
         )
     detectable = study.minimum_detectable.get(study.main)
     if detectable:
