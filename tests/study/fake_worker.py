@@ -44,10 +44,10 @@ def wait_for_another() -> None:
 
 
 def found(arm: str, seed: int) -> Any:
-    """Return the matches of twenty images with one object each; B detects more objects than others, crippled fewer."""
+    """Return the matches of forty images with one object each; B detects more objects than others, crippled fewer."""
     builder = MatchesBuilder(["one", "two"])
     box = np.array([[0.0, 0.0, 10.0, 10.0]])
-    for image in range(20):
+    for image in range(40):
         hit = (image * 7 + seed) % 20 < {"B": 14, "crippled": 2}.get(arm, 9)
         builder.add_image(
             f"{image}.png",

@@ -62,7 +62,7 @@ def test_results_have_the_documented_shape(fake: Fake) -> None:
     assert (arm["params"], arm["gflops"], arm["transferred"], arm["verdict"]) == (1000, 1.5, [499, 499], None)
     assert (fake.folder / arm["model"]).is_file()
     assert [(run["seed"], run["status"], run["error"]) for run in arm["runs"]] == [(0, "done", None), (1, "done", None)]
-    # 14 of 20 objects are found, and the 6 wrong detections are ranked between them.
+    # 28 of 40 objects are found, and the 12 wrong detections are ranked between them.
     values = [run["metrics"]["mAP50-95"] for run in arm["runs"]]
     assert 0.4 < min(values) <= max(values) < 0.7
     summary = arm["metrics"]["mAP50-95"]
