@@ -15,7 +15,7 @@ If runs find objects independently of each other, the interaction is all there i
 Both components are estimates, A with n - 1 degrees of freedom and B with N - 1. D minus its true value is referred to
 the Behrens-Fisher distribution of sqrt(A) t(n - 1) + sqrt(B) t(N - 1) (`behrens_fisher.py`). Its quantiles give the
 intervals, and its tails the p-values and the probability that the true difference is positive, so that all of them
-agree. docs/statistics.md compares it with other choices and reports simulated error rates.
+agree.
 
 With several bases (checkpoints that the seeds start from in turn) the units of training are the bases: A is the
 variance of the mean over bases, with one degree of freedom less than there are bases.
