@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from yolo_attn.study.engine import compare
 from yolo_attn.study.job import Inputs, Job, Platform
 from yolo_attn.study.running.local import LocalRunner
 from yolo_attn.study.specification.arms import Arm
+from yolo_attn.study.specification.controls import CONTROLS
 from yolo_attn.study.specification.study import Study
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
@@ -27,6 +29,11 @@ FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 
 def fake_arm(name: str, kind: str = "variant") -> Arm:
     return Arm(name, kind, {"name": name, "backbone": [[-1, 1, "Conv", [8]]], "head": [[[0], 1, "Detect", [1]]]})
+
+
+def fake_control(name: str) -> Arm:
+    control = CONTROLS[name]
+    return replace(fake_arm(name, "control"), seed_offset=control.seed_offset, own_base=control.own_base)
 
 
 PLATFORM = Platform({"yolo-attn": "1", "ultralytics": "2", "torch": "3"}, "cpu", 1)
@@ -44,7 +51,8 @@ def fake_study(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Fake arms, and a dataset that always exists; returns an empty working folder."""
 
     def build(study: Study) -> list[Arm]:
-        return [fake_arm(Path(study.base).stem, "baseline"), *(fake_arm(name) for name in study.variants)]
+        baseline, controls = fake_arm(Path(study.base).stem, "baseline"), map(fake_control, study.controls)
+        return [baseline, *(fake_arm(name) for name in study.variants), *controls]
 
     monkeypatch.setattr(planning, "build_arms", build)
     monkeypatch.setattr(planning, "resolve_data", lambda data: data)
@@ -53,7 +61,7 @@ def fake_study(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         lambda data, *rest: SimpleNamespace(present=True, digest=f"of {data}", names={0: "one"}, splits={}),
     )
     monkeypatch.setattr(engine, "_POLL_SECONDS", 0.02)
-    monkeypatch.setattr(engine, "count_shared_tensors", lambda *_: (499, 499))
+    monkeypatch.setattr(engine, "count_shared_tensors", lambda *_, **__: (499, 499))
     write = report.write_reports
     monkeypatch.setattr(report, "write_reports", lambda *given, **how: write(*given, **{**how, "html": False}))
     monkeypatch.setenv("FAKE_JOURNAL", str(fresh_folder / "journal"))

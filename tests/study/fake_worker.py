@@ -1,5 +1,7 @@
 """The real worker with a fake training, whose behavior is the name of its arm.
 
+The training of a base behaves like the base after the word "base": that of `basefail.x` fails, its arms do not.
+
 It imports the package without its `__init__`, which would import torch: a child starts in a tenth of a second.
 """
 
@@ -24,9 +26,11 @@ from yolo_attn.stats.matches import MatchesBuilder  # noqa: E402
 from yolo_attn.study.job import Job, Measurements  # noqa: E402
 from yolo_attn.study.running import worker  # noqa: E402
 
+PRETRAINING = " pretraining"
+
 
 def note(event: str, job: Job) -> None:
-    line = f"{event} {job.arm} {job.seed} {os.getpid()}\n".encode()
+    line = f"{event} {job.arm.replace(' ', '-')} {job.seed} {os.getpid()}\n".encode()
     handle = os.open(os.environ["FAKE_JOURNAL"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.write(handle, line)
     os.close(handle)
@@ -68,10 +72,16 @@ def perform(folder: Path, job: Job) -> Measurements:
     assert not (folder / "train").exists(), "the remains of an earlier attempt were not removed"
     (folder / "train").mkdir()
     (folder / "train" / "results.csv").write_text("epoch,loss\n1,0.5\n")
+    (folder / "train" / "weights").mkdir()
+    (folder / "train" / "weights" / "last.pt").write_text(job.key)
     print("training", job.arm, os.environ["OMP_NUM_THREADS"])
     again = (folder / "again").exists()
     (folder / "again").touch()
     behavior = job.arm.partition(".")[0]
+    if job.arm.endswith(PRETRAINING):
+        behavior = behavior.removeprefix("base")
+    if job.weights:
+        assert Path(job.weights).read_text() == job.inputs.weights, "the weights are not those of the base"
     if behavior == "fail" or (behavior == "failonce" and not again):
         raise ValueError("it broke\nin two lines")
     if behavior == "colors":

@@ -41,6 +41,7 @@ class DatasetInfo:
         test: Number of test images.
         download: Download size, e.g. "20.3 GB" or "none"; empty when it is not known.
         recipe: Recommended training arguments; empty when Ultralytics' defaults are suitable.
+        finetune: Arguments that replace those of the recipe when training starts from trained weights.
     """
 
     name: str
@@ -52,6 +53,7 @@ class DatasetInfo:
     test: int | None = None
     download: str = ""
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    finetune: Mapping[str, Any] = field(default_factory=dict)
 
 
 def list_datasets() -> dict[str, DatasetInfo]:
@@ -60,20 +62,22 @@ def list_datasets() -> dict[str, DatasetInfo]:
     return {name: DatasetInfo(name=name, **entry) for name, entry in entries.items()}
 
 
-def find_recipe(name: str) -> dict[str, Any]:
+def find_recipe(name: str, *, finetune: bool = False) -> dict[str, Any]:
     """Return the recommended training arguments of a dataset from datasets.yaml.
 
     Args:
         name: The dataset's name, in any case.
+        finetune: Whether training starts from trained weights.
 
     Raises:
         UserError: There is no recipe of that name.
     """
-    recipes = {entry.name.casefold(): entry.recipe for entry in list_datasets().values() if entry.recipe}
+    recipes = {entry.name.casefold(): entry for entry in list_datasets().values() if entry.recipe}
     if name.casefold() not in recipes:
         hint = did_you_mean(name, recipes)
         raise UserError(f"recipe={name}: datasets.yaml has a recipe for {', '.join(recipes)}{hint}")
-    return dict(recipes[name.casefold()])
+    found = recipes[name.casefold()]
+    return {**found.recipe, **(found.finetune if finetune else {})}
 
 
 def resolve_data(data: str) -> str:

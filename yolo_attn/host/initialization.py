@@ -27,7 +27,14 @@ _CLASSES = {
 
 
 def shared_tensors(
-    base: Mapping[str, Any], model: Mapping[str, Any], task: str, classes: int, weights: Path | None = None
+    base: Mapping[str, Any],
+    model: Mapping[str, Any],
+    task: str,
+    classes: int,
+    weights: Path | None = None,
+    *,
+    pretrained: bool = False,
+    seed: int = 0,
 ) -> tuple[int, int]:
     """Count the tensors of a base that a model has before training, with equal values in their own layers.
 
@@ -36,14 +43,17 @@ def shared_tensors(
         model: The other model YAML.
         task: Their task.
         classes: Number of classes of the dataset.
-        weights: The checkpoint with the initial weights of both; by default both are built from the same seed.
+        weights: The checkpoint with the initial weights of both; by default both are built from a seed.
+        pretrained: Whether the other model starts from the weights of the base.
+        seed: The other model's seed; the base's is 0.
 
     Returns:
         The number of shared tensors and the number of the base's tensors.
     """
-    source = read_checkpoint(weights).float() if weights else None
-    reference = source if source is not None else _initialize(base, task, classes, None)
-    base_tensors, tensors = reference.state_dict(), _initialize(model, task, classes, source).state_dict()
+    reference = read_checkpoint(weights).float() if weights else build_model(base, task, classes)
+    source = reference if weights or pretrained else None
+    base_tensors = reference.state_dict()
+    tensors = _initialize(model, task, classes, source, seed + pretrained).state_dict()  # another seed than the base's
     rows = align_rows(ModelGraph(dict(model)), ModelGraph(dict(base)))
     shared = 0
     for target, row in rows.items():
@@ -62,9 +72,11 @@ def build_model(document: Mapping[str, Any], task: str, classes: int, seed: int 
         return kind({**copy.deepcopy(dict(document)), "nc": classes}, ch=input_channels(document), verbose=False)  # type: ignore[no-any-return]
 
 
-def _initialize(document: Mapping[str, Any], task: str, classes: int, weights: nn.Module | None) -> nn.Module:
+def _initialize(
+    document: Mapping[str, Any], task: str, classes: int, weights: nn.Module | None, seed: int
+) -> nn.Module:
     """Build a model and load the initial weights, if any."""
-    model = build_model(document, task, classes)
+    model = build_model(document, task, classes, seed)
     if weights is not None:
         with align_every_model():
             model.load(weights, verbose=False)  # type: ignore[operator]

@@ -40,8 +40,8 @@ def read_earlier_results(folder: Path, plan: Plan) -> EarlierResults:
     except UserError:
         return EarlierResults()
     shared = {arm.name: arm.transferred for arm in study.arms}
-    before = (study.baseline.name, study.info.data_digest, study.info.recipe)
-    same = before == (plan.baseline.name, plan.dataset.digest, dict(plan.study.train))
+    before = (study.baseline.name, study.info.data_digest, study.info.recipe, study.info.pretraining)
+    same = before == (plan.baseline.name, plan.dataset.digest, dict(plan.study.train), dict(plan.study.pretraining))
     return EarlierResults(shared, measured_noise(study) if same else None)
 
 

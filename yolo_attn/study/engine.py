@@ -26,6 +26,7 @@ from yolo_attn.study.running.run import Run
 from yolo_attn.study.running.runner import Handle, Outcome, Runner, make_runner
 from yolo_attn.study.specification.arms import Arm
 from yolo_attn.study.specification.device import first_device
+from yolo_attn.study.specification.estimate import RunTimes
 from yolo_attn.study.specification.recipe import recipe_integer, recipe_split
 from yolo_attn.study.specification.study import Study
 from yolo_attn.study.store import Store, choose_folder
@@ -33,6 +34,7 @@ from yolo_attn.study.store import Store, choose_folder
 __all__ = ["compare"]
 
 _POLL_SECONDS = 0.25
+_UNDONE = ("failed", "interrupted")
 
 
 def compare(
@@ -89,25 +91,47 @@ class _Engine:
         self._command = command
         self._states: dict[str, RunState] = {}  # by the runs' keys
         self._shared: SharedCounts = {}
+        self._adopted: list[str] = []  # lines about runs that were copied from other studies
 
     def prepare(self) -> None:
         """Create every run's folder and read the stored results."""
         from yolo_attn.study.report.sources import remember_dataset
 
         remember_dataset(self._store.folder, self._plan.settings.data, recipe_split(self._plan.study.train))
-        for run in self._plan.runs:
+        for run in self._plan.every_run:
             self._store.prepare(run, self._plan.settings)
             result = self._store.result(run)
             if result is not None and result.status == "failed" and self._plan.study.retry:
                 self._store.remove_failure(run)
             self._states[run.key] = self._stored_state(run) or self._state(run, "waiting")
+        for base in self._needed_bases():
+            if other := self._store.adopt(base):
+                self._adopted.append(f"{base.arm.name} seed {base.seed}: copied from {other}")
+                self._states[base.key] = self._stored_state(base) or self._state(base, "waiting")
+        self._end_baseless()
+
+    def _needed_bases(self) -> list[Run]:
+        """Return the bases that waiting runs start from and that are not trained yet."""
+        starts = {run.base.key for run in self._plan.runs if run.base and self._states[run.key].status == "waiting"}
+        return [
+            base for base in self._plan.base_runs if base.key in starts and self._states[base.key].status == "waiting"
+        ]
+
+    def _end_baseless(self) -> None:
+        """Set the state of the waiting runs whose base could not be trained."""
+        for run in self._plan.runs:
+            base = self._states[run.base.key] if run.base else None
+            if base and base.status in _UNDONE and self._states[run.key].status == "waiting":
+                problem = "failed" if base.status == "failed" else "was interrupted"
+                error = f"the base's training {problem}: {base.error}"
+                self._states[run.key] = replace(self._state(run, base.status, error), folder=None)
 
     def run(self, runner: Runner) -> Results:
         """Execute every run that has no result yet, and return the results."""
         runs = {run.key: run for run in reversed(self._plan.runs)}  # arms with the same model share their runs
         waiting = [run for run in self._plan.runs if runs[run.key] is run and self._states[run.key].status == "waiting"]
-        epochs = recipe_integer(self._plan.study.train, "epochs")
-        progress = Progress(len(runs), epochs, self._known_times(), self._stream)
+        waiting = [*self._needed_bases(), *waiting]
+        progress = Progress(len(runs) + len(self._plan.base_runs), self._known_times(), self._stream)
         self._announce(waiting, runner, progress)
         live = LivePage(self._store.folder, self._write_interim_page, progress.print)
         results = self._report(html=False)
@@ -138,20 +162,21 @@ class _Engine:
             folder=str(self._store.folder),
             shared=self._shared,
             noise=earlier.noise,
-            known_times=self._known_times(),
+            times=self._known_times(),
             at_once=max(1, min(runner.workers, len(waiting))),
         )
-        for line in lines:
+        for line in (*lines, *self._adopted):
             progress.print(line)
-        unused = self._store.count_unused(self._plan.runs)
+        unused = self._store.count_unused(self._plan.every_run)
         if unused:
             progress.print(f"{unused} earlier runs in the folder have other inputs (recipe, data, model): not used")
 
     def _count_shared(self) -> SharedCounts:
         """Build every arm and count the base tensors that it shares at initialization."""
-        task, classes = self._plan.settings.task, len(self._plan.dataset.names)
+        plan, classes = self._plan, len(self._plan.dataset.names)
         return {
-            arm.name: count_shared_tensors(arm, self._plan.baseline, task, classes) for arm in self._plan.trainable_arms
+            arm.name: count_shared_tensors(arm, plan.baseline, plan.settings.task, classes, pretrained=bool(plan.bases))
+            for arm in plan.trainable_arms
         }
 
     # --- execution --------------------------------------------------------------------------------------------------
@@ -168,7 +193,7 @@ class _Engine:
                     outcome = handle.poll()
                     if outcome is not None:
                         del active[run.key]
-                        results = self._finish(run, outcome, progress)
+                        results = self._finish(run, outcome, waiting, progress)
                         if waiting or active:  # the page of the finished study is written right after the last run
                             live.offer(results.study)
                 progress.tick(self._store.path)
@@ -180,19 +205,27 @@ class _Engine:
     def _start_runs(
         self, waiting: list[Run], active: dict[str, tuple[Run, Handle]], runner: Runner, progress: Progress
     ) -> None:
-        """Start waiting runs while the runner has room."""
-        while waiting and runner.has_room(len(active), self._known_memory()):
-            run = waiting.pop(0)
+        """Start waiting runs, bases first, while the runner has room."""
+        while (ready := self._ready(waiting)) and runner.has_room(len(active), self._known_memory()):
+            run = ready[0]
+            waiting.remove(run)
             self._states[run.key] = self._state(run, "running")
             self._report(html=False)
             progress.start(run)
             active[run.key] = (run, runner.start(self._store.path(run), self._plan.platform.threads))
 
-    def _finish(self, run: Run, outcome: Outcome, progress: Progress) -> Results:
+    def _ready(self, waiting: list[Run]) -> list[Run]:
+        """Return the waiting runs that start from nothing or from a trained base."""
+        return [run for run in waiting if not run.base or self._states[run.base.key].status == "done"]
+
+    def _finish(self, run: Run, outcome: Outcome, waiting: list[Run], progress: Progress) -> Results:
+        """Store the end of a run; the runs that start from a base that could not be trained end with it."""
         state = self._stored_state(run) if outcome.finished else None
         state = state or self._state(run, "interrupted", outcome.reason)
         self._states[run.key] = state
         progress.finish(run, state, self._store.path(run) / LOG)
+        self._end_baseless()
+        waiting[:] = [other for other in waiting if self._states[other.key].status == "waiting"]
         return self._report(html=False)
 
     def _interrupted(self) -> str:
@@ -202,24 +235,31 @@ class _Engine:
             for key, state in self._states.items()
         }
         any_done = any(state.status == "done" for state in self._states.values())
-        done = len(self._report(html=any_done).of_status("done"))
-        return f"stopped with {done} of {len(self._plan.runs)} runs done; give the same command again to resume"
+        self._report(html=any_done)
+        runs = self._plan.every_run
+        done = sum(self._states[run.key].status == "done" for run in runs)
+        return f"stopped with {done} of {len(runs)} runs done; give the same command again to resume"
 
     def _conclude(self, progress: Progress) -> Results:
         """Measure latency, write the reports and print the table."""
-        if all(state.status in {"done", "failed"} for state in self._states.values()):
+        if all(self._states[run.key].status in {"done", "failed"} for run in self._plan.runs):
             self._measure_latency(progress)
         results = self._report(html=True)
         progress.print("\n" + results.table())
-        failed = [(name, run) for name, run in results.of_status("failed") if run.folder]
-        for name, run in failed:
-            progress.print(f"log of {name} seed {run.seed}: {self._store.folder / str(run.folder) / LOG}")
+        failed = [run for run in self._plan.every_run if self._has_failed(run)]
+        for run in failed:
+            progress.print(f"log of {run.arm.name} seed {run.seed}: {self._store.path(run) / LOG}")
         if failed:
             progress.print("Failed runs are run again only with retry=True.")
         if results.of_status("interrupted"):
             progress.print("Give the same command again to resume the interrupted runs.")
         progress.print(f"Results: {self._store.folder / REPORT}, results.json, .csv, .md, .tex")
         return results
+
+    def _has_failed(self, run: Run) -> bool:
+        """Whether a run was executed and has failed."""
+        state = self._states[run.key]
+        return state.status == "failed" and state.result is not None
 
     def _measure_latency(self, progress: Progress) -> None:
         """Measure the latency of the arms unless it is stored; the results are complete without it."""
@@ -244,7 +284,7 @@ class _Engine:
     # --- state and reports ------------------------------------------------------------------------------------------
 
     def _state(self, run: Run, status: str, error: str | None = None) -> RunState:
-        return RunState(run.seed, status, self._store.relative_path(run), error)
+        return RunState(run.seed, status, self._store.relative_path(run), error, base=run.base_number)
 
     def _stored_state(self, run: Run) -> RunState | None:
         """Return the state of a run that has a stored result, None without one."""
@@ -253,13 +293,13 @@ class _Engine:
             return None
         return replace(self._state(run, result.status, result.error), result=result)
 
-    def _known_times(self) -> dict[str, list[float]]:
-        """Return the seconds of the done runs by arm."""
-        times: dict[str, list[float]] = {}
-        for run in self._plan.runs:
+    def _known_times(self) -> RunTimes:
+        """Return the times of the done runs."""
+        times = RunTimes()
+        for run in self._plan.every_run:
             result = self._states[run.key].result
             if result is not None and result.status == "done" and result.wall_seconds is not None:
-                times.setdefault(run.arm.name, []).append(result.wall_seconds)
+                times.add(run.arm.name, run.epochs, result.wall_seconds)
         return times
 
     def _known_memory(self) -> dict[str, float]:
@@ -291,11 +331,13 @@ class _Engine:
             no_worse=design.no_worse,
             max_seeds=design.max_seeds,
             pretrain=design.pretrain or None,
+            pretraining=plan.study.pretraining,
             lr_attention=design.lr_attention if design.lr_attention != 1 else None,
             groups=design.groups,
         )
         folder = self._store.folder
-        results = Results(folder, make_results(folder, info, [self._arm_runs(arm) for arm in plan.arms]))
+        arms, bases = [self._arm_runs(arm) for arm in plan.arms], self._base_runs()
+        results = Results(folder, make_results(folder, info, arms, bases=bases))
         results.write(html=html)
         return results
 
@@ -304,9 +346,17 @@ class _Engine:
             states = [RunState(seed, "failed", error=arm.error) for seed in self._plan.study.seeds]
             return ArmRuns(arm.name, arm.kind, None, states, None)
         runs = self._plan.runs_of(arm)
-        states = [self._states[run.key] for run in runs]
+        states = [replace(self._states[run.key], seed=run.seed) for run in runs]
         model = f"{self._store.relative_path(runs[0])}/{MODEL}"
         return ArmRuns(arm.name, arm.kind, model, states, self._shared.get(arm.name))
+
+    def _base_runs(self) -> list[ArmRuns]:
+        """Return the trainings of the bases; those of one arm alone have its name."""
+        common = self._plan.baseline.name
+        return [
+            ArmRuns("" if name == common else name, "base", None, [self._states[run.key] for run in runs])
+            for name, runs in self._plan.bases.items()
+        ]
 
     def _write_interim_page(self, study: StudyResults) -> None:
         from yolo_attn.study.report import write_interim_page

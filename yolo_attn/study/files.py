@@ -37,6 +37,7 @@ __all__ = [
     "MAPS",
     "MATCHES",
     "MODEL",
+    "OUTPUTS",
     "REPORT",
     "RESULT",
     "RESULTS",
@@ -83,3 +84,6 @@ MATCHES = "matches.npz"
 BOOTSTRAP = "draws.npz"
 MAPS = "maps.npz"
 RESULT = "result.json"
+
+OUTPUTS = (MATCHES, BOOTSTRAP, MAPS, LOG, TRAIN_TABLE, TRAIN_ARGUMENTS, LAST_WEIGHTS, BEST_WEIGHTS, RESULT)
+"""The files of a finished run that a study needs; the result comes last."""

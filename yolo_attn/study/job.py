@@ -82,9 +82,10 @@ class Inputs:
         recipe: Ultralytics' training keys.
         platform: Versions, device and threads.
         model: The model YAML.
-        weights: Hash of the checkpoint that training starts from; None without one.
+        weights: Hash of the checkpoint that training starts from, or the key of the run that trains it; None without.
         seed: The seed.
         layers: Hashes of the code of custom layers, by name of the layer.
+        lr_attention: Learning rate of attention layers, relative to that of the others.
     """
 
     data: str
@@ -94,6 +95,7 @@ class Inputs:
     weights: str | None
     seed: int
     layers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    lr_attention: float = 1.0
 
     def to_json(self) -> dict[str, object]:
         """Return the inputs as stored in `run.json`. Any change of it changes the keys of all stored runs."""
@@ -111,6 +113,7 @@ class Inputs:
             "weights": self.weights,
             "seed": self.seed,
             **({"layers": dict(self.layers)} if self.layers else {}),
+            **({"lr_attention": self.lr_attention} if self.lr_attention != 1 else {}),
         }
 
     @classmethod
@@ -129,6 +132,7 @@ class Inputs:
             weights=take.optional("weights", str),
             seed=take("seed", int),
             layers=take("layers", dict, {}),
+            lr_attention=take("lr_attention", float, 1.0),
         )
 
 

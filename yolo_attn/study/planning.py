@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import operator
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -40,7 +40,9 @@ class Plan:
     Args:
         study: The study.
         arms: Baseline, variants and controls.
-        runs: Their runs, in the order in which they start.
+        bases: Runs that train the weights that others start from, by the name of the arm whose model they train: the
+            baseline, and arms with a base of their own. Empty without.
+        runs: The runs of the arms, in the order in which they start.
         settings: Settings that results do not depend on, the same for all runs.
         platform: Versions, device and threads of the runs.
         dataset: Hash and sizes of the dataset.
@@ -49,6 +51,7 @@ class Plan:
 
     study: Study
     arms: Sequence[Arm]
+    bases: Mapping[str, Sequence[Run]]
     runs: Sequence[Run]
     settings: RunSettings
     platform: Platform
@@ -64,6 +67,16 @@ class Plan:
     def trainable_arms(self) -> list[Arm]:
         """The arms whose models can be built."""
         return [arm for arm in self.arms if not arm.error]
+
+    @property
+    def base_runs(self) -> list[Run]:
+        """The runs that train the weights that others start from."""
+        return [run for runs in self.bases.values() for run in runs]
+
+    @property
+    def every_run(self) -> list[Run]:
+        """The runs that train bases, then those of the arms."""
+        return [*self.base_runs, *self.runs]
 
     def runs_of(self, arm: Arm) -> list[Run]:
         """Return the runs of an arm."""
@@ -111,15 +124,55 @@ def make_plan(study: Study, store: Store, stream: TextIO) -> Plan:
         weights=str(arms[0].weights) if arms[0].weights else None,
         trust=trusts_files(),
     )
+    plan = functools.partial(plan_run, data=dataset.digest, platform=platform)
+    bases: dict[str, list[Run]] = {}
+    if study.design.pretrain:
+        bases = _plan_bases(arms, study.design.bases, functools.partial(plan, recipe=study.pretraining))
+        arms = _with_classes(arms, _classes(dataset, study.pretraining))
     # All arms of a seed come before the next seed: a study that is stopped early has complete comparisons.
     runs = [
-        plan_run(arm, seed, data=dataset.digest, recipe=study.train, platform=platform)
-        for seed in study.seeds
+        plan(
+            arm,
+            seed,
+            recipe=study.train,
+            base=bases.get(arm.name, bases[arms[0].name])[number % study.design.bases] if bases else None,
+            lr_attention=study.design.lr_attention,
+        )
+        for number, seed in enumerate(study.seeds)
         for arm in arms
         if not arm.error
     ]
     sources = functools.reduce(operator.or_, (run.sources for run in runs if run.sources), sources_of(modules))
-    return Plan(study, arms, runs, settings, platform, dataset, sources)
+    return Plan(study, arms, bases, runs, settings, platform, dataset, sources)
+
+
+def _plan_bases(arms: Sequence[Arm], number: int, plan: Callable[[Arm, int], Run]) -> dict[str, list[Run]]:
+    """Return the runs that train the weights that arms start from, by the name of the arm whose model they train.
+
+    Args:
+        arms: The arms, the baseline first.
+        number: Number of bases of each; their seeds are 0, 1, 2, ....
+        plan: Plans the run of an arm with a seed.
+    """
+    own = [arms[0], *(arm for arm in arms[1:] if arm.own_base and not arm.error)]
+    bases = {arm.name: Arm(f"{arm.name} pretraining", "base", arm.model) for arm in own}
+    return {name: [plan(base, seed) for seed in range(number)] for name, base in bases.items()}
+
+
+def _classes(dataset: Dataset, recipe: Mapping[str, object]) -> int:
+    """Return the number of classes of a model that was trained on a dataset.
+
+    Raises:
+        UserError: It is not known before training.
+    """
+    if not dataset.names:
+        raise UserError("pretrain=: the classes of this dataset are not known before training; give its data YAML")
+    return 1 if recipe.get("single_cls") else len(dataset.names)
+
+
+def _with_classes(arms: Sequence[Arm], classes: int) -> list[Arm]:
+    """Return arms whose models have a number of classes; otherwise the head of a trained base would not fit them."""
+    return [arm if arm.error else replace(arm, model={**arm.model, "nc": classes}) for arm in arms]
 
 
 def _load_layers(study: Study, stored: StoredStudy | None) -> list[str]:

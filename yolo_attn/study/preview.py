@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 
 from yolo_attn.errors import counted
@@ -10,9 +11,16 @@ from yolo_attn.study.planning import Plan
 from yolo_attn.study.running.progress import clock
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.specification.device import first_device
-from yolo_attn.study.specification.estimate import detectable_line, guess_run_seconds, study_seconds
+from yolo_attn.study.specification.estimate import (
+    SETUP_SECONDS,
+    RunTimes,
+    detectable_line,
+    guess_epoch_seconds,
+)
 
 __all__ = ["SharedCounts", "preview_lines"]
+
+_SAME_SEED = "the base of the same seed"
 
 SharedCounts = Mapping[str, tuple[int, int] | None]
 """By arm: the base tensors that it shares at initialization, and all base tensors; None if unknown."""
@@ -25,7 +33,7 @@ def preview_lines(
     folder: str,
     shared: SharedCounts,
     noise: Noise | None,
-    known_times: Mapping[str, Sequence[float]],
+    times: RunTimes,
     at_once: int,
 ) -> Iterator[str]:
     """Yield the lines.
@@ -36,10 +44,10 @@ def preview_lines(
         folder: The study's folder.
         shared: Base tensors that the arms share at initialization.
         noise: Noise measured in earlier results of the study; None without any.
-        known_times: Seconds of finished runs by arm.
+        times: Times of finished runs.
         at_once: Runs that are trained at once.
     """
-    study, total = plan.study, len({run.key for run in plan.runs})
+    study, total = plan.study, len({run.key for run in plan.every_run})
     yield (
         f"compare: {counted(len(plan.arms), 'arm')}, {counted(len(study.seeds), 'seed')}, {counted(total, 'run')}, "
         f"{total - len(waiting)} of them done; folder {folder}"
@@ -48,30 +56,60 @@ def preview_lines(
         if arm.error:
             yield f"{arm.name}: skipped: {arm.error}"
     yield plan.dataset.summary
-    source = "the checkpoint" if plan.settings.weights else "the base of the same seed"
+    if plan.bases:
+        yield _bases_line(plan, waiting)
+    source = "the checkpoint" if plan.settings.weights else "the trained base" if plan.bases else _SAME_SEED
     counts = [f"{name} {pair[0]}/{pair[1]}" for name, pair in shared.items() if pair]
     yield f"tensors initialized as in {source}: {', '.join(counts)}"
     variants = sum(arm.kind == "variant" for arm in plan.trainable_arms)
     yield detectable_line(len(study.seeds), variants, noise)
-    seconds = _expected_seconds(plan, waiting, known_times)
+    seconds = _expected_seconds(plan, waiting, times)
     if seconds:
         parallel = f", {at_once} runs at a time" if at_once > 1 else ""
         yield f"expected time: {clock(seconds / at_once)}{parallel}"
 
 
-def _expected_seconds(plan: Plan, waiting: Sequence[Run], known_times: Mapping[str, Sequence[float]]) -> float | None:
+def _bases_line(plan: Plan, waiting: Sequence[Run]) -> str:
+    """Return what is trained before the arms."""
+    missing = sum(run in waiting for run in plan.base_runs)
+    state = f"{missing} to train" if missing else "done"
+    number = counted(len(plan.base_runs), "base")
+    return (
+        f"pretraining: {number}, {counted(plan.study.design.pretrain, 'epoch')} each, {state}; all arms start from it"
+    )
+
+
+def _expected_seconds(plan: Plan, waiting: Sequence[Run], times: RunTimes) -> float | None:
     """Return the seconds of the waiting runs one after another, None if unknown."""
     if not waiting:
         return None
-    guess = None
-    if not known_times and plan.dataset.train_images:
-        guess = guess_run_seconds(
-            plan.baseline.model,
-            plan.settings.task,
-            len(plan.dataset.names),
-            train_images=plan.dataset.train_images,
-            recipe=plan.study.train,
-            device=first_device(plan.study.device),
-            threads=plan.platform.threads,
-        )
-    return study_seconds([run.arm.name for run in waiting], known_times, guess)
+
+    @functools.cache
+    def per_epoch() -> float | None:
+        return _guess_epoch(plan)
+
+    total = 0.0
+    for run in waiting:
+        seconds = times.expected(run.arm.name, run.epochs)
+        if seconds is None:
+            epoch = per_epoch()
+            if epoch is None:
+                return None
+            seconds = SETUP_SECONDS + epoch * run.epochs
+        total += seconds
+    return total
+
+
+def _guess_epoch(plan: Plan) -> float | None:
+    """Return the seconds of an epoch of the baseline from a few training steps, None if unknown."""
+    if not plan.dataset.train_images:
+        return None
+    return guess_epoch_seconds(
+        plan.baseline.model,
+        plan.settings.task,
+        len(plan.dataset.names),
+        train_images=plan.dataset.train_images,
+        recipe=plan.study.train,
+        device=first_device(plan.study.device),
+        threads=plan.platform.threads,
+    )

@@ -8,18 +8,29 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
 from yolo_attn.errors import UserError
-from yolo_attn.study.files import JOB, LAYERS, MODEL, RESULT, RUNS, STORE, STUDY
+from yolo_attn.study.files import (
+    JOB,
+    LAST_WEIGHTS,
+    LAYERS,
+    MODEL,
+    OUTPUTS,
+    RESULT,
+    RUNS,
+    STORE,
+    STUDY,
+    TRAINING_STATE,
+)
 from yolo_attn.study.job import Job, Platform, RunResult, RunSettings, read_key
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.specification.study import Comparison, Study, StudyFolder
-from yolo_attn.system.files import make_folder, read_json, read_yaml, write_atomically
+from yolo_attn.system.files import link_or_copy, make_folder, read_json, read_yaml, write_atomically
 from yolo_attn.system.locks import FolderLock
 
 if TYPE_CHECKING:
@@ -205,7 +216,7 @@ class Store:
         """Write a run's job into its folder, which is created if no folder has the run's key.
 
         Args:
-            run: The run.
+            run: The run; the one that trains its base was prepared before.
             settings: Settings that its result does not depend on.
 
         Raises:
@@ -217,6 +228,8 @@ class Store:
         modules = run.sources.modules if run.sources else ()
         if modules:
             _write_sources(run.sources, folder)
+        if run.base:
+            settings = replace(settings, weights=str((self.path(run.base) / LAST_WEIGHTS).absolute()))
         job = Job(key=run.key, arm=run.arm.name, inputs=run.inputs, modules=modules, **vars(settings))
         _write_if_changed(folder / MODEL, yaml.safe_dump(dict(run.arm.model), sort_keys=False, width=120))
         _write_if_changed(folder / JOB, job.to_text())
@@ -254,6 +267,25 @@ class Store:
         """
         (self.path(run) / RESULT).unlink(missing_ok=True)
 
+    def adopt(self, run: Run) -> Path | None:
+        """Copy the finished run with the same key from another study of the same project, and return its folder there.
+
+        The result is copied last: if the copying is interrupted, the run has no result here.
+
+        Args:
+            run: A prepared run without a result.
+        """
+        folder = self.path(run)
+        for other in sorted(self.folder.parent.glob(f"*/{RUNS}/*-{run.key[:_KEY_DIGITS]}")):
+            if other != folder and _is_done(other, run.key):
+                with contextlib.suppress(OSError):  # it was deleted in the meantime
+                    (folder / TRAINING_STATE).unlink(missing_ok=True)
+                    for name in OUTPUTS:
+                        if (other / name).is_file() and not (other / name).is_symlink():
+                            link_or_copy(other / name, folder / name)
+                    return other
+        return None
+
     def count_unused(self, runs: Sequence[Run]) -> int:
         """Count the stored results that belong to none of some prepared runs."""
         used = {self.path(run) for run in runs}
@@ -273,6 +305,16 @@ class Store:
             for folder in sorted(self.folder.glob(f"{RUNS}/*")):
                 self._listed.setdefault(folder.name.rpartition("-")[2], []).append(folder)
         return self._listed
+
+
+def _is_done(folder: Path, key: str) -> bool:
+    """Whether a run's folder has the result of a done run with a key, and its weights."""
+    try:
+        result = RunResult.read(folder)
+        keys = {read_key(folder), result.key}
+    except UserError:
+        return False
+    return keys == {key} and result.status == "done" and (folder / LAST_WEIGHTS).is_file()
 
 
 def _store_content(platform: Platform) -> dict[str, object]:

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import shutil
 import stat
 import sys
 from collections.abc import Mapping
@@ -30,6 +31,7 @@ __all__ = [
     "file_hash",
     "is_file",
     "is_folder",
+    "link_or_copy",
     "make_folder",
     "parse_yaml",
     "plain_value",
@@ -124,6 +126,31 @@ def write_atomically(path: Path, content: str | bytes, key: str = "project=FOLDE
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def link_or_copy(source: Path, path: Path) -> None:
+    """Give a file a second path, as a hard link or, where the file system has none, as a copy.
+
+    Other processes see either no file or the whole one. Only for files that are replaced and never changed in place.
+
+    Args:
+        source: The file.
+        path: The second path, which is replaced if it exists; folders are made.
+
+    Raises:
+        OSError: The file does not exist, or the disk is full or not writable.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
+    temporary.unlink(missing_ok=True)
+    try:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copy2(source, temporary)
+        os.replace(temporary, path)  # noqa: PTH105 (as above)
+    finally:
+        temporary.unlink(missing_ok=True)  # also when both paths are already one file, where replacing has no effect
 
 
 def write_new(path: Path, text: str, *, exist_ok: bool) -> None:

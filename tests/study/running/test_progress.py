@@ -10,6 +10,7 @@ from tests.study.conftest import PLATFORM, fake_arm
 from yolo_attn.study.job import Inputs, Measurements, RunResult, RunState
 from yolo_attn.study.running.progress import Progress, clock, count_epochs
 from yolo_attn.study.running.run import Run
+from yolo_attn.study.specification.estimate import RunTimes
 
 
 class Terminal(StringIO):
@@ -17,9 +18,17 @@ class Terminal(StringIO):
         return True
 
 
-def run(name: str = "A", seed: int = 0) -> Run:
+def run(name: str = "A", seed: int = 0, epochs: int = 4) -> Run:
     arm = fake_arm(name)
-    return Run(arm, Inputs("d", {}, PLATFORM, arm.model, None, seed), f"{name}{seed}")
+    return Run(arm, Inputs("d", {"epochs": epochs}, PLATFORM, arm.model, None, seed), f"{name}{seed}")
+
+
+def times(**arms: float) -> RunTimes:
+    """Return the times of finished runs of four epochs."""
+    known = RunTimes()
+    for name, seconds in arms.items():
+        known.add(name, 4, seconds)
+    return known
 
 
 MEASURED = Measurements(metrics={"mAP50-95": 0.5, "mAP50": None})
@@ -44,7 +53,7 @@ def test_epochs_are_counted_from_the_table(tmp_path: Path) -> None:
 
 def test_a_pipe_receives_one_line_per_run(tmp_path: Path) -> None:
     stream = StringIO()
-    progress = Progress(2, 3, {}, stream)
+    progress = Progress(2, times(), stream)
     progress.waiting = [run(seed=1)]
     progress.start(run())
     progress.tick(lambda _: trained(tmp_path, 1))
@@ -69,7 +78,7 @@ def clock_hand(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_a_terminal_receives_a_live_line_with_the_time_left(tmp_path: Path, clock_hand: list[float]) -> None:
     stream = Terminal()
-    progress = Progress(3, 4, {}, stream)
+    progress = Progress(3, times(), stream)
     progress.waiting = [run(seed=1), run(seed=2)]
     progress.start(run())
     clock_hand[0] += 10
@@ -83,7 +92,7 @@ def test_a_terminal_receives_a_live_line_with_the_time_left(tmp_path: Path, cloc
 
 def test_parallel_runs_share_the_remaining_time(tmp_path: Path, clock_hand: list[float]) -> None:
     stream = Terminal()
-    progress = Progress(4, 4, {"A": [100.0], "B": [100.0]}, stream)
+    progress = Progress(4, times(A=100, B=100), stream)
     progress.waiting = [run("A", 1), run("B", 1)]
     progress.start(run("A"))
     progress.start(run("B"))
@@ -97,8 +106,19 @@ def test_parallel_runs_share_the_remaining_time(tmp_path: Path, clock_hand: list
 
 def test_the_time_left_is_estimated_from_earlier_runs(tmp_path: Path) -> None:
     stream = StringIO()
-    progress = Progress(3, 4, {"A": [100.0], "B": [300.0]}, stream)
+    progress = Progress(3, times(A=100, B=300), stream)
     progress.waiting = [run("A"), run("D")]
     progress.start(run("C"))
     progress.finish(run("C"), RunState(0, "interrupted", error="killed"), tmp_path)
     assert "about 5:00 left" in stream.getvalue()  # A as A did: 100 s; D as the mean of all: 200 s
+
+
+def test_the_time_of_a_base_is_not_that_of_its_fine_tuning(tmp_path: Path, clock_hand: list[float]) -> None:
+    stream = Terminal()
+    progress = Progress(2, times(), stream)
+    progress.waiting = [run("A")]
+    progress.start(run("base", epochs=40))
+    clock_hand[0] += 100
+    progress.tick(lambda _: trained(tmp_path, 20))
+    # 100 s more for the other 20 epochs, 20 s for the 4 epochs of A.
+    assert "base seed 0 21/40, 1:40, about 2:00 left" in stream.getvalue()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ultralytics import YOLO
 
 from yolo_attn.errors import UserError
 from yolo_attn.host import initialization
@@ -14,7 +15,7 @@ from yolo_attn.host.geometry import model_cost
 from yolo_attn.study.running.initialization import count_shared_tensors
 from yolo_attn.study.specification.arms import Arm, build_arms
 from yolo_attn.study.specification.controls import CONTROLS, Control
-from yolo_attn.study.specification.estimate import guess_run_seconds
+from yolo_attn.study.specification.estimate import guess_epoch_seconds
 from yolo_attn.study.specification.study import Study
 
 
@@ -70,7 +71,7 @@ def test_a_model_that_cannot_be_built_is_an_arm_with_an_error_for_any_exception(
     broken = Arm("clash", "variant", yaml.safe_load(CLASH))
     assert count_shared_tensors(broken, base, "detect", 3) is None
     model = {"train_images": 8, "recipe": {"batch": 2, "imgsz": 32, "epochs": 1}, "device": "cpu", "threads": 1}
-    assert guess_run_seconds(broken.model, "detect", 3, **model) is None  # type: ignore[arg-type]
+    assert guess_epoch_seconds(broken.model, "detect", 3, **model) is None  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", [AttributeError, ZeroDivisionError, NameError, AssertionError])
@@ -140,3 +141,20 @@ def test_every_variant_is_initialized_with_all_tensors_of_the_base() -> None:
     assert counts[:3] == [(counts[0][1], counts[0][1])] * 3
     assert counts[3] is not None
     assert counts[3][0] < counts[3][1] / 2  # another width: other shapes
+
+
+def test_arms_of_a_trained_base_are_initialized_with_its_tensors() -> None:
+    base, se, aa, width = build_arms(study(variants="SE@neck", controls="aa,width", pretrain=5))
+    counts = [count_shared_tensors(arm, base, "detect", 10, pretrained=True) for arm in (base, se, aa, width)]
+    assert counts[0] is not None
+    assert counts == [(counts[0][1], counts[0][1])] * 3 + [None]  # the wide base is trained by itself
+    scratch = count_shared_tensors(aa, base, "detect", 10)
+    assert scratch is not None
+    assert scratch[0] < scratch[1]  # other seeds, other initial weights
+
+
+def test_the_width_control_cannot_start_from_a_checkpoint(fresh_folder: Path) -> None:
+    YOLO("yolo11n.yaml").save("mine.pt")
+    *_, aa, width = build_arms(study(base="mine.pt", variants="SE@neck", controls="aa,width"))
+    assert aa.error is None
+    assert width.error == "mine.pt has no weights for it; give a model YAML as base=, and pretrain=EPOCHS"

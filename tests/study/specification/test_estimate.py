@@ -8,7 +8,7 @@ from tests.study.conftest import Fake
 from yolo_attn.stats.compare import Noise, minimum_detectable, minimum_detectable_range
 from yolo_attn.study.earlier import measured_noise
 from yolo_attn.study.results.records import ArmSummary, Difference, StudyInfo, StudyResults
-from yolo_attn.study.specification.estimate import detectable_line, study_seconds
+from yolo_attn.study.specification.estimate import RunTimes, detectable_line
 
 
 def results(**noise: Any) -> StudyResults:
@@ -51,6 +51,9 @@ def test_results_of_another_recipe_are_not_used(fake: Fake) -> None:
 
 
 def test_the_time_of_a_run_is_the_mean_of_its_arm() -> None:
-    assert study_seconds(["a", "b", "c"], {"a": [10.0, 20.0], "b": [30.0]}, None) == 15 + 30 + 20
-    assert study_seconds(["a", "b"], {}, 7.0) == 14
-    assert study_seconds(["a"], {}, None) is None
+    times = RunTimes()
+    for arm, epochs, seconds in (("a", 3, 10), ("a", 3, 20), ("b", 3, 30), ("base", 40, 500)):
+        times.add(arm, epochs, seconds)
+    assert [times.expected(arm, 3) for arm in "abc"] == [15, 30, 20]
+    assert times.expected("c", 40) == 500
+    assert times.expected("a", 5) is None

@@ -9,7 +9,7 @@ import yaml
 from yolo_attn.data import find_recipe
 from yolo_attn.errors import UserError
 from yolo_attn.study.specification.arguments import split_list
-from yolo_attn.study.specification.study import DEFAULT_STUDY, Study
+from yolo_attn.study.specification.study import DEFAULT_STUDY, Comparison, Study
 
 
 def study(**arguments: object) -> Study:
@@ -201,3 +201,59 @@ def test_adding_keeps_stored_variants_and_seeds() -> None:
     assert more.seeds == (0, 1, 2)
     other = study(variants="CBAM@neck", seeds=3, epochs=99)
     assert other.added_to(first) == other
+
+
+def test_a_fine_tuning_has_its_own_recipe() -> None:
+    scratch, tuned = find_recipe("digits"), find_recipe("digits", finetune=True)
+    assert scratch["lr0"] > tuned["lr0"]
+    plain = study(data="digits")
+    assert (plain.train["lr0"], plain.pretraining) == (scratch["lr0"], {})
+    trained = study(data="digits", pretrain=40)
+    assert {key: trained.train[key] for key in tuned} == tuned
+    assert trained.pretraining == {**plain.train, "epochs": 40}
+    assert study(data="digits", base="yolo11n.pt", variants="SE@neck").train == trained.train
+
+
+def test_keys_of_the_optimization_belong_to_the_fine_tuning() -> None:
+    given = study(data="digits", pretrain=40, lr0=0.02, epochs=5, optimizer="SGD", imgsz=64, fliplr=0.5)
+    assert [given.train[key] for key in ("lr0", "epochs", "imgsz", "fliplr")] == [0.02, 5, 64, 0.5]
+    expected = {**find_recipe("digits"), "imgsz": 64, "fliplr": 0.5, "epochs": 40}
+    assert {key: given.pretraining[key] for key in expected} == expected
+
+
+def test_a_study_file_can_state_the_recipe_of_the_base(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    start = "base: yolo11n.yaml, data: digits, variants: [SE@neck]"
+    file.write_text(f"{{{start}, recipe: digits, train: {{epochs: 5}}, pretrain: 30, pretraining: {{lr0: 0.01}}}}")
+    read = study(study=file)
+    assert (read.train["epochs"], read.pretraining["epochs"], read.pretraining["lr0"]) == (5, 30, 0.01)
+    file.write_text(yaml.safe_dump(read.to_content()))
+    assert study(study=file).is_same(read)
+    assert Comparison.from_content(read.to_content()) == Comparison(
+        *(getattr(read, name) for name in ("base", "data", "variants", "controls", "seeds", "train", "design")),
+        read.pretraining,
+    )
+    file.write_text(f"{{{start}, pretraining: {{lr0: 0.01}}}}")
+    with pytest.raises(UserError, match="add pretrain: EPOCHS"):
+        study(study=file)
+    file.write_text(f"{{{start}, pretrain: 30, pretraining: {{lr: 0.01}}}}")
+    with pytest.raises(UserError, match=r"study\.yaml, pretraining: unknown key 'lr'"):
+        study(study=file)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"pretrain": 40, "base": "yolo11n.pt"},
+            "pretrain=40 and base=yolo11n.pt: .*; omit pretrain=, or give a model",
+        ),
+        ({"bases": 3}, "bases=3: the number of bases that pretrain= trains; add pretrain=EPOCHS"),
+        ({"pretrain": 4, "bases": 2}, "two bases"),
+        ({"pretrain": 4, "bases": 3, "seeds": 4}, "multiple"),
+        ({"pretrain": -1}, "pretrain=-1: must be an integer from 0"),
+    ],
+)
+def test_what_arms_start_from_is_checked(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        study(**arguments)

@@ -100,7 +100,7 @@ def make_results(
     info: StudyInfo,
     arms: Sequence[ArmRuns],
     *,
-    bases: Sequence[BaseSummary] = (),
+    bases: Sequence[ArmRuns] = (),
     looks: Sequence[Look] = (),
     keep: bool = True,
 ) -> StudyResults:
@@ -114,7 +114,7 @@ def make_results(
         folder: The study's folder.
         info: The setup of the study.
         arms: The baseline, then variants and controls in the order of the study.
-        bases: Trainings of the bases that the arms start from.
+        bases: Trainings of the bases that the arms start from; those of one arm alone have its name.
         looks: Earlier evaluations at which verdicts were printed.
         keep: Whether to cache the bootstrap in the runs' folders; otherwise the study is only read.
 
@@ -138,7 +138,7 @@ def make_results(
         minimum_detectable=size,
         detectable_range=size_range,
         pairs=trial.pairs(),
-        bases=bases,
+        bases=[_base_summary(folder, info, item, run, keep=keep) for item in bases for run in item.runs],
         looks=looks,
         notes=_notes(estimates, info.images),
     )
@@ -353,6 +353,22 @@ def _arm_summary(
     )
 
 
+def _base_summary(folder: Path, info: StudyInfo, item: ArmRuns, run: RunState, *, keep: bool) -> BaseSummary:
+    measured, main = run.measurements, None
+    if run.status == "done":
+        main = float(cached_metrics(_source(folder, run, info.task, keep=keep)).values[0])  # the main metric
+    return BaseSummary(
+        seed=run.seed,
+        status=run.status,
+        epochs=measured.epochs,
+        seconds=measured.seconds,
+        metric=main if main is not None and math.isfinite(main) else None,
+        error=run.error and plain(run.error),
+        folder=run.folder,
+        arm=item.name or None,
+    )
+
+
 def _run_summary(run: RunState, found: ArmEstimates) -> RunSummary:
     measured = run.measurements
     return RunSummary(
@@ -368,6 +384,7 @@ def _run_summary(run: RunState, found: ArmEstimates) -> RunSummary:
         chance=found.chance.get(run.seed),
         metrics_best=measured.metrics_best or {},
         metrics_ultralytics=measured.metrics_ultralytics or {},
+        base=run.base,
     )
 
 

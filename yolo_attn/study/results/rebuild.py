@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from yolo_attn.errors import UserError
 from yolo_attn.study.files import BOOTSTRAP, JOB, MAPS, MATCHES, RESULT, TRAIN, TRAIN_TABLE
 from yolo_attn.study.job import RunResult, RunState, read_key
 from yolo_attn.study.results.build import ArmRuns, make_results
-from yolo_attn.study.results.records import ArmSummary, RunSummary, StudyResults
+from yolo_attn.study.results.records import ArmSummary, BaseSummary, RunSummary, StudyResults
+from yolo_attn.study.specification.controls import CONTROLS
 
 __all__ = ["rebuild"]
 
@@ -27,7 +29,8 @@ def rebuild(folder: Path, known: StudyResults, *, require_all: bool = True, keep
     Raises:
         UserError: A file of the study is damaged, or a done run is missing.
     """
-    for name in {run.folder for arm in known.arms for run in arm.runs if run.folder}:
+    listed = {run.folder for arm in known.arms for run in arm.runs} | {base.folder for base in known.bases}
+    for name in filter(None, listed):
         _check_run_folder(folder, name)
     missing = [(arm, run) for arm in known.arms for run in arm.done if not _has_result(folder, run)]
     if require_all and missing:
@@ -38,23 +41,38 @@ def rebuild(folder: Path, known: StudyResults, *, require_all: bool = True, keep
             "restore its folder, or give out=DIR for a report of the remaining runs (nothing was changed)"
         )
     arms = [_arm_runs(folder, arm) for arm in known.arms]
-    return make_results(folder, known.info, arms, bases=known.bases, looks=known.looks, keep=keep)
+    return make_results(folder, known.info, arms, bases=_base_runs(folder, known), looks=known.looks, keep=keep)
 
 
 def _arm_runs(folder: Path, arm: ArmSummary) -> ArmRuns:
-    runs = [_run_state(folder, run) for run in arm.runs]
+    control = CONTROLS.get(arm.name) if arm.kind == "control" else None
+    offset = control.seed_offset if control else 0
+    runs = [replace(_run_state(folder, run, offset), base=run.base) for run in arm.runs]
     return ArmRuns(arm.name, arm.kind, arm.model, runs, arm.transferred)
 
 
-def _run_state(folder: Path, run: RunSummary) -> RunState:
-    """Return the state of a run now, which may have been finished since the results were written."""
+def _base_runs(folder: Path, known: StudyResults) -> list[ArmRuns]:
+    """Return the trainings of the bases; those of one arm alone have its name."""
+    names = dict.fromkeys(base.arm for base in known.bases)
+    runs = {name: [_run_state(folder, base) for base in known.bases if base.arm == name] for name in names}
+    return [ArmRuns(name or "", "base", None, states) for name, states in runs.items()]
+
+
+def _run_state(folder: Path, run: RunSummary | BaseSummary, seed_offset: int = 0) -> RunState:
+    """Return the state of a run now, which may have been finished since the results were written.
+
+    Args:
+        folder: The study's folder.
+        run: The run as it was listed.
+        seed_offset: Added to the listed seed in its training.
+    """
     if not _has_result(folder, run):
-        return RunState(run.seed, "waiting" if run.done else run.status, run.folder, run.error)
-    result = _read_result(folder / str(run.folder), run.seed)
+        return RunState(run.seed, "waiting" if run.status == "done" else run.status, run.folder, run.error)
+    result = _read_result(folder / str(run.folder), run.seed + seed_offset)
     return RunState(run.seed, result.status, run.folder, result.error, result)
 
 
-def _has_result(folder: Path, run: RunSummary) -> bool:
+def _has_result(folder: Path, run: RunSummary | BaseSummary) -> bool:
     return bool(run.folder) and (folder / str(run.folder) / RESULT).is_file()
 
 

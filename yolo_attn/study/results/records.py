@@ -354,6 +354,7 @@ class RunSummary:
         chance: Main metric that its predictions reach on other images.
         metrics_best: Metrics of best.pt.
         metrics_ultralytics: Metrics of last.pt as Ultralytics' validator computes them.
+        base: Number of the trained base that it starts from; 0 with one or none.
     """
 
     seed: int
@@ -368,6 +369,7 @@ class RunSummary:
     chance: float | None = None
     metrics_best: Metrics = field(default_factory=dict)
     metrics_ultralytics: Metrics = field(default_factory=dict)
+    base: int = 0
 
     @classmethod
     def from_json(cls, data: object) -> RunSummary:
@@ -387,6 +389,7 @@ class RunSummary:
             chance=as_number(given.get("chance")),
             metrics_best=as_numbers(given.get("metrics_best")),
             metrics_ultralytics=as_numbers(given.get("metrics_ultralytics")),
+            base=as_integer(given.get("base")) or 0,
         )
 
     def to_json(self) -> dict[str, object]:
@@ -537,6 +540,7 @@ class StudyInfo:
         no_worse: Whether "no worse" is a verdict.
         max_seeds: Largest number of seeds if there is a look after each one; None if the number is fixed.
         pretrain: Epochs of the base's own training, which all arms start from.
+        pretraining: Ultralytics training arguments of that training; empty without.
         lr_attention: Learning rate of attention layers, relative to that of the others.
         groups: How images are grouped; None if they are independent.
     """
@@ -558,6 +562,7 @@ class StudyInfo:
     no_worse: bool = False
     max_seeds: int | None = None
     pretrain: int | None = None
+    pretraining: Mapping[str, object] = field(default_factory=dict)
     lr_attention: float | None = None
     groups: str | None = None
 
@@ -588,6 +593,7 @@ class StudyInfo:
             no_worse=as_boolean(data.get("no_worse")) or False,
             max_seeds=as_integer(data.get("max_seeds")),
             pretrain=as_integer(data.get("pretrain")),
+            pretraining=as_mapping(data.get("pretraining")),
             lr_attention=as_number(data.get("lr_attention")),
             groups=as_text(data.get("groups")),
         )

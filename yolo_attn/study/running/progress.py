@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
 from yolo_attn.study.files import TRAIN_TABLE
 from yolo_attn.study.job import RunState
 from yolo_attn.study.running.run import Run
-from yolo_attn.study.specification.estimate import study_seconds
+from yolo_attn.study.specification.estimate import RunTimes
 
 __all__ = ["Progress", "clock", "count_epochs"]
 
@@ -25,17 +25,15 @@ class Progress:
 
     Args:
         total: Runs of the whole study.
-        epochs: Epochs of each run.
-        known: Seconds of the finished runs by arm, to which runs are added as they finish.
+        times: Times of the finished runs, to which runs are added as they finish.
         stream: The output.
     """
 
-    def __init__(self, total: int, epochs: int, known: Mapping[str, Sequence[float]], stream: TextIO) -> None:
+    def __init__(self, total: int, times: RunTimes, stream: TextIO) -> None:
         self.total = total
-        self.epochs = epochs
         self.stream = stream
         self.waiting: list[Run] = []
-        self._known = {name: list(seconds) for name, seconds in known.items()}
+        self._times = times
         self._running: dict[str, tuple[Run, float]] = {}
         self._most_at_once = 1
         self._is_terminal = stream.isatty()
@@ -69,16 +67,17 @@ class Progress:
             return
         self._last_update = now
         shown, left, guesses = [], [], []
-        for run, began in self._running.values():
+        running = list(self._running.values())
+        for run, began in running:
             epoch, passed = count_epochs(folder_of(run)), now - began
-            guess = passed * self.epochs / epoch if epoch and self.epochs else self._expected(run)
+            guess = passed * run.epochs / epoch if epoch else self._expected(run)
             guesses.append(guess)
             left.append(None if guess is None else max(guess - passed, 0.0))
-            shown.append(f"{run.arm.name} seed {run.seed} {min(epoch + 1, self.epochs)}/{self.epochs}")
-        usual = next((guess for guess in guesses if guess is not None), None)
+            shown.append(f"{run.arm.name} seed {run.seed} {min(epoch + 1, run.epochs)}/{run.epochs}")
+        per_epoch = next((guess / run.epochs for guess, (run, _) in zip(guesses, running, strict=True) if guess), None)
         self._show(
             f"[{self._done}/{self.total} done] {', '.join(shown)}, "
-            f"{clock(now - self._began)}{_left(self._rest(left, usual))}"
+            f"{clock(now - self._began)}{_left(self._rest(left, per_epoch))}"
         )
 
     def finish(self, run: Run, state: RunState, log: Path) -> None:
@@ -92,7 +91,7 @@ class Progress:
         _, began = self._running.pop(run.key)
         seconds = time.monotonic() - began
         if state.status == "done":
-            self._known.setdefault(run.arm.name, []).append(seconds)
+            self._times.add(run.arm.name, run.epochs, seconds)
             metrics = state.measurements.metrics or {}
             shown = ", ".join(f"{name} {_points(metrics[name])}" for name in list(metrics)[:_METRICS])
             chance = " (not learned: no better than chance)" if state.measurements.learnt is False else ""
@@ -111,17 +110,17 @@ class Progress:
         self._erase()
 
     def _expected(self, run: Run) -> float | None:
-        """Return the expected seconds of a run: the mean of its arm, or of all runs."""
-        return study_seconds([run.arm.name], self._known, None)
+        return self._times.expected(run.arm.name, run.epochs)
 
-    def _rest(self, left: Sequence[float | None], otherwise: float | None = None) -> float | None:
+    def _rest(self, left: Sequence[float | None], per_epoch: float | None = None) -> float | None:
         """Return the seconds until the last run ends, if as many run at once as so far.
 
         Args:
             left: Remaining seconds of the running runs.
-            otherwise: Seconds of a run whose time is unknown.
+            per_epoch: Seconds of an epoch of a run whose time is unknown.
         """
-        times = [*left, *(self._expected(run) or otherwise for run in self.waiting)]
+        unknown = [None if per_epoch is None else per_epoch * run.epochs for run in self.waiting]
+        times = [*left, *(self._expected(run) or guess for run, guess in zip(self.waiting, unknown, strict=True))]
         if None in times:
             return None
         known = [seconds for seconds in times if seconds is not None]

@@ -23,21 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from yolo_attn.errors import UserError, plain
-from yolo_attn.study.files import (
-    BEST_WEIGHTS,
-    BOOTSTRAP,
-    JOB,
-    LAST_WEIGHTS,
-    LAYERS,
-    LOG,
-    MAPS,
-    MATCHES,
-    MODEL,
-    RESULT,
-    TRAIN_ARGUMENTS,
-    TRAIN_TABLE,
-    TRAINING_STATE,
-)
+from yolo_attn.study.files import JOB, LAYERS, LOG, MODEL, OUTPUTS, RESULT, TRAINING_STATE
 from yolo_attn.study.job import Job, RunResult
 from yolo_attn.study.running.local import WORKER, LocalRunner
 from yolo_attn.study.running.runner import Outcome
@@ -49,7 +35,6 @@ _POLL_SECONDS = 0.2
 _CONNECT_SECONDS = 10.0
 _RETRIES = 20  # how often a run can lose its worker or its node
 _WEIGHTS = "weights.pt"
-_RETURNED = (MATCHES, BOOTSTRAP, MAPS, LOG, TRAIN_TABLE, TRAIN_ARGUMENTS, LAST_WEIGHTS, BEST_WEIGHTS, RESULT)
 
 
 class Answer(NamedTuple):
@@ -204,7 +189,8 @@ def execute(
     retried, resumes there if it comes back to the same node.
 
     Args:
-        files: Contents by name: run.json, model.yaml, weights.pt if the base has weights, and files of custom layers.
+        files: Contents by name: run.json, model.yaml, weights.pt if training starts from weights, and files of custom
+            layers.
         threads: CPU threads.
         data: The dataset as the user named it.
         command: The command of the run's process; the package's worker by default.
@@ -225,7 +211,7 @@ def execute(
         return Answer({LOG: (folder / LOG).read_bytes()}, f"{job.node}: {error}")
     finally:
         child.stop()
-    returned = {name: (folder / name).read_bytes() for name in _RETURNED if (folder / name).is_file()}
+    returned = {name: (folder / name).read_bytes() for name in OUTPUTS if (folder / name).is_file()}
     if RESULT in returned:
         _clean_up(folder, RunResult.read(folder).status)
     return Answer(returned, outcome.reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from yolo_attn.errors import RowError, UserError, one_line
@@ -26,6 +26,8 @@ class Arm:
         model: The model YAML; empty when the model cannot be built.
         weights: The checkpoint that training starts from; None without one.
         error: Why the model cannot be built.
+        seed_offset: Added to the study's seeds in its runs.
+        own_base: Whether it needs a trained base of its own, where the others start from the trained baseline.
     """
 
     name: str
@@ -33,6 +35,8 @@ class Arm:
     model: Mapping[str, object] = field(default_factory=dict)
     weights: Path | None = None
     error: str | None = None
+    seed_offset: int = 0
+    own_base: bool = False
 
 
 def build_arms(study: Study) -> list[Arm]:
@@ -97,11 +101,16 @@ def _build_error(model: Mapping[str, object]) -> str | None:
 
 def _make_control(name: str, baseline: Arm, variants: Sequence[Arm]) -> Arm:
     """Return a control's arm, with an error if its model cannot be built."""
-    models = [arm.model for arm in variants if arm.model]
+    control, models = CONTROLS[name], [arm.model for arm in variants if arm.model]
+    arm = Arm(name, "control", weights=baseline.weights, seed_offset=control.seed_offset, own_base=control.own_base)
+    if control.own_base and baseline.weights:
+        return replace(
+            arm, error=f"{baseline.weights.name} has no weights for it; give a model YAML as base=, and pretrain=EPOCHS"
+        )
     try:
-        return Arm(name, "control", CONTROLS[name].build(baseline.model, models), baseline.weights)
+        return replace(arm, model=control.build(baseline.model, models))
     except Exception as error:
-        return Arm(name, "control", weights=baseline.weights, error=one_line(error))
+        return replace(arm, error=one_line(error))
 
 
 def _check_names(names: Sequence[str]) -> None:

@@ -2,7 +2,8 @@
 
 `null` has identity layers where the variants have attention layers and shows the effect of the insertion alone. `width`
 is the base, widened to at least the number of parameters of the largest variant, and shows the effect of size alone.
-Each control is one entry of `CONTROLS`.
+`aa` is the base with other seeds, and shows how far two trainings of one model differ. Each control is one entry of
+`CONTROLS`.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from dataclasses import dataclass
 from yolo_attn.errors import UserError
 from yolo_attn.graph import IMAGE, ModelGraph
 
-__all__ = ["CONTROLS", "Control", "null_model", "widened_model", "width_model"]
+__all__ = ["CONTROLS", "Control", "null_model", "same_model", "widened_model", "width_model"]
 
 Model = Mapping[str, object]
 
 _WIDTH_STEPS = 64  # steps per doubling of the base's width
 _MAX_STEPS = 64
 _MARGIN = 0.9
+_OTHER_SEEDS = 1000  # more than the seeds of any usual study, so that no run is its own control
 
 
 def null_model(base: Model, variants: Sequence[Model]) -> dict[str, object]:
@@ -99,6 +101,16 @@ def widened_model(base: Model, params: int) -> dict[str, object]:
     raise UserError(f"controls: width: the base cannot be widened to {params:,} parameters")
 
 
+def same_model(base: Model, variants: Sequence[Model]) -> dict[str, object]:
+    """Return the base itself.
+
+    Args:
+        base: The base's model YAML.
+        variants: The variants' model YAMLs, which do not matter.
+    """
+    return dict(base)
+
+
 def _scale_width(base: Model, factor: float) -> dict[str, object]:
     """Return a model YAML with its width multiplied by a factor."""
     document = copy.deepcopy(dict(base))
@@ -126,14 +138,19 @@ class Control:
     Args:
         build: Called with the base's model YAML and those of the variants; returns the control's.
         summary: The control's model, for the help page.
+        seed_offset: Added to each seed of the study.
+        own_base: Whether it cannot start from the weights of the study's base, and needs a trained base of its own.
     """
 
     build: Callable[[Model, Sequence[Model]], dict[str, object]]
     summary: str
+    seed_offset: int = 0
+    own_base: bool = False
 
 
 CONTROLS = {
     "null": Control(null_model, "identity layers at the variants' sites"),
-    "width": Control(width_model, "the base, widened to the parameters of the largest variant"),
+    "width": Control(width_model, "the base, widened to the parameters of the largest variant", own_base=True),
+    "aa": Control(same_model, "the base with other seeds", seed_offset=_OTHER_SEEDS),
 }
 """The controls by name."""

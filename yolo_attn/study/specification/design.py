@@ -52,9 +52,10 @@ class Design:
         Raises:
             UserError: A value is invalid.
         """
+        pretrain = parse_count(content, "pretrain", least=0) or 0
         return cls(
-            pretrain=parse_count(content, "pretrain", least=0) or 0,
-            bases=_parse_bases(content),
+            pretrain=pretrain,
+            bases=_parse_bases(content, pretrain),
             lr_attention=parse_positive(content, "lr_attention") or 1.0,
             margin=parse_positive(content, "margin") or cls.margin,
             no_worse=parse_flag(content, "no_worse"),
@@ -73,8 +74,10 @@ class Design:
         return all(getattr(self, name) == getattr(other, name) for name in names)
 
 
-def _parse_bases(content: Mapping[str, object]) -> int:
+def _parse_bases(content: Mapping[str, object], pretrain: int) -> int:
     bases = parse_count(content, "bases") or 1
+    if bases > 1 and not pretrain:
+        raise UserError(f"bases={bases}: the number of bases that pretrain= trains; add pretrain=EPOCHS")
     if bases == MIN_SEEDS - 1:
         raise UserError(f"bases={bases}: two bases do not show how bases vary; give 1, or at least {MIN_SEEDS}")
     return bases

@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from statistics import fmean
 
 from yolo_attn.errors import counted
 from yolo_attn.stats.compare import MIN_SEEDS, Noise, minimum_detectable_range
 from yolo_attn.study.specification.recipe import recipe_integer
 
-__all__ = ["detectable_line", "guess_run_seconds", "study_seconds"]
+__all__ = ["SETUP_SECONDS", "RunTimes", "detectable_line", "guess_epoch_seconds"]
 
 _OVERHEAD = 1.5  # time of a training step with loss, optimizer, data and evaluation, relative to one without them
-_SETUP_SECONDS = 15.0  # imports, building the model, reading the dataset
+SETUP_SECONDS = 15.0
+"""Time of a run before training: imports, building the model, reading the dataset."""
 
 
-def study_seconds(arms: Sequence[str], known: Mapping[str, Sequence[float]], guess: float | None) -> float | None:
-    """Return the seconds of some runs, one after another; None if they cannot be estimated.
+class RunTimes:
+    """Times of finished runs, from which those of others are estimated.
 
-    Args:
-        arms: The name of each run's arm.
-        known: Seconds of finished runs by arm.
-        guess: Seconds of a run, used if no run is finished.
+    Runs of different numbers of epochs, such as those that train a base, say nothing about each other.
     """
-    every = [seconds for times in known.values() for seconds in times]
-    usual = fmean(every) if every else guess
-    times = [fmean(known[arm]) if known.get(arm) else usual for arm in arms]
-    return None if None in times else math.fsum(seconds for seconds in times if seconds is not None)
+
+    def __init__(self) -> None:
+        self._seconds: dict[int, dict[str, list[float]]] = {}
+
+    def add(self, arm: str, epochs: int, seconds: float) -> None:
+        """Add a finished run."""
+        self._seconds.setdefault(epochs, {}).setdefault(arm, []).append(seconds)
+
+    def expected(self, arm: str, epochs: int) -> float | None:
+        """Return the mean seconds of an arm's runs, or of all runs of as many epochs; None if there are none."""
+        known = self._seconds.get(epochs, {})
+        every = known.get(arm) or [seconds for times in known.values() for seconds in times]
+        return fmean(every) if every else None
 
 
-def guess_run_seconds(
+def guess_epoch_seconds(
     model: Mapping[str, object],
     task: str,
     classes: int,
@@ -40,7 +47,7 @@ def guess_run_seconds(
     device: str,
     threads: int,
 ) -> float | None:
-    """Estimate the seconds of one run from a few training steps; None if they fail.
+    """Estimate the seconds of one epoch from a few training steps; None if they fail.
 
     Args:
         model: The base's model YAML.
@@ -54,12 +61,11 @@ def guess_run_seconds(
     from yolo_attn.host.timing import step_seconds
 
     batch, imgsz = recipe_integer(recipe, "batch"), recipe_integer(recipe, "imgsz")
-    steps = math.ceil(train_images / batch) * recipe_integer(recipe, "epochs")
     try:
         step = step_seconds(model, task, classes, batch=batch, imgsz=imgsz, device=device, threads=threads)
     except Exception:  # the runs report the problem
         return None
-    return _SETUP_SECONDS + _OVERHEAD * step * steps
+    return _OVERHEAD * step * math.ceil(train_images / batch)
 
 
 def detectable_line(seeds: int, variants: int, noise: Noise | None) -> str:

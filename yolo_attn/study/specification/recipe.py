@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
+from yolo_attn.data import find_recipe
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.study.specification.arguments import parse_value
 
-__all__ = ["PINNED", "check_recipe", "recipe_integer", "recipe_keys", "recipe_split"]
+__all__ = [
+    "PINNED",
+    "RecipeKeys",
+    "base_recipe",
+    "check_recipe",
+    "recipe_integer",
+    "recipe_keys",
+    "recipe_split",
+    "study_recipe",
+]
 
 # Ultralytics' defaults would differ between models or runs: optimizer=auto chooses optimizer and learning rate by the
 # number of classes and steps, and early stopping trains arms for different numbers of epochs.
@@ -41,8 +52,80 @@ _OTHER_MODES = {
     "export": ("format", "keras", "optimize", "int8", "dynamic", "simplify", "opset", "workspace"),
 }
 _OWNED |= {key: f"it belongs to {mode}" for mode, keys in _OTHER_MODES.items() for key in keys}
+# A fine-tuning is optimized in another way than a training from scratch; all other keys hold for both.
+_OPTIMIZATION = frozenset(
+    {
+        *("epochs", "patience", "optimizer", "lr0", "lrf", "cos_lr", "momentum", "weight_decay", "freeze"),
+        *("warmup_epochs", "warmup_momentum", "warmup_bias_lr", "close_mosaic"),
+    }
+)
 _MINIMUM = {"epochs": 1, "imgsz": 32, "batch": 1}
 _DEFAULTS = {"epochs": 100, "imgsz": 640, "batch": 16}  # of Ultralytics
+
+
+@dataclass(frozen=True)
+class RecipeKeys:
+    """Training keys from one source, such as a study file or the command line.
+
+    Args:
+        name: A dataset whose recipe is used; None for none.
+        keys: Ultralytics' training keys, which take precedence.
+    """
+
+    name: str | None = None
+    keys: Mapping[str, object] = field(default_factory=dict)
+
+    def read(self, *, finetune: bool) -> dict[str, object]:
+        """Return the checked keys, without validation in each epoch, since a study evaluates last.pt itself.
+
+        Raises:
+            UserError: There is no such recipe, or a key or value is invalid.
+        """
+        named = {} if self.name is None else {**find_recipe(self.name, finetune=finetune), "val": False}
+        return {**check_recipe(named), **check_recipe(self.keys)}
+
+
+def study_recipe(sources: Iterable[RecipeKeys], *, amp: bool, finetune: bool) -> dict[str, object]:
+    """Return the recipe of a study's arms.
+
+    Args:
+        sources: Training keys; later sources take precedence.
+        amp: Whether mixed precision is used if no source says otherwise.
+        finetune: Whether the arms start from trained weights.
+
+    Raises:
+        UserError: There is no such recipe, or a key or value is invalid.
+    """
+    recipe = {**PINNED, "amp": amp}
+    for source in sources:
+        recipe |= source.read(finetune=finetune)
+    return dict(sorted(recipe.items()))
+
+
+def base_recipe(
+    sources: Iterable[RecipeKeys], own: Mapping[str, object], *, amp: bool, epochs: int
+) -> dict[str, object]:
+    """Return the recipe of the base's own training.
+
+    It is that of the arms if they were trained from scratch. Keys of the optimization belong to the fine-tuning of the
+    arms, and are only taken from a dataset's recipe.
+
+    Args:
+        sources: Training keys of the arms.
+        own: Training keys of the base alone, which take precedence.
+        amp: Whether mixed precision is used if no source says otherwise.
+        epochs: Number of epochs.
+
+    Raises:
+        UserError: There is no such recipe, or a key or value is invalid.
+    """
+    shared = (RecipeKeys(source.name, _without_optimization(source.keys)) for source in sources)
+    recipe = study_recipe(shared, amp=amp, finetune=False)
+    return dict(sorted({**recipe, **check_recipe(own), "epochs": epochs}.items()))
+
+
+def _without_optimization(keys: Mapping[str, object]) -> dict[str, object]:
+    return {key: value for key, value in keys.items() if key not in _OPTIMIZATION}
 
 
 def recipe_keys() -> set[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from yolo_attn.data import find_recipe, list_datasets
+from yolo_attn.data import list_datasets
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.graph import ModelKind, ModelRef
 from yolo_attn.study.files import LAYERS
@@ -23,7 +23,14 @@ from yolo_attn.study.specification.arguments import (
 from yolo_attn.study.specification.controls import CONTROLS
 from yolo_attn.study.specification.design import Design, parse_hours, read_seeds
 from yolo_attn.study.specification.device import check_share, device_kind, read_device
-from yolo_attn.study.specification.recipe import PINNED, check_recipe, recipe_integer, recipe_keys
+from yolo_attn.study.specification.recipe import (
+    RecipeKeys,
+    base_recipe,
+    check_recipe,
+    recipe_integer,
+    recipe_keys,
+    study_recipe,
+)
 from yolo_attn.system.files import read_yaml
 
 __all__ = ["DEFAULT_NAME", "DEFAULT_PROJECT", "DEFAULT_STUDY", "Comparison", "Study", "StudyFolder"]
@@ -45,7 +52,8 @@ DEFAULT_NAME = "compare"
 RUNNERS = ("local", "ray")
 _COMPARISON_KEYS = ("base", "data", "variants", "controls", "seeds", "train")
 _DESIGN_KEYS = tuple(field.name for field in fields(Design))
-_FILE_KEYS = (*_COMPARISON_KEYS, *_DESIGN_KEYS, "recipe", LAYERS)
+_PRETRAINING = "pretraining"
+_FILE_KEYS = (*_COMPARISON_KEYS, *_DESIGN_KEYS, "recipe", _PRETRAINING, LAYERS)
 _STUDY_KEYS = (
     *("base", "data", "variants", "controls", "seeds", *_DESIGN_KEYS, "recipe", LAYERS, "study", "project", "name"),
     *("exist_ok", "device", "threads", "retry", "workers", "runner", "address", "trust", "hours", "plan", "detect"),
@@ -79,6 +87,7 @@ class Comparison:
         seeds: One run per arm and seed.
         train: The recipe: Ultralytics' training keys.
         design: How it is started and judged.
+        pretraining: The recipe of the base's own training; empty without one.
     """
 
     base: str
@@ -88,6 +97,7 @@ class Comparison:
     seeds: tuple[int, ...]
     train: Mapping[str, object]
     design: Design = field(default_factory=Design)
+    pretraining: Mapping[str, object] = field(default_factory=dict)
 
     def to_content(self) -> dict[str, object]:
         """Return the comparison as the content of a study file."""
@@ -98,16 +108,17 @@ class Comparison:
             "controls": list(self.controls),
             "seeds": list(self.seeds) if self.design.max_seeds is None else AUTO,
             "train": dict(self.train),
+            **({_PRETRAINING: dict(self.pretraining)} if self.pretraining else {}),
             **self.design.to_content(),
         }
 
     @classmethod
     def from_content(cls, content: object) -> Comparison | None:
         """Read a comparison from the content of a stored study file; None if a key is missing or has a wrong type."""
-        kinds = {"base": str, "data": str, "variants": list, "controls": list, "train": dict}
+        kinds = {"base": str, "data": str, "variants": list, "controls": list, "train": dict, _PRETRAINING: dict}
         if not isinstance(content, dict):
             return None
-        content = {"controls": [], **content}  # early versions had no controls
+        content = {"controls": [], _PRETRAINING: {}, **content}  # early versions had neither
         if not all(isinstance(content.get(key), kind) for key, kind in kinds.items()):
             return None
         try:
@@ -123,6 +134,7 @@ class Comparison:
             seeds=seeds,
             train=content["train"],
             design=design,
+            pretraining=content[_PRETRAINING],
         )
 
     def is_same(self, other: Comparison) -> bool:
@@ -137,8 +149,8 @@ class Comparison:
 
     def is_similar(self, other: Comparison) -> bool:
         """Whether another comparison has the same base, dataset and recipe."""
-        same = (self.base, self.data, dict(self.train)) == (other.base, other.data, dict(other.train))
-        return same and self.design.is_similar(other.design)
+        one, two = ((x.base, x.data, dict(x.train), dict(x.pretraining)) for x in (self, other))
+        return one == two and self.design.is_similar(other.design)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,25 +205,24 @@ class Study(Comparison):
         content = (_defaults(given) if file is None else _read_file(Path(str(file)))) | given
         runner = _parse_runner(settings)
         device = read_device(settings.get("device"), here=runner == "local")
-        recipe = content["train"]
-        train = {
-            **PINNED,
-            "amp": device_kind(device) != "cpu",
-            **check_recipe(recipe if isinstance(recipe, dict) else {}),
-            **_named_recipe(settings.get("recipe")),
-            **check_recipe(training),
-        }
-        check_share(device, recipe_integer(train, "batch"))
+        base = parse_required("base", content["base"], DEFAULT_STUDY["base"])
         design = Design.from_content(content)
+        trained = _check_start(base, design)
+        keys = [_recipe_keys(content.get("recipe"), content["train"]), _recipe_keys(settings.get("recipe"), training)]
+        amp = device_kind(device) != "cpu"
+        train = study_recipe(keys, amp=amp, finetune=trained)
+        own = _recipe_keys(None, content.get(_PRETRAINING)).keys
+        check_share(device, recipe_integer(train, "batch"))
         seeds = read_seeds(content["seeds"], design)
         return cls(
-            base=parse_required("base", content["base"], DEFAULT_STUDY["base"]),
+            base=base,
             data=parse_required("data", content["data"], DEFAULT_STUDY["data"]),
             variants=parse_variants(content["variants"]),
             controls=parse_controls(content["controls"], CONTROLS),
             seeds=seeds,
-            train=dict(sorted(train.items())),
+            train=train,
             design=design,
+            pretraining=base_recipe(keys, own, amp=amp, epochs=design.pretrain) if design.pretrain else {},
             folder=_parse_folder(settings),
             device=device,
             threads=parse_threads(settings, "threads"),
@@ -236,7 +247,7 @@ class Study(Comparison):
     @property
     def is_checkpoint(self) -> bool:
         """Whether the base is a checkpoint."""
-        return ModelRef.parse(self.base).kind is ModelKind.CHECKPOINT
+        return _is_checkpoint(self.base)
 
     def added_to(self, stored: Comparison) -> Study:
         """Return this study, added to the stored comparison of a folder.
@@ -265,6 +276,24 @@ def _check_known(training: Mapping[str, object]) -> None:
             raise UserError(f"unknown key '{key}'{did_you_mean(key, known)}")
 
 
+def _is_checkpoint(base: str) -> bool:
+    return ModelRef.parse(base).kind is ModelKind.CHECKPOINT
+
+
+def _check_start(base: str, design: Design) -> bool:
+    """Return whether the arms start from trained weights: those of a checkpoint, or of the base's own training.
+
+    Raises:
+        UserError: Both are asked for.
+    """
+    if _is_checkpoint(base) and design.pretrain:
+        raise UserError(
+            f"pretrain={design.pretrain} and base={base}: the base is trained already; omit pretrain=, or give a model "
+            "YAML as base="
+        )
+    return _is_checkpoint(base) or design.pretrain > 0
+
+
 def _defaults(given: Mapping[str, object]) -> dict[str, object]:
     """Return the default study, with the recipe of the given dataset, and with controls only for the default arms."""
     data = str(given.get("data", DEFAULT_STUDY["data"]))
@@ -272,14 +301,14 @@ def _defaults(given: Mapping[str, object]) -> dict[str, object]:
     entry = list_datasets().get(data)
     return {
         **DEFAULT_STUDY,
-        "train": _named_recipe(data) if entry is not None and entry.recipe else {},
+        "train": {},
+        "recipe": data if entry is not None and entry.recipe else None,
         "controls": DEFAULT_STUDY["controls"] if default_arms else [],
     }
 
 
-def _named_recipe(name: object) -> dict[str, object]:
-    """Return the training arguments of `recipe=NAME`, without validation, since a study evaluates last.pt itself."""
-    return {} if name is None else check_recipe({**find_recipe(str(name)), "val": False})
+def _recipe_keys(name: object, keys: object) -> RecipeKeys:
+    return RecipeKeys(None if name is None else str(name), keys if isinstance(keys, dict) else {})
 
 
 def _read_file(path: Path) -> dict[str, object]:
@@ -293,10 +322,15 @@ def _read_file(path: Path) -> dict[str, object]:
     for key in ("base", "data", "variants"):
         if content.get(key) is None:
             raise UserError(f"study={path}: the key '{key}' is missing")
-    train = content.get("train") or {}
-    if not isinstance(train, dict):
-        raise UserError(f"study={path}: train must be a mapping of Ultralytics' training keys, such as {{epochs: 100}}")
-    check_recipe(train, f"study={path}, train: ")
+    for key in ("train", _PRETRAINING):
+        keys = content.get(key) or {}
+        if not isinstance(keys, dict):
+            raise UserError(
+                f"study={path}: {key} must be a mapping of Ultralytics' training keys, such as {{epochs: 100}}"
+            )
+        check_recipe(keys, f"study={path}, {key}: ")
+    if content.get(_PRETRAINING) and not content.get("pretrain"):
+        raise UserError(f"study={path}: {_PRETRAINING} is the recipe of the base's own training; add pretrain: EPOCHS")
     # Files next to the study file are found from any folder.
     named = _layer_files(content.get(LAYERS))
     files = [str(path.parent / file) if (path.parent / file).exists() else file for file in named]
@@ -304,7 +338,7 @@ def _read_file(path: Path) -> dict[str, object]:
         "seeds": DEFAULT_STUDY["seeds"],
         **content,
         "controls": content.get("controls") or [],
-        "train": {**_named_recipe(content.get("recipe")), **train},
+        "train": content.get("train") or {},
         LAYERS: files,
     }
 

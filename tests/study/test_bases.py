@@ -1,0 +1,191 @@
+"""Studies whose arms start from a base that the study trains first."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.study.conftest import Fake
+from yolo_attn.errors import UserError
+from yolo_attn.study.job import Job
+from yolo_attn.study.report import make_report
+from yolo_attn.study.running.ray import files_of
+
+forking = pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+BASE = "yolo11n-pretraining"
+
+
+def jobs(fake: Fake) -> dict[str, Job]:
+    """Return the jobs by arm and seed."""
+    found = [Job.read(path.parent) for path in sorted(fake.folder.glob("runs/*/run.json"))]
+    return {f"{job.arm} {job.seed}": job for job in found}
+
+
+def test_the_base_is_trained_first_and_every_arm_starts_from_it(fake: Fake) -> None:
+    results = fake.compare(variants="A", pretrain=7)
+    assert results.exit_status == 0
+    arms = [(arm, seed) for seed in ("0", "1") for arm in ("yolo11n", "A")]
+    assert fake.starts() == [(BASE, "0"), *arms]
+    found = jobs(fake)
+    base = found.pop("yolo11n pretraining 0")
+    assert (base.weights, base.inputs.weights, base.inputs.recipe["epochs"]) == (None, None, 7)
+    for job in found.values():
+        assert Path(str(job.weights)).is_absolute()
+        assert job.inputs.weights == base.key
+        assert job.inputs.recipe["epochs"] == 3
+        assert job.inputs.model["nc"] == 1  # of the dataset: the head of the base fits
+    data = fake.results()
+    (summary,) = data["bases"]
+    assert (summary["seed"], summary["status"], summary["epochs"], summary["arm"]) == (0, "done", 3, None)
+    assert summary["metric"] > 0
+    assert (data["pretrain"], data["pretraining"]["epochs"], data["recipe"]["epochs"]) == (7, 7, 3)
+    assert "5 runs, 0 of them done" in fake.output()
+    assert "pretraining: 1 base, 7 epochs each, 1 to train" in fake.output()
+    assert "[1/5] yolo11n pretraining seed 0: mAP50-95" in fake.output()
+
+
+def test_nothing_is_trained_again(fake: Fake) -> None:
+    fake.compare(variants="A", pretrain=7, seeds=1)
+    assert fake.compare(variants="A", pretrain=7, seeds=1).to_dict() == fake.results()
+    assert len(fake.starts()) == 3
+    fake.compare(variants="A,B", pretrain=7, seeds=2, exist_ok=True)
+    assert fake.starts()[3:] == [("B", "0"), ("yolo11n", "1"), ("A", "1"), ("B", "1")]
+    fake.compare(variants="A,B", pretrain=8, seeds=2, exist_ok=True)
+    assert fake.starts()[7] == (BASE, "0")
+    assert len(fake.starts()) == 14
+
+
+def test_the_base_is_not_trained_for_runs_that_are_done(fake: Fake) -> None:
+    fake.compare(variants="A", pretrain=7, seeds=1)
+    (folder,) = fake.folder.glob(f"runs/{BASE}-*")
+    for path in (folder / "result.json", folder / "train" / "weights" / "last.pt"):
+        path.unlink()
+    assert fake.compare(variants="A", pretrain=7, seeds=1).exit_status == 0
+    assert len(fake.starts()) == 3
+
+
+def test_seeds_start_from_the_bases_in_turn(fake: Fake) -> None:
+    fake.workers = 2
+    fake.compare(variants="A", pretrain=7, bases=3, seeds=6)
+    assert sorted(fake.starts()[:3]) == [(BASE, "0"), (BASE, "1"), (BASE, "2")]
+    found = jobs(fake)
+    keys = {number: found[f"yolo11n pretraining {number}"].key for number in range(3)}
+    assert len(set(keys.values())) == 3
+    for seed in range(6):
+        assert found[f"A {seed}"].inputs.weights == found[f"yolo11n {seed}"].inputs.weights == keys[seed % 3]
+    data = fake.results()
+    assert [base["seed"] for base in data["bases"]] == [0, 1, 2]
+    assert [run["base"] for run in data["arms"][1]["runs"]] == [0, 1, 2, 0, 1, 2]
+    make_report(fake.folder)
+    assert fake.results() == data
+
+
+@pytest.mark.parametrize("bases", [1, 3])
+def test_a_base_that_fails_ends_the_runs_that_need_it(fake: Fake, bases: int) -> None:
+    results = fake.compare(base="basefail.x.yaml", variants="A", pretrain=7, bases=bases, seeds=3)
+    assert results.exit_status == 1
+    assert {arm for arm, _ in fake.starts()} == {"basefail.x-pretraining"}
+    data = fake.results()
+    assert {base["status"] for base in data["bases"]} == {"failed"}
+    for arm in data["arms"]:
+        assert {run["status"] for run in arm["runs"]} == {"failed"}
+        assert {run["error"] for run in arm["runs"]} == {
+            "the base's training failed: ValueError: it broke in two lines"
+        }
+        assert arm["verdict"] is None and arm["delta"] is None
+    assert fake.output().count("log of basefail.x pretraining seed") == bases
+    fake.compare(base="basefail.x.yaml", variants="A", pretrain=7, bases=bases, seeds=3)
+    assert len(fake.starts()) == bases
+    fake.compare(base="basefail.x.yaml", variants="A", pretrain=7, bases=bases, seeds=3, retry=True)
+    assert len(fake.starts()) == 2 * bases
+
+
+def test_a_failed_base_can_be_retried(fake: Fake) -> None:
+    given = {"base": "basefailonce.x.yaml", "variants": "A", "pretrain": 7, "seeds": 1}
+    assert fake.compare(**given).exit_status == 1
+    assert fake.compare(**given, retry=True).exit_status == 0
+    assert fake.starts() == [("basefailonce.x-pretraining", "0")] * 2 + [("basefailonce.x", "0"), ("A", "0")]
+
+
+@forking
+def test_a_killed_base_ends_the_study_and_is_resumed(fake: Fake) -> None:
+    given = {"base": "basekilled.x.yaml", "variants": "A", "pretrain": 7, "seeds": 1}
+    (run,) = fake.compare(**given).to_dict()["arms"][1]["runs"]
+    assert run["status"] == "interrupted"
+    assert run["error"].startswith("the base's training was interrupted: killed by SIGKILL")
+    assert fake.compare(**given).exit_status == 0
+
+
+@forking
+def test_a_study_killed_at_any_moment_repeats_no_base(fake: Fake) -> None:
+    moments = random.Random(2)
+    given = {"base": "baseslow.x.yaml", "variants": "slow.1", "pretrain": 7, "bases": 3, "seeds": 3}
+    kept: dict[str, str] = {}
+    for _ in range(4):
+        process = fake.in_background(**given)
+        process.join(moments.uniform(0.1, 1.0))
+        process.kill()
+        process.join()
+        stored = fake.stored()
+        assert {name: stored[name] for name in kept} == kept, "a finished run was run again"
+        kept = stored
+    assert fake.compare(**given).exit_status == 0
+    assert {name: fake.stored()[name] for name in kept} == kept
+    assert len(fake.stored()) == 9
+
+
+def test_another_study_of_the_project_uses_the_trained_base(fake: Fake) -> None:
+    fake.compare(variants="A", pretrain=7, seeds=1)
+    fake.compare(variants="B", pretrain=7, seeds=1, epochs=2, name="other")
+    assert fake.starts()[3:] == [("yolo11n", "0"), ("B", "0")]
+    assert "yolo11n pretraining seed 0: copied from" in fake.output()
+    (here,), (there,) = (fake.folder.parent.glob(f"{name}/runs/{BASE}-*") for name in ("s", "other"))
+    assert (there / "result.json").read_text() == (here / "result.json").read_text()
+    fake.compare(variants="B", pretrain=7, seeds=1, epochs=2, project="elsewhere", name="other")
+    assert fake.starts()[5] == (BASE, "0")
+
+
+@pytest.mark.parametrize("missing", ["train/weights/last.pt", "result.json", "run.json"])
+def test_an_incomplete_base_of_another_study_is_not_used(fake: Fake, missing: str) -> None:
+    fake.compare(variants="A", pretrain=7, seeds=1)
+    (folder,) = fake.folder.glob(f"runs/{BASE}-*")
+    (folder / missing).unlink()
+    fake.compare(variants="B", pretrain=7, seeds=1, name="other")
+    assert fake.starts()[3] == (BASE, "0")
+
+
+def test_the_width_control_has_a_base_of_its_own(fake: Fake) -> None:
+    fake.compare(variants="A", controls="width", pretrain=7, seeds=1)
+    assert fake.starts()[:2] == [(BASE, "0"), ("width-pretraining", "0")]
+    found = jobs(fake)
+    assert found["width 0"].inputs.weights == found["width pretraining 0"].key
+    assert found["A 0"].inputs.weights == found["yolo11n pretraining 0"].key
+    assert [(base["arm"], base["status"]) for base in fake.results()["bases"]] == [(None, "done"), ("width", "done")]
+
+
+def test_other_seeds_of_the_base_are_a_control(fake: Fake) -> None:
+    fake.compare(variants="A", controls="aa", pretrain=7, seeds=2)
+    found = jobs(fake)
+    assert {"aa 1000", "aa 1001"} < found.keys()
+    assert found["aa 1000"].inputs.weights == found["yolo11n 0"].inputs.weights
+    data = fake.results()
+    assert [run["seed"] for run in data["arms"][2]["runs"]] == [0, 1]
+    assert data["arms"][2]["delta"]["mAP50-95"]["seeds"] == 2
+    make_report(fake.folder)
+    assert fake.results() == data
+    result = fake.folder / data["arms"][2]["runs"][0]["folder"] / "result.json"
+    result.write_text(json.dumps({**json.loads(result.read_text()), "seed": 0}))
+    with pytest.raises(UserError, match=r"has seed 0, but results\.json lists it with seed 1000"):
+        make_report(fake.folder)
+
+
+def test_the_weights_of_the_base_travel_to_a_cluster_node(fake: Fake) -> None:
+    fake.compare(variants="A", pretrain=7, seeds=1)
+    (folder,) = fake.folder.glob("runs/A-s0-*")
+    (base,) = fake.folder.glob(f"runs/{BASE}-*")
+    assert files_of(folder)["weights.pt"] == (base / "train" / "weights" / "last.pt").read_bytes()
+    assert "weights.pt" not in files_of(base)
