@@ -131,6 +131,16 @@ def test_interval_of_any_level_agrees_with_the_p_value() -> None:
     assert low == pytest.approx(0, abs=1e-4)
 
 
+def test_looks_widen_only_the_part_due_to_training() -> None:
+    rng = np.random.default_rng(0)
+    alone = compared([0.3, 0.5, 0.9, 0.4], np.zeros((4, 100)))
+    low, high = alone.interval(0.95) or (0.0, 0.0)
+    wider = alone.interval(0.95, look_factor=1.5) or (0.0, 0.0)
+    assert wider[1] - wider[0] == pytest.approx(1.5 * (high - low))
+    images = compared([0.5, 0.5, 0.5], np.tile(rng.normal(0.5, 0.1, 1000), (3, 1)))
+    assert images.interval(0.95, look_factor=1.5) == pytest.approx(images.interval(0.95))
+
+
 def test_few_images_widen_the_interval() -> None:
     rng = np.random.default_rng(0)
     values, resampled = np.array([[0.5], [0.6], [0.4]]), normal_replicates(rng, 3, 0.3, 0.0)[:, :, None]

@@ -238,11 +238,20 @@ class PairedDifference:
     training_df: int = 0
     image_df: float = math.inf
 
-    def interval(self, level: float) -> tuple[float, float] | None:
-        """Return the interval of a level, such as 0.95; None if it is unknown."""
+    def interval(self, level: float, look_factor: float = 1.0) -> tuple[float, float] | None:
+        """Return the interval of a level, such as 0.95; None if it is unknown.
+
+        Args:
+            level: The level.
+            look_factor: Factor of the standard error due to training that accounts for several looks
+                (`sequential.look_factor`).
+        """
         if self.error is None:
             return None
-        margin = float(upper_quantile((1 - level) / 2, self.share, self.training_df, self.image_df)) * self.error
+        variance = self.share * look_factor**2 + 1 - self.share
+        share = self.share * look_factor**2 / variance
+        quantile = float(upper_quantile((1 - level) / 2, share, self.training_df, self.image_df))
+        margin = quantile * math.sqrt(variance) * self.error
         return self.mean - margin, self.mean + margin
 
 

@@ -173,9 +173,10 @@ def test_looks_after_every_seed_widen_the_interval(made: Made) -> None:
         make_results(made.folder, dataclasses.replace(INFO, max_seeds=most), made.arms).arms[1].difference(MAIN)
         for most in (None, 12)
     )
-    assert fixed.level is not None
-    assert auto.level is not None
-    assert auto.level > fixed.level
+    assert fixed.interval is not None
+    assert auto.interval is not None
+    assert auto.interval[0] < fixed.interval[0] < fixed.interval[1] < auto.interval[1]
+    assert (auto.level, auto.ci95) == (fixed.level, fixed.ci95)
     assert auto.p_adjusted is None
     assert auto.p == fixed.p
 

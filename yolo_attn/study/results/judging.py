@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from yolo_attn.stats.compare import MIN_IMAGES, MIN_SEEDS, PairedDifference
-from yolo_attn.stats.sequential import look_levels
+from yolo_attn.stats.sequential import look_factor
 from yolo_attn.stats.verdicts import Verdict, adjusted_p, read_verdict, simultaneous_alpha
 from yolo_attn.study.results.records import Difference
 
@@ -29,17 +29,16 @@ class Rules:
     no_worse: bool = False
     max_seeds: int | None = None
 
-    def alpha(self, comparisons: int, seeds: int) -> float:
-        """Return the error level of one interval.
+    def look_factor(self, alpha: float, seeds: int) -> float:
+        """Return the factor of the standard error due to training that accounts for looks.
 
         Args:
-            comparisons: Number of differences that are tested together.
+            alpha: Error level of the interval.
             seeds: Number of common seeds.
         """
-        alpha = simultaneous_alpha(comparisons)
         if self.max_seeds is None or seeds < MIN_SEEDS:
-            return alpha
-        return look_levels(alpha, MIN_SEEDS, max(self.max_seeds, seeds))[seeds]
+            return 1.0
+        return look_factor(alpha, seeds, MIN_SEEDS, max(self.max_seeds, seeds))
 
 
 def judge(
@@ -71,11 +70,11 @@ def judge(
 
 
 def _record(found: PairedDifference, rules: Rules, comparisons: int) -> Difference:
-    alpha = rules.alpha(comparisons, found.seeds)
+    alpha = simultaneous_alpha(comparisons)
     return Difference(
         mean=found.mean,
         ci95=found.ci95,
-        interval=found.interval(1 - alpha),
+        interval=found.interval(1 - alpha, rules.look_factor(alpha, found.seeds)),
         level=1 - alpha,
         p=found.p,
         p_adjusted=None if rules.max_seeds else adjusted_p(found.p, comparisons),
