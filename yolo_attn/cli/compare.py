@@ -36,6 +36,7 @@ seeds={default["seeds"]}
   controls   {controls}
   seeds      a number (3 means 0,1,2) or a list (0,7,42); with fewer than {MIN_SEEDS} there is no verdict
   data       digits, a name from datasets.yaml, or the path of a data YAML
+  groups     images that belong together, such as frames of a video: folder, or a pattern of file names, (video\\d+)_
   recipe     the training arguments of a dataset in datasets.yaml (with data=digits its own is the default)
   exist_ok   True adds to the study in the folder
   retry      True runs failed runs again

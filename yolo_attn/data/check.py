@@ -107,7 +107,7 @@ def _check_split(dataset: DataYaml, split: str, rules: Rules, digest: hashlib._H
         reason = f"leave none: {problems.skipping()}" if skipped else reason
         raise UserError(f"{dataset.path}: no object in the {len(images)} images of {split}: their label files {reason}")
     cache = stale_cache(images[0], changed)
-    return SplitSummary(len(images) - skipped, labeled, instances, cache, problems.found())
+    return SplitSummary(len(images) - skipped, labeled, instances, cache, problems.found(), images)
 
 
 class _ProblemCounter:
@@ -202,4 +202,4 @@ def _check_class_images(split: str, folder: Path, root: Path) -> SplitSummary:
     if 2 * skipped > len(images):
         total = counted(len(images), "image")
         raise UserError(f"{folder}: {skipped} of {total} cannot be used: {problems.skipping()}")
-    return SplitSummary(len(images) - skipped, problems=problems.found())
+    return SplitSummary(len(images) - skipped, problems=problems.found(), files=images)

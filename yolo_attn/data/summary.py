@@ -45,6 +45,7 @@ class SplitSummary:
         instances: Number of objects.
         stale_cache: Ultralytics' label cache, if it is older than a label file or an image.
         problems: The problems found, by kind.
+        files: The files of all images, sorted.
     """
 
     images: int
@@ -52,6 +53,7 @@ class SplitSummary:
     instances: int = 0
     stale_cache: Path | None = None
     problems: Sequence[DataProblem] = ()
+    files: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ A replicate samples as many images as there are, with replacement. An image that
 replicates without repetitions are smaller sets and underestimate the noise (standard error x 0.76). Matching is not
 repeated; the weight of an image is the number of times it was sampled. Two models are compared with the same weights,
 which makes the differences paired (Everingham et al., "Assessing the Significance of Performance Differences on the
-PASCAL VOC Challenges via Bootstrapping", 2013).
+PASCAL VOC Challenges via Bootstrapping", 2013). Images that belong together have the same weight (`groups.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from yolo_attn.stats.evaluation import Evaluation
 
-__all__ = ["REPLICATES", "SEED", "Replicates", "image_weights", "replicate_metrics"]
+__all__ = ["REPLICATES", "SEED", "Replicates", "group_weights", "image_weights", "replicate_metrics"]
 
 REPLICATES = 1000
 SEED = 0
@@ -58,12 +58,29 @@ def image_weights(images: int, replicates: int = REPLICATES, seed: int = SEED) -
     return weights
 
 
+def group_weights(groups: NDArray[np.intp], replicates: int = REPLICATES, seed: int = SEED) -> NDArray[np.int16]:
+    """Return the number of times each image is sampled in each replicate, if groups of images are sampled.
+
+    If every image is a group of its own, these are the weights of `image_weights`.
+
+    Args:
+        groups: [N] index of each image's group, from 0 without gaps.
+        replicates: Number of replicates.
+        seed: Random seed.
+
+    Returns:
+        [replicates, N].
+    """
+    count = int(groups.max(initial=-1)) + 1
+    return image_weights(count, replicates, seed)[:, groups]
+
+
 def replicate_metrics(found: Evaluation, weights: NDArray[Any]) -> Replicates:
     """Return the metrics in each replicate.
 
     Args:
         found: An evaluation of N images.
-        weights: [R, N] from `image_weights`.
+        weights: [R, N] from `image_weights` or `group_weights`.
     """
     parts = [found.compute(weights[start : start + _CHUNK]) for start in range(0, len(weights), _CHUNK)]
     return Replicates(

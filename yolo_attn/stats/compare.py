@@ -43,7 +43,6 @@ __all__ = [
     "Support",
     "difference",
     "estimate",
-    "half_widths",
     "minimum_detectable",
     "minimum_detectable_range",
     "pooled_noise",
@@ -67,10 +66,10 @@ def round_df(df: ArrayLike) -> Floats:
 
 @dataclass(frozen=True)
 class Support:
-    """The images that C numbers rest on.
+    """The images, or groups of images, that C numbers rest on.
 
     Args:
-        factor: [C] correction of the bootstrap's variance, N / (N - 1) for N images.
+        factor: [C] correction of the bootstrap's variance, N / (N - 1) for N images; NaN if the noise is unknown.
         df: [C] degrees of freedom of that variance, N - 1 for N images, rounded down to one of a few values: each
             different one needs a table of quantiles.
     """
@@ -91,9 +90,35 @@ class Support:
         return cls(factor, round_df(count - 1))
 
     @classmethod
+    def of_means(cls, images: Sequence[ArrayLike], total: int) -> Support:
+        """Return the support of numbers that are means over parts, such as classes.
+
+        A part that n_k images belong to contributes to the bootstrap's variance in proportion to
+        w_k = (n_k - 1) / n_k², and with n_k - 1 degrees of freedom. The sum has Satterthwaite's degrees of freedom,
+        (sum of w_k)² / sum of w_k² / (n_k - 1), but not more than N - 1, because parts share images. It needs no other
+        correction than N / (N - 1): a replicate has now more and now fewer images of a part, or none, which compensates
+        for (n_k - 1) / n_k from three images on, and mostly with two (`tests/stats/test_groups.py`). A number whose
+        parts rest on a single image each has no known noise.
+
+        Args:
+            images: For each of C numbers, the numbers of images that belong to its parts (n_k).
+            total: Number of images (N).
+        """
+        df = np.array([_df_of_mean(np.asarray(parts, np.float64)) for parts in images])
+        whole = cls.of_images(np.full(len(df), total))
+        return cls(np.where(np.isnan(df), np.nan, whole.factor), np.fmin(round_df(np.nan_to_num(df)), whole.df))
+
+    @classmethod
     def unlimited(cls, columns: int) -> Support:
         """Return the support of C numbers that rest on so many images that their number does not matter."""
         return cls(np.ones(columns), np.full(columns, _DFS[-1]))
+
+
+def _df_of_mean(images: Floats) -> float:
+    """Return the degrees of freedom of a mean over parts with so many images each, NaN if all have a single one."""
+    images = images[images > 1]
+    noise = (images - 1) / images**2
+    return float(noise.sum() ** 2 / (noise**2 / (images - 1)).sum()) if len(images) else math.nan
 
 
 @dataclass(frozen=True)
@@ -310,16 +335,6 @@ class Noise:
     images: float
     df: float = math.inf
 
-    def limits(self, level: float = 0.9) -> tuple[float, float]:
-        """Return an interval for `training`, given how well it is known."""
-        if math.isinf(self.df):
-            return self.training, self.training
-        low, high = (
-            self.training * math.sqrt(self.df / special.chdtri(self.df, tail))
-            for tail in ((1 - level) / 2, (1 + level) / 2)
-        )
-        return low, high
-
 
 def pooled_noise(noises: Iterable[tuple[float | None, float | None, int]]) -> Noise | None:
     """Return the root mean squares of the noise of several differences to one baseline.
@@ -365,31 +380,22 @@ def minimum_detectable(
 
     if seeds <= 1:
         raise ValueError(f"seeds={seeds}: training noise requires at least 2 seeds")
-    scale = math.sqrt(sd_training**2 / seeds + se_images**2)
-    if scale == 0:
+    variance = sd_training**2 / seeds + se_images**2
+    if variance == 0:
         return 0.0
-    half = half_widths(seeds, sd_training, se_images, alpha / variants)
-
-    def lacking(size: float) -> float:
-        found = special.ndtr((size - half) / scale) + special.ndtr((-size - half) / scale)
-        return float(found.mean()) - power
-
-    return float(optimize.brentq(lacking, 0.0, float(half.max()) + 10 * scale))
-
-
-def half_widths(seeds: int, sd_training: float, se_images: float, alpha: float) -> Floats:
-    """Return half the width of the interval of a difference at equally spaced quantiles of its estimated variance.
-
-    Args:
-        seeds: Number of common seeds, at least 2.
-        sd_training: Standard deviation over seeds of one run's difference.
-        se_images: Standard error due to the test images.
-        alpha: Two-sided level.
-    """
+    # The variance over seeds is itself uncertain: the power is averaged over its distribution.
     quantile = (np.arange(_NODES) + 0.5) / _NODES
     training = sd_training**2 / seeds * special.chdtri(seeds - 1, 1 - quantile) / (seeds - 1)
     total = training + se_images**2
-    return np.asarray(upper_quantile(alpha / 2, training / total, seeds - 1, 1e6) * np.sqrt(total))
+    margin = upper_quantile(alpha / variants / 2, training / total, seeds - 1, 1e6) * np.sqrt(total)
+
+    def lacking(size: float) -> float:
+        found = special.ndtr((size - margin) / scale) + special.ndtr((-size - margin) / scale)
+        return float(found.mean()) - power
+
+    scale = math.sqrt(variance)
+    largest = float(margin.max()) + 10 * scale
+    return float(optimize.brentq(lacking, 0.0, largest))
 
 
 def minimum_detectable_range(
@@ -405,8 +411,10 @@ def minimum_detectable_range(
         power: Probability of finding a difference of that size.
         level: Level of the interval.
     """
-    low, high = (
-        minimum_detectable(seeds, training, noise.images, variants=variants, alpha=alpha, power=power)
-        for training in noise.limits(level)
-    )
-    return low, high
+
+    def size(tail: float) -> float:
+        ratio = 1.0 if math.isinf(noise.df) else math.sqrt(noise.df / special.chdtri(noise.df, tail))
+        training = noise.training * ratio
+        return minimum_detectable(seeds, training, noise.images, variants=variants, alpha=alpha, power=power)
+
+    return size((1 - level) / 2), size((1 + level) / 2)

@@ -28,11 +28,13 @@ class Evaluation(ABC):
     Attributes:
         metrics: Names of the M metrics, which are fractions. The first one is also computed per class, and it decides
             the verdict.
+        class_folders: Whether the folders of the images are their classes.
         images: Names of the images, sorted.
         classes: Names of the classes.
     """
 
     metrics: ClassVar[tuple[str, ...]]
+    class_folders: ClassVar[bool] = False
     images: tuple[str, ...]
     classes: tuple[str, ...]
 
@@ -64,6 +66,17 @@ class Evaluation(ABC):
     @abstractmethod
     def counts(self) -> tuple[int, ...]:
         """Return the number of labels of each class."""
+
+    @abstractmethod
+    def groups_with_labels(self, groups: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+        """Return the numbers of groups of images that each of the M metrics, and that of each class, rests on.
+
+        A metric that is a mean over classes has one number for each class with labels: the groups in which the class
+        has labels. Any other metric, and that of a class, has a single number, or none if it is undefined.
+
+        Args:
+            groups: [N] index of each image's group.
+        """
 
     @abstractmethod
     def labels(self) -> Iterable[NDArray[Any]]:

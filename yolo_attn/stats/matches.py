@@ -146,6 +146,20 @@ class Matches(Evaluation):
         """Return the number of objects of each class, without crowds."""
         return tuple(np.bincount(self.gt_class[~self.gt_crowd], minlength=len(self.classes)).tolist())
 
+    def groups_with_labels(self, groups: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+        """Return the numbers of groups of images that each of `METRICS`, and mAP50-95 of each class, rests on.
+
+        Args:
+            groups: [N] index of each image's group.
+        """
+        counts = []  # by area and class
+        for counted in in_area(self.gt_area) & ~self.gt_crowd:
+            pairs = np.unique(np.stack([self.gt_class[counted], groups[self.gt_image[counted]]]), axis=1)
+            counts.append(np.bincount(pairs[0], minlength=len(self.classes)))
+        per_class = [counts[0][[number]] for number in range(len(self.classes))]
+        metrics = [counts[area] for area, _ in METRICS.values()]
+        return [numbers[numbers > 0] for numbers in (*metrics, *per_class)]
+
     def labels(self) -> Iterable[NDArray[Any]]:
         """Return the objects, without areas: validators that pad differently round them differently."""
         return self.gt_image, self.gt_class, self.gt_crowd

@@ -146,6 +146,7 @@ class RunSettings:
         device: The device, as Ultralytics takes it; None lets it choose.
         weights: Path of the checkpoint that training starts from.
         trust: Whether the run may execute code stored in checkpoints and data files.
+        groups: How images are grouped in the bootstrap that the run computes and caches.
     """
 
     task: str
@@ -153,6 +154,7 @@ class RunSettings:
     device: str | None = None
     weights: str | None = None
     trust: bool = False
+    groups: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +191,7 @@ class Job(RunSettings):
             "device": self.device,
             "weights": self.weights,
             **({"trust": True} if self.trust else {}),
+            **({"groups": self.groups} if self.groups is not None else {}),
             "inputs": self.inputs.to_json(),
             **({"modules": list(self.modules)} if self.modules else {}),
             **({"node": self.node} if self.node is not None else {}),
@@ -218,6 +221,7 @@ class Job(RunSettings):
             device=take.optional("device", str),
             weights=take.optional("weights", str),
             trust=take("trust", bool, False),
+            groups=take.optional("groups", str),
             inputs=Inputs.from_json(take("inputs", dict), source),
             modules=tuple(map(str, take("modules", list, []))),
             node=take.optional("node", str),

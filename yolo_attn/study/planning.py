@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, TextIO
 from yolo_attn.data import resolve_data
 from yolo_attn.errors import UserError
 from yolo_attn.security.trust import trusts_files
+from yolo_attn.stats.compare import MIN_IMAGES
+from yolo_attn.stats.groups import FOLDER, check_groups
+from yolo_attn.stats.tasks import evaluation_of
 from yolo_attn.study.job import Platform, RunSettings
 from yolo_attn.study.running.dataset import Dataset, read_dataset
 from yolo_attn.study.running.key import package_versions
@@ -117,12 +120,14 @@ def make_plan(study: Study, store: Store, stream: TextIO) -> Plan:
     if stored_platform is not None:
         _report_device_change(store, stored_platform, platform, stream)
     dataset = read_dataset(data, task, recipe_split(study.train))
+    _check_groups(study, task, dataset)
     settings = RunSettings(
         task=task,
         data=data,
         device=study.device or ("cpu" if platform.device == "cpu" else None),
         weights=str(arms[0].weights) if arms[0].weights else None,
         trust=trusts_files(),
+        groups=study.design.groups,
     )
     plan = functools.partial(plan_run, data=dataset.digest, platform=platform)
     bases: dict[str, list[Run]] = {}
@@ -173,6 +178,18 @@ def _classes(dataset: Dataset, recipe: Mapping[str, object]) -> int:
 def _with_classes(arms: Sequence[Arm], classes: int) -> list[Arm]:
     """Return arms whose models have a number of classes; otherwise the head of a trained base would not fit them."""
     return [arm if arm.error else replace(arm, model={**arm.model, "nc": classes}) for arm in arms]
+
+
+def _check_groups(study: Study, task: str, dataset: Dataset) -> None:
+    """Raise UserError if the study's groups of images are not sufficient for a verdict."""
+    rule = study.design.groups
+    if rule == FOLDER and evaluation_of(task).class_folders:
+        raise UserError(
+            f"groups={rule}: the folders are the classes of the images; give a pattern of the names of files that "
+            "belong together"
+        )
+    if rule is not None and dataset.image_names:
+        check_groups(dataset.image_names, rule, MIN_IMAGES)
 
 
 def _load_layers(study: Study, stored: StoredStudy | None) -> list[str]:

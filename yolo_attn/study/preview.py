@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from yolo_attn.errors import counted
 from yolo_attn.stats.compare import Noise
+from yolo_attn.stats.groups import find_sequences, group_images
+from yolo_attn.stats.tasks import evaluation_of
 from yolo_attn.study.planning import Plan
+from yolo_attn.study.results.remarks import frames_hint, too_few_images
 from yolo_attn.study.running.progress import clock
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.specification.device import first_device
@@ -56,6 +60,7 @@ def preview_lines(
         if arm.error:
             yield f"{arm.name}: skipped: {arm.error}"
     yield plan.dataset.summary
+    yield from _images(plan)
     if plan.bases:
         yield _bases_line(plan, waiting)
     source = "the checkpoint" if plan.settings.weights else "the trained base" if plan.bases else _SAME_SEED
@@ -77,6 +82,28 @@ def _bases_line(plan: Plan, waiting: Sequence[Run]) -> str:
     return (
         f"pretraining: {number}, {counted(plan.study.design.pretrain, 'epoch')} each, {state}; all arms start from it"
     )
+
+
+def _images(plan: Plan) -> Iterator[str]:
+    """Yield how the evaluated images are grouped, and reasons to distrust intervals or to expect no verdict."""
+    names, rule = plan.dataset.image_names, plan.study.design.groups
+    if not names:
+        return
+    sizes = Counter(group_images(names, rule).tolist()).values()
+    if rule is not None:
+        yield f"groups={rule}: {counted(len(names), 'image')} in {counted(len(sizes), 'group')} of {_range(sizes)}"
+    few = too_few_images(len(sizes), grouped=rule is not None)
+    if few:
+        yield few
+    independent = rule is None and not evaluation_of(plan.settings.task).class_folders
+    sequences = find_sequences(names) if independent else None
+    if sequences:
+        yield frames_hint(sequences)
+
+
+def _range(sizes: Collection[int]) -> str:
+    least, most = min(sizes), max(sizes)
+    return f"{least} to {most}" if least < most else f"{least}"
 
 
 def _expected_seconds(plan: Plan, waiting: Sequence[Run], times: RunTimes) -> float | None:

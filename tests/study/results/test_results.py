@@ -213,7 +213,7 @@ def test_few_images_give_no_verdict(tmp_path: Path) -> None:
     study.add("good", "variant", skill=3.0)
     data = study.results().to_dict()
     assert data["arms"][1]["verdict"] is None
-    assert f"use at least {compare.MIN_IMAGES}" in " ".join(data["notes"])
+    assert f"evaluate at least {compare.MIN_IMAGES}" in " ".join(data["notes"])
 
 
 def test_numbers_are_computed_from_the_matches(made: Made) -> None:
@@ -226,13 +226,14 @@ def test_numbers_are_computed_from_the_matches(made: Made) -> None:
     assert [run["metrics"][MAIN] for run in arm["runs"]] == pytest.approx([one["metrics"][MAIN] for one in found])
     assert arm["metrics"][MAIN]["mean"] == pytest.approx(np.mean([one["metrics"][MAIN] for one in found]))
     weights = image_weights(made.images.count)
+    shown = [len(set(made.images.gt_image[made.images.gt_class == number])) for number in range(2)]
     for column, name in enumerate(Matches.metrics[:3]):
         values = {key: np.array([[evaluate(m)["metrics"][name]] for m in runs]) for key, runs in stored.items()}
         sample = {
             key: np.stack([replicate_metrics(matches, weights).metrics[:, [column]] for matches in runs])
             for key, runs in stored.items()
         }
-        support = compare.Support.of_images([made.images.count])
+        support = compare.Support.of_means([shown], made.images.count)
         expected = compare.difference(
             compare.estimate(values["good"] - values["base"], sample["good"] - sample["base"], support)
         )

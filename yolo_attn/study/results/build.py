@@ -16,7 +16,6 @@ from statistics import fmean, stdev
 from yolo_attn.errors import UserError, plain
 from yolo_attn.stats.bootstrap import REPLICATES, SEED
 from yolo_attn.stats.compare import (
-    MIN_IMAGES,
     Noise,
     PairedDifference,
     minimum_detectable,
@@ -50,11 +49,11 @@ from yolo_attn.study.results.records import (
     StudyInfo,
     StudyResults,
 )
+from yolo_attn.study.results.remarks import remarks
 from yolo_attn.system.files import read_json
 
 __all__ = ["ArmRuns", "make_results"]
 
-_FEW_SEEDS = 2
 _UNTESTED: Mapping[str, None] = dict.fromkeys(("p", "p_adjusted", "p_better", "interval", "level"))
 
 _Tested = tuple[Mapping[str, Difference | None], Verdict | None]
@@ -121,12 +120,12 @@ def make_results(
     Raises:
         UserError: Stored matches are missing, damaged, or of different images.
     """
-    sources = [tuple(_source(folder, run, info.task, keep=keep) for run in item.done) for item in arms]
+    sources = [tuple(_source(folder, run, info, keep=keep) for run in item.done) for item in arms]
     estimates = [arm_estimates(runs, sources[0] if number else None, info.task) for number, runs in enumerate(sources)]
     first = next((runs[0] for runs in sources if runs), None)
     latency = _read_latency(folder)
     info = _portable(info, first, _last_result(arms))
-    trial = _Trial(info, arms, sources, estimates, cached_metrics(first).images if first else 0)
+    trial = _Trial(info, arms, sources, estimates)
     size, size_range = trial.detectable()
     return StudyResults(
         info=info,
@@ -140,12 +139,13 @@ def make_results(
         pairs=trial.pairs(),
         bases=[_base_summary(folder, info, item, run, keep=keep) for item in bases for run in item.runs],
         looks=looks,
-        notes=_notes(estimates, info.images),
+        notes=remarks(info, estimates),
     )
 
 
-def _source(folder: Path, run: RunState, task: str | None, *, keep: bool) -> RunSource:
-    return RunSource.of(folder / (run.folder or ""), run.seed, task, keep=keep, base=run.base)
+def _source(folder: Path, run: RunState, info: StudyInfo, *, keep: bool) -> RunSource:
+    path = folder / (run.folder or "")
+    return RunSource.of(path, run.seed, info.task, keep=keep, base=run.base, groups=info.groups)
 
 
 class _Trial:
@@ -156,7 +156,6 @@ class _Trial:
         arms: The arms.
         sources: Done runs of each arm.
         estimates: Statistics of each arm.
-        images: Number of evaluated images.
     """
 
     def __init__(
@@ -165,11 +164,10 @@ class _Trial:
         arms: Sequence[ArmRuns],
         sources: Sequence[tuple[RunSource, ...]],
         estimates: Sequence[ArmEstimates],
-        images: int,
     ) -> None:
         self._rules = Rules(DEFAULT_MARGIN if info.margin is None else info.margin, info.no_worse, info.max_seeds)
         self._metrics = info.metrics
-        self._arms, self._sources, self._estimates, self._images = arms, sources, estimates, images
+        self._arms, self._sources, self._estimates, self._groups = arms, sources, estimates, info.group_count or 0
         self._variants = [index for index, item in enumerate(arms) if item.kind == "variant"]
 
     def judge(self, index: int) -> _Tested:
@@ -195,7 +193,7 @@ class _Trial:
             differences,
             self._rules,
             comparisons=comparisons,
-            images=self._images,
+            images=self._groups,
             more_failures=self._arms[index].failed > self._arms[reference].failed,
         )
         if not comparable:
@@ -279,6 +277,8 @@ def _portable(info: StudyInfo, first: RunSource | None, last_result: str | None)
         data=dataset_name(info.data) if info.data else None,
         command=without_folders(info.command) if info.command else None,
         images=found.images if found else info.images,
+        group_count=found.groups if found else None,
+        sequences=found.sequences if found else None,
         instances=sum(found.instances) if found else info.instances,
         made=last_result,
     )
@@ -306,22 +306,6 @@ def _last_result(arms: Sequence[ArmRuns]) -> str | None:
         if result.began is not None and result.wall_seconds is not None
     ]
     return datetime.fromtimestamp(max(ends), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ") if ends else None
-
-
-def _notes(estimates: Sequence[ArmEstimates], images: int | None) -> list[str]:
-    """Return remarks needed to interpret the numbers."""
-    differences = [found for arm in estimates for found in (arm.differences or {}).values() if found]
-    values = [value for arm in estimates for run in arm.runs.values() for value in run.values() if value is not None]
-    notes = []
-    if any(found.seeds == _FEW_SEEDS for found in differences):
-        notes.append("Intervals from two seeds are wide and unreliable, since two runs barely sample training noise.")
-    if images == 1 and values:
-        notes.append("There are no intervals and no verdicts, because there is only one test image.")
-    elif images is not None and images < MIN_IMAGES and values:
-        notes.append(f"There are no verdicts, because {images} test images are too few; use at least {MIN_IMAGES}.")
-    if values and not any(values):
-        notes.append("Average precision is 0 in all runs. Train longer or check the recipe.")
-    return notes
 
 
 def _arm_summary(
@@ -356,7 +340,7 @@ def _arm_summary(
 def _base_summary(folder: Path, info: StudyInfo, item: ArmRuns, run: RunState, *, keep: bool) -> BaseSummary:
     measured, main = run.measurements, None
     if run.status == "done":
-        main = float(cached_metrics(_source(folder, run, info.task, keep=keep)).values[0])  # the main metric
+        main = float(cached_metrics(_source(folder, run, info, keep=keep)).values[0])  # the main metric
     return BaseSummary(
         seed=run.seed,
         status=run.status,

@@ -17,7 +17,6 @@ from yolo_attn.stats.compare import (
     MeanEstimate,
     Noise,
     PairedDifference,
-    Support,
     difference,
     estimate,
     pooled_noise,
@@ -43,6 +42,7 @@ class RunSource:
         task: Task of its model.
         keep: Whether computed metrics may be written into the folder.
         base: Number of the pretrained base that it starts from.
+        groups: How the images are grouped.
     """
 
     seed: int
@@ -51,15 +51,25 @@ class RunSource:
     task: str | None = None
     keep: bool = True
     base: int = 0
+    groups: str | None = None
 
     @classmethod
-    def of(cls, folder: Path, seed: int, task: str | None = None, *, keep: bool = True, base: int = 0) -> RunSource:
+    def of(
+        cls,
+        folder: Path,
+        seed: int,
+        task: str | None = None,
+        *,
+        keep: bool = True,
+        base: int = 0,
+        groups: str | None = None,
+    ) -> RunSource:
         """Return the source of a run.
 
         Raises:
             UserError: Its matches are missing or damaged.
         """
-        return cls(seed, folder, npz.fingerprint(folder / MATCHES), task, keep, base)
+        return cls(seed, folder, npz.fingerprint(folder / MATCHES), task, keep, base, groups)
 
 
 @dataclass(frozen=True)
@@ -97,7 +107,7 @@ def cached_metrics(source: RunSource) -> RunMetrics:
     Raises:
         UserError: Its matches are damaged.
     """
-    return run_metrics(source.folder, source.task, keep=source.keep)
+    return run_metrics(source.folder, source.task, groups=source.groups, keep=source.keep)
 
 
 @lru_cache(maxsize=4096)
@@ -121,15 +131,18 @@ def arm_estimates(
     by_seed = {source.seed: cached_metrics(source) for source in runs}
     first = by_seed[runs[0].seed]
     bases = [source.base for source in runs]
-    means = _means(estimate(*_stacked(list(by_seed.values())), _support(first), bases))
+    means = _means(estimate(*_stacked(list(by_seed.values())), first.support, bases))
     found = None if baseline is None else _paired_estimate(runs, baseline)
     changes = [None] * len(means) if found is None else _class_differences(found)
-    classes = zip(first.classes, first.instances, means[len(names) :], changes[len(names) :], strict=True)
+    start = len(names)
+    labels = zip(first.classes, first.instances, first.class_groups, strict=True)
+    classes = zip(labels, means[start:], changes[start:], strict=True)
     return ArmEstimates(
         runs={seed: dict(zip(names, map(_finite, run.values), strict=False)) for seed, run in by_seed.items()},
         metrics=dict(zip(names, means, strict=False)),
         per_class={
-            name: ClassResult(**vars(mean), instances=count, delta=delta) for name, count, mean, delta in classes
+            name: ClassResult(**vars(mean), instances=count, groups=groups, delta=delta)
+            for (name, count, groups), mean, delta in classes
         },
         differences=None
         if found is None
@@ -159,11 +172,6 @@ def _stacked(runs: Sequence[RunMetrics]) -> tuple[NDArray[np.float64], NDArray[n
     return np.stack([run.values for run in runs]), np.stack([run.replicates for run in runs])
 
 
-def _support(run: RunMetrics) -> Support:
-    """Return the support of a run's metrics, which rest on its images."""
-    return Support.of_images(np.full(len(run.values), run.images))
-
-
 @lru_cache(maxsize=4096)
 def _paired_estimate(runs: tuple[RunSource, ...], reference: tuple[RunSource, ...]) -> MeanEstimate | None:
     """Return the estimate of the differences, arm minus reference, over common seeds; None without any."""
@@ -174,7 +182,7 @@ def _paired_estimate(runs: tuple[RunSource, ...], reference: tuple[RunSource, ..
     arm, base = [cached_metrics(source) for source in common], [cached_metrics(others[s.seed]) for s in common]
     (values, replicates), (base_values, base_replicates) = _stacked(arm), _stacked(base)
     change = replicates.astype(np.float64) - base_replicates
-    return estimate(values - base_values, change, _support(arm[0]), [source.base for source in common])
+    return estimate(values - base_values, change, arm[0].support, [source.base for source in common])
 
 
 def pair_difference(runs: tuple[RunSource, ...], reference: tuple[RunSource, ...]) -> PairedDifference | None:

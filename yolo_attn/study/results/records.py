@@ -122,10 +122,12 @@ class ClassResult(SeedMean):
 
     Args:
         instances: Number of labels of the class.
+        groups: Number of images with labels of the class, or of groups of images.
         delta: Difference to the baseline; None for the baseline, or when unknown.
     """
 
     instances: int | None = None
+    groups: int | None = None
     delta: ClassDifference | None = None
 
     @classmethod
@@ -136,6 +138,7 @@ class ClassResult(SeedMean):
         return cls(
             **vars(SeedMean.from_json(given)),
             instances=as_integer(given.get("instances")),
+            groups=as_integer(given.get("groups")),
             delta=None if mean is None else ClassDifference(mean, as_interval(delta.get("ci95"))),
         )
 
@@ -543,6 +546,8 @@ class StudyInfo:
         pretraining: Ultralytics training arguments of that training; empty without.
         lr_attention: Learning rate of attention layers, relative to that of the others.
         groups: How images are grouped; None if they are independent.
+        group_count: Number of groups, or of images if they are independent.
+        sequences: Rule that groups the images if their names look like frames of videos; None if they do not.
     """
 
     data: str | None = None
@@ -565,6 +570,8 @@ class StudyInfo:
     pretraining: Mapping[str, object] = field(default_factory=dict)
     lr_attention: float | None = None
     groups: str | None = None
+    group_count: int | None = None
+    sequences: str | None = None
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -596,6 +603,8 @@ class StudyInfo:
             pretraining=as_mapping(data.get("pretraining")),
             lr_attention=as_number(data.get("lr_attention")),
             groups=as_text(data.get("groups")),
+            group_count=as_integer(data.get("group_count")),
+            sequences=as_text(data.get("sequences")),
         )
 
     @property

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 __all__ = ["Dataset", "read_dataset"]
@@ -19,6 +20,7 @@ class Dataset:
         instances: Objects in them.
         train_images: Images of the training split.
         summary: Contents and problems in one line.
+        image_names: Names of the evaluated images, as in stored matches; empty if their files are unknown.
     """
 
     digest: str
@@ -27,6 +29,7 @@ class Dataset:
     instances: int | None = None
     train_images: int | None = None
     summary: str = ""
+    image_names: Sequence[str] = ()
 
 
 def read_dataset(data: str, task: str, split: str = "val") -> Dataset:
@@ -57,4 +60,13 @@ def read_dataset(data: str, task: str, split: str = "val") -> Dataset:
         evaluated.instances if evaluated else None,
         trained.images if trained else None,
         describe_data(summary),
+        _names(evaluated.files) if evaluated else (),
     )
+
+
+def _names(files: Sequence[str]) -> list[str]:
+    """Return the names of images relative to the folder that contains all of them, as `host.recorder` does."""
+    if not files:
+        return []
+    root = os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120
+    return [os.path.relpath(file, root).replace(os.sep, "/") for file in files]

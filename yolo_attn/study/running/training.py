@@ -100,7 +100,8 @@ def _evaluate_run(folder: Path, job: Job, seconds: float, memory: Scores) -> Mea
         settings["device"] = job.device.split(",")[0]
     last = _evaluate(folder / LAST_WEIGHTS, job, settings, "val-last")
     last.found.save(folder / MATCHES)
-    bootstrap = run_metrics(folder, job.task)  # computed here, and not in the one process that reports
+    # The bootstrap is computed here, and not in the one process that reports.
+    bootstrap = run_metrics(folder, job.task, groups=job.groups)
     numbers = evaluate(last.found)
     best = numbers["metrics"]
     if recipe.get("val", True):  # otherwise only the last epoch was validated, and best.pt is last.pt

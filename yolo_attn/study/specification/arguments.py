@@ -6,11 +6,11 @@ import ast
 import contextlib
 import math
 import os
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.graph.placed_layers import split_outside_brackets
+from yolo_attn.stats.groups import compile_pattern
 
 __all__ = [
     "AUTO",
@@ -99,13 +99,7 @@ def parse_groups(value: object) -> str | None:
     if value is None or not str(value).strip():
         return None
     text = str(value).strip()
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise UserError(
-            f"groups={text}: neither folder nor a valid regular expression ({error}); "
-            r"groups=(video\d+)_ groups video1_001.jpg and video1_002.jpg"
-        ) from None
+    compile_pattern(text)
     return text
 
 

@@ -252,8 +252,8 @@ class Study(Comparison):
     def added_to(self, stored: Comparison) -> Study:
         """Return this study, added to the stored comparison of a folder.
 
-        Stored variants, controls and seeds remain, and new ones follow. A study of another base, dataset or recipe
-        replaces the stored comparison.
+        Stored variants, controls and seeds remain, and new ones follow; stored groups of images remain unless others
+        are given. A study of another base, dataset or recipe replaces the stored comparison.
         """
         if not self.is_similar(stored):
             return self
@@ -262,6 +262,7 @@ class Study(Comparison):
             variants=tuple(dict.fromkeys([*stored.variants, *self.variants])),
             controls=tuple(dict.fromkeys([*stored.controls, *self.controls])),
             seeds=tuple(dict.fromkeys([*stored.seeds, *self.seeds])),
+            design=replace(self.design, groups=self.design.groups or stored.design.groups),
         )
 
 
