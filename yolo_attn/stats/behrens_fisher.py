@@ -13,6 +13,7 @@ degrees of freedom.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -26,7 +27,8 @@ Floats = NDArray[np.float64]
 
 _STEP, _REACH = 0.05, 15.0  # of the trapezoidal rule in the inverse hyperbolic sine of a t variable
 _SHARES = 65
-_HALVINGS = 48
+_ITERATIONS = 18
+_LEAST, _NEGLIGIBLE = 1e-300, 1e-20
 
 
 @lru_cache(maxsize=64)
@@ -40,7 +42,9 @@ def _nodes(df: float) -> tuple[Floats, Floats]:
     y = np.sinh(s)
     log_density = -(df + 1) / 2 * np.log1p(y**2 / df)
     weights = np.exp(log_density) * np.cosh(s)
-    return y, weights / weights.sum()
+    weights /= weights.sum()
+    kept = weights > _NEGLIGIBLE
+    return y[kept], weights[kept]
 
 
 def tail_probability(distance: ArrayLike, share: ArrayLike, df1: float, df2: float) -> Floats:
@@ -86,12 +90,29 @@ def _quantile_table(tail: float, df1: float, df2: float) -> tuple[Floats, Floats
     angles = np.linspace(0, np.pi / 2, _SHARES)
     share = np.sin(angles) ** 2
     ends = -special.stdtrit(df1, tail), -special.stdtrit(df2, tail), -special.ndtri(tail)
-    low, high = np.full(_SHARES, min(ends) * 0.9), np.full(_SHARES, max(ends) * 1.5)
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        above = tail_probability(middle, share, df1, df2) > tail
-        low, high = np.where(above, middle, low), np.where(above, high, middle)
-    return angles, (low + high) / 2
+    low, high = (np.full(_SHARES, np.log(end)) for end in (min(ends) * 0.9, max(ends) * 1.1))
+
+    def excess(log_distance: Floats) -> Floats:  # a tail is nearly straight in logarithms
+        found = tail_probability(np.exp(log_distance), share, df1, df2)
+        return np.asarray(np.log(np.maximum(found, _LEAST) / tail))
+
+    return angles, np.exp(_find_zeros(excess, low, high))
+
+
+def _find_zeros(function: Callable[[Floats], Floats], low: Floats, high: Floats) -> Floats:
+    """Return the zeros of a decreasing function between lower and upper ends, by the Illinois method."""
+    above, below = function(low), function(high)
+    moved_low = moved_high = np.zeros(low.shape, bool)
+    for _ in range(_ITERATIONS):
+        middle = low + (high - low) * above / (above - below)
+        value = function(middle)
+        up = value > 0
+        # An end that stays a second time gets half its value, or the other end would approach the zero slowly.
+        above = np.where(up, value, np.where(moved_high, above / 2, above))
+        below = np.where(up, np.where(moved_low, below / 2, below), value)
+        low, high = np.where(up, middle, low), np.where(up, high, middle)
+        moved_low, moved_high = up, ~up
+    return middle
 
 
 def _interpolate(angle: Floats, angles: Floats, distances: Floats) -> Any:

@@ -43,6 +43,7 @@ __all__ = [
     "Support",
     "difference",
     "estimate",
+    "half_widths",
     "minimum_detectable",
     "minimum_detectable_range",
     "pooled_noise",
@@ -335,6 +336,16 @@ class Noise:
     images: float
     df: float = math.inf
 
+    def limits(self, level: float = 0.9) -> tuple[float, float]:
+        """Return an interval for `training`, given how well it is known."""
+        if math.isinf(self.df):
+            return self.training, self.training
+        low, high = (
+            self.training * math.sqrt(self.df / special.chdtri(self.df, tail))
+            for tail in ((1 - level) / 2, (1 + level) / 2)
+        )
+        return low, high
+
 
 def pooled_noise(noises: Iterable[tuple[float | None, float | None, int]]) -> Noise | None:
     """Return the root mean squares of the noise of several differences to one baseline.
@@ -380,22 +391,31 @@ def minimum_detectable(
 
     if seeds <= 1:
         raise ValueError(f"seeds={seeds}: training noise requires at least 2 seeds")
-    variance = sd_training**2 / seeds + se_images**2
-    if variance == 0:
+    scale = math.sqrt(sd_training**2 / seeds + se_images**2)
+    if scale == 0:
         return 0.0
-    # The variance over seeds is itself uncertain: the power is averaged over its distribution.
+    half = half_widths(seeds, sd_training, se_images, alpha / variants)
+
+    def lacking(size: float) -> float:
+        found = special.ndtr((size - half) / scale) + special.ndtr((-size - half) / scale)
+        return float(found.mean()) - power
+
+    return float(optimize.brentq(lacking, 0.0, float(half.max()) + 10 * scale))
+
+
+def half_widths(seeds: int, sd_training: float, se_images: float, alpha: float) -> Floats:
+    """Return half the width of the interval of a difference at equally spaced quantiles of its estimated variance.
+
+    Args:
+        seeds: Number of common seeds, at least 2.
+        sd_training: Standard deviation over seeds of one run's difference.
+        se_images: Standard error due to the test images.
+        alpha: Two-sided level.
+    """
     quantile = (np.arange(_NODES) + 0.5) / _NODES
     training = sd_training**2 / seeds * special.chdtri(seeds - 1, 1 - quantile) / (seeds - 1)
     total = training + se_images**2
-    margin = upper_quantile(alpha / variants / 2, training / total, seeds - 1, 1e6) * np.sqrt(total)
-
-    def lacking(size: float) -> float:
-        found = special.ndtr((size - margin) / scale) + special.ndtr((-size - margin) / scale)
-        return float(found.mean()) - power
-
-    scale = math.sqrt(variance)
-    largest = float(margin.max()) + 10 * scale
-    return float(optimize.brentq(lacking, 0.0, largest))
+    return np.asarray(upper_quantile(alpha / 2, training / total, seeds - 1, 1e6) * np.sqrt(total))
 
 
 def minimum_detectable_range(
@@ -411,10 +431,8 @@ def minimum_detectable_range(
         power: Probability of finding a difference of that size.
         level: Level of the interval.
     """
-
-    def size(tail: float) -> float:
-        ratio = 1.0 if math.isinf(noise.df) else math.sqrt(noise.df / special.chdtri(noise.df, tail))
-        training = noise.training * ratio
-        return minimum_detectable(seeds, training, noise.images, variants=variants, alpha=alpha, power=power)
-
-    return size((1 - level) / 2), size((1 + level) / 2)
+    low, high = (
+        minimum_detectable(seeds, training, noise.images, variants=variants, alpha=alpha, power=power)
+        for training in noise.limits(level)
+    )
+    return low, high

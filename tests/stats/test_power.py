@@ -1,0 +1,79 @@
+"""Sizes of studies: the seeds and images of a requirement are the fewest that suffice."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from yolo_attn.stats.behrens_fisher import upper_quantile
+from yolo_attn.stats.compare import Noise, minimum_detectable
+from yolo_attn.stats.power import MOST_SEEDS, probability_equivalent, requirement
+
+
+def alpha(seeds: int) -> float:
+    return 0.05 / 4
+
+
+@pytest.mark.parametrize(
+    ("size", "noise"), [(0.5, Noise(0.5, 0.1, 6)), (2.0, Noise(0.5, 0.1, 6)), (0.9, Noise(1.0, 0.0, 4))]
+)
+def test_the_seeds_are_the_fewest_that_detect_the_difference(size: float, noise: Noise) -> None:
+    found = requirement(size, noise, 160, alpha)
+    assert found.images is None
+    for seeds, training in zip(
+        (found.fewest, found.seeds, found.most),
+        (noise.limits()[0], noise.training, noise.limits()[1]),
+        strict=True,
+    ):
+        assert seeds is not None and seeds >= 3
+        assert minimum_detectable(seeds, training, noise.images, alpha=alpha(seeds)) <= size
+        if seeds > 3:
+            assert minimum_detectable(seeds - 1, training, noise.images, alpha=alpha(seeds - 1)) > size
+
+
+def test_more_images_are_required_where_no_number_of_seeds_suffices() -> None:
+    noise = Noise(0.3, 0.5)
+    assert minimum_detectable(MOST_SEEDS, 0.3, 0.5, alpha=alpha(0)) > 1.0
+    found = requirement(1.0, noise, 160, alpha)
+    assert found.seeds is not None and found.images is not None
+    for images, detects in ((found.images, True), (found.images - 1, False)):
+        error = 0.5 * math.sqrt(160 / images)
+        assert (minimum_detectable(found.seeds, 0.3, error, alpha=alpha(0)) <= 1.0) == detects
+
+
+def test_a_difference_far_below_the_noise_of_training_has_no_requirement() -> None:
+    found = requirement(0.1, Noise(3.0, 0.01), 160, alpha)
+    assert (found.seeds, found.images) == (None, None)
+
+
+def test_the_level_of_each_number_of_seeds_is_used() -> None:
+    noise = Noise(0.3, 0.0)
+    late = requirement(0.5, noise, 160, lambda seeds: 0.05 if seeds >= 20 else 1e-9)
+    assert late.seeds == 20
+
+
+def test_the_noise_of_training_is_between_its_limits_as_often_as_stated() -> None:
+    dice = np.random.default_rng(0)
+    found = [Noise(float(np.std(dice.normal(0, 2.0, 5), ddof=1)), 0.0, 4).limits() for _ in range(4000)]
+    assert np.mean([low < 2.0 < high for low, high in found]) == pytest.approx(0.9, abs=0.015)
+    assert Noise(2.0, 1.0).limits() == (2.0, 2.0)
+
+
+@pytest.mark.parametrize(("seeds", "noise", "margin"), [(3, Noise(0.2, 0.05), 1.0), (6, Noise(0.2, 0.1), 0.5)])
+def test_the_probability_of_equivalence_is_that_of_simulated_studies(seeds: int, noise: Noise, margin: float) -> None:
+    dice = np.random.default_rng(1)
+    differences = dice.normal(0, noise.training, (20_000, seeds))
+    training = differences.var(axis=1, ddof=1) / seeds
+    mean = differences.mean(axis=1) + dice.normal(0, noise.images, 20_000)
+    total = training + noise.images**2
+    half = upper_quantile(0.025, training / total, seeds - 1, 1e6) * np.sqrt(total)
+    equivalent = np.mean((mean - half > -margin) & (mean + half < margin))
+    assert 0.1 < equivalent < 0.99
+    assert probability_equivalent(seeds, noise, margin, 0.05) == pytest.approx(equivalent, abs=0.012)
+
+
+def test_arms_without_noise_are_equivalent() -> None:
+    assert probability_equivalent(3, Noise(0.0, 0.0), 0.5, 0.05) == 1
+    assert probability_equivalent(3, Noise(5.0, 0.0), 0.5, 0.05) < 0.1
