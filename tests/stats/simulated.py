@@ -24,20 +24,44 @@ class Images:
         count: Number of images.
         classes: Number of classes.
         hardness: Standard deviation of what an image gives every arm.
+        objects: Mean number of objects in an image.
+        frequencies: Shares of the classes; equal by default.
+        own_class: Every image has objects of one class only, the same number of images for each class.
+        groups: Number of groups of consecutive images that are alike, such as frames of a video; 0 without groups.
     """
 
-    def __init__(self, rng: np.random.Generator, count: int, classes: int = 2, hardness: float = 0.5) -> None:
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        count: int,
+        classes: int = 2,
+        hardness: float = 0.5,
+        *,
+        objects: float = 4.0,
+        frequencies: NDArray[np.float64] | None = None,
+        own_class: bool = False,
+        groups: int = 0,
+    ) -> None:
         self.rng = rng
         self.count = count
         self.classes = classes
-        objects = rng.poisson(4.0, count)
-        self.gt_image = np.repeat(np.arange(count, dtype=np.int32), objects)
-        self.gt_class = rng.integers(0, classes, len(self.gt_image)).astype(np.int32)
-        self.skill = rng.normal(0.0, hardness, count)
+        number = 1 + rng.poisson(objects - 1, count) if own_class else rng.poisson(objects, count)
+        self.gt_image = np.repeat(np.arange(count, dtype=np.int32), number)
+        if own_class:
+            self.gt_class = (self.gt_image * classes // count).astype(np.int32)
+        else:
+            self.gt_class = rng.choice(classes, len(self.gt_image), p=frequencies).astype(np.int32)
+        self.group = np.arange(count) * groups // count if groups else np.arange(count)
+        self.skill = rng.normal(0.0, hardness, self.group[-1] + 1)[self.group]
 
     def arm(self, spread: float) -> NDArray[np.float64]:
-        """Return the effect of each image on one arm, in addition to its difficulty."""
-        return self.rng.normal(0.0, spread, self.count)
+        """Return the effect of each image (group) on one arm, in addition to its difficulty."""
+        return self.rng.normal(0.0, spread, self.group[-1] + 1)[self.group]
+
+    def with_class(self) -> NDArray[np.intp]:
+        """Return the number of images (groups) that contain each class."""
+        pairs = np.unique(np.stack([self.gt_class, self.group[self.gt_image]]), axis=1)
+        return np.bincount(pairs[0], minlength=self.classes)
 
     def evaluate(self, skill: NDArray[Any]) -> Matches:
         """A run's evaluation.

@@ -1,0 +1,49 @@
+"""Simulations of the statistics: false alarms, coverage, power, looks.
+
+python benchmarks/calibration.py [TABLE ...]         prints tables; all by default
+python benchmarks/calibration.py --docs [TABLE ...]  writes them into docs/statistics.md
+python benchmarks/calibration.py --quick             few studies, a minute
+
+The full form takes half an hour on one core. Random numbers have seeds: the same versions give the same tables.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.stats.simulation.tables import TABLES  # noqa: E402
+
+PAGE = ROOT / "docs" / "statistics.md"
+
+
+def main() -> None:
+    """Compute, print and write the tables."""
+    names = [word for word in sys.argv[1:] if not word.startswith("--")] or list(TABLES)
+    if unknown := [name for name in names if name not in TABLES]:
+        sys.exit(f"calibration: unknown table {unknown[0]}; tables: {', '.join(TABLES)}")
+    for name in names:
+        began = time.perf_counter()
+        table = TABLES[name]("--quick" in sys.argv).markdown()
+        print(f"{name} ({time.perf_counter() - began:.0f} s)\n\n{table}\n", flush=True)
+        if "--docs" in sys.argv:
+            write(name, table)
+
+
+def write(name: str, table: str) -> None:
+    """Replace a table of the page, between its two markers."""
+    text = PAGE.read_text(encoding="utf-8")
+    begin, end = f"<!-- table: {name} -->", "<!-- end -->"
+    pattern = f"{re.escape(begin)}.*?{re.escape(end)}"
+    if not re.search(pattern, text, re.DOTALL):
+        sys.exit(f"calibration: {PAGE.name} has no line {begin}")
+    PAGE.write_text(re.sub(pattern, lambda _: f"{begin}\n\n{table}\n\n{end}", text, flags=re.DOTALL), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
