@@ -442,7 +442,7 @@ def test_splits_without_images_or_labels_are_errors(dataset: Dataset) -> None:
 
 def test_only_images_are_counted_for_tasks_with_label_images(dataset: Dataset) -> None:
     dataset.split("train", "not a row of numbers")
-    assert dataset.check("semantic").splits["train"].images == 4
+    assert dataset.check("depth").splits["train"].images == 4
 
 
 def test_lists_of_folders_list_files_and_the_validation_key_are_supported(dataset: Dataset) -> None:
@@ -538,6 +538,30 @@ def test_folders_and_archives_are_accepted(dataset: Dataset) -> None:
     assert not check_data(str(dataset.root / "set.zip")).present
 
 
+def test_the_hash_of_class_folders_covers_names_and_sizes(tmp_path: Path) -> None:
+    for name in ("train/cat", "train/dog", "val/cat", "test/cat"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "1.png").write_bytes(IMAGE)
+    before = check_data(str(tmp_path), "classify").digest
+    assert len(before) == 64
+    (tmp_path / "test" / "cat" / "1.png").unlink()  # not evaluated
+    assert check_data(str(tmp_path), "classify").digest == before
+    (tmp_path / "val" / "cat" / "1.png").rename(tmp_path / "val" / "cat" / "2.png")
+    renamed = check_data(str(tmp_path), "classify").digest
+    assert renamed != before
+    (tmp_path / "train" / "dog" / "1.png").rename(tmp_path / "train" / "cat" / "2.png")
+    assert check_data(str(tmp_path), "classify").digest not in {before, renamed}
+
+
+def test_images_of_classes_that_are_not_trained_are_counted(tmp_path: Path) -> None:
+    for name in ("train/cat", "train/dog", "val/cat", "val/dog", "val/fox"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "1.png").write_bytes(IMAGE)
+    summary = check_data(str(tmp_path), "classify")
+    assert summary.splits["val"].images == 2
+    assert "skipped in val: 1 image of a class that train lacks (val/fox/1.png)" in describe_data(summary)
+
+
 def test_classification_folders_are_checked(tmp_path: Path) -> None:
     for name in ("train/cat", "train/dog", "val/cat"):
         (tmp_path / name).mkdir(parents=True)
@@ -545,6 +569,7 @@ def test_classification_folders_are_checked(tmp_path: Path) -> None:
     summary = check_data(str(tmp_path), "classify")
     assert summary.names == {0: "cat", 1: "dog"}
     assert {split: found.images for split, found in summary.splits.items()} == {"train": 2, "val": 1}
+    assert "no problems found" in describe_data(summary)
     assert not check_data("imagenette", "classify").present
     for wrong in ("no_such_set", "coco8"):
         with pytest.raises(UserError, match=f"there is no dataset folder {wrong}"):

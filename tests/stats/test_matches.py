@@ -203,7 +203,7 @@ def rewritten(path: Path, header: dict[str, Any] | None = None, **arrays: Any) -
         ({"det_score": np.zeros(3, np.float32)}, r"det_score has shape \(3,\)"),
         ({"hit": np.zeros((4, 10, 1), np.uint8)}, "hit has shape|damaged"),
         ({"gt_box": np.array(["x"])}, "damaged"),
-        ({"header": {"images": [1, 2, 3, 4, 5]}}, "lists of names"),
+        ({"header": {"images": [1, 2, 3, 4, 5]}}, "list of names"),
         ({"header": {"images": ["a"] * 5}}, "is repeated"),
         ({"header": {"classes": ["a", "b", "a"]}}, "is repeated"),
     ],

@@ -16,6 +16,7 @@ from pathlib import Path
 from yolo_attn.data.caches import stale_cache
 from yolo_attn.data.data_yaml import DataYaml
 from yolo_attn.data.labels import LABEL_TASKS, Labels, Rules, find_images, find_orphans, label_path, read_labels
+from yolo_attn.data.masks import Masks, read_mapping
 from yolo_attn.data.names import list_datasets
 from yolo_attn.data.summary import DataProblem, DataSummary, SplitSummary
 from yolo_attn.errors import UserError, counted
@@ -32,8 +33,7 @@ def check_data(data: str, task: str = "detect", splits: Sequence[str] = ("train"
     Args:
         data: The return value of `resolve_data`: the path of a data YAML or a classification folder, a name that
             Ultralytics resolves, or a URL or archive, whose content is not checked.
-        task: The task of the labels. For tasks other than detect, segment, pose, obb and classify, whose labels are
-            images, only the images are counted.
+        task: The task of the labels. For depth, only the images are counted.
         splits: The splits to check.
 
     Raises:
@@ -41,19 +41,33 @@ def check_data(data: str, task: str = "detect", splits: Sequence[str] = ("train"
             invalid label files, or it has no objects. The message names the first problems, with file and line.
     """
     if task == "classify":
-        return _check_class_folders(data)
+        return _check_class_folders(data, splits)
     dataset = DataYaml.find(data)
     if dataset is None:
         return DataSummary(data, task, names={}, present=False)
     names = dataset.names
     if not _is_present(dataset, splits):
         return DataSummary(str(dataset.path), task, names, present=False)
-    rules = Rules(task, frozenset(names), dataset.keypoint_shape(task))
+    rules = _rules(dataset, task)
     digest = hashlib.sha256(repr(sorted(names.items())).encode())
     for key, value in dataset.training_entries.items():
         digest.update(f"{key} {value!r}\n".encode())
+    if rules.masks:
+        digest.update(f"masks {dataset.entries.get('label_mapping')!r}\n".encode())
     summaries = {split: _check_split(dataset, split, rules, digest) for split in splits}
     return DataSummary(str(dataset.path), task, names, summaries, digest=digest.hexdigest())
+
+
+def _rules(dataset: DataYaml, task: str) -> Rules:
+    """Return the rules of a dataset's labels; those of semantic segmentation are masks or polygons."""
+    names = dataset.names
+    if task != "semantic":
+        return Rules(task, frozenset(names), dataset.keypoint_shape(task))
+    folder = dataset.masks_folder
+    if folder is None:
+        return Rules("segment", frozenset(names))
+    valid = read_mapping(dataset.entries.get("label_mapping"), len(names), dataset.path)
+    return Rules(task, frozenset(names), masks=Masks(folder, valid))
 
 
 def _is_present(dataset: DataYaml, splits: Sequence[str]) -> bool:
@@ -106,7 +120,7 @@ def _check_split(dataset: DataYaml, split: str, rules: Rules, digest: hashlib._H
         reason = "are all empty" if files else f"are missing, the first one is {label_path(images[0])}"
         reason = f"leave none: {problems.skipping()}" if skipped else reason
         raise UserError(f"{dataset.path}: no object in the {len(images)} images of {split}: their label files {reason}")
-    cache = stale_cache(images[0], changed)
+    cache = None if rules.masks else stale_cache(images[0], changed)  # a cache of masks has no labels
     return SplitSummary(len(images) - skipped, labeled, instances, cache, problems.found(), images)
 
 
@@ -123,8 +137,11 @@ class _ProblemCounter:
         ("duplicated row", "", False),
         ("image", "without a label file", False),
         ("label file", "without an image", False),
+        ("missing mask", "", True),
+        ("bad mask", "", True),
+        ("image", "of a class that train lacks", True),
     )
-    _UNREADABLE, _BAD_LABELS, _DUPLICATES, _UNLABELED, _ORPHAN = range(len(_KINDS))
+    _UNREADABLE, _BAD_LABELS, _DUPLICATES, _UNLABELED, _ORPHAN, _NO_MASK, _BAD_MASK, _NO_CLASS = range(len(_KINDS))
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -134,15 +151,25 @@ class _ProblemCounter:
 
     def add(self, image: str, labels: Labels, rules: Rules) -> None:
         """Count the problems of an image and its labels."""
-        self.skipped_images += bool(labels.image_problem or labels.label_problem)
+        unmasked = rules.masks is not None and labels.text is None
+        self.skipped_images += bool(labels.image_problem or labels.label_problem or unmasked)
         if labels.image_problem:
             self._count(self._UNREADABLE, image, f": {labels.image_problem}")
+        elif rules.masks is not None and labels.label_problem:
+            self._count(self._BAD_MASK, rules.label_file(image), f": {labels.label_problem}")
+        elif unmasked:
+            self._count(self._NO_MASK, rules.label_file(image))
         elif labels.label_problem:
             self._count(self._BAD_LABELS, label_path(image), f", {labels.label_problem}")
         elif labels.duplicates:
             self._count(self._DUPLICATES, label_path(image), count=labels.duplicates)
         elif labels.text is None and rules.task in LABEL_TASKS:
             self._count(self._UNLABELED, image)
+
+    def add_unknown_class(self, image: str) -> None:
+        """Count an image in the folder of a class that cannot be predicted."""
+        self.skipped_images += 1
+        self._count(self._NO_CLASS, image)
 
     def add_orphans(self, files: Sequence[str]) -> None:
         """Count label files that have no image."""
@@ -169,8 +196,8 @@ class _ProblemCounter:
         return "; ".join(str(problem) for problem in self.found() if problem.skipped)
 
 
-def _check_class_folders(data: str) -> DataSummary:
-    """Check a classification dataset: a folder per class inside train, val and test."""
+def _check_class_folders(data: str, splits: Sequence[str]) -> DataSummary:
+    """Check a classification dataset: a folder per class inside the folder of each split."""
     from yolo_attn.host.installation import datasets_folder
 
     if "://" in data:
@@ -185,17 +212,25 @@ def _check_class_folders(data: str) -> DataSummary:
     names = dict(enumerate(sorted(folder.name for folder in train.iterdir() if folder.is_dir())))
     if not names:
         raise UserError(f"{train} contains no folders; task classify takes a folder with one folder per class")
-    folders = {split: root / split for split in ("train", "val", "test") if (root / split).is_dir()}
-    splits = {split: _check_class_images(split, folder, root) for split, folder in folders.items()}
-    return DataSummary(str(root), "classify", names, splits)
+    digest = hashlib.sha256(repr(sorted(names.items())).encode())
+    folders = {split: root / split for split in splits if (root / split).is_dir()}
+    checked = {
+        split: _check_class_images(split, folder, set(names.values()), digest) for split, folder in folders.items()
+    }
+    return DataSummary(str(root), "classify", names, checked, digest=digest.hexdigest())
 
 
-def _check_class_images(split: str, folder: Path, root: Path) -> SplitSummary:
-    """Check the images of a split of a classification dataset."""
-    rules, problems = Rules("classify", frozenset(), (0, 0)), _ProblemCounter(root)
+def _check_class_images(split: str, folder: Path, classes: set[str], digest: hashlib._Hash) -> SplitSummary:
+    """Check the images of a split of a classification dataset, and add their names and sizes to the digest."""
+    rules, problems = Rules("classify", frozenset()), _ProblemCounter(folder.parent)
     images = sorted(find_images(folder))
     for image, labels in zip(images, read_labels(images, rules), strict=True):
-        problems.add(image, labels, rules)
+        name = Path(image).relative_to(folder)
+        digest.update(f"{split} {name.as_posix()} {labels.image_bytes}\n".encode())
+        if name.parts[0] in classes or labels.image_problem:
+            problems.add(image, labels, rules)
+        else:
+            problems.add_unknown_class(image)
     if split == "train" and not images:
         raise UserError(f"there are no images in {folder}")
     skipped = problems.skipped_images

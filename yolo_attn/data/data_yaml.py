@@ -16,6 +16,7 @@ __all__ = ["DataYaml"]
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".ndjson")  # Ultralytics unpacks or converts these itself
 TRAINING_ENTRIES = ("channels", "flip_idx", "kpt_oks_sigmas", "kpt_shape")  # in addition to classes, images and labels
+DEFAULT_MASKS = "masks"
 WORKING_FOLDER_RELEASE = (8, 3, 134)  # since this Ultralytics release, `path:` may be relative to the working folder
 
 
@@ -123,6 +124,12 @@ class DataYaml:
                     f"{self.path}: kpt_shape is {shape!r}; task pose needs kpt_shape: [number of keypoints, 2 or 3]"
                 )
         return 0, 0
+
+    @property
+    def masks_folder(self) -> str | None:
+        """The name of the folder of masks; None if the labels of semantic segmentation are polygons."""
+        folder = self.entries.get("masks_dir")
+        return str(folder) if folder else DEFAULT_MASKS if (self.root / DEFAULT_MASKS).is_dir() else None
 
     @property
     def training_entries(self) -> dict[str, Any]:

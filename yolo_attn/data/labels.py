@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yolo_attn.data.images import inspect_image
+from yolo_attn.data.masks import Masks, find_mask, mask_problem
 
 __all__ = ["LABEL_TASKS", "Labels", "Rules", "find_images", "find_orphans", "label_path", "read_labels"]
 
@@ -32,11 +33,17 @@ class Rules(NamedTuple):
         task: One of LABEL_TASKS.
         classes: The valid class indices.
         keypoints: Number of keypoints and numbers per keypoint; (0, 0) when the data YAML has none.
+        masks: The masks, if the labels are images.
     """
 
     task: str
     classes: frozenset[int]
-    keypoints: tuple[int, int]
+    keypoints: tuple[int, int] = (0, 0)
+    masks: Masks | None = None
+
+    def label_file(self, image: str) -> str:
+        """Return the label file or mask of an image."""
+        return label_path(image) if self.masks is None else find_mask(image, self.masks.folder)
 
 
 class Labels(NamedTuple):
@@ -45,7 +52,7 @@ class Labels(NamedTuple):
     Args:
         image_bytes: Size of the image file that training will read.
         changed: Time of the last change to either file, in nanoseconds.
-        text: Content of the label file, or None when there is none.
+        text: Content of the label file or mask, or None when there is none.
         instances: Number of objects without duplicates.
         image_problem: Why the image cannot be used, or "". Ultralytics skips such an image.
         label_problem: The problem in the label file with its line, or "". Ultralytics skips the image.
@@ -127,17 +134,19 @@ def read_labels(images: Sequence[str], rules: Rules) -> Iterator[Labels]:
 def _read_label(image: str, rules: Rules) -> Labels:
     """Inspect one image, and read and check its label file."""
     size, changed, problem = inspect_image(image)
-    if rules.task not in LABEL_TASKS:
+    if rules.task not in LABEL_TASKS and rules.masks is None:
         return Labels(size, changed, image_problem=problem)
     try:
-        with open(label_path(image), "rb") as stream:  # noqa: PTH123
+        with open(rules.label_file(image), "rb") as stream:  # noqa: PTH123
             text = stream.read()
             state = os.fstat(stream.fileno())
     except FileNotFoundError:
-        return Labels(size, changed, image_problem=problem)  # a background image
+        return Labels(size, changed, image_problem=problem)  # a background image, unless it needs a mask
     except OSError as error:
         return Labels(size, changed, image_problem=problem, label_problem=f"cannot be read ({error.strerror})")
     changed = max(changed, state.st_mtime_ns, state.st_ctime_ns)
+    if rules.masks is not None:
+        return Labels(size, changed, text, 0, problem, "" if problem else mask_problem(image, text, rules.masks))
     rows = text.removeprefix(BOM).splitlines()
     label_problem, objects = _check_rows(rows, rules)
     total = sum(map(bool, map(bytes.strip, rows)))

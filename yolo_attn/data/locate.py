@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from yolo_attn.data.data_yaml import DataYaml
+from yolo_attn.data.labels import find_images
 from yolo_attn.data.names import list_datasets, resolve_data
 from yolo_attn.errors import UserError
 
@@ -47,5 +48,10 @@ def list_images(data: str, split: str) -> list[str]:
     Raises:
         UserError: There is no such data YAML, or it is invalid.
     """
+    from yolo_attn.host.installation import datasets_folder
+
+    for folder in (Path(data).expanduser(), datasets_folder() / data):
+        if (folder / split).is_dir() and not any(folder.glob("*.yaml")):  # of classification, without a data YAML
+            return sorted(find_images(folder / split))
     found = DataYaml.find(data)
     return [] if found is None else found.images(split)

@@ -38,17 +38,18 @@ def repair_image(image: Path) -> str:
     return message.rpartition("image/label: ")[2] if corrupt else ""
 
 
-def download_dataset(data: str) -> None:
+def download_dataset(data: str, task: str = "detect") -> None:
     """Download a dataset that is not on this machine.
 
     Args:
-        data: A data YAML, an archive or a URL.
+        data: A data YAML, an archive or a URL; for classification also the name of a folder.
+        task: The task of its labels.
 
     Raises:
         UserError: The dataset cannot be downloaded.
     """
     try:
-        utils.check_det_dataset(data)
+        (utils.check_cls_dataset if task == "classify" else utils.check_det_dataset)(data)
     except UserError:
         raise
     except (OSError, SyntaxError, ValueError, TypeError, RuntimeError) as error:

@@ -23,6 +23,8 @@ _CLASSES = {
     "segment": tasks.SegmentationModel,
     "pose": tasks.PoseModel,
     "obb": tasks.OBBModel,
+    "classify": tasks.ClassificationModel,
+    "semantic": getattr(tasks, "SemanticSegmentationModel", None),  # earlier releases have none
 }
 
 

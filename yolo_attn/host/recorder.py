@@ -1,27 +1,154 @@
-"""Recording of the objects and detections of Ultralytics' validators, image by image.
+"""Recording of the labels and predictions of Ultralytics' validators, image by image.
 
-A validator keeps hits per detection, but not the images. The recorder stores for each image the objects, the detections
-after non-maximum suppression, both in pixels of the original image, and the similarity of each pair that the task is
-scored by: box IoU, mask IoU, keypoint similarity or probabilistic IoU.
+A validator keeps hits per detection, ranked classes, or a confusion matrix of pixels, but not the images.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from ultralytics.data import build_dataloader
 from ultralytics.models.rtdetr.val import RTDETRValidator
 from ultralytics.utils import ops
 
+from yolo_attn.stats.evaluation import Evaluation
 from yolo_attn.stats.matches import Matches, MatchesBuilder
+from yolo_attn.stats.overlaps import Overlaps, OverlapsBuilder
+from yolo_attn.stats.predictions import Predictions
 
-__all__ = ["Recorder"]
+__all__ = ["ClassificationRecorder", "DetectionRecorder", "Recorder", "SegmentationRecorder", "make_recorder"]
 
 _PLAIN_BOX = 4  # x, y, x, y; a fifth number is an angle
+
+
+class Recorder(ABC):
+    """Records one validation.
+
+    Add `recorder.attach` as a callback on "on_val_start", validate, and call `evaluation()`.
+
+    Attributes:
+        image_root: The folder that the names of the images are relative to.
+    """
+
+    def __init__(self) -> None:
+        self.image_root = ""
+
+    @abstractmethod
+    def attach(self, validator: Any) -> None:
+        """Record a validator that is about to start."""
+
+    @abstractmethod
+    def evaluation(self) -> Evaluation:
+        """Return what was recorded."""
+
+    @abstractmethod
+    def reported(self, result: Any) -> dict[str, float]:
+        """Return the metrics that the validator computed itself, by their names in a study.
+
+        Args:
+            result: The return value of `model.val()`.
+        """
+
+    def _locate(self, files: Sequence[str]) -> None:
+        """Set the folder that contains all images."""
+        self.image_root = os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120
+
+    def _name(self, file: str) -> str:
+        return os.path.relpath(file, self.image_root).replace(os.sep, "/")
+
+
+def make_recorder(task: str) -> Recorder:
+    """Return a recorder for the validators of a task."""
+    kinds: Mapping[str, type[Recorder]] = {"classify": ClassificationRecorder, "semantic": SegmentationRecorder}
+    return kinds.get(task, DetectionRecorder)()
+
+
+# --- classification and semantic segmentation -----------------------------------------------------------------------
+
+
+class ClassificationRecorder(Recorder):
+    """Records the class of each image and the classes predicted for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._names: list[str] = []
+        self._images: list[str] = []
+        self._true: list[int] = []
+        self._ranked: list[list[int]] = []
+
+    def attach(self, validator: Any) -> None:
+        """Record a validator that is about to start."""
+        dataset = validator.dataloader.dataset
+        files = [str(sample[0]) for sample in dataset.samples]
+        self._locate(files)
+        self._images = [self._name(file) for file in files]
+        # The stock loader shuffles, and a batch does not name its images.
+        validator.dataloader = build_dataloader(
+            dataset, validator.args.batch, validator.args.workers, shuffle=False, rank=-1
+        )
+        validator.update_metrics = self._on_batch(validator, validator.update_metrics)
+
+    def _on_batch(self, validator: Any, original: Callable[..., Any]) -> Callable[..., Any]:
+        def update_metrics(preds: Any, batch: dict[str, Any]) -> None:
+            original(preds, batch)
+            self._names = [str(name) for _, name in sorted(validator.names.items())]
+            self._true += validator.targets[-1].tolist()
+            self._ranked += validator.pred[-1].tolist()
+
+        return update_metrics
+
+    def evaluation(self) -> Predictions:
+        """Return the recorded predictions."""
+        return Predictions.of(self._names, zip(self._images, self._true, self._ranked, strict=True))
+
+    def reported(self, result: Any) -> dict[str, float]:
+        """Return the validator's accuracies."""
+        return {"top-1": float(result.top1), "top-5": float(result.top5)}
+
+
+class SegmentationRecorder(Recorder):
+    """Records the pixels of each class, at the size at which the validator compares labels and predictions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._images: list[str] = []
+        self._builder: OverlapsBuilder | None = None
+
+    def attach(self, validator: Any) -> None:
+        """Record a validator that is about to start."""
+        files = [str(file) for file in validator.dataloader.dataset.im_files]
+        self._locate(files)
+        self._images = [self._name(file) for file in files]
+        validator.update_metrics = self._on_batch(validator, validator.update_metrics)
+
+    def _on_batch(self, validator: Any, original: Callable[..., Any]) -> Callable[..., Any]:
+        def update_metrics(preds: Any, batch: dict[str, Any]) -> None:
+            original(preds, batch)
+            names = [str(name) for _, name in sorted(validator.metrics.names.items())]
+            builder = self._builder = self._builder or OverlapsBuilder(names, self._images)
+            for file, true, predicted in zip(batch["im_file"], batch["semantic_mask"], preds, strict=True):
+                builder.add_image(self._name(file), true.cpu().numpy(), predicted.cpu().numpy())
+
+        return update_metrics
+
+    def evaluation(self) -> Overlaps:
+        """Return the recorded pixels."""
+        if self._builder is None:
+            raise RuntimeError("nothing was recorded: the validator processed no image")
+        return self._builder.build()
+
+    def reported(self, result: Any) -> dict[str, float]:
+        """Return the validator's mean IoU and pixel accuracy."""
+        return {"mIoU": float(result.miou), "pixel-accuracy": float(result.pixel_accuracy)}
+
+
+# --- detection ------------------------------------------------------------------------------------------------------
 
 
 _Detections = tuple[torch.Tensor, np.ndarray, np.ndarray]  # boxes in pixels of the input, scores, classes
@@ -35,31 +162,37 @@ class _Boxes:
     areas: np.ndarray
 
 
-class Recorder:
-    """Record one validation.
+class DetectionRecorder(Recorder):
+    """Records objects and detections, after non-maximum suppression, in pixels of the original image.
 
-    Add `recorder.attach` as a callback on "on_val_start", validate, and call `matches()`.
+    Each pair has the similarity that the task is scored by: box IoU, mask IoU, keypoint similarity or probabilistic
+    IoU.
     """
 
     def __init__(self) -> None:
-        self.image_root = ""
+        super().__init__()
         self._builder: MatchesBuilder | None = None
         self._similarity: dict[int, np.ndarray] = {}
         self._image = -1
 
     def attach(self, validator: Any) -> None:
         """Record a validator that is about to start."""
-        files = [str(file) for file in validator.dataloader.dataset.im_files]
-        self.image_root = os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120
+        self._locate([str(file) for file in validator.dataloader.dataset.im_files])
         validator.update_metrics = self._on_batch(validator, validator.update_metrics)
         validator._prepare_batch = self._on_image(validator._prepare_batch)
         validator.match_predictions = self._on_match(validator.match_predictions)
 
-    def matches(self) -> Matches:
+    def evaluation(self) -> Matches:
         """Return the recorded matches."""
         if self._builder is None:
             raise RuntimeError("nothing was recorded: the validator processed no image")
         return self._builder.build()
+
+    def reported(self, result: Any) -> dict[str, float]:
+        """Return the validator's average precision, precision and recall."""
+        scored = next((getattr(result, kind) for kind in ("seg", "pose") if hasattr(result, kind)), result.box)
+        values = (scored.map, scored.map50, scored.map75, scored.mp, scored.mr)
+        return dict(zip(Matches.reported, map(float, values), strict=True))
 
     def _on_batch(self, validator: Any, original: Callable[..., Any]) -> Callable[..., Any]:
         def update_metrics(preds: Any, batch: dict[str, Any]) -> None:
@@ -106,7 +239,7 @@ class Recorder:
         if similarity is None or (boxes.shape[1] == _PLAIN_BOX and not _has_shapes(batch)):
             similarity = _box_iou(objects.corners, found.corners)
         builder.add_image(
-            os.path.relpath(batch["im_file"][image], self.image_root).replace(os.sep, "/"),
+            self._name(batch["im_file"][image]),
             gt_class=true_classes,
             gt_area=objects.areas,
             gt_box=objects.corners,

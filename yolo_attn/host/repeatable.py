@@ -8,6 +8,7 @@ The whole state is written in full precision next to the stock checkpoints.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 from ultralytics.models.rtdetr.train import RTDETRTrainer
+from ultralytics.models.yolo.classify import ClassificationTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.models.yolo.obb import OBBTrainer
 from ultralytics.models.yolo.pose import PoseTrainer
@@ -250,6 +252,10 @@ class RepeatableOBBTrainer(_Repeatable, OBBTrainer):  # type: ignore[misc]
     """Repeatable trainer for oriented boxes."""
 
 
+class RepeatableClassificationTrainer(_Repeatable, ClassificationTrainer):  # type: ignore[misc]
+    """Repeatable trainer for classification."""
+
+
 class RepeatableRTDETRTrainer(_Repeatable, RTDETRTrainer):  # type: ignore[misc]
     """Repeatable trainer for RT-DETR."""
 
@@ -260,14 +266,23 @@ _TRAINERS: dict[str, type] = {
     "segment": RepeatableSegmentationTrainer,
     "pose": RepeatablePoseTrainer,
     "obb": RepeatableOBBTrainer,
+    "classify": RepeatableClassificationTrainer,
 }
+
+with contextlib.suppress(ImportError):  # earlier releases have no semantic segmentation
+    from ultralytics.models.yolo.semantic import SemanticSegmentationTrainer
+
+    class RepeatableSemanticTrainer(_Repeatable, SemanticSegmentationTrainer):  # type: ignore[misc]
+        """Repeatable trainer for semantic segmentation."""
+
+    _TRAINERS["semantic"] = RepeatableSemanticTrainer
 
 
 def find_trainer(task: str, *, rtdetr: bool = False) -> type:
     """Return the repeatable trainer of a task.
 
     Args:
-        task: "detect", "segment", "pose" or "obb".
+        task: "detect", "segment", "pose", "obb", "classify" or "semantic".
         rtdetr: Whether the model is an RT-DETR.
     """
     return RepeatableRTDETRTrainer if rtdetr else _TRAINERS[task]

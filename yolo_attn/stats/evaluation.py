@@ -6,7 +6,7 @@ There is one subclass of `Evaluation` for each kind of task (`tasks.py`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from yolo_attn.stats.chance import Chance
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "distinct_names", "evaluate", "names_in"]
 
 Floats = NDArray[np.float64]
 _Self = TypeVar("_Self", bound="Evaluation")
@@ -29,12 +29,20 @@ class Evaluation(ABC):
         metrics: Names of the M metrics, which are fractions. The first one is also computed per class, and it decides
             the verdict.
         class_folders: Whether the folders of the images are their classes.
+        reported: Names of the metrics that Ultralytics' validator reports.
+        labeled: What the numbers of labels count.
+        definition: A sentence that defines the metrics.
+        by_chance: Predictions that reach some of the main metric without looking at the image.
         images: Names of the images, sorted.
         classes: Names of the classes.
     """
 
     metrics: ClassVar[tuple[str, ...]]
     class_folders: ClassVar[bool] = False
+    reported: ClassVar[tuple[str, ...]]
+    labeled: ClassVar[str]
+    definition: ClassVar[str]
+    by_chance: ClassVar[str]
     images: tuple[str, ...]
     classes: tuple[str, ...]
 
@@ -97,3 +105,33 @@ def evaluate(found: Evaluation) -> dict[str, dict[str, float]]:
         "metrics": dict(zip(found.metrics, map(float, metrics[0]), strict=True)),
         "per_class": dict(zip(found.classes, map(float, per_class[0]), strict=True)),
     }
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+
+def distinct_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return distinct names, with an index appended to repeated ones."""
+    known: dict[str, None] = {}
+    for index, name in enumerate(names):
+        own = name
+        while own in known:
+            own = f"{own} ({index})"
+        known[own] = None
+    return tuple(known)
+
+
+def names_in(header: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """Return the names in a file's header.
+
+    Raises:
+        KeyError: There are none.
+        TypeError: They are not a list of names.
+        ValueError: A name is repeated.
+    """
+    names = header[key]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"{key} must be a list of names")
+    if len(set(names)) < len(names):
+        raise ValueError(f"a name in {key} is repeated")
+    return tuple(names)

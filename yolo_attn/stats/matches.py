@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from yolo_attn.errors import first_line
 from yolo_attn.stats import npz
-from yolo_attn.stats.evaluation import Evaluation
+from yolo_attn.stats.evaluation import Evaluation, distinct_names, names_in
 
 if TYPE_CHECKING:
     from yolo_attn.stats.chance import Chance
@@ -76,6 +76,10 @@ class Matches(Evaluation):
     """
 
     metrics: ClassVar[tuple[str, ...]] = tuple(METRICS)
+    reported: ClassVar[tuple[str, ...]] = ("mAP50-95", "mAP50", "mAP75", "precision", "recall")
+    labeled: ClassVar[str] = "objects"
+    definition: ClassVar[str] = "COCO's average precision"
+    by_chance: ClassVar[str] = "boxes of the whole image where objects are large"
     images: tuple[str, ...]
     classes: tuple[str, ...]
     gt_image: Ints
@@ -116,7 +120,7 @@ class Matches(Evaluation):
             content: dict[str, Any] = {name: np.asarray(arrays[name], dtype) for name, dtype in _DTYPES.items()}
             for name in _PACKED:
                 content[name] = _unpacked(arrays[name], lengths[name])
-            matches = cls(_names(header["images"]), _names(header["classes"]), **content)
+            matches = cls(names_in(header, "images"), names_in(header, "classes"), **content)
         except (KeyError, TypeError, ValueError) as error:
             raise npz.damaged(path, first_line(error)) from None
         problem = matches._problem()
@@ -180,8 +184,6 @@ class Matches(Evaluation):
 
     def _disorder(self) -> str | None:
         """Return why names, numbers or their order are invalid, None if they are valid."""
-        if len(set(self.images)) < len(self.images) or len(set(self.classes)) < len(self.classes):
-            return "a name of an image or class is repeated"
         if not all(np.isfinite(values).all() for values in (self.gt_area, self.gt_box, self.det_score)):
             return "an object's box or a detection's score is not finite"
         if (np.diff(self.gt_image) < 0).any() or (np.diff(self.det_image) < 0).any():
@@ -207,12 +209,6 @@ class Matches(Evaluation):
         return None
 
 
-def _names(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise TypeError("images and classes must be lists of names")
-    return tuple(value)
-
-
 def _shape(name: str, objects: int, detections: int) -> tuple[int, ...]:
     if name in {"hit", "ignored"}:
         return (len(AREAS), len(THRESHOLDS), detections)
@@ -235,17 +231,6 @@ def in_area(area: ArrayLike) -> Bools:
     return np.stack([(values >= low) & (values <= high) for _, low, high in AREAS])
 
 
-def _distinct(names: Iterable[str]) -> tuple[str, ...]:
-    """Return distinct names, with an index appended to repeated ones."""
-    known: dict[str, None] = {}
-    for index, name in enumerate(names):
-        own = name
-        while own in known:
-            own = f"{own} ({index})"
-        known[own] = None
-    return tuple(known)
-
-
 class MatchesBuilder:
     """Collects the images of an evaluation.
 
@@ -254,7 +239,7 @@ class MatchesBuilder:
     """
 
     def __init__(self, classes: Iterable[str]) -> None:
-        self.classes = _distinct(classes)
+        self.classes = distinct_names(classes)
         self._images: dict[str, dict[str, NDArray[Any]]] = {}
 
     def add_image(

@@ -6,10 +6,16 @@ from collections.abc import Mapping
 
 from yolo_attn.stats.evaluation import Evaluation
 from yolo_attn.stats.matches import Matches
+from yolo_attn.stats.overlaps import Overlaps
+from yolo_attn.stats.predictions import Predictions
 
 __all__ = ["EVALUATIONS", "evaluation_of"]
 
-EVALUATIONS: Mapping[str, type[Evaluation]] = dict.fromkeys(("detect", "segment", "pose", "obb"), Matches)
+EVALUATIONS: Mapping[str, type[Evaluation]] = {
+    **dict.fromkeys(("detect", "segment", "pose", "obb"), Matches),
+    "classify": Predictions,
+    "semantic": Overlaps,
+}
 """By task, as Ultralytics names it; `compare` supports these."""
 
 

@@ -10,7 +10,7 @@
         train.log                  output of the run's process
         state.pt                   the training state from which an interrupted run resumes; removed when it is done
         train/                     Ultralytics' output, with weights/last.pt and weights/best.pt
-        matches.npz                matched detections of last.pt, image by image; the source of all statistics
+        matches.npz                predictions of last.pt with the labels, image by image; the source of all statistics
         draws.npz                  bootstrap replicates of matches.npz, sealed for this user; can be deleted
         maps.npz                   attention maps of a few images
         result.json                written last: the run is done or has failed

@@ -273,13 +273,13 @@ class Measurements:
     Args:
         seconds: Time of training, including earlier attempts that it resumed from.
         epochs: Trained epochs.
-        metrics: Average precision of last.pt.
-        metrics_best: Average precision of best.pt.
+        metrics: Metrics of last.pt.
+        metrics_best: Metrics of best.pt.
         metrics_ultralytics: Metrics of last.pt from Ultralytics' validator.
-        per_class: mAP50-95 by class.
-        learnt: Whether the detections are better than chance.
+        per_class: Main metric by class.
+        learnt: Whether the predictions are better than chance.
         images: Images of the evaluated split.
-        instances: Objects in them.
+        instances: Labels in them.
         params: Parameters of the model.
         gflops: Operations for one image, in units of 10^9; a multiplication and an addition count as two.
         memory_mib: Peak memory in MiB: "process" and "cuda".

@@ -15,7 +15,7 @@ from yolo_attn.errors import UserError
 from yolo_attn.security.trust import trusts_files
 from yolo_attn.stats.compare import MIN_IMAGES
 from yolo_attn.stats.groups import FOLDER, check_groups
-from yolo_attn.stats.tasks import evaluation_of
+from yolo_attn.stats.tasks import EVALUATIONS, evaluation_of
 from yolo_attn.study.job import Platform, RunSettings
 from yolo_attn.study.running.dataset import Dataset, read_dataset
 from yolo_attn.study.running.key import package_versions
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from yolo_attn.layer_files import Sources
 
 __all__ = ["Plan", "make_plan"]
-
-_TASKS = frozenset({"detect", "segment", "pose", "obb"})
 
 
 @dataclass(frozen=True)
@@ -113,8 +111,8 @@ def make_plan(study: Study, store: Store, stream: TextIO) -> Plan:
         if not arm.error:
             layer_sources(arm.model)  # a layer that cannot be imported elsewhere is an error before data are downloaded
     task = task_of(arms[0].model)
-    if task not in _TASKS:
-        raise UserError(f"base={study.base}: a {task} model; compare supports detect, segment, pose and obb")
+    if task not in EVALUATIONS:
+        raise UserError(f"base={study.base}: a {task} model; compare supports {', '.join(EVALUATIONS)}")
     data = resolve_data(study.data)
     platform = _choose_platform(study, versions, stored_platform)
     if stored_platform is not None:

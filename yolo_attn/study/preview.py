@@ -67,7 +67,7 @@ def preview_lines(
     counts = [f"{name} {pair[0]}/{pair[1]}" for name, pair in shared.items() if pair]
     yield f"tensors initialized as in {source}: {', '.join(counts)}"
     variants = sum(arm.kind == "variant" for arm in plan.trainable_arms)
-    yield detectable_line(len(study.seeds), variants, noise)
+    yield detectable_line(len(study.seeds), variants, noise, evaluation_of(plan.settings.task).metrics[0])
     seconds = _expected_seconds(plan, waiting, times)
     if seconds:
         parallel = f", {at_once} runs at a time" if at_once > 1 else ""

@@ -35,7 +35,7 @@ from yolo_attn.study.results.records import Difference, SeedMean
 from yolo_attn.study.results.storage import SCHEMA_FILE
 
 PLOTS = ("forest-mAP50-95", "pareto-latency", "pareto-params", "pareto-gflops", "runs-mAP50", "forest-mAP-small",
-         "curve-loss", "curve-map", "precision-recall")  # fmt: skip
+         "curve-loss", "curve-main", "precision-recall")  # fmt: skip
 
 
 VOID = {"meta", "link", "br", "img", "input", "hr", "wbr"}
@@ -264,7 +264,7 @@ def test_one_seed_has_no_verdict(fresh_folder: Path) -> None:
     write_reports(fresh_folder, parsed(data))
     page = Page((fresh_folder / "report.html").read_text(encoding="utf-8"))
     assert {"pareto-params", "curve-loss", "runs-mAP50-95"} <= set(page.plots)
-    assert not {"pareto-latency", "curve-map"} & set(page.plots)
+    assert not {"pareto-latency", "curve-main"} & set(page.plots)
     for reason in (
         "attention maps (no run has stored maps)",
         "because training did not validate",

@@ -342,7 +342,7 @@ def test_no_minimum_detectable_difference_without_noise(tmp_path: Path) -> None:
     check_schema(data)
     assert data["arms"][0]["metrics"][MAIN]["mean"] == 0.0
     assert data["minimum_detectable"] is None
-    assert "Average precision is 0 in all runs" in " ".join(data["notes"])
+    assert "All metrics are 0 in all runs" in " ".join(data["notes"])
 
 
 def test_one_test_image_gives_no_interval_and_no_verdict(tmp_path: Path) -> None:

@@ -18,8 +18,14 @@ __all__ = ["Curve", "Curves", "read_curves"]
 
 _Table = Mapping[str, list[float]]
 _Floats = npt.NDArray[np.float64]
-_MAP = "metrics/mAP50-95"
-_BY_TASK = {"segment": "(M)", "pose": "(P)"}  # suffix of the task's main metric; boxes in all others
+_BOXES = "metrics/mAP50-95(B)"
+# Column of the task's main metric; boxes in all others, and as a substitute.
+_COLUMNS = {
+    "segment": "metrics/mAP50-95(M)",
+    "pose": "metrics/mAP50-95(P)",
+    "classify": "metrics/accuracy_top1",
+    "semantic": "metrics/mIoU",
+}
 
 
 @dataclass(frozen=True)
@@ -34,24 +40,24 @@ class Curve:
 
 @dataclass(frozen=True)
 class Curves:
-    """Curves by arm: training loss and validated precision."""
+    """Curves by arm: training loss and the validated main metric."""
 
     loss: Mapping[str, Curve]
-    precision: Mapping[str, Curve]
+    main: Mapping[str, Curve]
 
 
 def read_curves(folder: Path, study: StudyResults) -> Curves:
-    """Return the sum of the training losses, and mAP50-95 in points if training validated.
+    """Return the sum of the training losses, and the main metric in points if training validated.
 
     Args:
         folder: The study's folder.
         study: The results.
     """
     tables = {arm.name: _tables(folder, arm) for arm in study.arms}
-    ending = _BY_TASK.get(study.info.task or "detect", "(B)")
+    column = _COLUMNS.get(study.info.task or "", _BOXES)
     loss = {name: [_loss(table) for table in found] for name, found in tables.items()}
-    precision = {name: [_precision(table, ending) for table in found] for name, found in tables.items()}
-    return Curves(_curves(loss), _curves(precision))
+    main = {name: [_validated(table, column) for table in found] for name, found in tables.items()}
+    return Curves(_curves(loss), _curves(main))
 
 
 def _tables(folder: Path, arm: ArmSummary) -> list[_Table]:
@@ -85,10 +91,9 @@ def _loss(table: _Table) -> _Floats | None:
     return np.sum(losses, axis=0) if losses else None
 
 
-def _precision(table: _Table, ending: str) -> _Floats | None:
-    """Return mAP50-95 at each epoch in points; None without validation, when only the last epoch is not zero."""
-    name = _MAP + ending if _MAP + ending in table else _MAP + "(B)"
-    values = 100 * np.asarray(table.get(name, []), dtype=np.float64)
+def _validated(table: _Table, column: str) -> _Floats | None:
+    """Return a metric at each epoch in points; None without validation, when only the last epoch is not zero."""
+    values = 100 * np.asarray(table.get(column, table.get(_BOXES, [])), dtype=np.float64)
     return values if np.any(values[:-1] > 0) else None
 
 

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from yolo_attn.stats.evaluation import Evaluation
 from yolo_attn.study.report.formats import NONE
 from yolo_attn.study.report.notes import reading_notes, warnings
 from yolo_attn.study.report.summary import summarize
@@ -15,9 +16,8 @@ from yolo_attn.study.results.records import ArmSummary, RunSummary, StudyResults
 
 __all__ = ["SOURCES", "as_csv", "as_latex", "as_markdown", "escape_latex", "escape_markdown", "provenance"]
 
-_ULTRALYTICS = ("mAP50-95", "mAP50", "mAP75", "precision", "recall")
 SOURCES = (
-    "Average precision, intervals and verdicts are computed from the stored matches. Parameters, GFLOPs, latency, "
+    "Metrics, intervals and verdicts are computed from the stored matches. Parameters, GFLOPs, latency, "
     "times, memory, and the metrics of best.pt and of Ultralytics are as recorded by the runs."
 )
 _RUN = ("arm", "kind", "seed", "status")
@@ -32,17 +32,17 @@ def as_csv(study: StudyResults) -> str:
     """Return one line per run, with metrics as fractions."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    metrics = study.info.metrics
-    best = [f"{name}(best.pt)" for name in metrics]
-    ultralytics = [f"{name}(ultralytics)" for name in _ULTRALYTICS]
-    writer.writerow([*_RUN, *metrics, *best, *ultralytics, *_COST, *_REST])
-    writer.writerows(_csv_row(arm, run, metrics) for arm in study.arms for run in arm.runs)
+    kind = study.info.evaluation
+    best = [f"{name}(best.pt)" for name in kind.metrics]
+    ultralytics = [f"{name}(ultralytics)" for name in kind.reported]
+    writer.writerow([*_RUN, *kind.metrics, *best, *ultralytics, *_COST, *_REST])
+    writer.writerows(_csv_row(arm, run, kind) for arm in study.arms for run in arm.runs)
     return stream.getvalue()
 
 
-def _csv_row(arm: ArmSummary, run: RunSummary, metrics: Sequence[str]) -> list[object]:
-    computed = [values.get(name) for values in (run.metrics, run.metrics_best) for name in metrics]
-    reported = [run.metrics_ultralytics.get(name) for name in _ULTRALYTICS]
+def _csv_row(arm: ArmSummary, run: RunSummary, kind: type[Evaluation]) -> list[object]:
+    computed = [values.get(name) for values in (run.metrics, run.metrics_best) for name in kind.metrics]
+    reported = [run.metrics_ultralytics.get(name) for name in kind.reported]
     latency = arm.latency_ms.median if arm.latency_ms else None
     memory = [run.memory_mib.get("process"), run.memory_mib.get("cuda")]
     cost = [arm.params, arm.gflops, latency, run.seconds, run.epochs, *memory]

@@ -1,4 +1,4 @@
-"""The images on which an arm differs most from the baseline, with the detections of both."""
+"""The images on which an arm differs most from the baseline, with the predictions of both."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import numpy as np
 import numpy.typing as npt
 
 from yolo_attn.errors import UserError
+from yolo_attn.stats.matches import Matches
 from yolo_attn.study.files import MATCHES
+from yolo_attn.study.report.scores import ALL_AREAS, CONFIDENCE, IOU_50, describe_prediction, image_scores
 from yolo_attn.study.report.sources import ImageSource
 from yolo_attn.study.report.text import columns, shorten
 from yolo_attn.study.results.records import ArmSummary, StudyResults
 
 if TYPE_CHECKING:
-    from yolo_attn.stats.matches import Matches
+    from yolo_attn.stats.evaluation import Evaluation
 
-__all__ = ["CONFIDENCE", "MAX_ARMS", "Album", "ArmImages", "Box", "Change", "Photo", "find_changes"]
+__all__ = ["MAX_ARMS", "Album", "ArmImages", "Box", "Change", "Photo", "View", "find_changes"]
 
-CONFIDENCE = 0.25
 _EACH = 3  # number of gains, and of losses, per arm
 MAX_ARMS = 8
 _MAX_SEEDS = 5
 _SIDE = 480  # longest side of an embedded image, in pixels
 _MAX_BYTES = 3_000_000  # of all embedded images together
-_ALL, _IOU_50 = 0, 0  # indices on the axes of Matches.hit
 _SHOWN = 300.0  # approximate width of an image on the screen, in pixels
 _LETTER, _TAG_HEIGHT, _TAG_MARGIN = 10.5, 14.0, 3.0  # of tags, in pixels of the screen
 _LETTER_WIDTH = 0.58  # mean width of a character over its height
@@ -94,15 +94,30 @@ class Photo:
 
 
 @dataclass(frozen=True)
+class View:
+    """The prediction of an arm for an image.
+
+    Args:
+        arm: Name of the arm.
+        boxes: Objects and detections; empty without a photo and for other tasks.
+        text: The prediction in words; "" for detections.
+    """
+
+    arm: str
+    boxes: Sequence[Box] = ()
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class Change:
     """One image on which an arm differs from the baseline.
 
     Args:
         image: Name of the image.
-        before: Score of the baseline, mean over seeds: objects found minus false detections.
+        before: Score of the baseline (`scores.py`), mean over seeds.
         after: Score of the arm.
         seed: The displayed seed: of those that differ in the same direction as the mean, the nearest to it.
-        views: Boxes of the baseline and of the arm with that seed; empty without a photo.
+        views: The predictions of the baseline and of the arm with that seed.
         photo: The image; None if its file was not found.
     """
 
@@ -110,7 +125,7 @@ class Change:
     before: float
     after: float
     seed: int
-    views: Sequence[tuple[str, Sequence[Box]]]
+    views: Sequence[View]
     photo: Photo | None
 
 
@@ -137,35 +152,42 @@ def find_changes(folder: Path, study: StudyResults, album: Album) -> list[ArmIma
         study: The results.
         album: The embedded images.
     """
-    base = _load(folder, study.baseline)
-    found = [_compare(arm, study.baseline, base, _load(folder, arm, base), album) for arm in study.others[:MAX_ARMS]]
+    kind = study.info.evaluation
+    base = _load(folder, study.baseline, kind)
+    arms = study.others[:MAX_ARMS]
+    found = [_compare(arm, study.baseline, base, _load(folder, arm, kind, base), album) for arm in arms]
     return [images for images in found if images is not None]
 
 
-def _load(folder: Path, arm: ArmSummary, common: Mapping[int, Matches] | None = None) -> dict[int, Matches]:
-    """Return an arm's matches by seed, for at most `_MAX_SEEDS` seeds, all of them in `common`."""
-    from yolo_attn.stats.matches import Matches
-
-    found: dict[int, Matches] = {}
+def _load(
+    folder: Path, arm: ArmSummary, kind: type[Evaluation], common: Mapping[int, Evaluation] | None = None
+) -> dict[int, Evaluation]:
+    """Return an arm's evaluations by seed, for at most `_MAX_SEEDS` seeds, all of them in `common`."""
+    found: dict[int, Evaluation] = {}
     for seed, run in sorted(arm.by_seed.items()):
         path = folder / (run.folder or "") / MATCHES
         if len(found) == _MAX_SEEDS or (common is not None and seed not in common) or not path.is_file():
             continue
         try:
-            found[seed] = Matches.load(path)
+            found[seed] = kind.load(path)
         except UserError:  # damaged, which the numbers have reported or do not depend on
             continue
     return found
 
 
 def _compare(
-    arm: ArmSummary, baseline: ArmSummary, before: Mapping[int, Matches], after: Mapping[int, Matches], album: Album
+    arm: ArmSummary,
+    baseline: ArmSummary,
+    before: Mapping[int, Evaluation],
+    after: Mapping[int, Evaluation],
+    album: Album,
 ) -> ArmImages | None:
     """Return an arm's largest gains and losses; None without seeds to compare."""
     seeds = [seed for seed in after if after[seed].images == before[seed].images]
     if not seeds:
         return None
-    scores = np.array([[_scores(before[seed]), _scores(after[seed])] for seed in seeds])  # seeds, arms, images
+    # Seeds, arms, images.
+    scores = np.array([[image_scores(before[seed]), image_scores(after[seed])] for seed in seeds])
     differences = scores[:, 1] - scores[:, 0]
     mean = differences.mean(0)
     order = np.argsort(-mean, kind="stable")
@@ -178,20 +200,16 @@ def _compare(
         seed, name = seeds[shown], before[seeds[shown]].images[index]
         pair = ((baseline.name, before[seed]), (arm.name, after[seed]))
         photo = album.photo(name)
-        views = [(label, _boxes(matches, index, photo)) for label, matches in pair] if photo else []
+        views = [_view(label, found, index, photo) for label, found in pair]
         score_before, score_after = scores[:, :, index].mean(0)
         return Change(name, float(score_before), float(score_after), seed, views, photo)
 
     return ArmImages(arm, seeds, [change(index) for index in gains], [change(index) for index in losses])
 
 
-def _scores(matches: Matches) -> _Floats:
-    """Return each image's number of objects found minus false detections, at IoU 0.5 and `CONFIDENCE`."""
-    sure = matches.det_score >= CONFIDENCE
-    right = matches.hit[_ALL, _IOU_50] & sure
-    wrong = ~matches.hit[_ALL, _IOU_50] & ~matches.ignored[_ALL, _IOU_50] & sure
-    balance = right.astype(np.float64) - wrong
-    return np.bincount(matches.det_image, balance, len(matches.images)).astype(np.float64)
+def _view(arm: str, found: Evaluation, image: int, photo: Photo | None) -> View:
+    boxes = _boxes(found, image, photo) if photo and isinstance(found, Matches) else []
+    return View(arm, boxes, describe_prediction(found, image))
 
 
 # --- boxes and their tags -------------------------------------------------------------------------------------------
@@ -200,8 +218,8 @@ def _scores(matches: Matches) -> _Floats:
 def _boxes(matches: Matches, image: int, photo: Photo) -> list[Box]:
     """Return the objects of an image, then the detections on top."""
     objects = np.flatnonzero((matches.gt_image == image) & ~matches.gt_crowd)
-    seen = (matches.det_image == image) & (matches.det_score >= CONFIDENCE) & ~matches.ignored[_ALL, _IOU_50]
-    hit = matches.hit[_ALL, _IOU_50]
+    seen = (matches.det_image == image) & (matches.det_score >= CONFIDENCE) & ~matches.ignored[ALL_AREAS, IOU_50]
+    hit = matches.hit[ALL_AREAS, IOU_50]
     right, wrong = np.flatnonzero(seen & hit), np.flatnonzero(seen & ~hit)
     missed = _missed(matches, objects, right)
     found = [index for index in objects if index not in missed]

@@ -18,6 +18,7 @@ from yolo_attn.study.results.records import ArmSummary, StudyResults
 
 if TYPE_CHECKING:
     from yolo_attn.analysis.mapfile import StoredLayer, StoredMaps
+    from yolo_attn.stats.evaluation import Evaluation
 
 __all__ = ["ArmMaps", "LayerMaps", "Tile", "color_bar", "read_maps"]
 
@@ -121,18 +122,18 @@ def read_maps(folder: Path, study: StudyResults, album: Album) -> list[ArmMaps]:
         study: The results.
         album: The embedded images.
     """
-    found = [_read_arm(folder, arm, album) for arm in study.arms]
+    found = [_read_arm(folder, arm, study.info.evaluation, album) for arm in study.arms]
     return [maps for maps in found if maps is not None]
 
 
-def _read_arm(folder: Path, arm: ArmSummary, album: Album) -> ArmMaps | None:
+def _read_arm(folder: Path, arm: ArmSummary, kind: type[Evaluation], album: Album) -> ArmMaps | None:
     for seed, run in sorted(arm.by_seed.items()):
-        if run.folder and (maps := _read(folder / run.folder, arm, seed, album)):
+        if run.folder and (maps := _read(folder / run.folder, arm, seed, kind, album)):
             return maps
     return None
 
 
-def _read(run: Path, arm: ArmSummary, seed: int, album: Album) -> ArmMaps | None:
+def _read(run: Path, arm: ArmSummary, seed: int, kind: type[Evaluation], album: Album) -> ArmMaps | None:
     """Return the maps of a run; None if they are missing or damaged."""
     from yolo_attn.analysis.mapfile import load_maps
 
@@ -145,18 +146,16 @@ def _read(run: Path, arm: ArmSummary, seed: int, album: Album) -> ArmMaps | None
     if not stored.layers or not stored.images:
         return None
     chosen, scales = _chosen(stored.layers), _scales(stored.layers)
-    photos = [album.photo(name) if name else None for name in _full_names(run / MATCHES, stored)]
+    photos = [album.photo(name) if name else None for name in _full_names(run / MATCHES, kind, stored)]
     layers = [_layer(layer, stored.images, photos, scales[_group(layer)]) for layer in chosen]
     return ArmMaps(arm, seed, layers, len(stored.layers))
 
 
-def _full_names(path: Path, stored: StoredMaps) -> list[str | None]:
+def _full_names(path: Path, kind: type[Evaluation], stored: StoredMaps) -> list[str | None]:
     """Return the names in the matches of a map file's images, which it stores without folders."""
-    from yolo_attn.stats.matches import Matches
-
     names = [Path(name).name for name in stored.images[:_MAX_IMAGES]]
     try:
-        free = list(Matches.load(path).images)
+        free = list(kind.load(path).images)
     except UserError:
         return [None] * len(names)
     found: list[str | None] = []

@@ -22,7 +22,7 @@ def reading_notes(study: StudyResults) -> list[str]:
 def _units(study: StudyResults) -> str:
     intervals = any(arm.metric().half is not None for arm in study.arms)
     half = ", mean ± half of its 95% interval" if intervals else ""
-    return f"mAP in points{half}, of last.pt. vs base: difference in {study.main} over common seeds."
+    return f"Metrics in points{half}, of last.pt. vs base: difference in {study.main} over common seeds."
 
 
 def _power(study: StudyResults, done: int) -> list[str]:
@@ -89,21 +89,21 @@ def deviations(study: StudyResults) -> list[str]:
 
 
 def _not_learned(study: StudyResults) -> list[str]:
-    """Return the runs that have not learned, with the precision that they reach by chance."""
+    """Return the runs that have not learned, with the main metric that they reach by chance."""
     found = [(arm, [run for run in arm.done if run.learnt is False]) for arm in study.arms]
     if not any(runs for _, runs in found):
         return []
     names = "; ".join(f"{arm.name} ({_seeds_and_chance(arm, runs)})" for arm, runs in found if runs)
     everywhere = all(len(runs) == len(arm.done) for arm, runs in found)
     return [
-        f"{'Nothing was learned' if everywhere else 'Not learned'}: {names}. The detections of these runs match the "
-        f"objects of other images as well as those of their own.{' There are therefore no verdicts.' * everywhere} "
+        f"{'Nothing was learned' if everywhere else 'Not learned'}: {names}. The predictions of these runs fit the "
+        f"labels of other images as well as those of their own.{' There are therefore no verdicts.' * everywhere} "
         "Train longer, or check the learning rate, the labels and the initial weights."
     ]
 
 
 def _seeds_and_chance(arm: ArmSummary, runs: Sequence[RunSummary]) -> str:
-    """Return the seeds of runs, with their average precision and that reached by chance."""
+    """Return the seeds of runs, with their main metric and what chance reaches."""
     seeds = "all seeds" if len(runs) == len(arm.done) > 1 else f"seed {', '.join(str(run.seed) for run in runs)}"
     values = [value for run in runs if (value := run.metrics.get(arm.main)) is not None]
     chance = [run.chance for run in runs if run.chance is not None]

@@ -16,8 +16,9 @@ from yolo_attn.study.report import formats
 from yolo_attn.study.report.exports import SOURCES
 from yolo_attn.study.report.figures.palette import THEME, arm_style
 from yolo_attn.study.report.figures.plot import drawing
-from yolo_attn.study.report.images import CONFIDENCE, Album
+from yolo_attn.study.report.images import Album
 from yolo_attn.study.report.notes import answer, deviations, reading_notes
+from yolo_attn.study.report.scores import describe_score
 from yolo_attn.study.report.sections import RARE, SECTIONS, SIZES, Omission, PageData
 from yolo_attn.study.report.sources import ImageSource, find_images
 from yolo_attn.study.report.summary import verdict_text
@@ -45,7 +46,7 @@ def as_html(study: StudyResults, folder: Path, source: ImageSource | None = None
     with drawing():
         contents = {section: section.build(page) for section in SECTIONS}
     shown = [(section, content) for section, content in contents.items() if content]
-    omissions = [Omission(section.title, section.missing) for section, content in contents.items() if not content]
+    omissions = [Omission(section.title, section.reason(study)) for section, content in contents.items() if not content]
     return environment.get_template("report.html").render(
         study=study,
         info=study.info,
@@ -53,7 +54,10 @@ def as_html(study: StudyResults, folder: Path, source: ImageSource | None = None
         others=page.metrics[1:],
         sizes=list(SIZES),
         rare=RARE,
-        confidence=CONFIDENCE,
+        labeled=study.info.evaluation.labeled,
+        score=describe_score(study.info.evaluation),
+        definition=study.info.evaluation.definition,
+        by_chance=study.info.evaluation.by_chance,
         answer=answer(study),
         notes=reading_notes(study),
         warnings=deviations(study),

@@ -28,6 +28,7 @@ SIZES = ("mAP-small", "mAP-medium", "mAP-large")
 _MAX_CLASSES = 24  # in one figure; the table has all
 _MAX_PANELS = 12
 _FEW_PLOTS = 2
+_NO_DETECTIONS = "the task has no detections"
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,18 @@ class Section:
         title: Its heading.
         build: Returns its content, None without data.
         missing: Reason for the omission without data.
+        detection: Whether only tasks with detections have it.
     """
 
     ident: str
     title: str
     build: Callable[[PageData], Content | None]
     missing: str
+    detection: bool = False
+
+    def reason(self, study: StudyResults) -> str:
+        """Return why it is omitted."""
+        return _NO_DETECTIONS if self.detection and not study.info.has_detections else self.missing
 
 
 # --- sections of figures --------------------------------------------------------------------------------------------
@@ -209,12 +216,14 @@ class CurvesContent(Content):
 
 
 def _curves(page: PageData) -> Content | None:
-    arms = page.study.arms
-    precision, curves = read_precision(page.folder, page.study), read_curves(page.folder, page.study)
+    arms, main = page.study.arms, page.study.main
+    detections = page.study.info.has_detections
+    precision = read_precision(page.folder, page.study) if detections else {}
+    curves = read_curves(page.folder, page.study)
     plots = [
         precision_curves("precision-recall", arms, precision or {}),
         training_curves("curve-loss", "Training loss", "sum of the losses", arms, curves.loss),
-        training_curves("curve-map", "mAP50-95 after each epoch", "mAP50-95, points", arms, curves.precision),
+        training_curves("curve-main", f"{main} after each epoch", f"{main}, points", arms, curves.main),
     ]
     drawn = [plot for plot in plots if plot is not None]
     if not drawn:
@@ -222,6 +231,7 @@ def _curves(page: PageData) -> Content | None:
     omissions = []
     if not precision:
         reason = "the stored matches are too large" if precision is None else "no run has stored matches"
+        reason = reason if detections else _NO_DETECTIONS
         omissions.append(Omission("Precision and recall", reason))
     if not curves.loss:
         omissions.append(Omission("Training curves", "no run has a table of its training"))
@@ -297,7 +307,7 @@ SECTIONS = (
     Section("differences", "Differences to the baseline", _differences, "no arm has a difference yet"),
     Section("costs", "Gain against cost", _costs, "fewer than two arms have a difference and a cost"),
     Section("runs", "All runs", _runs, "no run is done"),
-    Section("sizes", "Small, medium and large objects", _sizes, "no run has AP by object size"),
+    Section("sizes", "Small, medium and large objects", _sizes, "no run has AP by object size", detection=True),
     Section("classes", "Classes", _classes, "no arm has differences per class"),
     Section("curves", "Precision and training", _curves, "no run is done"),
     Section("images", "Largest gains and losses", _images, "fewer than two arms have stored matches"),

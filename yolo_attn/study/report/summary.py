@@ -60,7 +60,9 @@ def verdict_text(arm: ArmSummary) -> str | None:
 
 def summarize(study: StudyResults) -> Summary:
     """Return the table of a study."""
-    columns = _columns(*study.info.metrics[:2])
+    main, second, *_ = study.info.metrics
+    undefined = study.done > 0 and all(arm.metric(second).mean is None for arm in study.arms)
+    columns = [column for column in _columns(main, second) if not (undefined and column.heading == second)]
     cells = {column.heading: [column.cell(arm) for arm in study.arms] for column in columns}
     kept = [c.heading for c in columns if c.always or any(cell != NONE for cell in cells[c.heading])]
     return Summary(study.arms, kept, list(zip(*(cells[heading] for heading in kept), strict=True)))

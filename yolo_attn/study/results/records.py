@@ -11,6 +11,8 @@ from typing import Final
 
 from yolo_attn.errors import UserError, plain
 from yolo_attn.stats.compare import MIN_SEEDS
+from yolo_attn.stats.evaluation import Evaluation
+from yolo_attn.stats.matches import Matches
 from yolo_attn.stats.tasks import evaluation_of
 from yolo_attn.stats.verdicts import VERDICTS
 from yolo_attn.study.files import RESULTS_SCHEMA
@@ -574,9 +576,19 @@ class StudyInfo:
     sequences: str | None = None
 
     @property
+    def evaluation(self) -> type[Evaluation]:
+        """The kind of evaluation of its task."""
+        return evaluation_of(self.task)
+
+    @property
+    def has_detections(self) -> bool:
+        """Whether its task is evaluated by detections."""
+        return self.evaluation is Matches
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """Names of the metrics of its task; the main one, which decides the verdict, is the first."""
-        return evaluation_of(self.task).metrics
+        return self.evaluation.metrics
 
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> StudyInfo:

@@ -87,4 +87,4 @@ def _rare_classes(info: StudyInfo, estimates: Sequence[ArmEstimates]) -> list[st
 
 
 def _precision(values: Sequence[float]) -> list[str]:
-    return [] if any(values) else ["Average precision is 0 in all runs. Train longer or check the recipe."]
+    return [] if any(values) else ["All metrics are 0 in all runs. Train longer or check the recipe."]

@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from yolo_attn.errors import UserError
+
 __all__ = ["Dataset", "read_dataset"]
 
 
@@ -49,8 +51,10 @@ def read_dataset(data: str, task: str, split: str = "val") -> Dataset:
     splits = tuple(dict.fromkeys(["train", split]))
     summary = check_data(data, task, splits)
     if not summary.present:
-        download_dataset(data)
+        download_dataset(data, task)
         summary = check_data(data, task, splits)
+    if task == "classify" and split not in summary.splits:
+        raise UserError(f"data={data}: there is no folder {split} with the images to evaluate; add it, or give split=")
     drop_stale_caches(summary)
     trained, evaluated = summary.splits.get("train"), summary.splits.get(split)
     return Dataset(

@@ -21,7 +21,7 @@ from yolo_attn.analysis.models import fitting_side, input_channels
 from yolo_attn.host.checkpoint import read_checkpoint
 from yolo_attn.host.installation import switch_off_integrations
 from yolo_attn.host.model_kind import is_rtdetr, load_yolo
-from yolo_attn.host.recorder import Recorder
+from yolo_attn.host.recorder import make_recorder
 from yolo_attn.host.repeatable import check_state, find_trainer
 from yolo_attn.host.transfer import align_every_model
 from yolo_attn.stats.evaluation import Evaluation, evaluate
@@ -127,19 +127,15 @@ def _evaluate_run(folder: Path, job: Job, seconds: float, memory: Scores) -> Mea
 
 
 def _evaluate(weights: Path, job: Job, settings: dict[str, object], name: str) -> _Evaluation:
-    """Validate a checkpoint through Ultralytics and record its detections on every image."""
+    """Validate a checkpoint through Ultralytics and record its predictions on every image."""
     model = load_yolo(weights, job.inputs.model)
-    recorder, threads = Recorder(), job.inputs.platform.threads
+    recorder, threads = make_recorder(job.task), job.inputs.platform.threads
     model.add_callback("on_val_start", lambda validator: torch.set_num_threads(threads))
     model.add_callback("on_val_start", recorder.attach)
     result = model.val(**settings, name=name, plots=False)
     with contextlib.suppress(OSError):  # the validator creates a folder, which is empty without plots
         (Path(str(settings["project"])) / name).rmdir()
-    scored = next((getattr(result, kind) for kind in ("seg", "pose") if hasattr(result, kind)), result.box)
-    names = ("mAP50-95", "mAP50", "mAP75", "precision", "recall")
-    values = (scored.map, scored.map50, scored.map75, scored.mp, scored.mr)
-    metrics = {key: float(value) for key, value in zip(names, values, strict=True)}
-    return _Evaluation(recorder.matches(), metrics, recorder.image_root)
+    return _Evaluation(recorder.evaluation(), recorder.reported(result), recorder.image_root)
 
 
 def _count_gflops(module: nn.Module, imgsz: int) -> float:

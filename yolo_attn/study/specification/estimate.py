@@ -68,13 +68,14 @@ def guess_epoch_seconds(
     return _OVERHEAD * step * math.ceil(train_images / batch)
 
 
-def detectable_line(seeds: int, variants: int, noise: Noise | None) -> str:
+def detectable_line(seeds: int, variants: int, noise: Noise | None, metric: str = "mAP50-95") -> str:
     """Return a line with the smallest difference that the study can be expected to detect.
 
     Args:
         seeds: Seeds of each arm.
         variants: Variants that are tested together.
         noise: Noise measured in earlier results; None without any.
+        metric: The main metric of the task.
     """
     if seeds < MIN_SEEDS:
         return (
@@ -85,7 +86,7 @@ def detectable_line(seeds: int, variants: int, noise: Noise | None) -> str:
     low, high = minimum_detectable_range(seeds, noise, variants=max(variants, 1))
     tests = f", {variants} variants tested" if variants > 1 else ""
     return (
-        f"minimum detectable difference: {100 * low:.1f} to {100 * high:.1f} points of mAP50-95 with {seeds} seeds at "
+        f"minimum detectable difference: {100 * low:.1f} to {100 * high:.1f} points of {metric} with {seeds} seeds at "
         f"80% power (noise measured in earlier runs: training {100 * noise.training:.1f}, test images "
         f"{100 * noise.images:.1f} points{tests})"
     )
