@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import special
 
 from yolo_attn.stats.behrens_fisher import tail_probability, upper_quantile
@@ -41,3 +43,20 @@ def test_tails_are_those_of_random_numbers() -> None:
     for share in (0.2, 0.7):
         x = math.sqrt(share) * first + math.sqrt(1 - share) * second
         assert tail_probability(2.5, share, 2, 9) == pytest.approx(np.mean(x > 2.5), rel=0.03)
+
+
+@given(st.floats(0, 6), st.floats(0, 1), st.sampled_from([1, 2, 4, 11]), st.sampled_from([2, 20, 1e6]))
+def test_tails_are_symmetric_and_fall_with_distance(distance: float, share: float, df1: float, df2: float) -> None:
+    tail = tail_probability(distance, share, df1, df2)
+    assert tail + tail_probability(-distance, share, df1, df2) == pytest.approx(1)
+    assert tail_probability(distance + 0.1, share, df1, df2) < tail <= 0.5 + 1e-9
+    assert tail == pytest.approx(tail_probability(distance, 1 - share, df2, df1), rel=1e-6)  # the order is arbitrary
+
+
+@pytest.mark.parametrize(("df1", "df2"), [(2, 19), (4, 1e6)])
+def test_quantiles_are_between_those_of_the_components_and_smooth(df1: float, df2: float) -> None:
+    """The sum of two variables with heavy tails has lighter ones, so the quantile may be below both ends."""
+    distance = upper_quantile(0.025, np.linspace(0, 1, 200), df1, df2)
+    assert distance.max() == pytest.approx(-special.stdtrit(df1, 0.025))
+    assert distance.min() > -special.ndtri(0.025)
+    assert np.abs(np.diff(distance)).max() < 0.05

@@ -194,7 +194,7 @@ class _Trial:
             self._rules,
             comparisons=comparisons,
             images=self._groups,
-            more_failures=self._arms[index].failed > self._arms[reference].failed,
+            failures=self._arms[index].failed - self._arms[reference].failed,
         )
         if not comparable:
             return _untested(judged, interval=False), None

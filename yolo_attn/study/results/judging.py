@@ -12,7 +12,10 @@ from yolo_attn.study.results.records import Difference
 
 __all__ = ["Rules", "judge"]
 
-_NEEDS_ALL_SEEDS = ("better", "equivalent", "no worse")
+# A failed run is worse than any other. If an arm has more of them than its reference, nothing good can be concluded
+# from the remaining seeds, and if the reference has more, nothing bad.
+_NOT_WITH_MORE_FAILURES = ("better", "equivalent", "no worse")
+_NOT_WITH_FEWER_FAILURES = ("worse", "equivalent")
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def judge(
     *,
     comparisons: int,
     images: int,
-    more_failures: bool = False,
+    failures: int = 0,
 ) -> tuple[dict[str, Difference | None], Verdict | None]:
     """Return differences with the interval of their verdict, and the verdict in the main metric.
 
@@ -56,8 +59,7 @@ def judge(
         rules: The rules.
         comparisons: Number of differences that are tested together.
         images: Number of images, or of groups of images.
-        more_failures: Whether more runs of the arm than of its reference have failed. A failed run is worse than any
-            other, so nothing good can then be concluded from the remaining ones.
+        failures: Number of failed runs of the arm, minus that of its reference.
     """
     judged = {
         name: None if found is None else _record(found, rules, comparisons) for name, found in differences.items()
@@ -66,7 +68,8 @@ def judge(
     if main is None or main.interval is None or (main.seeds or 0) < MIN_SEEDS or images < MIN_IMAGES:
         return judged, None
     verdict = read_verdict(main.interval, rules.margin, no_worse=rules.no_worse)
-    return judged, "inconclusive" if more_failures and verdict in _NEEDS_ALL_SEEDS else verdict
+    unsupported = _NOT_WITH_MORE_FAILURES if failures > 0 else _NOT_WITH_FEWER_FAILURES if failures < 0 else ()
+    return judged, "inconclusive" if verdict in unsupported else verdict
 
 
 def _record(found: PairedDifference, rules: Rules, comparisons: int) -> Difference:
