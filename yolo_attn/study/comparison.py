@@ -55,9 +55,10 @@ class Results:
     def rows(self) -> list[dict[str, object]]:
         """Return one dictionary per arm with the table's numbers; metrics are fractions from 0 to 1.
 
-        `difference`, `low` and `high` are the difference to the baseline in the main metric of the task (mAP50-95 for
-        detection) and its 95 % interval. `p` is corrected over the variants (Holm). `verdict` is None without a test,
-        such as below three seeds.
+        `difference` is the difference to the baseline in the main metric of the task (mAP50-95 for detection). `low`
+        and `high` are the ends of the interval that its verdict is read off, and `level` is its level, which is higher
+        with more variants. `p` is corrected for the number of variants; it is None with `seeds=auto`.
+        `verdict` is None without a test, such as below three seeds.
         """
         return [_as_row(arm, self.study.info.metrics) for arm in self.study.arms]
 
@@ -89,8 +90,10 @@ def _as_row(arm: ArmSummary, metrics: Sequence[str]) -> dict[str, object]:
         "gflops": arm.gflops,
         "latency_ms": arm.latency_ms.median if arm.latency_ms else None,
         "difference": found.mean,
-        "low": found.low,
-        "high": found.high,
+        "low": found.shown.low,
+        "high": found.shown.high,
+        "level": found.shown_level,
         "p": found.p_adjusted,
         "verdict": arm.verdict,
+        "failed": len(arm.failed),
     }

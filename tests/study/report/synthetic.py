@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import cv2
@@ -25,6 +26,7 @@ from yolo_attn.study.results.storage import read_results
 from yolo_attn.study.store import slug
 
 SIDE = 160
+MARGIN = 0.03
 MAPPED = ("0000.png", "0001.png", "<i>gone.png")  # images with maps; the last one was not evaluated
 CLASSES = (*map(str, range(10)), "<b>& rare")
 SCRIPT = """<script>alert("x")</script> & 'quotes'"""
@@ -93,6 +95,7 @@ def make_study(
         (folder / "data.yaml").write_text(yaml.safe_dump(data_yaml), encoding="utf-8")
         remember_dataset(folder, str((folder / "data.yaml").resolve()), "val")
     found: dict[str, list[Matches | None]] = {}
+    variants = sum(ARMS[name].kind == "variant" for name in arms)
     entries = []
     for index, name in enumerate(arms):
         with_maps = maps and index in (1, 2)
@@ -101,7 +104,16 @@ def make_study(
             for seed in range(seeds)
         ]
         found[name] = [matches for _, matches in runs]
-        entries.append(_entry(name, [run for run, _ in runs], found[name], found[arms[0]], latency and index != 5))
+        entries.append(
+            _entry(
+                name,
+                [run for run, _ in runs],
+                found[name],
+                found[arms[0]],
+                comparisons=variants if ARMS[name].kind == "variant" else 1,
+                latency=latency and index != 5,
+            )
+        )
     objects = _objects(found[arms[0]])
     data = {
         "schema": 2, "baseline": arms[0], "data": "digits", "data_digest": "0123456789abcdef", "task": "detect",
@@ -112,10 +124,10 @@ def make_study(
         "command": "yolo-attn compare base=yolo11n.yaml data=digits 'variants=SE@neck,CBAM@neck' seeds=5 epochs=20",
         "made": "2026-11-20T12:00:00Z", "bootstrap": {"replicates": 1000, "seed": 0},
         "minimum_detectable": {"mAP50-95": 0.021} if seeds > 2 else None,
-        "detectable_range": [0.014, 0.041] if seeds > 2 else None,
-        "margin": 0.005, "no_worse": False,
-        "max_seeds": None, "pretrain": None, "lr_attention": None, "groups": None, "pairs": [],
-        "bases": [], "looks": [], "notes": ["A note & <em>its</em> sign"],
+        "detectable_range": [0.017, 0.032] if seeds > 2 else None,
+        "noise": {"training": 0.012, "images": 0.006, "bases": None, "df": 9.0} if seeds > 2 else None,
+        "margin": MARGIN, "no_worse": False, "max_seeds": None, "pretrain": None, "lr_attention": None, "groups": None,
+        "pairs": _pairs(found), "bases": [], "looks": [], "notes": ["A note & <em>its</em> sign"],
         "arms": entries,
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
@@ -261,7 +273,13 @@ def _objects(runs: Sequence[Matches | None]) -> dict[str, int]:
 
 
 def _entry(
-    name: str, runs: list[dict[str, Any]], found: list[Matches | None], base: list[Matches | None], latency: bool
+    name: str,
+    runs: list[dict[str, Any]],
+    found: list[Matches | None],
+    base: list[Matches | None],
+    *,
+    comparisons: int,
+    latency: bool,
 ) -> dict[str, Any]:
     arm = ARMS[name]
     results = [evaluate(matches) if matches else None for matches in found]
@@ -270,7 +288,7 @@ def _entry(
     pairs = [(mine, other) for mine, other in zip(results, others, strict=True) if mine and other]
     compared = bool(pairs) and arm.kind != "baseline"
     delta = {
-        metric: _difference([(a["metrics"][metric], b["metrics"][metric]) for a, b in pairs], arm)
+        metric: _difference([(a["metrics"][metric], b["metrics"][metric]) for a, b in pairs], comparisons)
         for metric in Matches.metrics
     }
     count = _objects(base)
@@ -286,13 +304,13 @@ def _entry(
             label: {
                 **_summary([result["per_class"][label] for result in known]),
                 "instances": count[label],
-                "delta": _difference([(a["per_class"][label], b["per_class"][label]) for a, b in pairs], arm)
+                "delta": _difference([(a["per_class"][label], b["per_class"][label]) for a, b in pairs])
                 if compared else None,
             }
             for label in CLASSES
         } if known else {},
         "delta": delta if compared else None,
-        "verdict": _verdict(delta["mAP50-95"]) if compared and len(pairs) > 2 else None,
+        "verdict": _verdict(delta["mAP50-95"]) if compared else None,
         "transferred": [480, 499] if name == "SE@neck" else None,
     }  # fmt: skip
 
@@ -305,20 +323,46 @@ def _summary(values: Sequence[float]) -> dict[str, Any]:
     return {"mean": mean, "sd": sd, "ci95": None if wide is None or mean is None else [mean - wide, mean + wide]}
 
 
-def _difference(pairs: Sequence[tuple[float, float]], arm: Quality) -> dict[str, Any]:
+def _difference(pairs: Sequence[tuple[float, float]], comparisons: int = 1) -> dict[str, Any]:
+    """Return a difference over seeds, with the interval that holds for a number of comparisons together."""
     summary = _summary([mine - base for mine, base in pairs])
     mean, interval = summary["mean"], summary["ci95"]
-    spread = {"sd_training": summary.pop("sd"), "se_images": 0.005, "sd_bases": None, "seeds": len(pairs)}
-    summary |= spread
-    if mean is None or interval is None:
-        return {**summary, "p": None, "p_adjusted": None, "p_better": None, "interval": None, "level": None}
-    p = min(1.0, 0.05 ** (abs(mean) / ((interval[1] - interval[0]) / 2)))
-    better = 1 - p / 2 if mean > 0 else p / 2
-    count = 3 if arm.kind == "variant" else 1
-    wide = [mean + (end - mean) * (1 + 0.1 * count) for end in interval]
-    corrected = {"p_adjusted": min(1.0, count * p), "interval": wide, "level": 1 - 0.05 / count}
-    return {**summary, "p": p, **corrected, "p_better": better}
+    level = 1 - 0.05 / comparisons
+    found = {
+        **{"mean": mean, "ci95": interval, "interval": None, "level": None, "p": None, "p_adjusted": None},
+        **{"p_better": None, "sd_training": summary["sd"], "sd_bases": None, "se_images": 0.005, "seeds": len(pairs)},
+    }
+    if mean is None or interval is None or len(pairs) < 3:
+        return found
+    error = (interval[1] - interval[0]) / 2 / 1.96
+    half = error * NormalDist().inv_cdf((1 + level) / 2)
+    above = NormalDist().cdf(mean / error)
+    p = 2 * min(above, 1 - above)
+    return found | {
+        **{"interval": [mean - half, mean + half], "level": level},
+        **{"p": p, "p_adjusted": min(1.0, comparisons * p), "p_better": above},
+    }
 
 
-def _verdict(delta: dict[str, Any]) -> str | None:
-    return None if delta["interval"] is None else read_verdict(tuple(delta["interval"]), 0.005)
+def _verdict(found: dict[str, Any]) -> str | None:
+    return read_verdict(found["interval"], MARGIN) if found["interval"] else None
+
+
+def _pairs(found: dict[str, list[Matches | None]]) -> list[dict[str, Any]]:
+    """Return the differences of the variants to the width control and to each other."""
+    variants = [name for name in found if ARMS[name].kind == "variant"]
+    families = [
+        [(name, "width") for name in variants if "width" in found],
+        [(one, other) for number, one in enumerate(variants) for other in variants[number + 1 :]],
+    ]
+    pairs = []
+    for family in families:
+        for name, reference in family:
+            common = [(a, b) for a, b in zip(found[name], found[reference], strict=True) if a and b]
+            values = [tuple(evaluate(matches)["metrics"]["mAP50-95"] for matches in pair) for pair in common]
+            if values:
+                difference = _difference(values, len(family))
+                pairs.append(
+                    {"arm": name, "reference": reference, "difference": difference, "verdict": _verdict(difference)}
+                )
+    return pairs

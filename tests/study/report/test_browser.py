@@ -202,11 +202,23 @@ def test_tables_sort_by_click_and_by_key(pages: dict[str, Path], browser: Any) -
         assert visit.complaints == []
 
 
+def test_button_copies_the_sentences(pages: dict[str, Path], browser: Any) -> None:
+    with Visit(browser, pages["full"], 1280, permissions=["clipboard-read", "clipboard-write"]) as visit:
+        button = visit.page.locator("button.copy")
+        assert button.is_visible()
+        button.click()
+        visit.page.get_by_text("Copied", exact=True).wait_for()
+        copied = visit.page.evaluate("navigator.clipboard.readText()")
+        assert copied.startswith("Over 5 seeds, SE@neck changed mAP50-95 by ") and "<script>" in copied
+        assert visit.page.evaluate("getSelection().toString()").strip() == copied
+        assert visit.complaints == []
+
+
 def test_every_plot_shows_every_arm(pages: dict[str, Path], browser: Any) -> None:
     with Visit(browser, pages["full"], 1280) as visit:
         plots = {plot.get_attribute("aria-labelledby"): plot for plot in visit.page.locator("svg.plot").all()}
         for ident, plot in plots.items():
-            if ident is None or ident.startswith("classes"):  # one arm each
+            if ident is None or ident.startswith(("classes", "pairs")):  # one arm each, two arms each
                 continue
             texts = "\n".join(plot.locator("text").all_text_contents())
             drawn = [name for name, arm in ARMS.items() if arm.recall is not None or not ident.startswith("pareto")]
@@ -286,11 +298,13 @@ def test_interim_page_reloads_and_keeps_its_scroll_position(tmp_path: Path, brow
         assert visit.page.get_by_text("Interim results: 5 of 6 runs finished.").is_visible()
         visit.page.locator("#runs summary").click()
         visit.page.evaluate("scrollTo(0, 1000)")
+        top = "document.querySelector('#differences').getBoundingClientRect().top"
+        before = visit.page.evaluate(top)
         write_reports(tmp_path, parsed(data))
         visit.page.get_by_text("Interim results").wait_for(state="detached", timeout=10_000)
         visit.page.wait_for_load_state()
         assert visit.page.locator("#run-table").is_visible()
-        assert abs(visit.page.evaluate("scrollY") - 1000) < 60  # what is read stays where it is
+        assert abs(visit.page.evaluate(top) - before) < 60  # what is read stays where it is
         loaded = len(visit.requests)
         visit.page.wait_for_timeout(1500)
         assert len(visit.requests) == loaded  # the finished page stays

@@ -25,12 +25,11 @@ from yolo_attn.stats.matches import MatchesBuilder
 from yolo_attn.study.report import make_report, precision, text_table, write_interim_page, write_reports
 from yolo_attn.study.report.exports import escape_latex, escape_markdown
 from yolo_attn.study.report.figures.pareto import frontier
-from yolo_attn.study.report.formats import p_value, probability, typeset
+from yolo_attn.study.report.formats import columns, p_value, probability, shorten, typeset
 from yolo_attn.study.report.images import Box, Photo, _boxes, _tagged
 from yolo_attn.study.report.maps import _chosen, _scales
 from yolo_attn.study.report.page import _breakable
 from yolo_attn.study.report.summary import ranked
-from yolo_attn.study.report.text import columns, shorten
 from yolo_attn.study.results.records import Difference, SeedMean
 from yolo_attn.study.results.storage import SCHEMA_FILE
 
@@ -151,12 +150,12 @@ def test_numbers_of_the_page_match_the_study(study: tuple[Path, dict[str, Any]],
         assert cells["Seeds"] == f"{sum(run['status'] == 'done' for run in arm['runs'])}/5"
 
 
-def test_only_significant_differences_are_bold(study: tuple[Path, dict[str, Any]]) -> None:
+def test_only_decided_verdicts_are_bold(study: tuple[Path, dict[str, Any]]) -> None:
     text = (study[0] / "report.html").read_text(encoding="utf-8")
     table = text[text.index('id="verdict-table"') : text.index("</table>")]
     for row in re.findall(r"<tr data-arm.*?</tr>", table, flags=re.DOTALL):
-        shown = "verdict better" in row or "verdict worse" in row
-        assert row.count("<strong>") == (2 if shown else 0)
+        significant = "verdict better" in row or "verdict worse" in row
+        assert row.count("<strong>") == 2 * significant + ("verdict equivalent" in row)
     assert table.count("<strong>") > 0
     assert "**inconclusive**" not in (study[0] / "results.md").read_text(encoding="utf-8")
 
@@ -184,7 +183,7 @@ def test_csv_has_a_line_for_each_run(study: tuple[Path, dict[str, Any]]) -> None
 
 def test_markdown_preserves_names(study: tuple[Path, dict[str, Any]]) -> None:
     text = (study[0] / "results.md").read_text(encoding="utf-8")
-    table = [line for line in text.splitlines() if line.startswith("|")]
+    table = [line for line in text.partition("\n- ")[0].splitlines() if line.startswith("|")]
     assert len(table) == len(ARMS) + 2
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
     assert not re.search(r"(?<!\\)<", text)
@@ -318,34 +317,34 @@ def test_three_seeds_on_one_image_have_no_intervals(fresh_folder: Path) -> None:
             if found["delta"]:
                 found["delta"]["ci95"] = None
         arm["verdict"] = None
-    data["minimum_detectable"] = None
+    data |= dict.fromkeys(("minimum_detectable", "detectable_range", "noise")) | {"pairs": []}
     write_reports(fresh_folder, parsed(data))
     for name in ("report.html", "results.md", "results.tex"):
         assert not re.search(r"\b(nan|inf|None)\b", (fresh_folder / name).read_text(encoding="utf-8")), name
     page = Page((fresh_folder / "report.html").read_text(encoding="utf-8"))
     assert "No verdict: SE@neck." in page.text
     assert set(PLOTS) <= set(page.plots)
-    assert "95% interval" not in text_table(parsed(data)).splitlines()[0]
+    assert "interval" not in text_table(parsed(data)).splitlines()[0]
 
 
 @pytest.mark.parametrize("size", [None, {}, {"mAP50-95": None}, {"mAP50-95": 0.0}])
 def test_no_detectable_difference_without_noise(size: object, fresh_folder: Path) -> None:
     data = make_study(fresh_folder, seeds=3, arms=("yolo11n", "SE@neck"), images=8, maps=False)
-    data["minimum_detectable"] = size
+    data |= {"minimum_detectable": size, "noise": None}
     write_reports(fresh_folder, parsed(data))
     page = Page((fresh_folder / "report.html").read_text(encoding="utf-8"))
     assert (
-        "Detectable differences" not in page.text and "80%" not in page.text and "80%" not in text_table(parsed(data))
+        "Detectable (estimated)" not in page.text and "80%" not in page.text and "80%" not in text_table(parsed(data))
     )
 
 
 def test_detectable_difference_is_printed(study: tuple[Path, dict[str, Any]], page: Page) -> None:
-    note = "A true difference of 2.10 points in one variant would be detected with a probability of 80%."
+    note = "Detectable: a true difference of 1.70 to 3.20 points in one variant with a probability of 80%"
     assert note in page.text and note in text_table(parsed(study[1]))
-    assert "Detectable differences from 2.10 points" in page.text
+    assert "Detectable (estimated) differences from 1.70 to 3.20 points" in page.text
 
 
-UNTRAINED = "All arms start untrained."
+UNTRAINED = "The verdicts apply to training from scratch"
 
 
 @pytest.mark.parametrize(

@@ -332,6 +332,36 @@ def test_minimum_detectable_difference_uses_pooled_noise(made: Made) -> None:
     expected = compare.minimum_detectable(3, training, images, variants=3)
     assert data["minimum_detectable"][MAIN] == pytest.approx(expected)
     assert "mAP-small" not in data["minimum_detectable"]
+    noise = data["noise"]
+    assert (noise["training"], noise["images"], noise["bases"]) == (
+        pytest.approx(training),
+        pytest.approx(images),
+        None,
+    )
+    assert 2 < noise["df"] < 4  # of two differences to one baseline, with two degrees of freedom each
+    low, high = data["detectable_range"]
+    assert low < expected < high
+
+
+def test_noise_with_bases_has_a_component_of_each(tmp_path: Path) -> None:
+    """Six seeds that start from three bases in turn; what is detectable follows from the noise per base."""
+    study = Made(tmp_path)
+    for name, kind in (("base", "baseline"), ("other", "variant")):
+        study.add(name, kind, seeds=range(6))
+    study.arms = [
+        dataclasses.replace(arm, runs=[dataclasses.replace(run, base=run.seed % 3) for run in arm.runs])
+        for arm in study.arms
+    ]
+    data = study.results().to_dict()
+    check_schema(data)
+    delta, noise = data["arms"][1]["delta"][MAIN], data["noise"]
+    assert [noise[key] for key in ("training", "images", "bases", "df")] == pytest.approx(
+        [delta["sd_training"], delta["se_images"], delta["sd_bases"], 2.0]
+    )
+    values = [[run["metrics"][MAIN] for run in arm["runs"]] for arm in data["arms"]]
+    per_base = np.subtract(values[1], values[0]).reshape(2, 3).mean(axis=0)
+    expected = compare.minimum_detectable(3, float(per_base.std(ddof=1)), delta["se_images"])
+    assert data["minimum_detectable"][MAIN] == pytest.approx(expected, rel=1e-4)
 
 
 def test_no_minimum_detectable_difference_without_noise(tmp_path: Path) -> None:

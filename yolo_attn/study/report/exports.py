@@ -8,9 +8,13 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from yolo_attn.errors import counted
 from yolo_attn.stats.evaluation import Evaluation
 from yolo_attn.study.report.formats import NONE
+from yolo_attn.study.report.noise import noise_lines
 from yolo_attn.study.report.notes import reading_notes, warnings
+from yolo_attn.study.report.pairs import SHARED_BASELINE, families, pair_cells, pair_heading
+from yolo_attn.study.report.paper import paper_sentences
 from yolo_attn.study.report.summary import summarize
 from yolo_attn.study.results.records import ArmSummary, RunSummary, StudyResults
 
@@ -23,6 +27,7 @@ SOURCES = (
 _RUN = ("arm", "kind", "seed", "status")
 _COST = ("params", "gflops", "latency_ms", "seconds", "epochs", "memory_mib", "cuda_memory_mib")
 _REST = ("learnt", "folder", "error")
+_MAX_PAIRS = 100  # of one family in Markdown
 
 
 # --- CSV ------------------------------------------------------------------------------------------------------------
@@ -63,19 +68,54 @@ def as_markdown(study: StudyResults) -> str:
     """Return results as a Markdown document."""
     table = summarize(study)
     rows = [[escape_markdown(cell) for cell in row] for row in table.rows]
-    rows = [
-        _strong_row(row, table.heading) if arm.significant else row for row, arm in zip(rows, table.arms, strict=True)
+    rows = [_strong_row(row, arm, table.heading) for row, arm in zip(rows, table.arms, strict=True)]
+    sections = [
+        f"# {escape_markdown(study.baseline.name)} and its variants",
+        _markdown_table(table.heading, rows),
+        _markdown_list([*reading_notes(study), *warnings(study)]),
+        *_pair_sections(study),
+        *_markdown_section("Noise", _markdown_list(noise_lines(study))),
+        *_markdown_section("For a paper", "\n\n".join(map(escape_markdown, paper_sentences(study)))),
+        escape_markdown(provenance(study)),
     ]
-    lines = [table.heading, ["---", *["---:"] * (len(table.heading) - 1)], *rows]
-    text = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-    remarks = "\n".join(f"- {escape_markdown(note)}" for note in [*reading_notes(study), *warnings(study)])
-    title = escape_markdown(study.baseline.name)
-    return f"# {title} and its variants\n\n{text}\n\n{remarks}\n\n{escape_markdown(provenance(study))}\n"
+    return "\n\n".join(sections) + "\n"
 
 
-def _strong_row(row: Sequence[str], heading: Sequence[str]) -> list[str]:
-    strong = {"vs base", "verdict"}
+def _markdown_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heading, ["---", *["---:"] * (len(heading) - 1)], *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _markdown_list(items: Sequence[str]) -> str:
+    return "\n".join(f"- {escape_markdown(item)}" for item in items)
+
+
+def _markdown_section(title: str, content: str) -> list[str]:
+    return [f"## {title}", content] if content else []
+
+
+def _strong_row(row: Sequence[str], arm: ArmSummary, heading: Sequence[str]) -> list[str]:
+    strong = _strong_columns(arm)
     return [f"**{cell}**" if name in strong else cell for cell, name in zip(row, heading, strict=True)]
+
+
+def _strong_columns(arm: ArmSummary) -> set[str]:
+    """Return the headings of the cells that an arm's verdict emphasizes."""
+    return {"vs base", "verdict"} if arm.significant else {"verdict"} if arm.decided else set()
+
+
+def _pair_sections(study: StudyResults) -> list[str]:
+    """Return a table for each family of pairs."""
+    found = families(study)
+    sections = []
+    for family in found:
+        shown = family.pairs[:_MAX_PAIRS]
+        rows = [[escape_markdown(cell) for cell in pair_cells(pair)] for pair in shown]
+        more = len(family.pairs) - len(shown)
+        rest = [f"and {counted(more, 'pair')} more (results.json)"] if more else []
+        sections += [f"## {escape_markdown(family.title)}", _markdown_table(pair_heading(family), rows), *rest]
+    mutual = any(not family.to_width for family in found)
+    return [*sections, escape_markdown(SHARED_BASELINE)] if mutual else sections
 
 
 def provenance(study: StudyResults) -> str:
@@ -146,14 +186,13 @@ def _latex_heading(name: str) -> str:
         "arm": "Arm",
         "seeds": "Seeds",
         "vs base": r"$\Delta$",
-        "95% interval": r"95\% interval",
-        "p Holm": r"$p_{\mathrm{Holm}}$",
-    }.get(name, escape_latex(name[:1].upper() + name[1:] if name in {"params", "verdict"} else name))
+        "p adj.": r"$p_{\mathrm{adj}}$",
+    }.get(name, escape_latex(name[:1].upper() + name[1:] if name in {"params", "verdict", "interval"} else name))
 
 
 def _latex_row(arm: ArmSummary, row: Sequence[str], heading: Sequence[str]) -> str:
     cells = [escape_latex(row[0]), *map(_latex_number, row[1:])]
-    strong = {"vs base", "verdict"} if arm.significant else set()
+    strong = _strong_columns(arm)
     cells = [rf"\textbf{{{cell}}}" if name in strong else cell for cell, name in zip(cells, heading, strict=True)]
     return "{}" * row[0].startswith("[") + " & ".join(cells) + r" \\"  # a [ after \\ would be its argument
 

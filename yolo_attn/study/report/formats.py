@@ -1,8 +1,11 @@
-"""Formatting of numbers: average precision in points (hundredths), signed differences, intervals, costs, times."""
+"""Formatting of numbers (points, signed differences, intervals, costs, times), and widths of text."""
 
 from __future__ import annotations
 
+import math
 import re
+import unicodedata
+from collections.abc import Sequence
 from datetime import datetime, timezone
 
 from yolo_attn.study.results.records import Estimate, Latency
@@ -10,9 +13,11 @@ from yolo_attn.study.running.progress import clock
 
 __all__ = [
     "NONE",
+    "columns",
     "count",
     "date",
     "duration",
+    "enumerated",
     "gflops",
     "interval",
     "latency",
@@ -21,10 +26,14 @@ __all__ = [
     "millions",
     "milliseconds",
     "p_value",
+    "percent",
     "points",
+    "points_range",
     "probability",
+    "shorten",
     "signed",
     "signed_interval",
+    "size",
     "typeset",
 ]
 
@@ -54,10 +63,34 @@ def signed_interval(estimate: Estimate) -> str:
     return "" if estimate.half is None else f"[{signed(estimate.low)}, {signed(estimate.high)}]"
 
 
+def size(value: float) -> str:
+    """Return a size in points, without zeros at its end: 0.005 as 0.5."""
+    return f"{100 * value:.3g}"
+
+
+def points_range(ends: tuple[float, float]) -> str:
+    """Return (0.008, 0.014) as "0.80 to 1.40", and equal ends as one number."""
+    low, high = map(points, ends)
+    return low if low == high else f"{low} to {high}"
+
+
+def percent(value: float) -> str:
+    """Return a level or a share as a percentage: 0.95 as 95%, 0.98333 as 98.3%, and 0.99929 as 99.93%."""
+    rest = 100 * (1 - value)
+    digits = max(1, -math.floor(math.log10(rest))) if 0 < rest < 1 else 1
+    text = f"{100 * value:.{digits}f}"
+    return f"{text.rstrip('0').rstrip('.')}%"
+
+
 def mean_and_half(estimate: Estimate) -> str:
     """Return "41.06 ± 0.95", the mean and half the width of its 95 % interval."""
     half = "" if estimate.half is None else f" ± {points(estimate.half)}"
     return f"{points(estimate.mean)}{half}"
+
+
+def enumerated(items: Sequence[str]) -> str:
+    """Return at least one item as "a, b and c"."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 
 def p_value(value: float | None) -> str:
@@ -133,3 +166,22 @@ def typeset(text: str) -> str:
     """Return a text of numbers with minus signs and en dashes in place of hyphens."""
     text = re.sub(r"(?<![\w.])-(?=\d)", "−", text)  # noqa: RUF001
     return re.sub(r"(?<=\d)-(?=\d)", "–", text)  # noqa: RUF001
+
+
+def shorten(name: str, room: int) -> str:
+    """Return a name with its middle replaced by an ellipsis if it is wider than a number of columns."""
+    if columns(name) <= room:
+        return name
+    front, back = (room - 1) - (room - 1) // 2, (room - 1) // 2
+    return f"{_head(name, front)}…{_head(name[::-1], back)[::-1]}"
+
+
+def _head(text: str, room: int) -> str:
+    while columns(text) > room:
+        text = text[:-1]
+    return text
+
+
+def columns(text: str) -> int:
+    """Return the number of columns of a text: two for a Chinese character, none for a combining accent."""
+    return sum(0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF") for c in text)

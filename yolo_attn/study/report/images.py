@@ -14,9 +14,9 @@ import numpy.typing as npt
 from yolo_attn.errors import UserError
 from yolo_attn.stats.matches import Matches
 from yolo_attn.study.files import MATCHES
+from yolo_attn.study.report.formats import columns, shorten
 from yolo_attn.study.report.scores import ALL_AREAS, CONFIDENCE, IOU_50, describe_prediction, image_scores
 from yolo_attn.study.report.sources import ImageSource
-from yolo_attn.study.report.text import columns, shorten
 from yolo_attn.study.results.records import ArmSummary, StudyResults
 
 if TYPE_CHECKING:

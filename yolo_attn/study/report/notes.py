@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from yolo_attn.errors import counted
-from yolo_attn.study.report.formats import points, signed, typeset
+from yolo_attn.stats.verdicts import ALPHA
+from yolo_attn.study.report.formats import enumerated, percent, points, points_range, signed, size, typeset
+from yolo_attn.study.report.pairs import families
 from yolo_attn.study.results.records import MIN_SEEDS, ArmSummary, RunSummary, StudyResults
 
-__all__ = ["answer", "deviations", "reading_notes", "warnings"]
+__all__ = ["answer", "collapses", "conditions", "deviations", "reading_notes", "warnings"]
+
+# --- how to read the results ----------------------------------------------------------------------------------------
 
 
 def reading_notes(study: StudyResults) -> list[str]:
-    """Return how to read the table, and what this study can detect."""
-    done = max(len(arm.done) for arm in study.arms)
-    return [_units(study), *_power(study, done), *study.notes]
+    """Return how to read the table, what this study can detect, and what its verdicts are conditional on."""
+    return [_units(study), *_few_seeds(study), *_levels(study), *_verdict_notes(study), *study.notes]
 
 
 def _units(study: StudyResults) -> str:
@@ -25,67 +28,157 @@ def _units(study: StudyResults) -> str:
     return f"Metrics in points{half}, of last.pt. vs base: difference in {study.main} over common seeds."
 
 
-def _power(study: StudyResults, done: int) -> list[str]:
-    if study.unfinished:
+def _few_seeds(study: StudyResults) -> list[str]:
+    """Return that there are too few seeds for a verdict, if so."""
+    done = max(len(arm.done) for arm in study.arms)
+    if study.unfinished or not 0 < done < MIN_SEEDS:
         return []
     if done == 1:
         return ["Single runs: differences of this size are usually noise. Use more seeds, such as seeds=3."]
-    if 1 < done < MIN_SEEDS:
-        return [f"{counted(done, 'seed')}: too few for a verdict. Use more, such as seeds=3."]
-    lines = []
-    if any(arm.verdict for arm in study.others):
-        lines.append(
-            "Verdict: better or worse if the interval excludes 0, equivalent if it is within "
-            f"±{points(study.info.margin)} points; inconclusive does not mean equal."
-        )
-    detectable = study.minimum_detectable.get(study.main)
-    if detectable:
-        lines.append(
-            f"A true difference of {points(detectable)} points in one variant would be detected with a probability of "
-            "80%."
-        )
-    return lines
+    return [f"{counted(done, 'seed')}: too few for a verdict. Use more, such as seeds=3."]
+
+
+def _verdict_notes(study: StudyResults) -> list[str]:
+    if not any(arm.verdict for arm in study.others):
+        return []
+    return [_rule(study), *_detectable(study), *conditions(study)]
+
+
+def _levels(study: StudyResults) -> list[str]:
+    """Return what the levels of the intervals mean."""
+    levels = sorted({level for arm in study.variants if (level := arm.difference().level) is not None})
+    together = [f"all {len(study.variants)} variants"] if len(study.variants) > 1 else []
+    together += ["all looks"] if study.info.max_seeds else []
+    if not levels or not together:
+        return []
+    shown = " to ".join(dict.fromkeys(map(percent, (levels[0], levels[-1]))))
+    controls = any(arm.kind == "control" and arm.difference().level for arm in study.arms)
+    by_itself = f"; a control's holds by itself with {percent(1 - ALPHA)}" if controls else ""
+    return [
+        f"Intervals of differences are those of the verdicts: {shown} for each variant, {percent(1 - ALPHA)} for "
+        f"{' and '.join(together)} together{by_itself}."
+    ]
+
+
+def _rule(study: StudyResults) -> str:
+    margin = size(study.info.margin)
+    no_worse = f", no worse if it is above -{margin} points" if study.info.no_worse else ""
+    return (
+        f"Verdict: better or worse if the interval excludes 0, equivalent if it is within ±{margin} points{no_worse}; "
+        "inconclusive does not mean equal."
+    )
+
+
+def _detectable(study: StudyResults) -> list[str]:
+    if not study.detectable_range or not study.minimum_detectable.get(study.main):
+        return []
+    seeds = f" with up to {study.info.max_seeds} seeds" if study.info.max_seeds else ""
+    return [
+        f"Detectable: a true difference of {points_range(study.detectable_range)} points in one variant with a "
+        f"probability of 80%{seeds} (90% interval; estimated from the noise of this study)."
+    ]
+
+
+def conditions(study: StudyResults) -> list[str]:
+    """Return what the verdicts are conditional on: the checkpoint or checkpoints, or training from scratch."""
+    info, bases = study.info, [base for base in study.bases if base.arm is None]
+    also = "this recipe and these data"
+    if info.pretrain and len(bases) > 1:
+        spread = f"such as these {len(bases)} (their spread is part of the intervals)"
+        return [f"The verdicts apply to fine-tuning from bases {spread}, {also}."]
+    if info.pretrain:
+        return [
+            f"The verdicts apply to fine-tuning from this one base, {also}; another base of the same recipe can give "
+            "others, whose spread bases=3 includes."
+        ]
+    if info.untrained:
+        return [f"The verdicts apply to training from scratch, {also}; they can change with pretrained weights."]
+    return [f"The verdicts apply to fine-tuning from {info.weights or info.recipe.get('pretrained')}, {also}."]
+
+
+def collapses(study: StudyResults) -> str | None:
+    """Return which rates of failing runs are excluded where none has failed; None if any has, or without a verdict."""
+    arms = [arm for arm in study.variants if arm.verdict]
+    if not arms or any(arm.failed or arm.unlearned for arm in arms):
+        return None
+    runs = min(len(arm.done) for arm in arms)
+    rate = 1 - ALPHA ** (1 / runs)
+    return (
+        f"No run of a variant has failed or learned nothing. {counted(runs, 'run')} of an arm exclude only that this "
+        f"happens in more than {rate:.0%} of its runs ({percent(1 - ALPHA)} confidence)."
+    )
+
+
+# --- the answer -----------------------------------------------------------------------------------------------------
 
 
 def answer(study: StudyResults) -> str:
     """Return the conclusion about the variants in a few sentences."""
     if not study.variants:
         return "There is no variant to compare."
-    if study.unfinished:
-        return f"Interim results: {_finished(study)}. Verdicts follow when all runs are finished."
+    interim = [f"Interim results: {_finished(study)}."] if study.unfinished else []
+    if study.unfinished and not study.info.max_seeds:
+        return f"{interim[0]} Verdicts follow when all runs are finished."
+    return " ".join([*interim, *_verdict_sentences(study), *_size_sentence(study), *_few_seeds(study)])
+
+
+def _verdict_sentences(study: StudyResults) -> list[str]:
+    margin = size(study.info.margin)
+    titles = {
+        "better": "Better than the baseline",
+        "worse": "Worse than the baseline",
+        "equivalent": f"Equivalent to the baseline within ±{margin} points",
+        "no worse": f"Not worse than the baseline by {margin} points",
+        "inconclusive": "Inconclusive",
+    }
     without = [arm for arm in study.variants if arm.verdict is None]
     untrained = [arm for arm in without if arm.learnt is False]
+    others = [arm for arm in without if arm not in untrained]
     groups = [
-        ("Better than the baseline: {}.", _with_verdict(study, "better"), True),
-        ("Worse than the baseline: {}.", _with_verdict(study, "worse"), True),
-        ("Inconclusive: {}.", _with_verdict(study, "inconclusive"), False),
-        ("No verdict, because nothing was learned: {}.", untrained, False),
-        ("No verdict: {}.", [arm for arm in without if arm not in untrained], False),
+        *((title, [arm for arm in study.variants if arm.verdict == name]) for name, title in titles.items()),
+        ("No verdict, because nothing was learned", untrained),
+        ("Not decided yet" if study.unfinished else "No verdict", others),
     ]
-    sentences = [text.format(_listed(arms, difference=shown)) for text, arms, shown in groups if arms]
-    done = max(len(arm.done) for arm in study.arms)
-    return " ".join([*sentences, *(_power(study, done) if 0 < done < MIN_SEEDS else [])])
+    return [f"{title}: {_listed(arms)}." for title, arms in groups if arms]
 
 
-def _with_verdict(study: StudyResults, verdict: str) -> list[ArmSummary]:
-    return [arm for arm in study.variants if arm.verdict == verdict]
+def _size_sentence(study: StudyResults) -> list[str]:
+    """Return whether the variants that are better than the baseline are also better than the width control."""
+    better = {arm.name for arm in study.variants if arm.verdict == "better"}
+    to_width = [pair for family in families(study) if family.to_width for pair in family.pairs]
+    pairs = [pair for pair in to_width if pair.arm in better and pair.verdict]
+    found = [f"{pair.arm} {pair.verdict} ({typeset(signed(pair.difference.mean))})" for pair in pairs]
+    return [f"Compared with the width control: {enumerated(found)}."] if found else []
 
 
-def _listed(arms: Sequence[ArmSummary], *, difference: bool) -> str:
-    gains = [f" ({typeset(signed(arm.difference().mean))} points)" if difference else "" for arm in arms]
-    names = [arm.name + gain for arm, gain in zip(arms, gains, strict=True)]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def _listed(arms: Sequence[ArmSummary]) -> str:
+    return enumerated(
+        [f"{arm.name} ({typeset(signed(arm.difference().mean))})" if arm.decided else arm.name for arm in arms]
+    )
+
+
+# --- deviations from the plan ---------------------------------------------------------------------------------------
 
 
 def warnings(study: StudyResults) -> list[str]:
     """Return that the results are interim, if they are, and all deviations from the plan."""
-    interim = [f"Interim: {_finished(study)}; verdicts follow when all are."] if study.unfinished else []
+    interim = []
+    if study.unfinished:
+        follow = "undecided arms get more seeds" if study.info.max_seeds else "verdicts follow when all are"
+        interim.append(f"Interim: {_finished(study)}; {follow}.")
     return [*interim, *deviations(study)]
 
 
 def deviations(study: StudyResults) -> list[str]:
     """Return deviations from the plan and inequalities between the arms."""
-    return [*_not_learned(study), *_failures(study), *_unequal_epochs(study), *_transfer(study)]
+    return [
+        *_not_learned(study),
+        *_base_failures(study),
+        *_failures(study),
+        *_more_failures(study),
+        *_unequal_epochs(study),
+        *_transfer(study),
+    ]
 
 
 def _not_learned(study: StudyResults) -> list[str]:
@@ -110,6 +203,27 @@ def _seeds_and_chance(arm: ArmSummary, runs: Sequence[RunSummary]) -> str:
     if not values or not chance:
         return seeds
     return f"{seeds}: {arm.main} {points(fmean(values))}, by chance {points(fmean(chance))}"
+
+
+def _base_failures(study: StudyResults) -> list[str]:
+    return [
+        f"base{f' of {base.arm}' if base.arm else ''}, seed {base.seed}: {base.status}: {base.error}"
+        for base in study.bases
+        if base.error
+    ]
+
+
+def _more_failures(study: StudyResults) -> list[str]:
+    """Return the arms that are inconclusive because more of their runs failed than of the baseline's."""
+    usual = len(study.baseline.failed)
+    arms = [arm for arm in study.others if arm.verdict == "inconclusive" and len(arm.failed) > usual]
+    if not arms:
+        return []
+    counts = enumerated([f"{arm.name} ({len(arm.failed)} of {len(arm.runs)})" for arm in arms])
+    return [
+        f"More runs than of the baseline ({usual} of {len(study.baseline.runs)}) failed of {counts}. A failed run is "
+        "worse than any other, so the remaining runs show nothing good about an arm; its verdict is inconclusive."
+    ]
 
 
 def _failures(study: StudyResults) -> list[str]:

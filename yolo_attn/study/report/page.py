@@ -12,21 +12,26 @@ from typing import TypeVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from yolo_attn.stats.compare import MIN_IMAGES, MIN_SEEDS
 from yolo_attn.study.report import formats
 from yolo_attn.study.report.exports import SOURCES
 from yolo_attn.study.report.figures.palette import THEME, arm_style
 from yolo_attn.study.report.figures.plot import drawing
 from yolo_attn.study.report.images import Album
-from yolo_attn.study.report.notes import answer, deviations, reading_notes
+from yolo_attn.study.report.noise import scenario_name
+from yolo_attn.study.report.notes import answer, collapses, conditions, deviations, reading_notes
+from yolo_attn.study.report.pairs import SHARED_BASELINE
 from yolo_attn.study.report.scores import describe_score
 from yolo_attn.study.report.sections import RARE, SECTIONS, SIZES, Omission, PageData
 from yolo_attn.study.report.sources import ImageSource, find_images
-from yolo_attn.study.report.summary import verdict_text
+from yolo_attn.study.report.summary import failed_text, interval_heading, unlearned_text, verdict_text
 from yolo_attn.study.results.records import ArmSummary, RunSummary, StudyResults
 
 __all__ = ["as_html"]
 
 _SHORT_NAME, _LONG_NAME, _LONG_PIECE = 24, 40, 14  # letters
+_SYMBOLS = {"better": "▲", "worse": "▼", "equivalent": "≈", "no worse": "≥"}  # of decided verdicts
+_RANKS = {"better": "5", "no worse": "4", "equivalent": "3", "inconclusive": "2", "worse": "1", None: ""}
 _T = TypeVar("_T")
 
 
@@ -67,6 +72,11 @@ def as_html(study: StudyResults, folder: Path, source: ImageSource | None = None
         sections=shown,
         omissions=[*omissions, *(omission for _, content in shown for omission in content.omissions)],
         sources=SOURCES,
+        min_seeds=MIN_SEEDS,
+        min_images=MIN_IMAGES,
+        conditions=conditions(study),
+        collapses=collapses(study),
+        interval_heading=interval_heading([arm.difference() for arm in study.others]),
         theme=THEME,
         script=Markup(script),  # noqa: S704 (a file of this package)
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -83,6 +93,9 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "points": _typeset(formats.points),
+        "size": formats.size,
+        "percent": formats.percent,
+        "points_range": formats.points_range,
         "signed": _typeset(formats.signed),
         "signed_interval": _typeset(formats.signed_interval),
         "p_value": _typeset(formats.p_value),
@@ -97,7 +110,17 @@ def _environment() -> Environment:
         "date": formats.date,
         "name": _breakable,
     }
-    environment.globals |= {"arm_style": arm_style, "verdict_text": verdict_text, "worst_run": _worst_run}
+    environment.globals |= {
+        "arm_style": arm_style,
+        "failed_text": failed_text,
+        "ranks": _RANKS,
+        "scenario_name": scenario_name,
+        "shared_baseline": SHARED_BASELINE,
+        "symbols": _SYMBOLS,
+        "unlearned_text": unlearned_text,
+        "verdict_text": verdict_text,
+        "worst_run": _worst_run,
+    }
     return environment
 
 
@@ -135,4 +158,4 @@ def _columns(arm: ArmSummary) -> dict[str, object]:
     difference = arm.difference()
     metrics = {name: arm.metric(name).mean for name in arm.metrics}
     costs = {"latency": arm.latency_ms, "memory": arm.memory_mib.get("process")}
-    return {**metrics, **costs, "p_better": difference.p_better, "p": difference.p}
+    return {**metrics, **costs, "p_better": difference.p_better, "p": difference.p_adjusted}

@@ -7,19 +7,22 @@ A new figure of a section is one more entry in the section's function. A new sec
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from yolo_attn.study.report.curves import read_curves
-from yolo_attn.study.report.figures.forest import arms_forest, classes_forest
+from yolo_attn.study.report.figures.forest import arms_forest, classes_forest, pairs_forest
 from yolo_attn.study.report.figures.lines import precision_curves, training_curves
 from yolo_attn.study.report.figures.pareto import COSTS, pareto
 from yolo_attn.study.report.figures.plot import Plot
 from yolo_attn.study.report.figures.strip import runs_strip
 from yolo_attn.study.report.images import MAX_ARMS, Album, ArmImages, find_changes
 from yolo_attn.study.report.maps import ArmMaps, color_bar, read_maps
+from yolo_attn.study.report.pairs import Family, families
+from yolo_attn.study.report.paper import paper_sentences
 from yolo_attn.study.report.precision import read_precision
-from yolo_attn.study.results.records import ArmSummary, StudyResults
+from yolo_attn.study.results.budget import Budget, noise_budget
+from yolo_attn.study.results.records import ArmSummary, PairResult, StudyResults
 
 __all__ = ["RARE", "SECTIONS", "SIZES", "Content", "Omission", "PageData", "Section"]
 
@@ -27,6 +30,7 @@ RARE = 20  # instances; a class with fewer is gray
 SIZES = ("mAP-small", "mAP-medium", "mAP-large")
 _MAX_CLASSES = 24  # in one figure; the table has all
 _MAX_PANELS = 12
+_MAX_PAIRS = 24  # in one figure; the table has all
 _FEW_PLOTS = 2
 _NO_DETECTIONS = "the task has no detections"
 
@@ -115,7 +119,7 @@ def _figures(plots: Sequence[Plot | None]) -> Content | None:
 
 
 def _differences(page: PageData) -> Content | None:
-    return _figures([arms_forest(f"forest-{name}", name, page.study.others) for name in page.metrics])
+    return _figures([arms_forest(f"forest-{name}", name, page.study) for name in page.metrics])
 
 
 def _costs(page: PageData) -> Content | None:
@@ -130,7 +134,81 @@ def _runs(page: PageData) -> Content | None:
 
 
 def _sizes(page: PageData) -> Content | None:
-    return _figures([arms_forest(f"forest-{name}", name, page.study.others) for name in SIZES])
+    return _figures([arms_forest(f"forest-{name}", name, page.study) for name in SIZES])
+
+
+# --- pairs, sentences and noise -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PairsContent(Content):
+    """Differences of the variants to the width control and to each other.
+
+    Args:
+        families: The pairs; those that differ are first.
+        most: Largest number of pairs in a figure.
+    """
+
+    families: Sequence[Family] = ()
+    most: int = _MAX_PAIRS
+
+    @property
+    def count(self) -> int:
+        """Number of pairs."""
+        return sum(len(family.pairs) for family in self.families)
+
+
+def _pairs(page: PageData) -> Content | None:
+    study = page.study
+    found = [replace(family, pairs=sorted(family.pairs, key=_differing_first)) for family in families(study)]
+    plots = [
+        pairs_forest(f"pairs-{number}", family.title, family.pairs[:_MAX_PAIRS], study)
+        for number, family in enumerate(found)
+    ]
+    return PairsContent(plots=plots, families=found) if found else None
+
+
+def _differing_first(pair: PairResult) -> bool:
+    return pair.verdict not in ("better", "worse")
+
+
+@dataclass(frozen=True)
+class PaperContent(Content):
+    """Sentences for a paper."""
+
+    sentences: Sequence[str] = ()
+
+
+def _paper(page: PageData) -> Content | None:
+    sentences = paper_sentences(page.study)
+    return PaperContent(sentences=sentences) if sentences else None
+
+
+@dataclass(frozen=True)
+class NoiseContent(Content):
+    """The noise budget.
+
+    Args:
+        budget: The budget.
+        shares: Name, share and color of each source of noise.
+    """
+
+    budget: Budget | None = None
+    shares: Sequence[tuple[str, float, str]] = ()
+
+
+def _noise(page: PageData) -> Content | None:
+    budget = noise_budget(page.study)
+    if budget is None:
+        return None
+    sources = [
+        ("training", budget.training, "arm-0"),
+        ("bases", budget.bases, "arm-2"),
+        ("test images", budget.images, "arm-4"),
+    ]
+    return NoiseContent(
+        budget=budget, shares=[(name, share, color) for name, share, color in sources if share is not None]
+    )
 
 
 # --- classes --------------------------------------------------------------------------------------------------------
@@ -305,8 +383,11 @@ def _maps(page: PageData) -> Content | None:
 
 SECTIONS = (
     Section("differences", "Differences to the baseline", _differences, "no arm has a difference yet"),
+    Section("pairs", "Pairs of arms", _pairs, "there is one variant, and no width control"),
+    Section("paper", "For a paper", _paper, "there is no verdict"),
     Section("costs", "Gain against cost", _costs, "fewer than two arms have a difference and a cost"),
     Section("runs", "All runs", _runs, "no run is done"),
+    Section("noise", "Noise", _noise, "no variant has enough seeds"),
     Section("sizes", "Small, medium and large objects", _sizes, "no run has AP by object size", detection=True),
     Section("classes", "Classes", _classes, "no arm has differences per class"),
     Section("curves", "Precision and training", _curves, "no run is done"),

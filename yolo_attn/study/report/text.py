@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 
+from yolo_attn.study.report.formats import columns, shorten
+from yolo_attn.study.report.noise import noise_lines
 from yolo_attn.study.report.notes import reading_notes, warnings
+from yolo_attn.study.report.pairs import pair_lines
 from yolo_attn.study.report.summary import ranked, summarize
 from yolo_attn.study.results.records import StudyResults
 
-__all__ = ["cells_and_notes", "columns", "shorten", "text_table"]
+__all__ = ["cells_and_notes", "text_table"]
 
 _WIDTH = 120
 _MIN_NAME = 16
@@ -32,32 +34,14 @@ def cells_and_notes(study: StudyResults) -> tuple[list[list[str]], list[str]]:
     study = ranked(study)
     table = summarize(study)
     cells = [[_printable(cell) for cell in row] for row in (table.heading, *table.rows)]
-    return cells, [_printable(note) for note in (*reading_notes(study), *warnings(study))]
+    notes = (*reading_notes(study), *pair_lines(study), *noise_lines(study), *warnings(study))
+    return cells, [_printable(note) for note in notes]
 
 
 def _fit(names: Sequence[str], room: int) -> list[str]:
     """Shorten names that are too long for their column, unless two would become equal."""
     short = [shorten(name, room) for name in names]
     return short if len(set(short)) == len(set(names)) else list(names)
-
-
-def shorten(name: str, room: int) -> str:
-    """Return a name with its middle replaced by an ellipsis if it is wider than a number of columns."""
-    if columns(name) <= room:
-        return name
-    front, back = (room - 1) - (room - 1) // 2, (room - 1) // 2
-    return f"{_head(name, front)}…{_head(name[::-1], back)[::-1]}"
-
-
-def _head(text: str, room: int) -> str:
-    while columns(text) > room:
-        text = text[:-1]
-    return text
-
-
-def columns(text: str) -> int:
-    """Return the number of columns of a text: two for a Chinese character, none for a combining accent."""
-    return sum(0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
 
 
 def _printable(text: str) -> str:

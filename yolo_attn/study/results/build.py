@@ -21,7 +21,7 @@ from yolo_attn.stats.compare import (
     minimum_detectable,
     minimum_detectable_range,
 )
-from yolo_attn.stats.verdicts import Verdict
+from yolo_attn.stats.verdicts import Verdict, simultaneous_alpha
 from yolo_attn.study.files import LATENCY
 from yolo_attn.study.job import RunState, Scores
 from yolo_attn.study.results.estimates import (
@@ -31,11 +31,11 @@ from yolo_attn.study.results.estimates import (
     cached_metrics,
     noise,
     pair_difference,
+    summarize_noise,
 )
 from yolo_attn.study.results.judging import Rules, judge
 from yolo_attn.study.results.paths import dataset_name, without_folders
 from yolo_attn.study.results.records import (
-    DEFAULT_MARGIN,
     UNFINISHED,
     ArmSummary,
     BaseSummary,
@@ -43,6 +43,7 @@ from yolo_attn.study.results.records import (
     Difference,
     Latency,
     Look,
+    NoiseSummary,
     PairResult,
     RunSummary,
     SeedMean,
@@ -126,7 +127,7 @@ def make_results(
     latency = _read_latency(folder)
     info = _portable(info, first, _last_result(arms))
     trial = _Trial(info, arms, sources, estimates)
-    size, size_range = trial.detectable()
+    detectable = trial.detectable()
     return StudyResults(
         info=info,
         arms=[
@@ -134,8 +135,9 @@ def make_results(
             for index, (item, found) in enumerate(zip(arms, estimates, strict=True))
         ],
         bootstrap=Bootstrap(REPLICATES, SEED),
-        minimum_detectable=size,
-        detectable_range=size_range,
+        minimum_detectable=detectable.sizes,
+        detectable_range=detectable.main_range,
+        noise=detectable.noise,
         pairs=trial.pairs(),
         bases=[_base_summary(folder, info, item, run, keep=keep) for item in bases for run in item.runs],
         looks=looks,
@@ -146,6 +148,22 @@ def make_results(
 def _source(folder: Path, run: RunState, info: StudyInfo, *, keep: bool) -> RunSource:
     path = folder / (run.folder or "")
     return RunSource.of(path, run.seed, info.task, keep=keep, base=run.base, groups=info.groups)
+
+
+@dataclass(frozen=True)
+class _Detectable:
+    """What a study can detect.
+
+    Args:
+        sizes: Smallest true difference found with 80 % power, by metric; empty while no difference has enough seeds for
+            a verdict.
+        main_range: A 90 % interval of it in the main metric.
+        noise: The noise that it follows from.
+    """
+
+    sizes: Mapping[str, float]
+    main_range: tuple[float, float] | None = None
+    noise: NoiseSummary | None = None
 
 
 class _Trial:
@@ -165,8 +183,8 @@ class _Trial:
         sources: Sequence[tuple[RunSource, ...]],
         estimates: Sequence[ArmEstimates],
     ) -> None:
-        self._rules = Rules(DEFAULT_MARGIN if info.margin is None else info.margin, info.no_worse, info.max_seeds)
         self._metrics = info.metrics
+        self._rules = Rules(info.margin, info.no_worse, info.max_seeds)
         self._arms, self._sources, self._estimates, self._groups = arms, sources, estimates, info.group_count or 0
         self._variants = [index for index, item in enumerate(arms) if item.kind == "variant"]
 
@@ -228,23 +246,31 @@ class _Trial:
                 found.append(PairResult(self._arms[index].name, self._arms[reference].name, record, verdict))
         return found
 
-    def detectable(self) -> tuple[dict[str, float], tuple[float, float] | None]:
-        """Return the smallest true difference found with 80 % power at this study's noise, for each metric.
-
-        Returns:
-            The sizes, empty while no difference has enough seeds for a verdict, and a 90 % interval of that in the main
-            metric.
-        """
+    def detectable(self) -> _Detectable:
+        """Return the smallest true differences found with 80 % power at this study's noise."""
         variants = [self._estimates[index] for index in self._variants]
-        seeds = min((len(arm.runs) for arm in variants if arm.differences), default=0)
         known: dict[str, Noise] = {name: found for name in self._metrics if (found := noise(variants, name))}
-        count = max(len(self._variants), 1)
+        units, alpha = self._units(variants), simultaneous_alpha(len(self._variants))
+        widening = self._rules.look_factor(alpha, self._seeds(variants))
+        widened = {name: replace(found, training=widening * found.training) for name, found in known.items()}
         sizes = {
-            name: minimum_detectable(seeds, found.training, found.images, variants=count)
-            for name, found in known.items()
+            name: minimum_detectable(units, found.training, found.images, alpha=alpha)
+            for name, found in widened.items()
         }
-        main = known.get(self._metrics[0])
-        return sizes, None if main is None else minimum_detectable_range(seeds, main, variants=count)
+        main = self._metrics[0]
+        if main not in known:
+            return _Detectable(sizes)
+        ends = minimum_detectable_range(units, widened[main], alpha=alpha)
+        return _Detectable(sizes, ends, summarize_noise(variants, known[main]))
+
+    def _seeds(self, variants: Sequence[ArmEstimates]) -> int:
+        """Return the seeds of the design: the largest number if undecided arms get more."""
+        return self._rules.max_seeds or min((len(arm.runs) for arm in variants if arm.differences), default=0)
+
+    def _units(self, variants: Sequence[ArmEstimates]) -> int:
+        """Return the number of bases, or of seeds if all start from the same base."""
+        bases = {source.base for source in self._sources[0]}
+        return len(bases) if len(bases) > 1 else self._seeds(variants)
 
 
 def _untested(differences: Mapping[str, Difference | None], *, interval: bool = True) -> dict[str, Difference | None]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +26,17 @@ from yolo_attn.stats.compare import (
 from yolo_attn.stats.tasks import evaluation_of
 from yolo_attn.study.files import MATCHES
 from yolo_attn.study.results.metrics import RunMetrics, run_metrics
-from yolo_attn.study.results.records import ClassDifference, ClassResult, SeedMean
+from yolo_attn.study.results.records import ClassDifference, ClassResult, NoiseSummary, SeedMean
 
-__all__ = ["ArmEstimates", "RunSource", "arm_estimates", "cached_metrics", "noise", "pair_difference"]
+__all__ = [
+    "ArmEstimates",
+    "RunSource",
+    "arm_estimates",
+    "cached_metrics",
+    "noise",
+    "pair_difference",
+    "summarize_noise",
+]
 
 _Interval = tuple[float, float]
 
@@ -228,12 +238,43 @@ def _finite(value: float) -> float | None:
 def noise(variants: Sequence[ArmEstimates], name: str) -> Noise | None:
     """Return the noise of the variants' differences in one metric, pooled; None while it is unknown.
 
-    Controls are excluded, since an identity layer may not differ from the base at all.
+    With several bases it is the noise per base. Controls are excluded, since an identity layer may not differ from the
+    base at all.
 
     Args:
         variants: Statistics of the variants.
         name: Name of the metric.
     """
+    return pooled_noise(
+        (found.error * math.sqrt(found.share * (found.training_df + 1)), found.se_images, found.training_df + 1)
+        for found in _tested(variants, name)
+        if found.error is not None
+    )
+
+
+def summarize_noise(variants: Sequence[ArmEstimates], found: Noise) -> NoiseSummary:
+    """Return the noise in the main metric, with the parts of seeds and bases separated.
+
+    Args:
+        variants: Statistics of the variants.
+        found: Their noise as `noise` returns it.
+    """
+    noisy = [item for item in _tested(variants, next(iter(variants[0].metrics))) if item.error]
+    bases = [item.sd_bases for item in noisy if item.sd_bases is not None]
+    seeds = [item.sd_training for item in noisy if item.sd_training is not None]
+    return NoiseSummary(
+        training=_root_mean_square(seeds) if bases else found.training,
+        images=found.images,
+        bases=_root_mean_square(bases) if bases else None,
+        df=found.df,
+    )
+
+
+def _root_mean_square(values: Sequence[float]) -> float:
+    return math.sqrt(fmean(value**2 for value in values)) if values else 0.0
+
+
+def _tested(variants: Sequence[ArmEstimates], name: str) -> list[PairedDifference]:
+    """Return the variants' differences that have enough seeds for a verdict."""
     found = [arm.differences[name] for arm in variants if arm.differences and arm.comparable]
-    known = [item for item in found if item and item.seeds >= MIN_SEEDS and item.p is not None]
-    return pooled_noise((item.sd_training, item.se_images, item.seeds) for item in known)
+    return [item for item in found if item and item.seeds >= MIN_SEEDS and item.p is not None]

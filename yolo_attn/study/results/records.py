@@ -46,6 +46,7 @@ __all__ = [
     "Estimate",
     "Latency",
     "Look",
+    "NoiseSummary",
     "PairResult",
     "RunSummary",
     "SeedMean",
@@ -197,6 +198,11 @@ class Difference(Estimate):
         """The mean with the interval of the verdict, or with the 95 % interval if there is none."""
         return ClassDifference(self.mean, self.interval or self.ci95)
 
+    @property
+    def shown_level(self) -> float | None:
+        """The level of the interval in `shown`."""
+        return self.level if self.interval else 0.95 if self.ci95 else None
+
 
 _DIFFERENCE_NUMBERS = ("mean", "level", "p", "p_adjusted", "p_better", "sd_training", "sd_bases", "se_images")
 
@@ -228,6 +234,32 @@ class PairResult:
             difference=Difference.from_json(given.get("difference")),
             verdict=verdict if verdict in VERDICTS else None,
         )
+
+
+@dataclass(frozen=True)
+class NoiseSummary:
+    """Noise of the variants' differences to the baseline in the main metric, pooled; it determines what is detectable.
+
+    Args:
+        training: Standard deviation over seeds of one run's difference.
+        images: Standard error due to the test images.
+        bases: Standard deviation over the bases that the runs start from; None with one base.
+        df: Degrees of freedom of the noise of training and bases.
+    """
+
+    training: float
+    images: float
+    bases: float | None = None
+    df: float | None = None
+
+    @classmethod
+    def from_json(cls, data: object) -> NoiseSummary | None:
+        """Read the `noise` of a study, None unless both of its parts are known."""
+        given = as_mapping(data)
+        training, images = as_number(given.get("training")), as_number(given.get("images"))
+        if training is None or images is None:
+            return None
+        return cls(training, images, as_number(given.get("bases")), as_number(given.get("df")))
 
 
 @dataclass(frozen=True)
@@ -510,6 +542,16 @@ class ArmSummary:
         return self.verdict in ("better", "worse")
 
     @property
+    def decided(self) -> bool:
+        """Whether its verdict is any other than inconclusive."""
+        return self.verdict not in (None, "inconclusive")
+
+    @property
+    def unlearned(self) -> Sequence[RunSummary]:
+        """Its done runs that have not learned."""
+        return [run for run in self.done if run.learnt is False]
+
+    @property
     def failed(self) -> Sequence[RunSummary]:
         """Its runs that have failed."""
         return [run for run in self.runs if run.status == "failed"]
@@ -565,7 +607,7 @@ class StudyInfo:
     threads: int | None = None
     command: str | None = None
     made: str | None = None
-    margin: float | None = None
+    margin: float = DEFAULT_MARGIN
     no_worse: bool = False
     max_seeds: int | None = None
     pretrain: int | None = None
@@ -608,7 +650,7 @@ class StudyInfo:
             threads=as_integer(data.get("threads")),
             command=as_text(data.get("command")),
             made=as_text(data.get("made")),
-            margin=as_number(data.get("margin")),
+            margin=_as_margin(data.get("margin")),
             no_worse=as_boolean(data.get("no_worse")) or False,
             max_seeds=as_integer(data.get("max_seeds")),
             pretrain=as_integer(data.get("pretrain")),
@@ -623,6 +665,12 @@ class StudyInfo:
     def untrained(self) -> bool:
         """Whether all arms start without pretrained weights."""
         return not self.weights and not self.pretrain and not self.recipe.get("pretrained")
+
+
+def _as_margin(value: object) -> float:
+    """Return a margin above zero; early studies have none and are judged with the default one."""
+    margin = as_number(value)
+    return margin if margin is not None and margin > 0 else DEFAULT_MARGIN
 
 
 @dataclass(frozen=True)
@@ -643,6 +691,7 @@ class StudyResults:
         bootstrap: Settings of the bootstrap.
         minimum_detectable: Smallest true difference found with 80 % power, by metric; empty when unknown.
         detectable_range: 90 % interval of that in the main metric, given how well the noise is known.
+        noise: The noise of the variants' differences in the main metric; None when unknown.
         pairs: Differences of variants to each other and to the width control.
         bases: Trainings of the bases that the arms start from.
         looks: The evaluations at which verdicts were printed.
@@ -654,6 +703,7 @@ class StudyResults:
     bootstrap: Bootstrap | None = None
     minimum_detectable: Metrics = field(default_factory=dict)
     detectable_range: tuple[float, float] | None = None
+    noise: NoiseSummary | None = None
     pairs: Sequence[PairResult] = ()
     bases: Sequence[BaseSummary] = ()
     looks: Sequence[Look] = ()
@@ -679,6 +729,7 @@ class StudyResults:
             bootstrap=None if replicates is None or seed is None else Bootstrap(replicates, seed),
             minimum_detectable=as_numbers(data.get("minimum_detectable")),
             detectable_range=as_interval(data.get("detectable_range")),
+            noise=NoiseSummary.from_json(data.get("noise")),
             pairs=[PairResult.from_json(pair) for pair in as_items(data.get("pairs"))],
             bases=[BaseSummary.from_json(base) for base in as_items(data.get("bases"))],
             looks=[Look.from_json(look) for look in as_items(data.get("looks"))],
@@ -699,6 +750,7 @@ class StudyResults:
             "bootstrap": plain_value(self.bootstrap),
             "minimum_detectable": plain_value(self.minimum_detectable) or None,
             "detectable_range": plain_value(self.detectable_range),
+            "noise": plain_value(self.noise),
             "pairs": plain_value(self.pairs),
             "bases": plain_value(self.bases),
             "looks": plain_value(self.looks),

@@ -20,14 +20,16 @@ from yolo_attn.study.report.figures.plot import (
     shortened,
     text_width,
 )
-from yolo_attn.study.report.formats import signed, signed_interval, typeset
-from yolo_attn.study.results.records import ArmSummary, Estimate
+from yolo_attn.study.report.formats import signed, signed_interval, size, typeset
+from yolo_attn.study.report.pairs import pair_name
+from yolo_attn.study.results.records import ArmSummary, Estimate, PairResult, StudyResults
 
-__all__ = ["arms_forest", "classes_forest"]
+__all__ = ["arms_forest", "classes_forest", "pairs_forest"]
 
 _ROW = 38.0  # height of an arm: its name and the interval below
 _CLASS_ROW = 16.0
 _GUTTER = 118.0  # maximum width of class names
+_PAIRED = 14  # letters of each name of a pair
 _LABEL = -0.14  # offset of a name, in rows
 _MARK = 0.21
 
@@ -42,24 +44,54 @@ class _Mark:
     marker: str = "o"
 
 
-def arms_forest(ident: str, metric: str, arms: Sequence[ArmSummary]) -> Plot | None:
+def arms_forest(ident: str, metric: str, study: StudyResults) -> Plot | None:
     """Draw each arm's difference to the baseline in one metric; None if no arm has one.
+
+    In the main metric the intervals are those of the verdicts, and the margin is shaded; in all others they are 95 %
+    intervals.
 
     Args:
         ident: Id in the page.
         metric: Name of the metric, such as "mAP50-95".
-        arms: All arms except the baseline.
+        study: The results.
     """
+    arms = study.others
     if all(arm.difference(metric).mean is None for arm in arms):
         return None
-    styles = [arm_style(arm) for arm in arms]
+    decides = metric == study.main
+    marks = [_arm_mark(arm, metric, decides=decides) for arm in arms]
+    return _forest(
+        ident, marks, metric, f"Difference in {metric} to the baseline", study.info.margin if decides else None
+    )
+
+
+def _arm_mark(arm: ArmSummary, metric: str, *, decides: bool) -> _Mark:
+    style, found = arm_style(arm), arm.difference(metric)
+    return _Mark(arm.label, found.shown if decides else found, style.color, style.marker)
+
+
+def pairs_forest(ident: str, title: str, pairs: Sequence[PairResult], study: StudyResults) -> Plot:
+    """Draw the differences of pairs of arms.
+
+    Args:
+        ident: Id in the page.
+        title: Title.
+        pairs: The pairs, of arms of the study.
+        study: The results.
+    """
+    styles = {arm.name: arm_style(arm) for arm in study.arms}
     marks = [
-        _Mark(arm.label, arm.difference(metric), style.color, style.marker)
-        for arm, style in zip(arms, styles, strict=True)
+        _Mark(pair_name(pair, _PAIRED), pair.difference.shown, styles[pair.arm].color, styles[pair.arm].marker)
+        for pair in pairs
     ]
+    return _forest(ident, marks, study.main, title, study.info.margin)
+
+
+def _forest(ident: str, marks: Sequence[_Mark], metric: str, title: str, margin: float | None) -> Plot:
+    """Draw marks with their labels and numbers, and a margin if there is one."""
     figure, axes = new_plot(_ROW * len(marks), Margins())
     rows_of(axes, len(marks))
-    _scale(axes, [mark.estimate for mark in marks])
+    _scale(axes, [mark.estimate for mark in marks], margin or 0.0)
     across = axes.get_yaxis_transform()
     for row, mark in enumerate(marks):
         value = _value_text(mark.estimate)
@@ -67,14 +99,12 @@ def arms_forest(ident: str, metric: str, arms: Sequence[ArmSummary]) -> Plot | N
         axes.text(0, row + _LABEL, shortened(mark.label, room), transform=across, size=TEXT, va="center")
         axes.text(1, row + _LABEL, value, transform=across, size=SMALL, va="center", ha="right", color=light("muted"))
         _draw(axes, row + _MARK, mark, width=2.2, size=7)
-    axes.set_xlabel(f"difference in {metric}, points")
+    shaded = "" if margin is None else f"; shaded: margin ±{size(margin)}"
+    if margin is not None:
+        axes.axvspan(-100 * margin, 100 * margin, color=light("band"), linewidth=0, zorder=0.5)
+    axes.set_xlabel(f"difference in {metric}, points{shaded}")
     parts = [f"{mark.label}: {_value_text(mark.estimate)}" for mark in marks]
-    return as_plot(figure, ident, f"Difference in {metric} to the baseline", f"In points: {'; '.join(parts)}.")
-
-
-def _arm_mark(arm: ArmSummary, metric: str) -> _Mark:
-    style = arm_style(arm)
-    return _Mark(arm.label, arm.difference(metric), style.color, style.marker)
+    return as_plot(figure, ident, title, f"In points: {'; '.join(parts)}.")
 
 
 def classes_forest(ident: str, arm: ArmSummary, names: Sequence[str], rare: int) -> Plot:
@@ -135,10 +165,10 @@ def _draw(axes: Axes, row: float, mark: _Mark, width: float, size: float) -> Non
     axes.plot([100 * estimate.mean], [row], mark.marker, color=mark.color, markersize=size, markeredgewidth=0)
 
 
-def _scale(axes: Axes, estimates: Sequence[Estimate]) -> None:
-    """Set limits that include all intervals and zero."""
+def _scale(axes: Axes, estimates: Sequence[Estimate], margin: float = 0.0) -> None:
+    """Set limits that include all intervals, zero and the margin."""
     ends = [end for e in estimates for end in (e.mean, e.low, e.high) if end is not None]
-    low, high = min(0.0, *ends), max(0.0, *ends)
+    low, high = min(-margin, *ends), max(margin, *ends)
     edge = 0.05 * (high - low) or 0.01
     axes.set_xlim(100 * (low - edge), 100 * (high + edge))
     axes.axvline(0, color=light("muted"), linewidth=1, zorder=0.9)

@@ -140,7 +140,7 @@ def _point(cost: Cost, arm: ArmSummary) -> _Point | None:
     gain = Difference(mean=0.0) if origin else arm.difference()
     if price is None or gain.mean is None:
         return None
-    low, high = (None if end is None else 100 * end for end in (gain.low, gain.high))
+    low, high = (None if end is None else 100 * end for end in (gain.shown.low, gain.shown.high))
     return _Point(arm, price, 100 * gain.mean, low, high)
 
 
@@ -211,7 +211,7 @@ def _common(a: _Boxes, b: _Boxes) -> npt.NDArray[np.float64]:
 
 def _described(cost: Cost, arms: Sequence[ArmSummary], points: Sequence[_Point]) -> str:
     parts = [
-        typeset(f"{p.arm.label}: {p.x:.4g}, {signed(p.y / 100)} {signed_interval(p.arm.difference())}".strip())
+        typeset(f"{p.arm.label}: {p.x:.4g}, {signed(p.y / 100)} {signed_interval(p.arm.difference().shown)}".strip())
         for p in points
     ]
     missing = [f"{arm.label}: no result" for arm in arms if arm not in [point.arm for point in points]]

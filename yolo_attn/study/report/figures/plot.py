@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from yolo_attn.study.report.figures.palette import as_variables, light
-from yolo_attn.study.report.text import columns, shorten
+from yolo_attn.study.report.formats import columns, shorten
 
 __all__ = [
     "SMALL",

@@ -34,6 +34,19 @@ function sort(body, column, numeric, rising) {
   body.append(...Array.from(body.rows).sort(order));
 }
 
+// Buttons that copy a text; if the browser does not allow it, the text is selected.
+for (const button of document.querySelectorAll("button.copy")) {
+  const text = document.getElementById(button.dataset.copies);
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    getSelection().selectAllChildren(text);
+    try {
+      await navigator.clipboard.writeText(text.innerText.trim());
+      button.textContent = "Copied";
+    } catch { button.textContent = "Selected"; }
+  });
+}
+
 // The page of a running study reloads itself: keep open sections and the scroll position.
 const key = `yolo-attn ${location.pathname}`;
 try {

@@ -1,0 +1,96 @@
+"""The noise budget: shares of the variance, and what more seeds, bases and images would detect."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from tests.study.report.simple import EQUIVALENT, make
+from yolo_attn.stats.compare import Noise, minimum_detectable_range
+from yolo_attn.study.report.noise import noise_lines, scenario_name
+from yolo_attn.study.results.budget import Budget, noise_budget
+from yolo_attn.study.results.judging import Rules
+from yolo_attn.study.results.records import BaseSummary, NoiseSummary, StudyResults
+
+
+def study(noise: NoiseSummary, bases: int = 0, **info: object) -> StudyResults:
+    made = make({"A": EQUIVALENT, "B": EQUIVALENT}, **info)
+    return replace(made, noise=noise, bases=[BaseSummary(seed, "done", seconds=100.0) for seed in range(bases)])
+
+
+def budget(noise: NoiseSummary, bases: int = 0, **info: object) -> Budget:
+    found = noise_budget(study(noise, bases, **info))
+    assert found is not None
+    return found
+
+
+def test_shares_are_those_of_the_variance() -> None:
+    found = budget(NoiseSummary(0.01, 0.002, df=8.0))
+    assert found.error == pytest.approx(math.sqrt(0.01**2 / 5 + 0.002**2))
+    assert (found.training, found.images, found.bases) == (pytest.approx(5 / 6), pytest.approx(1 / 6), None)
+
+
+def test_scenarios_of_one_base() -> None:
+    noise = NoiseSummary(0.01, 0.002, df=8.0)
+    found = budget(noise).scenarios
+    assert [scenario_name(it) for it in found] == ["5 seeds", "6 seeds", "10 seeds", "twice the test images"]
+    for scenario in found:
+        known = Noise(0.01, 0.002 / math.sqrt(scenario.images), 8.0)
+        expected = minimum_detectable_range(scenario.seeds, known, variants=2)
+        assert scenario.detectable == pytest.approx(expected)
+    assert [it.seconds for it in found] == [0, 3 * 60, 15 * 60, 0]  # three arms of a minute each
+
+
+def test_bases_are_the_units_of_training() -> None:
+    noise = NoiseSummary(0.01, 0.001, bases=0.02, df=4.0)
+    made = study(noise, 3)
+    arms = [
+        replace(arm, delta={name: replace(it, seeds=6) for name, it in arm.delta.items() if it}) for arm in made.arms
+    ]
+    found = noise_budget(replace(made, arms=arms))
+    assert found is not None
+    training, between, images = 0.01**2 / 6, 0.02**2 / 3, 0.001**2
+    total = training + between + images
+    assert (found.training, found.bases, found.images) == pytest.approx(
+        (training / total, between / total, images / total)
+    )
+    names = [scenario_name(it) for it in found.scenarios]
+    assert names == [
+        *("3 bases and 6 seeds", "4 bases and 8 seeds", "3 bases and 12 seeds", "6 bases and 12 seeds"),
+        "twice the test images",
+    ]
+    per_base = math.sqrt(0.02**2 + 0.01**2 / 2)
+    assert found.scenarios[1].detectable == pytest.approx(
+        minimum_detectable_range(4, Noise(per_base, 0.001, 4.0), variants=2)
+    )
+    assert found.scenarios[1].seconds == pytest.approx(2 * 3 * 60 + 100)  # two seeds of three arms, and a base
+
+
+def test_looks_make_the_last_seed_the_design() -> None:
+    found = budget(NoiseSummary(0.01, 0.002, df=8.0), max_seeds=12).scenarios
+    assert [it.seeds for it in found] == [12, 13, 24, 12]
+    factor = Rules(0.005, max_seeds=12).look_factor(0.025, 12)
+    assert factor > 1
+    expected = minimum_detectable_range(12, Noise(factor * 0.01, 0.002, 8.0), alpha=0.025)
+    assert found[0].detectable == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("noise", [None, NoiseSummary(0.0, 0.0, df=4.0)])
+def test_no_budget_without_noise(noise: NoiseSummary | None) -> None:
+    made = replace(make({"A": EQUIVALENT}), noise=noise)
+    assert noise_budget(made) is None and noise_lines(made) == []
+
+
+def test_unknown_times_leave_the_cost_out() -> None:
+    made = study(NoiseSummary(0.01, 0.002, df=8.0))
+    untimed = replace(made, arms=[replace(arm, seconds=None) for arm in made.arms])
+    found = noise_budget(untimed)
+    assert found is not None and found.scenarios[1].seconds is None
+    assert "of training)" in noise_lines(made)[1] and "of training)" not in noise_lines(untimed)[1]
+
+
+def test_damaged_bases_do_not_divide_by_zero() -> None:
+    """A results.json from elsewhere can state noise of bases without bases."""
+    assert budget(NoiseSummary(0.01, 0.002, bases=0.01)).training < 1
