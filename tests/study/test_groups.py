@@ -71,3 +71,11 @@ def test_names_of_images_are_relative_to_their_common_folder(fake: Fake, files: 
     assert read_dataset("digits", "detect").image_names == ["a/1.png", "b/1.png"]
     files[:] = ["/data/val/a/1.png", "/data/val/a/2.png"]
     assert read_dataset("digits", "detect").image_names == ["1.png", "2.png"]
+
+
+def test_folders_of_a_classification_dataset_are_no_groups(
+    fake: Fake, files: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yolo_attn.host.model_kind.task_of", lambda _: "classify")
+    with pytest.raises(UserError, match="groups=folder: the folders are the classes of the images"):
+        fake.compare(groups="folder")

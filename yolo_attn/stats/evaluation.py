@@ -28,6 +28,7 @@ class Evaluation(ABC):
     Attributes:
         metrics: Names of the M metrics, which are fractions. The first one is also computed per class, and it decides
             the verdict.
+        class_mean: Whether the first metric is a mean over classes.
         class_folders: Whether the folders of the images are their classes.
         reported: Names of the metrics that Ultralytics' validator reports.
         labeled: What the numbers of labels count.
@@ -38,6 +39,7 @@ class Evaluation(ABC):
     """
 
     metrics: ClassVar[tuple[str, ...]]
+    class_mean: ClassVar[bool] = True
     class_folders: ClassVar[bool] = False
     reported: ClassVar[tuple[str, ...]]
     labeled: ClassVar[str]

@@ -39,6 +39,7 @@ class Predictions(Evaluation):
 
     metrics: ClassVar[tuple[str, ...]] = ("top-1", "top-5")
     reported: ClassVar[tuple[str, ...]] = ("top-1", "top-5")
+    class_mean: ClassVar[bool] = False
     class_folders: ClassVar[bool] = True
     labeled: ClassVar[str] = "images"
     definition: ClassVar[str] = (

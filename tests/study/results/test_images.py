@@ -16,8 +16,10 @@ from yolo_attn.stats.matches import Matches
 from yolo_attn.study.job import RunState
 from yolo_attn.study.results import estimates, metrics
 from yolo_attn.study.results.build import ArmRuns, make_results
+from yolo_attn.study.results.estimates import ArmEstimates
 from yolo_attn.study.results.metrics import run_metrics
-from yolo_attn.study.results.records import StudyInfo, StudyResults
+from yolo_attn.study.results.records import ClassResult, SeedMean, StudyInfo, StudyResults
+from yolo_attn.study.results.remarks import remarks
 
 FRAMES = 5  # of a video
 RULE = r"(v\d+)_"
@@ -112,3 +114,7 @@ def test_classes_of_few_images_are_noted(tmp_path: Path) -> None:
     assert [result.groups for result in study.arms[0].per_class.values()] == [len(set(found.gt_image)) - 2, 2]
     (note,) = study.notes
     assert "1 of 2 classes rest on fewer than 5 images: class1 (2)." in note
+    rest = StudyInfo(task="classify", group_count=60)  # whose main metric is one over all images
+    per_class = {name: ClassResult(groups=2) for name in ("a", "b")}
+    runs = {0: {"top-1": 0.5}}
+    assert remarks(rest, [ArmEstimates(runs, {"top-1": SeedMean(0.5)}, per_class, None)]) == []

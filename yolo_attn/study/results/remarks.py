@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from yolo_attn.errors import plain
 from yolo_attn.stats.compare import MIN_IMAGES
+from yolo_attn.stats.tasks import evaluation_of
 from yolo_attn.study.results.estimates import ArmEstimates
 from yolo_attn.study.results.records import StudyInfo
 
@@ -56,7 +58,9 @@ def _images(info: StudyInfo) -> list[str]:
     if few:
         found.append(few)
     if info.groups is not None and info.group_count == info.images:
-        found.append(f"groups={info.groups} makes every image a group of its own, so images count as independent.")
+        found.append(
+            f"groups={plain(info.groups)} makes every image a group of its own, so images count as independent."
+        )
     if info.groups is None and info.sequences is not None:
         found.append(frames_hint(info.sequences))
     return found
@@ -66,17 +70,19 @@ def frames_hint(rule: str) -> str:
     """Return that images look like frames of videos, which a rule groups."""
     return (
         "The names of the test images look like frames of several videos, which are not independent: intervals are "
-        f"then too narrow, and verdicts wrong. Resample whole videos with groups='{rule}'."
+        f"then too narrow, and verdicts may be wrong. Resample whole videos with groups='{rule}'."
     )
 
 
 def _rare_classes(info: StudyInfo, estimates: Sequence[ArmEstimates]) -> list[str]:
-    """Return which classes rest on few images."""
+    """Return which classes rest on few images, if they matter to the main metric and the number of images suffices."""
+    if not evaluation_of(info.task).class_mean or (info.group_count or 0) < MIN_IMAGES:
+        return []
     per_class = next(arm.per_class for arm in estimates if arm.per_class)
     rare = [(found.groups, name) for name, found in per_class.items() if found.groups and found.groups < _FEW_GROUPS]
-    if not rare or (info.group_count or 0) < MIN_IMAGES:
+    if not rare:
         return []
-    named = ", ".join(f"{name} ({groups})" for groups, name in sorted(rare)[:_MAX_CLASSES])
+    named = ", ".join(f"{plain(name)} ({groups})" for groups, name in sorted(rare)[:_MAX_CLASSES])
     more = f" and {len(rare) - _MAX_CLASSES} more" if len(rare) > _MAX_CLASSES else ""
     things = "groups of images" if info.groups else "images"
     return [
