@@ -130,6 +130,15 @@ def test_a_file_that_is_not_a_model(command: str, file: str, here: Path, capsys:
         *((f"train model=yolov8n.yaml data=digits epochs={n}", "epochs=") for n in ("0", "-1", "1.5", "x")),
         *((f"compare epochs={n}", "epochs=") for n in ("0", "-1", "1.5", "x")),
         *((f"compare seeds={n}", "seeds=") for n in ("0", "-1", "1.5", "x", "1,1", "9" * 20)),
+        *(
+            (f"{verb} lr_attention={n}", "lr_attention=")
+            for verb in ("compare", "train")
+            for n in ("0", "-1", "x", "nan")
+        ),
+        *((f"compare pretrain={n}", "pretrain=") for n in ("-1", "1.5", "x")),
+        ("compare base=good.pt pretrain=3", "pretrain=3 and base=good.pt"),
+        ("compare bases=3", "add pretrain=EPOCHS"),
+        ("compare pretrain=3 bases=3 seeds=4", "multiple"),
         *((f"compare {key}", key.split("=")[0]) for key in ("lr0=x", "close_mosaic=-1", "classes=x", "freeze=x")),
         *((f"train model=yolov8n.yaml data=digits {key}", key.split("=")[0]) for key in ("lr0=x", "close_mosaic=-1")),
         (

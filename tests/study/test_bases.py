@@ -189,3 +189,8 @@ def test_the_weights_of_the_base_travel_to_a_cluster_node(fake: Fake) -> None:
     (base,) = fake.folder.glob(f"runs/{BASE}-*")
     assert files_of(folder)["weights.pt"] == (base / "train" / "weights" / "last.pt").read_bytes()
     assert "weights.pt" not in files_of(base)
+
+
+def test_a_learning_rate_for_attention_without_attention_is_reported(fake: Fake) -> None:
+    fake.compare(variants="A", seeds=1, lr_attention=5)
+    assert "lr_attention=5 has no effect: no arm has an attention layer" in fake.output()

@@ -10,8 +10,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 import yaml
 
+from yolo_attn.host.checkpoint import read_checkpoint
 from yolo_attn.study import compare
 
 pytestmark = pytest.mark.slow
@@ -69,6 +71,43 @@ def test_a_study_of_two_arms(squares: Path, fresh_folder: Path) -> None:
     for arm in tuned.to_dict()["arms"]:
         arrived, offered = arm["transferred"]
         assert arrived == offered > 300
+
+
+def test_a_study_that_trains_its_bases(squares: Path) -> None:
+    still = {"lr0": 1e-9, "warmup_epochs": 0, "lr_attention": 5}
+    arms = {"variants": "SE[init=identity]@neck", "controls": "aa"}
+    results = run(squares, pretrain=1, bases=3, seeds=3, name="first", **arms, **still)
+    assert results.exit_status == 0
+    data = results.to_dict()
+    assert [base["status"] for base in data["bases"]] == ["done"] * 3
+    # Fine-tuned with almost no learning rate, the arms still are their bases, up to the classes in the head.
+    for arm in data["arms"]:
+        for run_, base in zip(arm["runs"], data["bases"], strict=True):
+            folder = results.folder / run_["folder"]
+            before, after = tensors(results.folder / base["folder"]), tensors(folder)
+            for name in ("0.conv.weight", "23.cv2.0.2.weight", "23.cv3.0.2.weight"):
+                assert torch.equal(before[f"model.{name}"], after[f"model.{shifted(name, arm)}"])
+    assert "tensors of attention layers are trained with 5 times" in log(results.folder, data["arms"][1])
+    assert "lr_attention" not in log(results.folder, data["arms"][0])
+
+    again = run(squares, pretrain=1, bases=3, seeds=3, name="second", **arms, epochs=2)
+    first, second = (
+        (item.folder / item.to_dict()["bases"][0]["folder"] / "result.json").read_text() for item in (results, again)
+    )
+    assert first == second  # copied, and not trained again
+
+
+def tensors(run: Path) -> dict[str, torch.Tensor]:
+    return read_checkpoint(run / "train" / "weights" / "last.pt").state_dict()
+
+
+def shifted(name: str, arm: dict[str, Any]) -> str:
+    """Return the name of a tensor of the base in a variant with three more rows before the head."""
+    return name.replace("23.", "26.") if arm["kind"] == "variant" else name
+
+
+def log(folder: Path, arm: dict[str, Any]) -> str:
+    return (folder / arm["runs"][0]["folder"] / "train.log").read_text()
 
 
 def losses(folder: Path, arm: dict[str, Any]) -> list[str]:

@@ -31,12 +31,17 @@ updated during the study. Without arguments, the study takes a quarter of an hou
 seeds={default["seeds"]}
 
   base       a model YAML (yolo11n.yaml) or a checkpoint (yolo11n.pt)
+  pretrain   epochs of the base's own training, which comes first; every arm is then fine-tuned from the trained base.
+             Keys of the optimization (epochs, lr0, ...) belong to the fine-tuning, all others to both trainings; in a
+             study file, pretraining: {{lr0: 0.01}} has the base's own
+  bases      number of trained bases, from which the seeds start in turn: 1, or 3 and more
   variants   Layer@site on the base, or a model YAML: SE@neck,CBAM[reduction=8]@backbone.P5,yolo11n-gam.yaml
              sites: {sites}
   controls   {controls}
   seeds      a number (3 means 0,1,2) or a list (0,7,42); with fewer than {MIN_SEEDS} there is no verdict
   data       digits, a name from datasets.yaml, or the path of a data YAML
   groups     images that belong together, such as frames of a video: folder, or a pattern of file names, (video\\d+)_
+  lr_attention  factor for the learning rate of attention layers (default: 1)
   recipe     the training arguments of a dataset in datasets.yaml (with data=digits its own is the default)
   exist_ok   True adds to the study in the folder
   retry      True runs failed runs again

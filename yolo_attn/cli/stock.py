@@ -113,7 +113,7 @@ best.pt+SE[reduction=8,init=identity]@neck), and data a name from datasets.yaml 
     if name in ("train", "tune"):
         text += """\
 recipe=NAME takes the training arguments of a dataset in datasets.yaml (recipe=digits); arguments on the command line
-take precedence.
+take precedence. lr_attention=5 multiplies the learning rate of attention layers by five.
 """
     return text
 

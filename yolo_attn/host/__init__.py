@@ -16,6 +16,7 @@ from yolo_attn.host.checkpoint import CHECKPOINTS
 from yolo_attn.host.data_bindings import DATASETS
 from yolo_attn.host.ddp import DDP_FILE
 from yolo_attn.host.freezing import FREEZING
+from yolo_attn.host.learning_rate import LEARNING_RATE
 from yolo_attn.host.model_bindings import MODEL_NAMES
 from yolo_attn.host.model_files import MODEL_FILES, SCALES
 from yolo_attn.host.parser import PARSER
@@ -31,6 +32,7 @@ BINDINGS: tuple[Binding, ...] = (
     MODEL_FILES,
     SCALES,
     FREEZING,
+    *LEARNING_RATE,
     *MODEL_NAMES,
     *DATASETS,
 )

@@ -12,6 +12,7 @@ from ultralytics import cfg
 
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.graph import ModelRef
+from yolo_attn.host.learning_rate import LR_ATTENTION, read_lr_attention
 from yolo_attn.host.values import check_optimizer, check_values
 from yolo_attn.system.files import is_file, is_folder
 
@@ -54,7 +55,7 @@ def read_words(words: Sequence[str]) -> list[str]:
     merged: list[str] = cfg.merge_equals_args(list(words))
     keys = (*cfg.DEFAULT_CFG_DICT, *_OTHER_KEYS, *(_TUNE_KEYS if "tune" in merged else ()))
     if {"train", "tune"} & set(merged):
-        keys = (*keys, RECIPE)
+        keys = (*keys, RECIPE, LR_ATTENTION)
     bare = (*cfg.TASKS, *cfg.MODES, "tune", *_BARE_FLAGS)
     for word in merged:
         key, equals, value = word.partition("=")
@@ -172,12 +173,17 @@ def _check_freeze(value: str, words: Sequence[str]) -> str:
     return str(read_freeze(value))
 
 
+def _check_lr_attention(value: str, words: Sequence[str]) -> None:
+    read_lr_attention(value)
+
+
 CHECKS: dict[str, Callable[[str, Sequence[str]], str | None]] = {
     "model": _check_model,
     "pretrained": _check_pretrained,
     "resume": _check_resume,
     "freeze": _check_freeze,
     "optimizer": _check_optimizer,
+    LR_ATTENTION: _check_lr_attention,
 }
 """Checks by key; each takes the value and the command's words, and returns a value to replace it, or None."""
 

@@ -80,7 +80,9 @@ def train_and_measure(folder: Path, job: Job) -> Measurements:
     if not earlier_seconds:  # the output of an attempt without a state must not be mixed with the new one
         shutil.rmtree(folder / TRAIN, ignore_errors=True)
     began = time.perf_counter()
-    model.train(trainer=trainer, **inputs.recipe, **pretrained, **_location(folder, job), seed=job.seed, name=TRAIN)
+    rate = {} if inputs.lr_attention == 1 else {"lr_attention": inputs.lr_attention}
+    location = _location(folder, job)
+    model.train(trainer=trainer, **inputs.recipe, **rate, **pretrained, **location, seed=job.seed, name=TRAIN)
     seconds = earlier_seconds + time.perf_counter() - began
     # Multi-GPU training runs in other processes, whose memory is unknown here.
     memory = {"process": None, "cuda": None} if "," in str(job.device) else _peak_memory()

@@ -37,6 +37,7 @@ _OWNED = {
     "time": "its number of epochs depends on the machine; use epochs=",
     "distill_model": "a study compares models, not teachers",
     "data": "it belongs next to train, not into it",
+    "lr_attention": "it belongs next to train, not into it",
     "project": "it belongs on the command line",
     "name": "it belongs on the command line",
     "exist_ok": "it belongs on the command line",
