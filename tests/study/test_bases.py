@@ -68,6 +68,25 @@ def test_the_base_is_not_trained_for_runs_that_are_done(fake: Fake) -> None:
     assert len(fake.starts()) == 3
 
 
+def test_a_base_whose_weights_were_deleted_is_trained_again_for_new_runs(fake: Fake) -> None:
+    fake.compare(variants="A", pretrain=7, seeds=1)
+    (weights,) = fake.folder.glob(f"runs/{BASE}-*/train/weights/last.pt")
+    weights.unlink()
+    fake.compare(variants="A", pretrain=7, seeds=1)
+    assert len(fake.starts()) == 3
+    assert fake.compare(variants="A,B", pretrain=7, seeds=1, exist_ok=True).exit_status == 0
+    assert fake.starts()[3:] == [(BASE, "0"), ("B", "0")]
+
+
+def test_a_base_outside_the_study_is_not_read(fake: Fake) -> None:
+    fake.compare(variants="A", pretrain=7, seeds=1)
+    data = fake.results()
+    data["bases"][0]["folder"] = "../elsewhere"
+    (fake.folder / "results.json").write_text(json.dumps(data))
+    with pytest.raises(UserError, match="outside the study's folder"):
+        make_report(fake.folder)
+
+
 def test_seeds_start_from_the_bases_in_turn(fake: Fake) -> None:
     fake.workers = 2
     fake.compare(variants="A", pretrain=7, bases=3, seeds=6)

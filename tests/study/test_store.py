@@ -62,7 +62,7 @@ def test_a_failed_run_keeps_the_state_from_which_its_retry_resumes(fresh_folder:
         folder = store.prepare(run(), SETTINGS)
         for name in ("result.json", "state.pt"):
             (folder / name).write_text("{}")
-        store.remove_failure(run())
+        store.remove_result(run())
     assert not (folder / "result.json").exists()
     assert (folder / "state.pt").exists()
 

@@ -102,20 +102,22 @@ class _Engine:
             self._store.prepare(run, self._plan.settings)
             result = self._store.result(run)
             if result is not None and result.status == "failed" and self._plan.study.retry:
-                self._store.remove_failure(run)
+                self._store.remove_result(run)
             self._states[run.key] = self._stored_state(run) or self._state(run, "waiting")
+        for base in self._needed_bases("done"):
+            if not self._store.has_weights(base):  # they were deleted, and now more runs start from them
+                self._store.remove_result(base)
+                self._states[base.key] = self._state(base, "waiting")
         for base in self._needed_bases():
             if other := self._store.adopt(base):
                 self._adopted.append(f"{base.arm.name} seed {base.seed}: copied from {other}")
                 self._states[base.key] = self._stored_state(base) or self._state(base, "waiting")
         self._end_baseless()
 
-    def _needed_bases(self) -> list[Run]:
-        """Return the bases that waiting runs start from and that are not trained yet."""
+    def _needed_bases(self, status: str = "waiting") -> list[Run]:
+        """Return the bases with a status that waiting runs start from."""
         starts = {run.base.key for run in self._plan.runs if run.base and self._states[run.key].status == "waiting"}
-        return [
-            base for base in self._plan.base_runs if base.key in starts and self._states[base.key].status == "waiting"
-        ]
+        return [base for base in self._plan.base_runs if base.key in starts and self._states[base.key].status == status]
 
     def _end_baseless(self) -> None:
         """Set the state of the waiting runs whose base could not be trained."""

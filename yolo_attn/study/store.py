@@ -259,8 +259,12 @@ class Store:
                 return result
         raise UserError(f"{folder / RESULT}: damaged; restore it, or delete its folder to run it again")
 
-    def remove_failure(self, run: Run) -> None:
-        """Remove the result of a failed run, which then runs again from its training state if it has one.
+    def has_weights(self, run: Run) -> bool:
+        """Whether the folder of a prepared run has its last weights."""
+        return (self.path(run) / LAST_WEIGHTS).is_file()
+
+    def remove_result(self, run: Run) -> None:
+        """Remove the result of a run, which then runs again; a failed one from its training state if it has one.
 
         The trained epochs are kept, because most failures (memory, disk, evaluation) do not concern them. If the state
         leads to the same failure again, the run's error suggests deleting it (see `worker`).
