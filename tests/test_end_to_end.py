@@ -39,9 +39,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a model with an attention layer, trained by `yolo-attn`."""
     folder = tmp_path_factory.mktemp("trained")
-    words = ["train", "model=yolo11n-cbam.yaml", f"data={data}", "epochs=2", *SMALL]
+    words = ["train", "model=yolo11n-cbam.yaml", f"data={data}", "epochs=2", "lr_attention=5", *SMALL]
     out = run(YOLO_ATTN, *words, f"project={folder}", "name=first", cwd=folder)
     assert "yolo_attn.layers.hybrid.cbam.CBAM" in out
+    assert re.search(r"lr_attention=5: \d+ tensors of attention layers are trained with 5 times", out)
     return folder / "first"
 
 
@@ -114,7 +115,8 @@ def test_onnx_export(trained: Path, tmp_path: Path) -> None:
 
 
 def test_the_stock_command_resumes_a_killed_training(data: Path, tmp_path: Path) -> None:
-    words = ["train", "model=yolo11n-se.yaml", f"data={data}", "epochs=60", *SMALL, f"project={tmp_path}", "name=cut"]
+    words = ["train", "model=yolo11n-se.yaml", f"data={data}", "epochs=60", "lr_attention=5", *SMALL]
+    words += [f"project={tmp_path}", "name=cut"]
     process = subprocess.Popen([*YOLO_ATTN, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
     results, last = tmp_path / "cut" / "results.csv", tmp_path / "cut" / "weights" / "last.pt"
     deadline = time.monotonic() + 120

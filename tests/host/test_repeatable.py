@@ -46,8 +46,8 @@ def kill_at_the_end(trainer):
 yolo.add_callback("on_train_batch_end", kill)
 yolo.add_callback("on_train_end", kill_at_the_end)
 yolo.train(trainer=find_trainer("detect"), data=str(data), epochs=4, imgsz=64, batch=4, nbs=nbs, seed=seed,
-    optimizer="SGD", lr0=0.01, warmup_epochs=1.5, close_mosaic=1, patience=0, plots=False, pretrained=False,
-    device="cpu", workers=0, project=str(Path.cwd()), name="train", exist_ok=True)
+    optimizer="SGD", lr0=0.01, lr_attention=3, warmup_epochs=1.5, close_mosaic=1, patience=0, plots=False,
+    pretrained=False, device="cpu", workers=0, project=str(Path.cwd()), name="train", exist_ok=True)
 """
 
 
