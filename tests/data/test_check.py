@@ -440,6 +440,13 @@ def test_splits_without_images_or_labels_are_errors(dataset: Dataset) -> None:
     assert "their label files are all empty" in dataset.error()
 
 
+def test_the_most_objects_of_a_class_in_an_image_are_counted(dataset: Dataset) -> None:
+    rows = [f"{kind} {(index + 0.5) / 20} 0.5 0.02 0.2" for kind, count in ((0, 4), (1, 7)) for index in range(count)]
+    dataset.split("val", BOX, "\n".join([*rows, rows[-1]]))
+    assert dataset.check().splits["val"].most == 7  # without the repeated row
+    assert dataset.check().splits["train"].most == 1
+
+
 def test_only_images_are_counted_for_tasks_with_label_images(dataset: Dataset) -> None:
     dataset.split("train", "not a row of numbers")
     assert dataset.check("depth").splits["train"].images == 4

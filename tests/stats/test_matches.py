@@ -13,6 +13,7 @@ import pytest
 from tests.stats.scenes import random_scene, to_matches
 from yolo_attn.errors import UserError
 from yolo_attn.stats import npz
+from yolo_attn.stats.evaluation import evaluate
 from yolo_attn.stats.matches import _VERSION, MAX_DETECTIONS, Matches, MatchesBuilder
 
 ALL, SMALL, MEDIUM, LARGE = range(4)
@@ -271,3 +272,26 @@ def test_fingerprint_depends_on_the_content(stored: Path) -> None:
 
 def test_classes_of_one_name_get_distinct_names() -> None:
     assert MatchesBuilder(["8", "9", "8", "8 (2)"]).classes == ("8", "9", "8 (2)", "8 (2) (3)")
+
+
+@pytest.mark.parametrize(("most", "value"), [(100, 2 / 3), (150, 1.0)])
+def test_detections_beyond_the_limit_do_not_count(most: int, value: float) -> None:
+    """A perfect detector of 150 objects of one class in an image."""
+    boxes = np.stack([np.array([index, 0, index + 1, 1]) for index in range(150)])
+    builder = MatchesBuilder(["a", "b"], most)
+    own = np.ones(150)
+    builder.add_image(
+        "image",
+        gt_class=np.zeros(150),
+        gt_area=own,
+        gt_box=boxes,
+        det_class=np.zeros(150),
+        det_score=np.linspace(1, 0.5, 150),
+        det_area=own,
+        det_box=boxes,
+        similarity=np.eye(150),
+    )
+    matches = builder.build()
+    assert len(matches.det_score) == most
+    assert evaluate(matches)["metrics"]["mAP50-95"] == pytest.approx(value, abs=0.01)
+    assert matches.most_objects() == 150

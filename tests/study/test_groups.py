@@ -79,3 +79,13 @@ def test_folders_of_a_classification_dataset_are_no_groups(
     monkeypatch.setattr("yolo_attn.host.model_kind.task_of", lambda _: "classify")
     with pytest.raises(UserError, match="groups=folder: the folders are the classes of the images"):
         fake.compare(groups="folder")
+
+
+def test_more_objects_than_detections_are_printed_before_training(
+    fake: Fake, files: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = SplitSummary(40, 40, 6000, files=files, most=150)
+    summary = SimpleNamespace(present=True, digest="of it", names={0: "one"}, splits={"val": split}, path="/data")
+    monkeypatch.setattr("yolo_attn.data.check_data", lambda *_: summary)
+    fake.compare(variants="A", seeds=1)
+    assert "An image has 150 objects of one class, but only 100 detections" in fake.output()

@@ -11,6 +11,7 @@ __all__ = ["COMMAND"]
 def _help() -> str:
     from yolo_attn.graph.sites import SITE_KINDS
     from yolo_attn.stats.compare import MIN_SEEDS
+    from yolo_attn.stats.matches import MAX_DETECTIONS
     from yolo_attn.study.specification.controls import CONTROLS
     from yolo_attn.study.specification.study import DEFAULT_NAME, DEFAULT_PROJECT, DEFAULT_STUDY
 
@@ -39,7 +40,7 @@ seeds={default["seeds"]}
              sites: {sites}
   controls   {controls}
   seeds      a number (3 means 0,1,2) or a list (0,7,42); with fewer than {MIN_SEEDS} there is no verdict
-  data       digits, a name from datasets.yaml, or the path of a data YAML
+  data       digits, a name from datasets.yaml, the path of a data YAML, or a folder with one folder per class
   groups     images that belong together, such as frames of a video: folder, or a pattern of file names, (video\\d+)_
   lr_attention  factor for the learning rate of attention layers (default: 1)
   recipe     the training arguments of a dataset in datasets.yaml (with data=digits its own is the default)
@@ -51,6 +52,7 @@ seeds={default["seeds"]}
   workers    concurrent runs on this machine, if memory allows (default: one for each GPU, or for each core)
   runner     ray sends the runs to a Ray cluster, address= as in Ray (pip install "yolo-attn[ray]")
   the rest   Ultralytics' training arguments: epochs=100 imgsz=640 batch=16 lr0=0.01 ...
+             max_det= also limits the evaluated detections of a class in an image (default {MAX_DETECTIONS})
 
 Before training, the expected time and the minimum detectable difference are printed. The same command resumes an
 interrupted study, half-trained runs included, and repeats no run. A study file contains base, data, variants, controls,

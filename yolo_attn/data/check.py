@@ -100,7 +100,7 @@ def _check_split(dataset: DataYaml, split: str, rules: Rules, digest: hashlib._H
     if not images:
         sources = ", ".join(map(str, dataset.sources(split)))
         raise UserError(f"{dataset.path}: there are no images in {split}: {sources}")
-    labeled = instances = files = changed = 0
+    labeled = instances = files = changed = most = 0
     problems = _ProblemCounter(dataset.root)
     for image, labels in zip(images, read_labels(images, rules), strict=True):
         digest.update(f"{split} {os.path.basename(image)} {labels.image_bytes}\n".encode())  # noqa: PTH119 (speed)
@@ -108,7 +108,7 @@ def _check_split(dataset: DataYaml, split: str, rules: Rules, digest: hashlib._H
         files += labels.text is not None
         labeled += labels.instances > 0
         instances += labels.instances
-        changed = max(changed, labels.changed)
+        changed, most = max(changed, labels.changed), max(most, labels.most)
         problems.add(image, labels, rules)
     if rules.task in LABEL_TASKS and files:
         problems.add_orphans(find_orphans(images))
@@ -121,7 +121,7 @@ def _check_split(dataset: DataYaml, split: str, rules: Rules, digest: hashlib._H
         reason = f"leave none: {problems.skipping()}" if skipped else reason
         raise UserError(f"{dataset.path}: no object in the {len(images)} images of {split}: their label files {reason}")
     cache = None if rules.masks else stale_cache(images[0], changed)  # a cache of masks has no labels
-    return SplitSummary(len(images) - skipped, labeled, instances, cache, problems.found(), images)
+    return SplitSummary(len(images) - skipped, labeled, instances, cache, problems.found(), images, most)
 
 
 class _ProblemCounter:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -57,6 +58,7 @@ class Labels(NamedTuple):
         image_problem: Why the image cannot be used, or "". Ultralytics skips such an image.
         label_problem: The problem in the label file with its line, or "". Ultralytics skips the image.
         duplicates: Number of repeated rows, which Ultralytics removes.
+        most: Largest number of objects of one class.
     """
 
     image_bytes: int
@@ -66,6 +68,7 @@ class Labels(NamedTuple):
     image_problem: str = ""
     label_problem: str = ""
     duplicates: int = 0
+    most: int = 0
 
 
 def find_images(source: Path) -> Iterator[str]:
@@ -148,26 +151,30 @@ def _read_label(image: str, rules: Rules) -> Labels:
     if rules.masks is not None:
         return Labels(size, changed, text, 0, problem, "" if problem else mask_problem(image, text, rules.masks))
     rows = text.removeprefix(BOM).splitlines()
-    label_problem, objects = _check_rows(rows, rules)
+    label_problem, objects, most = _check_rows(rows, rules)
     total = sum(map(bool, map(bytes.strip, rows)))
     if problem or label_problem:
         return Labels(size, changed, text, 0, problem, label_problem)
-    return Labels(size, changed, text, objects, duplicates=total - objects)
+    return Labels(size, changed, text, objects, duplicates=total - objects, most=most)
 
 
-def _check_rows(rows: Sequence[bytes], rules: Rules) -> tuple[str, int]:
-    """Return the first problem in the rows of a label file, or "", and the number of distinct rows."""
+def _check_rows(rows: Sequence[bytes], rules: Rules) -> tuple[str, int, int]:
+    """Check the rows of a label file.
+
+    Returns:
+        The first problem or "", the number of distinct rows, and the largest number of them of one class.
+    """
     distinct, kinds = set(), set()
     for line, row in enumerate(map(bytes.split, rows), start=1):
         if row:
             problem = _row_problem(row, rules)
             if problem:
-                return f"line {line}: {problem}", 0
+                return f"line {line}: {problem}", 0, 0
             kinds.add(len(row) == BOX)
             distinct.add(tuple(map(float, row)))
     if len(kinds) > 1:
-        return "mixes boxes (5 numbers) and polygons, which Ultralytics rejects", 0
-    return "", len(distinct)
+        return "mixes boxes (5 numbers) and polygons, which Ultralytics rejects", 0, 0
+    return "", len(distinct), max(Counter(row[0] for row in distinct).values(), default=0)
 
 
 def _row_problem(row: Sequence[bytes], rules: Rules) -> str:

@@ -46,6 +46,7 @@ class SplitSummary:
         stale_cache: Ultralytics' label cache, if it is older than a label file or an image.
         problems: The problems found, by kind.
         files: The files of all images, sorted.
+        most: Largest number of objects of one class in an image.
     """
 
     images: int
@@ -54,6 +55,7 @@ class SplitSummary:
     stale_cache: Path | None = None
     problems: Sequence[DataProblem] = ()
     files: Sequence[str] = ()
+    most: int = 0
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ultralytics.models.rtdetr.val import RTDETRValidator
 from ultralytics.utils import ops
 
 from yolo_attn.stats.evaluation import Evaluation
-from yolo_attn.stats.matches import Matches, MatchesBuilder
+from yolo_attn.stats.matches import MAX_DETECTIONS, Matches, MatchesBuilder
 from yolo_attn.stats.overlaps import Overlaps, OverlapsBuilder
 from yolo_attn.stats.predictions import Predictions
 
@@ -63,10 +63,15 @@ class Recorder(ABC):
         return os.path.relpath(file, self.image_root).replace(os.sep, "/")
 
 
-def make_recorder(task: str) -> Recorder:
-    """Return a recorder for the validators of a task."""
+def make_recorder(task: str, max_detections: int = MAX_DETECTIONS) -> Recorder:
+    """Return a recorder for the validators of a task.
+
+    Args:
+        task: The task.
+        max_detections: Largest number of detections per image and class that are matched.
+    """
     kinds: Mapping[str, type[Recorder]] = {"classify": ClassificationRecorder, "semantic": SegmentationRecorder}
-    return kinds.get(task, DetectionRecorder)()
+    return kinds[task]() if task in kinds else DetectionRecorder(max_detections)
 
 
 # --- classification and semantic segmentation -----------------------------------------------------------------------
@@ -167,10 +172,14 @@ class DetectionRecorder(Recorder):
 
     Each pair has the similarity that the task is scored by: box IoU, mask IoU, keypoint similarity or probabilistic
     IoU.
+
+    Args:
+        max_detections: Largest number of detections per image and class that are matched.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_detections: int = MAX_DETECTIONS) -> None:
         super().__init__()
+        self._max_detections = max_detections
         self._builder: MatchesBuilder | None = None
         self._similarity: dict[int, np.ndarray] = {}
         self._image = -1
@@ -197,7 +206,7 @@ class DetectionRecorder(Recorder):
     def _on_batch(self, validator: Any, original: Callable[..., Any]) -> Callable[..., Any]:
         def update_metrics(preds: Any, batch: dict[str, Any]) -> None:
             builder = self._builder = self._builder or MatchesBuilder(
-                [str(name) for _, name in sorted(validator.data["names"].items())]
+                [str(name) for _, name in sorted(validator.data["names"].items())], self._max_detections
             )
             found = [_detections(preds, i) for i in range(len(batch["im_file"]))]
             self._similarity.clear()

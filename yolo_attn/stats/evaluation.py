@@ -77,6 +77,10 @@ class Evaluation(ABC):
     def counts(self) -> tuple[int, ...]:
         """Return the number of labels of each class."""
 
+    def most_objects(self) -> int:
+        """Return the largest number of objects of one class in an image; 1 for a task without objects."""
+        return 1
+
     @abstractmethod
     def groups_with_labels(self, groups: NDArray[np.intp]) -> list[NDArray[np.intp]]:
         """Return the numbers of groups of images that each of the M metrics, and that of each class, rests on.

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["AREAS", "MAX_DETECTIONS", "METRICS", "THRESHOLDS", "Matches", "MatchesBuilder", "in_area"]
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
-MAX_DETECTIONS = 100  # per image and class
+MAX_DETECTIONS = 100
+"""Largest number of detections per image and class that are matched, unless a study's recipe gives `max_det`."""
 # Name and limits (inclusive) in square pixels of the original image.
 AREAS = (("all", 0.0, 1e10), ("small", 0.0, 32.0**2), ("medium", 32.0**2, 96.0**2), ("large", 96.0**2, 1e10))
 # Area and thresholds that each metric averages over.
@@ -150,6 +151,12 @@ class Matches(Evaluation):
         """Return the number of objects of each class, without crowds."""
         return tuple(np.bincount(self.gt_class[~self.gt_crowd], minlength=len(self.classes)).tolist())
 
+    def most_objects(self) -> int:
+        """Return the largest number of objects of one class in an image, without crowds."""
+        own = ~self.gt_crowd
+        pairs = self.gt_image[own] * np.int64(len(self.classes)) + self.gt_class[own]
+        return int(np.unique(pairs, return_counts=True)[1].max(initial=0))
+
     def groups_with_labels(self, groups: NDArray[np.intp]) -> list[NDArray[np.intp]]:
         """Return the numbers of groups of images that each of `METRICS`, and mAP50-95 of each class, rests on.
 
@@ -236,10 +243,12 @@ class MatchesBuilder:
 
     Args:
         classes: Names of the classes; a repeated name gets its index appended.
+        most: Largest number of detections per image and class that are matched.
     """
 
-    def __init__(self, classes: Iterable[str]) -> None:
+    def __init__(self, classes: Iterable[str], most: int = MAX_DETECTIONS) -> None:
         self.classes = distinct_names(classes)
+        self.most = most
         self._images: dict[str, dict[str, NDArray[Any]]] = {}
 
     def add_image(
@@ -258,9 +267,9 @@ class MatchesBuilder:
     ) -> None:
         """Match the detections of an image with its objects.
 
-        The 100 detections of each class with the highest scores are matched. By descending score, each takes the most
-        similar unmatched object of its class, and counted objects before ignored ones. Among equally similar objects
-        the last is taken, among equal scores the first, as in COCO's code.
+        The `most` detections of each class with the highest scores are matched. By descending score, each takes the
+        most similar unmatched object of its class, and counted objects before ignored ones. Among equally similar
+        objects the last is taken, among equal scores the first, as in COCO's code.
 
         Args:
             name: Name of the image, unique.
@@ -296,7 +305,7 @@ class MatchesBuilder:
         table = np.asarray(similarity, np.float64).reshape(count, -1 if count else len(detections["det_class"]))
         _check_lengths(name, objects, count)
         _check_lengths(name, detections, table.shape[1])
-        order = _strongest(detections["det_class"], detections["det_score"])
+        order = _strongest(detections["det_class"], detections["det_score"], self.most)
         detections = {key: value[order] for key, value in detections.items()}
         self._images[name] = {**objects, **detections, **_match(objects, detections, table[:, order])}
 
@@ -325,16 +334,16 @@ def _join(parts: Sequence[NDArray[Any]], empty: tuple[int, ...], dtype: Any) -> 
     return np.concatenate([np.zeros(empty, dtype), *parts], axis=empty.index(0))
 
 
-def _strongest(classes: Ints, scores: Floats) -> NDArray[np.intp]:
+def _strongest(classes: Ints, scores: Floats, most: int) -> NDArray[np.intp]:
     """Return the indices of the detections to match, by descending score; equal scores keep their order."""
     order = np.argsort(-scores, kind="stable")
-    if len(order) <= MAX_DETECTIONS:
+    if len(order) <= most:
         return order
     by_class = np.argsort(classes[order], kind="stable")
     grouped = classes[order][by_class]
     rank = np.empty(len(order), np.intp)
     rank[by_class] = np.arange(len(order)) - np.searchsorted(grouped, grouped)
-    return order[rank < MAX_DETECTIONS]
+    return order[rank < most]
 
 
 def _match(

@@ -11,7 +11,7 @@ from yolo_attn.stats.compare import Noise
 from yolo_attn.stats.groups import find_sequences, group_images
 from yolo_attn.stats.tasks import evaluation_of
 from yolo_attn.study.planning import Plan
-from yolo_attn.study.results.remarks import frames_hint, too_few_images
+from yolo_attn.study.results.remarks import crowded_images, frames_hint, too_few_images
 from yolo_attn.study.running.progress import clock
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.specification.device import first_device
@@ -21,6 +21,7 @@ from yolo_attn.study.specification.estimate import (
     detectable_line,
     guess_epoch_seconds,
 )
+from yolo_attn.study.specification.recipe import recipe_max_det
 
 __all__ = ["SharedCounts", "preview_lines"]
 
@@ -98,6 +99,9 @@ def _images(plan: Plan) -> Iterator[str]:
     few = too_few_images(len(sizes), grouped=rule is not None)
     if few:
         yield few
+    crowded = crowded_images(plan.dataset.most_objects, recipe_max_det(plan.study.train))
+    if crowded:
+        yield crowded
     independent = rule is None and not evaluation_of(plan.settings.task).class_folders
     sequences = find_sequences(names) if independent else None
     if sequences:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.stats.simulated import Images
 from yolo_attn.stats.compare import MIN_IMAGES
-from yolo_attn.stats.matches import Matches
+from yolo_attn.stats.matches import Matches, MatchesBuilder
 from yolo_attn.study.job import RunState
 from yolo_attn.study.results import estimates, metrics
 from yolo_attn.study.results.build import ArmRuns, make_results
@@ -118,3 +118,21 @@ def test_classes_of_few_images_are_noted(tmp_path: Path) -> None:
     per_class = {name: ClassResult(groups=2) for name in ("a", "b")}
     runs = {0: {"top-1": 0.5}}
     assert remarks(rest, [ArmEstimates(runs, {"top-1": SeedMean(0.5)}, per_class, None)]) == []
+
+
+def test_more_objects_than_detections_are_reported(tmp_path: Path) -> None:
+    builder, boxes = MatchesBuilder(["a"], 120), np.tile([0.0, 0.0, 1.0, 1.0], (120, 1))
+    for number in range(3):
+        objects = boxes[: 120 if number else 5]
+        labels = {"gt_class": 0 * objects[:, 0], "gt_area": objects[:, 2], "gt_box": objects}
+        found = {"det_class": [], "det_score": [], "det_area": [], "det_box": []}
+        builder.add_image(f"{number}.png", **labels, **found, similarity=np.zeros((len(objects), 0)))
+    builder.build().save(tmp_path / "matches.npz")
+    arms = [ArmRuns("base", "baseline", None, [RunState(0, "done", ".")])]
+    notes = {
+        most: " ".join(make_results(tmp_path, StudyInfo(task="detect", recipe=recipe), arms, keep=False).notes)
+        for most, recipe in ((100, {}), (119, {"max_det": 119}), (120, {"max_det": 120}))
+    }
+    assert "An image has 120 objects of one class, but only 100 detections" in notes[100]
+    assert "only 119 detections" in notes[119] and "Give max_det=120 or more" in notes[119]
+    assert "max_det" not in notes[120]

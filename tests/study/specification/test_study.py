@@ -101,6 +101,7 @@ def test_lists_are_split_at_commas_outside_brackets(text: str, items: list[str])
         ({"optimizer": None}, "optimizer=None"),
         ({"source": "a.jpg"}, "source=a.jpg: not a key of a study: it belongs to predict"),
         ({"tracker": "botsort.yaml"}, "it belongs to track"),
+        ({"conf": 0.25}, "conf=0.25: not a key of a study: it discards detections before they are evaluated"),
         ({"format": "onnx"}, "it belongs to export"),
         ({"device": "gpu"}, "device=gpu: not a device"),
         ({"epochs": 0}, "epochs=0"),

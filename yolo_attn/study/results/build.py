@@ -305,6 +305,7 @@ def _portable(info: StudyInfo, first: RunSource | None, last_result: str | None)
         images=found.images if found else info.images,
         group_count=found.groups if found else None,
         sequences=found.sequences if found else None,
+        most_objects=found.most_objects if found else None,
         instances=sum(found.instances) if found else info.instances,
         made=last_result,
     )

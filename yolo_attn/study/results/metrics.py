@@ -51,6 +51,7 @@ class RunMetrics:
         replicates: [R, C] the metrics in the replicates of the bootstrap over images.
         chance: Part of the first metric that is reached by chance; None with too few images.
         sequences: Rule that groups the images if their names look like frames of videos; None if they do not.
+        most_objects: Largest number of objects of one class in an image.
     """
 
     values: NDArray[np.float64]
@@ -63,6 +64,7 @@ class RunMetrics:
     replicates: NDArray[np.float32]
     chance: Chance | None = None
     sequences: str | None = None
+    most_objects: int = 1
 
     @property
     def learnt(self) -> bool | None:
@@ -129,6 +131,7 @@ def _read_cache(path: Path, inputs: Mapping[str, object]) -> RunMetrics | None:
             replicates=arrays["draws"],
             chance=Chance(*header["chance"]) if header["chance"] else None,
             sequences=header["sequences"],
+            most_objects=header["most_objects"],
         )
     except (UserError, KeyError, TypeError, ValueError):
         _log_unusable_cache(path.parent.parent)
@@ -160,6 +163,7 @@ def _compute(found: Evaluation, rule: str | None) -> RunMetrics:
         replicates=np.concatenate([sample.metrics, sample.per_class], axis=1).astype(np.float32),
         chance=found.chance(),
         sequences=None if found.class_folders else find_sequences(found.images),
+        most_objects=found.most_objects(),
     )
 
 
@@ -175,6 +179,7 @@ def _write_cache(path: Path, found: RunMetrics, inputs: Mapping[str, object]) ->
         "group_count": found.groups,
         "labeled_groups": found.labeled_groups,
         "sequences": found.sequences,
+        "most_objects": found.most_objects,
         "dataset": found.dataset,
         "chance": chance and (chance.reached, chance.mean, chance.largest, chance.alike),
     }

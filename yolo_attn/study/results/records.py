@@ -592,6 +592,7 @@ class StudyInfo:
         groups: How images are grouped; None if they are independent.
         group_count: Number of groups, or of images if they are independent.
         sequences: Rule that groups the images if their names look like frames of videos; None if they do not.
+        most_objects: Largest number of objects of one class in an image.
     """
 
     data: str | None = None
@@ -616,6 +617,7 @@ class StudyInfo:
     groups: str | None = None
     group_count: int | None = None
     sequences: str | None = None
+    most_objects: int | None = None
 
     @property
     def evaluation(self) -> type[Evaluation]:
@@ -659,6 +661,7 @@ class StudyInfo:
             groups=as_text(data.get("groups")),
             group_count=as_integer(data.get("group_count")),
             sequences=as_text(data.get("sequences")),
+            most_objects=as_integer(data.get("most_objects")),
         )
 
     @property

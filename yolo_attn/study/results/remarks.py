@@ -9,8 +9,9 @@ from yolo_attn.stats.compare import MIN_IMAGES
 from yolo_attn.stats.tasks import evaluation_of
 from yolo_attn.study.results.estimates import ArmEstimates
 from yolo_attn.study.results.records import StudyInfo
+from yolo_attn.study.specification.recipe import recipe_max_det
 
-__all__ = ["frames_hint", "remarks", "too_few_images"]
+__all__ = ["crowded_images", "frames_hint", "remarks", "too_few_images"]
 
 _FEW_SEEDS = 2
 _FEW_GROUPS = 5  # of a class
@@ -63,7 +64,23 @@ def _images(info: StudyInfo) -> list[str]:
         )
     if info.groups is None and info.sequences is not None:
         found.append(frames_hint(info.sequences))
-    return found
+    crowded = crowded_images(info.most_objects or 0, recipe_max_det(info.recipe))
+    return [*found, crowded] if crowded else found
+
+
+def crowded_images(objects: int, most: int) -> str | None:
+    """Return that some objects cannot be found because too few detections count; None if all can be found.
+
+    Args:
+        objects: Largest number of objects of one class in an image.
+        most: Largest number of detections of a class in an image that are evaluated.
+    """
+    if objects <= most:
+        return None
+    return (
+        f"An image has {objects} objects of one class, but only {most} detections of a class in an image are "
+        f"evaluated, so even a perfect detector misses objects. Give max_det={objects} or more."
+    )
 
 
 def frames_hint(rule: str) -> str:

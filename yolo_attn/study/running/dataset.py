@@ -23,6 +23,7 @@ class Dataset:
         train_images: Images of the training split.
         summary: Contents and problems in one line.
         image_names: Names of the evaluated images, as in stored matches; empty if their files are unknown.
+        most_objects: Largest number of objects of one class in an evaluated image.
     """
 
     digest: str
@@ -32,6 +33,7 @@ class Dataset:
     train_images: int | None = None
     summary: str = ""
     image_names: Sequence[str] = ()
+    most_objects: int = 0
 
 
 def read_dataset(data: str, task: str, split: str = "val") -> Dataset:
@@ -65,6 +67,7 @@ def read_dataset(data: str, task: str, split: str = "val") -> Dataset:
         trained.images if trained else None,
         describe_data(summary),
         _names(evaluated.files) if evaluated else (),
+        evaluated.most if evaluated else 0,
     )
 
 

@@ -29,13 +29,13 @@ from yolo_attn.study.files import BEST_WEIGHTS, LAST_WEIGHTS, MAPS, MATCHES, MOD
 from yolo_attn.study.job import Job, Measurements, Scores
 from yolo_attn.study.results.metrics import run_metrics
 from yolo_attn.study.running.progress import count_epochs
-from yolo_attn.study.specification.recipe import recipe_integer
+from yolo_attn.study.specification.recipe import recipe_integer, recipe_max_det
 from yolo_attn.system.processes import MEBIBYTE
 
 __all__ = ["train_and_measure"]
 
 # Keys of the recipe that evaluation uses.
-_SHARED = ("imgsz", "batch", "split", "workers", "iou", "conf", "max_det", "single_cls", "agnostic_nms", "classes")
+_SHARED = ("imgsz", "batch", "split", "workers", "iou", "max_det", "single_cls", "agnostic_nms", "classes")
 _MAPPED_IMAGES = 3
 _INTEGRATIONS = ("clearml", "comet", "dvc", "hub", "mlflow", "neptune", "raytune", "tensorboard", "wandb", "sync")
 
@@ -131,7 +131,7 @@ def _evaluate_run(folder: Path, job: Job, seconds: float, memory: Scores) -> Mea
 def _evaluate(weights: Path, job: Job, settings: dict[str, object], name: str) -> _Evaluation:
     """Validate a checkpoint through Ultralytics and record its predictions on every image."""
     model = load_yolo(weights, job.inputs.model)
-    recorder, threads = make_recorder(job.task), job.inputs.platform.threads
+    recorder, threads = make_recorder(job.task, recipe_max_det(job.inputs.recipe)), job.inputs.platform.threads
     model.add_callback("on_val_start", lambda validator: torch.set_num_threads(threads))
     model.add_callback("on_val_start", recorder.attach)
     result = model.val(**settings, name=name, plots=False)

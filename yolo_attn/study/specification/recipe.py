@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from yolo_attn.data import find_recipe
 from yolo_attn.errors import UserError, did_you_mean
+from yolo_attn.stats.matches import MAX_DETECTIONS
 from yolo_attn.study.specification.arguments import parse_value
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "check_recipe",
     "recipe_integer",
     "recipe_keys",
+    "recipe_max_det",
     "recipe_split",
     "study_recipe",
 ]
@@ -36,6 +38,7 @@ _OWNED = {
     "cfg": "study=FILE reads a study file",
     "time": "its number of epochs depends on the machine; use epochs=",
     "distill_model": "a study compares models, not teachers",
+    "conf": "it discards detections before they are evaluated, which lowers average precision in all arms",
     "data": "it belongs next to train, not into it",
     "lr_attention": "it belongs next to train, not into it",
     "project": "it belongs on the command line",
@@ -145,6 +148,12 @@ def recipe_integer(recipe: Mapping[str, object], key: str) -> int:
     """
     value = recipe.get(key)
     return value if isinstance(value, int) else _DEFAULTS[key]
+
+
+def recipe_max_det(recipe: Mapping[str, object]) -> int:
+    """Return the largest number of detections per image and class that a recipe evaluates."""
+    value = recipe.get("max_det")
+    return value if isinstance(value, int) else MAX_DETECTIONS
 
 
 def recipe_split(recipe: Mapping[str, object]) -> str:
