@@ -173,6 +173,16 @@ def test_verdicts_state_their_condition(info: dict[str, object], bases: int, exp
     assert expected in as_html(study, tmp_path)
 
 
+def test_training_of_the_base_is_part_of_the_setup(tmp_path: Path) -> None:
+    study = make(ALL, weights=None, pretrain=40, pretraining={"epochs": 40, "lr0": 0.01})
+    study = replace(study, bases=[BaseSummary(0, "done", metric=0.5013), BaseSummary(0, "done", arm="width")])
+    page = as_html(study, tmp_path)
+    assert "of one base, trained for 40 epochs (mAP50-95 50.13)" in page
+    assert "<code>epochs=40</code> <code>lr0=0.01</code>" in page
+    assert "Pretraining of the base: epochs=40, lr0=0.01." in as_markdown(study)
+    assert "Pretraining" not in as_markdown(make(ALL)) and "Pretraining" not in as_html(make(ALL), tmp_path)
+
+
 def test_interim_verdicts_of_a_study_that_looks(study: StudyResults) -> None:
     """With seeds=auto, the verdicts of decided arms are shown while others are trained."""
     waiting = replace(study.arms[4], verdict=None, runs=[*study.arms[4].runs, RunSummary(5, "waiting")])

@@ -121,13 +121,17 @@ def _pair_sections(study: StudyResults) -> list[str]:
 def provenance(study: StudyResults) -> str:
     """Return the data, setup and software of the results in sentences."""
     info = study.info
-    recipe = ", ".join(f"{key}={value}" for key, value in info.recipe.items())
+    recipe, pretraining = (
+        ", ".join(f"{key}={value}" for key, value in keys.items()) for keys in (info.recipe, info.pretraining)
+    )
     versions = ", ".join(f"{package} {version}" for package, version in info.versions.items())
     parts = [
         f"Data: {info.data or '?'}.",
         f"Seeds: {', '.join(map(str, info.seeds))}.",
         f"Recipe: {recipe}.",
     ]
+    if pretraining:
+        parts.append(f"Pretraining of the base: {pretraining}.")
     if info.device:
         parts.append(f"Device: {info.device}.")
     if info.command:
