@@ -361,10 +361,9 @@ def test_an_invalid_argument_leaves_no_folder(fake: Fake, monkeypatch: pytest.Mo
     assert not fake.folder.exists()
 
 
-def test_a_classifier_is_an_error(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = {**fake_arm("c").model, "head": [[-1, 1, "Classify", [1]]]}
-    monkeypatch.setattr(planning, "build_arms", lambda study: [Arm("c", "baseline", model)])
-    with pytest.raises(UserError, match="classify"):
+def test_a_model_of_another_task_is_an_error(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yolo_attn.host.model_kind.task_of", lambda _: "depth")
+    with pytest.raises(UserError, match=r"base=yolo11n\.yaml: a depth model; compare supports detect, .*classify"):
         fake.compare()
 
 
