@@ -4,7 +4,8 @@ python benchmarks/calibration.py [TABLE ...]         prints tables; all by defau
 python benchmarks/calibration.py --docs [TABLE ...]  writes them into docs/statistics.md
 python benchmarks/calibration.py --quick             few studies, a minute
 
-The full form takes half an hour on one core. Random numbers have seeds: the same versions give the same tables.
+The full form takes about ten minutes on an idle core. Random numbers have seeds: the same versions give the same
+tables.
 """
 
 from __future__ import annotations

@@ -58,9 +58,10 @@ class Images:
         """Return the effect of each image (group) on one arm, in addition to its difficulty."""
         return self.rng.normal(0.0, spread, self.group[-1] + 1)[self.group]
 
-    def with_class(self) -> NDArray[np.intp]:
-        """Return the number of images (groups) that contain each class."""
-        pairs = np.unique(np.stack([self.gt_class, self.group[self.gt_image]]), axis=1)
+    def with_class(self, *, groups: bool) -> NDArray[np.intp]:
+        """Return the number of images, or of groups, that contain each class."""
+        unit = self.group[self.gt_image] if groups else self.gt_image
+        pairs = np.unique(np.stack([self.gt_class, unit]), axis=1)
         return np.bincount(pairs[0], minlength=self.classes)
 
     def evaluate(self, skill: NDArray[Any]) -> Matches:

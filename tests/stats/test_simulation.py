@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -12,6 +15,7 @@ from yolo_attn.stats.compare import PairedDifference
 from yolo_attn.stats.sequential import look_factor, look_levels
 from yolo_attn.stats.verdicts import read_verdict
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "statistics.md"
 MOST = 6.5 / 5  # false alarms, relative to the nominal ones
 RATES = ["per-test", "influences", "family", "shapes", "whole-studies", "planned-looks"]
 
@@ -65,3 +69,9 @@ def test_looks_save_runs() -> None:
     rates = TABLES["savings"](True).rates
     assert min(rates) < 0.6
     assert max(rates) < 0.85
+
+
+def test_every_table_is_on_the_page() -> None:
+    tables = re.findall(r"<!-- table: ([\w-]+) -->\n\n(.+?)\n\n<!-- end -->", PAGE.read_text("utf-8"), re.DOTALL)
+    assert [name for name, _ in tables] == list(TABLES)
+    assert all(text.startswith("| ") for _, text in tables)

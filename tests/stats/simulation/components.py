@@ -50,9 +50,9 @@ class Studies:
         """Return the same for given training variances of the means [S, K]."""
         return half_width(training, self.images, seeds, self.count - 1, level)
 
-    def outside(self, seeds: int, level: float, truth: float = 0.0) -> NDArray[np.bool_]:
-        """Return [S, K] whether the intervals miss the true difference."""
-        return np.asarray(np.abs(self.means(seeds) - truth) > self.half_widths(seeds, level))
+    def outside(self, seeds: int, level: float) -> NDArray[np.bool_]:
+        """Return [S, K] whether the intervals exclude zero."""
+        return np.asarray(np.abs(self.means(seeds)) > self.half_widths(seeds, level))
 
 
 def simulate(
@@ -62,7 +62,6 @@ def simulate(
     variants: int = 1,
     seeds: int = 3,
     images: int = 120,
-    training: float | Floats = 1.0,
     image: float = 0.0,
     noise: Noise | None = None,
     influence: str = "normal",
@@ -75,14 +74,12 @@ def simulate(
         variants: Number of variants (K).
         seeds: Number of seeds (n).
         images: Number of images (N).
-        training: Standard deviation of one run's difference; an array has one for each variant.
-        image: Standard error of a difference due to the images.
+        image: Standard error of a difference due to the images; that of one run's difference due to training is 1.
         noise: Noise of runs [S, K + 1, n] with the baseline first; standard normal by default.
         influence: Distribution of what one image adds to an arm, a key of `INFLUENCES`.
     """
     shape = (studies, variants + 1, seeds)
     runs = (rng.standard_normal(shape) if noise is None else noise(rng, shape)) / 2**0.5
-    scale = np.broadcast_to(training, variants)[:, None]
     if images <= DIRECT or influence != "normal":
         parts = INFLUENCES[influence](rng, (studies, variants + 1, images)) * image * (images / 2) ** 0.5
         between = parts[:, 1:] - parts[:, :1]
@@ -91,7 +88,7 @@ def simulate(
         arms = rng.standard_normal((studies, variants + 1)) * image / 2**0.5
         shift = arms[:, 1:] - arms[:, :1]
         estimate = image**2 * rng.chisquare(images - 1, shift.shape) / (images - 1)
-    return Studies(scale * (runs[:, 1:] - runs[:, :1]) + shift[:, :, None], estimate, images)
+    return Studies(runs[:, 1:] - runs[:, :1] + shift[:, :, None], estimate, images)
 
 
 def _sparse(rng: np.random.Generator, shape: tuple[int, int, int]) -> Floats:

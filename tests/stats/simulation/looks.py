@@ -5,7 +5,7 @@ The units are points of mAP50-95; an interval inside ±margin is "equivalent".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,7 +98,7 @@ def power_rule(level: float, power: float, *, training_only: bool = True) -> Rul
 
 def bonferroni_rule(level: float) -> Rule:
     """Return the rule that divides the level by the number of looks."""
-    return Rule(level, [level / len(LOOKS)] * len(LOOKS), training_only=False)
+    return Rule(level, [level / len(LOOKS)] * len(LOOKS), training_only=True)
 
 
 def e_rule(level: float, variance: float = 10.0) -> Rule:
@@ -110,14 +110,13 @@ def e_rule(level: float, variance: float = 10.0) -> Rule:
     found = []
     for seeds in LOOKS:
         scale = 1 + seeds * variance
-        # the ratio inside the power must be this large
-        ratio = (np.sqrt(scale) / level) ** (2 / seeds)
+        ratio = (np.sqrt(scale) / level) ** (2 / seeds)  # that the power must exceed
         if ratio >= scale:
             found.append(0.0)
             continue
         t = np.sqrt((seeds - 1) * (ratio - 1) / (1 - ratio / scale))
         found.append(float(2 * special.stdtr(seeds - 1, -t)))
-    return Rule(level, found, training_only=False)
+    return Rule(level, found, training_only=True)
 
 
 def studies_of(plan: Plan, rng: np.random.Generator, studies: int) -> tuple[Studies, Floats]:
@@ -166,7 +165,10 @@ def _prospect(studies: Studies, rule: Rule, seeds: int) -> Floats:
     wide, usual = (special.stdtrit(LARGEST - 1, level / 2) for level in (rule.levels[-1], rule.level))
     half = studies.half_widths_of(training * max(1.0, float(wide / usual) ** 2), LARGEST, rule.level)
     spread, mean = sd * np.sqrt(1 / seeds - 1 / LARGEST), studies.means(seeds)
-    below: Callable[[Floats], Floats] = lambda edge: special.stdtr(seeds - 1, (edge - mean) / spread)  # noqa: E731
+
+    def below(edge: Floats) -> Floats:
+        return np.asarray(special.stdtr(seeds - 1, (edge - mean) / spread))
+
     different = 1 - below(half) + below(-half)
     return np.asarray(different + np.clip(below(MARGIN - half) - below(half - MARGIN), 0, 1))
 

@@ -87,7 +87,7 @@ def influences(quick: bool) -> Table:
 def family(quick: bool) -> Table:
     """Studies with at least one false alarm among K variants, at level 0.05 / K each."""
     total, variants = (20_000, (1, 10)) if quick else (200_000, (1, 3, 10, 70))
-    table = Table(["noise", "seeds", *[f"{number} variants" for number in variants]])
+    table = Table(["noise", "seeds", *[f"{number} variant{'s' * (number > 1)}" for number in variants]])
     for noise, ratio in RATIOS.items():
         for count in (3, 5, 12):
             row = []
@@ -165,7 +165,7 @@ def savings(quick: bool) -> Table:
     studies = 500 if quick else 5_000
     variants, control = ALPHA / 4, ALPHA
     rules = {
-        "spending, power 2": (looks.power_rule(variants, 2), looks.power_rule(control, 2)),
+        "power 2": (looks.power_rule(variants, 2), looks.power_rule(control, 2)),
         "power 1": (looks.power_rule(variants, 1), looks.power_rule(control, 1)),
         "power 3": (looks.power_rule(variants, 3), looks.power_rule(control, 3)),
         "whole interval": (
@@ -177,14 +177,15 @@ def savings(quick: bool) -> Table:
     }
     if quick:
         rules = dict(list(rules.items())[:1])
-    table = Table(["study", "right at 12 seeds", "right with looks", "seeds of the fixed design", *rules])
+    heads = ["study", "right: 12 seeds", "looks", "fixed seeds", *rules, "right: with stop", "power 2 with stop"]
+    table = Table(heads)
     for name, plan in looks.PLANS.items():
         found = [looks.saving(plan, pair, np.random.default_rng(0), studies) for pair in rules.values()]
-        cells = [f"{100 * one.study:.0f} ({100 * one.variants:.0f})" for one in found]
+        stop = looks.saving(plan, rules["power 2"], np.random.default_rng(0), studies, least=0.1)
         first = found[0]
-        table.rows.append(
-            [name, _percent(first.largest_right), _percent(first.share_right), f"{first.fixed_seeds:.1f}", *cells]
-        )
+        rates = [f"{100 * one.study:.0f} ({100 * one.variants:.0f})" for one in (*found, stop)]
+        rights = [_percent(first.largest_right), _percent(first.share_right), f"{first.fixed_seeds:.1f}"]
+        table.rows.append([name, *rights, *rates[:-1], _percent(stop.share_right), rates[-1]])
         table.rates.append(first.study)
     return table
 
@@ -226,7 +227,7 @@ def whole_studies(quick: bool) -> Table:
             table.rates.append(rates[0, 0] / ALPHA)
             table.errors.append(errors[0, 0] / ALPHA)
         cells = [f"{_percent(rates[0, 0])} ± {_percent(errors[0, 0])}", _percent(rates[0, 1], 2), _percent(rates[1, 0])]
-        cells.append(f"{found.bias():.2f}")
+        cells.append("-" if scenario.by_seed else f"{found.bias():.2f}")
         table.rows.append([scenario.name, *cells])
     return table
 

@@ -111,8 +111,9 @@ def _one(scenario: Scenario, rng: np.random.Generator, arms: int) -> tuple[Float
             arm[1:] = arm[0]
     first, second = (list(side) for side in zip(*combinations(range(arms), 2), strict=True))
     change = np.moveaxis(values[second] - values[first], 0, -1)  # [n, R + 1, P]
+    with_class = test_set.with_class(groups=scenario.resample_groups)
     supports = (
-        Support.of_means([test_set.with_class()] * len(first), scenario.units),
+        Support.of_means([with_class] * len(first), scenario.units),
         Support.of_images(np.full(len(first), scenario.units)),
     )
     found = [estimate(change[:, 0], change[:, 1:], support) for support in supports]
