@@ -82,7 +82,7 @@ def perform(folder: Path, job: Job) -> Measurements:
         behavior = behavior.removeprefix("base")
     if job.weights:
         assert Path(job.weights).read_text() == job.inputs.weights, "the weights are not those of the base"
-    if behavior == "fail" or (behavior == "failonce" and not again):
+    if behavior == "fail" or (behavior == "failonce" and not again) or behavior == f"fail{job.seed}":
         raise ValueError("it broke\nin two lines")
     if behavior == "colors":
         raise ValueError("\x1b[31m\x1b[1mtrain: \x1b[0mit broke")

@@ -123,6 +123,17 @@ def test_a_base_that_fails_ends_the_runs_that_need_it(fake: Fake, bases: int) ->
     assert len(fake.starts()) == 2 * bases
 
 
+def test_one_of_three_bases_that_fails_leaves_no_verdict(fake: Fake) -> None:
+    """The units of training noise are the bases, and two are too few."""
+    given = {"variants": "B", "pretrain": 7, "bases": 3, "seeds": 6}
+    data = fake.compare(base="basefail1.x.yaml", **given).to_dict()
+    assert [base["status"] for base in data["bases"]] == ["done", "failed", "done"]
+    assert [run["status"] for run in data["arms"][1]["runs"]] == ["done", "failed", "done"] * 2
+    assert (data["arms"][1]["delta"]["mAP50-95"]["seeds"], data["arms"][1]["verdict"]) == (4, None)
+    whole = fake.compare(name="whole", **given).to_dict()
+    assert whole["arms"][1]["verdict"] == "better"
+
+
 def test_a_failed_base_can_be_retried(fake: Fake) -> None:
     given = {"base": "basefailonce.x.yaml", "variants": "A", "pretrain": 7, "seeds": 1}
     assert fake.compare(**given).exit_status == 1

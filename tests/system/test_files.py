@@ -10,7 +10,7 @@ import pytest
 
 from yolo_attn.errors import UserError
 from yolo_attn.system.failures import is_disk_full
-from yolo_attn.system.files import make_folder, read_json, write_atomically
+from yolo_attn.system.files import link_or_copy, make_folder, read_json, write_atomically
 from yolo_attn.system.locks import FolderLock
 
 
@@ -126,3 +126,23 @@ def test_a_released_lock_is_free_despite_forks(tmp_path: Path) -> None:
 def test_locks_of_two_names_are_two_locks(tmp_path: Path) -> None:
     with FolderLock(tmp_path), FolderLock(tmp_path, ".other.lock"):
         assert not FolderLock(tmp_path, ".other.lock").acquire()
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_file_gets_a_second_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: bool) -> None:
+    source, path = tmp_path / "a.bin", tmp_path / "new" / "b.bin"
+    source.write_bytes(b"content")
+    if not linked:
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EPERM, "no links here")
+
+        monkeypatch.setattr(os, "link", refuse)
+    for _ in range(2):  # the second time it exists
+        link_or_copy(source, path)
+        assert path.read_bytes() == b"content"
+        assert path.samefile(source) == linked
+        assert [item.name for item in path.parent.iterdir()] == ["b.bin"]
+    with pytest.raises(FileNotFoundError):
+        link_or_copy(tmp_path / "missing", path)
+    assert path.read_bytes() == b"content"

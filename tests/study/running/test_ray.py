@@ -155,6 +155,13 @@ def test_a_killed_worker_and_a_killed_node_lose_nothing(
     assert {name: fake.stored()[name] for name in kept} == kept, "a run in the store was executed again"
 
 
+def test_a_trained_base_travels_to_the_nodes(fake: Fake, cluster: Cluster) -> None:
+    results = on(cluster, fake, variants="A", pretrain=7, seeds=2)
+    assert results.exit_status == 0  # the fake worker compares the weights with those of the base
+    assert fake.starts()[0] == ("yolo11n-pretraining", "0")
+    assert len(fake.starts()) == 5
+
+
 @pytest.mark.parametrize(("status", "left"), [("failed", ["state.pt"]), ("done", None)])
 def test_a_node_keeps_the_state_of_a_failed_run(tmp_path: Path, status: str, left: list[str] | None) -> None:
     run = tmp_path / "run"

@@ -65,8 +65,8 @@ class ArmRuns:
     """The state of one arm's runs.
 
     Args:
-        name: Name of the arm.
-        kind: "baseline", "variant" or "control".
+        name: Name of the arm; empty for the bases that all arms start from.
+        kind: "baseline", "variant", "control", or "base" for the trainings of bases.
         model: Its model YAML, relative to the study's folder.
         runs: The state of its run with each seed of the study.
         transferred: Number of tensors shared with the baseline at initialization, and the baseline's number; None when

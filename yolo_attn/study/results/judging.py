@@ -64,8 +64,11 @@ def judge(
     judged = {
         name: None if found is None else _record(found, rules, comparisons) for name, found in differences.items()
     }
-    main = next(iter(judged.values()))
-    if main is None or main.interval is None or (main.seeds or 0) < MIN_SEEDS or images < MIN_IMAGES:
+    main, found = next(iter(judged.values())), next(iter(differences.values()))
+    if main is None or main.interval is None or found is None:
+        return judged, None
+    units = found.training_df + 1  # the seeds or, with several trained bases, the bases
+    if units < MIN_SEEDS or images < MIN_IMAGES:
         return judged, None
     verdict = read_verdict(main.interval, rules.margin, no_worse=rules.no_worse)
     unsupported = _NOT_WITH_MORE_FAILURES if failures > 0 else _NOT_WITH_FEWER_FAILURES if failures < 0 else ()
