@@ -9,13 +9,25 @@ from typing import Any
 import ultralytics
 from ultralytics.nn import tasks
 
+from yolo_attn.errors import UserError
+from yolo_attn.host.installation import ultralytics_version
+
 __all__ = ["input_channels", "is_rtdetr", "load_yolo", "model_class", "task_of"]
 
 _CLASS_OF_HEAD = {"World": "YOLOWorld", "YOLOE": "YOLOE"}  # by the beginning of the head's name
 
 
 def task_of(document: Mapping[str, Any]) -> str:
-    """Return the task of a model YAML."""
+    """Return the task of a model YAML.
+
+    Raises:
+        UserError: The installed Ultralytics lacks the task.
+    """
+    if document["head"][-1][2] == "SemanticSegment" and not hasattr(tasks, "SemanticSegmentationModel"):
+        raise UserError(
+            f"this model is a semantic segmentation, which Ultralytics {ultralytics_version()} lacks; install a newer "
+            "release: pip install -U ultralytics"
+        )
     return str(tasks.guess_model_task(dict(document)) or "detect")  # None for RT-DETR, which only detects
 
 

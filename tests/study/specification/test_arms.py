@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from ultralytics import YOLO
+from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError
 from yolo_attn.host import initialization
@@ -41,6 +42,15 @@ def test_arms_are_the_base_and_its_variants() -> None:
 def test_a_misspelled_variant_stops_the_study(variant: str) -> None:
     with pytest.raises(UserError):
         build_arms(study(variants=f"CBAM@neck,{variant}"))
+
+
+def test_a_task_that_ultralytics_lacks_is_named(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(tasks, "SemanticSegmentationModel", raising=False)
+    rows = [[-1, 1, "Conv", [64, 3, 2]], [-1, 1, "Conv", [64, 3, 2]]]
+    model = {"nc": 2, "backbone": rows, "head": [[[0, 1], 1, "SemanticSegment", ["nc"]]]}
+    Path("own-sem.yaml").write_text(yaml.safe_dump(model))
+    with pytest.raises(UserError, match=r"a semantic segmentation, which Ultralytics [\d.]+ lacks; install a newer"):
+        build_arms(study(base="own-sem.yaml", variants="SE@neck"))
 
 
 def test_an_invalid_model_file_is_an_arm_with_an_error(fresh_folder: Path) -> None:

@@ -46,14 +46,17 @@ def build_arms(study: Study) -> list[Arm]:
     trained.
 
     Raises:
-        UserError: The base or a placement does not exist, or two arms have the same name.
+        UserError: The base or a placement does not exist, the installed Ultralytics lacks the base's task, or two arms
+            have the same name.
     """
     from yolo_attn.host.checkpoint import download_checkpoint
     from yolo_attn.host.documents import model_yaml
+    from yolo_attn.host.model_kind import task_of
 
     base = ModelRef.parse(study.base)
     weights = download_checkpoint(base.base) if study.is_checkpoint else None
     baseline = Arm(base.stem, "baseline", _without_path(model_yaml(base)), weights)
+    task_of(baseline.model)  # a missing task is reported as such, and not as an unknown layer
     variants = [_make_variant(study.base, text, weights) for text in study.variants]
     controls = [_make_control(name, baseline, variants) for name in study.controls]
     arms = [baseline, *variants, *controls]
