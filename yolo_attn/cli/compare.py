@@ -13,6 +13,7 @@ def _help() -> str:
     from yolo_attn.stats.compare import MIN_SEEDS
     from yolo_attn.stats.matches import MAX_DETECTIONS
     from yolo_attn.study.specification.controls import CONTROLS
+    from yolo_attn.study.specification.design import DEFAULT_MAX_SEEDS
     from yolo_attn.study.specification.study import DEFAULT_NAME, DEFAULT_PROJECT, DEFAULT_STUDY
 
     default = {
@@ -40,6 +41,7 @@ seeds={default["seeds"]}
              sites: {sites}
   controls   {controls}
   seeds      a number (3 means 0,1,2) or a list (0,7,42); with fewer than {MIN_SEEDS} there is no verdict
+             auto trains more seeds of undecided arms: {MIN_SEEDS} to max_seeds={DEFAULT_MAX_SEEDS}, within hours=H
   data       digits, a name from datasets.yaml, the path of a data YAML, or a folder with one folder per class
   groups     images that belong together, such as frames of a video: folder, or a pattern of file names, (video\\d+)_
   lr_attention  factor for the learning rate of attention layers (default: 1)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
@@ -19,11 +20,13 @@ from yolo_attn.study.planning import Plan, make_plan
 from yolo_attn.study.preview import SharedCounts, preview_lines
 from yolo_attn.study.report.live import RELOAD_SECONDS, LivePage
 from yolo_attn.study.results.build import ArmRuns, make_results
-from yolo_attn.study.results.records import StudyInfo, StudyResults
+from yolo_attn.study.results.looks import all_looks, list_seeds, read_looks, write_looks
+from yolo_attn.study.results.records import Look, StudyInfo, StudyResults
 from yolo_attn.study.running.initialization import count_shared_tensors
-from yolo_attn.study.running.progress import Progress
+from yolo_attn.study.running.progress import Progress, clock
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.running.runner import Handle, Outcome, Runner, make_runner
+from yolo_attn.study.schedule import Schedule, describe_look, is_decided
 from yolo_attn.study.specification.arms import Arm
 from yolo_attn.study.specification.device import first_device
 from yolo_attn.study.specification.estimate import RunTimes
@@ -92,18 +95,39 @@ class _Engine:
         self._states: dict[str, RunState] = {}  # by the runs' keys
         self._shared: SharedCounts = {}
         self._adopted: list[str] = []  # lines about runs that were copied from other studies
+        self._schedule = Schedule.at_start(plan, ())
+        self._looks: Sequence[Look] = ()  # at all studies of the folder
+        self._decided: set[str] = set()  # arms that were decided at the last look
+        self._begun: set[int] = set()  # seeds of which this command has started a run
+        self._too_late = False  # whether another seed would not end in time
+        self._ends = math.inf if plan.study.hours is None else time.monotonic() + 3600 * plan.study.hours
 
     def prepare(self) -> None:
-        """Create every run's folder and read the stored results."""
+        """Create the folders of the runs that are due, and read the stored results."""
         from yolo_attn.study.report.sources import remember_dataset
 
         remember_dataset(self._store.folder, self._plan.settings.data, recipe_split(self._plan.study.train))
-        for run in self._plan.every_run:
+        self._looks = read_looks(self._store.folder)
+        due = {run.key for run in self._schedule.runs}
+        self._prepare(self._plan.base_runs)
+        self._prepare(run for run in self._plan.runs if run.key in due or self._store.contains(run))
+        self._schedule = Schedule.at_start(self._plan, self._ended)
+        self._prepare(self._schedule.runs)
+        self._prepare_bases()
+
+    def _prepare(self, runs: Iterable[Run]) -> None:
+        """Create the folders of runs and read their results."""
+        for run in runs:
+            if run.key in self._states:
+                continue
             self._store.prepare(run, self._plan.settings)
             result = self._store.result(run)
             if result is not None and result.status == "failed" and self._plan.study.retry:
                 self._store.remove_result(run)
             self._states[run.key] = self._stored_state(run) or self._state(run, "waiting")
+
+    def _prepare_bases(self) -> None:
+        """Find the bases that waiting runs start from, here or in other studies."""
         for base in self._needed_bases("done"):
             if not self._store.has_weights(base):  # they were deleted, and now more runs start from them
                 self._store.remove_result(base)
@@ -116,31 +140,33 @@ class _Engine:
 
     def _needed_bases(self, status: str = "waiting") -> list[Run]:
         """Return the bases with a status that waiting runs start from."""
-        starts = {run.base.key for run in self._plan.runs if run.base and self._states[run.key].status == "waiting"}
+        starts = {run.base.key for run in self._schedule.runs if run.base and self._is_waiting(run)}
         return [base for base in self._plan.base_runs if base.key in starts and self._states[base.key].status == status]
 
     def _end_baseless(self) -> None:
         """Set the state of the waiting runs whose base could not be trained."""
-        for run in self._plan.runs:
+        for run in self._schedule.runs:
             base = self._states[run.base.key] if run.base else None
-            if base and base.status in _UNDONE and self._states[run.key].status == "waiting":
+            if base and base.status in _UNDONE and self._is_waiting(run):
                 problem = "failed" if base.status == "failed" else "was interrupted"
                 error = f"the base's training {problem}: {base.error}"
                 self._states[run.key] = replace(self._state(run, base.status, error), folder=None)
 
     def run(self, runner: Runner) -> Results:
-        """Execute every run that has no result yet, and return the results."""
-        runs = {run.key: run for run in reversed(self._plan.runs)}  # arms with the same model share their runs
-        waiting = [run for run in self._plan.runs if runs[run.key] is run and self._states[run.key].status == "waiting"]
-        waiting = [*self._needed_bases(), *waiting]
-        progress = Progress(len(runs) + len(self._plan.base_runs), self._known_times(), self._stream)
+        """Execute every run that is due and has no result yet, and return the results."""
+        waiting = self._waiting()
+        progress = Progress(len(self._due), self._known_times(), self._stream)
         self._announce(waiting, runner, progress)
         live = LivePage(self._store.folder, self._write_interim_page, progress.print)
         results = self._report(html=False)
         if waiting and results.of_status("done"):
             live.offer(results.study)
+        if results.study.looks and (waiting or self._later()):
+            progress.print(f"earlier looks count: at {list_seeds(results.study.looks)} seeds")
         try:
             self._execute(waiting, runner, progress, live)
+            while self._advance(runner, progress):
+                self._execute(self._waiting(), runner, progress, live)
         except KeyboardInterrupt:
             progress.close()
             live.close()
@@ -161,6 +187,7 @@ class _Engine:
         lines = preview_lines(
             self._plan,
             waiting,
+            self._later(),
             folder=str(self._store.folder),
             shared=self._shared,
             noise=earlier.noise,
@@ -169,9 +196,14 @@ class _Engine:
         )
         for line in (*lines, *self._adopted):
             progress.print(line)
-        unused = self._store.count_unused(self._plan.every_run)
+        unused = self._store.count_unused(self._prepared)
         if unused:
             progress.print(f"{unused} earlier runs in the folder have other inputs (recipe, data, model): not used")
+
+    def _later(self) -> list[Run]:
+        """Return the runs that become due if arms remain undecided."""
+        known = self._ended | {run.key for run in self._due}
+        return list({run.key: run for run in self._plan.runs if run.key not in known}.values())
 
     def _count_shared(self) -> SharedCounts:
         """Build every arm and count the base tensors that it shares at initialization."""
@@ -182,6 +214,37 @@ class _Engine:
         }
 
     # --- execution --------------------------------------------------------------------------------------------------
+
+    @property
+    def _due(self) -> list[Run]:
+        """The runs of the schedule and those that train bases."""
+        return list({run.key: run for run in (*self._plan.base_runs, *self._schedule.runs)}.values())
+
+    def _is_waiting(self, run: Run) -> bool:
+        return self._states[run.key].status == "waiting"
+
+    def _waiting(self) -> list[Run]:
+        """Return the runs that are due and have no result, those that train bases first."""
+        return [*self._needed_bases(), *filter(self._is_waiting, self._schedule.runs)]
+
+    def _advance(self, runner: Runner, progress: Progress) -> bool:
+        """Look at the study, and return whether undecided arms get more seeds."""
+        hours, adaptive = self._plan.study.hours, self._plan.study.design.max_seeds is not None
+        if self._too_late:
+            self._schedule = self._schedule.without_later(self._ended)
+        study = self._report(html=False).study
+        if adaptive and study.looks:
+            progress.print(describe_look(study, self._decided))
+            self._decided = {arm.name for arm in study.others if is_decided(arm)}
+        if self._too_late:
+            progress.print(f"hours={hours:g}: no time for another seed; the same command adds seeds in further hours")
+            return False
+        following = self._schedule.after_look(study, runner.workers)
+        grown, self._schedule = following != self._schedule, following
+        self._prepare(following.runs)
+        self._prepare_bases()
+        progress.total = len(self._due)
+        return grown
 
     def _execute(self, waiting: list[Run], runner: Runner, progress: Progress, live: LivePage) -> None:
         """Keep the runner busy until all runs have ended."""
@@ -207,10 +270,15 @@ class _Engine:
     def _start_runs(
         self, waiting: list[Run], active: dict[str, tuple[Run, Handle]], runner: Runner, progress: Progress
     ) -> None:
-        """Start waiting runs, bases first, while the runner has room."""
+        """Start waiting runs, bases first, while the runner has room; drop them if their seed would not end in time."""
         while (ready := self._ready(waiting)) and runner.has_room(len(active), self._known_memory()):
             run = ready[0]
+            if not self._ends_in_time(run, waiting, runner, progress):
+                self._too_late = True
+                waiting.clear()
+                break
             waiting.remove(run)
+            self._begun.add(run.seed)
             self._states[run.key] = self._state(run, "running")
             self._report(html=False)
             progress.start(run)
@@ -220,6 +288,23 @@ class _Engine:
         """Return the waiting runs that start from nothing or from a trained base."""
         return [run for run in waiting if not run.base or self._states[run.base.key].status == "done"]
 
+    def _ends_in_time(self, run: Run, waiting: Sequence[Run], runner: Runner, progress: Progress) -> bool:
+        """Whether the seed of a run has begun, or would end within the hours of the study.
+
+        Raises:
+            UserError: Not even the first seed would.
+        """
+        hours = self._plan.study.hours
+        if hours is None or run.seed in self._begun:
+            return True
+        needed = progress.forecast([other for other in waiting if other.seed == run.seed], runner.workers)
+        if time.monotonic() + (needed or 0.0) <= self._ends:
+            return True
+        if not self._begun:
+            duration = f", which takes about {clock(needed)}" if needed else ""
+            raise UserError(f"hours={hours:g}: too short for one seed of all arms{duration}; give more hours")
+        return False
+
     def _finish(self, run: Run, outcome: Outcome, waiting: list[Run], progress: Progress) -> Results:
         """Store the end of a run; the runs that start from a base that could not be trained end with it."""
         state = self._stored_state(run) if outcome.finished else None
@@ -227,7 +312,7 @@ class _Engine:
         self._states[run.key] = state
         progress.finish(run, state, self._store.path(run) / LOG)
         self._end_baseless()
-        waiting[:] = [other for other in waiting if self._states[other.key].status == "waiting"]
+        waiting[:] = filter(self._is_waiting, waiting)
         return self._report(html=False)
 
     def _interrupted(self) -> str:
@@ -238,17 +323,16 @@ class _Engine:
         }
         any_done = any(state.status == "done" for state in self._states.values())
         self._report(html=any_done)
-        runs = self._plan.every_run
-        done = sum(self._states[run.key].status == "done" for run in runs)
-        return f"stopped with {done} of {len(runs)} runs done; give the same command again to resume"
+        done = sum(self._states[run.key].status == "done" for run in self._due)
+        return f"stopped with {done} of {len(self._due)} runs done; give the same command again to resume"
 
     def _conclude(self, progress: Progress) -> Results:
         """Measure latency, write the reports and print the table."""
-        if all(self._states[run.key].status in {"done", "failed"} for run in self._plan.runs):
+        if {run.key for run in self._schedule.runs} <= self._ended:
             self._measure_latency(progress)
         results = self._report(html=True)
         progress.print("\n" + results.table())
-        failed = [run for run in self._plan.every_run if self._has_failed(run)]
+        failed = [run for run in self._due if self._has_failed(run)]
         for run in failed:
             progress.print(f"log of {run.arm.name} seed {run.seed}: {self._store.path(run) / LOG}")
         if failed:
@@ -267,8 +351,8 @@ class _Engine:
         """Measure the latency of the arms unless it is stored; the results are complete without it."""
         from yolo_attn.study.running.latency import measure
 
-        done = [run for run in reversed(self._plan.runs) if self._states[run.key].status == "done"]
-        first = {run.arm.name: run for run in done}
+        done = {key for key, state in self._states.items() if state.status == "done"}
+        first = {run.arm.name: run for run in reversed(self._plan.runs) if run.key in done}
         if not first:
             return
         try:
@@ -295,10 +379,20 @@ class _Engine:
             return None
         return replace(self._state(run, result.status, result.error), result=result)
 
+    @property
+    def _prepared(self) -> list[Run]:
+        """The runs that have a folder."""
+        return [run for run in self._plan.every_run if run.key in self._states]
+
+    @property
+    def _ended(self) -> set[str]:
+        """The keys of the runs that are done or have failed."""
+        return {key for key, state in self._states.items() if state.status in {"done", "failed"}}
+
     def _known_times(self) -> RunTimes:
         """Return the times of the done runs."""
         times = RunTimes()
-        for run in self._plan.every_run:
+        for run in self._prepared:
             result = self._states[run.key].result
             if result is not None and result.status == "done" and result.wall_seconds is not None:
                 times.add(run.arm.name, run.epochs, result.wall_seconds)
@@ -325,7 +419,7 @@ class _Engine:
             weights=Path(plan.settings.weights).name if plan.settings.weights else None,
             recipe=plan.study.train,
             versions=platform.versions,
-            seeds=plan.study.seeds,
+            seeds=plan.study.seeds[: self._schedule.most_seeds],
             device=platform.device,
             threads=platform.threads,
             command=self._command,
@@ -339,15 +433,25 @@ class _Engine:
         )
         folder = self._store.folder
         arms, bases = [self._arm_runs(arm) for arm in plan.arms], self._base_runs()
-        results = Results(folder, make_results(folder, info, arms, bases=bases))
+        study = make_results(folder, info, arms, bases=bases, looks=self._looks)
+        self._keep_looks(study)
+        results = Results(folder, study)
         results.write(html=html)
         return results
 
+    def _keep_looks(self, study: StudyResults) -> None:
+        """Store the looks at a study before anyone can read its verdicts."""
+        looks = all_looks(self._looks, study)
+        if looks != self._looks:
+            write_looks(self._store.folder, looks)
+            self._looks = looks
+
     def _arm_runs(self, arm: Arm) -> ArmRuns:
         if arm.error:
-            states = [RunState(seed, "failed", error=arm.error) for seed in self._plan.study.seeds]
+            seeds = self._plan.study.seeds[: self._schedule.seeds[arm.name]]
+            states = [RunState(seed, "failed", error=arm.error) for seed in seeds]
             return ArmRuns(arm.name, arm.kind, None, states, None)
-        runs = self._plan.runs_of(arm)
+        runs = self._schedule.runs_of(arm)
         states = [replace(self._states[run.key], seed=run.seed) for run in runs]
         model = f"{self._store.relative_path(runs[0])}/{MODEL}"
         return ArmRuns(arm.name, arm.kind, model, states, self._shared.get(arm.name))

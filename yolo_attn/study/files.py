@@ -15,6 +15,7 @@
         maps.npz                   attention maps of a few images
         result.json                written last: the run is done or has failed
     dataset.json                   the dataset of the report's images, sealed for this user
+    looks.json                     all evaluations at which verdicts were written
     latency.json                   latency of each arm, measured when all runs are done
     results.json .csv .md .tex     the results, updated after every run
     results.schema.json            JSON Schema of results.json
@@ -34,6 +35,7 @@ __all__ = [
     "LATENCY",
     "LAYERS",
     "LOG",
+    "LOOKS",
     "MAPS",
     "MATCHES",
     "MODEL",
@@ -60,6 +62,7 @@ STORE = "store.json"
 RUNS = "runs"
 DATASET = "dataset.json"
 LATENCY = "latency.json"
+LOOKS = "looks.json"
 RESULTS = "results.json"
 RESULTS_CSV = "results.csv"
 RESULTS_MARKDOWN = "results.md"

@@ -17,6 +17,7 @@ from yolo_attn.stats.compare import MIN_IMAGES
 from yolo_attn.stats.groups import FOLDER, check_groups
 from yolo_attn.stats.tasks import EVALUATIONS, evaluation_of
 from yolo_attn.study.job import Platform, RunSettings
+from yolo_attn.study.results.looks import read_looks
 from yolo_attn.study.running.dataset import Dataset, read_dataset
 from yolo_attn.study.running.key import package_versions
 from yolo_attn.study.running.layer_code import layer_sources
@@ -104,7 +105,9 @@ def make_plan(study: Study, store: Store, stream: TextIO) -> Plan:
         store.check_free()
         stored_platform = store.platform(versions)
         stored_study = read_study(store.folder)
-        study = study.added_to(stored_study.comparison)
+        study = study.added_to(
+            stored_study.comparison, max((look.seeds for look in read_looks(store.folder)), default=0)
+        )
     modules = _load_layers(study, stored_study)
     arms = _build_arms(study, stored_study, store)
     for arm in arms:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from yolo_attn.errors import counted
-from yolo_attn.stats.compare import Noise
+from yolo_attn.stats.compare import MIN_SEEDS, Noise
 from yolo_attn.stats.groups import find_sequences, group_images
 from yolo_attn.stats.tasks import evaluation_of
 from yolo_attn.study.planning import Plan
@@ -34,6 +34,7 @@ SharedCounts = Mapping[str, tuple[int, int] | None]
 def preview_lines(
     plan: Plan,
     waiting: Sequence[Run],
+    later: Sequence[Run] = (),
     *,
     folder: str,
     shared: SharedCounts,
@@ -46,6 +47,7 @@ def preview_lines(
     Args:
         plan: The plan.
         waiting: The runs that are trained now.
+        later: The runs that are trained too if arms remain undecided.
         folder: The study's folder.
         shared: Base tensors that the arms share at initialization.
         noise: Noise measured in earlier results of the study; None without any.
@@ -53,9 +55,10 @@ def preview_lines(
         at_once: Runs that are trained at once.
     """
     study, total = plan.study, len({run.key for run in plan.every_run})
+    least, few = (f"{MIN_SEEDS} to ", f"{total - len(later)} to ") if study.design.max_seeds else ("", "")
     yield (
-        f"compare: {counted(len(plan.arms), 'arm')}, {counted(len(study.seeds), 'seed')}, {counted(total, 'run')}, "
-        f"{total - len(waiting)} of them done; folder {folder}"
+        f"compare: {counted(len(plan.arms), 'arm')}, {least}{counted(len(study.seeds), 'seed')}, "
+        f"{few}{counted(total, 'run')}, {total - len(waiting) - len(later)} of them done; folder {folder}"
     )
     for arm in plan.arms:
         if arm.error:
@@ -74,8 +77,10 @@ def preview_lines(
     yield detectable_line(len(study.seeds), variants, noise, evaluation_of(plan.settings.task).metrics[0])
     seconds = _expected_seconds(plan, waiting, times)
     if seconds:
+        most = _expected_seconds(plan, [*waiting, *later], times) if later else None
+        longest = f" to {clock(most / at_once)}" if most else ""
         parallel = f", {at_once} runs at a time" if at_once > 1 else ""
-        yield f"expected time: {clock(seconds / at_once)}{parallel}"
+        yield f"expected time: {clock(seconds / at_once)}{longest}{parallel}"
 
 
 def _bases_line(plan: Plan, waiting: Sequence[Run]) -> str:

@@ -236,6 +236,10 @@ class Store:
         self._paths[run.key] = folder
         return folder
 
+    def contains(self, run: Run) -> bool:
+        """Whether a folder has the key of a run."""
+        return self._find(run.key) is not None
+
     def path(self, run: Run) -> Path:
         """Return the folder of a prepared run."""
         return self._paths[run.key]

@@ -16,6 +16,7 @@ from statistics import fmean, stdev
 from yolo_attn.errors import UserError, plain
 from yolo_attn.stats.bootstrap import REPLICATES, SEED
 from yolo_attn.stats.compare import (
+    MIN_SEEDS,
     Noise,
     PairedDifference,
     minimum_detectable,
@@ -34,9 +35,10 @@ from yolo_attn.study.results.estimates import (
     summarize_noise,
 )
 from yolo_attn.study.results.judging import Rules, judge
+from yolo_attn.study.results.looks import look_notes, looks_of, with_look
 from yolo_attn.study.results.paths import dataset_name, without_folders
 from yolo_attn.study.results.records import (
-    UNFINISHED,
+    ENDED,
     ArmSummary,
     BaseSummary,
     Bootstrap,
@@ -91,8 +93,8 @@ class ArmRuns:
 
     @property
     def unfinished_seeds(self) -> set[int]:
-        """The seeds whose runs wait or run."""
-        return {run.seed for run in self.runs if run.status in UNFINISHED}
+        """The seeds whose runs wait, run or were interrupted."""
+        return {run.seed for run in self.runs if run.status not in ENDED}
 
 
 def make_results(
@@ -108,14 +110,15 @@ def make_results(
 
     The metrics of a done run, and their bootstrap replicates, are computed once and cached in its folder. While planned
     runs wait or run, differences and intervals are interim, without p-values and verdicts: testing after every run and
-    stopping at a significant difference would inflate the error rate.
+    stopping at a significant difference would inflate the error rate. Verdicts are a look at the study, which is added
+    to the earlier ones.
 
     Args:
         folder: The study's folder.
         info: The setup of the study.
         arms: The baseline, then variants and controls in the order of the study.
         bases: Trainings of the bases that the arms start from; those of one arm alone have its name.
-        looks: Earlier evaluations at which verdicts were printed.
+        looks: Earlier looks at the studies of the folder.
         keep: Whether to cache the bootstrap in the runs' folders; otherwise the study is only read.
 
     Raises:
@@ -128,7 +131,7 @@ def make_results(
     info = _portable(info, first, _last_result(arms))
     trial = _Trial(info, arms, sources, estimates)
     detectable = trial.detectable()
-    return StudyResults(
+    study = StudyResults(
         info=info,
         arms=[
             _arm_summary(index, item, found, trial.judge(index), latency.get(item.name))
@@ -140,9 +143,10 @@ def make_results(
         noise=detectable.noise,
         pairs=trial.pairs(),
         bases=[_base_summary(folder, info, item, run, keep=keep) for item in bases for run in item.runs],
-        looks=looks,
         notes=remarks(info, estimates),
     )
+    study = replace(study, looks=with_look(looks_of(looks, [run.folder for run in arms[0].runs]), study))
+    return replace(study, notes=[*study.notes, *look_notes(study)])
 
 
 def _source(folder: Path, run: RunState, info: StudyInfo, *, keep: bool) -> RunSource:
@@ -264,8 +268,12 @@ class _Trial:
         return _Detectable(sizes, ends, summarize_noise(variants, known[main]))
 
     def _seeds(self, variants: Sequence[ArmEstimates]) -> int:
-        """Return the seeds of the design: the largest number if undecided arms get more."""
-        return self._rules.max_seeds or min((len(arm.runs) for arm in variants if arm.differences), default=0)
+        """Return the seeds of the design: the largest number if undecided arms get more.
+
+        An arm with too few seeds for a verdict has been added and is being trained.
+        """
+        done = (len(arm.runs) for arm in variants if arm.differences)
+        return self._rules.max_seeds or min((seeds for seeds in done if seeds >= MIN_SEEDS), default=0)
 
     def _units(self, variants: Sequence[ArmEstimates]) -> int:
         """Return the number of bases, or of seeds if all start from the same base."""

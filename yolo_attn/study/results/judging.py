@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from yolo_attn.stats.compare import MIN_IMAGES, MIN_SEEDS, PairedDifference
-from yolo_attn.stats.sequential import look_factor
+from yolo_attn.stats.sequential import look_factor, look_levels
 from yolo_attn.stats.verdicts import Verdict, adjusted_p, read_verdict, simultaneous_alpha
 from yolo_attn.study.results.records import Difference
 
@@ -31,6 +31,18 @@ class Rules:
     margin: float
     no_worse: bool = False
     max_seeds: int | None = None
+
+    def alpha(self, comparisons: int, seeds: int) -> float:
+        """Return the error level of one verdict, at one look if there are several.
+
+        Args:
+            comparisons: Number of differences that are tested together.
+            seeds: Number of common seeds.
+        """
+        alpha = simultaneous_alpha(comparisons)
+        if self.max_seeds is None or seeds < MIN_SEEDS:
+            return alpha
+        return look_levels(alpha, MIN_SEEDS, max(self.max_seeds, seeds))[seeds]
 
     def look_factor(self, alpha: float, seeds: int) -> float:
         """Return the factor of the standard error due to training that accounts for looks.

@@ -33,6 +33,7 @@ from yolo_attn.system.files import plain_value, stored_fields
 
 __all__ = [
     "DEFAULT_MARGIN",
+    "ENDED",
     "MIN_SEEDS",
     "READABLE",
     "SCHEMA",
@@ -58,6 +59,7 @@ DEFAULT_MARGIN: Final = 0.005  # half a point
 SCHEMA: Final = 2
 READABLE: Final = (1, 2)
 UNFINISHED: Final = ("waiting", "running")
+ENDED: Final = ("done", "failed")
 _UNDONE = ("failed", "interrupted")
 
 Metrics = Mapping[str, float | None]
@@ -305,29 +307,50 @@ class BaseSummary:
 
 @dataclass(frozen=True)
 class Look:
-    """One evaluation of a study at which verdicts were printed.
+    """One evaluation of a study at which verdicts were written.
 
     Args:
         seeds: Number of seeds of the baseline.
-        made: Time, UTC.
-        verdicts: Verdict of each arm.
-        planned: Whether the rules of the study account for it.
+        made: Time of the last result, UTC.
+        verdicts: Verdict of each arm that had one.
+        counts: Number of common seeds that the verdict of each of these arms rests on.
+        alphas: Error level of each of these verdicts at this look alone.
+        margin: Smallest difference that matters, a fraction of 1.
+        planned: Whether the error rate of all looks up to this one was that of a single one.
+        baseline: Folder of the baseline's first run, which is another one with other data or another recipe.
     """
 
     seeds: int
     made: str | None = None
     verdicts: Mapping[str, str | None] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    alphas: Mapping[str, float] = field(default_factory=dict)
+    margin: float | None = None
     planned: bool = True
+    baseline: str | None = None
 
     @classmethod
     def from_json(cls, data: object) -> Look:
         """Read one entry of `looks`."""
         given = as_mapping(data)
+        counts = {str(name): as_integer(item) for name, item in as_mapping(given.get("counts")).items()}
         return cls(
             seeds=as_integer(given.get("seeds")) or 0,
             made=as_text(given.get("made")),
-            verdicts={str(name): as_text(item) for name, item in as_mapping(given.get("verdicts")).items()},
+            verdicts={
+                str(name): verdict
+                for name, item in as_mapping(given.get("verdicts")).items()
+                if (verdict := as_text(item)) in VERDICTS
+            },
+            counts={name: count for name, count in counts.items() if count is not None},
+            alphas={
+                name: alpha
+                for name, alpha in as_numbers(given.get("alphas")).items()
+                if alpha is not None and 0 < alpha < 1
+            },
+            margin=as_number(given.get("margin")),
             planned=as_boolean(given.get("planned")) is not False,
+            baseline=as_text(given.get("baseline")),
         )
 
 
@@ -697,7 +720,7 @@ class StudyResults:
         noise: The noise of the variants' differences in the main metric; None when unknown.
         pairs: Differences of variants to each other and to the width control.
         bases: Trainings of the bases that the arms start from.
-        looks: The evaluations at which verdicts were printed.
+        looks: The evaluations at which verdicts were written.
         notes: Remarks needed to interpret the numbers.
     """
 

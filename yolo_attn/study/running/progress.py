@@ -98,12 +98,19 @@ class Progress:
             text = f"{shown}{chance}, {clock(seconds)}"
         else:
             text = f"{state.status}: {state.error} (see {log})"
-        now = time.monotonic()
-        left = [
-            None if (guess := self._expected(other)) is None else max(guess - (now - since), 0.0)
-            for other, since in self._running.values()
-        ]
-        self.print(f"[{self._done}/{self.total}] {run.arm.name} seed {run.seed}: {text}{_left(self._rest(left))}")
+        left = _left(self._rest(self._remaining()))
+        self.print(f"[{self._done}/{self.total}] {run.arm.name} seed {run.seed}: {text}{left}")
+
+    def forecast(self, runs: Sequence[Run], workers: int) -> float | None:
+        """Return the seconds until the running runs and some others will have ended; None if unknown.
+
+        Args:
+            runs: The other runs.
+            workers: Runs that are executed at once.
+        """
+        times = [*self._remaining(), *map(self._expected, runs)]
+        known = [seconds for seconds in times if seconds is not None]
+        return max(sum(known) / max(workers, 1), *known, 0.0) if len(known) == len(times) else None
 
     def close(self) -> None:
         """Remove the live line."""
@@ -111,6 +118,14 @@ class Progress:
 
     def _expected(self, run: Run) -> float | None:
         return self._times.expected(run.arm.name, run.epochs)
+
+    def _remaining(self) -> list[float | None]:
+        """Return the expected seconds until each running run ends."""
+        now = time.monotonic()
+        return [
+            None if (guess := self._expected(run)) is None else max(guess - (now - began), 0.0)
+            for run, began in self._running.values()
+        ]
 
     def _rest(self, left: Sequence[float | None], per_epoch: float | None = None) -> float | None:
         """Return the seconds until the last run ends, if as many run at once as so far.

@@ -171,6 +171,7 @@ class Study(Comparison):
         hours: Time after which no further seed is started with `seeds=auto`; None without a limit.
         plan_only: Whether to print the plan and train nothing.
         detect: A difference in points, for which the plan names the cheapest design.
+        given: Keys of the comparison and its design that the command or its study file gives.
     """
 
     folder: StudyFolder
@@ -186,6 +187,7 @@ class Study(Comparison):
     hours: float | None = None
     plan_only: bool = False
     detect: float | None = None
+    given: frozenset[str] = field(default=frozenset(), compare=False)
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, object]) -> Study:
@@ -236,6 +238,7 @@ class Study(Comparison):
             hours=parse_hours(settings, design),
             plan_only=parse_flag(settings, "plan"),
             detect=parse_positive(settings, "detect"),
+            given=frozenset(given if file is None else content),
         )
 
     @property
@@ -249,21 +252,44 @@ class Study(Comparison):
         """Whether the base is a checkpoint."""
         return _is_checkpoint(self.base)
 
-    def added_to(self, stored: Comparison) -> Study:
+    def added_to(self, stored: Comparison, used: int = 0) -> Study:
         """Return this study, added to the stored comparison of a folder.
 
-        Stored variants, controls and seeds remain, and new ones follow; stored groups of images remain unless others
-        are given. A study of another base, dataset or recipe replaces the stored comparison.
+        Stored variants, controls and seeds remain, and new ones follow. What neither the command nor its study file
+        gives is as stored. A study of another base, dataset or recipe replaces the stored comparison.
+
+        Args:
+            stored: The stored comparison.
+            used: Number of seeds of the stored study that have been looked at.
+
+        Raises:
+            UserError: `seeds=auto` is added to a study with other seeds than the first ones.
         """
         if not self.is_similar(stored):
             return self
+        design = replace(
+            self.design, **{key: value for key, value in vars(stored.design).items() if key not in self.given}
+        )
+        adaptive, seeds = self._added_seeds(stored, used)
         return replace(
             self,
             variants=tuple(dict.fromkeys([*stored.variants, *self.variants])),
             controls=tuple(dict.fromkeys([*stored.controls, *self.controls])),
-            seeds=tuple(dict.fromkeys([*stored.seeds, *self.seeds])),
-            design=replace(self.design, groups=self.design.groups or stored.design.groups),
+            seeds=seeds,
+            design=replace(design, max_seeds=len(seeds) if adaptive else None),
         )
+
+    def _added_seeds(self, stored: Comparison, used: int) -> tuple[bool, tuple[int, ...]]:
+        """Return whether undecided arms get more seeds, and all seeds."""
+        was_adaptive = stored.design.max_seeds is not None
+        if self.given.isdisjoint({"seeds", "max_seeds"}):
+            return was_adaptive, stored.seeds
+        if self.design.max_seeds is None:
+            return False, tuple(dict.fromkeys([*(stored.seeds[:used] if was_adaptive else stored.seeds), *self.seeds]))
+        if sorted(stored.seeds) != list(range(len(stored.seeds))):
+            listed = ",".join(map(str, stored.seeds))
+            raise UserError(f"seeds=auto: adds to the seeds 0, 1, 2, ..., but the study has the seeds {listed}")
+        return True, max(stored.seeds, self.seeds, key=len)
 
 
 def _check_known(training: Mapping[str, object]) -> None:
