@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from yolo_attn.analysis.profile import Profiles
     from yolo_attn.host.placement import Placement
     from yolo_attn.study.comparison import Results
+    from yolo_attn.study.forecast import Forecast
 
     Model: TypeAlias = "str | Path | nn.Module"
     Files: TypeAlias = "str | Path | Iterable[str | Path]"
@@ -38,8 +39,18 @@ def compare(
     variants: str | Iterable[str | Path] | None = None,
     controls: str | Iterable[str] | None = None,
     seeds: int | Iterable[int] | str | None = None,
+    max_seeds: int | None = None,
+    hours: float | None = None,
+    pretrain: int | None = None,
+    bases: int | None = None,
+    lr_attention: float | None = None,
+    margin: float | None = None,
+    no_worse: bool | str | None = None,
+    groups: str | None = None,
     recipe: str | None = None,
     layers: Files | None = None,
+    plan: bool | str = False,
+    detect: float | None = None,
     project: str | Path | None = None,
     name: str | None = None,
     exist_ok: bool | str = False,
@@ -51,7 +62,7 @@ def compare(
     address: str | None = None,
     trust: bool | None = None,
     **train: object,
-) -> Results:
+) -> Results | Forecast:
     """Train a base, its variants and controls from common initial weights with common seeds, and compare them.
 
     Progress is printed. A second call with the same arguments resumes and repeats no run. Each run is a separate
@@ -64,9 +75,21 @@ def compare(
         data: `digits`, a name from datasets.yaml, or a data YAML.
         variants: Layers at sites of the base (`"SE@neck"`, `"CBAM[reduction=8]@backbone.P5"`) or model YAMLs.
         controls: Names of controls, such as `"null"`; `yolo-attn help compare` lists them.
-        seeds: The number of seeds (3 means 0, 1, 2), or the seeds.
+        seeds: The number of seeds (3 means 0, 1, 2), the seeds, or `"auto"`: from 3 on, undecided arms get more.
+        max_seeds: The largest number of seeds with `seeds="auto"` (12).
+        hours: Time after which `seeds="auto"` starts no further seed.
+        pretrain: Epochs for which the base is trained once; all arms are then fine-tuned from it. 0 trains all arms
+            from scratch.
+        bases: Number of bases that are trained with different seeds; the study's seeds start from them in turn.
+        lr_attention: Learning rate of the attention layers, relative to that of the other layers.
+        margin: Smallest difference that matters, in points; arms that certainly differ by less are "equivalent".
+        no_worse: Whether "no worse" is a verdict.
+        groups: `"folder"`, or a regular expression for names of images; images with the same folder or match, such as
+            the frames of a video, are resampled together.
         recipe: Name of a dataset with recommended training arguments.
         layers: Python files with custom layers, which are sent to the runs.
+        plan: Whether to train nothing, and to return what the study would train, take and show.
+        detect: A difference in points, for which the plan names the cheapest study.
         project: Folder for studies (`runs/compare`).
         name: The study's folder in it.
         exist_ok: Whether to add to the study in the folder.
@@ -81,6 +104,7 @@ def compare(
 
     Returns:
         The results: `table()`, `rows()`, `to_dict()` (the content of results.json), and `folder`, with report.html.
+        With `plan=True` the forecast: `table()`, `rows()` with a row for each number of seeds, and `to_dict()`.
 
     Raises:
         UserError: Invalid arguments, a folder in use by another process, or a full disk. Finished work is kept.
@@ -91,8 +115,18 @@ def compare(
         "study": study,
         "base": base,
         "data": data,
+        "max_seeds": max_seeds,
+        "hours": hours,
+        "pretrain": pretrain,
+        "bases": bases,
+        "lr_attention": lr_attention,
+        "margin": margin,
+        "no_worse": no_worse,
+        "groups": groups,
         "recipe": recipe,
         "layers": layers,
+        "plan": plan or None,
+        "detect": detect,
         "project": project,
         "name": name,
         "variants": _as_list(variants),

@@ -135,10 +135,23 @@ def test_a_file_that_is_not_a_model(command: str, file: str, here: Path, capsys:
             for verb in ("compare", "train")
             for n in ("0", "-1", "x", "nan")
         ),
-        *((f"compare pretrain={n}", "pretrain=") for n in ("-1", "1.5", "x")),
-        ("compare base=good.pt pretrain=3", "pretrain=3 and base=good.pt"),
-        ("compare bases=3", "add pretrain=EPOCHS"),
-        ("compare pretrain=3 bases=3 seeds=4", "multiple"),
+        # the design of a study
+        *((f"compare margin={n}", f"margin={n}: must be a number above 0") for n in ("0", "-1", "x")),
+        *((f"compare detect={n} plan=True", f"detect={n}: must be a number above 0") for n in ("0", "-1", "x")),
+        ("compare detect=0.5", "detect=0.5: belongs to plan=True"),
+        *((f"compare max_seeds={n} seeds=auto", f"max_seeds={n}: ") for n in ("2", "0", "-3", "3.5", "x")),
+        ("compare max_seeds=5", "max_seeds=5: belongs to seeds=auto"),
+        *((f"compare hours={n} seeds=auto", f"hours={n}: ") for n in ("0", "-1", "x")),
+        ("compare hours=2", "hours=2: belongs to seeds=auto"),
+        *((f"compare pretrain={n}", f"pretrain={n}: ") for n in ("-1", "1.5", "x")),
+        ("compare base=good.pt pretrain=5", "pretrain=5 and base=good.pt: the base is trained already"),
+        *((f"compare bases={n}", f"bases={n}: ") for n in ("0", "2", "x")),
+        ("compare bases=3 seeds=4", "seeds=4: cannot be dealt out evenly to bases=3"),
+        ("compare bases=3 seeds=auto", "seeds=auto: looks after every seed, which needs bases=1"),
+        ("compare base=yolov8n.yaml bases=3 seeds=3", "add pretrain="),
+        ("compare groups=(", "groups=("),
+        *((f"compare {key}=maybe", f"{key}=maybe: must be True or False") for key in ("plan", "no_worse")),
+        ("compare controls=other", "unknown control 'other'"),
         *((f"compare {key}", key.split("=")[0]) for key in ("lr0=x", "close_mosaic=-1", "classes=x", "freeze=x")),
         *((f"train model=yolov8n.yaml data=digits {key}", key.split("=")[0]) for key in ("lr0=x", "close_mosaic=-1")),
         (

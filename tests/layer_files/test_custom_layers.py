@@ -75,8 +75,8 @@ except yolo_attn.UserError as error:
 COMPARE = """
 if __name__ == "__main__":
     import sys
-    results = yolo_attn.compare(variants=["MeanGate@neck"], controls=[], data=sys.argv[1], seeds=1, epochs=1, imgsz=32,
-        batch=4, threads=1, device="cpu", project=sys.argv[2], name="own", val=False{more})
+    results = yolo_attn.compare(base="yolo11n.yaml", variants=["MeanGate@neck"], data=sys.argv[1], seeds=1, epochs=1,
+        imgsz=32, batch=4, threads=1, device="cpu", project=sys.argv[2], name="own", val=False{more})
     sys.exit(results.exit_status)
 """
 

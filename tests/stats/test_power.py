@@ -11,16 +11,19 @@ from yolo_attn.stats.behrens_fisher import upper_quantile
 from yolo_attn.stats.compare import Noise, minimum_detectable
 from yolo_attn.stats.power import MOST_SEEDS, probability_equivalent, requirement
 
+ALPHA = 0.05 / 4
 
-def alpha(seeds: int) -> float:
-    return 0.05 / 4
+
+def once(seeds: int) -> float:
+    """No factor: there is a single look."""
+    return 1.0
 
 
 @pytest.mark.parametrize(
     ("size", "noise"), [(0.5, Noise(0.5, 0.1, 6)), (2.0, Noise(0.5, 0.1, 6)), (0.9, Noise(1.0, 0.0, 4))]
 )
 def test_the_seeds_are_the_fewest_that_detect_the_difference(size: float, noise: Noise) -> None:
-    found = requirement(size, noise, 160, alpha)
+    found = requirement(size, noise, 160, ALPHA, once)
     assert found.images is None
     for seeds, training in zip(
         (found.fewest, found.seeds, found.most),
@@ -28,30 +31,29 @@ def test_the_seeds_are_the_fewest_that_detect_the_difference(size: float, noise:
         strict=True,
     ):
         assert seeds is not None and seeds >= 3
-        assert minimum_detectable(seeds, training, noise.images, alpha=alpha(seeds)) <= size
+        assert minimum_detectable(seeds, training, noise.images, alpha=ALPHA) <= size
         if seeds > 3:
-            assert minimum_detectable(seeds - 1, training, noise.images, alpha=alpha(seeds - 1)) > size
+            assert minimum_detectable(seeds - 1, training, noise.images, alpha=ALPHA) > size
 
 
 def test_more_images_are_required_where_no_number_of_seeds_suffices() -> None:
     noise = Noise(0.3, 0.5)
-    assert minimum_detectable(MOST_SEEDS, 0.3, 0.5, alpha=alpha(0)) > 1.0
-    found = requirement(1.0, noise, 160, alpha)
+    assert minimum_detectable(MOST_SEEDS, 0.3, 0.5, alpha=ALPHA) > 1.0
+    found = requirement(1.0, noise, 160, ALPHA, once)
     assert found.seeds is not None and found.images is not None
     for images, detects in ((found.images, True), (found.images - 1, False)):
         error = 0.5 * math.sqrt(160 / images)
-        assert (minimum_detectable(found.seeds, 0.3, error, alpha=alpha(0)) <= 1.0) == detects
+        assert (minimum_detectable(found.seeds, 0.3, error, alpha=ALPHA) <= 1.0) == detects
 
 
 def test_a_difference_far_below_the_noise_of_training_has_no_requirement() -> None:
-    found = requirement(0.1, Noise(3.0, 0.01), 160, alpha)
+    found = requirement(0.1, Noise(3.0, 0.01), 160, ALPHA, once)
     assert (found.seeds, found.images) == (None, None)
 
 
-def test_the_level_of_each_number_of_seeds_is_used() -> None:
-    noise = Noise(0.3, 0.0)
-    late = requirement(0.5, noise, 160, lambda seeds: 0.05 if seeds >= 20 else 1e-9)
-    assert late.seeds == 20
+def test_the_factor_of_each_number_of_seeds_is_used() -> None:
+    found = requirement(0.5, Noise(0.3, 0.0), 160, ALPHA, lambda seeds: 1.0 if seeds >= 20 else 1e6)
+    assert found.seeds == 20
 
 
 def test_the_noise_of_training_is_between_its_limits_as_often_as_stated() -> None:
@@ -61,17 +63,22 @@ def test_the_noise_of_training_is_between_its_limits_as_often_as_stated() -> Non
     assert Noise(2.0, 1.0).limits() == (2.0, 2.0)
 
 
+@pytest.mark.parametrize("factor", [1.0, 1.5])
 @pytest.mark.parametrize(("seeds", "noise", "margin"), [(3, Noise(0.2, 0.05), 1.0), (6, Noise(0.2, 0.1), 0.5)])
-def test_the_probability_of_equivalence_is_that_of_simulated_studies(seeds: int, noise: Noise, margin: float) -> None:
+def test_both_probabilities_are_those_of_simulated_studies(
+    seeds: int, noise: Noise, margin: float, factor: float
+) -> None:
     dice = np.random.default_rng(1)
     differences = dice.normal(0, noise.training, (20_000, seeds))
     training = differences.var(axis=1, ddof=1) / seeds
     mean = differences.mean(axis=1) + dice.normal(0, noise.images, 20_000)
-    total = training + noise.images**2
-    half = upper_quantile(0.025, training / total, seeds - 1, 1e6) * np.sqrt(total)
+    total = factor**2 * training + noise.images**2
+    half = upper_quantile(0.025, 1 - noise.images**2 / total, seeds - 1, 1e6) * np.sqrt(total)
     equivalent = np.mean((mean - half > -margin) & (mean + half < margin))
-    assert 0.1 < equivalent < 0.99
-    assert probability_equivalent(seeds, noise, margin, 0.05) == pytest.approx(equivalent, abs=0.012)
+    assert 0.02 < equivalent < 0.99
+    assert probability_equivalent(seeds, noise, margin, 0.05, factor) == pytest.approx(equivalent, abs=0.012)
+    size = minimum_detectable(seeds, noise.training, noise.images, look_factor=factor)
+    assert np.mean(np.abs(mean + size) > half) == pytest.approx(0.8, abs=0.012)
 
 
 def test_arms_without_noise_are_equivalent() -> None:

@@ -82,7 +82,8 @@ class Fake:
         self.workers = 1
 
     def compare(self, **arguments: Any) -> Any:
-        given = {"variants": "A,B", "seeds": 2, "epochs": 3, "threads": 1, "device": "cpu", "name": "s", **arguments}
+        given = {"base": "yolo11n.yaml", "variants": "A,B", "seeds": 2, "epochs": 3, "threads": 1, "device": "cpu"}
+        given |= {"name": "s", **arguments}
         runner = LocalRunner(self.workers, command=(sys.executable, str(FAKE_WORKER)))
         return compare({key: value for key, value in given.items() if value is not None}, runner, self.stream)
 

@@ -137,10 +137,10 @@ def test_the_detectable_difference_is_printed_before_training(fake: Fake) -> Non
     fake.compare(seeds=3)
     output = fake.output()
     assert output.index("minimum detectable difference") < output.index("[1/9]")
-    assert "unknown before any run" in output
+    assert "unknown until 3 seeds" in output
     assert "tensors initialized as in the base of the same seed: yolo11n 499/499, A 499/499, B 499/499" in output
     fake.compare(seeds=4, exist_ok=True)
-    assert "measured in earlier runs" in fake.output()
+    assert "points, in earlier runs of this study)" in fake.output()
     fake.compare(seeds=1, name="one")
     assert "no verdict below 3" in fake.output()
 
@@ -377,7 +377,8 @@ class Interrupted(LocalRunner):
 
 
 def test_an_interrupt_stops_the_children_and_the_same_command_resumes(fake: Fake) -> None:
-    arguments = {"variants": "A", "seeds": 1, "epochs": 3, "threads": 1, "device": "cpu", "name": "s"}
+    run = {"epochs": 3, "threads": 1, "device": "cpu"}
+    arguments = {"base": "yolo11n.yaml", "variants": "A", "seeds": 1, "name": "s", **run}
     runner = Interrupted(command=(sys.executable, str(FAKE_WORKER)))
     with pytest.raises(KeyboardInterrupt, match="stopped with 0 of 2 runs done; give the same command again to resume"):
         compare(arguments, runner, fake.stream)

@@ -26,7 +26,15 @@ __all__ = ["cluster"]  # a fixture, used by name
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")]
 
 STUDY = [
-    *("variants=SE@neck,CBAM@neck", "controls=null", "seeds=3", "name=s", "device=cpu", "threads=1"),
+    *(
+        "base=yolo11n.yaml",
+        "variants=SE@neck,CBAM@neck",
+        "controls=null",
+        "seeds=3",
+        "name=s",
+        "device=cpu",
+        "threads=1",
+    ),
     *("epochs=5", "fraction=0.05", "imgsz=64", "batch=4", "val=False"),
 ]
 RUNS = 12

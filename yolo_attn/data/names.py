@@ -39,6 +39,7 @@ class DatasetInfo:
         train: Number of training images; None, here and for the other splits, when it is not known.
         val: Number of validation images.
         test: Number of test images.
+        evaluate: Split that a study evaluates.
         download: Download size, e.g. "20.3 GB" or "none"; empty when it is not known.
         recipe: Recommended training arguments; empty when Ultralytics' defaults are suitable.
         finetune: Arguments that replace those of the recipe when training starts from trained weights.
@@ -51,6 +52,7 @@ class DatasetInfo:
     train: int | None = None
     val: int | None = None
     test: int | None = None
+    evaluate: str = "val"
     download: str = ""
     recipe: Mapping[str, Any] = field(default_factory=dict)
     finetune: Mapping[str, Any] = field(default_factory=dict)

@@ -372,7 +372,14 @@ def pooled_noise(noises: Iterable[tuple[float | None, float | None, int]]) -> No
 
 
 def minimum_detectable(
-    seeds: int, sd_training: float, se_images: float, *, variants: int = 1, alpha: float = 0.05, power: float = 0.8
+    seeds: int,
+    sd_training: float,
+    se_images: float,
+    *,
+    variants: int = 1,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    look_factor: float = 1.0,
 ) -> float:
     """Return the smallest true difference that a study finds with the given power.
 
@@ -383,6 +390,7 @@ def minimum_detectable(
         variants: Number of variants that are tested together.
         alpha: Two-sided level of all tests together.
         power: Probability of finding a difference of that size.
+        look_factor: Factor of the standard error due to training in the interval that accounts for looks.
 
     Raises:
         ValueError: There are fewer than 2 seeds.
@@ -394,7 +402,7 @@ def minimum_detectable(
     scale = math.sqrt(sd_training**2 / seeds + se_images**2)
     if scale == 0:
         return 0.0
-    half = half_widths(seeds, sd_training, se_images, alpha / variants)
+    half = half_widths(seeds, sd_training, se_images, alpha / variants, look_factor)
 
     def lacking(size: float) -> float:
         found = special.ndtr((size - half) / scale) + special.ndtr((-size - half) / scale)
@@ -403,7 +411,7 @@ def minimum_detectable(
     return float(optimize.brentq(lacking, 0.0, float(half.max()) + 10 * scale))
 
 
-def half_widths(seeds: int, sd_training: float, se_images: float, alpha: float) -> Floats:
+def half_widths(seeds: int, sd_training: float, se_images: float, alpha: float, look_factor: float = 1.0) -> Floats:
     """Return half the width of the interval of a difference at equally spaced quantiles of its estimated variance.
 
     Args:
@@ -411,15 +419,23 @@ def half_widths(seeds: int, sd_training: float, se_images: float, alpha: float) 
         sd_training: Standard deviation over seeds of one run's difference.
         se_images: Standard error due to the test images.
         alpha: Two-sided level.
+        look_factor: Factor of the standard error due to training that accounts for looks.
     """
     quantile = (np.arange(_NODES) + 0.5) / _NODES
-    training = sd_training**2 / seeds * special.chdtri(seeds - 1, 1 - quantile) / (seeds - 1)
+    training = (look_factor * sd_training) ** 2 / seeds * special.chdtri(seeds - 1, 1 - quantile) / (seeds - 1)
     total = training + se_images**2
     return np.asarray(upper_quantile(alpha / 2, training / total, seeds - 1, 1e6) * np.sqrt(total))
 
 
 def minimum_detectable_range(
-    seeds: int, noise: Noise, *, variants: int = 1, alpha: float = 0.05, power: float = 0.8, level: float = 0.9
+    seeds: int,
+    noise: Noise,
+    *,
+    variants: int = 1,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    look_factor: float = 1.0,
+    level: float = 0.9,
 ) -> tuple[float, float]:
     """Return an interval for the smallest detectable difference, given how well the noise of training is known.
 
@@ -429,10 +445,13 @@ def minimum_detectable_range(
         variants: Number of variants that are tested together.
         alpha: Two-sided level of all tests together.
         power: Probability of finding a difference of that size.
+        look_factor: As for `minimum_detectable`.
         level: Level of the interval.
     """
     low, high = (
-        minimum_detectable(seeds, training, noise.images, variants=variants, alpha=alpha, power=power)
+        minimum_detectable(
+            seeds, training, noise.images, variants=variants, alpha=alpha, power=power, look_factor=look_factor
+        )
         for training in noise.limits(level)
     )
     return low, high

@@ -22,8 +22,8 @@ MOST_SEEDS = 100  # beyond, other ways to reduce the noise cost less
 _BALANCE = math.sqrt(0.5)  # training then contributes half of the variance
 _LEAST_SHARE = 1e-9
 
-Alpha = Callable[[int], float]
-"""Two-sided level of one interval, by number of seeds."""
+Factor = Callable[[int], float]
+"""Factor of the standard error due to training that accounts for looks, by number of seeds."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Requirement:
     images: int | None = None
 
 
-def requirement(size: float, noise: Noise, images: int, alpha: Alpha) -> Requirement:
+def requirement(size: float, noise: Noise, images: int, alpha: float, look_factor: Factor) -> Requirement:
     """Return what a study needs to detect a difference with a probability of 80 %.
 
     If no number of seeds suffices, because of the noise of the test images, the images are those with which training
@@ -54,25 +54,39 @@ def requirement(size: float, noise: Noise, images: int, alpha: Alpha) -> Require
         size: The difference.
         noise: The noise of a difference.
         images: Test images that it was measured on.
-        alpha: Level of the tests.
+        alpha: Two-sided level of one interval.
+        look_factor: Factor that accounts for looks.
     """
+    from scipy import optimize
+
+    def seeds_for(difference: float, training: float, image_error: float) -> int | None:
+        return _seeds(
+            lambda seeds: (
+                minimum_detectable(seeds, training, image_error, alpha=alpha, look_factor=look_factor(seeds))
+                <= difference
+            )
+        )
+
     low, high = noise.limits()
-    seeds = _seeds(size, noise.training, noise.images, alpha)
+    seeds = seeds_for(size, noise.training, noise.images)
     if seeds is not None:
-        ends = (_seeds(size, training, noise.images, alpha) for training in (low, high))
+        ends = (seeds_for(size, training, noise.images) for training in (low, high))
         return Requirement(seeds, *ends)
-    seeds, fewest, most = (_seeds(size * _BALANCE, training, 0.0, alpha) for training in (noise.training, low, high))
+    seeds, fewest, most = (seeds_for(size * _BALANCE, training, 0.0) for training in (noise.training, low, high))
     if seeds is None:
         return Requirement(None, fewest, most)
-    return Requirement(seeds, fewest, most, _images(size, noise, images, seeds, alpha(seeds)))
+    factor = look_factor(seeds)
+
+    def excess(share: float) -> float:
+        error = noise.images * math.sqrt(share)
+        return minimum_detectable(seeds, noise.training, error, alpha=alpha, look_factor=factor) - size
+
+    needed = images / float(optimize.brentq(excess, _LEAST_SHARE, 1.0))
+    return Requirement(seeds, fewest, most, math.ceil(needed))
 
 
-def _seeds(size: float, training: float, image_error: float, alpha: Alpha) -> int | None:
-    """Return the fewest seeds that detect a difference, None if they are more than `MOST_SEEDS`."""
-
-    def suffice(seeds: int) -> bool:
-        return minimum_detectable(seeds, training, image_error, alpha=alpha(seeds)) <= size
-
+def _seeds(suffice: Callable[[int], bool]) -> int | None:
+    """Return the fewest seeds that suffice, None if they are more than `MOST_SEEDS`."""
     enough, too_few = MIN_SEEDS, MIN_SEEDS - 1
     while not suffice(enough):
         if enough == MOST_SEEDS:
@@ -84,18 +98,7 @@ def _seeds(size: float, training: float, image_error: float, alpha: Alpha) -> in
     return enough
 
 
-def _images(size: float, noise: Noise, images: int, seeds: int, alpha: float) -> int:
-    """Return the fewest images that detect a difference with a number of seeds."""
-    from scipy import optimize
-
-    def excess(share: float) -> float:
-        error = noise.images * math.sqrt(share)
-        return minimum_detectable(seeds, noise.training, error, alpha=alpha) - size
-
-    return math.ceil(images / float(optimize.brentq(excess, _LEAST_SHARE, 1.0)))
-
-
-def probability_equivalent(seeds: int, noise: Noise, margin: float, alpha: float) -> float:
+def probability_equivalent(seeds: int, noise: Noise, margin: float, alpha: float, look_factor: float = 1.0) -> float:
     """Return the probability that the interval of a difference is inside a margin if there is no difference.
 
     Args:
@@ -103,9 +106,10 @@ def probability_equivalent(seeds: int, noise: Noise, margin: float, alpha: float
         noise: The noise of a difference.
         margin: The margin.
         alpha: Two-sided level of the interval.
+        look_factor: Factor of the standard error due to training that accounts for looks.
     """
     scale = math.sqrt(noise.training**2 / seeds + noise.images**2)
     if scale == 0:
         return 1.0
-    room = np.maximum(margin - half_widths(seeds, noise.training, noise.images, alpha), 0.0)
+    room = np.maximum(margin - half_widths(seeds, noise.training, noise.images, alpha, look_factor), 0.0)
     return float(np.mean(2 * special.ndtr(room / scale) - 1))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from yolo_attn.study.comparison import Results
 from yolo_attn.study.engine import compare
+from yolo_attn.study.forecast import Forecast
 from yolo_attn.study.specification.study import Study
 
-__all__ = ["Results", "Study", "compare"]
+__all__ = ["Forecast", "Results", "Study", "compare"]

@@ -15,6 +15,7 @@ from yolo_attn.security.trust import trusting
 from yolo_attn.study.comparison import Results
 from yolo_attn.study.earlier import read_earlier_results
 from yolo_attn.study.files import LOG, MODEL, REPORT
+from yolo_attn.study.forecast import Forecast, make_forecast
 from yolo_attn.study.job import RunState
 from yolo_attn.study.planning import Plan, make_plan
 from yolo_attn.study.preview import SharedCounts, preview_lines
@@ -42,11 +43,11 @@ _UNDONE = ("failed", "interrupted")
 
 def compare(
     arguments: Mapping[str, object], runner: Runner | None = None, stream: TextIO | None = None, command: str = ""
-) -> Results:
+) -> Results | Forecast:
     """Train a base, its variants and controls with common seeds, and report.
 
     The same arguments resume the study: no run is executed twice. Progress and a table are printed, and the results in
-    the study's folder are updated after every run.
+    the study's folder are updated after every run. With `plan=True` nothing is trained and the forecast is returned.
 
     Args:
         arguments: `base`, `data`, `variants`, `controls`, `seeds`, or `study` (a file); `project`, `name`, `exist_ok`,
@@ -69,6 +70,10 @@ def compare(
         plan = make_plan(study, store, stream)
         runner = runner or make_runner(plan.study, plan.platform, stream)
         try:
+            if study.plan_only:
+                forecast = make_forecast(plan, store, runner.workers)
+                print(forecast, file=stream, flush=True)
+                return forecast
             with store.opened(plan.study, plan.platform, plan.sources):
                 engine = _Engine(plan, store, stream, command)
                 engine.prepare()

@@ -71,6 +71,22 @@ class Plan:
         return [arm for arm in self.arms if not arm.error]
 
     @property
+    def tested(self) -> int:
+        """The number of variants that are tested together."""
+        return sum(arm.kind == "variant" for arm in self.trainable_arms)
+
+    @property
+    def untrained(self) -> bool:
+        """Whether all arms start without trained weights."""
+        return not self.settings.weights and not self.bases and not self.study.train.get("pretrained")
+
+    @property
+    def seeds_per_base(self) -> int | None:
+        """The seeds that start from each base in a study with several bases; None in others."""
+        bases = self.study.design.bases
+        return len(self.study.seeds) // bases if bases > 1 else None
+
+    @property
     def base_runs(self) -> list[Run]:
         """The runs that train the weights that others start from."""
         return [run for runs in self.bases.values() for run in runs]

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from yolo_attn.errors import counted
-from yolo_attn.stats.compare import MIN_SEEDS, Noise
+from yolo_attn.stats.compare import MIN_SEEDS
 from yolo_attn.stats.groups import find_sequences, group_images
 from yolo_attn.stats.tasks import evaluation_of
+from yolo_attn.study.earlier import MeasuredNoise
 from yolo_attn.study.planning import Plan
 from yolo_attn.study.results.remarks import crowded_images, frames_hint, too_few_images
 from yolo_attn.study.running.progress import clock
 from yolo_attn.study.running.run import Run
-from yolo_attn.study.specification.device import first_device
-from yolo_attn.study.specification.estimate import (
-    SETUP_SECONDS,
-    RunTimes,
-    detectable_line,
-    guess_epoch_seconds,
-)
+from yolo_attn.study.sizing import RunSeconds, Sizing
+from yolo_attn.study.specification.estimate import RunTimes
 from yolo_attn.study.specification.recipe import recipe_max_det
 
-__all__ = ["SharedCounts", "preview_lines"]
+__all__ = ["SharedCounts", "image_lines", "preview_lines"]
 
 _SAME_SEED = "the base of the same seed"
 
@@ -38,7 +33,7 @@ def preview_lines(
     *,
     folder: str,
     shared: SharedCounts,
-    noise: Noise | None,
+    noise: MeasuredNoise | None,
     times: RunTimes,
     at_once: int,
 ) -> Iterator[str]:
@@ -50,7 +45,7 @@ def preview_lines(
         later: The runs that are trained too if arms remain undecided.
         folder: The study's folder.
         shared: Base tensors that the arms share at initialization.
-        noise: Noise measured in earlier results of the study; None without any.
+        noise: Noise measured in earlier results; None without any.
         times: Times of finished runs.
         at_once: Runs that are trained at once.
     """
@@ -64,7 +59,7 @@ def preview_lines(
         if arm.error:
             yield f"{arm.name}: skipped: {arm.error}"
     yield plan.dataset.summary
-    yield from _images(plan)
+    yield from image_lines(plan)
     if plan.bases:
         yield _bases_line(plan, waiting)
     rate = study.design.lr_attention
@@ -73,14 +68,19 @@ def preview_lines(
     source = "the checkpoint" if plan.settings.weights else "the trained base" if plan.bases else _SAME_SEED
     counts = [f"{name} {pair[0]}/{pair[1]}" for name, pair in shared.items() if pair]
     yield f"tensors initialized as in {source}: {', '.join(counts)}"
-    variants = sum(arm.kind == "variant" for arm in plan.trainable_arms)
-    yield detectable_line(len(study.seeds), variants, noise, evaluation_of(plan.settings.task).metrics[0])
-    seconds = _expected_seconds(plan, waiting, times)
+    if plan.untrained:
+        yield (
+            "all arms are trained from scratch; with pretrain=EPOCHS the base is trained once and all arms are "
+            "fine-tuned from it, which makes their differences several times less noisy"
+        )
+    sizing = Sizing(plan, noise, RunSeconds(plan, times), at_once)
+    yield _detectable_line(plan, sizing, noise)
+    seconds = sizing.seconds(waiting)
     if seconds:
-        most = _expected_seconds(plan, [*waiting, *later], times) if later else None
-        longest = f" to {clock(most / at_once)}" if most else ""
+        most = sizing.seconds([*waiting, *later]) if later else None
+        longest = f" to {clock(most)}" if most else ""
         parallel = f", {at_once} runs at a time" if at_once > 1 else ""
-        yield f"expected time: {clock(seconds / at_once)}{longest}{parallel}"
+        yield f"expected time: {clock(seconds)}{longest}{parallel}"
 
 
 def _bases_line(plan: Plan, waiting: Sequence[Run]) -> str:
@@ -93,7 +93,7 @@ def _bases_line(plan: Plan, waiting: Sequence[Run]) -> str:
     )
 
 
-def _images(plan: Plan) -> Iterator[str]:
+def image_lines(plan: Plan) -> Iterator[str]:
     """Yield how the evaluated images are grouped, and reasons to distrust intervals or to expect no verdict."""
     names, rule = plan.dataset.image_names, plan.study.design.groups
     if not names:
@@ -118,37 +118,19 @@ def _range(sizes: Collection[int]) -> str:
     return f"{least} to {most}" if least < most else f"{least}"
 
 
-def _expected_seconds(plan: Plan, waiting: Sequence[Run], times: RunTimes) -> float | None:
-    """Return the seconds of the waiting runs one after another, None if unknown."""
-    if not waiting:
-        return None
-
-    @functools.cache
-    def per_epoch() -> float | None:
-        return _guess_epoch(plan)
-
-    total = 0.0
-    for run in waiting:
-        seconds = times.expected(run.arm.name, run.epochs)
-        if seconds is None:
-            epoch = per_epoch()
-            if epoch is None:
-                return None
-            seconds = SETUP_SECONDS + epoch * run.epochs
-        total += seconds
-    return total
-
-
-def _guess_epoch(plan: Plan) -> float | None:
-    """Return the seconds of an epoch of the baseline from a few training steps, None if unknown."""
-    if not plan.dataset.train_images:
-        return None
-    return guess_epoch_seconds(
-        plan.baseline.model,
-        plan.settings.task,
-        len(plan.dataset.names),
-        train_images=plan.dataset.train_images,
-        recipe=plan.study.train,
-        device=first_device(plan.study.device),
-        threads=plan.platform.threads,
+def _detectable_line(plan: Plan, sizing: Sizing, noise: MeasuredNoise | None) -> str:
+    """Return a line with the smallest difference that the study can be expected to detect."""
+    seeds = len(plan.study.seeds)
+    if seeds < MIN_SEEDS:
+        return (
+            f"{counted(seeds, 'seed')}: no verdict below {MIN_SEEDS}, because an effect cannot be separated from chance"
+        )
+    ends = sizing.detectable(sizing.planned)
+    if noise is None or ends is None:
+        return f"minimum detectable difference: unknown until {MIN_SEEDS} seeds of a study on this dataset are done"
+    tests = f", {plan.tested} variants tested" if plan.tested > 1 else ""
+    return (
+        f"minimum detectable difference: {100 * ends[0]:.2f} to {100 * ends[1]:.2f} points of "
+        f"{evaluation_of(plan.settings.task).metrics[0]} with {seeds} seeds at 80% power{tests} (noise: training "
+        f"{100 * noise.noise.training:.2f}, test images {100 * noise.noise.images:.2f} points, in {noise})"
     )

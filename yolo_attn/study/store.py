@@ -254,14 +254,16 @@ class Store:
         Raises:
             UserError: The result is damaged.
         """
-        folder = self.path(run)
-        if not (folder / RESULT).exists():
-            return None
-        with contextlib.suppress(UserError):
-            result = RunResult.read(folder)
-            if result.key == run.key:
-                return result
-        raise UserError(f"{folder / RESULT}: damaged; restore it, or delete its folder to run it again")
+        return _read_result(self.path(run), run.key)
+
+    def find_result(self, run: Run) -> RunResult | None:
+        """Return the stored result of a run that need not be prepared, None without one.
+
+        Raises:
+            UserError: The result is damaged.
+        """
+        folder = self._find(run.key)
+        return None if folder is None else _read_result(folder, run.key)
 
     def has_weights(self, run: Run) -> bool:
         """Whether the folder of a prepared run has its last weights."""
@@ -283,15 +285,22 @@ class Store:
         Args:
             run: A prepared run without a result.
         """
-        folder = self.path(run)
+        folder, other = self.path(run), self.find_elsewhere(run)
+        if other is None:
+            return None
+        with contextlib.suppress(OSError):  # it was deleted in the meantime
+            (folder / TRAINING_STATE).unlink(missing_ok=True)
+            for name in OUTPUTS:
+                if (other / name).is_file() and not (other / name).is_symlink():
+                    link_or_copy(other / name, folder / name)
+            return other
+        return None
+
+    def find_elsewhere(self, run: Run) -> Path | None:
+        """Return the folder of the finished run with the same key in another study of the same project."""
         for other in sorted(self.folder.parent.glob(f"*/{RUNS}/*-{run.key[:_KEY_DIGITS]}")):
-            if other != folder and _is_done(other, run.key):
-                with contextlib.suppress(OSError):  # it was deleted in the meantime
-                    (folder / TRAINING_STATE).unlink(missing_ok=True)
-                    for name in OUTPUTS:
-                        if (other / name).is_file() and not (other / name).is_symlink():
-                            link_or_copy(other / name, folder / name)
-                    return other
+            if other.parent.parent != self.folder and _is_done(other, run.key):
+                return other
         return None
 
     def count_unused(self, runs: Sequence[Run]) -> int:
@@ -313,6 +322,21 @@ class Store:
             for folder in sorted(self.folder.glob(f"{RUNS}/*")):
                 self._listed.setdefault(folder.name.rpartition("-")[2], []).append(folder)
         return self._listed
+
+
+def _read_result(folder: Path, key: str) -> RunResult | None:
+    """Return the result in a run's folder, None without one.
+
+    Raises:
+        UserError: It is damaged, or that of another run.
+    """
+    if not (folder / RESULT).exists():
+        return None
+    with contextlib.suppress(UserError):
+        result = RunResult.read(folder)
+        if result.key == key:
+            return result
+    raise UserError(f"{folder / RESULT}: damaged; restore it, or delete its folder to run it again")
 
 
 def _is_done(folder: Path, key: str) -> bool:

@@ -99,7 +99,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
 
 
 def on(cluster: Cluster, fake: Fake, **arguments: Any) -> Any:
-    given = {"variants": "slow.1,slow.2", "seeds": 2, "epochs": 3, "threads": 1, "device": "cpu", "name": "s"}
+    given = {"base": "yolo11n.yaml", "variants": "slow.1,slow.2", "seeds": 2, "name": "s"}
+    given |= {"epochs": 3, "threads": 1, "device": "cpu"}
     runner = RayRunner(f"{HEAD}:{PORT}", "cpu", 1, "digits", (sys.executable, str(FAKE_WORKER)))
     try:
         return compare({**given, **arguments}, runner, fake.stream)

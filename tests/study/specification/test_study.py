@@ -9,6 +9,7 @@ import yaml
 from yolo_attn.data import find_recipe
 from yolo_attn.errors import UserError
 from yolo_attn.study.specification.arguments import split_list
+from yolo_attn.study.specification.design import Design
 from yolo_attn.study.specification.study import DEFAULT_STUDY, Comparison, Study
 
 
@@ -21,8 +22,9 @@ def test_without_arguments_it_is_the_default_study() -> None:
     assert (plain.base, plain.data) == (DEFAULT_STUDY["base"], DEFAULT_STUDY["data"])
     assert plain.variants == tuple(DEFAULT_STUDY["variants"])
     assert plain.seeds == tuple(range(DEFAULT_STUDY["seeds"]))
-    recipe = {**find_recipe("digits"), "val": False}
+    recipe = {**find_recipe("digits", finetune=True), "val": False, "split": "test"}
     assert {key: plain.train[key] for key in recipe} == recipe
+    assert plain.design == Design(pretrain=DEFAULT_STUDY["pretrain"], lr_attention=DEFAULT_STUDY["lr_attention"])
     assert plain.folder.path == Path("runs/compare/compare")
     assert not plain.folder.explicit
 
@@ -33,13 +35,29 @@ def test_the_default_recipe_goes_with_its_dataset() -> None:
 
 
 def test_a_recipe_can_be_named_by_its_dataset(tmp_path: Path) -> None:
-    mine = study(data="coco8.yaml", recipe="Digits", epochs=3).train
-    assert mine == study(data="digits", epochs=3).train
+    base = "yolo11n.yaml"
+    mine = study(base=base, data="coco8.yaml", recipe="Digits", epochs=3).train
+    assert {**mine, "split": "test"} == study(base=base, data="digits", epochs=3).train
     file = tmp_path / "study.yaml"
     file.write_text("{base: yolo11n.yaml, data: coco8.yaml, variants: [SE@neck], recipe: digits, train: {batch: 4}}")
     assert study(study=file, epochs=3).train == {**mine, "batch": 4}
     with pytest.raises(UserError, match=r"recipe=coco8: datasets.yaml has a recipe for digits"):
         study(recipe="coco8")
+
+
+def test_the_evaluated_split_belongs_to_the_dataset() -> None:
+    assert study(data="digits").train["split"] == "test"
+    assert "split" not in study(data="coco8.yaml", recipe="digits").train
+    assert study(data="digits", split="val").train["split"] == "val"
+    assert study(base="yolo11n.yaml", data="digits", pretrain=9).pretraining["split"] == "test"
+
+
+def test_only_the_default_base_is_trained_first() -> None:
+    assert study().design.pretrain == study(variants="SE@neck").design.pretrain == DEFAULT_STUDY["pretrain"]
+    assert study(base="yolo11n.yaml").design == study(base="yolo11n.yaml", variants="SE@neck").design == Design()
+    assert study(base="yolo11n.pt").design == Design()
+    assert study(base="yolo11n.yaml", pretrain=9).design == Design(pretrain=9)
+    assert study(pretrain=0).train["epochs"] > study().train["epochs"]
 
 
 def test_only_the_default_study_has_a_usual_number_of_threads() -> None:
@@ -207,7 +225,7 @@ def test_adding_keeps_stored_variants_and_seeds() -> None:
 def test_a_fine_tuning_has_its_own_recipe() -> None:
     scratch, tuned = find_recipe("digits"), find_recipe("digits", finetune=True)
     assert scratch["lr0"] > tuned["lr0"]
-    plain = study(data="digits")
+    plain = study(data="digits", pretrain=0)
     assert (plain.train["lr0"], plain.pretraining) == (scratch["lr0"], {})
     trained = study(data="digits", pretrain=40)
     assert {key: trained.train[key] for key in tuned} == tuned
@@ -249,7 +267,7 @@ def test_a_study_file_can_state_the_recipe_of_the_base(tmp_path: Path) -> None:
             {"pretrain": 40, "base": "yolo11n.pt"},
             "pretrain=40 and base=yolo11n.pt: .*; omit pretrain=, or give a model",
         ),
-        ({"bases": 3}, "bases=3: the number of bases that pretrain= trains; add pretrain=EPOCHS"),
+        ({"bases": 3, "pretrain": 0}, "bases=3: the number of bases that pretrain= trains; add pretrain=EPOCHS"),
         ({"pretrain": 4, "bases": 2}, "two bases"),
         ({"pretrain": 4, "bases": 3, "seeds": 4}, "multiple"),
         ({"pretrain": -1}, "pretrain=-1: must be an integer from 0"),

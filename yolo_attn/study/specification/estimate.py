@@ -1,4 +1,4 @@
-"""Estimates before training: the time of a study, and the smallest difference it can be expected to detect."""
+"""Estimates of the time of runs before training."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import math
 from collections.abc import Mapping
 from statistics import fmean
 
-from yolo_attn.errors import counted
-from yolo_attn.stats.compare import MIN_SEEDS, Noise, minimum_detectable_range
 from yolo_attn.study.specification.recipe import recipe_integer
 
-__all__ = ["SETUP_SECONDS", "RunTimes", "detectable_line", "guess_epoch_seconds"]
+__all__ = ["SETUP_SECONDS", "RunTimes", "guess_epoch_seconds"]
 
 _OVERHEAD = 1.5  # time of a training step with loss, optimizer, data and evaluation, relative to one without them
 SETUP_SECONDS = 15.0
@@ -66,27 +64,3 @@ def guess_epoch_seconds(
     except Exception:  # the runs report the problem
         return None
     return _OVERHEAD * step * math.ceil(train_images / batch)
-
-
-def detectable_line(seeds: int, variants: int, noise: Noise | None, metric: str = "mAP50-95") -> str:
-    """Return a line with the smallest difference that the study can be expected to detect.
-
-    Args:
-        seeds: Seeds of each arm.
-        variants: Variants that are tested together.
-        noise: Noise measured in earlier results; None without any.
-        metric: The main metric of the task.
-    """
-    if seeds < MIN_SEEDS:
-        return (
-            f"{counted(seeds, 'seed')}: no verdict below {MIN_SEEDS}, because an effect cannot be separated from chance"
-        )
-    if noise is None:
-        return "minimum detectable difference: unknown before any run of this base, data and recipe has finished"
-    low, high = minimum_detectable_range(seeds, noise, variants=max(variants, 1))
-    tests = f", {variants} variants tested" if variants > 1 else ""
-    return (
-        f"minimum detectable difference: {100 * low:.1f} to {100 * high:.1f} points of {metric} with {seeds} seeds at "
-        f"80% power (noise measured in earlier runs: training {100 * noise.training:.1f}, test images "
-        f"{100 * noise.images:.1f} points{tests})"
-    )

@@ -1,0 +1,169 @@
+"""Sizes of a study: its runs and their time, and what it can show, for any number of seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from yolo_attn.stats.compare import MIN_SEEDS, minimum_detectable_range
+from yolo_attn.stats.power import Requirement, probability_equivalent, requirement
+from yolo_attn.stats.verdicts import simultaneous_alpha
+from yolo_attn.study.earlier import MeasuredNoise
+from yolo_attn.study.planning import Plan
+from yolo_attn.study.results.judging import Rules
+from yolo_attn.study.running.run import Run
+from yolo_attn.study.specification.device import first_device
+from yolo_attn.study.specification.estimate import SETUP_SECONDS, RunTimes, guess_epoch_seconds
+
+__all__ = ["RunSeconds", "Size", "Sizing"]
+
+_EVALUATION = 0.4  # time of evaluating an image, relative to training with it
+
+
+class RunSeconds:
+    """Expected seconds of runs, from the times of finished runs or else from a few training steps.
+
+    Args:
+        plan: The plan that the runs belong to.
+        times: Times of finished runs.
+    """
+
+    def __init__(self, plan: Plan, times: RunTimes) -> None:
+        self._plan, self._times = plan, times
+
+    def __call__(self, run: Run) -> float | None:
+        """Return the seconds of a run, None if unknown."""
+        known = self._times.expected(run.arm.name, run.epochs)
+        if known is not None or self._epoch is None:
+            return known
+        data = self._plan.dataset
+        evaluation = _EVALUATION * (data.images or 0) / (data.train_images or 1)  # in epochs
+        return SETUP_SECONDS + self._epoch * (run.epochs + evaluation)
+
+    @cached_property
+    def _epoch(self) -> float | None:
+        """The guessed seconds of an epoch of the baseline; measured only if it is needed."""
+        plan = self._plan
+        if not plan.dataset.train_images:
+            return None
+        return guess_epoch_seconds(
+            plan.baseline.model,
+            plan.settings.task,
+            len(plan.dataset.names),
+            train_images=plan.dataset.train_images,
+            recipe=plan.study.train,
+            device=first_device(plan.study.device),
+            threads=plan.platform.threads,
+        )
+
+
+@dataclass(frozen=True)
+class Size:
+    """A study with some number of seeds.
+
+    Args:
+        seeds: Seeds of each arm.
+        bases: Bases that they start from in a study with several bases; None in others.
+        runs: Runs of the arms and trainings of bases.
+        seconds: Time of all of them; None if unknown.
+        detectable: Smallest difference that is found with a probability of 80 %, a fraction: 90 % interval, given how
+            well the noise is known. None if unknown, or if there are too few seeds for a verdict.
+        equivalent: Probability of the verdict "equivalent" for a variant that does not differ; None as above.
+    """
+
+    seeds: int
+    bases: int | None
+    runs: int
+    seconds: float | None
+    detectable: tuple[float, float] | None
+    equivalent: float | None
+
+
+class Sizing:
+    """Computes sizes of a study.
+
+    The unit in which a study grows is a seed, or a base with its seeds in a study with several bases.
+
+    Args:
+        plan: The plan of the study.
+        noise: Noise of a difference; None if unknown.
+        run_seconds: Expected seconds of runs.
+        at_once: Runs that are trained at once.
+    """
+
+    def __init__(self, plan: Plan, noise: MeasuredNoise | None, run_seconds: RunSeconds, at_once: int) -> None:
+        self._plan, self._run_seconds, self._at_once = plan, run_seconds, at_once
+        self._noise = noise.noise if noise else None
+        self._images = noise.images if noise else None
+
+    @property
+    def planned(self) -> int:
+        """The units of the study as it is specified."""
+        return len(self._plan.study.seeds) // (self._plan.seeds_per_base or 1)
+
+    def size(self, units: int) -> Size:
+        """Return the size of the study with a number of units."""
+        each = self._plan.seeds_per_base
+        runs = self._runs(units)
+        return Size(
+            seeds=units * (each or 1),
+            bases=None if each is None else units,
+            runs=len(runs),
+            seconds=self.seconds(runs),
+            detectable=self.detectable(units),
+            equivalent=self._equivalent(units),
+        )
+
+    def detectable(self, units: int) -> tuple[float, float] | None:
+        """Return the range of the smallest detectable difference, None if unknown."""
+        if self._noise is None or units < MIN_SEEDS:
+            return None
+        return minimum_detectable_range(units, self._noise, alpha=self._alpha, look_factor=self._look_factor(units))
+
+    def requirement(self, difference: float) -> Requirement | None:
+        """Return the units and images that a difference requires, None if unknown."""
+        if self._noise is None or not self._images:
+            return None
+        # With `seeds=auto` it is the largest number of seeds that is chosen.
+        return requirement(
+            difference, self._noise, self._images, self._alpha, lambda units: self._look_factor(units, units)
+        )
+
+    def seconds(self, runs: Sequence[Run]) -> float | None:
+        """Return the time of runs, None if unknown."""
+        times = [self._run_seconds(run) for run in runs]
+        known = [seconds for seconds in times if seconds is not None]
+        if len(known) < len(times):
+            return None
+        return math.fsum(known) / max(1, min(self._at_once, len(runs)))
+
+    def _runs(self, units: int) -> list[Run]:
+        """Return as many runs as the study has with a number of units; those of the first seed stand for the others.
+
+        Arms with the same model share their runs.
+        """
+        plan = self._plan
+        bases = units if plan.seeds_per_base else 1
+        seeds = units * (plan.seeds_per_base or 1)
+        first = {run.key: run for run in plan.runs if run.seed == plan.study.seeds[0]}
+        pretraining = [runs[0] for runs in plan.bases.values() for _ in range(bases)]
+        return pretraining + [run for run in first.values() for _ in range(seeds)]
+
+    @property
+    def _alpha(self) -> float:
+        """The error level of a variant's interval."""
+        return simultaneous_alpha(self._plan.tested)
+
+    def _look_factor(self, units: int, last: int | None = None) -> float:
+        """Return the factor that accounts for looks, after a number of seeds, in a study with at most so many."""
+        design = self._plan.study.design
+        most = None if design.max_seeds is None else last or design.max_seeds
+        return Rules(design.margin / 100, design.no_worse, most).look_factor(self._alpha, units)
+
+    def _equivalent(self, units: int) -> float | None:
+        if self._noise is None or units < MIN_SEEDS:
+            return None
+        margin = self._plan.study.design.margin / 100
+        return probability_equivalent(units, self._noise, margin, self._alpha, self._look_factor(units))
