@@ -91,7 +91,8 @@ def test_the_study_file_is_valid(fresh_folder: Path) -> None:
     (text,) = [block for block in blocks("yaml") if "variants" in block]
     Path("study.yaml").write_text(text)
     study = Study.from_arguments({"study": "study.yaml"})
-    assert (study.controls, study.seeds, study.train["epochs"]) == (("null",), (0, 1, 2, 3, 4), 100)
+    assert (study.controls, study.seeds, study.train["epochs"]) == (("null",), (0, 1, 2, 3, 4), 5)
+    assert study.pretraining["epochs"] == 40
 
 
 def test_the_custom_layer_works_as_shown() -> None:
