@@ -50,9 +50,8 @@ def compare(
     the study's folder are updated after every run. With `plan=True` nothing is trained and the forecast is returned.
 
     Args:
-        arguments: `base`, `data`, `variants`, `controls`, `seeds`, or `study` (a file); `project`, `name`, `exist_ok`,
-            `device`, `threads`, `workers`, `runner`, `address`, `retry`, `layers`, `trust`; and Ultralytics' training
-            keys. All are optional.
+        arguments: The keys of `yolo-attn compare` with their values, as `yolo-attn help compare` lists them, and
+            Ultralytics' training keys. All are optional.
         runner: Executes the runs; by default the one that `runner=` names.
         stream: Output for progress and table; standard output by default.
         command: The command line, for the report.
