@@ -19,7 +19,8 @@ def files(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the evaluated images, which a test may change."""
     names = [f"/data/{image}.png" for image in range(40)]
     split = SplitSummary(40, 40, 40, files=names)
-    summary = SimpleNamespace(present=True, digest="of it", names={0: "one"}, splits={"val": split}, path="/data")
+    splits = {"val": split, "test": split}
+    summary = SimpleNamespace(present=True, digest="of it", names={0: "one"}, splits=splits, path="/data")
     monkeypatch.setattr("yolo_attn.data.check_data", lambda *_: summary)
     monkeypatch.setattr("yolo_attn.data.describe_data", lambda _: "a dataset")
     return names
@@ -85,7 +86,8 @@ def test_more_objects_than_detections_are_printed_before_training(
     fake: Fake, files: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     split = SplitSummary(40, 40, 6000, files=files, most=150)
-    summary = SimpleNamespace(present=True, digest="of it", names={0: "one"}, splits={"val": split}, path="/data")
+    splits = {"val": split, "test": split}
+    summary = SimpleNamespace(present=True, digest="of it", names={0: "one"}, splits=splits, path="/data")
     monkeypatch.setattr("yolo_attn.data.check_data", lambda *_: summary)
     fake.compare(variants="A", seeds=1)
     assert "An image has 150 objects of one class, but only 100 detections" in fake.output()
