@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from yolo_attn.stats.evaluation import mean_of_known
 from yolo_attn.stats.matches import AREAS, METRICS, THRESHOLDS, Bools, Matches, in_area
 
 __all__ = ["RECALLS", "average_precisions", "summarize"]
@@ -24,15 +25,8 @@ Integers = NDArray[np.int32]
 
 def summarize(precisions: Floats) -> tuple[Floats, Floats]:
     """Return `METRICS` [R, 6] and mAP50-95 of each class [R, K] from average precisions [R, K, 4, 10]."""
-    metrics = [_mean(precisions[:, :, area, part].mean(axis=-1)) for area, part in METRICS.values()]
+    metrics = [mean_of_known(precisions[:, :, area, part].mean(axis=-1)) for area, part in METRICS.values()]
     return np.stack(metrics, axis=1), precisions[:, :, 0].mean(axis=-1)
-
-
-def _mean(values: Floats) -> Floats:
-    """Return the mean over the last axis, ignoring NaN."""
-    known = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(known, values, 0.0).sum(axis=-1) / known.sum(axis=-1))
 
 
 def average_precisions(matches: Matches, weights: NDArray[Any]) -> Floats:

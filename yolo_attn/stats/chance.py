@@ -22,8 +22,9 @@ The test is then undecided.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +32,11 @@ from numpy.typing import NDArray
 from yolo_attn.stats.ap import average_precisions, summarize
 from yolo_attn.stats.matches import Matches, MatchesBuilder
 
-__all__ = ["LEAST", "SHUFFLES", "Chance", "find_chance"]
+__all__ = ["LEAST", "SHUFFLES", "Chance", "compare_shuffled", "find_chance"]
 
 SHUFFLES = 19
 LEAST = 0.002
+_FEWEST = 2  # images that can be shuffled
 _IMAGES = 64
 _DETECTIONS = 100  # of an image, at most
 _ALIKE = 0.5  # mAP50-95 of the objects themselves on other images, above which the test is undecided
@@ -68,6 +70,32 @@ class Chance:
         return None if self.alike >= _ALIKE else False
 
 
+def compare_shuffled(
+    labels: NDArray[Any], predictions: NDArray[Any], score: Callable[[NDArray[Any], NDArray[Any]], float]
+) -> Chance | None:
+    """Compare the score of predictions with that of the predictions for other images.
+
+    If all images have the same labels, nothing can be decided.
+
+    Args:
+        labels: [N, ...] the labels of each image.
+        predictions: [N, ...] the prediction for each image.
+        score: Returns the score of predictions, from the labels and the predictions.
+
+    Returns:
+        The comparison; None with fewer than two images.
+    """
+    count = len(labels)
+    if count < _FEWEST:
+        return None
+    order = np.random.default_rng(0).permutation(count)
+    labels, predictions = labels[order], predictions[order]
+    shifts = range(min(SHUFFLES, count - 1) + 1)
+    values = [score(labels, np.roll(predictions, -shift, axis=0)) for shift in shifts]
+    alike = float((labels == labels[0]).all())
+    return Chance(values[0], float(np.mean(values[1:])), max(values[1:]), alike)
+
+
 def find_chance(matches: Matches, *, seed: int = 0) -> Chance | None:
     """Compare the average precision of a checkpoint with that of its detections on other images.
 
@@ -79,7 +107,7 @@ def find_chance(matches: Matches, *, seed: int = 0) -> Chance | None:
         The comparison; None if fewer than two images have objects.
     """
     images = np.unique(matches.gt_image[~matches.gt_crowd])
-    if len(images) < 2:  # noqa: PLR2004 (a swap takes two)
+    if len(images) < _FEWEST:
         return None
     images = np.random.default_rng(seed).permutation(images)[:_IMAGES]
     own = np.zeros((1, len(matches.images)), np.int32)

@@ -7,25 +7,35 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from yolo_attn.errors import first_line
+from yolo_attn.stats import npz
+
 if TYPE_CHECKING:
     from yolo_attn.stats.chance import Chance
 
-__all__ = ["Evaluation", "distinct_names", "evaluate", "names_in"]
+__all__ = ["Evaluation", "distinct_names", "evaluate", "mean_of_known", "names_in"]
 
 Floats = NDArray[np.float64]
 _Self = TypeVar("_Self", bound="Evaluation")
 
 
+@dataclass(frozen=True)
 class Evaluation(ABC):
     """The predictions of a checkpoint on N images of K classes, with their labels.
 
+    Args:
+        images: Names of the images, sorted.
+        classes: Names of the classes.
+
     Attributes:
+        version: Version of the format of its file.
         metrics: Names of the M metrics, which are fractions. The first one is also computed per class, and it decides
             the verdict.
         class_mean: Whether the first metric is a mean over classes.
@@ -34,10 +44,9 @@ class Evaluation(ABC):
         labeled: What the numbers of labels count.
         definition: A sentence that defines the metrics.
         by_chance: Predictions that reach some of the main metric without looking at the image.
-        images: Names of the images, sorted.
-        classes: Names of the classes.
     """
 
+    version: ClassVar[int]
     metrics: ClassVar[tuple[str, ...]]
     class_mean: ClassVar[bool] = True
     class_folders: ClassVar[bool] = False
@@ -48,22 +57,51 @@ class Evaluation(ABC):
     images: tuple[str, ...]
     classes: tuple[str, ...]
 
-    @abstractmethod
     def save(self, path: Path) -> None:
         """Write an .npz file.
 
         Raises:
             UserError: The disk is full or cannot be written; the old content is unchanged.
         """
+        header = {"version": self.version, "images": self.images, "classes": self.classes}
+        npz.save(path, header, self._arrays())
 
     @classmethod
-    @abstractmethod
     def load(cls: type[_Self], path: Path) -> _Self:
         """Read an .npz file.
 
         Raises:
             UserError: The file is missing, damaged, or of another format version.
         """
+        header, arrays = npz.load(path, cls.version)
+        try:
+            content = cls._content(arrays)
+            found = cls(images=names_in(header, "images"), classes=names_in(header, "classes"), **content)
+        except (KeyError, TypeError, ValueError) as error:
+            raise npz.damaged(path, first_line(error)) from None
+        problem = found._problem()
+        if problem:
+            raise npz.damaged(path, problem)
+        return found
+
+    @abstractmethod
+    def _arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Return the arrays of its file."""
+
+    @classmethod
+    @abstractmethod
+    def _content(cls, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+        """Return the fields that the arrays of a file contain, all but `images` and `classes`.
+
+        Raises:
+            KeyError: An array is missing.
+            TypeError: An array has another type.
+            ValueError: An array has another type or length.
+        """
+
+    @abstractmethod
+    def _problem(self) -> str | None:
+        """Return why the arrays are inconsistent, None if they are consistent."""
 
     @abstractmethod
     def compute(self, weights: NDArray[Any]) -> tuple[Floats, Floats]:
@@ -111,6 +149,13 @@ def evaluate(found: Evaluation) -> dict[str, dict[str, float]]:
         "metrics": dict(zip(found.metrics, map(float, metrics[0]), strict=True)),
         "per_class": dict(zip(found.classes, map(float, per_class[0]), strict=True)),
     }
+
+
+def mean_of_known(values: Floats) -> Floats:
+    """Return the mean over the last axis, ignoring NaN."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, values, 0.0).sum(axis=-1) / known.sum(axis=-1))
 
 
 # --- names ----------------------------------------------------------------------------------------------------------

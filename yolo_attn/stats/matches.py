@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from yolo_attn.errors import first_line
-from yolo_attn.stats import npz
-from yolo_attn.stats.evaluation import Evaluation, distinct_names, names_in
+from yolo_attn.stats.evaluation import Evaluation, distinct_names
 
 if TYPE_CHECKING:
     from yolo_attn.stats.chance import Chance
@@ -76,13 +73,12 @@ class Matches(Evaluation):
         found: [10, G] whether the object has a detection, for all areas together.
     """
 
+    version: ClassVar[int] = _VERSION
     metrics: ClassVar[tuple[str, ...]] = tuple(METRICS)
     reported: ClassVar[tuple[str, ...]] = ("mAP50-95", "mAP50", "mAP75", "precision", "recall")
     labeled: ClassVar[str] = "objects"
     definition: ClassVar[str] = "COCO's average precision"
     by_chance: ClassVar[str] = "boxes of the whole image where objects are large"
-    images: tuple[str, ...]
-    classes: tuple[str, ...]
     gt_image: Ints
     gt_class: Ints
     gt_area: Floats
@@ -97,37 +93,16 @@ class Matches(Evaluation):
     ignored: Bools
     found: Bools
 
-    def save(self, path: Path) -> None:
-        """Write the matches to an .npz file.
-
-        Raises:
-            UserError: The disk is full or cannot be written; the old content is unchanged.
-        """
-        header = {"version": _VERSION, "images": self.images, "classes": self.classes}
+    def _arrays(self) -> Mapping[str, NDArray[Any]]:
         arrays = {name: getattr(self, name) for name in _DTYPES}
-        npz.save(path, header, arrays | {name: np.packbits(getattr(self, name), axis=-1) for name in _PACKED})
+        return arrays | {name: np.packbits(getattr(self, name), axis=-1) for name in _PACKED}
 
     @classmethod
-    def load(cls, path: Path) -> Matches:
-        """Read matches from an .npz file.
-
-        Raises:
-            UserError: The file is missing, damaged, or of another format version.
-        """
-        header, arrays = npz.load(path, _VERSION)
-        try:
-            objects, detections = len(arrays["gt_image"]), len(arrays["det_image"])
-            lengths = {"hit": detections, "ignored": detections, "found": objects}
-            content: dict[str, Any] = {name: np.asarray(arrays[name], dtype) for name, dtype in _DTYPES.items()}
-            for name in _PACKED:
-                content[name] = _unpacked(arrays[name], lengths[name])
-            matches = cls(names_in(header, "images"), names_in(header, "classes"), **content)
-        except (KeyError, TypeError, ValueError) as error:
-            raise npz.damaged(path, first_line(error)) from None
-        problem = matches._problem()
-        if problem:
-            raise npz.damaged(path, problem)
-        return matches
+    def _content(cls, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+        objects, detections = len(arrays["gt_image"]), len(arrays["det_image"])
+        lengths = {"hit": detections, "ignored": detections, "found": objects}
+        content: dict[str, Any] = {name: np.asarray(arrays[name], dtype) for name, dtype in _DTYPES.items()}
+        return content | {name: _unpacked(arrays[name], lengths[name]) for name in _PACKED}
 
     # The modules of the computations import this one.
 
@@ -176,7 +151,6 @@ class Matches(Evaluation):
         return self.gt_image, self.gt_class, self.gt_crowd
 
     def _problem(self) -> str | None:
-        """Return why the arrays are inconsistent, None if they are consistent."""
         objects, detections = len(self.gt_image), len(self.det_image)
         for field in fields(self):
             value = getattr(self, field.name)

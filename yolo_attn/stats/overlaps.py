@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_attn.errors import first_line
-from yolo_attn.stats import npz
-from yolo_attn.stats.chance import SHUFFLES, Chance
-from yolo_attn.stats.evaluation import Evaluation, distinct_names, names_in
+from yolo_attn.stats.chance import Chance, compare_shuffled
+from yolo_attn.stats.evaluation import Evaluation, distinct_names, mean_of_known
 
 __all__ = ["IGNORED", "MAPS", "Overlaps", "OverlapsBuilder"]
 
@@ -28,10 +25,8 @@ MAPS = 64
 """Number of images whose maps are stored."""
 _UNSCORED = 254  # value of a stored map for a background that is not scored
 _SIDE = 64  # of a stored map; its pixels are samples of the full one
-_FEWEST = 2  # images that can be shuffled
 _FEWEST_CLASSES = 2  # in a map: a single class and its background
 _MOST_PIXELS = 2**40  # of an image, in an untrusted file; sums remain exact
-_VERSION = 1
 _PIXELS = ("common", "labeled_pixels", "predicted_pixels")
 _TOTALS = ("right", "pixels")
 
@@ -61,6 +56,7 @@ class Overlaps(Evaluation):
         predicted_maps: [S, 64, 64] the same for the prediction, which is complete.
     """
 
+    version: ClassVar[int] = 1
     metrics: ClassVar[tuple[str, ...]] = ("mIoU", "pixel-accuracy")
     reported: ClassVar[tuple[str, ...]] = ("mIoU", "pixel-accuracy")
     labeled: ClassVar[str] = "images"
@@ -70,8 +66,6 @@ class Overlaps(Evaluation):
         "class (pixel-accuracy)"
     )
     by_chance: ClassVar[str] = "the usual place of each class in an image"
-    images: tuple[str, ...]
-    classes: tuple[str, ...]
     common: Counts
     labeled_pixels: Counts
     predicted_pixels: Counts
@@ -81,35 +75,14 @@ class Overlaps(Evaluation):
     true_maps: Map
     predicted_maps: Map
 
-    def save(self, path: Path) -> None:
-        """Write the overlaps to an .npz file.
-
-        Raises:
-            UserError: The disk is full or cannot be written; the old content is unchanged.
-        """
-        header = {"version": _VERSION, "images": self.images, "classes": self.classes}
-        npz.save(path, header, {name: getattr(self, name) for name in _DTYPES})
+    def _arrays(self) -> Mapping[str, NDArray[Any]]:
+        return {name: getattr(self, name) for name in _DTYPES}
 
     @classmethod
-    def load(cls, path: Path) -> Overlaps:
-        """Read overlaps from an .npz file.
-
-        Raises:
-            UserError: The file is missing, damaged, or of another format version.
-        """
-        header, arrays = npz.load(path, _VERSION)
-        try:
-            content: dict[str, Any] = {name: np.asarray(arrays[name], dtype) for name, dtype in _DTYPES.items()}
-            found = cls(names_in(header, "images"), names_in(header, "classes"), **content)
-        except (KeyError, TypeError, ValueError) as error:
-            raise npz.damaged(path, first_line(error)) from None
-        problem = found._problem()
-        if problem:
-            raise npz.damaged(path, problem)
-        return found
+    def _content(cls, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+        return {name: np.asarray(arrays[name], dtype) for name, dtype in _DTYPES.items()}
 
     def _problem(self) -> str | None:
-        """Return why the arrays are inconsistent, None if they are consistent."""
         images, maps = len(self.images), len(self.mapped)
         shapes: Mapping[str, tuple[int, ...]] = {
             **dict.fromkeys(_PIXELS, (images, len(self.classes))),
@@ -150,11 +123,11 @@ class Overlaps(Evaluation):
         with np.errstate(invalid="ignore", divide="ignore"):
             accuracy = (rows @ self.right) / (rows @ self.pixels)
         iou = _iou(common, labeled, predicted)
-        return np.stack([_mean(iou), accuracy], axis=1), iou
+        return np.stack([mean_of_known(iou), accuracy], axis=1), iou
 
     def mean_iou_of_images(self) -> Floats:
         """Return [N] the mean IoU of each image alone, over the classes that are labeled in it; NaN without any."""
-        return _mean(_iou(self.common, self.labeled_pixels, self.predicted_pixels))
+        return mean_of_known(_iou(self.common, self.labeled_pixels, self.predicted_pixels))
 
     def counts(self) -> tuple[int, ...]:
         """Return the number of images with pixels of each class."""
@@ -184,22 +157,15 @@ class Overlaps(Evaluation):
         Returns:
             The comparison; None with fewer than two images.
         """
-        count = len(self.mapped)
-        if count < _FEWEST:
-            return None
-        order = np.random.default_rng(0).permutation(count)
-        true, predicted = (maps[order].reshape(count, -1) for maps in (self.true_maps, self.predicted_maps))
-        shifts = range(min(SHUFFLES, count - 1) + 1)
-        values = [self._mean_iou(true, np.roll(predicted, -shift, axis=0)) for shift in shifts]
-        alike = float((true == true[0]).all())
-        return Chance(values[0], float(np.mean(values[1:])), max(values[1:]), alike)
+        true, predicted = (maps.reshape(len(maps), _SIDE * _SIDE) for maps in (self.true_maps, self.predicted_maps))
+        return compare_shuffled(true, predicted, self._mean_iou)
 
     def _mean_iou(self, true: Map, predicted: Map) -> float:
         """Return the mean IoU of maps, 0 without labels."""
         known, classes = true != IGNORED, len(self.classes)
         both = true[known & (true == predicted)]
         counts = [np.bincount(values, minlength=256)[:classes] for values in (both, true[known], predicted[known])]
-        return float(np.nan_to_num(_mean(_iou(*(values[None] for values in counts)))[0]))
+        return float(np.nan_to_num(mean_of_known(_iou(*(values[None] for values in counts)))[0]))
 
 
 _DTYPES: Mapping[str, Any] = {
@@ -213,13 +179,6 @@ def _iou(common: NDArray[Any], labeled: NDArray[Any], predicted: NDArray[Any]) -
     """Return the IoU of classes; NaN for one without labeled pixels."""
     union = labeled + predicted - common
     return np.where(labeled > 0, common / np.maximum(union, 1.0), np.nan)
-
-
-def _mean(values: Floats) -> Floats:
-    """Return the mean over the last axis, ignoring NaN."""
-    known = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(known, values, 0.0).sum(axis=-1) / known.sum(axis=-1))
 
 
 class OverlapsBuilder:

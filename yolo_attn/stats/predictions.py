@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from yolo_attn.errors import first_line
-from yolo_attn.stats import npz
-from yolo_attn.stats.chance import SHUFFLES, Chance
-from yolo_attn.stats.evaluation import Evaluation, distinct_names, names_in
+from yolo_attn.stats.chance import Chance, compare_shuffled
+from yolo_attn.stats.evaluation import Evaluation, distinct_names
 
 __all__ = ["RANKED", "Predictions"]
 
 RANKED = 5
 """Number of predicted classes that are stored per image, the most probable first."""
-_VERSION = 1
-_FEWEST = 2  # images that can be shuffled
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
@@ -37,6 +32,7 @@ class Predictions(Evaluation):
         ranked: [N, min(5, K)] indices of the predicted classes, the most probable first.
     """
 
+    version: ClassVar[int] = 1
     metrics: ClassVar[tuple[str, ...]] = ("top-1", "top-5")
     reported: ClassVar[tuple[str, ...]] = ("top-1", "top-5")
     class_mean: ClassVar[bool] = False
@@ -47,8 +43,6 @@ class Predictions(Evaluation):
         "(top-5), of all images or of those of a class"
     )
     by_chance: ClassVar[str] = "the class with the most images"
-    images: tuple[str, ...]
-    classes: tuple[str, ...]
     true: Ints
     ranked: Ints
 
@@ -63,35 +57,14 @@ class Predictions(Evaluation):
         names, true, ranked = zip(*sorted(images, key=lambda image: image[0]), strict=True)
         return cls(names, distinct_names(classes), np.array(true, np.int32), np.array(ranked, np.int32))
 
-    def save(self, path: Path) -> None:
-        """Write the predictions to an .npz file.
-
-        Raises:
-            UserError: The disk is full or cannot be written; the old content is unchanged.
-        """
-        header = {"version": _VERSION, "images": self.images, "classes": self.classes}
-        npz.save(path, header, {"true": self.true, "ranked": self.ranked})
+    def _arrays(self) -> Mapping[str, NDArray[Any]]:
+        return {"true": self.true, "ranked": self.ranked}
 
     @classmethod
-    def load(cls, path: Path) -> Predictions:
-        """Read predictions from an .npz file.
-
-        Raises:
-            UserError: The file is missing, damaged, or of another format version.
-        """
-        header, arrays = npz.load(path, _VERSION)
-        try:
-            true, ranked = (np.asarray(arrays[name], np.int32) for name in ("true", "ranked"))
-            found = cls(names_in(header, "images"), names_in(header, "classes"), true, ranked)
-        except (KeyError, TypeError, ValueError) as error:
-            raise npz.damaged(path, first_line(error)) from None
-        problem = found._problem()
-        if problem:
-            raise npz.damaged(path, problem)
-        return found
+    def _content(cls, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+        return {name: np.asarray(arrays[name], np.int32) for name in ("true", "ranked")}
 
     def _problem(self) -> str | None:
-        """Return why the arrays are inconsistent, None if they are consistent."""
         images, classes = len(self.images), len(self.classes)
         for name, shape in (("true", (images,)), ("ranked", (images, min(RANKED, classes)))):
             values: Ints = getattr(self, name)
@@ -155,11 +128,4 @@ class Predictions(Evaluation):
         Returns:
             The comparison; None with fewer than two images.
         """
-        count = len(self.images)
-        if count < _FEWEST:
-            return None
-        order = np.random.default_rng(0).permutation(count)
-        true, first = self.true[order], self.ranked[order, 0]
-        values = [float((true == np.roll(first, -shift)).mean()) for shift in range(min(SHUFFLES, count - 1) + 1)]
-        alike = float((true == true[0]).all())
-        return Chance(values[0], float(np.mean(values[1:])), max(values[1:]), alike)
+        return compare_shuffled(self.true, self.ranked[:, 0], lambda true, first: float((true == first).mean()))
