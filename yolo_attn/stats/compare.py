@@ -48,6 +48,7 @@ __all__ = [
     "minimum_detectable_range",
     "pooled_noise",
     "round_df",
+    "sd_of_base",
 ]
 
 MIN_SEEDS = 3  # for a verdict
@@ -369,6 +370,17 @@ def pooled_noise(noises: Iterable[tuple[float | None, float | None, int]]) -> No
     pooled_df = df.sum() / (1 + (len(known) - 1) * _SHARED_BASELINE)
     mean_square = (training**2 * df).sum() / df.sum()
     return Noise(math.sqrt(mean_square), math.sqrt(np.mean(images**2)), float(pooled_df))
+
+
+def sd_of_base(sd_training: float, sd_bases: float, seeds: int) -> float:
+    """Return the standard deviation over bases of the mean over some seeds of each.
+
+    Args:
+        sd_training: Standard deviation over seeds that start from the same base.
+        sd_bases: Standard deviation over bases, without that over seeds.
+        seeds: Number of seeds of each base.
+    """
+    return math.hypot(sd_bases, sd_training / math.sqrt(seeds))
 
 
 def minimum_detectable(

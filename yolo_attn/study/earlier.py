@@ -7,13 +7,12 @@ from seed to seed than one that is trained from scratch.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from yolo_attn.errors import UserError
-from yolo_attn.stats.compare import MIN_SEEDS, Noise, pooled_noise
+from yolo_attn.stats.compare import MIN_SEEDS, Noise, pooled_noise, sd_of_base
 from yolo_attn.study.files import RESULTS
 from yolo_attn.study.planning import Plan
 from yolo_attn.study.results.records import Difference, StudyInfo, StudyResults
@@ -101,7 +100,7 @@ def _per_base(found: Difference, seeds: int) -> float | None:
     """Return the standard deviation over bases of the mean over the seeds of each."""
     if found.sd_bases is None or found.sd_training is None:
         return None
-    return math.hypot(found.sd_bases, found.sd_training / math.sqrt(seeds))
+    return sd_of_base(found.sd_training, found.sd_bases, seeds)
 
 
 def _read(folder: Path) -> StudyResults | None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from yolo_attn.stats.compare import MIN_SEEDS, Noise, minimum_detectable_range
+from yolo_attn.stats.compare import MIN_SEEDS, Noise, minimum_detectable_range, sd_of_base
 from yolo_attn.stats.verdicts import simultaneous_alpha
 from yolo_attn.study.results.judging import Rules
 from yolo_attn.study.results.records import NoiseSummary, StudyResults
@@ -92,18 +92,15 @@ def _filled(study: StudyResults, noise: NoiseSummary, planned: int, scenario: Sc
     info, seeds, bases = study.info, scenario.seeds, scenario.bases
     alpha = simultaneous_alpha(len(study.variants))
     widening = Rules(info.margin, info.no_worse, info.max_seeds and seeds).look_factor(alpha, seeds)
-    units, training = (seeds, noise.training) if bases == 1 else (bases, _per_base(noise, max(seeds // bases, 1)))
+    units, training = seeds, noise.training
+    if bases > 1:
+        units, training = bases, sd_of_base(training, noise.bases or 0.0, max(seeds // bases, 1))
     widened = Noise(widening * training, noise.images / math.sqrt(scenario.images), noise.df or math.inf)
     return replace(
         scenario,
         detectable=minimum_detectable_range(units, widened, alpha=alpha),
         seconds=_added_seconds(study, seeds - planned, bases),
     )
-
-
-def _per_base(noise: NoiseSummary, seeds: int) -> float:
-    """Return the standard deviation over bases of the mean over some seeds of each."""
-    return math.sqrt((noise.bases or 0.0) ** 2 + noise.training**2 / seeds)
 
 
 def _added_seconds(study: StudyResults, seeds: int, bases: int) -> float | None:
