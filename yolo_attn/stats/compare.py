@@ -99,16 +99,22 @@ class Support:
         w_k = (n_k - 1) / n_k², and with n_k - 1 degrees of freedom. The sum has Satterthwaite's degrees of freedom,
         (sum of w_k)² / sum of w_k² / (n_k - 1), but not more than N - 1, because parts share images. It needs no other
         correction than N / (N - 1): a replicate has now more and now fewer images of a part, or none, which compensates
-        for (n_k - 1) / n_k from three images on, and mostly with two (`tests/stats/test_groups.py`). A number whose
-        parts rest on a single image each has no known noise.
+        for (n_k - 1) / n_k from three images on, and mostly with two (`tests/stats/test_groups.py`).
+
+        A part with a single image is the same in all replicates, except that it is missing in q = 1 / e of them. That
+        moves the mean over the other parts with q (1 - q) / P² of the part's variance, where P is the mean share of the
+        parts that a replicate has. This is its w_k, with one degree of freedom, and the variance is divided by the
+        share of it that the bootstrap shows if all images are equally noisy. A number whose parts rest on a single
+        image each has no known noise.
 
         Args:
             images: For each of C numbers, the numbers of images that belong to its parts (n_k).
             total: Number of images (N).
         """
-        df = np.array([_df_of_mean(np.asarray(parts, np.float64)) for parts in images])
+        parts = [_support_of_mean(np.asarray(counts, np.float64)) for counts in images]
+        factor, df = np.array(parts, np.float64).reshape(-1, 2).T
         whole = cls.of_images(np.full(len(df), total))
-        return cls(np.where(np.isnan(df), np.nan, whole.factor), np.fmin(round_df(np.nan_to_num(df)), whole.df))
+        return cls(factor * whole.factor, np.fmin(round_df(df), whole.df))
 
     @classmethod
     def unlimited(cls, columns: int) -> Support:
@@ -116,11 +122,19 @@ class Support:
         return cls(np.ones(columns), np.full(columns, _DFS[-1]))
 
 
-def _df_of_mean(images: Floats) -> float:
-    """Return the degrees of freedom of a mean over parts with so many images each, NaN if all have a single one."""
-    images = images[images > 1]
-    noise = (images - 1) / images**2
-    return float(noise.sum() ** 2 / (noise**2 / (images - 1)).sum()) if len(images) else math.nan
+def _support_of_mean(images: Floats) -> tuple[float, float]:
+    """Return the factor and the degrees of freedom of a mean over parts with so many images each.
+
+    The factor is NaN if no part has several images.
+    """
+    if not (images > 1).any():
+        return math.nan, 1.0
+    present = 1 - np.exp(-images).mean()
+    single = math.exp(-1) * (1 - math.exp(-1)) / present**2
+    noise = np.where(images > 1, (images - 1) / images**2, single)
+    df = noise.sum() ** 2 / (noise**2 / np.maximum(images - 1, 1)).sum()
+    shown = np.where(images > 1, 1 / images, single)
+    return float((1 / images).sum() / shown.sum()), float(df)
 
 
 @dataclass(frozen=True)
