@@ -166,6 +166,18 @@ def test_a_fixed_study_can_get_more_seeds(fake: Fake) -> None:
     assert "earlier looks count: at 3 seeds" in fake.output()
     assert seeds(fake)["unsure"] == [0, 1, 2, 3]
     assert [look["counts"] for look in looks(fake)] == [{"unsure": 3}, {"unsure": 4}]
+    # The first look had the whole level, and those of the plan come on top of it.
+    rate = error_rate({3: 0.05, 4: look_levels(0.05, 3, 4)[4]})
+    assert f"looks at 3 and 4 seeds: false alarms up to {100 * rate:.1f}%" in notes(fake, "unplanned")[0]
+
+
+def test_a_larger_number_of_seeds_after_the_last_look_is_unplanned(fake: Fake) -> None:
+    fake.compare(variants="unsure", seeds="auto", max_seeds=4)
+    assert not notes(fake, "unplanned")
+    fake.compare(variants="unsure", seeds="auto", max_seeds=5, exist_ok=True)
+    planned, longer = look_levels(0.05, 3, 4), look_levels(0.05, 3, 5)
+    rate = error_rate({3: planned[3], 4: planned[4], 5: longer[5]})
+    assert f"false alarms up to {100 * rate:.1f}%" in notes(fake, "unplanned")[0]
 
 
 def test_seeds_of_a_study_with_looks_can_be_fixed_later(fake: Fake) -> None:

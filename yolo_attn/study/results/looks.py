@@ -9,7 +9,7 @@ error levels, and the exact error rate of all of them is stated where it is larg
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -112,15 +112,22 @@ def _is_same(last: Look, now: Look) -> bool:
 
 
 def _merged(last: Look, now: Look) -> Look:
-    """Return two evaluations that are one look as one."""
+    """Return two evaluations that are one look as one.
+
+    An arm keeps its largest level, with which it could have been decided.
+    """
     return replace(
         now,
         seeds=max(last.seeds, now.seeds),
         made=last.made if now.counts.items() <= last.counts.items() else now.made,
         verdicts={**last.verdicts, **now.verdicts},
         counts={**last.counts, **now.counts},
-        alphas={**last.alphas, **now.alphas},
+        alphas=_largest(last.alphas, now.alphas),
     )
+
+
+def _largest(last: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
+    return {name: max(last.get(name, 0.0), now.get(name, 0.0)) for name in {**last, **now}}
 
 
 def false_alarms(looks: Sequence[Look], study: StudyResults) -> float:
@@ -140,15 +147,16 @@ def false_alarms(looks: Sequence[Look], study: StudyResults) -> float:
 
 
 def _alphas(looks: Sequence[Look], arm: ArmSummary) -> dict[int, float]:
-    """Return the error level at each number of seeds that an arm was looked at with; the last look at a number counts.
+    """Return the largest error level at each number of seeds that an arm was looked at with.
 
     A look at more seeds than the arm has is in a forged file.
     """
-    return {
-        look.counts[arm.name]: look.alphas[arm.name]
-        for look in looks
-        if arm.name in look.alphas and 1 < look.counts.get(arm.name, 0) <= len(arm.runs)
-    }
+    found: dict[int, float] = {}
+    for look in looks:
+        seeds = look.counts.get(arm.name, 0)
+        if arm.name in look.alphas and 1 < seeds <= len(arm.runs):
+            found[seeds] = max(found.get(seeds, 0.0), look.alphas[arm.name])
+    return found
 
 
 @lru_cache(maxsize=1024)
