@@ -25,6 +25,7 @@ from yolo_attn.study.report.figures.plot import drawing
 from yolo_attn.study.report.formats import percent
 from yolo_attn.study.report.notes import answer, collapses, deviations, reading_notes
 from yolo_attn.study.report.page import as_html
+from yolo_attn.study.report.paper import paper_sentences
 from yolo_attn.study.report.text import text_table
 from yolo_attn.study.results.records import BaseSummary, RunSummary, StudyResults
 
@@ -132,6 +133,13 @@ def test_more_failures_than_the_baseline_are_explained(study: StudyResults) -> N
     assert line in text_table(failed)
 
 
+def test_more_failures_of_the_baseline_are_explained(study: StudyResults) -> None:
+    failed = with_arms(study, with_failed(study.arms[0], 1), replace(study.arms[2], verdict="inconclusive"))
+    line = next(line for line in deviations(failed) if "A failed run is worse" in line)
+    assert line.startswith("More runs of the baseline (1 of 5) failed than of B (0 of 5).") and "nothing bad" in line
+    assert "more of the baseline's runs failed" in paper_sentences(failed)[1]
+
+
 def test_unlearned_runs_are_counted_with_the_verdict(study: StudyResults) -> None:
     runs = [replace(run, learnt=run.seed > 1) for run in study.arms[2].runs]
     assert row_of(text_table(with_arms(study, replace(study.arms[2], runs=runs))), "B").endswith("worse, 2 not learned")
@@ -142,6 +150,7 @@ def test_rate_of_collapses_that_is_not_excluded(study: StudyResults, tmp_path: P
     text = "exclude only that this happens in more than 45% of its runs (95% confidence)"
     assert text in (collapses(study) or "") and text in as_html(study, tmp_path)
     assert collapses(with_arms(study, with_failed(study.arms[1], 1))) is None
+    assert collapses(with_arms(study, replace(with_failed(study.arms[1], 5), verdict=None))) is None
     assert collapses(with_arms(study, *(replace(arm, verdict=None) for arm in study.variants))) is None
 
 

@@ -182,13 +182,18 @@ def test_looks_after_every_seed_widen_the_interval(made: Made) -> None:
 
 
 def test_an_arm_with_more_failed_seeds_than_the_baseline_is_not_better(made: Made) -> None:
-    good = made.arms[1]
-    failed = dataclasses.replace(good, runs=[*good.runs, RunState(3, "failed", error="loss is NaN")])
-    bad = dataclasses.replace(made.arms[2], runs=[*made.arms[2].runs, RunState(3, "failed", error="loss is NaN")])
-    found = make_results(made.folder, INFO, [made.arms[0], failed, bad])
+    def with_run(arm: ArmRuns, status: str) -> ArmRuns:
+        return dataclasses.replace(arm, runs=[*arm.runs, dataclasses.replace(arm.runs[0], seed=3, status=status)])
+
+    (base, good, bad), failed = made.arms[:3], "failed"
+    found = make_results(made.folder, INFO, [with_run(base, "done"), with_run(good, failed), with_run(bad, failed)])
     assert [arm.verdict for arm in found.arms] == [None, "inconclusive", "worse"]
-    base = dataclasses.replace(made.arms[0], runs=[*made.arms[0].runs, RunState(3, "failed", error="loss is NaN")])
-    assert make_results(made.folder, INFO, [base, failed]).arms[1].verdict == "better"
+    found = make_results(made.folder, INFO, [with_run(base, failed), with_run(good, failed), with_run(bad, "done")])
+    assert [arm.verdict for arm in found.arms] == [None, "better", "inconclusive"]
+    # An arm that was decided before the baseline failed stays decided.
+    auto = dataclasses.replace(INFO, max_seeds=4)
+    found = make_results(made.folder, auto, [with_run(base, failed), good, bad])
+    assert [arm.verdict for arm in found.arms] == [None, "better", "worse"]
 
 
 def test_variants_are_compared_with_the_width_control_and_with_each_other(made: Made) -> None:

@@ -10,6 +10,7 @@ from yolo_attn.errors import counted
 from yolo_attn.stats.verdicts import ALPHA
 from yolo_attn.study.report.formats import enumerated, percent, points, points_range, signed, size, typeset
 from yolo_attn.study.report.pairs import families
+from yolo_attn.study.results.judging import is_overruled, more_failures
 from yolo_attn.study.results.records import MIN_SEEDS, ArmSummary, RunSummary, StudyResults
 
 __all__ = ["answer", "collapses", "conditions", "deviations", "reading_notes", "warnings"]
@@ -99,7 +100,7 @@ def conditions(study: StudyResults) -> list[str]:
 def collapses(study: StudyResults) -> str | None:
     """Return which rates of failing runs are excluded where none has failed; None if any has, or without a verdict."""
     arms = [arm for arm in study.variants if arm.verdict]
-    if not arms or any(arm.failed or arm.unlearned for arm in arms):
+    if not arms or any(arm.failed or arm.unlearned for arm in study.variants):
         return None
     runs = min(len(arm.done) for arm in arms)
     rate = 1 - ALPHA ** (1 / runs)
@@ -175,7 +176,7 @@ def deviations(study: StudyResults) -> list[str]:
         *_not_learned(study),
         *_base_failures(study),
         *_failures(study),
-        *_more_failures(study),
+        *_overruled(study),
         *_unequal_epochs(study),
         *_transfer(study),
     ]
@@ -213,17 +214,26 @@ def _base_failures(study: StudyResults) -> list[str]:
     ]
 
 
-def _more_failures(study: StudyResults) -> list[str]:
-    """Return the arms that are inconclusive because more of their runs failed than of the baseline's."""
-    usual = len(study.baseline.failed)
-    arms = [arm for arm in study.others if arm.verdict == "inconclusive" and len(arm.failed) > usual]
-    if not arms:
-        return []
-    counts = enumerated([f"{arm.name} ({len(arm.failed)} of {len(arm.runs)})" for arm in arms])
+def _overruled(study: StudyResults) -> list[str]:
+    """Return the arms that are inconclusive because more of their runs failed than of the baseline's, or fewer."""
+    base = f"the baseline ({_failed_count(study.baseline)})"
+    arms = [arm for arm in study.others if is_overruled(arm, study.info)]
+    more = [arm for arm in arms if more_failures(arm.runs, study.baseline.runs) > 0]
+    fewer = [arm for arm in arms if arm not in more]
+    usual = "A failed run is worse than any other, so the remaining runs show nothing"
     return [
-        f"More runs than of the baseline ({usual} of {len(study.baseline.runs)}) failed of {counts}. A failed run is "
-        "worse than any other, so the remaining runs show nothing good about an arm; its verdict is inconclusive."
+        f"{start} {enumerated([f'{arm.name} ({_failed_count(arm)})' for arm in found])}. {usual} {what} about an arm; "
+        "its verdict is inconclusive."
+        for found, start, what in (
+            (more, f"More runs than of {base} failed of", "good"),
+            (fewer, f"More runs of {base} failed than of", "bad"),
+        )
+        if found
     ]
+
+
+def _failed_count(arm: ArmSummary) -> str:
+    return f"{len(arm.failed)} of {len(arm.runs)}"
 
 
 def _failures(study: StudyResults) -> list[str]:

@@ -8,6 +8,7 @@ from yolo_attn.errors import counted
 from yolo_attn.stats.compare import MIN_SEEDS
 from yolo_attn.stats.verdicts import ALPHA
 from yolo_attn.study.report.formats import enumerated, percent, signed, size, typeset
+from yolo_attn.study.results.judging import is_overruled, more_failures
 from yolo_attn.study.results.records import ArmSummary, StudyResults
 
 __all__ = ["paper_sentences"]
@@ -53,8 +54,10 @@ def _conclusion(study: StudyResults, arm: ArmSummary) -> str:
         return f"which is not worse than the baseline by {margin} or more"
     if arm.verdict in ("better", "worse"):
         return f"which is {arm.verdict} than the baseline"
-    if len(arm.failed) > len(study.baseline.failed):
-        return "which is inconclusive because more of its runs failed than of the baseline's"
+    if is_overruled(arm, study.info):
+        more = more_failures(arm.runs, study.baseline.runs) > 0
+        failed = "more of its runs failed than of the baseline's" if more else "more of the baseline's runs failed"
+        return f"which is inconclusive because {failed}"
     no_worse = ", nor that it is no worse" if study.info.no_worse else ""
     return f"which is inconclusive: it shows neither a difference nor equivalence within ±{margin}{no_worse}"
 

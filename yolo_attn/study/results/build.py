@@ -34,7 +34,7 @@ from yolo_attn.study.results.estimates import (
     pair_difference,
     summarize_noise,
 )
-from yolo_attn.study.results.judging import Rules, judge
+from yolo_attn.study.results.judging import Rules, judge, more_failures
 from yolo_attn.study.results.looks import look_notes, looks_of, with_look
 from yolo_attn.study.results.paths import dataset_name, without_folders
 from yolo_attn.study.results.records import (
@@ -85,11 +85,6 @@ class ArmRuns:
     def done(self) -> list[RunState]:
         """The runs that were trained and evaluated."""
         return [run for run in self.runs if run.status == "done"]
-
-    @property
-    def failed(self) -> int:
-        """The number of failed runs."""
-        return sum(run.status == "failed" for run in self.runs)
 
     @property
     def unfinished_seeds(self) -> set[int]:
@@ -216,7 +211,7 @@ class _Trial:
             self._rules,
             comparisons=comparisons,
             images=self._groups,
-            failures=self._arms[index].failed - self._arms[reference].failed,
+            failures=more_failures(self._arms[index].runs, self._arms[reference].runs),
         )
         if not comparable:
             return _untested(judged, interval=False), None

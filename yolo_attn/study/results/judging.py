@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from yolo_attn.stats.compare import MIN_IMAGES, MIN_SEEDS, PairedDifference
 from yolo_attn.stats.sequential import look_factor, look_levels
 from yolo_attn.stats.verdicts import Verdict, adjusted_p, read_verdict, simultaneous_alpha
-from yolo_attn.study.results.records import Difference
+from yolo_attn.study.results.records import ArmSummary, Difference, StudyInfo
 
-__all__ = ["Rules", "judge"]
+__all__ = ["Rules", "is_overruled", "judge", "more_failures"]
 
 # A failed run is worse than any other. If an arm has more of them than its reference, nothing good can be concluded
 # from the remaining seeds, and if the reference has more, nothing bad.
@@ -56,6 +57,32 @@ class Rules:
         return look_factor(alpha, seeds, MIN_SEEDS, max(self.max_seeds, seeds))
 
 
+class _Run(Protocol):
+    """A run with its seed and status."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def status(self) -> str: ...
+
+
+def more_failures(runs: Sequence[_Run], reference: Sequence[_Run]) -> int:
+    """Return the number of failed runs of an arm minus that of its reference, over the seeds of both.
+
+    With `seeds=auto` arms have different numbers of seeds, and a later failure of one says nothing about the other.
+    """
+    own, others = ({run.seed: run.status == "failed" for run in each} for each in (runs, reference))
+    return sum(failed - others[seed] for seed, failed in own.items() if seed in others)
+
+
+def is_overruled(arm: ArmSummary, info: StudyInfo) -> bool:
+    """Whether an arm is inconclusive because of failed runs, and not because of its interval."""
+    interval = arm.difference().interval
+    if arm.verdict != "inconclusive" or interval is None:
+        return False
+    return read_verdict(interval, info.margin, no_worse=info.no_worse) != "inconclusive"
+
+
 def judge(
     differences: Mapping[str, PairedDifference | None],
     rules: Rules,
@@ -71,7 +98,7 @@ def judge(
         rules: The rules.
         comparisons: Number of differences that are tested together.
         images: Number of images, or of groups of images.
-        failures: Number of failed runs of the arm, minus that of its reference.
+        failures: Number of failed runs of the arm, minus that of its reference (`more_failures`).
     """
     judged = {
         name: None if found is None else _record(found, rules, comparisons) for name, found in differences.items()
