@@ -112,7 +112,7 @@ def test_the_detectable_range_follows_from_the_noise_of_earlier_runs(fake: Fake)
     assert found.noise is not None
     assert (found.noise.source, found.noise.changes) == ("earlier runs of this study", ())
     rows = {row["seeds"]: row for row in found.rows()}
-    expected = minimum_detectable_range(6, found.noise.noise, variants=2)
+    expected = minimum_detectable_range(6, found.noise.noise, alpha=0.05 / 2)
     assert (rows[6]["low"], rows[6]["high"]) == pytest.approx(expected)
     assert rows[3]["high"] > rows[12]["high"]
     fake.compare(variants="B,crippled", seeds=6, exist_ok=True)
@@ -131,7 +131,7 @@ def test_seeds_auto_accounts_for_its_looks(fake: Fake) -> None:
         factor = Rules(0.005, max_seeds=8).look_factor(0.025, seeds)
         assert factor > 1
         assert found.noise is not None
-        expected = minimum_detectable_range(seeds, found.noise.noise, variants=2, look_factor=factor)
+        expected = minimum_detectable_range(seeds, found.noise.noise, alpha=0.05 / 2, look_factor=factor)
         assert (rows[seeds]["low"], rows[seeds]["high"]) == pytest.approx(expected)
 
 

@@ -402,7 +402,6 @@ def minimum_detectable(
     sd_training: float,
     se_images: float,
     *,
-    variants: int = 1,
     alpha: float = 0.05,
     power: float = 0.8,
     look_factor: float = 1.0,
@@ -413,8 +412,7 @@ def minimum_detectable(
         seeds: Number of common seeds, at least 2.
         sd_training: Standard deviation over seeds of one run's difference.
         se_images: Standard error due to the test images.
-        variants: Number of variants that are tested together.
-        alpha: Two-sided level of all tests together.
+        alpha: Two-sided level of the interval.
         power: Probability of finding a difference of that size.
         look_factor: Factor of the standard error due to training in the interval that accounts for looks.
 
@@ -428,7 +426,7 @@ def minimum_detectable(
     scale = math.sqrt(sd_training**2 / seeds + se_images**2)
     if scale == 0:
         return 0.0
-    half = half_widths(seeds, sd_training, se_images, alpha / variants, look_factor)
+    half = half_widths(seeds, sd_training, se_images, alpha, look_factor)
 
     def lacking(size: float) -> float:
         found = special.ndtr((size - half) / scale) + special.ndtr((-size - half) / scale)
@@ -457,7 +455,6 @@ def minimum_detectable_range(
     seeds: int,
     noise: Noise,
     *,
-    variants: int = 1,
     alpha: float = 0.05,
     power: float = 0.8,
     look_factor: float = 1.0,
@@ -468,16 +465,13 @@ def minimum_detectable_range(
     Args:
         seeds: Number of common seeds, at least 2.
         noise: The noise, from earlier results.
-        variants: Number of variants that are tested together.
-        alpha: Two-sided level of all tests together.
+        alpha: Two-sided level of the interval.
         power: Probability of finding a difference of that size.
         look_factor: As for `minimum_detectable`.
         level: Level of the interval.
     """
     low, high = (
-        minimum_detectable(
-            seeds, training, noise.images, variants=variants, alpha=alpha, power=power, look_factor=look_factor
-        )
+        minimum_detectable(seeds, training, noise.images, alpha=alpha, power=power, look_factor=look_factor)
         for training in noise.limits(level)
     )
     return low, high

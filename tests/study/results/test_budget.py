@@ -38,7 +38,7 @@ def test_scenarios_of_one_base() -> None:
     assert [scenario_name(it) for it in found] == ["5 seeds", "6 seeds", "10 seeds", "twice the test images"]
     for scenario in found:
         known = Noise(0.01, 0.002 / math.sqrt(scenario.images), 8.0)
-        expected = minimum_detectable_range(scenario.seeds, known, variants=2)
+        expected = minimum_detectable_range(scenario.seeds, known, alpha=0.05 / 2)
         assert scenario.detectable == pytest.approx(expected)
     assert [it.seconds for it in found] == [0, 3 * 60, 15 * 60, 0]  # three arms of a minute each
 
@@ -63,7 +63,7 @@ def test_bases_are_the_units_of_training() -> None:
     ]
     per_base = math.sqrt(0.02**2 + 0.01**2 / 2)
     assert found.scenarios[1].detectable == pytest.approx(
-        minimum_detectable_range(4, Noise(per_base, 0.001, 4.0), variants=2)
+        minimum_detectable_range(4, Noise(per_base, 0.001, 4.0), alpha=0.05 / 2)
     )
     assert found.scenarios[1].seconds == pytest.approx(2 * 3 * 60 + 100)  # two seeds of three arms, and a base
 
@@ -73,7 +73,7 @@ def test_looks_make_the_last_seed_the_design() -> None:
     assert [it.seeds for it in found] == [12, 13, 24, 12]
     factor = Rules(0.005, max_seeds=12).look_factor(0.025, 12)
     assert factor > 1
-    expected = minimum_detectable_range(12, Noise(factor * 0.01, 0.002, 8.0), alpha=0.025)
+    expected = minimum_detectable_range(12, Noise(0.01, 0.002, 8.0), alpha=0.025, look_factor=factor)
     assert found[0].detectable == pytest.approx(expected)
 
 

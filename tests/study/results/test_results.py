@@ -334,7 +334,7 @@ def test_minimum_detectable_difference_uses_pooled_noise(made: Made) -> None:
     training, images = (
         math.sqrt(np.mean([delta[key] ** 2 for delta in deltas])) for key in ("sd_training", "se_images")
     )
-    expected = compare.minimum_detectable(3, training, images, variants=3)
+    expected = compare.minimum_detectable(3, training, images, alpha=0.05 / 3)
     assert data["minimum_detectable"][MAIN] == pytest.approx(expected)
     assert "mAP-small" not in data["minimum_detectable"]
     noise = data["noise"]

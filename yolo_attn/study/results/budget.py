@@ -95,10 +95,10 @@ def _filled(study: StudyResults, noise: NoiseSummary, planned: int, scenario: Sc
     units, training = seeds, noise.training
     if bases > 1:
         units, training = bases, sd_of_base(training, noise.bases or 0.0, max(seeds // bases, 1))
-    widened = Noise(widening * training, noise.images / math.sqrt(scenario.images), noise.df or math.inf)
+    expected = Noise(training, noise.images / math.sqrt(scenario.images), noise.df or math.inf)
     return replace(
         scenario,
-        detectable=minimum_detectable_range(units, widened, alpha=alpha),
+        detectable=minimum_detectable_range(units, expected, alpha=alpha, look_factor=widening),
         seconds=_added_seconds(study, seeds - planned, bases),
     )
 

@@ -251,15 +251,14 @@ class _Trial:
         known: dict[str, Noise] = {name: found for name in self._metrics if (found := noise(variants, name))}
         units, alpha = self._units(variants), simultaneous_alpha(len(self._variants))
         widening = self._rules.look_factor(alpha, self._seeds(variants))
-        widened = {name: replace(found, training=widening * found.training) for name, found in known.items()}
         sizes = {
-            name: minimum_detectable(units, found.training, found.images, alpha=alpha)
-            for name, found in widened.items()
+            name: minimum_detectable(units, found.training, found.images, alpha=alpha, look_factor=widening)
+            for name, found in known.items()
         }
         main = self._metrics[0]
         if main not in known:
             return _Detectable(sizes)
-        ends = minimum_detectable_range(units, widened[main], alpha=alpha)
+        ends = minimum_detectable_range(units, known[main], alpha=alpha, look_factor=widening)
         return _Detectable(sizes, ends, summarize_noise(variants, known[main]))
 
     def _seeds(self, variants: Sequence[ArmEstimates]) -> int:
