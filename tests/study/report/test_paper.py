@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.study.report.simple import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE, Numbers, make, with_arms, with_failed
+from yolo_attn.stats.sequential import error_rate
 from yolo_attn.study.report.exports import as_markdown
+from yolo_attn.study.report.formats import percent
 from yolo_attn.study.report.page import as_html
 from yolo_attn.study.report.paper import paper_sentences
-from yolo_attn.study.results.records import BaseSummary, StudyInfo, StudyResults
+from yolo_attn.study.results.records import BaseSummary, Look, StudyInfo, StudyResults
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -100,6 +102,17 @@ def test_method_of_a_pretrained_base(bases: int, expected: str, units: str) -> N
     study = make({"A": BETTER, "B": WORSE}, pretrain=40, weights=None)
     study = replace(study, bases=[BaseSummary(seed, "done") for seed in range(bases)])
     assert expected in paper_sentences(study)[-1] and units in paper_sentences(study)[-1]
+
+
+def test_unplanned_looks_are_part_of_the_method() -> None:
+    study = make({"A": BETTER})
+    looks = [Look(seeds, counts={"A": seeds}, alphas={"A": 0.05}) for seeds in (3, 5)]
+    rate = percent(error_rate({3: 0.05, 5: 0.05}))
+    assert (
+        f"after 3 and 5 seeds without a plan for it, so false alarms occur in up to {rate} of"
+        in paper_sentences(replace(study, looks=looks))[-1]
+    )
+    assert "without a plan" not in paper_sentences(replace(study, looks=looks[1:]))[-1]
 
 
 def test_sentences_are_in_markdown_and_in_the_page(tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ from yolo_attn.stats.compare import MIN_SEEDS
 from yolo_attn.stats.verdicts import ALPHA
 from yolo_attn.study.report.formats import enumerated, percent, signed, size, typeset
 from yolo_attn.study.results.judging import is_overruled, more_failures
+from yolo_attn.study.results.looks import list_seeds, unplanned_rate
 from yolo_attn.study.results.records import ArmSummary, StudyResults
 
 __all__ = ["paper_sentences"]
 
 
 def paper_sentences(study: StudyResults) -> list[str]:
-    """Return a sentence for each variant with a verdict, and one or two about the method; nothing without a verdict."""
+    """Return a sentence for each variant with a verdict, and some about the method; nothing without a verdict."""
     arms = [arm for arm in study.variants if arm.verdict and arm.difference().interval]
     if not arms:
         return []
@@ -106,4 +107,10 @@ def _sequence(study: StudyResults) -> Iterator[str]:
         yield (
             f"Seeds were added until a variant was decided, from {MIN_SEEDS} to at most {study.info.max_seeds}; the "
             "intervals hold at all looks together (alpha spending)."
+        )
+    rate = unplanned_rate(study)
+    if rate is not None:
+        yield (
+            f"Verdicts were read after {list_seeds(study.looks)} seeds without a plan for it, so false alarms occur in "
+            f"up to {percent(rate)} of such studies instead of {percent(ALPHA)}."
         )

@@ -29,6 +29,7 @@ __all__ = [
     "look_notes",
     "looks_of",
     "read_looks",
+    "unplanned_rate",
     "with_look",
     "write_looks",
 ]
@@ -192,14 +193,22 @@ def _stopping(study: StudyResults) -> list[str]:
     )
 
 
-def _unplanned(study: StudyResults) -> list[str]:
+def unplanned_rate(study: StudyResults) -> float | None:
+    """Return the rate of false alarms of all looks at a study, None if it is not above that of a single look."""
     rate = false_alarms(study.looks, study)
-    if rate <= _MOST:
-        return []
-    return [
-        f"Verdicts after unplanned looks at {list_seeds(study.looks)} seeds: false alarms up to {100 * rate:.1f}% "
-        f"instead of {100 * ALPHA:.0f}%. A study that is planned with seeds=auto may look after every seed."
-    ]
+    return rate if rate > _MOST else None
+
+
+def _unplanned(study: StudyResults) -> list[str]:
+    rate = unplanned_rate(study)
+    return (
+        []
+        if rate is None
+        else [
+            f"Verdicts after unplanned looks at {list_seeds(study.looks)} seeds: false alarms up to {100 * rate:.1f}% "
+            f"instead of {100 * ALPHA:.0f}%. A study that is planned with seeds=auto may look after every seed."
+        ]
+    )
 
 
 def _changed_margin(study: StudyResults) -> list[str]:
