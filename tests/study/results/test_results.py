@@ -196,6 +196,13 @@ def test_an_arm_with_more_failed_seeds_than_the_baseline_is_not_better(made: Mad
     assert [arm.verdict for arm in found.arms] == [None, "better", "worse"]
 
 
+def test_one_base_that_is_left_of_several_gives_no_verdict(made: Made) -> None:
+    lost = [RunState(seed, "failed", error="the base's training failed", base=seed - 2) for seed in (3, 4)]
+    arms = [dataclasses.replace(arm, runs=[*arm.runs, *lost]) for arm in made.arms]
+    found = make_results(made.folder, INFO, arms).arms[1]
+    assert (found.verdict, found.difference().ci95, found.difference().seeds) == (None, None, 3)
+
+
 def test_variants_are_compared_with_the_width_control_and_with_each_other(made: Made) -> None:
     made.add("width", "control", skill=1.5)
     found = make_results(made.folder, INFO, made.arms)

@@ -213,9 +213,14 @@ class _Trial:
             images=self._groups,
             failures=more_failures(self._arms[index].runs, self._arms[reference].runs),
         )
-        if not comparable:
+        if not comparable or self._lacks_bases(differences[self._metrics[0]]):
             return _untested(judged, interval=False), None
         return (_untested(judged), None) if self._is_interim(index, reference) else (judged, verdict)
+
+    def _lacks_bases(self, found: PairedDifference | None) -> bool:
+        """Whether a single one of several bases is left, so that nothing shows how bases differ."""
+        planned = {run.base for run in self._arms[0].runs}
+        return len(planned) > 1 and found is not None and found.sd_bases is None
 
     def _is_interim(self, index: int, reference: int) -> bool:
         """Whether runs that a verdict rests on wait or run; with looks after every seed these are only its own."""
