@@ -182,6 +182,16 @@ def test_verdicts_state_their_condition(info: dict[str, object], bases: int, exp
     assert expected in as_html(study, tmp_path)
 
 
+def test_luck_of_a_base_of_its_own_is_stated() -> None:
+    """One base each says nothing about how much bases of the same model differ."""
+    study = make({"A": BETTER}, controls={"width": WORSE}, weights=None, pretrain=40)
+    for own, bases, stated in ((["width"], 1, True), ([], 1, False), (["width"], 3, False)):
+        arms = [None, *own]
+        trained = [BaseSummary(seed, "done", arm=arm) for arm in arms for seed in range(bases)]
+        notes = reading_notes(replace(study, bases=trained))
+        assert any(note.startswith("width has a trained base of its own") for note in notes) == stated
+
+
 def test_training_of_the_base_is_part_of_the_setup(tmp_path: Path) -> None:
     study = make(ALL, weights=None, pretrain=40, pretraining={"epochs": 40, "lr0": 0.01})
     study = replace(study, bases=[BaseSummary(0, "done", metric=0.5013), BaseSummary(0, "done", arm="width")])

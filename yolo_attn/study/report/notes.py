@@ -42,7 +42,7 @@ def _few_seeds(study: StudyResults) -> list[str]:
 def _verdict_notes(study: StudyResults) -> list[str]:
     if not any(arm.verdict for arm in study.others):
         return []
-    return [_rule(study), *_detectable(study), *conditions(study)]
+    return [_rule(study), *_detectable(study), *conditions(study), *_own_bases(study)]
 
 
 def _levels(study: StudyResults) -> list[str]:
@@ -95,6 +95,17 @@ def conditions(study: StudyResults) -> list[str]:
     if info.untrained:
         return [f"The verdicts apply to training from scratch, {also}; they can change with pretrained weights."]
     return [f"The verdicts apply to fine-tuning from {info.weights or info.recipe.get('pretrained')}, {also}."]
+
+
+def _own_bases(study: StudyResults) -> list[str]:
+    """Return which arms start from a base of their own, whose luck is not part of any interval."""
+    own = list(dict.fromkeys(base.arm for base in study.bases if base.arm is not None))
+    if not own or len(study.bases) > 1 + len(own):
+        return []
+    return [
+        f"{enumerated(own)} has a trained base of its own, because its tensors have other shapes. Differences to it "
+        "contain the luck of both trainings, which their intervals do not cover; with bases=3 they do."
+    ]
 
 
 def collapses(study: StudyResults) -> str | None:
