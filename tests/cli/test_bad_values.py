@@ -139,7 +139,7 @@ def test_a_file_that_is_not_a_model(command: str, file: str, here: Path, capsys:
         *((f"compare margin={n}", f"margin={n}: must be a number above 0") for n in ("0", "-1", "x")),
         *((f"compare detect={n} plan=True", f"detect={n}: must be a number above 0") for n in ("0", "-1", "x")),
         ("compare detect=0.5", "detect=0.5: belongs to plan=True"),
-        *((f"compare max_seeds={n} seeds=auto", f"max_seeds={n}: ") for n in ("2", "0", "-3", "3.5", "x")),
+        *((f"compare max_seeds={n} seeds=auto", f"max_seeds={n}: ") for n in ("2", "0", "-3", "3.5", "101", "x")),
         ("compare max_seeds=5", "max_seeds=5: belongs to seeds=auto"),
         *((f"compare hours={n} seeds=auto", f"hours={n}: ") for n in ("0", "-1", "x")),
         ("compare hours=2", "hours=2: belongs to seeds=auto"),

@@ -181,6 +181,12 @@ def test_looks_after_every_seed_widen_the_interval(made: Made) -> None:
     assert auto.p == fixed.p
 
 
+@pytest.mark.parametrize(("given", "read"), [(12, 12), (2, None), (10**9, None), ("12", None), (None, None)])
+def test_a_largest_number_of_seeds_that_no_study_has_is_not_read(given: object, read: int | None) -> None:
+    """Computing the levels of a billion looks would never end."""
+    assert StudyInfo.from_json({"max_seeds": given}).max_seeds == read
+
+
 def test_an_arm_with_more_failed_seeds_than_the_baseline_is_not_better(made: Made) -> None:
     def with_run(arm: ArmRuns, status: str) -> ArmRuns:
         return dataclasses.replace(arm, runs=[*arm.runs, dataclasses.replace(arm.runs[0], seed=3, status=status)])

@@ -13,6 +13,7 @@ from yolo_attn.errors import UserError, plain
 from yolo_attn.stats.compare import MIN_SEEDS
 from yolo_attn.stats.evaluation import Evaluation
 from yolo_attn.stats.matches import Matches
+from yolo_attn.stats.power import MOST_SEEDS
 from yolo_attn.stats.tasks import evaluation_of
 from yolo_attn.stats.verdicts import VERDICTS
 from yolo_attn.study.files import RESULTS_SCHEMA
@@ -677,7 +678,7 @@ class StudyInfo:
             made=as_text(data.get("made")),
             margin=_as_margin(data.get("margin")),
             no_worse=as_boolean(data.get("no_worse")) or False,
-            max_seeds=as_integer(data.get("max_seeds")),
+            max_seeds=_as_max_seeds(data.get("max_seeds")),
             pretrain=as_integer(data.get("pretrain")),
             pretraining=as_mapping(data.get("pretraining")),
             lr_attention=as_number(data.get("lr_attention")),
@@ -697,6 +698,12 @@ def _as_margin(value: object) -> float:
     """Return a margin above zero; early studies have none and are judged with the default one."""
     margin = as_number(value)
     return margin if margin is not None and margin > 0 else DEFAULT_MARGIN
+
+
+def _as_max_seeds(value: object) -> int | None:
+    """Return a largest number of seeds that a study can have; the time of computing its levels grows with it."""
+    most = as_integer(value)
+    return most if most is not None and MIN_SEEDS <= most <= MOST_SEEDS else None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from yolo_attn.errors import UserError
 from yolo_attn.stats.compare import MIN_SEEDS
+from yolo_attn.stats.power import MOST_SEEDS
 from yolo_attn.study.results.records import DEFAULT_MARGIN
 from yolo_attn.study.specification.arguments import (
     is_auto,
@@ -86,6 +87,8 @@ def _parse_bases(content: Mapping[str, object], pretrain: int) -> int:
 def _parse_max_seeds(content: Mapping[str, object]) -> int | None:
     max_seeds = parse_count(content, "max_seeds", least=MIN_SEEDS)
     if is_auto(content.get("seeds")):
+        if max_seeds is not None and max_seeds > MOST_SEEDS:
+            raise UserError(f"max_seeds={max_seeds}: must be an integer from {MIN_SEEDS} to {MOST_SEEDS}")
         return max_seeds or DEFAULT_MAX_SEEDS
     if max_seeds is not None:
         raise UserError(f"max_seeds={max_seeds}: belongs to seeds=auto; with a number of seeds omit it")
