@@ -231,6 +231,11 @@ def test_few_images_give_no_verdict(tmp_path: Path) -> None:
     study.add("good", "variant", skill=3.0)
     data = study.results().to_dict()
     assert data["arms"][1]["verdict"] is None
+    delta = data["arms"][1]["delta"][MAIN]
+    assert delta["ci95"] is not None
+    assert [delta[key] for key in ("interval", "p", "p_adjusted", "p_better")] == [
+        None
+    ] * 4  # no verdict by another name
     assert f"evaluate at least {compare.MIN_IMAGES}" in " ".join(data["notes"])
 
 

@@ -215,7 +215,9 @@ class _Trial:
         )
         if not comparable or self._lacks_bases(differences[self._metrics[0]]):
             return _untested(judged, interval=False), None
-        return (_untested(judged), None) if self._is_interim(index, reference) else (judged, verdict)
+        if verdict is None or self._is_interim(index, reference):
+            return _untested(judged), None
+        return judged, verdict
 
     def _lacks_bases(self, found: PairedDifference | None) -> bool:
         """Whether a single one of several bases is left, so that nothing shows how bases differ."""
