@@ -114,6 +114,13 @@ def test_answer_names_every_verdict(study: StudyResults) -> None:
     )
 
 
+def test_answer_says_why_there_is_no_verdict(study: StudyResults) -> None:
+    blind = replace(study.arms[1], verdict=None, learnt=False)
+    assert "No verdict: A." in answer(with_arms(study, blind))  # it would be worse with more seeds
+    base = replace(study.arms[0], learnt=False)
+    assert "No verdict, because nothing was learned: A." in answer(with_arms(study, base, blind))
+
+
 # --- failed and unlearned runs --------------------------------------------------------------------------------------
 
 

@@ -144,7 +144,7 @@ def _verdict_sentences(study: StudyResults) -> list[str]:
         "inconclusive": "Inconclusive",
     }
     without = [arm for arm in study.variants if arm.verdict is None]
-    untrained = [arm for arm in without if arm.learnt is False]
+    untrained = [arm for arm in without if arm.learnt is False and study.baseline.learnt is False]
     others = [arm for arm in without if arm not in untrained]
     groups = [
         *((title, [arm for arm in study.variants if arm.verdict == name]) for name, title in titles.items()),
