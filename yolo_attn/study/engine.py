@@ -27,7 +27,7 @@ from yolo_attn.study.running.initialization import count_shared_tensors
 from yolo_attn.study.running.progress import Progress, clock
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.running.runner import Handle, Outcome, Runner, make_runner
-from yolo_attn.study.schedule import Schedule, describe_look, is_decided
+from yolo_attn.study.schedule import Schedule, describe_look
 from yolo_attn.study.specification.arms import Arm
 from yolo_attn.study.specification.device import first_device
 from yolo_attn.study.specification.estimate import RunTimes
@@ -239,7 +239,7 @@ class _Engine:
         study = self._report(html=False).study
         if adaptive and study.looks:
             progress.print(describe_look(study, self._decided))
-            self._decided = {arm.name for arm in study.others if is_decided(arm)}
+            self._decided = {arm.name for arm in study.others if arm.decided}
         if self._too_late:
             progress.print(f"hours={hours:g}: no time for another seed; the same command adds seeds in further hours")
             return False

@@ -16,7 +16,7 @@ from yolo_attn.study.results.records import ENDED, MIN_SEEDS, ArmSummary, StudyR
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.specification.arms import Arm
 
-__all__ = ["Schedule", "describe_look", "is_decided", "needs_seed"]
+__all__ = ["Schedule", "describe_look", "needs_seed"]
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,6 @@ def _used(plan: Plan, arm: Arm, ended: Collection[str]) -> int:
     return max((number for number, run in enumerate(plan.runs_of(arm), 1) if run.key in ended), default=0)
 
 
-def is_decided(arm: ArmSummary) -> bool:
-    """Whether an arm has a verdict that needs no further seeds."""
-    return arm.verdict not in (None, "inconclusive")
-
-
 def needs_seed(arm: ArmSummary, baseline: ArmSummary) -> bool:
     """Whether another seed can lead to a verdict about an arm.
 
@@ -112,7 +107,7 @@ def needs_seed(arm: ArmSummary, baseline: ArmSummary) -> bool:
     a run was interrupted, nothing was learned, or there are too few images.
     """
     if arm.verdict is not None:
-        return not is_decided(arm)
+        return not arm.decided
     if not arm.done or not baseline.done or _is_incomplete(arm):
         return False
     return (arm.difference().seeds or 0) < MIN_SEEDS
@@ -130,8 +125,8 @@ def describe_look(study: StudyResults, before: Collection[str]) -> str:
         study: The results.
         before: Names of the arms that were decided before.
     """
-    news = [f"{arm.label} {arm.verdict}" for arm in study.others if is_decided(arm) and arm.name not in before]
-    undecided = sum(not is_decided(arm) for arm in study.variants)
+    news = [f"{arm.label} {arm.verdict}" for arm in study.others if arm.decided and arm.name not in before]
+    undecided = sum(not arm.decided for arm in study.variants)
     return (
         f"look after {counted(len(study.baseline.runs), 'seed')}: {', '.join(news) or 'no new verdict'}, "
         f"{undecided} of {counted(len(study.variants), 'variant')} undecided"

@@ -57,8 +57,6 @@ from yolo_attn.system.files import read_json
 
 __all__ = ["ArmRuns", "make_results"]
 
-_UNTESTED: Mapping[str, None] = dict.fromkeys(("p", "p_adjusted", "p_better", "interval", "level"))
-
 _Tested = tuple[Mapping[str, Difference | None], Verdict | None]
 
 

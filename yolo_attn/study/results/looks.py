@@ -185,7 +185,7 @@ def _stopping(study: StudyResults) -> list[str]:
     groups: dict[tuple[str, int], list[str]] = {}
     for arm in study.variants:
         if arm.verdict:
-            state = "undecided" if arm.verdict == "inconclusive" else "decided"
+            state = "decided" if arm.decided else "undecided"
             groups.setdefault((state, arm.difference().seeds or 0), []).append(arm.name)
     parts = [f"{', '.join(names)} {state} after {seeds}" for (state, seeds), names in sorted(groups.items())]
     return [f"Seeds are added until an arm is decided, at most {study.info.max_seeds}: {'; '.join(parts)}."] * bool(
