@@ -182,6 +182,29 @@ def test_another_study_of_the_project_uses_the_trained_base(fake: Fake) -> None:
     assert fake.starts()[5] == (BASE, "0")
 
 
+def test_a_run_that_was_copied_shares_no_file_that_changes_in_place(fake: Fake) -> None:
+    fake.compare(variants="A", pretrain=7, seeds=1)
+    (here,) = fake.folder.glob(f"runs/{BASE}-*")
+    before = (here / "train.log").read_bytes()
+    fake.compare(variants="B", pretrain=7, seeds=1, name="other")
+    (there,) = fake.folder.parent.glob(f"other/runs/{BASE}-*")
+    (there / "train" / "weights" / "last.pt").unlink()
+    (here / "result.json").unlink()  # it cannot be copied again
+    fake.compare(variants="B,C", pretrain=7, seeds=1, name="other", exist_ok=True)
+    assert fake.starts()[5] == (BASE, "0")
+    assert (here / "train.log").read_bytes() == before
+
+
+def test_links_out_of_another_study_are_not_followed(fake: Fake, tmp_path: Path) -> None:
+    fake.compare(variants="A", pretrain=7, seeds=1)
+    (here,) = fake.folder.glob(f"runs/{BASE}-*")
+    (here / "train").rename(tmp_path / "secret")
+    (here / "train").symlink_to(tmp_path / "secret")
+    fake.compare(variants="B", pretrain=7, seeds=1, name="other")
+    assert fake.starts()[3] == (BASE, "0")
+    assert "copied from" not in fake.output()
+
+
 @pytest.mark.parametrize("missing", ["train/weights/last.pt", "result.json", "run.json"])
 def test_an_incomplete_base_of_another_study_is_not_used(fake: Fake, missing: str) -> None:
     fake.compare(variants="A", pretrain=7, seeds=1)

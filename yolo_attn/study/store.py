@@ -19,6 +19,7 @@ from yolo_attn.study.files import (
     JOB,
     LAST_WEIGHTS,
     LAYERS,
+    LOG,
     MODEL,
     OUTPUTS,
     RESULT,
@@ -280,7 +281,8 @@ class Store:
     def adopt(self, run: Run) -> Path | None:
         """Copy the finished run with the same key from another study of the same project, and return its folder there.
 
-        The result is copied last: if the copying is interrupted, the run has no result here.
+        The result is copied last: if the copying is interrupted, the run has no result here. Files may share their
+        content, because all of them are replaced and never changed in place; the log, which runs append to, stays.
 
         Args:
             run: A prepared run without a result.
@@ -291,7 +293,7 @@ class Store:
         with contextlib.suppress(OSError):  # it was deleted in the meantime
             (folder / TRAINING_STATE).unlink(missing_ok=True)
             for name in OUTPUTS:
-                if (other / name).is_file() and not (other / name).is_symlink():
+                if name != LOG and _is_own_file(other / name, other):
                     link_or_copy(other / name, folder / name)
             return other
         return None
@@ -346,7 +348,12 @@ def _is_done(folder: Path, key: str) -> bool:
         keys = {read_key(folder), result.key}
     except UserError:
         return False
-    return keys == {key} and result.status == "done" and (folder / LAST_WEIGHTS).is_file()
+    return keys == {key} and result.status == "done" and _is_own_file(folder / LAST_WEIGHTS, folder)
+
+
+def _is_own_file(path: Path, folder: Path) -> bool:
+    """Whether a path in a run's folder is a file in the folder of its study, and no link leads out of it."""
+    return path.is_file() and path.resolve().is_relative_to(folder.parent.parent.resolve())
 
 
 def _store_content(platform: Platform) -> dict[str, object]:
