@@ -161,6 +161,16 @@ def test_damaged_results_of_other_studies_are_ignored(fake: Fake) -> None:
     assert plan(fake, variants="B").noise is None
 
 
+def test_impossible_noise_of_other_studies_is_ignored(fake: Fake) -> None:
+    fake.compare(variants="B", seeds=3, name="other")
+    path = Path("runs/compare/other/results.json")
+    data = json.loads(path.read_text())
+    assert plan(fake, variants="B").noise is not None
+    data["arms"][1]["delta"]["mAP50-95"]["sd_training"] = 1e100
+    path.write_text(json.dumps(data))
+    assert plan(fake, variants="B").noise is None
+
+
 def results(bases: int = 1, **noise: Any) -> StudyResults:
     delta = {"mAP50-95": Difference(**{"sd_training": 0.03, "se_images": 0.01, "seeds": 3, **noise})}
     runs = [RunSummary(seed, "done", base=seed % bases) for seed in range(6)]

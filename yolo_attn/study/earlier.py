@@ -21,6 +21,7 @@ from yolo_attn.study.results.storage import read_results
 __all__ = ["EarlierResults", "MeasuredNoise", "measured_noise", "read_earlier_results"]
 
 _NAMED = 4  # differences of two studies that are named one by one
+_MOST_NOISE = 2.0  # of differences of fractions; more is in a damaged file
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def _noise_for(plan: Plan, study: StudyResults, source: str) -> MeasuredNoise | 
         return None
     variants = [arm.name for arm in plan.arms if arm.kind == "variant"]
     noise = measured_noise(study, variants, plan.seeds_per_base)
-    if noise is None:
+    if noise is None or not max(noise.training, noise.images) < _MOST_NOISE:
         return None
     return MeasuredNoise(noise, source, info.images, tuple(_changes(plan, info, study.baseline.name)))
 
