@@ -28,6 +28,7 @@ from yolo_attn.study.running.progress import Progress, clock
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.running.runner import Handle, Outcome, Runner, make_runner
 from yolo_attn.study.schedule import Schedule, describe_look
+from yolo_attn.study.sizing import times_of
 from yolo_attn.study.specification.arms import Arm
 from yolo_attn.study.specification.device import first_device
 from yolo_attn.study.specification.estimate import RunTimes
@@ -395,12 +396,7 @@ class _Engine:
 
     def _known_times(self) -> RunTimes:
         """Return the times of the done runs."""
-        times = RunTimes()
-        for run in self._prepared:
-            result = self._states[run.key].result
-            if result is not None and result.status == "done" and result.wall_seconds is not None:
-                times.add(run.arm.name, run.epochs, result.wall_seconds)
-        return times
+        return times_of(self._prepared, {key: state.result for key, state in self._states.items()})
 
     def _known_memory(self) -> dict[str, float]:
         """Return the largest memory of a finished run in MiB, by kind."""

@@ -16,9 +16,8 @@ from yolo_attn.stats.tasks import evaluation_of
 from yolo_attn.study.earlier import MeasuredNoise, read_earlier_results
 from yolo_attn.study.planning import Plan
 from yolo_attn.study.preview import image_lines
-from yolo_attn.study.running.progress import clock
-from yolo_attn.study.sizing import RunSeconds, Size, Sizing
-from yolo_attn.study.specification.estimate import RunTimes
+from yolo_attn.study.report.formats import duration, points, points_range
+from yolo_attn.study.sizing import RunSeconds, Size, Sizing, times_of
 from yolo_attn.study.store import Store
 from yolo_attn.system.files import stored_fields
 from yolo_attn.tables import align, html_table
@@ -139,7 +138,7 @@ class Forecast:
             return f"noise of a difference: unknown; {_PILOT}"
         noise = self.noise.noise
         return (
-            f"noise of a difference: training {_points(noise.training)}, test images {_points(noise.images)} points of "
+            f"noise of a difference: training {points(noise.training)}, test images {points(noise.images)} points of "
             f"{self.metric} ({self.noise})"
         )
 
@@ -157,7 +156,7 @@ class Forecast:
                 f"Detectable: a true difference {tested}that is found with a probability of 80% (points; a range, "
                 "because the noise is an estimate)."
             )
-            yield f"Equivalent: the verdict within ±{_points(self.margin)} points for a variant that does not differ."
+            yield f"Equivalent: the verdict within ±{points(self.margin)} points for a variant that does not differ."
         if self.adaptive:
             yield "Each line: the look after that many seeds; arms that are decided earlier stop then."
         if self.detect is not None:
@@ -202,15 +201,10 @@ def make_forecast(plan: Plan, store: Store, at_once: int) -> Forecast:
         at_once: Runs that are trained at once.
     """
     results = {run.key: store.find_result(run) for run in plan.every_run}
-    times = RunTimes()
-    for run in plan.every_run:
-        result = results[run.key]
-        if result is not None and result.status == "done" and result.wall_seconds is not None:
-            times.add(run.arm.name, run.epochs, result.wall_seconds)
     ended = {key for key, result in results.items() if result is not None}
     ended |= {run.key for run in plan.base_runs if store.find_elsewhere(run)}  # it is copied
     noise = read_earlier_results(store.folder, plan).noise
-    sizing = Sizing(plan, noise, RunSeconds(plan, times), at_once)
+    sizing = Sizing(plan, noise, RunSeconds(plan, times_of(plan.every_run, results)), at_once)
     detect = None if plan.study.detect is None else plan.study.detect / 100
     required = None if detect is None else sizing.requirement(detect)
     return Forecast(
@@ -250,16 +244,12 @@ def _as_row(size: Size) -> dict[str, object]:
     }
 
 
-def _points(value: float) -> str:
-    return f"{100 * value:.2f}"
-
-
 def _time(seconds: float | None) -> str:
-    return "unknown" if seconds is None else clock(seconds)
+    return "unknown" if seconds is None else duration(seconds)
 
 
 def _range(ends: tuple[float, float] | None) -> str:
-    return "unknown" if ends is None else f"{_points(ends[0])} to {_points(ends[1])}"
+    return "unknown" if ends is None else points_range(ends)
 
 
 def _percent(value: float | None) -> str:

@@ -11,6 +11,7 @@ from yolo_attn.stats.groups import find_sequences, group_images
 from yolo_attn.stats.tasks import evaluation_of
 from yolo_attn.study.earlier import MeasuredNoise
 from yolo_attn.study.planning import Plan
+from yolo_attn.study.report.formats import points, points_range
 from yolo_attn.study.results.remarks import crowded_images, frames_hint, too_few_images
 from yolo_attn.study.running.progress import clock
 from yolo_attn.study.running.run import Run
@@ -130,7 +131,7 @@ def _detectable_line(plan: Plan, sizing: Sizing, noise: MeasuredNoise | None) ->
         return f"minimum detectable difference: unknown until {MIN_SEEDS} seeds of a study on this dataset are done"
     tests = f", {plan.tested} variants tested" if plan.tested > 1 else ""
     return (
-        f"minimum detectable difference: {100 * ends[0]:.2f} to {100 * ends[1]:.2f} points of "
+        f"minimum detectable difference: {points_range(ends)} points of "
         f"{evaluation_of(plan.settings.task).metrics[0]} with {seeds} seeds at 80% power{tests} (noise: training "
-        f"{100 * noise.noise.training:.2f}, test images {100 * noise.noise.images:.2f} points, in {noise})"
+        f"{points(noise.noise.training)}, test images {points(noise.noise.images)} points, in {noise})"
     )

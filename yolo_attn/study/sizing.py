@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,15 +11,31 @@ from yolo_attn.stats.compare import MIN_SEEDS, minimum_detectable_range
 from yolo_attn.stats.power import Requirement, probability_equivalent, requirement
 from yolo_attn.stats.verdicts import simultaneous_alpha
 from yolo_attn.study.earlier import MeasuredNoise
+from yolo_attn.study.job import RunResult
 from yolo_attn.study.planning import Plan
 from yolo_attn.study.results.judging import Rules
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.specification.device import first_device
 from yolo_attn.study.specification.estimate import SETUP_SECONDS, RunTimes, guess_epoch_seconds
 
-__all__ = ["RunSeconds", "Size", "Sizing"]
+__all__ = ["RunSeconds", "Size", "Sizing", "times_of"]
 
 _EVALUATION = 0.4  # time of evaluating an image, relative to training with it
+
+
+def times_of(runs: Iterable[Run], results: Mapping[str, RunResult | None]) -> RunTimes:
+    """Return the times of the runs that are done.
+
+    Args:
+        runs: The runs.
+        results: The result of each run that has one, by its key.
+    """
+    times = RunTimes()
+    for run in runs:
+        result = results.get(run.key)
+        if result is not None and result.status == "done" and result.wall_seconds is not None:
+            times.add(run.arm.name, run.epochs, result.wall_seconds)
+    return times
 
 
 class RunSeconds:
