@@ -18,6 +18,7 @@ from yolo_attn.study.store import SCHEMA, Store, choose_folder, slug
 
 VERSIONS = PLATFORM.versions
 SETTINGS = RunSettings("detect", "digits", "cpu")
+RUN_FOLDERS = ("runs/A-s0-1", "runs/A-s0-1/train", "runs/A-s0-1/train/weights")
 
 
 def study(**arguments: object) -> Study:
@@ -120,6 +121,15 @@ class TestFolder:
         assert begin(study(name="x")) == Path("runs/compare/x")
         assert json.loads(Path("runs/compare/x/store.json").read_text())["schema"] == SCHEMA
         assert not list(Path("runs/compare/x").glob("*.tmp"))
+
+    @pytest.mark.parametrize("name", [".looks.json.12.tmp", *(f"{part}/.x.12.tmp" for part in RUN_FOLDERS)])
+    def test_temporary_files_of_killed_processes_are_removed(self, name: str) -> None:
+        begin(study(name="x"))
+        path = Path("runs/compare/x", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        begin(study(name="x"))
+        assert not path.exists()
 
     @pytest.mark.parametrize("content", ["", "variants: [", "base: 3", "- a", "\x00"])
     def test_a_damaged_study_file_is_an_error_and_kept(self, content: str) -> None:

@@ -395,6 +395,8 @@ def slug(name: str) -> str:
 
 def _remove_temporary_files(folder: Path) -> None:
     """Remove the temporary files of processes that were killed while writing."""
-    for path in [*folder.glob(".*.tmp"), *folder.glob(f"{RUNS}/*/.*.tmp")]:
-        with contextlib.suppress(OSError):
-            os.unlink(path)  # noqa: PTH108
+    parents = {f"{RUNS}/*/{Path(name).parent.as_posix()}" for name in OUTPUTS}
+    for pattern in (".*.tmp", *(f"{parent}/.*.tmp" for parent in parents)):
+        for path in folder.glob(pattern):
+            with contextlib.suppress(OSError):
+                os.unlink(path)  # noqa: PTH108
