@@ -54,6 +54,12 @@ def results(*arms: ArmSummary, seeds: int = 3, status: str = "done") -> StudyRes
     return StudyResults(StudyInfo(), [summary("base", seeds, kind="baseline", status=status), *arms])
 
 
+def test_a_variant_that_cannot_be_built_counts_among_those_that_are_tested() -> None:
+    arms = [*ARMS, Arm("broken", "variant", error="row 5: dead")]
+    study = StudyResults(StudyInfo(), [ArmSummary(arm.name, arm.kind) for arm in arms])
+    assert make_plan(arms).tested == len(study.variants) == 3
+
+
 def test_all_runs_of_a_fixed_number_of_seeds_are_due() -> None:
     plan = make_plan(fixed=True)
     schedule = Schedule.at_start(plan, keys("base A", range(2)))

@@ -94,7 +94,7 @@ class Forecast:
     @property
     def variants(self) -> int:
         """The number of variants, which are tested together."""
-        return sum(arm.kind == "variant" and not arm.error for arm in self.arms)
+        return sum(arm.kind == "variant" for arm in self.arms)
 
     def table(self) -> str:
         """Return the forecast as text."""

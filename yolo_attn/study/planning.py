@@ -72,8 +72,8 @@ class Plan:
 
     @property
     def tested(self) -> int:
-        """The number of variants that are tested together."""
-        return sum(arm.kind == "variant" for arm in self.trainable_arms)
+        """The number of variants that are tested together; as in the results, one that cannot be built counts."""
+        return sum(arm.kind == "variant" for arm in self.arms)
 
     @property
     def untrained(self) -> bool:
