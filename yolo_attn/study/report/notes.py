@@ -82,7 +82,7 @@ def _detectable(study: StudyResults) -> list[str]:
 
 def conditions(study: StudyResults) -> list[str]:
     """Return what the verdicts are conditional on: the checkpoint or checkpoints, or training from scratch."""
-    info, bases = study.info, [base for base in study.bases if base.arm is None]
+    info, bases = study.info, study.common_bases
     also = "this recipe and these data"
     if info.pretrain and len(bases) > 1:
         spread = f"such as these {len(bases)} (their spread is part of the intervals)"

@@ -76,7 +76,7 @@ def _setup(study: StudyResults) -> str:
 
 
 def _start(study: StudyResults, length: str) -> str:
-    info, bases = study.info, [base for base in study.bases if base.arm is None]
+    info, bases = study.info, study.common_bases
     if info.pretrain:
         many = len(bases) > 1
         which = f"{len(bases)} checkpoints of {study.baseline.name} in turn" if many else "one checkpoint"
@@ -93,7 +93,7 @@ def _statistics(study: StudyResults) -> str:
     info = study.info
     grouped = f" over {counted(info.group_count, 'group')}" if info.groups and info.group_count else ""
     images = f"{counted(info.images, 'test image')}" if info.images is not None else "test images"
-    units = "bases" if sum(base.arm is None for base in study.bases) > 1 and info.pretrain else "seeds"
+    units = "bases" if len(study.common_bases) > 1 and info.pretrain else "seeds"
     several = len(study.variants) > 1
     together = f", and hold for all {len(study.variants)} variants together with {percent(1 - ALPHA)} (Bonferroni)"
     return (

@@ -58,7 +58,7 @@ def noise_budget(study: StudyResults) -> Budget | None:
     seeds = max((arm.difference().seeds or 0 for arm in study.variants), default=0)
     if noise is None or seeds < MIN_SEEDS:
         return None
-    bases = max(1, sum(base.arm is None for base in study.bases)) if noise.bases is not None else 1
+    bases = max(1, len(study.common_bases)) if noise.bases is not None else 1
     variances = (noise.training**2 / seeds, noise.images**2, (noise.bases or 0.0) ** 2 / bases)
     total = math.fsum(variances)
     if total == 0:
@@ -106,7 +106,7 @@ def _filled(study: StudyResults, noise: NoiseSummary, planned: int, scenario: Sc
 def _added_seconds(study: StudyResults, seeds: int, bases: int) -> float | None:
     """Return the training time of more seeds of all arms, and of more bases."""
     times = [arm.seconds for arm in study.arms if arm.done]
-    trained = [base.seconds for base in study.bases if base.arm is None]
+    trained = [base.seconds for base in study.common_bases]
     added = max(bases - len(trained), 0) if bases > 1 else 0
     if None in times or (added and None in trained):
         return None

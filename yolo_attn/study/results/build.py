@@ -181,7 +181,7 @@ class _Trial:
         estimates: Sequence[ArmEstimates],
     ) -> None:
         self._metrics = info.metrics
-        self._rules = Rules(info.margin, info.no_worse, info.max_seeds)
+        self._rules = Rules.of(info)
         self._arms, self._sources, self._estimates, self._groups = arms, sources, estimates, info.group_count or 0
         self._variants = [index for index, item in enumerate(arms) if item.kind == "variant"]
 

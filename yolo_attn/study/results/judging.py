@@ -33,6 +33,11 @@ class Rules:
     no_worse: bool = False
     max_seeds: int | None = None
 
+    @classmethod
+    def of(cls, info: StudyInfo) -> Rules:
+        """Return the rules of a study."""
+        return cls(info.margin, info.no_worse, info.max_seeds)
+
     def alpha(self, comparisons: int, seeds: int) -> float:
         """Return the error level of one verdict, at one look if there are several.
 

@@ -90,7 +90,7 @@ def with_look(looks: Sequence[Look], study: StudyResults) -> list[Look]:
     tested = [(arm, seeds) for arm in study.others if arm.verdict and (seeds := arm.difference().seeds)]
     if not tested:
         return list(looks)
-    rules, variants = Rules(0.0, max_seeds=study.info.max_seeds), len(study.variants)
+    rules, variants = Rules.of(study.info), len(study.variants)
     now = Look(
         seeds=max(seeds for _, seeds in tested),
         made=study.info.made,
@@ -141,7 +141,7 @@ def false_alarms(looks: Sequence[Look], study: StudyResults) -> float:
         looks: The looks.
         study: The study's results.
     """
-    several_bases = sum(base.arm is None for base in study.bases) > 1
+    several_bases = len(study.common_bases) > 1
     alphas = [_alphas(looks, arm) for arm in study.variants]
     rates = [sum(found.values()) if several_bases else _exact(tuple(sorted(found.items()))) for found in alphas]
     return min(1.0, math.fsum(rates))

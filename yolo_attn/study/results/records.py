@@ -311,7 +311,7 @@ class Look:
     """One evaluation of a study at which verdicts were written.
 
     Args:
-        seeds: Number of seeds of the baseline.
+        seeds: Largest number of common seeds of an arm with a verdict.
         made: Time of the last result, UTC.
         verdicts: Verdict of each arm that had one.
         counts: Number of common seeds that the verdict of each of these arms rests on.
@@ -810,6 +810,11 @@ class StudyResults:
     def variants(self) -> Sequence[ArmSummary]:
         """The variants."""
         return [arm for arm in self.arms if arm.kind == "variant"]
+
+    @property
+    def common_bases(self) -> Sequence[BaseSummary]:
+        """The trainings of the bases that all arms start from, without those of a single arm."""
+        return [base for base in self.bases if base.arm is None]
 
     @property
     def total(self) -> int:
