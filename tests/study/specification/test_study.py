@@ -206,6 +206,13 @@ def test_invalid_study_files_are_errors(tmp_path: Path, content: object, message
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("arguments", [{"margin": 100}, {"margin": 1e9}, {"plan": True, "detect": 100}])
+def test_differences_are_points_of_a_metric(arguments: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=r"(margin|detect)=\d+(\.0)?: must be a number of points below 100"):
+        study(**arguments)
+    assert study(margin=99.5).design.margin == 99.5
+
+
 def test_the_order_of_variants_and_seeds_does_not_matter() -> None:
     first = study(variants="SE@neck,CA@neck", seeds="0,1")
     assert study(variants="CA@neck,SE@neck", seeds="1,0").is_same(first)

@@ -19,6 +19,7 @@ __all__ = [
     "parse_count",
     "parse_flag",
     "parse_groups",
+    "parse_points",
     "parse_positive",
     "parse_required",
     "parse_seeds",
@@ -34,6 +35,7 @@ _WORDS = {"true": True, "false": False, "none": None, "null": None}
 _MAX_SEED = 2**31
 _MAX_SEEDS = 1000
 _MAX_COUNT = 100_000
+_MAX_POINTS = 100
 _MAX_THREADS = 256  # or the number of cores; PyTorch crashes if it cannot start its threads
 
 
@@ -92,6 +94,14 @@ def parse_positive(settings: Mapping[str, object], key: str) -> float | None:
     if isinstance(parsed, (int, float)) and not isinstance(parsed, bool) and 0 < parsed < math.inf:
         return float(parsed)
     raise UserError(f"{key}={settings[key]}: must be a number above 0")
+
+
+def parse_points(settings: Mapping[str, object], key: str) -> float | None:
+    """Return a positive difference in points of a metric, which is at most 100; None if it is not given."""
+    points = parse_positive(settings, key)
+    if points is not None and points >= _MAX_POINTS:
+        raise UserError(f"{key}={settings[key]}: must be a number of points below {_MAX_POINTS}")
+    return points
 
 
 def parse_groups(value: object) -> str | None:

@@ -14,6 +14,7 @@ from yolo_attn.study.specification.arguments import (
     parse_count,
     parse_flag,
     parse_groups,
+    parse_points,
     parse_positive,
     parse_seeds,
 )
@@ -58,7 +59,7 @@ class Design:
             pretrain=pretrain,
             bases=_parse_bases(content, pretrain),
             lr_attention=parse_positive(content, "lr_attention") or 1.0,
-            margin=parse_positive(content, "margin") or cls.margin,
+            margin=parse_points(content, "margin") or cls.margin,
             no_worse=parse_flag(content, "no_worse"),
             max_seeds=_parse_max_seeds(content),
             groups=parse_groups(content.get("groups")),

@@ -14,7 +14,7 @@ from yolo_attn.study.specification.arguments import (
     AUTO,
     parse_controls,
     parse_flag,
-    parse_positive,
+    parse_points,
     parse_required,
     parse_text,
     parse_threads,
@@ -408,7 +408,7 @@ def _parse_runner(settings: Mapping[str, object]) -> str:
 
 
 def _parse_detect(settings: Mapping[str, object]) -> float | None:
-    detect = parse_positive(settings, "detect")
+    detect = parse_points(settings, "detect")
     if detect is not None and not parse_flag(settings, "plan"):
         raise UserError(f"detect={detect:g}: belongs to plan=True, which names the cheapest study for it")
     return detect
