@@ -58,6 +58,8 @@ def test_only_the_default_base_is_trained_first() -> None:
     assert study(base="yolo11n.pt").design == Design()
     assert study(base="yolo11n.yaml", pretrain=9).design == Design(pretrain=9)
     assert study(pretrain=0).train["epochs"] > study().train["epochs"]
+    assert study(pretrain=0).design == study(pretrain="0").design == Design()
+    assert study(pretrain=9).design == Design(pretrain=9, lr_attention=DEFAULT_STUDY["lr_attention"])
 
 
 def test_only_the_default_study_has_a_usual_number_of_threads() -> None:

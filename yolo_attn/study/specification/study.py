@@ -13,6 +13,7 @@ from yolo_attn.study.files import LAYERS
 from yolo_attn.study.specification.arguments import (
     AUTO,
     parse_controls,
+    parse_count,
     parse_flag,
     parse_points,
     parse_required,
@@ -48,7 +49,7 @@ DEFAULT_STUDY: dict[str, object] = {
     "seeds": 4,
 }
 """The study of a `compare` without arguments: minutes on two CPU cores, with the recipe of its dataset."""
-_OF_DEFAULT_BASE = ("pretrain", "lr_attention")
+_OF_FINE_TUNING = ("pretrain", "lr_attention")
 DEFAULT_THREADS = 1  # small feature maps gain little from a second thread and lose much on a busy machine
 DEFAULT_PROJECT = "runs/compare"
 DEFAULT_NAME = "compare"
@@ -333,12 +334,14 @@ def _check_start(base: str, design: Design) -> bool:
 def _defaults(given: Mapping[str, object]) -> dict[str, object]:
     """Return the default study with the recipe of the given dataset.
 
-    Controls are only for the default arms, and a given base is not trained first unless that is asked for.
+    Controls are only for the default arms, and a given base is not trained first unless that is asked for. The learning
+    rate of attention layers is higher for the fine-tuning only.
     """
     data = str(given.get("data", DEFAULT_STUDY["data"]))
     default_arms = given.keys().isdisjoint({"base", "variants"})
     entry = list_datasets().get(data)
-    usual = {key: value for key, value in DEFAULT_STUDY.items() if "base" not in given or key not in _OF_DEFAULT_BASE}
+    fine_tuned = "base" not in given and bool(parse_count({"pretrain": 1, **given}, "pretrain", least=0))
+    usual = {key: value for key, value in DEFAULT_STUDY.items() if fine_tuned or key not in _OF_FINE_TUNING}
     return {
         **usual,
         "train": {},
