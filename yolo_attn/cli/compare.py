@@ -42,7 +42,8 @@ What is compared
                 sites: {sites}
                 with [init=identity] a layer starts as y = x, and a trained base keeps its accuracy
   controls      {controls}
-  lr_attention  learning rate of the attention layers, relative to that of the other layers (default: 1)
+  lr_attention  learning rate of the attention layers, relative to that of the other layers (default: 1, and 10
+                without base=, where the trained base is fine-tuned)
   data          digits, a name from datasets.yaml, the path of a data YAML, or a folder with one folder per class
   recipe        the training arguments of a dataset in datasets.yaml (with data=digits its own is the default)
   the rest      Ultralytics' training arguments: epochs=100 imgsz=640 batch=16 lr0=0.01 ...
