@@ -16,7 +16,7 @@ from ultralytics.nn import tasks
 from tests.host.helpers import python
 from yolo_attn import UserError
 from yolo_attn.cli import main
-from yolo_attn.host.checkpoint import check_checkpoint, check_layers, read_checkpoint
+from yolo_attn.host.checkpoint import check_checkpoint, check_layers, download_checkpoint, read_checkpoint
 
 LAYER = """
 from yolo_attn import register_layer
@@ -132,3 +132,12 @@ def test_importable_classes_are_accepted(tmp_path: Path) -> None:
     (tmp_path / "text.pt").write_text("no archive")
     check_layers(tmp_path / "text.pt")
     check_layers(tmp_path / "nowhere.pt")
+
+
+def test_a_failed_download_is_an_error_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(name: str) -> str:
+        raise ConnectionError(f"Download failure for https://github.com/assets/{name}. Environment may be offline.")
+
+    monkeypatch.setattr("yolo_attn.host.checkpoint.attempt_download_asset", offline)
+    with pytest.raises(UserError, match=r"^yolo11n\.pt: not found, and it could not be downloaded .*give its path$"):
+        download_checkpoint("yolo11n.pt")

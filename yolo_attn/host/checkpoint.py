@@ -15,7 +15,7 @@ from torch import nn
 from ultralytics.nn import tasks
 from ultralytics.utils.downloads import attempt_download_asset
 
-from yolo_attn.errors import UserError
+from yolo_attn.errors import UserError, first_line
 from yolo_attn.host.binding import Binding
 from yolo_attn.host.model_suggestions import suggest_checkpoint
 from yolo_attn.host.restricted import is_restricted, restricted
@@ -139,8 +139,17 @@ CHECKPOINTS = Binding(tasks, "torch_safe_load", _wrap_torch_safe_load)
 
 
 def download_checkpoint(name: str) -> Path:
-    """Return the path of a checkpoint; one of Ultralytics' own is downloaded if it is missing."""
-    return Path(attempt_download_asset(name)).resolve()
+    """Return the path of a checkpoint; one of Ultralytics' own is downloaded if it is missing.
+
+    Raises:
+        UserError: It cannot be downloaded.
+    """
+    from yolo_attn.host.error_messages import connection_message
+
+    try:
+        return Path(attempt_download_asset(name)).resolve()
+    except ConnectionError as error:
+        raise UserError(connection_message(first_line(error))) from None
 
 
 def read_checkpoint(path: str | Path) -> nn.Module:

@@ -12,7 +12,7 @@ from yolo_attn.host.parser import build_problem
 from yolo_attn.host.resuming import after_interruption, folder_of
 from yolo_attn.system.failures import FULL_DISK, NOT_WRITABLE, disk_error, is_disk_full, is_out_of_memory
 
-__all__ = ["cut_training_message", "environment_message", "stock_message"]
+__all__ = ["connection_message", "cut_training_message", "environment_message", "stock_message"]
 
 _PACKAGES = {"rknn": "rknn-toolkit2"}  # by imported module, where the names differ
 _FAILED_SAVE = "PytorchStreamWriter"  # in the message of torch.save on a full disk
@@ -47,7 +47,7 @@ def stock_message(error: Exception) -> str | None:
     if isinstance(error, RuntimeError) and _FAILED_SAVE in str(error):
         return str(disk_error(OSError(errno.ENOSPC, ""), Path("a checkpoint")))
     if isinstance(error, ConnectionError) or type(error).__module__ == "requests.exceptions":
-        return _connection_message(text)
+        return connection_message(text)
     if isinstance(error, ModuleNotFoundError) and error.name and _raised_by_host(error):
         package = _PACKAGES.get(error.name, error.name.replace("_", "-"))
         return f"this requires the package {package}, which is not installed: pip install {package}"
@@ -64,7 +64,8 @@ def _raised_by_host(error: ModuleNotFoundError) -> bool:
     )
 
 
-def _connection_message(text: str) -> str:
+def connection_message(text: str) -> str:
+    """Return the message for a source or a file that Ultralytics could not open or download, from its own."""
     if "Failed to open" in text:  # a camera or a stream
         return f"source=: cannot be opened ({text})"
     url = re.search(r"https?://\S+?(?=\.?(\s|$))", text)
