@@ -17,6 +17,7 @@ from yolo_attn.stats.sequential import error_rate, look_levels
 from yolo_attn.study.report import make_report
 from yolo_attn.study.running.progress import Progress
 from yolo_attn.study.running.run import Run
+from yolo_attn.study.sizing import RunSeconds
 
 forking = pytest.mark.skipif(sys.platform == "win32", reason="no fork")
 
@@ -111,6 +112,14 @@ def test_hours_limit_the_seeds(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> N
     assert verdicts(fake) == {"unsure": "inconclusive"}
     assert len(fake.starts()) == len(set(fake.starts())) == 8
     monkeypatch.undo()
+
+
+def test_hours_that_a_first_guess_exceeds_start_nothing(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RunSeconds, "__call__", lambda *_: 1800.0)  # two arms, one run at a time
+    with pytest.raises(UserError, match=r"hours=0.9: too short for one seed of all arms, which takes about 1:00:00;"):
+        fake.compare(variants="unsure", seeds="auto", max_seeds=3, hours=0.9)
+    assert not fake.starts()
+    assert fake.compare(variants="unsure", seeds="auto", max_seeds=3, hours=1.1).exit_status == 0
 
 
 def test_failed_and_interrupted_arms_do_not_stop_others(fake: Fake) -> None:

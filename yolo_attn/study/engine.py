@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TextIO
 
@@ -28,7 +29,7 @@ from yolo_attn.study.running.progress import Progress, clock
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.running.runner import Handle, Outcome, Runner, make_runner
 from yolo_attn.study.schedule import Schedule, describe_look
-from yolo_attn.study.sizing import times_of
+from yolo_attn.study.sizing import RunSeconds, Sizing, times_of
 from yolo_attn.study.specification.arms import Arm
 from yolo_attn.study.specification.device import first_device
 from yolo_attn.study.specification.estimate import RunTimes
@@ -302,13 +303,21 @@ class _Engine:
         hours = self._plan.study.hours
         if hours is None or run.seed in self._begun:
             return True
-        needed = progress.forecast([other for other in waiting if other.seed == run.seed], runner.workers)
+        of_seed = [other for other in waiting if other.seed == run.seed]
+        needed = progress.forecast(of_seed, runner.workers)
+        if needed is None:  # no such run has ended yet
+            needed = Sizing(self._plan, None, self._guess, runner.workers).seconds(of_seed)
         if time.monotonic() + (needed or 0.0) <= self._ends:
             return True
         if not self._begun:
             duration = f", which takes about {clock(needed)}" if needed else ""
             raise UserError(f"hours={hours:g}: too short for one seed of all arms{duration}; give more hours")
         return False
+
+    @cached_property
+    def _guess(self) -> RunSeconds:
+        """Expected seconds of runs before any of their kind has ended; a few training steps are timed only once."""
+        return RunSeconds(self._plan, RunTimes())
 
     def _finish(self, run: Run, outcome: Outcome, waiting: list[Run], progress: Progress) -> Results:
         """Store the end of a run; the runs that start from a base that could not be trained end with it."""
