@@ -15,6 +15,7 @@ from tests.study.conftest import Fake
 from yolo_attn.errors import UserError
 from yolo_attn.stats.sequential import error_rate, look_levels
 from yolo_attn.study.report import make_report
+from yolo_attn.study.results.looks import read_looks
 from yolo_attn.study.running.progress import Progress
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.sizing import RunSeconds
@@ -207,6 +208,14 @@ def test_more_seeds_and_variants_can_be_added_to_a_study_with_looks(fake: Fake) 
     assert fake.results()["max_seeds"] == 4
     assert verdicts(fake)["A"] == "equivalent"
     assert seeds(fake)["A"] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"looks": 5}', "{}"])
+def test_damaged_looks_are_an_error(tmp_path: Path, content: str) -> None:
+    assert read_looks(tmp_path) == []
+    (tmp_path / "looks.json").write_text(content)
+    with pytest.raises(UserError, match=r"looks\.json: damaged; restore it, or delete it: verdicts then"):
+        read_looks(tmp_path)
 
 
 def test_auto_needs_the_first_seeds(fake: Fake) -> None:

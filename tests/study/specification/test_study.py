@@ -208,6 +208,12 @@ def test_invalid_study_files_are_errors(tmp_path: Path, content: object, message
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("value", ["none", "None", " ", "", None])
+def test_groups_can_be_taken_back(value: str | None) -> None:
+    assert study(groups=value).design.groups is None
+    assert study(groups=value).added_to(study(groups="folder")).design.groups is None
+
+
 @pytest.mark.parametrize("arguments", [{"margin": 100}, {"margin": 1e9}, {"plan": True, "detect": 100}])
 def test_differences_are_points_of_a_metric(arguments: dict[str, object]) -> None:
     with pytest.raises(UserError, match=r"(margin|detect)=\d+(\.0)?: must be a number of points below 100"):

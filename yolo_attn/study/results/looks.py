@@ -14,12 +14,12 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+from yolo_attn.errors import UserError
 from yolo_attn.stats.sequential import error_rate
 from yolo_attn.stats.verdicts import ALPHA
 from yolo_attn.study.files import LOOKS
 from yolo_attn.study.results.judging import Rules
 from yolo_attn.study.results.records import ArmSummary, Look, StudyResults
-from yolo_attn.study.results.values import as_items
 from yolo_attn.system.files import as_json, read_json, write_atomically
 
 __all__ = [
@@ -44,7 +44,15 @@ def read_looks(folder: Path) -> list[Look]:
         UserError: Their file is damaged.
     """
     path = folder / LOOKS
-    return [Look.from_json(item) for item in as_items(read_json(path).get("looks"))] if path.exists() else []
+    if not path.exists():
+        return []
+    try:
+        looks = read_json(path).get("looks")
+    except UserError:
+        looks = None
+    if not isinstance(looks, list):
+        raise UserError(f"{path}: damaged; restore it, or delete it: verdicts then do not account for earlier looks")
+    return [Look.from_json(item) for item in looks]
 
 
 def write_looks(folder: Path, looks: Sequence[Look]) -> None:

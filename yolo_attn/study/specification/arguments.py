@@ -106,9 +106,9 @@ def parse_points(settings: Mapping[str, object], key: str) -> float | None:
 
 def parse_groups(value: object) -> str | None:
     """Return how images are grouped: "folder", or a regular expression for their names; None without groups."""
-    if value is None or not str(value).strip():
+    text = parse_text({"groups": value}, "groups")
+    if text is None:
         return None
-    text = str(value).strip()
     compile_pattern(text)
     return text
 
