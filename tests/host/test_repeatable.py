@@ -138,6 +138,16 @@ def test_a_damaged_state_is_removed(tmp_path: Path, damage: str) -> None:
     assert not path.exists()
 
 
+def test_without_validation_the_last_epoch_is_not_validated_either(tmp_path: Path) -> None:
+    """Stock training would, although the study evaluates last.pt itself."""
+    trainer = a_trainer(tmp_path)
+    trainer.validator = None
+    assert trainer.validate() == ({}, 0.1)
+    trainer.args.val, trainer.world_size = True, 1
+    with pytest.raises(TypeError, match="not callable"):
+        trainer.validate()
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
 def test_a_state_that_cannot_be_opened_is_not_damaged(tmp_path: Path) -> None:
     path = write_state(tmp_path)

@@ -92,6 +92,12 @@ class _Repeatable:
             self._save_state()
         return saved
 
+    def validate(self: Any) -> tuple[Any, Any]:
+        """Validate unless `val=False`; stock training validates the last epoch even then, as the study does itself."""
+        if self.args.val:
+            return super().validate()  # type: ignore[misc,no-any-return]
+        return self.metrics, self.fitness
+
     def get_dataloader(self: Any, *args: Any, **kwargs: Any) -> Any:
         """Build a data loader; one run of a study at a time scans the dataset and writes its label cache."""
         lock = FolderLock(self.run_folder.parent) if RANK in {-1, 0} else None

@@ -92,7 +92,7 @@ def _loss(table: _Table) -> _Floats | None:
 
 
 def _validated(table: _Table, column: str) -> _Floats | None:
-    """Return a metric at each epoch in points; None without validation, when only the last epoch is not zero."""
+    """Return a metric at each epoch in points; None without validation, when at most the last epoch is not zero."""
     values = 100 * np.asarray(table.get(column, table.get(_BOXES, [])), dtype=np.float64)
     return values if np.any(values[:-1] > 0) else None
 

@@ -106,7 +106,7 @@ def _evaluate_run(folder: Path, job: Job, seconds: float, memory: Scores) -> Mea
     bootstrap = run_metrics(folder, job.task, groups=job.groups)
     numbers = evaluate(last.found)
     best = numbers["metrics"]
-    if recipe.get("val", True):  # otherwise only the last epoch was validated, and best.pt is last.pt
+    if recipe.get("val", True):  # otherwise no epoch was validated, and best.pt is last.pt
         best = evaluate(_evaluate(folder / BEST_WEIGHTS, job, settings, "val-best").found)["metrics"]
     module, imgsz = read_checkpoint(folder / LAST_WEIGHTS).cpu().eval(), recipe_integer(recipe, "imgsz")
     images = [Path(last.image_root) / name for name in last.found.images[:_MAPPED_IMAGES]]
