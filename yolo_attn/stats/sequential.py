@@ -107,9 +107,7 @@ class _Chain:
 
     def __init__(self, seeds: int) -> None:
         self._seeds = seeds
-        self._edges = np.linspace(0, np.pi / 2, _CELLS + 1)
-        below = special.stdtr(seeds - 1, np.sqrt(seeds - 1) * np.tan(self._edges[:-1]))
-        self._mass = 2 * np.diff(np.append(below, 1.0))
+        self._largest = np.pi / 2  # |φ| of the remaining studies
         self._above: Callable[[Floats], Floats] = lambda bound: (
             2 * special.stdtr(seeds - 1, -np.sqrt(seeds - 1) * np.tan(bound))
         )
@@ -128,17 +126,15 @@ class _Chain:
 
     def stop_above(self, bound: float) -> None:
         """Remove the studies whose |φ| exceeds a bound."""
-        self._edges = np.linspace(0, bound, _CELLS + 1)
-        self._mass = -np.diff(self._above(self._edges))
+        self._largest = bound
 
     def add_seed(self) -> None:
         """Advance by one seed."""
-        seeds, mass = self._seeds, self._mass
-        middle = np.sin((self._edges[1:] + self._edges[:-1]) / 2)
+        seeds, edges = self._seeds, np.linspace(0, self._largest, _CELLS + 1)
+        mass = -np.diff(self._above(edges))
+        middle = np.sin((edges[1:] + edges[:-1]) / 2)
         self._above = lambda bound: mass @ _exceeds(np.sin(bound), middle, seeds)
-        self._seeds = seeds + 1
-        self._edges = np.linspace(0, np.pi / 2, _CELLS + 1)
-        self._mass = -np.diff(self._above(self._edges))
+        self._seeds, self._largest = seeds + 1, np.pi / 2
 
 
 def _exceeds(bound: Floats, sine: Floats, seeds: int) -> Floats:

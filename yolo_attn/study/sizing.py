@@ -20,6 +20,7 @@ from yolo_attn.study.specification.estimate import SETUP_SECONDS, RunTimes, gues
 
 __all__ = ["RunSeconds", "Size", "Sizing", "times_of"]
 
+_LONGEST_PLAN = 24  # seeds above which the factor for looks changes by less than 1 %, and takes seconds to compute
 _EVALUATION = 0.4  # time of evaluating an image, relative to training with it
 
 
@@ -142,10 +143,13 @@ class Sizing:
         """Return the units and images that a difference requires, None if unknown."""
         if self._noise is None or not self._images:
             return None
-        # With `seeds=auto` it is the largest number of seeds that is chosen.
-        return requirement(
-            difference, self._noise, self._images, self._alpha, lambda units: self._look_factor(units, units)
-        )
+
+        def factor_of_largest(units: int) -> float:
+            """Return the factor if it is the largest number of seeds that is chosen, with `seeds=auto`."""
+            most = min(units, _LONGEST_PLAN)
+            return self._look_factor(most, most)
+
+        return requirement(difference, self._noise, self._images, self._alpha, factor_of_largest)
 
     def seconds(self, runs: Sequence[Run]) -> float | None:
         """Return the time of runs, None if unknown."""
