@@ -223,6 +223,22 @@ def test_the_width_control_has_a_base_of_its_own(fake: Fake) -> None:
     assert [(base["arm"], base["status"]) for base in fake.results()["bases"]] == [(None, "done"), ("width", "done")]
 
 
+def test_an_arm_with_one_base_of_its_own_has_no_verdict(fake: Fake) -> None:
+    """Its difference contains the luck of two trainings, and one base each does not show how much that is."""
+    given = {"variants": "B", "controls": "width", "pretrain": 7, "seeds": 3}
+    for name, bases, expected in (("one", {}, False), ("three", {"bases": 3}, True)):
+        data = fake.compare(**given, **bases, name=name).to_dict()
+        variant, width = data["arms"][1:]
+        (pair,) = (pair for pair in data["pairs"] if pair["reference"] == "width")
+        assert variant["verdict"] == "better"
+        for verdict, found in (
+            (width["verdict"], width["delta"]["mAP50-95"]),
+            (pair["verdict"], pair["difference"]),
+        ):
+            assert (verdict is not None) == (found["p"] is not None) == (found["interval"] is not None) == expected
+            assert found["ci95"] is not None
+
+
 def test_other_seeds_of_the_base_are_a_control(fake: Fake) -> None:
     fake.compare(variants="A", controls="aa", pretrain=7, seeds=2)
     found = jobs(fake)

@@ -104,7 +104,8 @@ def _own_bases(study: StudyResults) -> list[str]:
         return []
     return [
         f"{enumerated(own)} has a trained base of its own, because its tensors have other shapes. Differences to it "
-        "contain the luck of both trainings, which their intervals do not cover; with bases=3 they do."
+        "contain the luck of both trainings, which their intervals do not cover, so they have no verdict; with bases=3 "
+        "they do."
     ]
 
 

@@ -122,7 +122,7 @@ def make_results(
     first = next((runs[0] for runs in sources if runs), None)
     latency = _read_latency(folder)
     info = _portable(info, first, _last_result(arms))
-    trial = _Trial(info, arms, sources, estimates)
+    trial = _Trial(info, arms, sources, estimates, bases)
     detectable = trial.detectable()
     study = StudyResults(
         info=info,
@@ -171,6 +171,7 @@ class _Trial:
         arms: The arms.
         sources: Done runs of each arm.
         estimates: Statistics of each arm.
+        bases: Trainings of the bases that the arms start from.
     """
 
     def __init__(
@@ -179,11 +180,13 @@ class _Trial:
         arms: Sequence[ArmRuns],
         sources: Sequence[tuple[RunSource, ...]],
         estimates: Sequence[ArmEstimates],
+        bases: Sequence[ArmRuns],
     ) -> None:
         self._metrics = info.metrics
         self._rules = Rules.of(info)
         self._arms, self._sources, self._estimates, self._groups = arms, sources, estimates, info.group_count or 0
         self._variants = [index for index, item in enumerate(arms) if item.kind == "variant"]
+        self._with_own_base = {item.name for item in bases if item.name}
 
     def judge(self, index: int) -> _Tested:
         """Return an arm's differences to the baseline and its verdict, as far as they may be tested.
@@ -213,6 +216,8 @@ class _Trial:
         )
         if not comparable or self._lacks_bases(differences[self._metrics[0]]):
             return _untested(judged, interval=False), None
+        if self._is_luck_of_bases(index, reference):
+            return _untested(judged), None
         if verdict is None or self._is_interim(index, reference):
             return _untested(judged), None
         return judged, verdict
@@ -221,6 +226,12 @@ class _Trial:
         """Whether a single one of several bases is left, so that nothing shows how bases differ."""
         planned = {run.base for run in self._arms[0].runs}
         return len(planned) > 1 and found is not None and found.sd_bases is None
+
+    def _is_luck_of_bases(self, index: int, reference: int) -> bool:
+        """Whether two arms start from different bases, one each, so that nothing shows how bases differ."""
+        names = [self._arms[arm].name for arm in (index, reference)]
+        starts = {name if name in self._with_own_base else None for name in names}
+        return len(starts) > 1 and len({run.base for run in self._arms[0].runs}) == 1
 
     def _is_interim(self, index: int, reference: int) -> bool:
         """Whether runs that a verdict rests on wait or run; with looks after every seed these are only its own."""
