@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -144,11 +145,21 @@ def test_a_model_that_cannot_be_built_gets_no_seeds() -> None:
     ],
 )
 def test_more_seeds_are_used_only_where_they_can_lead_to_a_verdict(arm: ArmSummary, expected: bool) -> None:
-    assert needs_seed(arm, summary("base", 3, kind="baseline")) is expected
+    assert needs_seed(arm, results(arm)) is expected
 
 
 def test_a_baseline_without_results_gets_no_further_seeds() -> None:
-    assert not needs_seed(summary("A", 3, common=0), summary("base", 1, kind="baseline", status="failed"))
+    arm = summary("A", 3, common=0)
+    assert not needs_seed(arm, results(arm, seeds=1, status="failed"))
+
+
+def test_an_arm_that_only_failed_runs_leave_inconclusive_gets_no_further_seed() -> None:
+    arm = summary("A", 5, "inconclusive", status="failed", common=4)
+    better, unclear = (0.01, 0.03), (-0.01, 0.03)
+    for interval, expected in ((better, False), (unclear, True)):
+        found = Difference(0.02, interval=interval, seeds=4)
+        arm = replace(arm, delta={"mAP50-95": found})
+        assert needs_seed(arm, results(arm, seeds=5)) is expected
 
 
 def test_nothing_is_added_while_a_run_of_the_baseline_is_missing() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from yolo_attn.errors import counted
 from yolo_attn.study.planning import Plan
+from yolo_attn.study.results.judging import is_overruled
 from yolo_attn.study.results.records import ENDED, MIN_SEEDS, ArmSummary, StudyResults
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.specification.arms import Arm
@@ -73,7 +74,7 @@ class Schedule:
         if self.plan.study.design.max_seeds is None or _is_incomplete(study.baseline):
             return self
         most = len(self.plan.study.seeds)
-        undecided = {arm.name for arm in study.others if needs_seed(arm, study.baseline) and len(arm.runs) < most}
+        undecided = {arm.name for arm in study.others if needs_seed(arm, study) and len(arm.runs) < most}
         step = max(1, workers // (len(undecided) + 1))
         return self._with(
             {name: min(number + step * (name in undecided), most) for name, number in self._numbers_of_others()}
@@ -100,15 +101,16 @@ def _used(plan: Plan, arm: Arm, ended: Collection[str]) -> int:
     return max((number for number, run in enumerate(plan.runs_of(arm), 1) if run.key in ended), default=0)
 
 
-def needs_seed(arm: ArmSummary, baseline: ArmSummary) -> bool:
+def needs_seed(arm: ArmSummary, study: StudyResults) -> bool:
     """Whether another seed can lead to a verdict about an arm.
 
-    Without any verdict it can if too few runs are left because others have failed, but not if all of them have failed,
-    a run was interrupted, nothing was learned, or there are too few images.
+    An inconclusive arm gets none if only its failed runs stand against a verdict: further seeds do not undo them.
+    Without any verdict another seed helps if too few runs are left because others have failed, but not if all of them
+    have failed, a run was interrupted, nothing was learned, or there are too few images.
     """
     if arm.verdict is not None:
-        return not arm.decided
-    if not arm.done or not baseline.done or _is_incomplete(arm):
+        return not arm.decided and not is_overruled(arm, study.info)
+    if not arm.done or not study.baseline.done or _is_incomplete(arm):
         return False
     return (arm.difference().seeds or 0) < MIN_SEEDS
 
