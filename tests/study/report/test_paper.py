@@ -26,16 +26,16 @@ def test_a_whole_sentence() -> None:
     first, *_ = paper_sentences(make({"SE@neck": EQUIVALENT, "B": WORSE, "C": WORSE}))
     assert first == (
         f"Over 5 seeds, SE@neck changed mAP50-95 by +0.12 points (98.3% interval {MINUS}0.10 to +0.34; Behrens-Fisher, "
-        "corrected for 3 variants), which is equivalent to the baseline within ±0.5 points."
+        "corrected for 3 variants), and is equivalent to the baseline within ±0.5 points."
     )
 
 
 @pytest.mark.parametrize(
     ("numbers", "conclusion"),
     [
-        (BETTER, "which is better than the baseline."),
-        (WORSE, "which is worse than the baseline."),
-        (EQUIVALENT, "which is equivalent to the baseline within ±0.5 points."),
+        (BETTER, "and is better than the baseline."),
+        (WORSE, "and is worse than the baseline."),
+        (EQUIVALENT, "and is equivalent to the baseline within ±0.5 points."),
         ((0.002, 0.001, 0.003), "within ±0.5 points, although the difference is not zero."),
         (INCONCLUSIVE, "which is inconclusive: it shows neither a difference nor equivalence within ±0.5 points."),
     ],
@@ -50,7 +50,7 @@ def test_no_worse_is_stated_where_it_is_asked() -> None:
     asked = make({"A": (0.004, -0.003, 0.011), "B": INCONCLUSIVE}, no_worse=True)
     asked = with_arms(asked, replace(asked.arms[1], verdict="no worse"))
     first, second, _ = paper_sentences(asked)
-    assert first.endswith("which is not worse than the baseline by 0.5 points or more.")
+    assert first.endswith("and is not worse than the baseline by 0.5 points or more.")
     assert second.endswith("nor equivalence within ±0.5 points, nor that it is no worse.")
 
 

@@ -50,7 +50,7 @@ def points(value: float | None) -> str:
 
 def signed(value: float | None) -> str:
     """Return a difference of 0.0097 as +0.97."""
-    return NONE if value is None else f"{100 * value:+.2f}"
+    return NONE if value is None else f"{round(100 * value, 2) + 0.0:+.2f}"  # + 0.0 turns -0.0 into 0.0
 
 
 def interval(estimate: Estimate) -> str:

@@ -50,11 +50,11 @@ def _conclusion(study: StudyResults, arm: ArmSummary) -> str:
     low, high = arm.difference().interval or (0.0, 0.0)
     if arm.verdict == "equivalent":
         sign = ", although the difference is not zero" if low > 0 or high < 0 else ""
-        return f"which is equivalent to the baseline within ±{margin}{sign}"
+        return f"and is equivalent to the baseline within ±{margin}{sign}"
     if arm.verdict == "no worse":
-        return f"which is not worse than the baseline by {margin} or more"
+        return f"and is not worse than the baseline by {margin} or more"
     if arm.verdict in ("better", "worse"):
-        return f"which is {arm.verdict} than the baseline"
+        return f"and is {arm.verdict} than the baseline"
     if is_overruled(arm, study.info):
         more = more_failures(arm.runs, study.baseline.runs) > 0
         failed = "more of its runs failed than of the baseline's" if more else "more of the baseline's runs failed"
