@@ -48,7 +48,7 @@ def test_compare_takes_python_values_and_returns_its_table(
     arm = results.to_dict()["arms"][2]
     assert rows["B"]["mAP50-95"] == arm["metrics"]["mAP50-95"]["mean"]
     assert rows["B"]["difference"] == arm["delta"]["mAP50-95"]["mean"]
-    assert [rows["B"]["low"], rows["B"]["high"]] == arm["delta"]["mAP50-95"]["interval"]
+    assert [rows["B"]["low"], rows["B"]["high"]] == arm["delta"]["mAP50-95"]["ci95"]  # two seeds: no verdict
     assert rows["B"]["verdict"] is None  # two seeds
     assert json.loads((results.folder / "results.json").read_text())["command"].startswith(
         "yolo_attn.compare(base='yolo11n.yaml', project='studies', name='s', variants=['A', 'B'], seeds=[0, 1], "
