@@ -16,7 +16,13 @@ from ultralytics.nn import tasks
 from tests.host.helpers import python
 from yolo_attn import UserError
 from yolo_attn.cli import main
-from yolo_attn.host.checkpoint import check_checkpoint, check_layers, download_checkpoint, read_checkpoint
+from yolo_attn.host.checkpoint import (
+    check_checkpoint,
+    check_layers,
+    download_checkpoint,
+    read_checkpoint,
+    weights_hash,
+)
 
 LAYER = """
 from yolo_attn import register_layer
@@ -141,3 +147,15 @@ def test_a_failed_download_is_an_error_in_one_line(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("yolo_attn.host.checkpoint.attempt_download_asset", offline)
     with pytest.raises(UserError, match=r"^yolo11n\.pt: not found, and it could not be downloaded .*give its path$"):
         download_checkpoint("yolo11n.pt")
+
+
+def test_the_hash_of_weights_is_that_of_the_tensors(tmp_path: Path) -> None:
+    model = YOLO("yolo11n.yaml", verbose=False).model
+    model.args = {"task": "detect"}
+    hashes = []
+    for epoch, bias in ((1, 0.0), (2, 0.0), (2, 1.0)):
+        model.model[0].bn.bias.data[3] = bias
+        path = tmp_path / f"{epoch} {bias}.pt"
+        torch.save({"model": model, "ema": None, "train_args": {"task": "detect"}, "epoch": epoch}, path)
+        hashes.append(weights_hash(path))
+    assert hashes[0] == hashes[1] != hashes[2]

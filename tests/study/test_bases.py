@@ -78,6 +78,23 @@ def test_a_base_whose_weights_were_deleted_is_trained_again_for_new_runs(fake: F
     assert fake.starts()[3:] == [(BASE, "0"), ("B", "0")]
 
 
+def test_runs_start_from_the_same_weights_as_finished_ones(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A base that is trained again on a GPU has other weights."""
+    hashes: list[str] = []
+    monkeypatch.setattr("yolo_attn.host.checkpoint.weights_hash", lambda path: hashes.append(path) or "retrained")
+    fake.compare(variants="A", pretrain=7, seeds=1)
+    assert not hashes  # nothing to compare with
+    (result,) = fake.folder.glob("runs/A-s0-*/result.json")
+    done = json.loads(result.read_text())
+    result.write_text(json.dumps({**done, "start": "first"}))
+    with pytest.raises(UserError, match=r"last\.pt: other weights than those that the finished runs started from"):
+        fake.compare(variants="A,B", pretrain=7, seeds=1, exist_ok=True)
+    assert len(fake.starts()) == 3
+    result.write_text(json.dumps({**done, "start": "retrained"}))
+    assert fake.compare(variants="A,B", pretrain=7, seeds=2, exist_ok=True).exit_status == 0
+    assert len(hashes) == 2
+
+
 def test_a_base_outside_the_study_is_not_read(fake: Fake) -> None:
     fake.compare(variants="A", pretrain=7, seeds=1)
     data = fake.results()

@@ -69,7 +69,18 @@ def test_the_file_of_a_result_keeps_its_format() -> None:
     ends = ["began", "wall_seconds", "node"]
     assert list(done.to_json()) == [
         *("key", "seed", "status", "error", "seconds", "epochs", "metrics", "metrics_best", "metrics_ultralytics"),
-        *("per_class", "learnt", "images", "instances", "params", "gflops", "memory_mib", "environment", *ends),
+        *(
+            "per_class",
+            "learnt",
+            "images",
+            "instances",
+            "params",
+            "gflops",
+            "memory_mib",
+            "environment",
+            "start",
+            *ends,
+        ),
     ]
     failed = replace(done, status="failed", error="it broke")
     assert list(failed.to_json()) == ["key", "seed", "status", "error", *ends]

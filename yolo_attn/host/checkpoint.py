@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import pickletools
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from ultralytics.nn import tasks
 from ultralytics.utils.downloads import attempt_download_asset
@@ -21,7 +23,7 @@ from yolo_attn.host.model_suggestions import suggest_checkpoint
 from yolo_attn.host.restricted import is_restricted, restricted
 from yolo_attn.system.files import is_file, is_folder
 
-__all__ = ["CHECKPOINTS", "check_checkpoint", "check_layers", "download_checkpoint", "read_checkpoint"]
+__all__ = ["CHECKPOINTS", "check_checkpoint", "check_layers", "download_checkpoint", "read_checkpoint", "weights_hash"]
 
 
 _OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # first bytes of checkpoints of PyTorch before 1.6
@@ -171,3 +173,16 @@ def read_checkpoint(path: str | Path) -> nn.Module:
             f"{path}: not a checkpoint of an Ultralytics model ({reason[0] if reason else error!r})"
         ) from error
     return model  # type: ignore[no-any-return]
+
+
+def weights_hash(path: str | Path) -> str:
+    """Return the SHA-256 of a checkpoint's tensors: two trainings with the same weights write different files.
+
+    Raises:
+        UserError: As for `read_checkpoint`.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in read_checkpoint(path).state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

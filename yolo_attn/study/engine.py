@@ -104,6 +104,7 @@ class _Engine:
         self._schedule = Schedule.at_start(plan, ())
         self._looks: Sequence[Look] = ()  # at all studies of the folder
         self._decided: set[str] = set()  # arms that were decided at the last look
+        self._checked: set[str] = set()  # keys of bases whose weights are those that finished runs started from
         self._begun: set[int] = set()  # seeds of which this command has started a run
         self._too_late = False  # whether another seed would not end in time
         self._ends = math.inf if plan.study.hours is None else time.monotonic() + 3600 * plan.study.hours
@@ -283,12 +284,36 @@ class _Engine:
                 self._too_late = True
                 waiting.clear()
                 break
+            self._check_base(run)
             waiting.remove(run)
             self._begun.add(run.seed)
             self._states[run.key] = self._state(run, "running")
             self._report(html=False)
             progress.start(run)
             active[run.key] = (run, runner.start(self._store.path(run), self._plan.platform.threads))
+
+    def _check_base(self, run: Run) -> None:
+        """Check that a run starts from the same weights as the finished runs of its base.
+
+        A base whose weights were deleted is trained again, and only on a CPU with exactly the same result.
+
+        Raises:
+            UserError: The weights are others.
+        """
+        from yolo_attn.host.checkpoint import weights_hash
+
+        base = run.base
+        if base is None or base.key in self._checked:
+            return
+        states = [self._states.get(other.key) for other in self._plan.runs if other.base and other.base.key == base.key]
+        starts = {state.measurements.start for state in states if state and state.measurements.start}
+        if starts and starts != {weights_hash(self._store.weights(base))}:
+            raise UserError(
+                f"{self._store.weights(base)}: other weights than those that the finished runs started from, because "
+                "the base was trained again and this training is not repeatable on this device; give another name= "
+                "to train all arms from the new weights"
+            )
+        self._checked.add(base.key)
 
     def _ready(self, waiting: list[Run]) -> list[Run]:
         """Return the waiting runs that start from nothing or from a trained base."""

@@ -284,6 +284,7 @@ class Measurements:
         gflops: Operations for one image, in units of 10^9; a multiplication and an addition count as two.
         memory_mib: Peak memory in MiB: "process" and "cuda".
         environment: Python, platform and hardware.
+        start: Hash of the weights that it started from (`host.checkpoint.weights_hash`); None without any.
     """
 
     seconds: float | None = None
@@ -299,6 +300,7 @@ class Measurements:
     gflops: float | None = None
     memory_mib: Scores | None = None
     environment: Mapping[str, object] | None = None
+    start: str | None = None
 
     @classmethod
     def from_json(cls, content: Mapping[str, object]) -> Measurements:
@@ -317,6 +319,7 @@ class Measurements:
             gflops=_number(content.get("gflops")),
             memory_mib=_each(_number, content.get("memory_mib")),
             environment=_mapping(content.get("environment")),
+            start=_text(content.get("start")),
         )
 
 

@@ -230,7 +230,7 @@ class Store:
         if modules:
             _write_sources(run.sources, folder)
         if run.base:
-            settings = replace(settings, weights=str((self.path(run.base) / LAST_WEIGHTS).absolute()))
+            settings = replace(settings, weights=str(self.weights(run.base).absolute()))
         job = Job(key=run.key, arm=run.arm.name, inputs=run.inputs, modules=modules, **vars(settings))
         _write_if_changed(folder / MODEL, yaml.safe_dump(dict(run.arm.model), sort_keys=False, width=120))
         _write_if_changed(folder / JOB, job.to_text())
@@ -266,9 +266,13 @@ class Store:
         folder = self._find(run.key)
         return None if folder is None else _read_result(folder, run.key)
 
+    def weights(self, run: Run) -> Path:
+        """Return the path of the last weights of a prepared run."""
+        return self.path(run) / LAST_WEIGHTS
+
     def has_weights(self, run: Run) -> bool:
         """Whether the folder of a prepared run has its last weights."""
-        return (self.path(run) / LAST_WEIGHTS).is_file()
+        return self.weights(run).is_file()
 
     def remove_result(self, run: Run) -> None:
         """Remove the result of a run, which then runs again; a failed one from its training state if it has one.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from yolo_attn.errors import UserError
-from yolo_attn.study.files import LAST_WEIGHTS, LATENCY
+from yolo_attn.study.files import LATENCY
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.store import Store
 from yolo_attn.system.files import read_json, write_atomically
@@ -75,7 +75,7 @@ def _time(store: Store, runs: Mapping[str, Run], imgsz: int, threads: int, devic
 
     models: dict[str, nn.Module] = {}
     for name, run in runs.items():
-        weights = store.path(run) / LAST_WEIGHTS
+        weights = store.weights(run)
         if weights.is_file():
             models[name] = read_checkpoint(weights)
     if not models:

@@ -8,7 +8,7 @@ import platform
 import shutil
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ import yolo_attn  # noqa: F401  (registers the layers in Ultralytics' parser)
 from yolo_attn.analysis.flops import count_flops
 from yolo_attn.analysis.gallery import record_maps
 from yolo_attn.analysis.models import fitting_side, input_channels
-from yolo_attn.host.checkpoint import read_checkpoint
+from yolo_attn.host.checkpoint import read_checkpoint, weights_hash
 from yolo_attn.host.installation import switch_off_integrations
 from yolo_attn.host.model_kind import is_rtdetr, load_yolo
 from yolo_attn.host.recorder import make_recorder
@@ -86,7 +86,8 @@ def train_and_measure(folder: Path, job: Job) -> Measurements:
     seconds = earlier_seconds + time.perf_counter() - began
     # Multi-GPU training runs in other processes, whose memory is unknown here.
     memory = {"process": None, "cuda": None} if "," in str(job.device) else _peak_memory()
-    return _evaluate_run(folder, job, seconds, memory)
+    start = weights_hash(job.weights) if job.weights else None
+    return replace(_evaluate_run(folder, job, seconds, memory), start=start)
 
 
 def _location(folder: Path, job: Job) -> dict[str, object]:
