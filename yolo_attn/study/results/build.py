@@ -222,16 +222,20 @@ class _Trial:
             return _untested(judged), None
         return judged, verdict
 
+    @property
+    def _planned_bases(self) -> int:
+        """Number of bases that the runs of the baseline start from, also if some of them have failed."""
+        return len({run.base for run in self._arms[0].runs})
+
     def _lacks_bases(self, found: PairedDifference | None) -> bool:
         """Whether a single one of several bases is left, so that nothing shows how bases differ."""
-        planned = {run.base for run in self._arms[0].runs}
-        return len(planned) > 1 and found is not None and found.sd_bases is None
+        return self._planned_bases > 1 and found is not None and found.sd_bases is None
 
     def _is_luck_of_bases(self, index: int, reference: int) -> bool:
         """Whether two arms start from different bases, one each, so that nothing shows how bases differ."""
         names = [self._arms[arm].name for arm in (index, reference)]
         starts = {name if name in self._with_own_base else None for name in names}
-        return len(starts) > 1 and len({run.base for run in self._arms[0].runs}) == 1
+        return len(starts) > 1 and self._planned_bases == 1
 
     def _is_interim(self, index: int, reference: int) -> bool:
         """Whether runs that a verdict rests on wait or run; with looks after every seed these are only its own."""
