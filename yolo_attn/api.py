@@ -81,7 +81,8 @@ def compare(
         pretrain: Epochs for which the base is trained once; all arms are then fine-tuned from it. 0 trains all arms
             from scratch.
         bases: Number of bases that are trained with different seeds; the study's seeds start from them in turn.
-        lr_attention: Learning rate of the attention layers, relative to that of the other layers.
+        lr_attention: Learning rate of the attention layers, relative to that of the other layers; ten by default where
+            arms are fine-tuned from a trained base, else one.
         margin: Smallest difference that matters, in points; arms that certainly differ by less are "equivalent".
         no_worse: Whether "no worse" is a verdict.
         groups: `"folder"`, or a regular expression for names of images; images with the same folder or match, such as

@@ -15,7 +15,7 @@ def _help() -> str:
     from yolo_attn.stats.compare import MIN_SEEDS
     from yolo_attn.stats.matches import MAX_DETECTIONS
     from yolo_attn.study.specification.controls import CONTROLS
-    from yolo_attn.study.specification.design import DEFAULT_MAX_SEEDS, Design
+    from yolo_attn.study.specification.design import DEFAULT_MAX_SEEDS, FINE_TUNING_LR_ATTENTION, Design
     from yolo_attn.study.specification.study import DEFAULT_NAME, DEFAULT_PROJECT, DEFAULT_STUDY
 
     words = (f"{key}={','.join(value) if isinstance(value, list) else value}" for key, value in DEFAULT_STUDY.items())
@@ -42,8 +42,8 @@ What is compared
                 sites: {sites}
                 with [init=identity] a layer starts as y = x, and a trained base keeps its accuracy
   controls      {controls}
-  lr_attention  learning rate of the attention layers, relative to that of the other layers (default: 1, and 10
-                without base=, where the trained base is fine-tuned)
+  lr_attention  learning rate of the attention layers, relative to that of the other layers (default:
+                {FINE_TUNING_LR_ATTENTION:g} where arms are fine-tuned from a trained base, else 1)
   data          digits, a name from datasets.yaml, the path of a data YAML, or a folder with one folder per class
   recipe        the training arguments of a dataset in datasets.yaml (with data=digits its own is the default)
   the rest      Ultralytics' training arguments: epochs=100 imgsz=640 batch=16 lr0=0.01 ...

@@ -9,7 +9,7 @@ import yaml
 from yolo_attn.data import find_recipe
 from yolo_attn.errors import UserError
 from yolo_attn.study.specification.arguments import split_list
-from yolo_attn.study.specification.design import Design
+from yolo_attn.study.specification.design import FINE_TUNING_LR_ATTENTION, Design
 from yolo_attn.study.specification.study import DEFAULT_STUDY, Comparison, Study
 
 
@@ -24,7 +24,7 @@ def test_without_arguments_it_is_the_default_study() -> None:
     assert plain.seeds == tuple(range(DEFAULT_STUDY["seeds"]))
     recipe = {**find_recipe("digits", finetune=True), "val": False, "split": "test"}
     assert {key: plain.train[key] for key in recipe} == recipe
-    assert plain.design == Design(pretrain=DEFAULT_STUDY["pretrain"], lr_attention=DEFAULT_STUDY["lr_attention"])
+    assert plain.design == Design(pretrain=DEFAULT_STUDY["pretrain"], lr_attention=FINE_TUNING_LR_ATTENTION)
     assert plain.folder.path == Path("runs/compare/compare")
     assert not plain.folder.explicit
 
@@ -55,11 +55,24 @@ def test_the_evaluated_split_belongs_to_the_dataset() -> None:
 def test_only_the_default_base_is_trained_first() -> None:
     assert study().design.pretrain == study(variants="SE@neck").design.pretrain == DEFAULT_STUDY["pretrain"]
     assert study(base="yolo11n.yaml").design == study(base="yolo11n.yaml", variants="SE@neck").design == Design()
-    assert study(base="yolo11n.pt").design == Design()
-    assert study(base="yolo11n.yaml", pretrain=9).design == Design(pretrain=9)
+    assert study(base="yolo11n.pt").design.pretrain == 0
     assert study(pretrain=0).train["epochs"] > study().train["epochs"]
     assert study(pretrain=0).design == study(pretrain="0").design == Design()
-    assert study(pretrain=9).design == Design(pretrain=9, lr_attention=DEFAULT_STUDY["lr_attention"])
+    assert study(pretrain=9).design.pretrain == study(base="yolo11n.yaml", pretrain=9).design.pretrain == 9
+
+
+@pytest.mark.parametrize(
+    "start", [{}, {"pretrain": 9}, {"base": "yolo11n.yaml", "pretrain": 9}, {"base": "yolo11n.pt"}]
+)
+def test_attention_layers_learn_faster_in_a_fine_tuning(start: dict[str, object]) -> None:
+    assert study(**start).design.lr_attention == FINE_TUNING_LR_ATTENTION
+    assert study(**start, lr_attention=3).design.lr_attention == 3
+
+
+def test_a_stored_study_keeps_the_learning_rate_of_its_attention_layers(tmp_path: Path) -> None:
+    for factor in (1, 3, FINE_TUNING_LR_ATTENTION):
+        first = study(base="yolo11n.pt", lr_attention=factor)
+        assert study(study=write(tmp_path, first.to_content())).design == first.design
 
 
 def test_only_the_default_study_has_a_usual_number_of_threads() -> None:

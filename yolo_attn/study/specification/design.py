@@ -19,9 +19,15 @@ from yolo_attn.study.specification.arguments import (
     parse_seeds,
 )
 
-__all__ = ["DEFAULT_MAX_SEEDS", "Design", "parse_hours", "read_seeds"]
+__all__ = ["DEFAULT_MAX_SEEDS", "FINE_TUNING_LR_ATTENTION", "Design", "parse_hours", "read_seeds"]
 
 DEFAULT_MAX_SEEDS = 12
+FINE_TUNING_LR_ATTENTION = 10.0
+"""Learning rate of attention layers in a fine-tuning unless the user gives one, relative to that of all others.
+
+With the same rate as the trained layers, layers at the identity are still the identity after a short fine-tuning, and a
+study compares the base with itself.
+"""
 
 
 @dataclass(frozen=True)
@@ -66,9 +72,10 @@ class Design:
         )
 
     def to_content(self) -> dict[str, object]:
-        """Return the values that differ from the defaults."""
+        """Return the values that differ from the defaults, and the one whose default depends on the base."""
         usual = Design()
-        return {name: value for name, value in vars(self).items() if value != getattr(usual, name)}
+        named = {name for name, value in vars(self).items() if value != getattr(usual, name)} | {"lr_attention"}
+        return {name: value for name, value in vars(self).items() if name in named}
 
     def is_similar(self, other: Design) -> bool:
         """Whether another design trains the same runs; margin and groups only affect their evaluation."""

@@ -13,7 +13,6 @@ from yolo_attn.study.files import LAYERS
 from yolo_attn.study.specification.arguments import (
     AUTO,
     parse_controls,
-    parse_count,
     parse_flag,
     parse_points,
     parse_required,
@@ -22,7 +21,7 @@ from yolo_attn.study.specification.arguments import (
     parse_variants,
 )
 from yolo_attn.study.specification.controls import CONTROLS
-from yolo_attn.study.specification.design import Design, parse_hours, read_seeds
+from yolo_attn.study.specification.design import FINE_TUNING_LR_ATTENTION, Design, parse_hours, read_seeds
 from yolo_attn.study.specification.device import check_share, device_kind, read_device
 from yolo_attn.study.specification.recipe import (
     RecipeKeys,
@@ -41,15 +40,12 @@ DEFAULT_STUDY: dict[str, object] = {
     "data": "digits",
     # The fewest epochs after which every arm is accurate enough for a comparison (mAP50 above 0.35, with a reserve).
     "pretrain": 15,
-    # Without it the layers are still the identity after so short a fine-tuning.
-    "lr_attention": 10,
     "variants": ["SE[init=identity]@neck", "CBAM[init=identity]@neck", "EMA[init=identity]@neck", "CBAM@neck"],
     "controls": ["null", "aa"],
     # The seeds that fit into ten minutes on two CPU cores; three would seldom show equivalence within half a point.
     "seeds": 5,
 }
 """The study of a `compare` without arguments: minutes on two CPU cores, with the recipe of its dataset."""
-_OF_FINE_TUNING = ("pretrain", "lr_attention")
 DEFAULT_THREADS = 1  # small feature maps gain little from a second thread and lose much on a busy machine
 DEFAULT_PROJECT = "runs/compare"
 DEFAULT_NAME = "compare"
@@ -215,6 +211,8 @@ class Study(Comparison):
         base = parse_required("base", content["base"], DEFAULT_STUDY["base"])
         design = Design.from_content(content)
         trained = _check_start(base, design)
+        if trained and content.get("lr_attention") is None:
+            design = replace(design, lr_attention=FINE_TUNING_LR_ATTENTION)
         data = parse_required("data", content["data"], DEFAULT_STUDY["data"])
         keys = [
             _evaluated_split(data),
@@ -334,16 +332,14 @@ def _check_start(base: str, design: Design) -> bool:
 def _defaults(given: Mapping[str, object]) -> dict[str, object]:
     """Return the default study with the recipe of the given dataset.
 
-    Controls are only for the default arms, and a given base is not trained first unless that is asked for. The learning
-    rate of attention layers is higher for the fine-tuning only.
+    Controls are only for the default arms, and a given base is not trained first unless that is asked for.
     """
     data = str(given.get("data", DEFAULT_STUDY["data"]))
     default_arms = given.keys().isdisjoint({"base", "variants"})
     entry = list_datasets().get(data)
-    fine_tuned = "base" not in given and bool(parse_count({"pretrain": 1, **given}, "pretrain", least=0))
-    usual = {key: value for key, value in DEFAULT_STUDY.items() if fine_tuned or key not in _OF_FINE_TUNING}
     return {
-        **usual,
+        **DEFAULT_STUDY,
+        "pretrain": 0 if "base" in given else DEFAULT_STUDY["pretrain"],
         "train": {},
         "recipe": data if entry is not None and entry.recipe else None,
         "controls": DEFAULT_STUDY["controls"] if default_arms else [],
