@@ -8,6 +8,7 @@ is equal on average have equal average precision on average.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ class Images:
         hardness: Standard deviation of what an image gives every arm.
         objects: Mean number of objects in an image.
         frequencies: Shares of the classes; equal by default.
-        own_class: Every image has objects of one class only, the same number of images for each class.
+        class_images: Number of images of each class, if every image has objects of one class only.
         groups: Number of groups of consecutive images that are alike, such as frames of a video; 0 without groups.
     """
 
@@ -39,16 +40,16 @@ class Images:
         *,
         objects: float = 4.0,
         frequencies: NDArray[np.float64] | None = None,
-        own_class: bool = False,
+        class_images: Sequence[int] = (),
         groups: int = 0,
     ) -> None:
         self.rng = rng
         self.count = count
         self.classes = classes
-        number = 1 + rng.poisson(objects - 1, count) if own_class else rng.poisson(objects, count)
+        number = 1 + rng.poisson(objects - 1, count) if class_images else rng.poisson(objects, count)
         self.gt_image = np.repeat(np.arange(count, dtype=np.int32), number)
-        if own_class:
-            self.gt_class = (self.gt_image * classes // count).astype(np.int32)
+        if class_images:
+            self.gt_class = np.repeat(np.arange(classes, dtype=np.int32), class_images)[self.gt_image]
         else:
             self.gt_class = rng.choice(classes, len(self.gt_image), p=frequencies).astype(np.int32)
         self.group = np.arange(count) * groups // count if groups else np.arange(count)

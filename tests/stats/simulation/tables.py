@@ -193,10 +193,13 @@ def savings(quick: bool) -> Table:
 FEW = [whole.Scenario(f"{number} images", number) for number in (5, 8, 10, 12, 15, 20, 40)]
 FEW_TRAINED = [whole.Scenario(f"{number} images, training noise", number, by_seed=0.15) for number in (5, 10, 20)]
 RARE = [
-    whole.Scenario("20 classes with 2 images each", 40, 20, own_class=True),
-    whole.Scenario("10 classes with 2 images each", 20, 10, own_class=True),
-    whole.Scenario("10 classes with 3 images each", 30, 10, own_class=True),
-    whole.Scenario("10 classes with 4 images each", 40, 10, own_class=True),
+    whole.Scenario("20 classes with 2 images each", 40, 20, class_images=(2,) * 20),
+    whole.Scenario("10 classes with 2 images each", 20, 10, class_images=(2,) * 10),
+    whole.Scenario("10 classes with 3 images each", 30, 10, class_images=(3,) * 10),
+    whole.Scenario("10 classes with 4 images each", 40, 10, class_images=(4,) * 10),
+    whole.Scenario("10 classes with 1 image, 10 with 10 images", 110, 20, class_images=(1,) * 10 + (10,) * 10),
+    whole.Scenario("5 classes with 1 image, 5 with 5 images", 30, 10, class_images=(1,) * 5 + (5,) * 5),
+    whole.Scenario("1 class with 1 image, 9 with 10 images", 91, 10, class_images=(1,) + (10,) * 9),
     whole.Scenario("12 Zipf classes, 40 images", 40, 12, zipf=True),
     whole.Scenario("12 Zipf classes, 120 images, 1.3 objects each", 120, 12, objects=1.3, zipf=True),
 ]

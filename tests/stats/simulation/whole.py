@@ -30,7 +30,7 @@ class Scenario:
         classes: Number of classes.
         objects: Mean number of objects in an image.
         zipf: The k-th class has a share proportional to 1 / k.
-        own_class: Every image has objects of one class only.
+        class_images: Number of images of each class, if every image has objects of one class only.
         groups: Number of groups of images that are alike; 0 without groups.
         resample_groups: The bootstrap samples groups.
         by_seed: Standard deviation of the skill between seeds; 0 means that all seeds find the same objects, and the
@@ -43,7 +43,7 @@ class Scenario:
     classes: int = 2
     objects: float = 4.0
     zipf: bool = False
-    own_class: bool = False
+    class_images: tuple[int, ...] = ()
     groups: int = 0
     resample_groups: bool = False
     by_seed: float = 0.0
@@ -135,6 +135,6 @@ def images_of(scenario: Scenario, rng: np.random.Generator) -> Images:
         scenario.classes,
         objects=scenario.objects,
         frequencies=shares / shares.sum() if scenario.zipf else None,
-        own_class=scenario.own_class,
+        class_images=scenario.class_images,
         groups=scenario.groups,
     )
