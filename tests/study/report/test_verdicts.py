@@ -22,12 +22,12 @@ from yolo_attn.study.comparison import Results
 from yolo_attn.study.report.exports import as_latex, as_markdown
 from yolo_attn.study.report.figures.forest import arms_forest
 from yolo_attn.study.report.figures.plot import drawing
-from yolo_attn.study.report.formats import percent
+from yolo_attn.study.report.formats import mean_and_half, percent
 from yolo_attn.study.report.notes import answer, collapses, deviations, reading_notes
 from yolo_attn.study.report.page import as_html
 from yolo_attn.study.report.paper import paper_sentences
 from yolo_attn.study.report.text import text_table
-from yolo_attn.study.results.records import BaseSummary, RunSummary, StudyResults
+from yolo_attn.study.results.records import BaseSummary, RunSummary, SeedMean, StudyResults
 
 ALL = {"A": BETTER, "B": WORSE, "C": EQUIVALENT, "D": INCONCLUSIVE}
 
@@ -119,6 +119,24 @@ def test_answer_says_why_there_is_no_verdict(study: StudyResults) -> None:
     assert "No verdict: A." in answer(with_arms(study, blind))  # it would be worse with more seeds
     base = replace(study.arms[0], learnt=False)
     assert "No verdict, because nothing was learned: A." in answer(with_arms(study, base, blind))
+
+
+def test_arms_with_as_many_tensors_of_the_base_share_a_line(study: StudyResults) -> None:
+    def lines(shared: dict[str, tuple[int, int]]) -> list[str]:
+        arms = [replace(arm, transferred=shared.get(arm.name, (493, 499))) for arm in study.arms]
+        return [line.partition(" (")[0] for line in deviations(with_arms(study, *arms)) if "tensors" in line]
+
+    assert lines({}) == ["All arms: 493 of 499 tensors of the base"]
+    assert lines({"A": (480, 499), "B": (499, 499)}) == [
+        "yolo11n, C, D, null: 493 of 499 tensors of the base",
+        "A: 480 of 499 tensors of the base",
+    ]
+
+
+def test_an_interval_wider_than_the_metric_is_no_number() -> None:
+    assert mean_and_half(SeedMean(0.5, 0.01, (0.49, 0.51))) == "50.00 ± 1.00"
+    assert mean_and_half(SeedMean(0.5, 0.01, (-1.0, 2.0))) == "50.00 ± >100"
+    assert mean_and_half(SeedMean(0.5, None, None)) == "50.00"
 
 
 # --- failed and unlearned runs --------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ __all__ = [
     "duration",
     "enumerated",
     "gflops",
+    "half_width",
     "interval",
     "latency",
     "mean_and_half",
@@ -82,10 +83,19 @@ def percent(value: float) -> str:
     return f"{text.rstrip('0').rstrip('.')}%"
 
 
+def half_width(estimate: Estimate) -> str:
+    """Return "± 0.95", half the width of the 95 % interval, or "" without one.
+
+    Metrics are from 0 to 100, so a wider interval, as from the few images of a rare class, is no more than that.
+    """
+    if estimate.half is None:
+        return ""
+    return f"± {points(estimate.half)}" if estimate.half <= 1 else "± >100"
+
+
 def mean_and_half(estimate: Estimate) -> str:
     """Return "41.06 ± 0.95", the mean and half the width of its 95 % interval."""
-    half = "" if estimate.half is None else f" ± {points(estimate.half)}"
-    return f"{points(estimate.mean)}{half}"
+    return " ".join(filter(None, (points(estimate.mean), half_width(estimate))))
 
 
 def enumerated(items: Sequence[str]) -> str:

@@ -276,10 +276,13 @@ def _unequal_epochs(study: StudyResults) -> list[str]:
 
 
 def _transfer(study: StudyResults) -> list[str]:
+    arms: dict[tuple[int, int], list[str]] = {}
+    for arm in study.arms:
+        if arm.transferred and arm.transferred[0] < arm.transferred[1]:
+            arms.setdefault(arm.transferred, []).append(arm.name)
+    rest = "separately" if study.info.untrained else "randomly"
     return [
-        f"{arm.name}: {arm.transferred[0]} of {arm.transferred[1]} tensors of the base "
-        f"({100 * arm.transferred[0] / arm.transferred[1]:.0f}%) have the base's initial weights; the rest are "
-        f"initialized {'separately' if study.info.untrained else 'randomly'}."
-        for arm in study.arms
-        if arm.transferred and arm.transferred[0] < arm.transferred[1]
+        f"{'All arms' if len(names) == len(study.arms) else ', '.join(names)}: {shared} of {total} tensors of the base "
+        f"({100 * shared / total:.0f}%) have the base's initial weights; the rest are initialized {rest}."
+        for (shared, total), names in arms.items()
     ]

@@ -93,6 +93,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "points": _typeset(formats.points),
+        "half_width": _typeset(formats.half_width),
         "size": formats.size,
         "percent": formats.percent,
         "points_range": formats.points_range,
