@@ -4,7 +4,7 @@ python benchmarks/layers.py            measures every layer
 python benchmarks/layers.py NAME ...   measures these layers only
 python benchmarks/layers.py --docs     measures nothing
 
-Each form then writes docs/layers.md, the number of layers in README.md, yolo_attn/layers/__init__.pyi and configs/.
+Each form then writes docs/layers.md, the number of layers in both READMEs, yolo_attn/layers/__init__.pyi and configs/.
 The measurements are in yolo_attn/measured.json.
 
 Times are ratios to a 3 x 3 convolution of the same width, measured in turn with it in one process (the median of the
@@ -43,7 +43,8 @@ from yolo_attn import cards  # noqa: E402
 from yolo_attn.registry import get_layer, list_layers  # noqa: E402
 from yolo_attn.system.files import write_atomically  # noqa: E402
 
-MEASURED = ROOT / "yolo_attn" / "measured.json"
+PACKAGE = Path(cards.__file__).parent
+MEASURED = PACKAGE / "measured.json"
 TRAIN, INFER = (128, 40, 40), (128, 80, 80)  # channels, height, width
 PAIRS = 7
 
@@ -91,8 +92,9 @@ def measure_all(names: list[str]) -> dict[str, Any]:
 def derived_files() -> Iterator[tuple[Path, str]]:
     """Yield each file derived from the registry and the measurements, except configs/, with its text."""
     yield ROOT / "docs" / "layers.md", cards.as_markdown()
-    yield ROOT / "yolo_attn" / "layers" / "__init__.pyi", stub()
-    yield ROOT / "README.md", with_count((ROOT / "README.md").read_text(encoding="utf-8"))
+    yield PACKAGE / "layers" / "__init__.pyi", stub()
+    for readme in (ROOT / "README.md", ROOT / "README.zh-CN.md"):
+        yield readme, with_count(readme.read_text(encoding="utf-8"))
 
 
 def stub() -> str:
@@ -105,7 +107,7 @@ def stub() -> str:
 def with_count(text: str) -> str:
     """Return a text with the number of layers in its link to docs/layers.md."""
     count = sum(spec.built_in for spec in list_layers())
-    return re.sub(r"\[\d+( [a-z ]+\]\(docs/layers\.md\))", rf"[{count}\1", text)
+    return re.sub(r"(\[[^\d\]]*)\d+([^\]]*\]\(docs/layers\.md\))", rf"\g<1>{count}\2", text)
 
 
 def processor() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import tempfile
@@ -23,6 +24,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run in parallel, on small
 # Child processes find the package even if it is not installed.
 SOURCE = Path(__file__).resolve().parent.parent
 os.environ["PYTHONPATH"] = os.pathsep.join(p for p in (str(SOURCE), os.environ.get("PYTHONPATH", "")) if p)
+# The tested package: that of the checkout, or the installed one if the tests are in a folder without it.
+_spec = importlib.util.find_spec("yolo_attn")
+assert _spec and _spec.origin, "yolo_attn is neither next to the tests nor installed"
+PACKAGE = Path(_spec.origin).resolve().parent
 
 import pytest  # noqa: E402
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +11,15 @@ import yaml
 
 import yolo_attn
 from yolo_attn.cli import main
-from yolo_attn.host.arguments import VERBS
 
-README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+from . import pages
+from .pages import README, check_command, custom_layer
+
+COMMANDS = pages.commands(README)
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-
-
-COMMANDS = [line.partition("  #")[0] for b in blocks("bash") for line in b.splitlines() if line.startswith("yolo-attn")]
+    return pages.blocks(README, language)
 
 
 def test_the_set_up_lines_exist() -> None:
@@ -33,39 +30,7 @@ def test_the_set_up_lines_exist() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_is_valid(command: str, fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Commands that train are only parsed and their models found; the others run."""
-    _, verb, *words = shlex.split(command)
-    keys = dict(word.split("=", 1) for word in words if "=" in word)
-    if verb in VERBS:
-        from yolo_attn.host.arguments import read_words
-        from yolo_attn.host.documents import model_yaml
-
-        assert read_words([verb, *words])
-        if keys["model"].endswith(".yaml"):
-            model_yaml(keys["model"])
-    elif verb == "compare":
-        from yolo_attn.host.documents import make_variant
-        from yolo_attn.study.specification.study import Study
-
-        study = Study.from_arguments(keys)
-        assert study.variants
-        base = study.base.replace(".pt", ".yaml")  # tests download nothing
-        for variant in study.variants:
-            make_variant(base, variant)
-    elif verb == "maps":  # another command trains its model
-        assert main([verb, *words]) == 2
-        assert "no such checkpoint" in capsys.readouterr().err
-    elif "layers" in keys:
-        Path(keys["layers"]).write_text(next(b for b in blocks("python") if "register_layer" in b))
-        try:
-            assert main([verb, *words]) == 0
-        finally:
-            yolo_attn.registry.unregister_layer("MeanGate")
-            del sys.modules[Path(keys["layers"]).stem]
-    elif verb == "lint":
-        main(["place", "model=yolo11n.yaml", "layer=SE", "at=neck", f"out={keys['model']}"])
-        assert main([verb, *words]) == 0
-    else:
-        assert main([verb, *words]) == 0
+    check_command(command, capsys)
 
 
 def test_every_kind_of_site_and_every_control_is_mentioned() -> None:
@@ -99,9 +64,8 @@ def test_the_study_file_is_valid(fresh_folder: Path) -> None:
 def test_the_custom_layer_works_as_shown() -> None:
     import torch
 
-    own = next(b for b in blocks("python") if "register_layer" in b)
     scope: dict[str, type] = {}
-    exec(own, scope)
+    exec(custom_layer(), scope)
     try:
         assert yolo_attn.build("MeanGate", 8)(torch.ones(1, 8, 4, 4)).shape == (1, 8, 4, 4)
     finally:

@@ -34,6 +34,7 @@ def test_derived_files_are_current(benchmark: Any) -> None:
 
 def test_the_count_in_the_readme_is_replaced(benchmark: Any) -> None:
     assert benchmark.with_count("has [5 in all](docs/layers.md).") == f"has [{len(NAMES)} in all](docs/layers.md)."
+    assert benchmark.with_count("[共 5 种](docs/layers.md)") == f"[共 {len(NAMES)} 种](docs/layers.md)"
 
 
 def test_measuring_one_layer_keeps_the_others(benchmark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
