@@ -6,9 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.conftest import SOURCE
+from tests.conftest import PACKAGE
 
-PACKAGE = SOURCE / "yolo_attn"
 LEVELS = (
     ("__main__",),
     ("cli",),

@@ -7,29 +7,33 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import PACKAGE
+
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = ROOT / "yolo_attn"
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 OTHERS = [ROOT / "pyproject.toml", ROOT / "datasets.yaml", ROOT / ".ci" / "run"]
-SOURCES = [path for folder in ("yolo_attn", "tests", "scripts", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+CODE = [PACKAGE, *(ROOT / folder for folder in ("tests", "scripts", "benchmarks"))]
+SOURCES = [path for folder in CODE for path in folder.rglob("*.py")]
 FOLDERS = {"yolo_attn", "tests", "docs", "scripts", "benchmarks", "configs"}
+ROOTS = (ROOT, PACKAGE, PACKAGE.parent)
 IN_WHEEL = {"yolo_attn/configs", "yolo_attn/datasets.yaml"}  # pyproject.toml puts them there
 FILE = re.compile(r"(?<![\w./<-])((?:[\w-]+/)+[\w.-]+\.(?:py|md|yaml|json|html|css|js|npz|png))\b")
 FOLDER = re.compile(r"`((?:[\w-]+/)+)`")
 
 
 def name_of(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+    root = PACKAGE.parent if PACKAGE in path.parents else ROOT
+    return path.relative_to(root).as_posix()
 
 
 def missing_paths(path: Path, folders: set[str]) -> list[str]:
     """Return the paths in a file that begin with one of the folders and do not exist.
 
-    They may be relative to the repository or to the package.
+    They may be relative to the repository, to the package or to its folder.
     """
     text = path.read_text(encoding="utf-8")
     named = [name for name in FILE.findall(text) + FOLDER.findall(text) if name.partition("/")[0] in folders]
-    return [name for name in named if name not in IN_WHEEL and not any((r / name).exists() for r in (ROOT, PACKAGE))]
+    return [name for name in named if name not in IN_WHEEL and not any((r / name).exists() for r in ROOTS)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -66,7 +70,7 @@ def test_files_in_the_tree_of_the_design_exist() -> None:
     for line in tree.splitlines():
         name, level = line.split()[0], (len(line) - len(line.lstrip())) // 2
         parents[level:] = [name]
-        if not (ROOT / Path(*parents)).exists():
+        if not any((root / Path(*parents)).exists() for root in (ROOT, PACKAGE.parent)):
             missing.append(line)
     assert missing == []
 

@@ -1,8 +1,12 @@
-"""A wheel contains every file that the package requires."""
+"""A wheel contains every file that the package requires, and passes tests in a folder without the checkout's package.
+
+A workflow runs all fast tests in this way (`.github/workflows/tests.yml`).
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -13,6 +17,12 @@ import pytest
 from tests.conftest import SOURCE
 
 pytestmark = pytest.mark.slow
+
+OUTSIDE = (  # tests that read files of the package or start processes with it
+    ["tests/test_docs.py", "tests/test_dependencies.py", "tests/graph/test_imports.py", "tests/data/test_names.py"],
+    ["tests/host/test_installation.py", "tests/layers/test_derived_files.py"],
+    ["tests/cli/test_cli.py", "-k", "config or script or help or layers"],
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +42,16 @@ def test_configs_and_data_ship(wheel: Path) -> None:
     assert not [name for name in names if name.startswith(("tests/", "scripts/"))]
 
 
-def test_bare_names_resolve_from_an_installed_wheel(wheel: Path, tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", site, wheel], check=True
-    )
+@pytest.fixture(scope="module")
+def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the installed wheel."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder, wheel]
+    subprocess.run(command, check=True)
+    return folder
+
+
+def test_bare_names_resolve_from_an_installed_wheel(site: Path, tmp_path: Path) -> None:
     code = """
 import sys, yolo_attn
 assert yolo_attn.__file__.startswith(sys.argv[1]), yolo_attn.__file__
@@ -55,3 +70,21 @@ print(resolve_data("coco8"))
     command = [sys.executable, site / "bin" / "yolo-attn", "layers", "SE"]
     shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, check=True)
     assert "8,192" in shown.stdout
+
+
+def test_tests_pass_without_the_checkout(site: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    hidden = [path.name for path in SOURCE.glob(".*") if path.name not in (".ci", ".github")]
+    shutil.copytree(SOURCE, outside, ignore=shutil.ignore_patterns("yolo_attn", "runs", "build", "dist", *hidden))
+    env = {**os.environ, "PYTHONPATH": str(site), "PYTEST_ADDOPTS": ""}
+    env.pop("PYTEST_XDIST_WORKER", None)  # the child runs alone
+    options = ["-q", "-n", "0", "-p", "no:cacheprovider", "-rs"]
+    for files in OUTSIDE:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *options, *files],
+            capture_output=True, text=True, cwd=outside, env=env, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    where = [sys.executable, "-c", "import tests.conftest; print(tests.conftest.PACKAGE)"]
+    used = subprocess.run(where, capture_output=True, text=True, cwd=outside, env=env, check=True)
+    assert used.stdout.strip() == str(site / "yolo_attn")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.conftest import SOURCE
+from tests.conftest import PACKAGE
 
 SCRIPT = """
 import importlib, pkgutil, sys, types
@@ -20,7 +20,5 @@ sys.exit("torch is imported" if "torch" in sys.modules or "ultralytics" in sys.m
 
 
 def test_graph_and_worker_do_not_import_torch() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(SOURCE / "yolo_attn")], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", SCRIPT, PACKAGE], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

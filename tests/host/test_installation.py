@@ -10,11 +10,10 @@ import pytest
 import ultralytics
 from ultralytics.utils import SETTINGS
 
-from tests.conftest import SOURCE
+from tests.conftest import PACKAGE
 from yolo_attn.host import BINDINGS, UnsupportedHostError, installation
 from yolo_attn.host.binding import Binding
 
-PACKAGE = SOURCE / "yolo_attn"
 OUTSIDE_HOST = sorted(path for path in PACKAGE.rglob("*.py") if PACKAGE / "host" not in path.parents)
 
 

@@ -8,6 +8,7 @@ It imports the package without its `__init__`, which would import torch: a child
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
 import signal
 import sys
@@ -16,8 +17,10 @@ import types
 from pathlib import Path
 from typing import Any
 
+found = importlib.util.find_spec("yolo_attn")
+assert found and found.submodule_search_locations
 package = types.ModuleType("yolo_attn")
-package.__path__ = [str(Path(__file__).resolve().parents[2] / "yolo_attn")]
+package.__path__ = [*found.submodule_search_locations]
 sys.modules["yolo_attn"] = package
 
 import numpy as np  # noqa: E402
