@@ -14,7 +14,7 @@ from yolo_attn.graph import ModelGraph
 from yolo_attn.host import transfer
 from yolo_attn.host.documents import make_variant, model_yaml
 from yolo_attn.host.model_files import without_letter
-from yolo_attn.host.transfer import align_every_model, last_transfer
+from yolo_attn.host.transfer import align_every_model, forget_transfer, last_transfer
 
 BASES = ("yolo11n.yaml", "yolov8n.yaml")
 
@@ -77,6 +77,26 @@ def test_variant_to_variant_transfers_common_layers() -> None:
     assert report is not None
     assert report.new == (f"row {extra} SE",)
     assert report.attention_arrived == len(target.model[new].state_dict())
+
+
+def test_a_copied_variant_has_the_report_of_its_original() -> None:
+    """A trainer copies the model of `YOLO(variant).load(base)`, for another number of classes."""
+    document, new = with_row("yolov8n.yaml", 4, "CBAM")
+    base, variant, trained = marked(build("yolov8n.yaml", seed=1)), build(document, seed=2), build(document, nc=3)
+    variant.load(base, verbose=False)
+    trained.load(variant, verbose=False)
+    first, report = last_transfer(variant), last_transfer(trained)
+    assert first is not None and report is not None
+    assert (first.arrived, report.base) == (first.base, first.base)
+    assert 0 < report.base - report.arrived < 40  # the class branch of the head, in its own layers
+    copied, original = trained.model[new].state_dict(), variant.model[new].state_dict()
+    assert all(torch.equal(value, original[key]) for key, value in copied.items())
+    assert (report.attention_arrived, report.new) == (0, (f"row {new} CBAM",))
+    forget_transfer(variant)  # as when its training begins
+    trained.load(variant, verbose=False)
+    report = last_transfer(trained)
+    assert report is not None
+    assert (report.attention_arrived, report.new) == (report.attention, ())
 
 
 def test_variant_back_to_base() -> None:

@@ -14,7 +14,7 @@ import contextlib
 import copy
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -37,6 +37,7 @@ __all__ = [
     "TransferReport",
     "align_every_model",
     "align_rows",
+    "forget_transfer",
     "is_inserted_row",
     "last_transfer",
 ]
@@ -56,6 +57,7 @@ class TransferReport:
         attention: Tensors of attention layers, in their own rows and inside blocks.
         attention_arrived: Attention tensors that equal those of the source.
         new: The rows whose layers keep their initial weights, such as "row 5 CBAM" or "row 8 C3k2+EMA".
+        keys: The keys of the tensors that arrived.
     """
 
     base: int
@@ -63,6 +65,7 @@ class TransferReport:
     attention: int
     attention_arrived: int
     new: tuple[str, ...]
+    keys: frozenset[str] = field(default=frozenset(), repr=False)
 
     def __str__(self) -> str:
         text = f"{self.arrived}/{self.base} base tensors arrived in their own layers"
@@ -86,7 +89,7 @@ def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
         else:
             views = source = _reindexed(weights, mapping, len(target))
         result = original(self, views, verbose)
-        report = _report(self, source, graphs, mapping)
+        report = _report(self, source, graphs, mapping, _reports.get(_source(weights)))
         _reports[self] = report
         if verbose:
             tasks.LOGGER.info(f"yolo-attn: {report}")
@@ -136,8 +139,17 @@ _reports: WeakKeyDictionary[nn.Module, TransferReport] = WeakKeyDictionary()
 
 
 def last_transfer(model: nn.Module) -> TransferReport | None:
-    """Return the report of the last `load` into a model; None if there was none, or no attention row."""
+    """Return the report of the last `load` into a model; None if there was none, or no attention row.
+
+    A trainer copies the model of `YOLO("yolo11n-cbam.yaml").load("yolo11n.pt")`. The report on the copy counts the
+    tensors that arrived from the checkpoint, because initial weights that are copied remain initial weights.
+    """
     return _reports.get(model)
+
+
+def forget_transfer(model: nn.Module) -> None:
+    """Forget the report on a model whose tensors will change."""
+    _reports.pop(model, None)
 
 
 def _log_tasks(target: nn.Module, weights: Any) -> None:
@@ -223,26 +235,60 @@ def _reindexed(source: nn.Module, mapping: dict[int, int], length: int) -> nn.Mo
 
 
 def _report(
-    target: nn.Module, source: nn.Module, graphs: tuple[ModelGraph, ModelGraph], mapping: dict[int, int]
+    target: nn.Module,
+    source: nn.Module,
+    graphs: tuple[ModelGraph, ModelGraph],
+    mapping: dict[int, int],
+    earlier: TransferReport | None,
 ) -> TransferReport:
-    """Count the tensors that now equal the source's in the row they belong to."""
+    """Count the tensors that now equal the source's in the row they belong to.
+
+    Args:
+        target: The model with the loaded tensors.
+        source: The view of the source with the target's row numbers.
+        graphs: The rows of the target and the source.
+        mapping: The source's row of each target row.
+        earlier: The report on the source itself, whose initial weights did not arrive from anywhere.
+    """
     own, offered = target.state_dict(), source.state_dict()
-    totals = {True: [0, 0], False: [0, 0]}  # by whether it is an attention tensor: tensors, arrived
+    totals = {True: 0, False: 0}  # by whether it is an attention tensor
+    arrived: dict[bool, set[str]] = {True: set(), False: set()}
     for key, tensor in own.items():
         if not key.startswith("model."):
             continue
-        row = graphs[0].rows[int(key.split(".")[1])]
-        count = totals[is_attention_row(row) or is_inside(key, row)]
-        count[0] += 1
-        count[1] += key in offered and torch.equal(offered[key].to(tensor.device), tensor)
-    new = [f"row {i} {row.module}" for i, row in enumerate(graphs[0]) if _is_new(i, graphs, mapping)]
-    (base, arrived), (attention, attention_arrived) = totals[False], totals[True]
-    return TransferReport(base, arrived, attention, attention_arrived, tuple(new))
+        index = int(key.split(".")[1])
+        row = graphs[0].rows[index]
+        kind = is_attention_row(row) or is_inside(key, row)
+        totals[kind] += 1
+        if key in offered and torch.equal(offered[key].to(tensor.device), tensor):
+            given = key.replace(f"model.{index}.", f"model.{mapping[index]}.", 1)
+            if earlier is None or given in earlier.keys:
+                arrived[kind].add(key)
+    new = [i for i in range(len(graphs[0])) if _is_new(i, graphs, mapping, earlier)]
+    return TransferReport(
+        base=totals[False],
+        arrived=len(arrived[False]),
+        attention=totals[True],
+        attention_arrived=len(arrived[True]),
+        new=tuple(_row_name(i, graphs[0]) for i in new),
+        keys=frozenset(arrived[True] | arrived[False]),
+    )
 
 
-def _is_new(index: int, graphs: tuple[ModelGraph, ModelGraph], mapping: dict[int, int]) -> bool:
-    """Return whether a row of the target has an attention layer that its counterpart in the source does not have."""
+def _row_name(index: int, graph: ModelGraph) -> str:
+    return f"row {index} {graph.rows[index].module}"
+
+
+def _is_new(
+    index: int, graphs: tuple[ModelGraph, ModelGraph], mapping: dict[int, int], earlier: TransferReport | None
+) -> bool:
+    """Return whether a row of the target has an attention layer that its counterpart in the source does not have.
+
+    A layer that was new in the source still is.
+    """
     row = graphs[0].rows[index]
+    if earlier and index in mapping and _row_name(mapping[index], graphs[1]) in earlier.new:
+        return True
     if is_attention_row(row) or index not in mapping:
         return has_layer(row) and index not in mapping
     return layer_inside(row) not in ("", layer_inside(graphs[1].rows[mapping[index]]))
