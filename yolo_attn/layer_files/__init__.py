@@ -11,6 +11,8 @@ from yolo_attn.layer_files.loading import import_copied, load_layers, loaded_fil
 from yolo_attn.layer_files.sources import (
     Sources,
     can_be_found,
+    code_of,
+    custom_modules,
     distribution_of,
     module_name,
     package_of,
@@ -20,6 +22,8 @@ from yolo_attn.layer_files.sources import (
 __all__ = [
     "Sources",
     "can_be_found",
+    "code_of",
+    "custom_modules",
     "distribution_of",
     "import_copied",
     "load_layers",

@@ -13,10 +13,14 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from yolo_attn.system.files import file_hash
+
 __all__ = [
     "SHARED",
     "Sources",
     "can_be_found",
+    "code_of",
+    "custom_modules",
     "distribution_of",
     "find_module",
     "module_name",
@@ -102,6 +106,32 @@ def sources_of(modules: Iterable[str]) -> Sources:
         files |= found
         waiting += sorted({name for file in found.values() for name in _imports(file)} - {*waiting})
     return Sources(modules, {name: path.read_bytes() for name, path in sorted(files.items())})
+
+
+def custom_modules(cls: type) -> list[str]:
+    """Return the modules of a class and its bases, the class's first, except those that every installation has."""
+    modules = dict.fromkeys(base.__module__ for base in cls.__mro__)
+    return [module for module in modules if module == "__main__" or package_of(module) not in SHARED]
+
+
+def code_of(cls: type) -> dict[str, str]:
+    """Return what identifies the code of a custom layer, as far as it can be found.
+
+    Args:
+        cls: The layer's class.
+
+    Returns:
+        `source`, the hashes of the files with the class and its bases; `package`, name and version of the distribution
+        that contains it, if any.
+    """
+    hashes, modules = [], sorted(custom_modules(cls))
+    for module in modules:
+        file = getattr(sys.modules.get(module), "__file__", None)
+        if file and Path(file).is_file():
+            hashes.append(file_hash(Path(file)))
+    imported = sources_of(modules).digest  # includes the helper modules that they import
+    package = distribution_of(package_of(cls.__module__))
+    return {"source": " ".join([*hashes, *filter(None, [imported])]), **({"package": package} if package else {})}
 
 
 def can_be_found(module: str) -> bool:

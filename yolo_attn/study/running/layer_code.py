@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolo_attn.errors import UserError
 from yolo_attn.study.job import Inputs
-from yolo_attn.system.files import file_hash
 
 if TYPE_CHECKING:
     from yolo_attn.layer_files import Sources
@@ -24,7 +21,9 @@ def layer_code(model: Mapping[str, object]) -> dict[str, dict[str, str]]:
         By name of the layer: `source`, the hashes of the files with its class and base classes; `package`, name and
         version of the distribution that contains it, if any. Empty for a model without custom layers.
     """
-    return {name: _code_of(cls) for name, cls in _custom_classes(model).items()}
+    from yolo_attn.layer_files import code_of
+
+    return {name: code_of(cls) for name, cls in _custom_classes(model).items()}
 
 
 def layer_sources(model: Mapping[str, object]) -> Sources:
@@ -33,11 +32,11 @@ def layer_sources(model: Mapping[str, object]) -> Sources:
     Raises:
         UserError: A layer is defined in a script or a notebook, which another process cannot import.
     """
-    from yolo_attn.layer_files import can_be_found, sources_of
+    from yolo_attn.layer_files import can_be_found, custom_modules, sources_of
 
     modules: list[str] = []
     for name, cls in _custom_classes(model).items():
-        custom = _custom_modules(cls)
+        custom = custom_modules(cls)
         for module in custom:
             if not can_be_found(module):
                 where = "a script or notebook (__main__)" if module == "__main__" else module
@@ -71,26 +70,3 @@ def _custom_classes(model: Mapping[str, object]) -> dict[str, type]:
     names = {name for module in modules for name in (block_of(module), layer_in(module)) if is_layer(name)}
     classes = {spec.name: spec.cls for spec in map(get_layer, sorted(names))}
     return {name: cls for name, cls in classes.items() if package_of(cls.__module__) != "yolo_attn"}
-
-
-def _custom_modules(cls: type) -> list[str]:
-    """Return the modules of a class and its bases, the class's first, except packages whose version is in the key."""
-    from yolo_attn.layer_files import package_of
-
-    versioned = {"yolo_attn", "torch", "ultralytics", *sys.stdlib_module_names} - {"__main__"}
-    modules = dict.fromkeys(base.__module__ for base in cls.__mro__)
-    return [module for module in modules if package_of(module) not in versioned]
-
-
-def _code_of(cls: type) -> dict[str, str]:
-    """Return the hash of a class's source and the distribution that contains it, as far as they can be found."""
-    from yolo_attn.layer_files import distribution_of, package_of, sources_of
-
-    hashes, modules = [], sorted(_custom_modules(cls))
-    for module in modules:
-        file = getattr(sys.modules.get(module), "__file__", None)
-        if file and Path(file).is_file():
-            hashes.append(file_hash(Path(file)))
-    imported = sources_of(modules).digest  # includes the helper modules that they import
-    package = distribution_of(package_of(cls.__module__))
-    return {"source": " ".join([*hashes, *filter(None, [imported])]), **({"package": package} if package else {})}
