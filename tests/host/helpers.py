@@ -15,9 +15,11 @@ import numpy as np
 import torch
 import ultralytics
 from torch import Tensor, nn
+from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
 
 from yolo_attn.graph import ModelGraph
+from yolo_attn.host import freezing
 from yolo_attn.host.documents import model_yaml
 from yolo_attn.host.model_kind import task_of
 
@@ -99,3 +101,15 @@ def tiny_dataset(folder: Path) -> Path:
         (folder / "labels" / f"{n}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
     (folder / "data.yaml").write_text(f"path: {folder}\ntrain: images\nval: images\nnames: [thing]\n")
     return folder / "data.yaml"
+
+
+def set_up(model: str, data: Path, folder: Path, **arguments: Any) -> DetectionTrainer:
+    """Return a trainer in its state before the first step."""
+    given = {
+        **{"model": model, "data": str(data), "imgsz": 32, "batch": 2, "workers": 0, "device": "cpu", "plots": False},
+        **{"project": str(folder), "exist_ok": True, "optimizer": "SGD", "lr0": 0.01, **arguments},
+    }
+    trainer = DetectionTrainer(overrides=given)
+    older = "world_size" in inspect.signature(freezing.FREEZING.original).parameters
+    trainer._setup_train(*[1] * older)
+    return trainer

@@ -57,16 +57,18 @@ def test_a_worker_builds_attention_layers_in_a_fresh_process(tmp_path: Path) -> 
 
     script = tmp_path / "worker.py"
     script.write_text(
-        _preamble()
+        _preamble(transfer="499/499 base tensors")
         + "from ultralytics.nn.tasks import DetectionModel\n"
-        + "print(type(DetectionModel('yolo11n-cbam.yaml', verbose=False).model[17]).__name__)\n"
+        + "from yolo_attn.host.provenance import describe\n"
+        + "model = DetectionModel('yolo11n-cbam.yaml', verbose=False)\n"
+        + "print(describe(model)['transfer'], type(model.model[17]).__name__)\n"
     )
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, env=env, cwd=tmp_path, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[-1] == "CBAM"
+    assert done.stdout.splitlines()[-1] == "499/499 base tensors CBAM"
 
 
 def test_a_custom_module_is_imported(tmp_path: Path) -> None:

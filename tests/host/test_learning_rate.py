@@ -12,9 +12,9 @@ from ultralytics.cfg import get_cfg
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer
 
-from tests.host.helpers import tiny_dataset
+from tests.host.helpers import set_up, tiny_dataset
 from yolo_attn import UserError
-from yolo_attn.host import freezing, learning_rate
+from yolo_attn.host import learning_rate
 from yolo_attn.host.arguments import read_words
 from yolo_attn.host.learning_rate import read_lr_attention
 
@@ -33,18 +33,6 @@ def output(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for level in ("info", "warning"):
         monkeypatch.setattr(learning_rate.LOGGER, level, lines.append)
     return lines
-
-
-def set_up(model: str, data: Path, folder: Path, **arguments: Any) -> DetectionTrainer:
-    """Return a trainer in its state before the first step."""
-    given = {
-        **{"model": model, "data": str(data), "imgsz": 32, "batch": 2, "workers": 0, "device": "cpu", "plots": False},
-        **{"project": str(folder), "exist_ok": True, "optimizer": "SGD", "lr0": 0.01, **arguments},
-    }
-    trainer = DetectionTrainer(overrides=given)
-    older = "world_size" in inspect.signature(freezing.FREEZING.original).parameters
-    trainer._setup_train(*[1] * older)
-    return trainer
 
 
 def settings(trainer: BaseTrainer) -> dict[str, dict[str, Any]]:

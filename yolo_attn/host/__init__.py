@@ -20,6 +20,7 @@ from yolo_attn.host.learning_rate import LEARNING_RATE
 from yolo_attn.host.model_bindings import MODEL_NAMES
 from yolo_attn.host.model_files import MODEL_FILES, SCALES
 from yolo_attn.host.parser import PARSER
+from yolo_attn.host.provenance import PROVENANCE
 from yolo_attn.host.transfer import TRANSFER
 
 __all__ = ["BINDINGS", "SUPPORTED", "UnsupportedHostError", "register", "unregister"]
@@ -35,6 +36,7 @@ BINDINGS: tuple[Binding, ...] = (
     *LEARNING_RATE,
     *MODEL_NAMES,
     *DATASETS,
+    PROVENANCE,
 )
 """All functions of Ultralytics that `register` replaces."""
 

@@ -18,6 +18,7 @@ from ultralytics.utils import dist
 from yolo_attn.errors import UserError
 from yolo_attn.host.binding import Binding
 from yolo_attn.host.restricted import is_restricted
+from yolo_attn.host.transfer import last_transfer
 from yolo_attn.registry import list_layers
 
 __all__ = ["DDP_FILE"]
@@ -29,7 +30,7 @@ def _wrap(original: Callable[..., str]) -> Callable[..., str]:
         _refuse_script_layers(trainer.model)
         path = original(trainer)
         script = Path(path)
-        lines = _preamble(getattr(trainer, "run_folder", None))
+        lines = _preamble(getattr(trainer, "run_folder", None), _transfer_into(trainer.model))
         script.write_text(lines + script.read_text(encoding="utf-8"), encoding="utf-8")
         return path
 
@@ -50,13 +51,20 @@ def _refuse_script_layers(model: Any) -> None:
             )
 
 
-def _preamble(run: Path | None = None) -> str:
+def _transfer_into(model: Any) -> str:
+    """Return the report on a model that is already loaded, which a worker receives without it; "" if there is none."""
+    return str((last_transfer(model) if isinstance(model, nn.Module) else None) or "")
+
+
+def _preamble(run: Path | None = None, transfer: str = "") -> str:
     """Return the lines that register every layer in a new process and bind the process to a study's run."""
     modules = sorted({spec.cls.__module__ for spec in list_layers()} - {"__main__"})
     custom = [m for m in modules if m.partition(".")[0] != "yolo_attn"]
     lines = ["import sys", f"sys.path[:] = {sys.path!r}", "import yolo_attn", *(f"import {m}" for m in custom)]
     if is_restricted():
         lines += ["from yolo_attn.host.restricted import restrict", "restrict()"]
+    if transfer:
+        lines += ["from yolo_attn.host.provenance import inherit_transfer", f"inherit_transfer({transfer!r})"]
     if run is not None:
         # Where processes are not forked, data loaders import the script again; they are not ranks.
         lines += ["if __name__ == '__main__':", "    from yolo_attn.system.processes import join_run"]

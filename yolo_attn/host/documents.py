@@ -20,7 +20,7 @@ from yolo_attn.host.geometry import row_strides
 from yolo_attn.host.model_files import find_model_yaml
 from yolo_attn.registry import LayerSpec, get_layer, is_layer
 
-__all__ = ["Variant", "layer_to_place", "make_variant", "model_yaml", "several_rows", "with_layers"]
+__all__ = ["Variant", "layer_to_place", "make_variant", "model_yaml", "several_rows", "with_layers", "without_dataset"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,13 @@ def _yaml_of_checkpoint(file: str) -> dict[str, Any]:
     document = getattr(read_checkpoint(file), "yaml", None)
     if not isinstance(document, dict):
         raise UserError(f"{file}: this checkpoint contains no model YAML, so no layer can be placed in it")
-    return {key: value for key, value in document.items() if key not in ("yaml_file", "channels", "ch")}
+    return without_dataset(document)
+
+
+def without_dataset(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the model YAML of a built model without the keys that Ultralytics adds for itself and the dataset."""
+    added = {"yaml_file", "channels", "ch", *(() if document.get("scale") else ("scale",))}
+    return {key: value for key, value in document.items() if key not in added}
 
 
 def make_variant(base: str, variant: str) -> Variant:
