@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.host.helpers import exports_onnx
 from yolo_attn.data.digits import make_digits
@@ -88,8 +89,29 @@ def test_restricted_loading(trained: Path, data: Path, tmp_path: Path) -> None:
 
 
 def test_tune(data: Path, tmp_path: Path) -> None:
-    words = ["tune", "model=yolo11n-se.yaml", f"data={data}", "epochs=1", "iterations=1", *SMALL, f"project={tmp_path}"]
-    run(YOLO_ATTN, *words, "name=search", cwd=tmp_path)
+    words = ["tune", "model=yolo11n.yaml+SE@neck", f"data={data}", "epochs=1", *SMALL, f"project={tmp_path}"]
+    words += ["name=search", "space={lr0: [1e-4, 1e-2], lr_attention: [1, 20]}", "val=False"]
+    run(YOLO_ATTN, *words, "iterations=1", cwd=tmp_path)
+    best = next(tmp_path.rglob("best_hyperparameters.yaml"))
+    assert yaml.safe_load(best.read_text()).keys() == {"lr0", "lr_attention"}
+    out = run(YOLO_ATTN, *words, "iterations=2", "resume", cwd=tmp_path)
+    assert best == next(tmp_path.rglob("best_hyperparameters.yaml"))
+    assert "2/2 iterations complete" in out
+
+
+def test_tune_in_python(data: Path, tmp_path: Path) -> None:
+    """The processes of the candidates accept the names and arguments of this package."""
+    code = """
+import sys, yolo_attn
+from ultralytics import YOLO
+small = dict(imgsz=64, batch=8, workers=0, device="cpu", plots=False, val=False, project=sys.argv[2], epochs=1)
+model = YOLO("yolo11n-cbam.yaml")
+model.tune(data=sys.argv[1], iterations=1, lr_attention=5, name="search", **small)
+"""
+    out = run([sys.executable, "-c", code], str(data), str(tmp_path), cwd=tmp_path)
+    assert re.search(r"lr_attention=5: \d+ tensors of attention layers are trained with 5 times", out)
+    assert "1/1 iterations complete" in out
+    assert "failed" not in out
     assert list(tmp_path.rglob("best_hyperparameters.yaml"))
 
 

@@ -19,7 +19,6 @@ from ultralytics import YOLO
 from tests.cli.helpers import refuse
 from yolo_attn.cli import main
 from yolo_attn.graph import ModelRef
-from yolo_attn.host.command import _as_checkpoint
 
 LAYERS = (
     "SE[reduction=8,init=identity]@neck.P3,neck.P4+CBAM[reduction=8,kernel_size=7,init=identity]@backbone.P3,"
@@ -33,7 +32,8 @@ LONG = f"yolov8n.yaml+{LAYERS}"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with files whose contents do not match their names, a valid checkpoint and two images."""
     folder = tmp_path_factory.mktemp("bad")
-    good = Path(_as_checkpoint(YOLO("yolov8n.yaml+SE@neck.P5"), folder / "good.pt"))
+    good = folder / "good.pt"
+    YOLO("yolov8n.yaml+SE@neck.P5").save(good)
     for name in ("folder", "folder.pt", "folder.yaml", "folder.jpg", "images"):
         (folder / name).mkdir()
     for name in ("empty.pt", "empty.yaml", "empty.jpg"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import subprocess
 import sys
 import types
 from collections.abc import Iterator
@@ -458,23 +457,6 @@ class TunedGate(Gate):
     def gate(self, x):
         return x.mean((2, 3), keepdim=True).sigmoid()
 """
-
-
-@pytest.mark.parametrize("start", [["yolo"], [sys.executable, "-m", "ultralytics.cfg.__init__"]])
-def test_child_trainings_run_yolo_attn(start: list[str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    from yolo_attn.host.command import _child_processes_register
-
-    started: list[Any] = []
-    envs: list[dict[str, str] | None] = []
-    monkeypatch.setattr(subprocess, "run", lambda command, env=None, **_: (started.append(command), envs.append(env)))
-    monkeypatch.setattr("yolo_attn.host.command.loaded_files", lambda: ["a.py", "b.py"])
-    with _child_processes_register(), trusting(True):
-        subprocess.run([*start, "train", "model=x.pt"], check=True)
-        subprocess.run([*start, "checks"], check=True)
-        subprocess.run("yolo train", check=True)
-    words = ["train", "model=x.pt", "layers=a.py,b.py", "trust=True"]
-    assert started == [[sys.executable, "-m", "yolo_attn", *words], [*start, "checks"], "yolo train"]
-    assert envs[0] is not None and envs[0]["PYTHONSAFEPATH"] == "1" and envs[1:] == [None, None]
 
 
 @pytest.mark.slow

@@ -83,9 +83,10 @@ def _run(name: str, words: list[str]) -> int:
     Raises:
         UserError: Invalid input, or an error of Ultralytics that the user can fix.
     """
-    from yolo_attn.host.command import run_stock, run_tune
+    from yolo_attn.host.command import run_stock
     from yolo_attn.host.error_messages import cut_training_message, stock_message
     from yolo_attn.host.resuming import after_interruption
+    from yolo_attn.host.tuning import run_tune
 
     words = [name, *words]
     try:

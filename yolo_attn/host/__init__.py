@@ -13,6 +13,7 @@ from yolo_attn import registry
 from yolo_attn.host import safe_load
 from yolo_attn.host.binding import SUPPORTED, Binding, UnsupportedHostError
 from yolo_attn.host.checkpoint import CHECKPOINTS
+from yolo_attn.host.child_training import CHILD_TRAINING
 from yolo_attn.host.data_bindings import DATASETS
 from yolo_attn.host.ddp import DDP_FILE
 from yolo_attn.host.freezing import FREEZING
@@ -36,6 +37,7 @@ BINDINGS: tuple[Binding, ...] = (
     *LEARNING_RATE,
     *MODEL_NAMES,
     *DATASETS,
+    *CHILD_TRAINING,
     PROVENANCE,
 )
 """All functions of Ultralytics that `register` replaces."""

@@ -37,7 +37,7 @@ RECIPE = "recipe"
 
 _BARE_FLAGS = ("half", "int8", "end2end", "nms")
 _OTHER_KEYS = ("augmentations", "save_dir", "session")  # accepted in addition to the default configuration
-_TUNE_KEYS = ("iterations", "use_ray", "gpu_per_trial", "grace_period")
+_TUNE_KEYS = ("iterations", "space", "use_ray", "gpu_per_trial", "grace_period", "search_alg")
 _EXAMPLE = "model=runs/detect/train/weights/last.pt"
 _NO = ("false", "none")
 _TASK_OF_SUFFIX = {"-seg": "segment", "-pose": "pose", "-obb": "obb", "-cls": "classify", "-sem": "semantic"}
@@ -158,7 +158,7 @@ def _check_resume(value: str, words: Sequence[str]) -> None:
     if not is_file(checkpoint):
         raise UserError(f"{checkpoint}: no such checkpoint")
     _check_model_file(checkpoint)
-    check_resumable(checkpoint)
+    check_resumable(checkpoint, _value_of(words, "data"))
 
 
 def _check_optimizer(value: str, words: Sequence[str]) -> None:
@@ -177,6 +177,12 @@ def _check_lr_attention(value: str, words: Sequence[str]) -> None:
     read_lr_attention(value)
 
 
+def _check_space(value: str, words: Sequence[str]) -> None:
+    from yolo_attn.host.tuning import read_space
+
+    read_space(value)
+
+
 CHECKS: dict[str, Callable[[str, Sequence[str]], str | None]] = {
     "model": _check_model,
     "pretrained": _check_pretrained,
@@ -184,6 +190,7 @@ CHECKS: dict[str, Callable[[str, Sequence[str]], str | None]] = {
     "freeze": _check_freeze,
     "optimizer": _check_optimizer,
     LR_ATTENTION: _check_lr_attention,
+    "space": _check_space,
 }
 """Checks by key; each takes the value and the command's words, and returns a value to replace it, or None."""
 

@@ -15,8 +15,8 @@ from typing import Any
 from torch import nn
 from ultralytics.utils import dist
 
-from yolo_attn.errors import UserError
 from yolo_attn.host.binding import Binding
+from yolo_attn.host.child_training import refuse_script_layers
 from yolo_attn.host.restricted import is_restricted
 from yolo_attn.host.transfer import last_transfer
 from yolo_attn.registry import list_layers
@@ -27,7 +27,7 @@ __all__ = ["DDP_FILE"]
 def _wrap(original: Callable[..., str]) -> Callable[..., str]:
     def generate_ddp_file(trainer: Any) -> str:
         """Write the worker script with the imports at its beginning."""
-        _refuse_script_layers(trainer.model)
+        refuse_script_layers(trainer.model, "multi-GPU training")
         path = original(trainer)
         script = Path(path)
         lines = _preamble(getattr(trainer, "run_folder", None), _transfer_into(trainer.model))
@@ -38,17 +38,6 @@ def _wrap(original: Callable[..., str]) -> Callable[..., str]:
 
 
 DDP_FILE = Binding(dist, "generate_ddp_file", _wrap)
-
-
-def _refuse_script_layers(model: Any) -> None:
-    """Raise UserError if a model has a layer that is defined in the script or notebook that trains it."""
-    classes = {type(module) for module in model.modules()} if isinstance(model, nn.Module) else set()
-    for spec in list_layers():
-        if spec.cls.__module__ == "__main__" and spec.cls in classes:
-            raise UserError(
-                f"layer {spec.name} is defined in a script or notebook (__main__), which the processes of multi-GPU "
-                "training cannot import; put its class into a file, and import it or give layers=FILE"
-            )
 
 
 def _transfer_into(model: Any) -> str:

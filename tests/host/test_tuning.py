@@ -1,0 +1,73 @@
+"""The search space of `tune`, and searches without a result."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ultralytics.engine import tuner
+
+from tests.host.helpers import tiny_dataset
+from yolo_attn import UserError
+from yolo_attn.cli import main
+from yolo_attn.host.tuning import read_space, run_tune
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "{lr0: [1e-5, 0.01], lr_attention: [1, 20], momentum: [0.7, 0.98, 0.3]}",
+        {"lr0": (1e-5, 0.01), "lr_attention": [1, 20], "momentum": (0.7, 0.98, 0.3)},
+    ],
+)
+def test_a_search_space(written: Any) -> None:
+    assert read_space(written) == {"lr0": (1e-5, 0.01), "lr_attention": (1, 20), "momentum": (0.7, 0.98, 0.3)}
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("lr0", "space=lr0: give the smallest and largest value of each hyperparameter"),
+        ("{}", "space={}: give the smallest"),
+        ("{lr0: [1", "space=, line 1, column"),
+        ("{lr: [0.1, 1]}", "'lr' is not a number that training takes; did you mean lr"),
+        ("{model: [0.1, 1]}", "'model' is not a number"),
+        ("{lr0: 0.1}", "lr0: 0.1: give its smallest and largest value"),
+        ("{lr0: [0.1]}", r"lr0: \[0.1\]: give its"),
+        ("{lr0: [1, 0.1]}", r"lr0: \[1, 0.1\]: give its"),
+        ("{lr0: [a, b]}", r"lr0: \[a, b\]: give its"),
+        ("{lr0: [false, true]}", r"lr0: \[false, true\]: give its"),
+    ],
+)
+def test_an_invalid_search_space(written: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        read_space(written)
+
+
+def test_the_command_reads_flags_and_the_space(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `yolo train resume` does, `tune resume` continues."""
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr("ultralytics.engine.model.Model.tune", lambda self, **given: seen.append(given))
+    words = ["tune", "model=yolov8n.yaml+SE@neck.P5", f"data={tiny_dataset(fresh_folder)}", "resume", "iterations=2"]
+    assert main([*words, "space={lr_attention: [1, 20]}"]) == 0
+    assert seen[0]["resume"] is True
+    assert seen[0]["space"] == {"lr_attention": (1, 20)}
+
+
+def test_a_search_without_a_result_is_an_error(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = SimpleNamespace(tune_dir=fresh_folder)
+    monkeypatch.setattr(tuner.Tuner, "__call__", lambda self: None)
+    monkeypatch.setattr("ultralytics.engine.model.Model.tune", lambda self, **given: tuner.Tuner.__call__(search))
+    with pytest.raises(UserError, match=f"tune: no training succeeded; .* the folder is {fresh_folder}"):
+        run_tune(["tune", "model=yolov8n.yaml"])
+    (fresh_folder / "best_hyperparameters.yaml").touch()
+    run_tune(["tune", "model=yolov8n.yaml"])
+
+
+def test_ray_tune_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r'use_ray=True needs Ray Tune .*: pip install "ray\[tune\]" optuna'):
+        run_tune(["tune", "model=yolov8n.yaml", "use_ray=True"])
