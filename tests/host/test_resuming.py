@@ -15,11 +15,15 @@ from typing import Any
 
 import pytest
 import torch
+from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.callbacks import base
 
 from tests.cli.helpers import refuse
-from tests.host.helpers import tiny_dataset
+from tests.host.helpers import build, tiny_dataset
 from yolo_attn.cli import main
+from yolo_attn.data import digits, names
+from yolo_attn.host import installation
+from yolo_attn.host.documents import model_yaml
 from yolo_attn.host.resuming import read_progress
 from yolo_attn.registry import unregister_layer
 
@@ -72,6 +76,58 @@ def test_ctrl_c_names_the_command_that_resumes(words: list[str], cut: Callable[.
     assert run_printed(output) == 0
     assert epochs_in(last.parents[1]) == EPOCHS
     assert not Path("runs").exists()
+
+
+def test_a_moved_training_continues_where_it_is(words: list[str], cut: Callable[..., None], capsys) -> None:
+    """The model YAML is gone, and so is the folder in which the training began."""
+    assert main(["place", "model=yolov8n.yaml", "layer=SE", "at=neck.P5", "out=mine.yaml", "reduction=8"]) == 0
+    words[1] = "model=mine.yaml"
+    cut("on_model_save", 1, KeyboardInterrupt())
+    assert main(words) == 130
+    Path("mine.yaml").unlink()
+    described = Path("my runs/a/attention.yaml").read_text()
+    Path("my runs").rename("archive")
+    Path("archive/a").rename("archive/b")
+    assert main(["train", "resume", "model=archive/b/weights/last.pt", "val=False"]) == 0
+    assert epochs_in(Path("archive/b")) == EPOCHS
+    assert not Path("my runs").exists()
+    assert Path("archive/b/attention.yaml").read_text() == described
+
+
+def unfinished(folder: Path, data: str) -> Path:
+    """Write the checkpoint of a training after its first epoch, which began in another folder."""
+    model = build(model_yaml("yolov8n.yaml+SE@neck.P5"), nc=1)
+    model.args = {"task": "detect", "mode": "train", "model": "gone.yaml", "data": data, "epochs": 2, "imgsz": 32}
+    model.args |= {"device": "cpu", "workers": 0, "plots": False, "save_dir": str(folder / "elsewhere")}
+    (folder / "run" / "weights").mkdir(parents=True)
+    (folder / "run" / "args.yaml").touch()
+    last = folder / "run" / "weights" / "last.pt"
+    content = {"model": model, "ema": None, "epoch": 0, "optimizer": {"state": {}}, "train_args": model.args}
+    torch.save(content, last)
+    return last
+
+
+def test_the_folder_in_which_a_training_continues(fresh_folder: Path) -> None:
+    data = str(tiny_dataset(fresh_folder))
+    last = unfinished(fresh_folder, data)
+    again = {"model": str(last), "resume": str(last)}
+    assert DetectionTrainer(overrides=dict(again)).save_dir == fresh_folder / "run"
+    chosen = str(fresh_folder / "chosen")
+    assert DetectionTrainer(overrides={**again, "save_dir": chosen}).save_dir == Path(chosen)
+    alone = last.rename(fresh_folder / "last.pt")  # a checkpoint that was taken from its folder
+    assert DetectionTrainer(overrides={"model": str(alone), "resume": str(alone)}).save_dir.name == "elsewhere"
+
+
+def test_a_moved_dataset_is_given_by_its_name(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    few = {"train": 2, "val": 2, "test": 2}
+    monkeypatch.setattr(names, "make_digits", lambda root: digits.make_digits(root, counts=few))
+    monkeypatch.setattr(installation, "datasets_folder", lambda: fresh_folder / "datasets")
+    missing = fresh_folder / "gone" / "digits.yaml"
+    last = unfinished(fresh_folder, str(missing))
+    message = refuse("train", "resume", f"model={last}", capsys=capsys)
+    assert f"{last}: its dataset {missing} does not exist; give its name or path with data=" in message
+    trainer = DetectionTrainer(overrides={"model": str(last), "resume": str(last), "data": "digits"})
+    assert trainer.args.data == str(fresh_folder / "datasets" / "digits" / "digits.yaml")
 
 
 @pytest.mark.slow

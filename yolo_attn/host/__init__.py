@@ -22,6 +22,7 @@ from yolo_attn.host.model_bindings import MODEL_NAMES
 from yolo_attn.host.model_files import MODEL_FILES, SCALES
 from yolo_attn.host.parser import PARSER
 from yolo_attn.host.provenance import PROVENANCE
+from yolo_attn.host.resuming import RESUMING
 from yolo_attn.host.transfer import TRANSFER
 
 __all__ = ["BINDINGS", "SUPPORTED", "UnsupportedHostError", "register", "unregister"]
@@ -39,6 +40,7 @@ BINDINGS: tuple[Binding, ...] = (
     *DATASETS,
     *CHILD_TRAINING,
     PROVENANCE,
+    RESUMING,
 )
 """All functions of Ultralytics that `register` replaces."""
 

@@ -1,4 +1,4 @@
-"""State of an interrupted training and the command that resumes it."""
+"""State of an interrupted training, the command that resumes it, and the folder in which it continues."""
 
 from __future__ import annotations
 
@@ -6,14 +6,47 @@ import pickle
 import shlex
 import time
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.utils import LOGGER
+
 from yolo_attn.errors import UserError, counted
+from yolo_attn.host.binding import Binding
 from yolo_attn.layer_files import loaded_files
 
-__all__ = ["Progress", "after_interruption", "check_resumable", "folder_of", "read_progress"]
+__all__ = ["RESUMING", "Progress", "after_interruption", "check_resumable", "folder_of", "read_progress"]
+
+
+def _wrap(original: Callable[..., None]) -> Callable[..., None]:
+    def check_resume(self: Any, overrides: Any) -> None:
+        """Read the arguments of a training to resume, which continues in the folder of its checkpoint.
+
+        Ultralytics would write into the folder in which it began, although it was moved since or copied to another
+        machine.
+        """
+        original(self, overrides)
+        begun = getattr(self.args, "save_dir", None)
+        if not self.args.resume or not begun:
+            return
+        folder = overrides.get("save_dir") or _run_folder(Path(self.args.resume))
+        if folder and Path(folder).resolve() != Path(begun).resolve():
+            LOGGER.info(f"yolo-attn: this training began in {begun} and continues in {folder}")
+            self.args.save_dir = str(folder)
+
+    return check_resume
+
+
+RESUMING = Binding(BaseTrainer, "check_resume", _wrap)
+
+
+def _run_folder(checkpoint: Path) -> Path | None:
+    """Return the folder of the training that wrote a checkpoint, or None if the checkpoint alone was moved."""
+    weights = checkpoint.resolve().parent
+    return weights.parent if weights.name == "weights" and (weights.parent / "args.yaml").is_file() else None
 
 
 @dataclass(frozen=True)
@@ -87,13 +120,24 @@ class _Outline(pickle.Unpickler):
         return _StandIn()
 
 
-def check_resumable(checkpoint: str) -> None:
-    """Raise UserError if a checkpoint's training cannot be resumed because it is finished.
+def check_resumable(checkpoint: str, data: str = "") -> None:
+    """Raise UserError if a checkpoint's training is finished, or its dataset is no longer where it was.
 
     Ultralytics would silently start another training on its default dataset.
+
+    Args:
+        checkpoint: The checkpoint.
+        data: The dataset that the command gives; "" if the training continues with its own.
     """
     progress = read_progress(Path(checkpoint))
-    if progress is None or progress.epochs is not None:
+    if progress is None:
+        return
+    if progress.epochs is not None:
+        moved = not data and Path(progress.data).is_absolute() and not Path(progress.data).exists()
+        if moved:
+            raise UserError(
+                f"{checkpoint}: its dataset {progress.data} does not exist; give its name or path with data="
+            )
         return
     done = f"its training of {counted(progress.total, 'epoch')} is finished" if progress.total else "it is finished"
     data = shlex.quote(progress.data) if progress.data else "DATA"
@@ -137,8 +181,6 @@ def folder_of(error: BaseException) -> Path | None:
 
 def _trainer_of(error: BaseException) -> Any:
     """Return the trainer in the traceback of an error, or None."""
-    from ultralytics.engine.trainer import BaseTrainer
-
     found, trace = None, error.__traceback__
     while trace is not None:
         if isinstance(here := trace.tb_frame.f_locals.get("self"), BaseTrainer):
