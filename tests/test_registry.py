@@ -130,6 +130,7 @@ def test_listing_filters_and_sorts() -> None:
     names = [spec.name for spec in list_layers("CBAM*")]
     assert names == ["CBAMChannel", "CBAMSpatial", "CBAM"]  # channel, spatial, hybrid
     assert {spec.family for spec in list_layers(family="hybrid")} == {"hybrid"}
+    assert repr(list_layers("SE")) == f"[<SE: {get_layer('SE').summary}>]"  # what a notebook shows
     assert {"CA", "CoordAtt", "CoordAttention"} <= set(layer_names())
 
 

@@ -40,7 +40,7 @@ _RENAMED = {"start": "init"}  # former names of the options that all layers have
 LayerClass = TypeVar("LayerClass", bound=type[nn.Module])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LayerSpec:
     """One entry of the registry.
 
@@ -75,6 +75,9 @@ class LayerSpec:
     cost: str = ""
     identity: str = ""
     renamed: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.summary}>"  # one line of a list in a notebook
 
     @property
     def built_in(self) -> bool:
