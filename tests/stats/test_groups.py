@@ -149,6 +149,12 @@ def test_support_is_never_better_than_that_of_all_images(images: list[list[int]]
     assert (found.df <= whole.df).all()
 
 
+def test_parts_without_images_are_not_in_the_mean() -> None:
+    found = Support.of_means([[1, 10, 10], [0, 1, 10, 0, 10]], total=21)
+    assert found.factor[0] == found.factor[1]
+    assert found.df[0] == found.df[1]
+
+
 def test_support_of_single_images_is_unknown() -> None:
     found = Support.of_means([[1, 1], [1], []], total=10)
     assert np.isnan(found.factor).all()

@@ -108,7 +108,8 @@ class Support:
         image each has no known noise.
 
         Args:
-            images: For each of C numbers, the numbers of images that belong to its parts (n_k).
+            images: For each of C numbers, the numbers of images that belong to its parts (n_k); parts without images
+                are not in the mean.
             total: Number of images (N).
         """
         parts = [_support_of_mean(np.asarray(counts, np.float64)) for counts in images]
@@ -127,6 +128,7 @@ def _support_of_mean(images: Floats) -> tuple[float, float]:
 
     The factor is NaN if no part has several images.
     """
+    images = images[images > 0]
     if not (images > 1).any():
         return math.nan, 1.0
     present = 1 - np.exp(-images).mean()
