@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from yolo_attn.errors import RowError, UserError
-from yolo_attn.layers.attention_values import AttentionValues, gate_values
+from yolo_attn.layers.attention_values import AttentionValues, Reading, gate_values
 from yolo_attn.layers.checks import check, check_choice, check_integer, is_positive_integer
 from yolo_attn.layers.numerics import one_dtype, saturate
 
@@ -64,6 +64,14 @@ class Layer(nn.Module):
 
     def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
         """Return the layer's attention for one image, for viewing; none by default (see `no_attention_maps`).
+
+        Args:
+            inputs: The layer's inputs (1, C, H, W), as a list for one input too.
+        """
+        return []
+
+    def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
+        """Return the layer's attention over positions for one image, for viewing; none by default.
 
         Args:
             inputs: The layer's inputs (1, C, H, W), as a list for one input too.

@@ -26,6 +26,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Fusion
 from yolo_attn.layers.checks import check_choice, check_flag
 from yolo_attn.layers.self_attention._attention import Attention, check_attention
@@ -92,9 +93,19 @@ class CrossAttention(Fusion):
 
     def fuse(self, xs: list[Tensor]) -> Tensor:
         """Return the output of the attention, plus x0 with `residual`."""
-        tokens = [to_tokens(x) for x in xs]
-        if self.norms is not None:
-            tokens = [norm(t) for norm, t in zip(self.norms, tokens, strict=True)]
-        positions = [sine_positions(x) for x in xs] if self.position == "sine" else [None, None]
-        y = to_map(self.attention(*tokens, *positions), xs[0])
+        y = to_map(self.attention(*self._arguments(xs)), xs[0])
         return xs[0] + y if self.residual else y
+
+    def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
+        """Return the attention of the positions of the first map to those of the second."""
+        first, second = inputs
+        return [self.attention.reading(*self._arguments(inputs), maps=(first, second), source=1)]
+
+    def _arguments(self, xs: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Return the arguments of the attention: tokens and positions of both maps."""
+        first, second = (to_tokens(x) for x in xs)
+        if self.norms is not None:
+            first, second = self.norms[0](first), self.norms[1](second)
+        if self.position == "none":
+            return first, second, None, None
+        return first, second, sine_positions(xs[0]), sine_positions(xs[1])

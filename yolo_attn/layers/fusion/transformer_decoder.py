@@ -23,11 +23,12 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Fusion
 from yolo_attn.layers.checks import check_choice, check_flag, check_integer, check_positive
 from yolo_attn.layers.self_attention._attention import Attention
 from yolo_attn.layers.self_attention._tokens import check_sine, sine_positions, to_map, to_tokens
-from yolo_attn.layers.self_attention._transformer import feed_forward, init_linear_layers
+from yolo_attn.layers.self_attention._transformer import feed_forward, init_linear_layers, layer_names
 from yolo_attn.registry import register_layer
 
 __all__ = ["TransformerDecoder"]
@@ -90,8 +91,28 @@ class TransformerDecoder(Fusion):
 
     def fuse(self, xs: list[Tensor]) -> Tensor:
         """Return the first map after all layers."""
-        positions = [sine_positions(x) for x in xs] if self.position == "sine" else [None, None]
-        return to_map(self.decode(to_tokens(xs[0]), to_tokens(xs[1]), *positions), xs[0])
+        return to_map(self.decode(to_tokens(xs[0]), to_tokens(xs[1]), *self._positions(xs)), xs[0])
+
+    def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
+        """Return the attention of the first map to itself and to the second one, of each layer."""
+        first, second = inputs
+        position, memory_position = self._positions(inputs)
+        t, m, found = to_tokens(first), to_tokens(second), []
+        for module, name in zip(self.layers, layer_names(self.layers), strict=True):
+            layer = cast(DecoderLayer, module)
+            source, query = layer.source(t), layer.query(layer.attend_to_itself(t, position))
+            parts = [f"{name} {kind}".strip() for kind in ("self-attention", "cross-attention")]
+            found += [
+                layer.self_attention.reading(source, source, position, position, maps=(first, first), part=parts[0]),
+                layer.cross_attention.reading(
+                    query, m, position, memory_position, maps=(first, second), source=1, part=parts[1]
+                ),
+            ]
+            t = layer(t, m, position, memory_position)
+        return found
+
+    def _positions(self, xs: Sequence[Tensor]) -> tuple[Tensor | None, Tensor | None]:
+        return (sine_positions(xs[0]), sine_positions(xs[1])) if self.position == "sine" else (None, None)
 
     def decode(self, t: Tensor, memory: Tensor, position: Tensor | None, memory_position: Tensor | None) -> Tensor:
         """Return tokens (B, N, C0) after all layers.
@@ -133,13 +154,25 @@ class DecoderLayer(nn.Module):
 
     def forward(self, t: Tensor, m: Tensor, position: Tensor | None, memory_position: Tensor | None) -> Tensor:
         """Return the tokens after this layer."""
+        t = self.attend_to_itself(t, position)
+        t = t + self.cross_attention(self.query(t), m, position, memory_position)
         if self.normalize_before:
-            normed = self.norm1(t)
-            t = t + self.self_attention(normed, normed, position, position)
-            t = t + self.cross_attention(self.norm2(t), m, position, memory_position)
             t = t + self.feed_forward(self.norm3(t))
         else:
-            t = self.norm1(t + self.self_attention(t, t, position, position))
-            t = self.norm2(t + self.cross_attention(t, m, position, memory_position))
+            t = self.norm2(t)
             t = self.norm3(t + self.feed_forward(t))
         return t
+
+    def source(self, t: Tensor) -> Tensor:
+        """Return the tokens that the self-attention is applied to."""
+        return cast(Tensor, self.norm1(t)) if self.normalize_before else t
+
+    def attend_to_itself(self, t: Tensor, position: Tensor | None) -> Tensor:
+        """Return the tokens after the self-attention."""
+        source = self.source(t)
+        t = t + self.self_attention(source, source, position, position)
+        return t if self.normalize_before else cast(Tensor, self.norm1(t))
+
+    def query(self, t: Tensor) -> Tensor:
+        """Return the tokens that attend to the memory."""
+        return cast(Tensor, self.norm2(t)) if self.normalize_before else t

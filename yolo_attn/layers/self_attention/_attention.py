@@ -21,9 +21,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.checks import check, check_choice, check_flag, check_integer
 from yolo_attn.layers.numerics import widen
-from yolo_attn.layers.self_attention._tokens import attend, chunked, join_heads, split_heads
+from yolo_attn.layers.self_attention._tokens import attend, chunked, join_heads, split_heads, to_map, to_tokens
 from yolo_attn.layers.sizes import fitting_groups
 
 __all__ = ["Attention", "Score", "check_attention"]
@@ -158,6 +159,50 @@ class Attention(nn.Module):
             memory_position: Added to the keys, but not to the values; None to add nothing.
             read: Replacement for the score function.
         """
+        q, k, v = self._project(query, memory, query_position, memory_position)
+        context = join_heads((read or self.score)(q, k, v))
+        if self.combine != "none":
+            context = torch.cat([context, query.to(context.dtype)], 2)
+        if self.out_proj is not None:
+            context = self.out_proj(context)
+        return torch.tanh(context) if self.combine == "tanh" else context
+
+    def reading(
+        self,
+        query: Tensor,
+        memory: Tensor,
+        query_position: Tensor | None = None,
+        memory_position: Tensor | None = None,
+        read: Read | None = None,
+        *,
+        maps: tuple[Tensor, Tensor],
+        source: int = 0,
+        part: str = "",
+    ) -> Reading:
+        """Return the attention for viewing; the arguments are those of `forward`.
+
+        Args:
+            query: (1, N, C).
+            memory: (1, M, memory channels).
+            query_position: (1, N, C) or None.
+            memory_position: (1, M, memory channels) or None.
+            read: Replacement for the score function.
+            maps: The maps of the queries and of the memory.
+            source: Index of the layer's input that is the memory.
+            part: Name of the part of a layer with several attentions.
+        """
+        q, k, v = self._project(query, memory, query_position, memory_position)
+
+        def contexts(values: Tensor) -> Tensor:
+            value = split_heads(to_tokens(values).contiguous(), self.heads)
+            return to_map(join_heads((read or self.score)(q, k, value)), maps[0])
+
+        return Reading(part, to_map(join_heads(v), maps[1]), contexts, self.heads, source=source)
+
+    def _project(
+        self, query: Tensor, memory: Tensor, query_position: Tensor | None, memory_position: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values by head, (B, heads, N or M, d)."""
         q = query if query_position is None else query + query_position
         k = memory if memory_position is None else memory + memory_position
         if self.project:
@@ -165,12 +210,7 @@ class Attention(nn.Module):
         else:
             q, k, v = q.contiguous(), k.contiguous(), memory.contiguous()
         q, k, v = (split_heads(t, self.heads) for t in (q, k, v))
-        context = join_heads((read or self.score)(q, k, v))
-        if self.combine != "none":
-            context = torch.cat([context, query.to(context.dtype)], 2)
-        if self.out_proj is not None:
-            context = self.out_proj(context)
-        return torch.tanh(context) if self.combine == "tanh" else context
+        return q, k, v
 
 
 def _matrices(heads: int, rows: int, columns: int) -> nn.Parameter:

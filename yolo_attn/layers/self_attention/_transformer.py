@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
+
 from torch import nn
 
-__all__ = ["feed_forward", "init_linear_layers"]
+__all__ = ["feed_forward", "init_linear_layers", "layer_names"]
 
 
 def feed_forward(channels: int, hidden: int) -> nn.Sequential:
@@ -20,3 +22,8 @@ def init_linear_layers(module: nn.Module) -> None:
     for name, linear in module.named_modules():
         if isinstance(linear, nn.Linear) and not name.endswith((".query", ".key", ".value")):
             nn.init.xavier_uniform_(linear.weight)
+
+
+def layer_names(layers: Sized) -> list[str]:
+    """Return the names of layers for viewing: "layer 0", "layer 1", ...; "" for a single one."""
+    return [f"layer {n}" for n in range(len(layers))] if len(layers) > 1 else [""]

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.attention_values import WEIGHT, AttentionValues
+from yolo_attn.layers.attention_values import WEIGHT, AttentionValues, Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag, check_positive
 from yolo_attn.layers.numerics import no_autocast, widen
@@ -66,18 +66,30 @@ class A2(Mixer):
         """Return the descriptors mixed at each position."""
         # Both softmaxes sum to 1, so convolutions and biases commute with them: (Wa x + a) B = Wa (x B) + a, and
         # Wo (G s) + o = (Wo G + o) s. Wa and Wo are applied to a few descriptors instead of a map.
-        height, width = x.shape[2:]
+        gathered = self._gather(x, x)
+        descriptors: Tensor = self.proj(self.features(gathered.to(x.dtype)[..., None]))[..., 0]
+        y = self._distribute(x, descriptors)
+        return x + y if self.residual else y
+
+    def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
+        """Return the attention of all positions to all others, by way of the descriptors."""
+        x = inputs[0]
+        return [Reading("", x, lambda values: self._distribute(x, self._gather(x, values)))]
+
+    def _gather(self, x: Tensor, values: Tensor) -> Tensor:
+        """Return the values (B, C, H, W) gathered to descriptors (B, C, cn)."""
         weights = self.weights(x).flatten(2)
         with no_autocast(x):
-            gathered = widen(x).flatten(2) @ weights.transpose(1, 2)  # (B, C, cn)
-        descriptors: Tensor = self.proj(self.features(gathered.to(x.dtype)[..., None]))[..., 0]
+            return widen(values).flatten(2) @ weights.transpose(1, 2)
+
+    def _distribute(self, x: Tensor, descriptors: Tensor) -> Tensor:
+        """Return the descriptors (B, C, cn) mixed at each position, (B, C, H, W)."""
         shares = widen(self.distribute(x)).softmax(1).to(descriptors.dtype).flatten(2)
         if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
             y = (shares.transpose(1, 2) @ descriptors.transpose(1, 2)).transpose(1, 2)  # keeps channels_last
         else:
             y = descriptors @ shares
-        y = y.reshape(-1, self.channels, height, width)
-        return x + y if self.residual else y
+        return y.reshape(-1, self.channels, *x.shape[2:])
 
     def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
         """Return the weights that each descriptor is gathered with."""

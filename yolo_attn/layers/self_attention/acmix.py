@@ -19,9 +19,13 @@ where the published form raises an error. The number of heads is reduced to its 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_integer, check_odd
 from yolo_attn.layers.numerics import no_autocast, total, widen
@@ -85,13 +89,19 @@ class ACmix(Mixer):
     def mix(self, x: Tensor) -> Tensor:
         """Return the weighted sum of both paths."""
         query, key, value = self.query(x), self.key(x), self.value(x)
-        attended = self._attend(query, key, value)
+        attended = self._attend(self._weights(query, key), value)
         convolved = self._convolve(query, key, value)
         return self.rate_attention.to(x.dtype) * attended + self.rate_convolution.to(x.dtype) * convolved
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        b, c, h, w = query.shape
-        border = self.window // 2
+    def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
+        """Return the attention of all positions to their windows."""
+        x = inputs[0]
+        weights = self._weights(self.query(x), self.key(x))
+        return [Reading("", self.value(x), partial(self._attend, weights), self.heads)]
+
+    def _weights(self, query: Tensor, key: Tensor) -> Tensor:
+        """Return the weight of each neighbor, (B, heads, k k, H, W)."""
+        c, border = query.shape[1], self.window // 2
         position = self.position(_coordinates(query))  # (1, d, H, W)
         with no_autocast(query):
             wide = self._heads(widen(query)) * (c // self.heads) ** -0.5
@@ -99,10 +109,12 @@ class ACmix(Mixer):
             positions = shifted(reflect(widen(position), border), self.window)
             pairs = zip(keys, positions, strict=True)
             logits = torch.stack([(wide * (k + (position - other))).sum(2) for k, other in pairs], 2)
-            weights = logits.softmax(2).to(value.dtype)  # (B, heads, k k, H, W)
-        values = shifted(self._heads(reflect(value, border)), self.window)
-        attended = total(weights[:, :, n, None] * v for n, v in enumerate(values))
-        return attended.reshape(b, c, h, w)
+            return logits.softmax(2)
+
+    def _attend(self, weights: Tensor, value: Tensor) -> Tensor:
+        weights = weights.to(value.dtype)
+        values = shifted(self._heads(reflect(value, self.window // 2)), self.window)
+        return total(weights[:, :, n, None] * v for n, v in enumerate(values)).reshape(value.shape)
 
     def _convolve(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         b, _, h, w = query.shape

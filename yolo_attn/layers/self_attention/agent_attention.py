@@ -17,12 +17,14 @@ reduced to its greatest common divisor with C.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from math import isqrt
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check, check_flag, check_integer, check_odd, is_positive_integer
 from yolo_attn.layers.numerics import widen
@@ -93,16 +95,30 @@ class AgentAttention(Mixer):
 
     def mix(self, x: Tensor) -> Tensor:
         """Return the output of both attentions plus the depthwise convolution."""
+        values, context = self._attention(x)
+        return to_map(self.proj(context(values) + to_tokens(self.dwconv(to_map(values, x)))), x)
+
+    def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
+        """Return the attention of all positions to all others, by way of the agents."""
+        x = inputs[0]
+        values, context = self._attention(x)
+        return [Reading("", to_map(values, x), lambda v: to_map(context(to_tokens(v)), x), self.heads)]
+
+    def _attention(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Return the values (B, HW, C), and the contexts as a function of them."""
         height, width = x.shape[2:]
         tokens = to_tokens(x)
-        query, value = self.query(tokens), self.value(tokens)
+        query = self.query(tokens)
         pooled = to_tokens(adaptive_mean(to_map(query, x), self.side, self.side))
-        q, a, k, v = (split_heads(t, self.heads) for t in (query, pooled, self.key(tokens), value))
+        q, a, k = (split_heads(t, self.heads) for t in (query, pooled, self.key(tokens)))
         to_agents = self.agent_bias(height, width).to(q.dtype)
         from_agents = self.query_bias(height, width).to(q.dtype).transpose(2, 3)
-        read = attend(a, k, v, bias=to_agents)
-        y = attend(q, a, read, bias=from_agents)
-        return to_map(self.proj(join_heads(y) + to_tokens(self.dwconv(to_map(value, x)))), x)
+
+        def context(values: Tensor) -> Tensor:
+            read = attend(a, k, split_heads(values, self.heads), bias=to_agents)
+            return join_heads(attend(q, a, read, bias=from_agents))
+
+        return self.value(tokens), context
 
 
 class PositionBias(nn.Module):

@@ -20,9 +20,12 @@ it. The number of groups is reduced to its greatest common divisor with C / 2.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check, check_integer
 from yolo_attn.layers.norms import BatchNorm
@@ -71,6 +74,13 @@ class Axial(Mixer):
         y: Tensor = self.rows(x.permute(0, 2, 1, 3)).permute(0, 2, 1, 3)
         return y
 
+    def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
+        """Return the attention along the columns and along the rows."""
+        x = inputs[0].permute(0, 3, 1, 2)
+        down = self.columns.reading(x, "columns", (0, 2, 3, 1))
+        across = self.rows.reading(self.columns(x).permute(0, 3, 2, 1), "rows", (0, 2, 1, 3))
+        return [down, across]
+
 
 class AxialLines(nn.Module):
     """Attention along the lines of a map.
@@ -102,18 +112,40 @@ class AxialLines(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend along each line."""
-        batch, lines, channels, length = x.shape
+        channels, length = x.shape[2:]
+        value, weights, value_at = self._attention(x)
+        content = (value @ weights.transpose(2, 3)).reshape(-1, channels, length)
+        by_row = weights.permute(2, 0, 1, 3).reshape(length, -1, length)  # one matrix per position i
+        position = (by_row @ value_at.permute(1, 2, 0).to(value.dtype)).reshape(length, -1, channels).permute(1, 2, 0)
+        y: Tensor = self.value_norm(content) + self.position_norm(position)
+        return y.reshape(x.shape)
+
+    def reading(self, x: Tensor, part: str, to_map: tuple[int, ...]) -> Reading:
+        """Return the attention for viewing.
+
+        Args:
+            x: (1, lines, C, length).
+            part: Name of the direction.
+            to_map: The permutation of x that is a map (1, C, H, W).
+        """
+        to_lines = [to_map.index(dim) for dim in range(len(to_map))]
+        value, weights, _ = self._attention(x)
+
+        def contexts(values: Tensor) -> Tensor:
+            by_line = values.permute(to_lines).reshape(value.shape)
+            return (by_line @ weights.transpose(2, 3)).reshape(x.shape).permute(to_map)
+
+        return Reading(part, value.reshape(x.shape).permute(to_map), contexts, self.groups)
+
+    def _attention(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the values (B lines, groups, d, length), the weights (B lines, groups, length, length), and V."""
+        channels, length = x.shape[2:]
         depth = self.depth
         parts = [depth // 2, depth // 2, depth]
         expanded = self.expand_norm(self.expand(x.reshape(-1, channels, length)))
         query, key, value = torch.split(expanded.reshape(-1, self.groups, 2 * depth, length), parts, 2)
         query_at, key_at, value_at = torch.split(self._positions(length), parts, 0)  # (d, length, length)
-        weights = self._weights(query, key, query_at, key_at).to(value.dtype)  # (B lines, groups, length, length)
-        content = (value @ weights.transpose(2, 3)).reshape(-1, channels, length)
-        by_row = weights.permute(2, 0, 1, 3).reshape(length, -1, length)  # one matrix per position i
-        position = (by_row @ value_at.permute(1, 2, 0).to(value.dtype)).reshape(length, -1, channels).permute(1, 2, 0)
-        y: Tensor = self.value_norm(content) + self.position_norm(position)
-        return y.reshape(batch, lines, channels, length)
+        return value, self._weights(query, key, query_at, key_at).to(value.dtype), value_at
 
     def _positions(self, length: int) -> Tensor:
         """Return the position weights of each pair of positions i and j, (2 d, length, length)."""

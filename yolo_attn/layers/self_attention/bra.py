@@ -21,12 +21,15 @@ divisor with C. The scale is that of all channels, not of one head's, as in both
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag, check_integer, check_odd
 from yolo_attn.layers.numerics import at_least_one, no_autocast, widen
@@ -91,17 +94,28 @@ class BRA(Mixer):
     def mix(self, x: Tensor) -> Tensor:
         """Return the attention of each position to the regions selected for its own."""
         height, width = x.shape[2:]
+        x, grid = self._divide(x)
+        query, key, value = self.qkv(x).chunk(3, 1)
+        y = self._attend(grid, self._route(x, grid), query, key, value) + self.dwconv(value)
+        return cast(Tensor, self.proj(y[:, :, :height, :width]))
+
+    def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
+        """Return the attention of all positions to those of the regions selected for their own."""
+        x, grid = self._divide(inputs[0])
+        query, key, value = self.qkv(x).chunk(3, 1)
+        contexts = partial(self._attend, grid, self._route(x, grid), query, key)
+        return [Reading("", value, contexts, self.heads)]
+
+    def _divide(self, x: Tensor) -> tuple[Tensor, Grid]:
+        """Return x, padded in the first form, and its regions."""
+        height, width = x.shape[2:]
         n = self.grid_size
         if self.legacy:
             tall, wide = (height + n - 1) // n, (width + n - 1) // n
             x = F.pad(x, (0, n * wide - width, 0, n * tall - height))
-            grid = Grid(x, tall, wide, n, n)
-        else:
-            tall, wide = at_least_one(height // n), at_least_one(width // n)
-            grid = Grid(x, tall, wide, (height + tall - 1) // tall, (width + wide - 1) // wide)
-        query, key, value = self.qkv(x).chunk(3, 1)
-        y = to_map(self._attend(grid, self._route(x, grid), query, key, value), x) + self.dwconv(value)
-        return cast(Tensor, self.proj(y[:, :, :height, :width]))
+            return x, Grid(x, tall, wide, n, n)
+        tall, wide = at_least_one(height // n), at_least_one(width // n)
+        return x, Grid(x, tall, wide, (height + tall - 1) // tall, (width + wide - 1) // wide)
 
     def _route(self, x: Tensor, grid: Grid) -> Tensor:
         """Return the regions that each region attends to, (B, regions, k).
@@ -120,14 +134,14 @@ class BRA(Mixer):
         return similarity.topk(count)[1]
 
     def _attend(self, grid: Grid, route: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Return the output of each position, (B, HW, C)."""
+        """Return the context of each position, (B, C, H, W)."""
         q, k, v = (grid.split(t) for t in (query, key, value))
         shape = q.shape
         k, v = _routed(k, route), _routed(v, route)  # (B regions, k positions, C)
         mask = grid.valid[route].flatten(2).flatten(0, 1)[:, None, None]  # (B regions, 1, 1, k positions)
         q, k, v = (split_heads(t, self.heads) for t in (q.flatten(0, 1), k, v))
         y = join_heads(attend(q, k, v, scale=self.scale, bias=mask))
-        return grid.join(y.reshape(shape))
+        return to_map(grid.join(y.reshape(shape)), query)
 
 
 class Grid:

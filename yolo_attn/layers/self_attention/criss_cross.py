@@ -17,11 +17,12 @@ The paper and its training scripts apply two passes (the default); the module al
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.layers.attention_values import WEIGHT, AttentionValues
+from yolo_attn.layers.attention_values import WEIGHT, AttentionValues, Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_integer, check_positive
 from yolo_attn.layers.numerics import no_autocast, widen
@@ -71,8 +72,17 @@ class CrissCross(Mixer):
     def mix(self, x: Tensor) -> Tensor:
         """Return x after all passes."""
         for _ in range(self.recurrence):
-            x = x + self.residual_scale.to(x.dtype) * self._attend(x).to(x.dtype)
+            x = self._add_contexts(x, _attend(self.weights(x), self.value(x)))
         return x
+
+    def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
+        """Return the attention of each pass."""
+        x, found = inputs[0], []
+        for n in range(self.recurrence):
+            reading = Reading(f"pass {n + 1}", self.value(x), partial(_attend, self.weights(x)))
+            found.append(reading)
+            x = self._add_contexts(x, reading.contexts(reading.values))
+        return found
 
     def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
         """Return the total weight of each position over the positions of its column and row, in the first pass."""
@@ -97,10 +107,15 @@ class CrissCross(Mixer):
             row = query @ key.transpose(2, 3)  # (B, H, W, W)
         return torch.cat([column.transpose(1, 2), row], 3).softmax(3)
 
-    def _attend(self, x: Tensor) -> Tensor:
-        # Batched matrix products need contiguous rows; otherwise PyTorch copies each matrix separately, in the backward
-        # pass too.
-        value: Tensor = self.value(x).permute(0, 2, 3, 1).contiguous()  # (B, H, W, C)
-        column, row = torch.split(self.weights(x).to(value.dtype), list(x.shape[2:]), 3)
-        down = column.transpose(1, 2) @ value.transpose(1, 2)  # (B, W, H, C)
-        return (row @ value + down.transpose(1, 2)).permute(0, 3, 1, 2)
+    def _add_contexts(self, x: Tensor, contexts: Tensor) -> Tensor:
+        return x + self.residual_scale.to(x.dtype) * contexts.to(x.dtype)
+
+
+def _attend(weights: Tensor, values: Tensor) -> Tensor:
+    """Return the context of each position, (B, C, H, W)."""
+    # Batched matrix products need contiguous rows; otherwise PyTorch copies each matrix separately, in the backward
+    # pass too.
+    value = values.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C)
+    column, row = torch.split(weights.to(value.dtype), list(values.shape[2:]), 3)
+    down = column.transpose(1, 2) @ value.transpose(1, 2)  # (B, W, H, C)
+    return (row @ value + down.transpose(1, 2)).permute(0, 3, 1, 2)

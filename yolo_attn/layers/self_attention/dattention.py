@@ -22,10 +22,13 @@ authors' is not padded if the kernel equals the stride. No dropout.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag, check_integer, check_odd, check_positive
 from yolo_attn.layers.numerics import at_least_one, no_autocast, widen
@@ -103,15 +106,29 @@ class DAttention(Mixer):
 
     def mix(self, x: Tensor) -> Tensor:
         """Return the values attended to by each position."""
+        values, contexts, _ = self._attention(x)
+        y: Tensor = self.proj(contexts(values).to(x.dtype))
+        return y
+
+    def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
+        """Return the attention of all positions to the sampling points."""
+        values, contexts, points = self._attention(inputs[0])
+        return [Reading("", values, contexts, self.heads, points=points)]
+
+    def _attention(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor], Tensor]:
+        """Return the values at the points (B, C, rows, columns), the contexts as a function of them, and the points."""
         b, c, h, w = x.shape
         query = self.query(x)
         points = self._points(query)  # (B groups, rows, columns, 2)
         grouped = widen(x).reshape(-1, c // self.groups, h, w)
         sampled = F.grid_sample(grouped, points.flip(3), align_corners=True).to(x.dtype)
         sampled = sampled.reshape(b, c, *points.shape[1:3])
-        gathered = self._attend(query, self.key(sampled), self.value(sampled), points.reshape(b, self.groups, -1, 2))
-        y: Tensor = self.proj(gathered.to(x.dtype).transpose(2, 3).reshape(b, c, h, w))
-        return y
+        key, flat = self.key(sampled), points.reshape(b, self.groups, -1, 2)
+
+        def contexts(values: Tensor) -> Tensor:
+            return self._attend(query, key, values, flat).transpose(2, 3).reshape(b, c, h, w)
+
+        return self.value(sampled), contexts, points
 
     def points(self, x: Tensor) -> Tensor:
         """Return the sampling points of the keys, (B, groups, rows, columns, 2): y and x, from -1 to 1 over the map."""

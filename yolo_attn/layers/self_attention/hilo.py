@@ -16,10 +16,14 @@ is HiFi unless alpha is 1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check, check_flag, check_integer
 from yolo_attn.layers.numerics import no_autocast, widen
@@ -81,6 +85,10 @@ class HiLo(Mixer):
         """Return the concatenated outputs of both kinds of heads."""
         return torch.cat([branch(x) for branch in (self.high, self.low) if branch is not None], 1)
 
+    def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
+        """Return the attention of both kinds of heads."""
+        return [branch.reading(inputs[0]) for branch in (self.high, self.low) if branch is not None]
+
 
 class _HiFi(nn.Module):
     """Self-attention within windows: (B, C, H, W) to (B, heads * depth, H, W)."""
@@ -93,20 +101,33 @@ class _HiFi(nn.Module):
         self.proj = nn.Conv2d(heads * depth, heads * depth, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        b, _, height, width = x.shape
+        query, key, value = self.qkv(x).chunk(3, 1)
+        y: Tensor = self.proj(self._attend(query, key, value))
+        return y
+
+    def reading(self, x: Tensor) -> Reading:
+        query, key, value = self.qkv(x).chunk(3, 1)
+        return Reading("HiFi", value, partial(self._attend, query, key), self.heads)
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Return the context of each position, (B, heads * depth, H, W)."""
+        b, _, height, width = value.shape
         s, heads = self.window, self.heads
-        tokens = _windows(self.qkv(x), s)  # (B, 3 heads d, rows, columns, s s)
-        rows, columns = tokens.shape[2:4]
-        tokens = tokens.reshape(b, 3, heads, -1, rows, columns, s * s).permute(1, 0, 4, 5, 2, 6, 3)
-        query, key, value = tokens[0], tokens[1], tokens[2]  # (B, rows, columns, heads, s s, d)
-        with no_autocast(x):
+        inside = _inside(value, s)
+        rows, columns = inside.shape[:2]
+        query, key, value = (self._tokens(t) for t in (query, key, value))
+        with no_autocast(query):
             logits = widen(query) @ widen(key).transpose(-2, -1) * query.shape[-1] ** -0.5
-        logits = logits.masked_fill(~_inside(x, s), float("-inf"))
+        logits = logits.masked_fill(~inside, float("-inf"))
         context = logits.softmax(-1).to(value.dtype) @ value
         maps = context.reshape(b, rows, columns, heads, s, s, -1).permute(0, 3, 6, 1, 4, 2, 5)
-        maps = maps.reshape(b, -1, rows * s, columns * s)[:, :, :height, :width]
-        y: Tensor = self.proj(maps)
+        y: Tensor = maps.reshape(b, -1, rows * s, columns * s)[:, :, :height, :width]
         return y
+
+    def _tokens(self, x: Tensor) -> Tensor:
+        """Return (B, heads * d, H, W) by window and head, (B, rows, columns, heads, s s, d)."""
+        windows = _windows(x, self.window)  # (B, heads d, rows, columns, s s)
+        return windows.reshape(x.shape[0], self.heads, -1, *windows.shape[2:]).permute(0, 3, 4, 1, 5, 2)
 
 
 class _LoFi(nn.Module):
@@ -121,14 +142,27 @@ class _LoFi(nn.Module):
         self.proj = nn.Conv2d(heads * depth, heads * depth, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        b, _, height, width = x.shape
+        key, value = self._keys_and_values(x)
+        y: Tensor = self.proj(self._attend(self.query(x), key, value))
+        return y
+
+    def reading(self, x: Tensor) -> Reading:
+        key, value = self._keys_and_values(x)
+        return Reading("LoFi", value, partial(self._attend, self.query(x), key), self.heads, step=self.window)
+
+    def _keys_and_values(self, x: Tensor) -> Sequence[Tensor]:
+        """Return keys and values of the windows, each (B, heads * depth, rows, columns)."""
         inside = _inside(x, self.window)[:, :, 0, 0].to(x.dtype)  # (rows, columns, s s)
         means = _windows(x, self.window).sum(4) / inside.sum(2)
-        key, value = self.key_value(means).chunk(2, 1)
+        parts: Sequence[Tensor] = self.key_value(means).chunk(2, 1)
+        return parts
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Return the context of each position, (B, heads * depth, H, W)."""
+        b, _, height, width = query.shape
         # The fused kernels require the channels of a head to be contiguous.
-        parts = (split_heads(to_tokens(part), self.heads).contiguous() for part in (self.query(x), key, value))
-        y: Tensor = self.proj(attend(*parts).transpose(2, 3).reshape(b, -1, height, width))
-        return y
+        parts = (split_heads(to_tokens(part), self.heads).contiguous() for part in (query, key, value))
+        return attend(*parts).transpose(2, 3).reshape(b, -1, height, width)
 
 
 def _windows(x: Tensor, s: int) -> Tensor:

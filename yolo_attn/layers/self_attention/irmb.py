@@ -22,9 +22,13 @@ instead of the first batch norm, which is not an option here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_choice, check_flag, check_integer, check_odd, check_positive
 from yolo_attn.layers.norms import BatchNorm
@@ -111,16 +115,25 @@ class iRMB(Mixer):
 
     def _attend(self, x: Tensor) -> Tensor:
         """Return the values mixed within the windows, (B, e C, H, W)."""
-        s = self.window
         height, width = x.shape[2:]
-        x = F.pad(x, (0, -width % s, 0, -height % s))
+        x = self._pad(x)
+        mixed = self._contexts(x, x if self.attention_first else self.value(x))[:, :, :height, :width]
+        return self.value(mixed) if self.attention_first else mixed
+
+    def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
+        """Return the attention of all positions to those of their window."""
+        x = self._pad(self.norm(inputs[0]))
+        return [Reading("", x if self.attention_first else self.value(x), partial(self._contexts, x), self.heads)]
+
+    def _pad(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        return F.pad(x, (0, -width % self.window, 0, -height % self.window))
+
+    def _contexts(self, x: Tensor, values: Tensor) -> Tensor:
+        """Return the values (B, any, H, W) mixed within the windows of a padded map."""
         query, key = self.query_key(x).chunk(2, 1)
-        value = x if self.attention_first else self.value(x)
-        mixed = F.scaled_dot_product_attention(self._to_tokens(query), self._to_tokens(key), self._to_tokens(value))
-        mixed = self._to_map(mixed, x)[:, :, :height, :width]
-        if self.attention_first:
-            mixed = self.value(mixed)
-        return mixed
+        mixed = F.scaled_dot_product_attention(self._to_tokens(query), self._to_tokens(key), self._to_tokens(values))
+        return self._to_map(mixed, x)
 
     def _to_tokens(self, x: Tensor) -> Tensor:
         """Return (B * windows, heads, s * s, d) of a padded map; position (i, j) is in window (i mod n, j mod m)."""

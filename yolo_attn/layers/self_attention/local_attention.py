@@ -17,11 +17,13 @@ isotropic. On a map of height 1 both equal the paper's. A predicted center beyon
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_choice, check_flag, check_integer
 from yolo_attn.layers.numerics import no_autocast, widen
@@ -81,12 +83,22 @@ class LocalAttention(Mixer):
     def read(self, x: Tensor, memory: Tensor) -> Tensor:
         """Return the output of each position of x that attends to a window of another map of the same shape."""
         tokens = to_tokens(x)
+        context = self._context(x, memory, memory).to(tokens.dtype)
+        return to_map(torch.tanh(self.combine(torch.cat([context, tokens], 2))), x)
+
+    def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
+        """Return the attention of all positions to their windows."""
+        x = inputs[0]
+        contexts = partial(self._context, x, x)
+        return [Reading("", x, lambda values: to_map(contexts(values), x))]
+
+    def _context(self, x: Tensor, memory: Tensor, values: Tensor) -> Tensor:
+        """Return the context of each position of x, (B, HW, C), with keys and values from two maps of its shape."""
+        tokens = to_tokens(x)
         query = tokens if self.bilinear is None else self.bilinear(tokens)
         row, column = self._centers(x, tokens)
-        context = chunked(
-            self._part(to_tokens(memory), x), query, row, column, elements_per_query=4 * x.shape[0] * query.shape[1]
-        )
-        return to_map(torch.tanh(self.combine(torch.cat([context.to(tokens.dtype), tokens], 2))), x)
+        part = self._part(to_tokens(memory), to_tokens(values), x)
+        return chunked(part, query, row, column, elements_per_query=4 * x.shape[0] * query.shape[1])
 
     def _centers(self, x: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Return row and column of the center of each window, each (1 or B, HW, 1)."""
@@ -97,7 +109,7 @@ class LocalAttention(Mixer):
         height, width = x.shape[2:]
         return (height * center[..., :1]).clamp(max=height - 1), (width * center[..., 1:]).clamp(max=width - 1)
 
-    def _part(self, memory: Tensor, x: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    def _part(self, memory: Tensor, values: Tensor, x: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         """Return the function that computes the contexts of some queries."""
         height, width = x.shape[2:]
         rows, columns = torch.arange(height, device=x.device), torch.arange(width, device=x.device)
@@ -112,6 +124,6 @@ class LocalAttention(Mixer):
                     spread = -2 / self.radius**2  # -1 / (2 sigma^2)
                     near = torch.exp(spread * down**2)[..., :, None] * torch.exp(spread * right**2)[..., None, :]
                     weights = weights * near.flatten(2)
-                return weights @ widen(memory)
+                return weights @ widen(values)
 
         return part

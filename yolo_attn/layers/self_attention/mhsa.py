@@ -22,14 +22,16 @@ is wide. Here distances are two-dimensional, and equal to those on maps of heigh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_choice, check_flag, check_integer
-from yolo_attn.layers.self_attention._attention import Attention
+from yolo_attn.layers.self_attention._attention import Attention, Read
 from yolo_attn.layers.self_attention._tokens import (
     attend,
     check_sine,
@@ -100,11 +102,20 @@ class MHSA(Mixer):
 
     def mix(self, x: Tensor) -> Tensor:
         """Return the output of the attention, plus x with `residual`."""
+        y = to_map(self.attention(*self._arguments(x)), x)
+        return x + y if self.residual else y
+
+    def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
+        """Return the attention of all positions to all others."""
+        x = inputs[0]
+        return [self.attention.reading(*self._arguments(x), maps=(x, x))]
+
+    def _arguments(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Read | None]:
+        """Return the arguments of the attention."""
         position = sine_positions(x) if self.position == "sine" else None
         read = partial(self._read, x) if self.position in {"relative", "bias"} else None
         tokens = to_tokens(x)
-        y = to_map(self.attention(tokens, tokens, position, position, read), x)
-        return x + y if self.residual else y
+        return tokens, tokens, position, position, read
 
     def _read(self, x: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         height, width = x.shape[2:]

@@ -22,10 +22,13 @@ code.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_choice, check_flag, check_positive
 from yolo_attn.layers.norms import BatchNorm
@@ -100,15 +103,24 @@ class NonLocal(Mixer):
 
     def mix(self, x: Tensor) -> Tensor:
         """Return x plus the normalized weighted sums."""
-        theta, phi, g = to_tokens(self.theta(x)), to_tokens(self._pool(self.phi(x))), to_tokens(self._pool(self.g(x)))
-        if self.pairwise == "dot_product":
-            y = _dot_product(theta, phi, g)
-        elif self.pairwise == "concatenation":
-            y = self._concatenation(theta, phi, g)
-        else:
-            y = self._gaussian(theta, phi, g)
-        added: Tensor = self.norm(saturate(self.expand(to_map(saturate(y), x))))
+        y = to_map(self._sums(x, self._pool(self.g(x))), x)
+        added: Tensor = self.norm(saturate(self.expand(saturate(y))))
         return x + added.to(x.dtype)
+
+    def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
+        """Return the weighted sums over all positions."""
+        x = inputs[0]
+        step = 2 if self.subsample else 1
+        return [Reading("", self._pool(self.g(x)), lambda values: to_map(self._sums(x, values), x), step=step)]
+
+    def _sums(self, x: Tensor, values: Tensor) -> Tensor:
+        """Return the normalized weighted sums of the pooled values, (B, HW, inner)."""
+        theta, phi, g = to_tokens(self.theta(x)), to_tokens(self._pool(self.phi(x))), to_tokens(values)
+        if self.pairwise == "dot_product":
+            return _dot_product(theta, phi, g)
+        if self.pairwise == "concatenation":
+            return self._concatenation(theta, phi, g)
+        return self._gaussian(theta, phi, g)
 
     def _pool(self, x: Tensor) -> Tensor:
         if not self.subsample:

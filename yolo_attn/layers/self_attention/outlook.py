@@ -16,12 +16,13 @@ match. The number of heads is reduced to its greatest common divisor with C.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.attention_values import WEIGHT, AttentionValues
+from yolo_attn.layers.attention_values import WEIGHT, AttentionValues, Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag, check_integer, check_odd
 from yolo_attn.layers.numerics import total, widen
@@ -71,14 +72,23 @@ class Outlook(Mixer):
 
     def mix(self, x: Tensor) -> Tensor:
         """Return the sum over all windows that contain each position."""
-        b, _, h, w = x.shape
-        k = self.kernel_size
-        value = torch.stack(neighbors(self.value(x), k), 1)  # (B, k k, C, H, W)
-        value = value.reshape(b, k * k, self.heads, -1, h * w).permute(0, 2, 4, 1, 3)  # (B, heads, HW, k k, d)
-        weights = self.weights(x).to(value.dtype).flatten(4).permute(0, 1, 4, 2, 3)  # (B, heads, HW, k k, k k)
-        parts = (weights @ value).permute(3, 0, 1, 4, 2).reshape(k * k, b, -1, h, w)
-        y: Tensor = self.proj(_sum_windows(parts, k))
+        y: Tensor = self.proj(self._attend(self.weights(x), self.value(x)))
         return y
+
+    def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
+        """Return the sum of the windows that contain each position."""
+        x = inputs[0]
+        return [Reading("", self.value(x), partial(self._attend, self.weights(x)), self.heads)]
+
+    def _attend(self, weights: Tensor, values: Tensor) -> Tensor:
+        """Return the sum over all windows that contain each position, (B, C, H, W)."""
+        b, _, h, w = values.shape
+        k = self.kernel_size
+        value = torch.stack(neighbors(values, k), 1)  # (B, k k, C, H, W)
+        value = value.reshape(b, k * k, self.heads, -1, h * w).permute(0, 2, 4, 1, 3)  # (B, heads, HW, k k, d)
+        weights = weights.to(value.dtype).flatten(4).permute(0, 1, 4, 2, 3)  # (B, heads, HW, k k, k k)
+        parts = (weights @ value).permute(3, 0, 1, 4, 2).reshape(k * k, b, -1, h, w)
+        return _sum_windows(parts, k)
 
     def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
         """Return the mean weight of each position over the windows that contain it."""

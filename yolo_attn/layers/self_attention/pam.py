@@ -12,10 +12,14 @@ Deviations: none.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check, check_positive
 from yolo_attn.layers.self_attention._tokens import attend, to_map, to_tokens
@@ -62,9 +66,18 @@ class PAM(Mixer):
 
     def mix(self, x: Tensor) -> Tensor:
         """Return x plus the scaled output of the attention."""
+        return x + self.residual_scale.to(x.dtype) * self._attend(x, self.value(x)).to(x.dtype)
+
+    def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
+        """Return the attention of all positions to all others."""
+        x = inputs[0]
+        return [Reading("", self.value(x), partial(self._attend, x))]
+
+    def _attend(self, x: Tensor, values: Tensor) -> Tensor:
+        """Return the context of each position of x, (B, C, H, W), for values of this shape."""
         # The fused kernels require queries and keys as wide as the values: more products, but no N x N weights.
         missing = self.value.out_channels - self.query.out_channels
         query, key = (F.pad(to_tokens(conv(x)), (0, missing)) for conv in (self.query, self.key))
-        value = to_tokens(self.value(x)).contiguous()
+        value = to_tokens(values).contiguous()
         y = attend(query.contiguous()[:, None], key.contiguous()[:, None], value[:, None], scale=1.0)
-        return x + self.residual_scale.to(x.dtype) * to_map(y[:, 0], x).to(x.dtype)
+        return to_map(y[:, 0], x)

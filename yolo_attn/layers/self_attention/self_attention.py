@@ -18,8 +18,11 @@ Several heads, and linear layers before a score function with weights of its own
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
+from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag
 from yolo_attn.layers.self_attention._attention import Attention, check_attention
@@ -77,3 +80,9 @@ class SelfAttention(Mixer):
         tokens = to_tokens(x)
         y = to_map(self.attention(tokens, tokens), x)
         return x + y if self.residual else y
+
+    def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
+        """Return the attention of all positions to all others."""
+        x = inputs[0]
+        tokens = to_tokens(x)
+        return [self.attention.reading(tokens, tokens, maps=(x, x))]

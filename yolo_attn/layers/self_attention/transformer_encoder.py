@@ -14,13 +14,17 @@ heads is reduced to its greatest common divisor with C.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_choice, check_flag, check_integer, check_positive
 from yolo_attn.layers.self_attention._attention import Attention
 from yolo_attn.layers.self_attention._tokens import check_sine, sine_positions, to_map, to_tokens
-from yolo_attn.layers.self_attention._transformer import feed_forward, init_linear_layers
+from yolo_attn.layers.self_attention._transformer import feed_forward, init_linear_layers, layer_names
 from yolo_attn.registry import register_layer
 
 __all__ = ["TransformerEncoder"]
@@ -85,6 +89,18 @@ class TransformerEncoder(Mixer):
             tokens = layer(tokens, position)
         return to_map(tokens if self.norm is None else self.norm(tokens), x)
 
+    def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
+        """Return the attention of each layer."""
+        x = inputs[0]
+        position = sine_positions(x) if self.position == "sine" else None
+        tokens, found = to_tokens(x), []
+        for module, part in zip(self.layers, layer_names(self.layers), strict=True):
+            layer = cast(EncoderLayer, module)
+            source = layer.source(tokens)
+            found.append(layer.attention.reading(source, source, position, position, maps=(x, x), part=part))
+            tokens = layer(tokens, position)
+        return found
+
 
 class EncoderLayer(nn.Module):
     """One layer of the encoder.
@@ -109,11 +125,15 @@ class EncoderLayer(nn.Module):
 
     def forward(self, t: Tensor, position: Tensor | None) -> Tensor:
         """Return the tokens after this layer."""
+        source = self.source(t)
+        t = t + self.attention(source, source, position, position)
         if self.normalize_before:
-            normed = self.norm1(t)
-            t = t + self.attention(normed, normed, position, position)
             t = t + self.feed_forward(self.norm2(t))
         else:
-            t = self.norm1(t + self.attention(t, t, position, position))
+            t = self.norm1(t)
             t = self.norm2(t + self.feed_forward(t))
         return t
+
+    def source(self, t: Tensor) -> Tensor:
+        """Return the tokens that the attention is applied to."""
+        return cast(Tensor, self.norm1(t)) if self.normalize_before else t
