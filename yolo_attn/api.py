@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from yolo_attn.analysis.gallery import Gallery
     from yolo_attn.analysis.profile import Profiles
+    from yolo_attn.analysis.queries import Points
     from yolo_attn.host.placement import Placement
     from yolo_attn.study.comparison import Results
     from yolo_attn.study.forecast import Forecast
@@ -230,12 +231,21 @@ def profile(
 
 
 def attention_maps(
-    model: Model,
+    model: Model | Iterable[Model] | Mapping[str, Model],
     source: str | Path | NDArray[np.uint8],
     *,
+    split: str | None = None,
+    point: Points | None = None,
+    heads: bool = False,
+    cam: bool = False,
+    conf: float = 0.25,
     imgsz: int | None = None,
+    vid_stride: int | None = None,
     folder: str | Path | None = None,
     exist_ok: bool = False,
+    save: str | Iterable[str] = "png",
+    figure: str = "image",
+    dpi: int = 100,
     layers: Files | None = None,
     trust: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -243,34 +253,57 @@ def attention_maps(
     """Compute the attention maps of a model's layers on images.
 
     Args:
-        model: A checkpoint, a model YAML (untrained), a `YOLO(...)` or a torch module.
-        source: An image, a folder of images, a dataset's name (its validation images), or one image as an array
+        model: A checkpoint, a model YAML (untrained), a `YOLO(...)` or a torch module; for figures of several models,
+            a list or a mapping from the names for the figures.
+        source: An image, a video, a folder, a dataset's name (its validation images), or one image as an array
             (H, W, 3) in BGR order, as in OpenCV.
+        split: The split of a dataset: `"train"`, `"val"` (default) or `"test"`.
+        point: Queries for the weights of self-attention: x and y in pixels of the image, several in a list, or
+            `"detections"` for the centers of the first model's detections.
+        heads: Whether figures show each head, not only their mean.
+        cam: Whether figures show Ultralytics' class activation map (LayerCAM), too.
+        conf: Least confidence of a detection.
         imgsz: Pixels of the longer side; None for the size in training, or 640 if the model does not store it.
-        folder: Where to write a PNG for each image; None keeps the maps in memory instead.
+        vid_stride: Distance of the frames of a video; None for one frame a second.
+        folder: Where to write the files; None keeps the maps in memory instead.
         exist_ok: Whether to write into an existing folder; otherwise a number is added to its name.
+        save: Kinds of files for each image: `"png"`, `"pdf"`, `"svg"`, `"npz"` (arrays), and `"html"` for one page.
+        figure: `"image"` for one figure with all layers, `"layer"` for one of each layer.
+        dpi: Pixels per inch of the figures.
         layers: Python files with custom layers.
         trust: Whether files from others may run the code that they contain; None for the environment's setting.
         progress: Called with (images done, images).
 
     Returns:
-        The statistics of every gate (`rows()`), the `maps` if no folder was given (each with its `array`,
-        `on_image(height, width)` and `statistics`), and the layers without a map, with the reasons (`without`).
+        The statistics of every gate (`rows()`), and the layers without a map, with the reasons (`without`). Without a
+        folder also `maps`, each with its `array`, `on_image(height, width)` and `statistics`, and `queries`, each with
+        the weights by head (`heads`), their mean (`array`) and `on_image(height, width)`.
 
     Raises:
-        UserError: No such model or image, or a model without attention layers.
+        UserError: No such model or image, no attention layers, or a point outside of the image.
     """
-    from yolo_attn.analysis.gallery import make_gallery, new_folder
-    from yolo_attn.analysis.models import network_of
-    from yolo_attn.data import find_source
+    from yolo_attn.analysis.export import Export, Style, parse_figure, parse_files
+    from yolo_attn.analysis.gallery import Request, check_attention, make_gallery, new_folder
+    from yolo_attn.analysis.models import networks_of
+    from yolo_attn.analysis.queries import parse_points
+    from yolo_attn.data import find_split
 
     _load_layers(layers)
-    source = find_source(source) if isinstance(source, str) else source
-    with trusting(trust):
-        network = network_of(model)
-    where = None if folder is None else new_folder(Path(folder).expanduser(), exist_ok=exist_ok)
+    if point is not None:
+        parse_points(point)
     side = None if imgsz is None else _positive("imgsz", imgsz)
-    return make_gallery(network, source, where, imgsz=side, progress=progress)
+    every = None if vid_stride is None else _positive("vid_stride", vid_stride)
+    kinds, by_layer = parse_files(save), parse_figure(figure)
+    style = Style(heads=heads, dpi=_positive("dpi", dpi))
+    images = find_split(source, split) if isinstance(source, str) else source
+    with trusting(trust):
+        networks = networks_of(model)
+    check_attention(networks, model)
+    export = None
+    if folder is not None:
+        export = Export(new_folder(Path(folder).expanduser(), exist_ok=exist_ok), kinds, style, by_layer=by_layer)
+    request = Request(imgsz=side, point=point, conf=_share("conf", conf), cam=cam, every=every)
+    return make_gallery(networks, images, export, request, progress=progress)
 
 
 def _load_layers(layers: Files | None) -> None:
@@ -302,3 +335,14 @@ def _positive(key: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UserError(f"{key}={value}: use a positive integer")
     return value
+
+
+def _share(key: str, value: object) -> float:
+    """Return a value that is a number from 0 to 1.
+
+    Raises:
+        UserError: It is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise UserError(f"{key}={value}: use a number from 0 to 1")
+    return float(value)

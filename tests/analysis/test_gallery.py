@@ -74,7 +74,9 @@ def test_dead_gates_are_named(images: Path, capsys: pytest.CaptureFixture[str]) 
 def test_layers_without_maps_are_named(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = maps("model=yolo11n-pam.yaml", "source=images", capsys=capsys)
     assert status == 0
-    assert "no map: row 17 PAM: it has no gate and no weights to show" in out
+    assert "no map: row 17 PAM: each position has weights of its own; add point=x,y or point=detections" in out
+    _, out, _ = maps("model=yolo11n-cot.yaml", "source=images", capsys=capsys)
+    assert "no map: row 17 CoT: it has no gate and no weights to show" in out
     assert not Path("runs").exists()
 
 
@@ -84,7 +86,7 @@ def test_an_unreadable_image_is_skipped_and_named(images: Path, capsys: pytest.C
     status, out, _ = maps("model=yolo11n-se.yaml", "source=images", capsys=capsys)
     assert status == 0
     assert sorted(p.name for p in Path("runs/maps").iterdir()) == ["tall.png", "wide.png"]
-    skipped = [f"skipped: {Path('images') / name}: not an image that OpenCV can read" for name in SPOILT]
+    skipped = [f"skipped: {Path('images') / name}: not an image or video that OpenCV can read" for name in SPOILT]
     assert out.splitlines()[-3:] == [*skipped, f"2 images in {Path('runs/maps')}, 2 skipped"]
     found = json.loads(maps("model=yolo11n-se.yaml", "source=images", "format=json", capsys=capsys)[1])
     assert (found["images"], found["files"]) == (2, ["tall.png", "wide.png"])
@@ -95,7 +97,7 @@ def test_a_folder_of_unreadable_images_is_an_error(images: Path, capsys: pytest.
     for path in images.iterdir():
         path.write_bytes(b"no image")
     message = refuse("maps", "model=yolo11n-se.yaml", "source=images", capsys=capsys)
-    assert "tall.jpg: not an image that OpenCV can read (and of 1 more image none can be used)" in message
+    assert "tall.jpg: not an image or video that OpenCV can read (and of 1 more image none can be used)" in message
     assert "more" not in refuse("maps", "model=yolo11n-se.yaml", "source=images/wide.png", capsys=capsys)
     assert not Path("runs").exists()
 

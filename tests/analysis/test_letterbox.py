@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ultralytics.data.augment import LetterBox
 
-from yolo_attn.analysis.letterbox import find_images, letterbox, read_image, to_tensor
+from yolo_attn.analysis.letterbox import letterbox, read_image, to_tensor
+from yolo_attn.analysis.sources import find_sources
 from yolo_attn.errors import UserError
 
 
@@ -71,7 +72,7 @@ def test_images_are_found_and_read(tmp_path: Path) -> None:
         assert ok
         (tmp_path / name).write_bytes(data.tobytes())
     (tmp_path / "notes.txt").write_text("no image")
-    assert [p.name for p in find_images(tmp_path)] == ["a.JPG", "b.png", "über.png"]
+    assert [shown.name for each in find_sources(tmp_path) for shown in each.images(3)] == ["a.JPG", "b.png", "über.png"]
     assert read_image(tmp_path / "über.png").shape == (4, 5, 3)
     assert read_image(tmp_path / "über.png", channels=1).shape == (4, 5)
     with pytest.raises(UserError, match="takes images of 4 channels"):
@@ -80,6 +81,6 @@ def test_images_are_found_and_read(tmp_path: Path) -> None:
         read_image(tmp_path / "notes.txt")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no images in this folder"):
-        find_images(tmp_path / "empty")
+        find_sources(tmp_path / "empty")
     with pytest.raises(UserError, match=r"did you mean b\.png\?"):
-        find_images(tmp_path / "bb.png")
+        find_sources(tmp_path / "bb.png")

@@ -157,7 +157,7 @@ def test_layers_without_weights_are_named_with_the_reason() -> None:
     maps = image_maps(open_model("yolo11n-mhsa.yaml"), image(), imgsz=128)
     assert maps.maps == ()
     assert [(layer.row, layer.name) for layer in maps.without] == [(17, "MHSA"), (21, "MHSA"), (25, "MHSA")]
-    assert "no weights to show" in maps.without[0].reason
+    assert "each position has weights of its own; add point=" in maps.without[0].reason
 
 
 def test_nested_layers_show_the_inner_ones_with_maps() -> None:
@@ -257,13 +257,24 @@ floats = hnp.arrays(np.float64, st.integers(1, 20), elements=st.floats(-2, 2))
 @settings(max_examples=50, deadline=None)
 @given(floats, floats)
 def test_statistics_add_up(a: np.ndarray, b: np.ndarray) -> None:
-    together, both = Statistics.of(a) + Statistics.of(b), np.concatenate([a, b])
+    together, both = Statistics.of(a[None]) + Statistics.of(b[None]), np.concatenate([a, b])
     assert together.mean == pytest.approx(both.mean(), abs=1e-12)
     assert together.sd == pytest.approx(both.std(), abs=1e-9)
     assert together.zeros == (np.abs(both) <= 0.01).sum()
     assert together.ones == (np.abs(both - 1) <= 0.01).sum()
     assert (together.low, together.high) == (both.min(), both.max())
     assert together.dead == (both.max() - both.min() <= 0.02)
+
+
+def test_a_channel_is_dead_if_it_is_the_same_in_every_image() -> None:
+    first, second = np.array([0.2, 0.5, 0.9]), np.array([0.21, 0.7, 0.9])
+    one = Statistics.of(first)
+    assert one.dead_channels is None  # one image has a single value for each channel
+    both = one + Statistics.of(second)
+    assert (both.dead_channels, both.as_dict()["channels"], both.dead) == (2, 3, False)
+    by_position = np.zeros((3, 2, 2))
+    by_position[0, 0, 0] = 1
+    assert Statistics.of(by_position).dead_channels == 2
 
 
 def test_the_image_size_is_that_of_the_training(cbam: nn.Module) -> None:

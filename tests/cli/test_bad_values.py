@@ -183,6 +183,20 @@ def test_a_file_that_is_not_a_model(command: str, file: str, here: Path, capsys:
         *((f"maps model=good.pt source={s}", s) for s in ("nowhere", "folder", "empty.jpg", "binary.jpg", "list.yaml")),
         ("maps model=good.pt source=images project=empty.jpg", "empty.jpg"),
         *(
+            (f"maps model=good.pt source=images point={p}", f"point={p}: use x,y")
+            for p in ("1", "x,y", "1,2,3", "nan,1")
+        ),
+        ("maps model=good.pt source=images point=9999,1", "point=9999,1: outside of "),
+        ("maps model=good.pt source=images point=-1,1", "point=-1,1: outside of "),
+        ("maps model=good.pt source=images save=gif", "save=gif: use png, pdf, svg, html, npz"),
+        ("maps model=good.pt source=images figure=row", "figure=row: use image or layer"),
+        ("maps model=good.pt source=images split=val", "split=val: a split is for the name of a dataset"),
+        ("maps model=good.pt source=digits split=vall", "split=vall: use train, val, test; did you mean val?"),
+        *((f"maps model=good.pt source=images dpi={n}", f"dpi={n}") for n in ("0", "x", "99999")),
+        *((f"maps model=good.pt source=images conf={n}", f"conf={n}") for n in ("x", "-1", "2", "nan")),
+        ("maps model=good.pt source=images vid_stride=0", "vid_stride=0"),
+        ("maps model=good.pt source=images heads=maybe", "heads=maybe"),
+        *(
             (f"predict model=good.pt source={s}", s)
             for s in ("nowhere", "nowhere.jpg", "folder", "folder.jpg", "list.yaml")
         ),

@@ -1,41 +1,80 @@
-"""A model's attention maps for images, as files and as a table of statistics."""
+"""Attention maps of one or more models for images, as files and as a table of statistics."""
 
 from __future__ import annotations
 
 import base64
 import dataclasses
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from yolo_attn.analysis.letterbox import Image, find_images
+from yolo_attn.analysis.letterbox import Image
 from yolo_attn.analysis.mapfile import save_maps
-from yolo_attn.analysis.maps import AttentionMap, ImageMaps, NoMap, Statistics, find_layers, image_maps
-from yolo_attn.analysis.models import network_of
+from yolo_attn.analysis.maps import AttentionMap, ImageMaps, NoMap, Statistics, find_layers, image_maps, trained_side
+from yolo_attn.analysis.models import fitting_side, input_channels, network_of
+from yolo_attn.analysis.queries import DETECTIONS, Points, Query, QueryMap, parse_points
+from yolo_attn.analysis.sources import Shown, Source, find_sources
 from yolo_attn.errors import UserError, counted
-from yolo_attn.system.files import make_folder, write_atomically
+from yolo_attn.host.detector import Detection, Detector, Prediction, detects
+from yolo_attn.host.placement import place_layer
 from yolo_attn.tables import align, html_table
 
-__all__ = ["Gallery", "as_dict", "as_text", "make_gallery", "new_folder", "record_maps"]
+if TYPE_CHECKING:
+    from yolo_attn.analysis.export import Export
+
+__all__ = [
+    "Gallery",
+    "Request",
+    "as_dict",
+    "as_text",
+    "check_attention",
+    "make_gallery",
+    "new_folder",
+    "record_maps",
+]
 
 _SHOWN = 4  # images of a gallery in a notebook
+_MOST_DETECTIONS = 8  # that are queries, so that a figure stays readable
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is computed for each image.
+
+    Args:
+        imgsz: Pixels of the longer side; None for that of the training, if known.
+        point: Queries for the weights of self-attention: points, or "detections" for the centers of the detections of
+            the first model; None for none.
+        conf: Least confidence of a detection.
+        cam: Whether Ultralytics' class activation map is computed, too.
+        every: Distance of the frames of a video; None for one frame a second.
+    """
+
+    imgsz: int | None = None
+    point: Points | None = None
+    conf: float = 0.25
+    cam: bool = False
+    every: int | None = None
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Attention maps of a model for one or more images.
+    """Attention maps of one or more models for one or more images.
 
     Args:
         folder: Folder of the images with their maps; None if they were not written.
-        files: Names of the written images.
-        layers: Each map of each layer, by row: the map of the first image, and the statistics of all images.
+        files: Names of the written files.
+        layers: Each map of each layer, by model and row: the map of the first image, and the statistics of all images.
         without: The layers without maps.
         images: Number of images.
-        skipped: The files of a folder that could not be read, each with the reason.
-        image_maps: The maps of each image, if no files were written.
+        skipped: The files that could not be used, each with the reason.
+        undetected: Number of images without detections, if queries are the centers of detections.
+        focus: For each attention with queries, by model and title: the least number of positions with half of the
+            weight, for each query, and the number of positions.
+        image_maps: The maps of each image and model, if no files were written.
     """
 
     folder: Path | None
@@ -44,6 +83,8 @@ class Gallery:
     without: tuple[NoMap, ...]
     images: int
     skipped: tuple[str, ...] = ()
+    undetected: int = 0
+    focus: Mapping[tuple[str, str], tuple[list[int], int]] = field(default_factory=dict)
     image_maps: tuple[ImageMaps, ...] = field(default=(), repr=False)
 
     @property
@@ -51,16 +92,28 @@ class Gallery:
         """The maps of all images, if no files were written."""
         return [found for image in self.image_maps for found in image.maps]
 
+    @property
+    def queries(self) -> list[QueryMap]:
+        """The weights of self-attention for the queries of all images, if no files were written."""
+        return [found for image in self.image_maps for found in image.queries]
+
     def __str__(self) -> str:
         return as_text(self)
+
+    def as_html(self) -> str:
+        """Return the table and the lines below it as HTML."""
+        lines = as_text(self, table=False).splitlines()
+        return html_table(_cells(self), (1, 2, 3), lines) if self.layers else html_table([lines], (0,))
 
     def _repr_html_(self) -> str:
         from yolo_attn.analysis.overlay import draw
 
-        shown = [base64.b64encode(draw(image)).decode() for image in self.image_maps[:_SHOWN] if image.maps]
-        images = "".join(f'<img style="max-width:100%" src="data:image/png;base64,{image}">' for image in shown)
-        lines = as_text(self, table=False).splitlines()
-        return (html_table(_cells(self), (1, 2, 3), lines) if self.layers else html_table([lines], (0,))) + images
+        shown = [draw(image) for image in self.image_maps if image.maps or image.queries][:_SHOWN]
+        images = "".join(
+            f'<img style="max-width:100%" src="data:image/png;base64,{base64.b64encode(image).decode()}">'
+            for image in shown
+        )
+        return self.as_html() + images
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one dictionary for each map of each layer, with its statistics over all images."""
@@ -72,67 +125,161 @@ class Gallery:
 
 
 def make_gallery(
-    model: str | Path | nn.Module,
-    source: str | Path | Image,
-    folder: Path | None,
+    models: Mapping[str, nn.Module],
+    source: str | Path | Image | Sequence[Path],
+    export: Export | None = None,
+    request: Request | None = None,
     *,
-    imgsz: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Gallery:
-    """Write one PNG for each image, with the maps of every layer over it.
+    """Compute the maps of models for images, and write them as figures and arrays.
 
-    Unreadable images of a folder are skipped if at least one can be read.
+    Files of a folder that cannot be used are skipped if at least one can.
 
     Args:
-        model: A checkpoint, a model YAML or a network.
-        source: An image, a folder of images, or an image as an array.
-        folder: Folder to write to, created if missing. None writes nothing and keeps the maps in memory.
-        imgsz: Pixels of the longer side; None for that of the training, if known.
+        models: The networks by their names.
+        source: An image, a video, a folder, several files, or an image as an array.
+        export: Which files to write. None writes nothing and keeps the maps in memory.
+        request: What to compute.
         progress: Called with (images done, images).
 
     Raises:
-        UserError: The model or image does not exist, no image can be read, the model has no attention layers, or the
-            folder cannot be written.
+        UserError: The source does not exist, nothing in it can be used, or the folder cannot be written.
     """
-    from yolo_attn.analysis.overlay import draw
-
-    network = network_of(model)
-    if next(find_layers(network), None) is None:
-        raise UserError("the model has no attention layers of yolo-attn, so there are no maps")
-    sources: Sequence[Path | Image] = find_images(source) if isinstance(source, (str, Path)) else [source]
-    first: ImageMaps | None = None
-    kept: list[ImageMaps] = []
-    files: list[str] = []
-    skipped: list[str] = []
-    totals: dict[tuple[int, str, str], Statistics] = {}
-    for n, path in enumerate(sources):
-        image = _maps_of(network, path, imgsz, skipped)  # an error leaves no folder behind
-        first = first or image
-        for found in image.maps if image else ():
-            totals[found.key] = totals[found.key] + found.statistics if found.key in totals else found.statistics
-        if image and folder is None:
-            kept.append(image)
-        elif image and image.maps and folder is not None:
-            make_folder(folder)
-            files.append(f"{_file_stem(path, sources)}.png")
-            write_atomically(folder / files[-1], draw(image))
-        if progress is not None:
-            progress(n + 1, len(sources))
-    if first is None:
+    request = request or Request()
+    sources = find_sources(source, request.every)
+    viewers = [_Viewer(name if len(models) > 1 else "", network, request) for name, network in models.items()]
+    collected = _Collected()
+    done, total = 0, sum(len(each) for each in sources)
+    for each in sources:
+        for stem, maps in _maps_of(viewers, each, request, collected.skipped):
+            collected.add(maps, from_detections=request.point == DETECTIONS)
+            if export is not None:
+                export.write(stem, maps)
+            else:
+                collected.kept += maps
+            done += 1
+            if progress is not None:
+                progress(min(done, total - 1), total)
+    if progress is not None:
+        progress(total, total)
+    skipped = collected.skipped
+    if not collected.images:
         others = f" (and of {counted(len(skipped) - 1, 'more image')} none can be used)" if len(skipped) > 1 else ""
         raise UserError(f"{skipped[0]}{others}")
-    layers = tuple((found, totals[found.key]) for found in first.maps)
-    images = len(sources) - len(skipped)
-    return Gallery(folder, tuple(files), layers, first.without, images, tuple(skipped), tuple(kept))
+    gallery = collected.gallery()
+    if export is not None:
+        gallery = replace(gallery, folder=export.folder, files=tuple(export.finish(gallery)))
+    return gallery
 
 
-def _maps_of(network: nn.Module, path: Path | Image, imgsz: int | None, skipped: list[str]) -> ImageMaps | None:
-    """Return the maps of a network for an image; None, with the reason appended to `skipped`, if it is unreadable."""
+def check_attention(models: Mapping[str, nn.Module], given: object = None) -> None:
+    """Raise UserError, with what placing a layer would change, unless a model has attention layers.
+
+    Args:
+        models: The networks.
+        given: The model's name, if it has one.
+    """
+    if any(next(find_layers(network), None) is not None for network in models.values()):
+        return
+    problem = "the model has no attention layers of yolo-attn, so there are no maps"
+    name = given if isinstance(given, (str, Path)) and len(models) == 1 else "MODEL"
+    command = f"yolo-attn place model={name} layer=CBAM at=neck out=mine.yaml"
     try:
-        return image_maps(network, path, imgsz=imgsz)
+        rows = place_layer(str(name), "CBAM", "neck").rows()
+    except UserError:  # not a YOLO model, or only a network in memory
+        raise UserError(f"{problem}; {command} would insert some") from None
+    inserted = ", ".join(f"row {row['row']} ({row['site']})" for row in rows)
+    raise UserError(f"{problem}; {command} would insert CBAM as {inserted}")
+
+
+class _Viewer:
+    """One of the models, with its detector if detections are needed."""
+
+    def __init__(self, name: str, network: nn.Module, request: Request) -> None:
+        self.name = name
+        self.network = network
+        self.side = fitting_side(network, request.imgsz or trained_side(network))
+        needed = request.cam or request.point == DETECTIONS or (name and detects(network))
+        self._detector = (
+            Detector(network, imgsz=self.side, conf=request.conf, activation=request.cam) if needed else None
+        )
+
+    def predict(self, image: Image) -> Prediction:
+        """Return the detections on an image, if they are needed."""
+        return Prediction(()) if self._detector is None else self._detector(image)
+
+    def look(self, shown: Shown, prediction: Prediction, queries: Sequence[Query] | None) -> ImageMaps:
+        """Return the maps for an image, with what is predicted on it."""
+        maps = image_maps(
+            self.network, shown.image, imgsz=self.side, queries=queries, name=shown.name, model_name=self.name
+        )
+        return replace(maps, detections=prediction.detections, activation=prediction.activation)
+
+
+def _maps_of(
+    viewers: Sequence[_Viewer], source: Source, request: Request, skipped: list[str]
+) -> Iterator[tuple[str, list[ImageMaps]]]:
+    """Yield the stem of each image of a source with its maps by model; a reason why it cannot be used is appended."""
+    points = None if request.point is None else parse_points(request.point)
+    try:
+        for shown in source.images(input_channels(viewers[0].network)):
+            predictions = [viewer.predict(shown.image) for viewer in viewers]
+            queries = _centers(predictions[0].detections, shown.image) if isinstance(points, str) else points
+            pairs = zip(viewers, predictions, strict=True)
+            yield shown.stem, [viewer.look(shown, prediction, queries) for viewer, prediction in pairs]
     except UserError as error:
         skipped.append(str(error))
-        return None
+
+
+def _centers(detections: Sequence[Detection], image: Image) -> tuple[Query, ...]:
+    """Return the centers of the most confident detections as queries."""
+    height, width = image.shape[:2]
+    return tuple(
+        Query(min(max(x, 0.0), width - 1.0), min(max(y, 0.0), height - 1.0), f"{found.label} {found.score:.2f}")
+        for found in detections[:_MOST_DETECTIONS]
+        for x, y in [found.center]
+    )
+
+
+class _Collected:
+    """What is kept of each image."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.undetected = 0
+        self.kept: list[ImageMaps] = []
+        self.skipped: list[str] = []
+        self._first: list[ImageMaps] = []
+        self._totals: dict[tuple[str, tuple[int, str, str]], Statistics] = {}
+        self._focus: dict[tuple[str, str], tuple[list[int], int]] = {}
+
+    def add(self, maps: Sequence[ImageMaps], *, from_detections: bool) -> None:
+        """Add the maps of an image, by model; `from_detections` if queries are the centers of detections."""
+        self.images += 1
+        self.undetected += from_detections and not maps[0].detections
+        self._first = self._first or list(maps)
+        for each in maps:
+            for found in each.maps:
+                key = each.model, found.key
+                self._totals[key] = self._totals[key] + found.statistics if key in self._totals else found.statistics
+            for query in each.queries:
+                numbers, _ = self._focus.setdefault((each.model, query.title), ([], query.positions))
+                numbers.append(query.focus)
+
+    def gallery(self) -> Gallery:
+        """Return the statistics of all images, without files."""
+        return Gallery(
+            folder=None,
+            files=(),
+            layers=tuple((found, self._totals[each.model, found.key]) for each in self._first for found in each.maps),
+            without=tuple(layer for each in self._first for layer in each.without),
+            images=self.images,
+            skipped=tuple(self.skipped),
+            undetected=self.undetected,
+            focus=self._focus,
+            image_maps=tuple(self.kept),
+        )
 
 
 def new_folder(folder: Path, *, exist_ok: bool) -> Path:
@@ -143,14 +290,6 @@ def new_folder(folder: Path, *, exist_ok: bool) -> Path:
     from yolo_attn.host.installation import numbered_folder
 
     return numbered_folder(folder, exist_ok=exist_ok)
-
-
-def _file_stem(path: Path | Image, sources: Sequence[Path | Image]) -> str:
-    """Return the stem of an image's file, with the suffix of the image if another has the same stem."""
-    if not isinstance(path, Path):
-        return "image"
-    single = sum(isinstance(other, Path) and other.stem == path.stem for other in sources) == 1
-    return path.stem if single else path.name
 
 
 def record_maps(model: str | Path | nn.Module, images: Sequence[Path], path: Path, *, imgsz: int | None = None) -> int:
@@ -173,11 +312,19 @@ def record_maps(model: str | Path | nn.Module, images: Sequence[Path], path: Pat
     network = network_of(model)
     if next(find_layers(network), None) is None:
         return 0
-    found = [maps for image in images if (maps := _maps_of(network, image, imgsz, []))]
+    found = [maps for image in images if (maps := _readable(network, image, imgsz))]
     if not found or not found[0].maps:
         return 0
     save_maps(path, found)
     return len(found[0].maps)
+
+
+def _readable(network: nn.Module, path: Path, imgsz: int | None) -> ImageMaps | None:
+    """Return the maps for an image, or None if it cannot be read."""
+    try:
+        return image_maps(network, path, imgsz=imgsz)
+    except UserError:
+        return None
 
 
 # --- output ------------------------------------------------------------------------------------------------------
@@ -190,8 +337,10 @@ def as_dict(gallery: Gallery) -> dict[str, Any]:
         "files": list(gallery.files),
         "images": gallery.images,
         "skipped": list(gallery.skipped),
+        "undetected": gallery.undetected,
         "layers": [
             {
+                "model": found.model,
                 "row": found.row,
                 "name": found.name,
                 "layer": found.layer,
@@ -203,6 +352,10 @@ def as_dict(gallery: Gallery) -> dict[str, Any]:
                 **statistics.as_dict(),
             }
             for found, statistics in gallery.layers
+        ],
+        "queries": [
+            {"model": model, "attention": title, "positions": positions, "half_of_the_weight_on": numbers}
+            for (model, title), (numbers, positions) in gallery.focus.items()
         ],
         "without": [dataclasses.asdict(layer) for layer in gallery.without],
     }
@@ -217,28 +370,53 @@ def as_text(gallery: Gallery, *, table: bool = True) -> str:
     """
     lines = [align(_cells(gallery), left=(1, 2, 3))] if gallery.layers and table else []
     lines += [_LEGEND] if gallery.layers else []
-    lines += [f"dead: {found.title}: {s.mean:.3g} everywhere" for found, s in gallery.layers if s.dead]
-    lines += [f"no map: row {layer.row} {layer.name}: {layer.reason}" for layer in gallery.without]
+    for found, s in gallery.layers:
+        title = _with_model(found.model, found.title)
+        if s.dead:
+            lines.append(f"dead: {title}: {s.mean:.3g} everywhere")
+        elif s.dead_channels:
+            lines.append(f"dead channels: {title}: {s.dead_channels} of {s.lows.size}, each one value in all images")
+    lines += [_focus_line(*each) for each in gallery.focus.items()]
+    lines += [
+        f"no map: {_with_model(each.model, f'row {each.row} {each.name}')}: {each.reason}" for each in gallery.without
+    ]
+    if gallery.undetected:
+        lines.append(
+            f"no queries in {counted(gallery.undetected, 'image')} without detections; lower conf=, or give x,y"
+        )
     lines += [f"skipped: {reason}" for reason in gallery.skipped]
     if gallery.files:
         skipped = f", {len(gallery.skipped)} skipped" if gallery.skipped else ""
-        lines.append(f"{counted(len(gallery.files), 'image')} in {gallery.folder}{skipped}")
+        lines.append(f"{counted(gallery.images, 'image')} in {gallery.folder}{skipped}")
     return "\n".join(lines)
 
 
 _LEGEND = "gate: factor of the features; weight: attention, 1 is uniform; near 0, near 1: share of values within 0.01"
 
 
+def _with_model(model: str, title: str) -> str:
+    return f"{model}: {title}" if model else title
+
+
+def _focus_line(key: tuple[str, str], focus: tuple[list[int], int]) -> str:
+    numbers, positions = focus
+    mean = sum(numbers) / len(numbers)
+    return f"queries: {_with_model(*key)}: half of the weight is on {mean:.3g} of {positions} positions" + (
+        f" (mean of {len(numbers)} queries)" if len(numbers) > 1 else ""
+    )
+
+
 def _cells(gallery: Gallery) -> list[tuple[str, ...]]:
-    header = ("row", "layer", "level", "unit", "mean", "sd", "min", "max", "near 0", "near 1")
+    header = ("row", "layer", "level", "unit", "mean", "sd", "min", "max", "near 0", "near 1", "dead channels")
     body = [
         (
             str(found.row),
-            f"{found.name} {found.part}".strip(),
+            _with_model(found.model, f"{found.name} {found.part}".strip()),
             found.level,
             f"{found.unit}{', channels' if found.kind == 'channels' else ''}",
             *(f"{value:.3f}" for value in (s.mean, s.sd, s.low, s.high)),
             *(f"{100 * share / s.count:.1f} %" for share in (s.zeros, s.ones)),
+            "" if s.dead_channels is None else f"{s.dead_channels} of {s.lows.size}",
         )
         for found, s in gallery.layers
     ]

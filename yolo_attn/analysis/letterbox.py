@@ -10,15 +10,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from yolo_attn.errors import UserError, did_you_mean
+from yolo_attn.errors import UserError
 
-__all__ = ["Frame", "find_images", "letterbox", "read_image", "to_tensor"]
+__all__ = ["IMAGES", "Frame", "letterbox", "level_name", "read_image", "to_tensor"]
 
 Image = NDArray[np.uint8]
 FloatMap = NDArray[np.float32]
 
 _GRAY = 114  # padding value of Ultralytics
-_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""Suffixes of images."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,35 @@ class Frame:
             slice(int(self.left * across), int(np.ceil(right * across))),
         )
 
+    def position(self, x: float, y: float, image: tuple[int, ...], positions: tuple[int, ...]) -> tuple[int, int]:
+        """Return row and column of the position of a map that contains a pixel of the image.
+
+        Args:
+            x: Column of the pixel.
+            y: Row of the pixel.
+            image: Height and width of the image.
+            positions: Height and width of the map of the letterboxed image.
+        """
+        down = self.top + (y + 0.5) * self.inner_height / image[0]
+        across = self.left + (x + 0.5) * self.inner_width / image[1]
+        row, column = int(down * positions[0] / self.height), int(across * positions[1] / self.width)
+        return min(row, positions[0] - 1), min(column, positions[1] - 1)
+
+    def extent(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """Return left, right, bottom and top of the letterboxed image in pixels of an image, as `imshow` takes them.
+
+        Args:
+            height: Height of the image.
+            width: Its width.
+        """
+        down, across = height / self.inner_height, width / self.inner_width
+        return (
+            -self.left * across - 0.5,
+            (self.width - self.left) * across - 0.5,
+            (self.height - self.top) * down - 0.5,
+            -self.top * down - 0.5,
+        )
+
     def onto_image(self, values: FloatMap, height: int, width: int) -> FloatMap:
         """Return a map of the letterboxed image at the pixels of the image, without the padding.
 
@@ -66,6 +96,12 @@ class Frame:
         inside = whole[self.top : self.top + self.inner_height, self.left : self.left + self.inner_width]
         resample = cv2.INTER_LINEAR if height > self.inner_height else cv2.INTER_AREA
         return np.asarray(cv2.resize(inside, (width, height), interpolation=resample), np.float32)
+
+
+def level_name(stride: float) -> str:
+    """Return a map's stride as a level: "P3" for 8, or "stride 6" if it is not a power of two."""
+    power = np.log2(stride)
+    return f"P{power:.0f}" if power == round(power) else f"stride {stride:g}"
 
 
 def letterbox(image: Image, imgsz: int, stride: int) -> tuple[Image, Frame]:
@@ -94,24 +130,6 @@ def to_tensor(image: Image) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(planes)).float()[None] / 255
 
 
-def find_images(source: str | Path) -> list[Path]:
-    """Return the image at a path, or the images in a folder, sorted.
-
-    Raises:
-        UserError: The image or folder does not exist, or the folder contains no images.
-    """
-    path = Path(source).expanduser()
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES)
-        if not found:
-            raise UserError(f"{source}: no images in this folder ({', '.join(sorted(_SUFFIXES))})")
-        return found
-    near = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    raise UserError(f"source={source}: no such image or folder{did_you_mean(path.name, near)}")
-
-
 def read_image(path: Path, channels: int = 3) -> Image:
     """Read an image as BGR, or as gray for one channel.
 
@@ -127,5 +145,5 @@ def read_image(path: Path, channels: int = 3) -> Image:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     image = cv2.imdecode(content, modes[channels]) if content.size else None  # imread fails with some file names
     if image is None:
-        raise UserError(f"{path}: not an image that OpenCV can read")
+        raise UserError(f"{path}: not an image or video that OpenCV can read")
     return np.asarray(image, np.uint8)

@@ -8,9 +8,9 @@ its gate or weights from them. Nothing is stored on the modules.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from yolo_attn.analysis.letterbox import FloatMap, Frame, Image, letterbox, read_image, to_tensor
+from yolo_attn.analysis.letterbox import FloatMap, Frame, Image, letterbox, level_name, read_image, to_tensor
 from yolo_attn.analysis.models import fitting_side, input_channels, max_stride, network_of, row_name, rows
+from yolo_attn.analysis.queries import Query, QueryMap, check_inside, query_maps
+from yolo_attn.host.detector import Detection
 from yolo_attn.layers.attention_values import AttentionValues
 from yolo_attn.layers.base import Chain, Layer
 from yolo_attn.registry import list_layers
@@ -29,7 +31,10 @@ from yolo_attn.registry import list_layers
 __all__ = ["AttentionMap", "ImageMaps", "NoMap", "Statistics", "attention_maps", "image_maps", "total_statistics"]
 
 _DEFAULT_SIDE = 640
+_PLANE_RANK = 2
 _SAME = 0.02  # a gate whose values all differ by less is dead
+_BY_QUERY = "each position has weights of its own; add point=x,y or point=detections"
+_NONE = Layer.no_attention_maps
 _NEAR = 0.01  # a gate closer to 0 or 1 is saturated
 
 
@@ -43,8 +48,8 @@ class Statistics:
         squares: Sum of their squared distances from the mean.
         zeros: Number of values within 0.01 of 0, which suppress the features.
         ones: Number of values within 0.01 of 1, which pass the features unchanged.
-        low: The least value.
-        high: The greatest value.
+        lows: The least value of each channel.
+        highs: The greatest value of each channel.
     """
 
     count: int
@@ -52,22 +57,23 @@ class Statistics:
     squares: float
     zeros: int
     ones: int
-    low: float
-    high: float
+    lows: NDArray[np.float64]
+    highs: NDArray[np.float64]
 
     @classmethod
     def of(cls, values: NDArray[Any]) -> Statistics:
-        """Return the statistics of some values."""
+        """Return the statistics of the values of one image: (H, W), (C, H, W), or (C,)."""
         values = values.astype(np.float64)
         mean = float(values.mean())
+        by_channel = values.reshape(1, -1) if values.ndim == _PLANE_RANK else values.reshape(len(values), -1)
         return cls(
             count=values.size,
             mean=mean,
             squares=float(((values - mean) ** 2).sum()),
             zeros=int((np.abs(values) <= _NEAR).sum()),
             ones=int((np.abs(values - 1) <= _NEAR).sum()),
-            low=float(values.min()),
-            high=float(values.max()),
+            lows=by_channel.min(1),
+            highs=by_channel.max(1),
         )
 
     def __add__(self, other: Statistics) -> Statistics:
@@ -80,9 +86,24 @@ class Statistics:
             squares=self.squares + other.squares + difference**2 * self.count * other.count / count,
             zeros=self.zeros + other.zeros,
             ones=self.ones + other.ones,
-            low=min(self.low, other.low),
-            high=max(self.high, other.high),
+            lows=np.minimum(self.lows, other.lows),
+            highs=np.maximum(self.highs, other.highs),
         )
+
+    @property
+    def low(self) -> float:
+        """The least value."""
+        return float(self.lows.min())
+
+    @property
+    def high(self) -> float:
+        """The greatest value."""
+        return float(self.highs.max())
+
+    @property
+    def dead_channels(self) -> int | None:
+        """Number of channels with nearly the same value at every position of every image; None for a single value."""
+        return None if self.count == self.lows.size else int((self.highs - self.lows <= _SAME).sum())
 
     @property
     def sd(self) -> float:
@@ -94,7 +115,7 @@ class Statistics:
         """Whether all values are nearly the same, at every position, in every channel and image."""
         return self.high - self.low <= _SAME
 
-    def as_dict(self) -> dict[str, float | bool]:
+    def as_dict(self) -> dict[str, float | bool | None]:
         """Return the statistics as plain data, numbers near 0 and 1 as shares."""
         return {
             "mean": self.mean,
@@ -104,6 +125,8 @@ class Statistics:
             "low": self.low,
             "high": self.high,
             "dead": self.dead,
+            "channels": self.lows.size,
+            "dead_channels": self.dead_channels,
         }
 
 
@@ -122,6 +145,7 @@ class AttentionMap:
         stride: Stride of the layer's map.
         statistics: Statistics of all values on the image, before the mean over the channels.
         frame: Position of the image in the letterboxed image.
+        model: Name of the model, where there are several.
     """
 
     row: int
@@ -134,6 +158,7 @@ class AttentionMap:
     stride: float
     statistics: Statistics
     frame: Frame
+    model: str = ""
 
     @property
     def key(self) -> tuple[int, str, str]:
@@ -148,8 +173,7 @@ class AttentionMap:
     @property
     def level(self) -> str:
         """The stride as a level: "P3" for 8, or "stride 6" if it is not a power of two."""
-        power = np.log2(self.stride)
-        return f"P{power:.0f}" if power == round(power) else f"stride {self.stride:g}"
+        return level_name(self.stride)
 
     @property
     def title(self) -> str:
@@ -170,11 +194,13 @@ class NoMap:
         row: Index of its row.
         name: The row's module and the path to the layer in it.
         reason: Why it has none.
+        model: Name of the model, where there are several.
     """
 
     row: int
     name: str
     reason: str
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -186,12 +212,22 @@ class ImageMaps:
         image: The image, BGR or gray.
         maps: The maps, by row.
         without: The layers without maps.
+        queries: The weights of self-attention for queries, by attention and query.
+        detections: The model's detections, if it was asked for them.
+        activation: Ultralytics' class activation map over the letterboxed image, BGR, or None.
+        frame: Position of the image in the letterboxed image.
+        model: Name of the model, where there are several.
     """
 
     name: str
     image: Image
     maps: tuple[AttentionMap, ...]
     without: tuple[NoMap, ...]
+    queries: tuple[QueryMap, ...] = ()
+    detections: tuple[Detection, ...] = ()
+    activation: Image | None = None
+    frame: Frame | None = None
+    model: str = ""
 
 
 def attention_maps(
@@ -211,29 +247,52 @@ def attention_maps(
     return list(image_maps(network_of(model), image, imgsz=imgsz).maps)
 
 
-def image_maps(model: nn.Module, image: str | Path | Image, *, imgsz: int | None = None) -> ImageMaps:
+def image_maps(
+    model: nn.Module,
+    image: str | Path | Image,
+    *,
+    imgsz: int | None = None,
+    queries: Sequence[Query] | None = None,
+    name: str = "",
+    model_name: str = "",
+) -> ImageMaps:
     """Return the maps of a network's attention layers for an image, and the layers without maps.
 
+    Args:
+        model: The network.
+        image: An image's path, or the image (H, W, 3) as BGR.
+        imgsz: Pixels of the longer side; None for that of the training.
+        queries: Points of the image, for which the weights of self-attention are computed; None if none are asked for.
+        name: Name of an image without a path.
+        model_name: Name of the model, where there are several.
+
     Raises:
-        UserError: The image does not exist, or the model cannot take it.
+        UserError: The image does not exist, the model cannot take it, or a query is outside of it.
     """
     side = fitting_side(model, imgsz or trained_side(model))
     if isinstance(image, (str, Path)):
         name, pixels = Path(image).name, read_image(Path(image), input_channels(model))
     else:
-        name, pixels = "", image
+        pixels = image
+    check_inside(queries or (), pixels, name)
     padded, frame = letterbox(pixels, side, max_stride(model))
     found = list(find_layers(model))
+    reading = [layer for layer in find_layers(model, offers_readings) if offers_readings(layer.module) and queries]
+    modules = [layer.module for layer in found if offers_maps(layer.module)] + [layer.module for layer in reading]
     maps: list[AttentionMap] = []
     without: list[NoMap] = []
+    weights: list[QueryMap] = []
     with _evaluating(model), torch.no_grad():
-        inputs = _inputs_of([layer.module for layer in found if offers_maps(layer.module)], model, to_tensor(padded))
+        inputs = _inputs_of(list(dict.fromkeys(modules)), model, to_tensor(padded))
         for layer in found:
             values, reason = _attention_of(layer.module, inputs.get(layer.module))
-            maps += (_map(layer, each, inputs[layer.module][0], frame) for each in values)
-            if reason:
-                without.append(NoMap(layer.row, layer.name, reason))
-    return ImageMaps(name, pixels, tuple(maps), tuple(without))
+            maps += (replace(_map(layer, each, inputs[layer.module][0], frame), model=model_name) for each in values)
+            if reason and (queries is None or not offers_readings(layer.module)):
+                without.append(NoMap(layer.row, layer.name, reason, model_name))
+        for layer in reading:
+            if layer.module in inputs:
+                weights += _query_maps(layer, inputs[layer.module], queries or (), frame, pixels)
+    return ImageMaps(name, pixels, tuple(maps), tuple(without), queries=tuple(weights), frame=frame, model=model_name)
 
 
 def trained_side(model: nn.Module) -> int:
@@ -267,27 +326,35 @@ class FoundLayer:
     module: nn.Module
 
 
-def find_layers(model: nn.Module) -> Iterator[FoundLayer]:
-    """Yield the attention layers of a model by row; of nested layers, the outermost with maps."""
-    registered = [spec.cls for spec in list_layers()]
+def find_layers(model: nn.Module, offers: Callable[[nn.Module], bool] | None = None) -> Iterator[FoundLayer]:
+    """Yield the attention layers of a model by row; of nested layers, the outermost that offers something.
+
+    Args:
+        model: The network.
+        offers: What a layer must offer; by default maps.
+    """
+    registered = tuple(spec.cls for spec in list_layers())
     for i, row in enumerate(rows(model)):
-        for path, module in _layers_in(row, tuple(registered)):
+        for path, module in _layers_in(row, registered, offers or offers_maps):
             yield FoundLayer(i, ".".join([row_name(row), *path]), module)
 
 
 def _layers_in(
-    module: nn.Module, registered: tuple[type[nn.Module], ...], path: tuple[str, ...] = ()
+    module: nn.Module,
+    registered: tuple[type[nn.Module], ...],
+    offers: Callable[[nn.Module], bool],
+    path: tuple[str, ...] = (),
 ) -> Iterator[tuple[tuple[str, ...], nn.Module]]:
-    """Yield the attention layers in a module with their paths; of nested layers, the outermost with maps."""
+    """Yield the attention layers in a module with their paths; of nested ones, the outermost that offers something."""
     is_attention = isinstance(module, (Layer, *registered))
-    if is_attention and offers_maps(module):
+    if is_attention and offers(module):
         yield path, module
         return
     inner = [
         found
         for name, child in module.named_children()
-        for found in _layers_in(child, registered, (*path, name))
-        if not is_attention or isinstance(module, Chain) or offers_maps(found[1])
+        for found in _layers_in(child, registered, offers, (*path, name))
+        if not is_attention or isinstance(module, Chain) or offers(found[1])
     ]
     yield from inner
     if is_attention and not inner:
@@ -300,10 +367,16 @@ def offers_maps(module: nn.Module) -> bool:
     return method is not None and method is not Layer.attention_maps
 
 
+def offers_readings(module: nn.Module) -> bool:
+    """Return whether a layer, of this package or third-party, implements `readings`."""
+    method = getattr(type(module), "readings", None)
+    return method is not None and method is not Layer.readings
+
+
 def _attention_of(module: nn.Module, inputs: list[torch.Tensor] | None) -> tuple[list[AttentionValues], str]:
     """Return a layer's attention, or nothing and the reason; `inputs` is None if the image did not reach the layer."""
     if not offers_maps(module):
-        return [], getattr(module, "no_attention_maps", Layer.no_attention_maps)
+        return [], _BY_QUERY if offers_readings(module) else getattr(module, "no_attention_maps", _NONE)
     if inputs is None:
         return [], "the forward pass does not reach it"
     values: list[AttentionValues] = module.attention_maps(inputs)  # type: ignore[operator]
@@ -333,6 +406,15 @@ def _inputs_of(
         for handle in handles:
             handle.remove()
     return inputs
+
+
+def _query_maps(
+    layer: FoundLayer, inputs: Sequence[torch.Tensor], queries: Sequence[Query], frame: Frame, image: Image
+) -> list[QueryMap]:
+    """Return the weights of a layer's attentions for queries."""
+    readings = layer.module.readings(inputs)  # type: ignore[operator]
+    of = layer.row, layer.name, type(layer.module).__name__
+    return query_maps(of, readings, inputs, queries=queries, frame=frame, image=image)
 
 
 @contextmanager

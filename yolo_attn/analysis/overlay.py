@@ -1,30 +1,107 @@
-"""Attention maps drawn over their image, as one PNG."""
+"""Attention maps drawn over their image: one figure of one or more models.
+
+A figure has lines. The first panel of a line is the image, the others are maps that share a color scale: the gates of a
+layer at all rows, or the weights of one attention for all queries.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, groupby
 from typing import Any
 
-import cv2
+import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from yolo_attn.analysis.letterbox import Image
+from yolo_attn.analysis.letterbox import FloatMap
 from yolo_attn.analysis.maps import AttentionMap, ImageMaps
+from yolo_attn.analysis.panels import (
+    Canvas,
+    color_limits,
+    paint_activation,
+    paint_gate,
+    paint_image,
+    paint_query,
+    plain,
+)
+from yolo_attn.analysis.queries import Query, QueryMap
 
-__all__ = ["COLORS", "OPAQUE", "color_limits", "draw", "limits"]
+__all__ = ["FORMATS", "Style", "draw", "limits"]
 
-COLORS = "viridis"  # perceptually ordered for any color vision, and in gray
+FORMATS = ("png", "pdf", "svg")
 _ACROSS = 4  # maps per line
 _INCHES, _DPI = 2.6, 100
-_LONGEST = 480  # pixels of a panel's image
-OPAQUE = 0.65
-_LEAST_SPAN = 0.1  # a narrower scale would show noise as a pattern
-_OUTER = (1, 99)  # percentiles that the colors span, because single peaks would darken the rest
+_LEAST_DPI = 185  # of the images in a figure, so that it can be enlarged
+_NARROW, _TALL = 0.4, 2.0  # heights of a panel relative to its width
+_HIGH = 99  # percentile of the weights at the end of the color scale
+_WEIGHT = "weight (1: uniform)"
+_BESIDE = 0.85  # inches of a line for the titles and color scales
+_BETWEEN = 0.1  # inches between lines
+_LONG = 32  # characters over a panel
+
+
+@dataclass(frozen=True)
+class Style:
+    """How figures are drawn.
+
+    Args:
+        heads: Whether each head has a panel, not only their mean.
+        dpi: Pixels per inch of a PNG, and of the images in a PDF or SVG.
+    """
+
+    heads: bool = False
+    dpi: int = _DPI
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """A map: its title, and the function that draws it and returns what a color scale is for."""
+
+    title: str
+    paint: Callable[[Any, Canvas], Any]
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """The first panel of lines.
+
+    Args:
+        maps: The maps of the image.
+        title: The panel's title.
+        queries: The queries to mark in the image, with their names.
+        boxes: Whether the image has its detections.
+    """
+
+    maps: ImageMaps
+    title: str = ""
+    queries: tuple[tuple[str, Query], ...] = ()
+    boxes: bool = False
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Panels that share a color scale.
+
+    Args:
+        picture: The first panel of their line.
+        panels: The panels.
+        label: What the color scale is; "" for none.
+    """
+
+    picture: _Picture
+    panels: tuple[_Panel, ...]
+    label: str = ""
+
+    def split(self) -> Iterator[_Group]:
+        """Yield the panels in groups that fit into a line."""
+        for start in range(0, len(self.panels), _ACROSS):
+            yield replace(self, panels=self.panels[start : start + _ACROSS])
 
 
 def limits(maps: Sequence[AttentionMap]) -> tuple[float, float]:
@@ -35,97 +112,138 @@ def limits(maps: Sequence[AttentionMap]) -> tuple[float, float]:
     return color_limits(values)
 
 
-def color_limits(values: Sequence[NDArray[Any]]) -> tuple[float, float]:
-    """Return the values at the ends of a color scale for these values.
+def draw(maps: ImageMaps | Sequence[ImageMaps], style: Style | None = None, *, file_format: str = "png") -> bytes:
+    """Return a figure of an image and its maps.
 
     Args:
-        values: The values of one or more maps.
+        maps: The maps of an image, at least one; or those of several models for the same image.
+        style: How to draw it.
+        file_format: One of `FORMATS`.
     """
-    low, high = np.percentile(np.concatenate([v.ravel() for v in values]), _OUTER)
-    widen = max(0.0, _LEAST_SPAN - (high - low)) / 2
-    return float(low - widen), float(high + widen)
-
-
-def draw(maps: ImageMaps) -> bytes:
-    """Return a PNG of an image and its maps, in lines that each share a color scale.
-
-    Args:
-        maps: The maps of an image, at least one.
-    """
-    shared = sorted(maps.maps, key=lambda found: found.scale_group)
-    groups = [list(group) for _, group in groupby(shared, key=lambda found: found.scale_group)]
-    groups.sort(key=lambda group: min(found.row for found in group))
-    lines = [(g, g[start : start + _ACROSS]) for g in groups for start in range(0, len(g), _ACROSS)]
-    image = _shrunk(maps.image)
-    aspect = image.shape[0] / image.shape[1]
-    across = 1 + max(len(line) for _, line in lines)
-    size = (_INCHES * across + 0.8, (_INCHES * min(max(aspect, 0.4), 2.0) + 0.45) * len(lines) + 0.3)
-    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
+    style = style or Style()
+    models = [maps] if isinstance(maps, ImageMaps) else list(maps)
+    lines = list(_lines([*_pictures(models), *_gates(models), *_queries(models, style)]))
+    canvas = Canvas.of(models[0].image, round(_INCHES * max(style.dpi, _LEAST_DPI)))
+    aspect = min(max(canvas.shape[0] / canvas.shape[1], _NARROW), _TALL)
+    across = 1 + max(sum(len(group.panels) for group in line) for line in lines)
+    size = (_INCHES * across + 0.2, (_INCHES * aspect + _BESIDE) * len(lines) + 0.3)
+    figure = Figure(figsize=size, dpi=style.dpi, layout=ConstrainedLayoutEngine(h_pad=_BETWEEN))
     FigureCanvasAgg(figure)
-    figure.suptitle(_plain(maps.name), fontsize=9)
+    figure.suptitle(plain(models[0].name), fontsize=9)
     axes = figure.subplots(len(lines), across, squeeze=False)
-    for panels, (group, line) in zip(axes, lines, strict=True):
-        _draw_line(figure, panels, image, line, limits(group))
+    for panels, line in zip(axes, lines, strict=True):
+        _draw_line(figure, list(panels), canvas, line)
     stream = io.BytesIO()
-    figure.savefig(stream, format="png")
+    with mpl.rc_context({"pdf.fonttype": 42}):  # text that can be edited
+        figure.savefig(stream, format=file_format)
     return stream.getvalue()
 
 
-def _draw_line(
-    figure: Figure, panels: Any, image: Image, line: Sequence[AttentionMap], scale: tuple[float, float]
-) -> None:
-    """Draw the image and some maps next to it."""
+def _lines(groups: Sequence[_Group]) -> Iterator[list[_Group]]:
+    """Yield the groups in lines that have the same first panel."""
+    line: list[_Group] = []
+    for group in chain.from_iterable(each.split() for each in groups):
+        taken = sum(len(each.panels) for each in line)
+        if line and (line[0].picture is not group.picture or taken + len(group.panels) > _ACROSS):
+            yield line
+            line = []
+        line.append(group)
+    if line:
+        yield line
+
+
+def _draw_line(figure: Figure, panels: list[Any], canvas: Canvas, line: Sequence[_Group]) -> None:
+    """Draw the image and groups of maps next to it."""
     for panel in panels:
         panel.axis("off")
-    panels[0].imshow(_rgb(image))
-    overlay = None
-    for panel, found in zip(panels[1:], line, strict=False):
-        panel.set_title(_plain(_two_lines(found.title)), fontsize=7)
-        if found.kind == "map":
-            panel.imshow(_rgb(cv2.cvtColor(_bgr(image), cv2.COLOR_BGR2GRAY)))
-            values = found.on_image(*image.shape[:2])
-            overlay = panel.imshow(values, COLORS, vmin=scale[0], vmax=scale[1], alpha=OPAQUE)
-        else:
-            _draw_channels(panel, found, scale)
-    if overlay is not None:
-        bar = figure.colorbar(overlay, ax=list(panels), extend="both", fraction=0.03)
-        bar.ax.tick_params(labelsize=6)
-        bar.set_label("multiplies by" if line[0].unit == "gate" else "weight (1: uniform)", fontsize=6)
+    first, *rest = panels
+    picture = line[0].picture
+    first.set_title(plain(picture.title), fontsize=7)
+    paint_image(first, canvas, picture.maps.detections if picture.boxes else (), picture.queries)
+    for group in line:
+        own = [rest.pop(0) for _ in group.panels]
+        painted = None
+        for panel, each in zip(own, group.panels, strict=True):
+            panel.set_title(plain(each.title), fontsize=7)
+            painted = each.paint(panel, canvas) or painted
+        if painted is not None and group.label:
+            extend = "max" if picture.queries else "both"
+            bar = figure.colorbar(painted, ax=own, extend=extend, location="bottom", aspect=25 * len(own), pad=0.02)
+            bar.ax.tick_params(labelsize=6)
+            bar.set_label(group.label, fontsize=6)
 
 
-def _draw_channels(panel: Any, found: AttentionMap, scale: tuple[float, float]) -> None:
-    """Draw one value for each channel, sorted."""
-    panel.axis("on")
-    panel.fill_between(range(len(found.array)), np.sort(found.array), step="mid", alpha=OPAQUE)
-    panel.set_ylim(min(0.0, scale[0]), max(scale[1], 1.0))
-    panel.set_xlabel("channels, sorted", fontsize=6)
-    panel.tick_params(labelsize=6)
+def _pictures(models: Sequence[ImageMaps]) -> Iterator[_Group]:
+    """Yield the detections of several models, and class activation maps."""
+    several = len(models) > 1
+    panels = [_Panel(maps.model, partial(paint_image, detections=maps.detections)) for maps in models[1:]]
+    for maps in models:
+        if maps.activation is not None and maps.frame is not None:
+            paint = partial(paint_activation, activation=maps.activation, frame=maps.frame)
+            panels.append(_Panel(f"{maps.model} LayerCAM" if several else "LayerCAM", paint))
+    if panels:
+        yield _Group(_Picture(models[0], models[0].model, boxes=True), tuple(panels))
+
+
+def _gates(models: Sequence[ImageMaps]) -> Iterator[_Group]:
+    """Yield the maps that do not depend on queries; a layer has one color scale in all models."""
+    everything = [found for maps in models for found in maps.maps]
+    for maps in models:
+        picture = _Picture(maps, maps.model)
+        shared = sorted(maps.maps, key=lambda found: found.scale_group)
+        groups = [list(group) for _, group in groupby(shared, key=lambda found: found.scale_group)]
+        for group in sorted(groups, key=lambda group: min(found.row for found in group)):
+            scale = limits([found for found in everything if found.scale_group == group[0].scale_group])
+            panels = [_Panel(_two_lines(each.title), partial(paint_gate, found=each, scale=scale)) for each in group]
+            yield _Group(picture, tuple(panels), "multiplies by" if group[0].unit == "gate" else _WEIGHT)
+
+
+def _queries(models: Sequence[ImageMaps], style: Style) -> Iterator[_Group]:
+    """Yield the weights for queries: the means over the heads, or all heads of each query."""
+    for maps in models:
+        attentions = [list(group) for _, group in groupby(maps.queries, key=lambda found: found.key)]
+        yield from _heads(maps, attentions) if style.heads else _means(maps, attentions)
+
+
+def _means(maps: ImageMaps, attentions: Sequence[Sequence[QueryMap]]) -> Iterator[_Group]:
+    """Yield the mean over the heads of each attention for all queries."""
+    named = attentions and len(attentions[0]) > 1
+    queries = {str(each.number + 1) if named else "": each.query for found in attentions for each in found}
+    picture = _Picture(maps, maps.model, tuple(queries.items()), boxes=True)
+    for found in attentions:
+        scale = (0.0, _highest([each.relative() for each in found]))
+        titles = [f"{each.title}\n{each.number + 1}: {each.query}" if named else each.title for each in found]
+        panels = [_Panel(title, _painter(each, None, scale)) for title, each in zip(titles, found, strict=True)]
+        yield _Group(picture, tuple(panels), _WEIGHT)
+
+
+def _heads(maps: ImageMaps, attentions: Sequence[Sequence[QueryMap]]) -> Iterator[_Group]:
+    """Yield the mean and the heads of each attention for each query."""
+    for each in (each for found in attentions for each in found):
+        heads: list[int | None] = [None, *range(len(each.heads))] if len(each.heads) > 1 else [None]
+        scale = (0.0, _highest([each.relative(head) for head in heads]))
+        titles = [f"mean of {len(each.heads)} heads" if head is None else f"head {head}" for head in heads]
+        title = "\n".join(filter(None, [maps.model, f"{each.title}, {each.query}"]))
+        panels = [_Panel(title, _painter(each, head, scale)) for title, head in zip(titles, heads, strict=True)]
+        yield _Group(_Picture(maps, title, (("", each.query),), boxes=True), tuple(panels), _WEIGHT)
+
+
+def _painter(found: QueryMap, head: int | None, scale: tuple[float, float]) -> Callable[[Any, Canvas], Any]:
+    return partial(paint_query, found=found, head=head, scale=scale)
+
+
+def _highest(values: Sequence[FloatMap]) -> float:
+    """Return the value at the end of a color scale: nearly the greatest of those that are not zero."""
+    every = np.concatenate([each.ravel() for each in values])
+    positive = every[every > 0]
+    return float(np.percentile(positive, _HIGH)) if positive.size else 1.0
 
 
 def _two_lines(title: str) -> str:
     """Return a long title split into two lines."""
     middle = len(title) // 2
     spaces = [i for i, letter in enumerate(title) if letter in " ."]
-    if len(title) <= 32 or not spaces:  # noqa: PLR2004 (characters over a panel)
+    if len(title) <= _LONG or not spaces:
         return title
     at = min(spaces, key=lambda i: abs(i - middle))
     return f"{title[: at + 1]}\n{title[at + 1 :]}"
-
-
-def _plain(text: str) -> str:
-    """Escape a text that Matplotlib would read as a formula."""
-    return text.replace("$", r"\$")
-
-
-def _shrunk(image: Image) -> Image:
-    ratio = min(1.0, _LONGEST / max(image.shape[:2]))
-    size = (max(1, round(image.shape[1] * ratio)), max(1, round(image.shape[0] * ratio)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _bgr(image: Image) -> Image:
-    return image if image.ndim == 3 else np.stack([image] * 3, 2)  # noqa: PLR2004
-
-
-def _rgb(image: Image) -> Image:
-    return np.ascontiguousarray(_bgr(image)[..., ::-1])

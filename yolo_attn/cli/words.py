@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.host.values import LARGEST_SIDE
 
-__all__ = ["parse_flag", "parse_format", "parse_integer", "parse_keys", "require_keys", "without_dashes"]
+__all__ = ["parse_flag", "parse_format", "parse_integer", "parse_keys", "parse_share", "require_keys", "without_dashes"]
 
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _FORMATS = ("text", "json")
@@ -93,6 +93,18 @@ def parse_integer(keys: Mapping[str, str], key: str, default: int, most: int = L
     if not text.isdecimal() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
         raise UserError(f"{key}={text[:40]}: use an integer from 1 to {most}")
     return int(text)
+
+
+def parse_share(keys: Mapping[str, str], key: str, default: float) -> float:
+    """Return the value of a key that is a number from 0 to 1."""
+    text = keys.get(key, str(default))
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise UserError(f"{key}={text[:40]}: use a number from 0 to 1")
+    return value
 
 
 def parse_format(keys: Mapping[str, str]) -> str:

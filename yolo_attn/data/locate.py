@@ -7,15 +7,43 @@ from pathlib import Path
 from yolo_attn.data.data_yaml import DataYaml
 from yolo_attn.data.labels import find_images
 from yolo_attn.data.names import list_datasets, resolve_data
-from yolo_attn.errors import UserError
+from yolo_attn.errors import UserError, did_you_mean
 
-__all__ = ["find_source", "find_val_images", "list_images"]
+__all__ = ["find_source", "find_split", "find_val_images", "list_images"]
+
+SPLITS = ("train", "val", "test")
 
 
 def find_source(value: str) -> str:
     """Return the location of images; a dataset's name, if no such path exists, means its validation images."""
     known = {name.casefold() for name in list_datasets()}
     return str(find_val_images(value)) if value.casefold() in known and not Path(value).exists() else value
+
+
+def find_split(source: str, split: str | None) -> str | list[Path]:
+    """Return the location of images, or the images of a split of a dataset.
+
+    Args:
+        source: A location, or a dataset's name if no such path exists.
+        split: The split; None for the validation images.
+
+    Raises:
+        UserError: The dataset has no images of this split, or a split is given for something else.
+    """
+    known = {name.casefold() for name in list_datasets()}
+    if source.casefold() not in known or Path(source).exists():
+        if split is not None:
+            raise UserError(f"split={split}: a split is for the name of a dataset, and source={source} is none")
+        return source
+    if split not in {None, *SPLITS}:
+        raise UserError(f"split={split}: use {', '.join(SPLITS)}{did_you_mean(str(split), SPLITS)}")
+    found = [Path(name) for name in list_images(resolve_data(source), split or "val")]
+    if not found:
+        raise UserError(
+            f"source={source}: no images of the split {split or 'val'} are on this machine; "
+            "Ultralytics downloads those of a dataset when it trains"
+        )
+    return found
 
 
 def find_val_images(name: str) -> Path:

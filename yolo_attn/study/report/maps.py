@@ -183,7 +183,7 @@ def _group(layer: StoredLayer) -> tuple[str, str, str]:
 
 def _scales(layers: Sequence[StoredLayer]) -> dict[tuple[str, str, str], _Scale]:
     """Return the color scale of each kind of layer, common to all rows so that they can be compared."""
-    from yolo_attn.analysis.overlay import color_limits
+    from yolo_attn.analysis.panels import color_limits
 
     values: dict[tuple[str, str, str], list[npt.NDArray[Any]]] = {}
     for layer in layers:
@@ -225,7 +225,7 @@ def _png(shares: npt.NDArray[Any]) -> str:
     import cv2
     from matplotlib import colormaps
 
-    from yolo_attn.analysis.overlay import COLORS
+    from yolo_attn.analysis.panels import COLORS
 
     rgba = colormaps[COLORS](shares, bytes=True)
     _, data = cv2.imencode(".png", np.ascontiguousarray(rgba[..., 2::-1]))

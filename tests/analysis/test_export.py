@@ -1,0 +1,138 @@
+"""Files of attention maps: figures, arrays, the page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import yolo_attn
+from tests.cli.helpers import run
+from yolo_attn.analysis.gallery import Gallery
+from yolo_attn.errors import UserError
+
+from .test_maps import image
+
+MODEL = "yolo11n.yaml+CBAM@neck.P4+DAttention[head_width=16,groups=2,stride=2]@neck.P5"
+
+
+@pytest.fixture
+def street(fresh_folder: Path) -> Path:
+    cv2.imwrite("street.png", image())
+    return fresh_folder
+
+
+def write(save: str, **options: object) -> Gallery:
+    torch.manual_seed(0)
+    return yolo_attn.attention_maps(
+        MODEL,
+        "street.png",
+        folder="maps",
+        imgsz=128,
+        point=(20, 30),
+        save=save,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def test_kinds_of_files(street: Path) -> None:
+    found = write("pdf,svg,npz,html")
+    assert found.files == ("street.png", "street.pdf", "street.svg", "street.npz", "index.html")
+    assert sorted(path.name for path in Path("maps").iterdir()) == sorted(found.files)
+    assert Path("maps/street.pdf").read_bytes().startswith(b"%PDF")
+    svg = Path("maps/street.svg").read_text()
+    assert svg.startswith("<?xml") and "</svg>" in svg
+    page = Path("maps/index.html").read_text()
+    assert 'src="street.png"' in page and "<td" in page and "half of the weight" in page
+    with pytest.raises(UserError, match=r"^save=pngs: use png, pdf, svg, html, npz; did you mean png\?$"):
+        write("pngs")
+
+
+def test_arrays_are_those_of_the_maps(street: Path) -> None:
+    write("npz")
+    torch.manual_seed(0)
+    found = yolo_attn.attention_maps(MODEL, "street.png", imgsz=128, point=(20, 30))
+    with np.load("maps/street.npz", allow_pickle=False) as file:
+        about = json.loads(str(file["about"]))
+        np.testing.assert_array_equal(file["image"][..., ::-1], cv2.imread("street.png"))
+        assert file["extent"].tolist() == [-0.5, 127.5, 63.5, -0.5]
+        assert [(each["name"], each["kind"]) for each in about["maps"]] == [
+            ("CBAM.channel", "channels"),
+            ("CBAM.spatial", "map"),
+        ]
+        for n, each in enumerate(found.maps):
+            np.testing.assert_array_equal(file[f"map_{n}"], each.array)
+        (query,) = found.queries
+        np.testing.assert_allclose(file["query_0"], query.heads, atol=1e-6)
+        assert (about["queries"][0]["x"], about["queries"][0]["y"]) == (20, 30)
+        assert file["points_0"].shape == (*file["weights_0"].shape, 2)
+        x, y, _ = query.points_on_image(64, 128, head=0)
+        np.testing.assert_allclose(file["points_0"][0], np.stack([x, y], 1), atol=1e-3)
+        assert file["boxes_0"].shape == (0, 4)
+
+
+def test_a_figure_of_each_layer_and_its_resolution(street: Path) -> None:
+    found = write("png", figure="layer")
+    assert found.files == (
+        "street_row20_CBAM.channel.png",
+        "street_row20_CBAM.spatial.png",
+        "street_row24_DAttention.png",
+    )
+    (small,) = (cv2.imread(f"maps/{name}") for name in found.files[2:])
+    finer = write("png", figure="layer", dpi=200)
+    large = cv2.imread(str(finer.folder / finer.files[2]))  # type: ignore[operator]
+    assert large is not None and small is not None
+    assert large.shape[0] == pytest.approx(2 * small.shape[0], abs=2)
+    with pytest.raises(UserError, match="figure=row: use image or layer"):
+        write("png", figure="row")
+
+
+def test_two_models_share_a_figure(street: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models = "model=yolo11n.yaml,yolo11n-cbam.yaml"
+    status, out, _ = run("maps", models, "source=street.png", "imgsz=64", "cam=True", capsys=capsys)
+    assert status == 0
+    assert [path.name for path in Path("runs/maps").iterdir()] == ["street.png"]
+    assert "yolo11n-cbam: CBAM.spatial" in out
+    found = yolo_attn.attention_maps(["yolo11n.yaml", "yolo11n-se.yaml"], "street.png", imgsz=64, cam=True, conf=0)
+    base, variant = found.image_maps
+    assert (base.model, variant.model, base.maps, len(variant.maps)) == ("yolo11n", "yolo11n-se", (), 3)
+    assert base.detections and base.activation is not None and base.activation.shape == (32, 64, 3)
+
+
+def test_without_detections_there_are_no_queries(street: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("model=yolo11n-mhsa.yaml", "source=street.png", "imgsz=64", "point=detections")
+    assert run("maps", *words, "conf=1", capsys=capsys)[1] == (
+        "no queries in 1 image without detections; lower conf=, or give x,y\n"
+    )
+    assert not Path("runs").exists()
+    found = yolo_attn.attention_maps("yolo11n-mhsa.yaml", "street.png", imgsz=64, point="detections", conf=0)
+    (maps,) = found.image_maps
+    assert [each.query.label for each in found.queries[:8]] == [f"{d.label} {d.score:.2f}" for d in maps.detections[:8]]
+    assert (found.queries[0].query.x, found.queries[0].query.y) == pytest.approx(maps.detections[0].center, abs=1)
+    assert found.undetected == 0
+
+
+def test_a_video_has_a_figure_for_each_frame(street: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from .test_sources import make_video
+
+    make_video(Path("street.avi"), 12)
+    words = ("model=yolo11n-se.yaml", "source=street.avi", "imgsz=64", "vid_stride=6")
+    status, out, _ = run("maps", *words, capsys=capsys)
+    assert status == 0 and out.splitlines()[-1].startswith("2 images in ")
+    assert sorted(path.name for path in Path("runs/maps").iterdir()) == ["street_000000.png", "street_000006.png"]
+
+
+def test_a_model_without_attention_is_an_error_that_shows_what_place_would_do(street: Path) -> None:
+    with pytest.raises(UserError) as error:
+        yolo_attn.attention_maps("yolo11n.yaml", "street.png")
+    command = "yolo-attn place model=yolo11n.yaml layer=CBAM at=neck out=mine.yaml"
+    inserted = "row 17 (neck.P3), row 21 (neck.P4), row 25 (neck.P5)"
+    assert f"no attention layers of yolo-attn, so there are no maps; {command} would insert CBAM as {inserted}" in str(
+        error.value
+    )
+    rows = yolo_attn.place("yolo11n.yaml", "CBAM", "neck").rows()
+    assert [row["row"] for row in rows] == [17, 21, 25]

@@ -1,0 +1,203 @@
+"""Files of attention maps: figures, arrays, and a page that shows all figures.
+
+The arrays of an image, `<image>.npz`, contain no pickle:
+
+    image           (H, W, 3), RGB
+    extent          left, right, bottom, top of the letterboxed image in pixels of the image, for `imshow(extent=...)`
+    map_<n>         a map (h, w) of the letterboxed image, or a value for each channel (C,)
+    query_<n>       weights of a query by head (heads, h, w); they add up to 1 if the layer's weights do
+    points_<n>      sampling points of a query by head (heads, k, 2), x and y in pixels of the image
+    weights_<n>     their weights (heads, k)
+    boxes_<m>       detections (k, 4) of a model: x, y, x, y in pixels of the image
+    about           JSON: the layers, queries and models of these numbers
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolo_attn.analysis.maps import ImageMaps
+from yolo_attn.analysis.overlay import FORMATS, Style, draw
+from yolo_attn.errors import UserError, did_you_mean
+from yolo_attn.system.files import make_folder, write_atomically
+
+if TYPE_CHECKING:
+    from yolo_attn.analysis.gallery import Gallery
+
+__all__ = ["ARRAYS", "FILES", "PAGE", "Export", "Style", "parse_figure", "parse_files"]
+
+ARRAYS, PAGE = "npz", "html"
+FILES = (*FORMATS, PAGE, ARRAYS)
+FIGURES = ("image", "layer")
+"""One figure for each image, or one for each layer of each image."""
+_RGB = 3
+
+
+def parse_files(value: str | Iterable[str]) -> tuple[str, ...]:
+    """Return kinds of files.
+
+    Args:
+        value: One or more of `FILES`, with commas between them.
+
+    Raises:
+        UserError: A kind is unknown.
+    """
+    given = [part.strip().lower() for part in (value.split(",") if isinstance(value, str) else value)]
+    for kind in given:
+        if kind not in FILES:
+            raise UserError(f"save={kind}: use {', '.join(FILES)}{did_you_mean(kind, FILES)}")
+    return tuple(dict.fromkeys(given))
+
+
+def parse_figure(value: str) -> bool:
+    """Return whether each layer has a figure of its own: "image" or "layer".
+
+    Raises:
+        UserError: The value is neither.
+    """
+    if value not in FIGURES:
+        raise UserError(f"figure={value}: use {' or '.join(FIGURES)}{did_you_mean(value, FIGURES)}")
+    return value == FIGURES[1]
+
+
+@dataclass
+class Export:
+    """Writes the maps of images into a folder.
+
+    Args:
+        folder: The folder, created with the first file.
+        kinds: Kinds of files, of `FILES`.
+        style: How figures are drawn.
+        by_layer: Whether each layer has a figure of its own.
+    """
+
+    folder: Path
+    kinds: tuple[str, ...] = ("png",)
+    style: Style = field(default_factory=Style)
+    by_layer: bool = False
+    _files: list[str] = field(default_factory=list)
+
+    def write(self, stem: str, maps: Sequence[ImageMaps]) -> None:
+        """Write the files of one image.
+
+        Args:
+            stem: The beginning of their names.
+            maps: The maps of each model.
+
+        Raises:
+            UserError: They cannot be written.
+        """
+        figures = {stem: maps} if not self.by_layer else dict(_by_layer(stem, maps))
+        formats = [kind for kind in self.kinds if kind in FORMATS]
+        if PAGE in self.kinds and "png" not in formats:
+            formats.insert(0, "png")  # which the page shows
+        for name, part in figures.items():
+            if any(each.maps or each.queries or each.activation is not None for each in part):
+                for kind in formats:
+                    self._save(f"{name}.{kind}", draw(part, self.style, file_format=kind))
+        if ARRAYS in self.kinds:
+            self._save(f"{stem}.npz", _as_npz(maps))
+
+    def finish(self, gallery: Gallery) -> list[str]:
+        """Write the page, and return the names of all files.
+
+        Raises:
+            UserError: It cannot be written.
+        """
+        if PAGE in self.kinds and self._files:
+            self._save("index.html", _page(gallery, [name for name in self._files if name.endswith(".png")]).encode())
+        return self._files
+
+    def _save(self, name: str, content: bytes) -> None:
+        make_folder(self.folder)
+        write_atomically(self.folder / name, content)
+        self._files.append(name)
+
+
+def _by_layer(stem: str, maps: Sequence[ImageMaps]) -> list[tuple[str, list[ImageMaps]]]:
+    """Return the maps of each layer with the name of its figure; layers of several models at one row share a figure."""
+    layers = {found.key[:2] for each in maps for found in each.maps}
+    layers |= {found.key[:2] for each in maps for found in each.queries}
+    return [
+        (
+            f"{stem}_row{row}_{name}",
+            [
+                replace(
+                    each,
+                    maps=tuple(found for found in each.maps if (found.row, found.name) == (row, name)),
+                    queries=tuple(found for found in each.queries if (found.row, found.name) == (row, name)),
+                )
+                for each in maps
+            ],
+        )
+        for row, name in sorted(layers)
+    ]
+
+
+def _as_npz(maps: Sequence[ImageMaps]) -> bytes:
+    image = maps[0].image
+    height, width = image.shape[:2]
+    rgb = image[..., ::-1] if image.ndim == _RGB else np.stack([image] * _RGB, 2)
+    arrays: dict[str, NDArray[Any]] = {"image": rgb}
+    about: dict[str, list[dict[str, Any]]] = {"maps": [], "queries": [], "models": []}
+    for each in maps:
+        if each.frame is not None:
+            arrays.setdefault("extent", np.array(each.frame.extent(height, width)))
+        arrays[f"boxes_{len(about['models'])}"] = np.array([d.box for d in each.detections], np.float32).reshape(-1, 4)
+        about["models"].append({"model": each.model, "boxes": [(d.label, d.score) for d in each.detections]})
+        for found in each.maps:
+            arrays[f"map_{len(about['maps'])}"] = found.array
+            about["maps"].append(
+                {
+                    **{"model": each.model, "row": found.row, "name": found.name, "part": found.part},
+                    **{"unit": found.unit, "kind": found.kind, "stride": found.stride},
+                }
+            )
+        for query in each.queries:
+            number = len(about["queries"])
+            arrays[f"query_{number}"] = query.heads
+            if query.points is not None and query.point_weights is not None:
+                arrays[f"points_{number}"] = query.in_pixels(query.points, height, width)
+                arrays[f"weights_{number}"] = query.point_weights
+            about["queries"].append(
+                {
+                    **{"model": each.model, "row": query.row, "name": query.name, "part": query.part},
+                    **{"x": query.query.x, "y": query.query.y, "label": query.query.label, "stride": query.stride},
+                }
+            )
+    stream = io.BytesIO()
+    np.savez_compressed(stream, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
+    return stream.getvalue()
+
+
+def _page(gallery: Gallery, figures: Sequence[str]) -> str:
+    """Return a page with the statistics and all figures, which are files next to it."""
+    shown = "\n".join(
+        f'<figure><img loading="lazy" src="{escape(name)}" alt="{escape(name)}"></figure>' for name in figures
+    )
+    return f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Attention maps</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }}
+table {{ border-collapse: collapse; display: block; overflow-x: auto; }}
+td, th {{ border-bottom: 1px solid #ccc; padding: 0.2rem 0.7rem; white-space: nowrap; }}
+figure {{ margin: 1.5rem 0; }}
+img {{ max-width: 100%; }}
+</style>
+<h1>Attention maps</h1>
+{gallery.as_html()}
+{shown}
+</html>
+"""

@@ -1,0 +1,238 @@
+"""The weights of self-attention for chosen positions of an image.
+
+A query is a point of the image. Each layer in which positions attend to positions has a map of weights for it, for each
+head: how much each position contributes to the context of the query's position.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from yolo_attn.analysis.letterbox import FloatMap, Frame, Image, level_name
+from yolo_attn.errors import UserError, did_you_mean
+from yolo_attn.layers.attention_values import Reading
+
+__all__ = ["DETECTIONS", "Points", "Query", "QueryMap", "check_inside", "parse_points", "query_maps"]
+
+Points: TypeAlias = "str | Sequence[float] | Sequence[Sequence[float]]"
+
+DETECTIONS = "detections"
+_USE = "use x,y in pixels of the image (point=120,80), several as point=120,80,300,200, or point=detections"
+_HALF = 0.5
+
+
+@dataclass(frozen=True)
+class Query:
+    """A point of an image.
+
+    Args:
+        x: Column, in pixels of the image.
+        y: Row, in pixels of the image.
+        label: The detection that it is the center of, such as "dog 0.91"; "" for a point.
+    """
+
+    x: float
+    y: float
+    label: str = ""
+
+    def __str__(self) -> str:
+        return self.label or f"x={self.x:g}, y={self.y:g}"
+
+
+@dataclass(frozen=True)
+class QueryMap:
+    """The weights of one attention for one query.
+
+    Args:
+        row: Index of the row in the model YAML.
+        name: The row's module and the path to the layer in it, such as "MHSA".
+        layer: The layer, such as "MHSA".
+        part: Name of the part of a layer with several attentions, such as "rows"; mostly "".
+        number: Index of the query.
+        query: The query.
+        heads: The weights by head (heads, h, w), over the positions of the letterboxed image.
+        stride: Stride of the map that is attended to.
+        frame: Position of the image in the letterboxed image.
+        points: Sampling points (heads, n, 2), x and y in positions of the letterboxed image from 0 to 1; None for
+            layers that attend to positions of a grid.
+        point_weights: Their weights (heads, n); None without points.
+    """
+
+    row: int
+    name: str
+    layer: str
+    part: str
+    number: int
+    query: Query
+    heads: FloatMap
+    stride: float
+    frame: Frame
+    points: FloatMap | None = None
+    point_weights: FloatMap | None = None
+
+    @property
+    def key(self) -> tuple[int, str, str]:
+        """The attention, unique in a model."""
+        return self.row, self.name, self.part
+
+    @property
+    def array(self) -> FloatMap:
+        """The mean over the heads, (h, w)."""
+        return np.asarray(self.heads.mean(0), np.float32)
+
+    @property
+    def positions(self) -> int:
+        """Number of positions of the map that is attended to."""
+        return int(self.heads[0].size)
+
+    @property
+    def focus(self) -> int:
+        """The least number of positions that have half of the weight, of the mean over the heads."""
+        weights = np.sort(np.abs(self.array).ravel())[::-1].astype(np.float64).cumsum()
+        return int(np.searchsorted(weights, _HALF * weights[-1]) + 1)
+
+    @property
+    def title(self) -> str:
+        """Row, layer, part and level, as the title of a line of panels."""
+        part = f" {self.part}" if self.part else ""
+        return f"row {self.row} {self.name}{part} ({level_name(self.stride)})"
+
+    def relative(self, head: int | None = None) -> FloatMap:
+        """Return the weights of the positions, or of the sampling points, as multiples of uniform ones.
+
+        Args:
+            head: Index of a head; None for the mean.
+        """
+        every = self.heads if self.point_weights is None else self.point_weights
+        weights = every.mean(0) if head is None else every[head]
+        return np.asarray(weights * weights.size, np.float32)
+
+    def points_on_image(self, height: int, width: int, head: int | None = None) -> tuple[FloatMap, FloatMap, FloatMap]:
+        """Return x, y and relative weight of each sampling point, in pixels of an image of this size.
+
+        For the mean over the heads, those are the points of all groups of heads.
+        """
+        if self.points is None or self.point_weights is None:
+            raise ValueError(f"{self.name} attends to the positions of a grid")
+        points, weights = self.points, self.point_weights * self.point_weights.shape[1]
+        if head is not None:
+            points, weights = points[head : head + 1], weights[head : head + 1]
+        else:  # heads of one group share their points
+            points, index = np.unique(points, axis=0, return_inverse=True)
+            weights = np.stack([weights[index.ravel() == n].mean(0) for n in range(len(points))])
+        x, y = np.moveaxis(self.in_pixels(points, height, width), -1, 0)
+        return x.ravel(), y.ravel(), weights.ravel()
+
+    def in_pixels(self, points: FloatMap, height: int, width: int) -> FloatMap:
+        """Return points (..., 2) of the letterboxed image, x and y from 0 to 1, in pixels of an image of this size."""
+        left, right, bottom, top = self.frame.extent(height, width)
+        return np.asarray([left, top] + points * [right - left, bottom - top], np.float32)
+
+    def on_image(self, height: int, width: int, head: int | None = None) -> FloatMap:
+        """Return the weights at an image's pixels, without the letterbox's padding.
+
+        Args:
+            height: Height of the result.
+            width: Its width.
+            head: Index of a head; None for the mean.
+        """
+        return self.frame.onto_image(self.array if head is None else self.heads[head], height, width)
+
+
+def parse_points(value: Points) -> tuple[Query, ...] | str:
+    """Return points as queries, or "detections".
+
+    Args:
+        value: "detections", "120,80", "120,80,300,200", "120,80;300,200", (120, 80) or [(120, 80), (300, 200)].
+
+    Raises:
+        UserError: The value is none of these.
+    """
+    if isinstance(value, str):
+        text = value.strip().strip("[]()")
+        if text == DETECTIONS:
+            return DETECTIONS
+        numbers: list[Any] = [part for part in re.split(r"[,;()\[\]\s]+", text) if part]
+    else:
+        numbers = np.asarray(value, dtype=object).ravel().tolist()
+    try:
+        found = [float(number) for number in numbers]
+    except (TypeError, ValueError):
+        raise UserError(f"point={value}: {_USE}{did_you_mean(str(value), [DETECTIONS])}") from None
+    if not found or len(found) % 2 or not np.isfinite(found).all():
+        raise UserError(f"point={value}: {_USE}")
+    return tuple(Query(x, y) for x, y in zip(found[::2], found[1::2], strict=True))
+
+
+def check_inside(queries: Sequence[Query], image: Image, name: str) -> None:
+    """Raise UserError unless all queries are points of an image."""
+    height, width = image.shape[:2]
+    for query in queries:
+        if not (0 <= query.x < width and 0 <= query.y < height):
+            raise UserError(
+                f"point={query.x:g},{query.y:g}: outside of {name or 'the image'}, which has {width} x {height} pixels "
+                f"(x from 0 to {width - 1}, y from 0 to {height - 1})"
+            )
+
+
+def query_maps(
+    of: tuple[int, str, str],
+    readings: Sequence[Reading],
+    inputs: Sequence[torch.Tensor],
+    *,
+    queries: Sequence[Query],
+    frame: Frame,
+    image: Image,
+) -> list[QueryMap]:
+    """Return the weights of a layer's attentions for queries.
+
+    Args:
+        of: Row, name and class of the layer.
+        readings: Its attentions.
+        inputs: Its inputs.
+        queries: Points of the image.
+        frame: Position of the image in the letterboxed image.
+        image: The image.
+    """
+    row, name, layer = of
+    positions = [frame.position(query.x, query.y, image.shape[:2], inputs[0].shape[2:]) for query in queries]
+    found: list[QueryMap] = []
+    for reading in readings:
+        height, width = inputs[reading.source].shape[2:]
+        weights = reading.weights(positions).detach().float().cpu()
+        on_map = reading.on_map(weights, height, width).numpy()
+        points = _points(reading, height, width)
+        for number, query in enumerate(queries):
+            found.append(
+                QueryMap(
+                    row=row,
+                    name=name,
+                    layer=layer,
+                    part=reading.part,
+                    number=number,
+                    query=query,
+                    heads=on_map[number],
+                    stride=frame.height / height,
+                    frame=frame,
+                    points=points,
+                    point_weights=None if points is None else weights[number].flatten(1).numpy(),
+                )
+            )
+    return found
+
+
+def _points(reading: Reading, height: int, width: int) -> FloatMap | None:
+    """Return the sampling points of each head (heads, n, 2), x and y from 0 to 1 over the map, or None."""
+    if reading.points is None:
+        return None
+    yx: NDArray[Any] = reading.points.detach().float().cpu().flatten(1, 2).numpy()
+    size = np.array([height, width], np.float32)
+    centers = ((yx + 1) / 2 * (size - 1) + _HALF) / size  # -1 and 1 are the centers of the outermost positions
+    return np.asarray(np.repeat(centers[..., ::-1], reading.heads // len(yx), 0), np.float32)

@@ -1,0 +1,148 @@
+"""Images, folders and videos as sequences of named images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from yolo_attn.analysis.letterbox import IMAGES, Image, read_image
+from yolo_attn.errors import UserError, did_you_mean
+
+__all__ = ["Frames", "Picture", "Shown", "Source", "find_sources"]
+
+_VIDEOS = frozenset({".asf", ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"})
+_SECOND = 30  # frames of a second, for a video that does not say how many it has
+
+
+class Shown(NamedTuple):
+    """An image of a source.
+
+    Args:
+        stem: The beginning of the names of its files, different for each image.
+        name: Its name in figures; "" for an image in memory.
+        image: The image, BGR or gray.
+    """
+
+    stem: str
+    name: str
+    image: Image
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image.
+
+    Args:
+        path: Its file, or the image itself (H, W, 3), BGR.
+        stem: The beginning of the names of its files.
+    """
+
+    path: Path | Image
+    stem: str = "image"
+
+    def images(self, channels: int) -> Iterator[Shown]:
+        """Yield the image.
+
+        Args:
+            channels: Channels of the model's images.
+
+        Raises:
+            UserError: The file cannot be read as an image.
+        """
+        if isinstance(self.path, Path):
+            yield Shown(self.stem, self.path.name, read_image(self.path, channels))
+        else:
+            yield Shown(self.stem, "", self.path)
+
+    def __len__(self) -> int:
+        return 1
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Frames of a video.
+
+    Args:
+        path: The video.
+        stem: The beginning of the names of its files.
+        every: Distance of the frames; None for one frame a second.
+    """
+
+    path: Path
+    stem: str
+    every: int | None
+
+    def images(self, channels: int) -> Iterator[Shown]:
+        """Yield the frames, with their number in the name.
+
+        Raises:
+            UserError: The video cannot be read.
+        """
+        video = cv2.VideoCapture(str(self.path))
+        try:
+            number = -1
+            for number in range(1 << 31):
+                if not video.grab():
+                    break
+                if number % self._distance(video) == 0:
+                    _, frame = video.retrieve()
+                    shown = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) if channels == 1 else frame
+                    name = f"{self.path.name}, frame {number}"
+                    yield Shown(f"{self.stem}_{number:06d}", name, np.asarray(shown, np.uint8))
+            if number == 0:
+                raise UserError(f"{self.path}: not a video that OpenCV can read")
+        finally:
+            video.release()
+
+    def __len__(self) -> int:
+        video = cv2.VideoCapture(str(self.path))
+        count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+        distance = self._distance(video)
+        video.release()
+        return max(1, -(-count // distance))
+
+    def _distance(self, video: cv2.VideoCapture) -> int:
+        return self.every or max(1, round(video.get(cv2.CAP_PROP_FPS) or _SECOND))
+
+
+Source = Picture | Frames
+
+
+def find_sources(source: str | Path | Image | Sequence[Path], every: int | None = None) -> list[Source]:
+    """Return the image or video at a path, those in a folder, sorted, or those in a list.
+
+    Args:
+        source: A path, several paths, or an image (H, W, 3), BGR.
+        every: Distance of the frames of a video; None for one frame a second.
+
+    Raises:
+        UserError: The path does not exist, or the folder contains no images.
+    """
+    if isinstance(source, np.ndarray):
+        return [Picture(source)]
+    paths = _find_files(source) if isinstance(source, (str, Path)) else list(source)
+    single = Counter(path.stem for path in paths)
+    stems = [path.stem if single[path.stem] == 1 else path.name for path in paths]
+    return [
+        Frames(path, stem, every) if path.suffix.lower() in _VIDEOS else Picture(path, stem)
+        for path, stem in zip(paths, stems, strict=True)
+    ]
+
+
+def _find_files(source: str | Path) -> list[Path]:
+    path = Path(source).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGES | _VIDEOS)
+        if not found:
+            raise UserError(f"{source}: no images in this folder ({', '.join(sorted(IMAGES))}) and no videos")
+        return found
+    near = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    raise UserError(f"source={source}: no such image, video or folder{did_you_mean(path.name, near)}")
