@@ -19,9 +19,15 @@ from tests.conftest import SOURCE
 pytestmark = pytest.mark.slow
 
 OUTSIDE = (  # tests that read files of the package or start processes with it
-    ["tests/test_docs.py", "tests/test_dependencies.py", "tests/graph/test_imports.py", "tests/data/test_names.py"],
-    ["tests/host/test_installation.py", "tests/layers/test_derived_files.py"],
-    ["tests/cli/test_cli.py", "-k", "config or script or help or layers"],
+    "tests/test_docs.py",
+    "tests/test_dependencies.py",
+    "tests/test_configs.py::test_the_configs_match_the_script",
+    "tests/cli/test_cli.py::test_the_scripts_run_the_commands",
+    "tests/data/test_names.py",
+    "tests/graph/test_imports.py",
+    "tests/host/test_installation.py",
+    "tests/layers/test_derived_files.py",
+    "tests/study/running/test_layer_code.py",
 )
 
 
@@ -79,12 +85,9 @@ def test_tests_pass_without_the_checkout(site: Path, tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(site), "PYTEST_ADDOPTS": ""}
     env.pop("PYTEST_XDIST_WORKER", None)  # the child runs alone
     options = ["-q", "-n", "0", "-p", "no:cacheprovider", "-rs"]
-    for files in OUTSIDE:
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", *options, *files],
-            capture_output=True, text=True, cwd=outside, env=env, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    command = [sys.executable, "-m", "pytest", *options, *OUTSIDE]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=outside, env=env, check=False)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     where = [sys.executable, "-c", "import tests.conftest; print(tests.conftest.PACKAGE)"]
     used = subprocess.run(where, capture_output=True, text=True, cwd=outside, env=env, check=True)
     assert used.stdout.strip() == str(site / "yolo_attn")
