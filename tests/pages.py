@@ -23,6 +23,7 @@ TRANSLATED = {
     **{path.with_name(f"{path.name.split('.')[0]}.md"): path for path in PAGES if path.name.endswith(".zh.md")},
 }
 """Each page that has a translation, with the translation."""
+PROGRAMS = ("yolo-attn ", "yolo ")
 _BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 _SMALL = {"imgsz": "64", "rounds": "1"}  # of a profile
 
@@ -34,9 +35,9 @@ def blocks(text: str, language: str | None = None) -> list[str]:
 
 
 def commands(*texts: str) -> list[str]:
-    """Return the different commands of yolo-attn in pages."""
+    """Return the different commands of yolo-attn, and stock commands, in pages."""
     lines = (line for text in texts for block in blocks(text, "bash") for line in block.splitlines())
-    return list(dict.fromkeys(line.partition("  #")[0] for line in lines if line.startswith("yolo-attn")))
+    return list(dict.fromkeys(line.partition("  #")[0] for line in lines if line.startswith(PROGRAMS)))
 
 
 def python_blocks(text: str) -> list[str]:
@@ -57,6 +58,10 @@ def check_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
         _check_stock(verb, words)
     elif verb == "compare":
         _check_study(keys)
+    elif verb in ("enable-yolo", "disable-yolo"):
+        with pytest.MonkeyPatch.context() as patch:  # site-packages are unchanged
+            patch.setattr("yolo_attn.host.startup_file.own_folder", lambda user: Path.cwd())
+            assert main([verb, *words]) == 0
     elif verb in ("maps", "report"):  # another command trains the model or makes the study
         assert main([verb, *words]) == 2
         assert re.search("no such checkpoint|no such folder|does not exist", capsys.readouterr().err)

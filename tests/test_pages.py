@@ -12,7 +12,7 @@ import yaml
 import yolo_attn
 from yolo_attn.cli import main
 
-from .pages import PAGES, README, ROOT, TRANSLATED, blocks, check_command, commands, python_blocks
+from .pages import PAGES, PROGRAMS, README, ROOT, TRANSLATED, blocks, check_command, commands, python_blocks
 
 TEXTS = {path: path.read_text(encoding="utf-8") for path in [*PAGES, *TRANSLATED.values()]}
 OF_README = commands(README)
@@ -27,7 +27,7 @@ def test_a_command_is_valid(command: str, fresh_folder: Path, capsys: pytest.Cap
 
 def test_bash_blocks_contain_only_known_programs() -> None:
     lines = [line for text in TEXTS.values() for block in blocks(text, "bash") for line in block.splitlines()]
-    assert [line for line in lines if not line.startswith(("yolo-attn ", "pip install ", "pytest"))] == []
+    assert [line for line in lines if not line.startswith((*PROGRAMS, "pip install ", "pytest"))] == []
     extras = {extra for line in lines for extra in re.findall(r"\[(\w+)\]\"", line)}
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert extras

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from yolo_attn.cli import compare, doctor, layers, lint, maps, place, profile, report, stock
+from yolo_attn.cli import compare, disable_yolo, doctor, enable_yolo, layers, lint, maps, place, profile, report, stock
 from yolo_attn.cli.command import Command
 from yolo_attn.errors import UserError, did_you_mean
 
@@ -17,6 +17,8 @@ _MODULES = (
     profile,
     maps,
     doctor,
+    enable_yolo,
+    disable_yolo,
 )
 
 COMMANDS: dict[str, Command] = {module.COMMAND.name: module.COMMAND for module in _MODULES}

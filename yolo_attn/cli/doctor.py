@@ -26,6 +26,7 @@ def examine() -> dict[str, Any]:
     import yolo_attn
     from yolo_attn.host import BINDINGS, SUPPORTED
     from yolo_attn.host.installation import datasets_folder, package_folder, ultralytics_version
+    from yolo_attn.host.startup_file import examine as examine_startup
     from yolo_attn.registry import list_layers
     from yolo_attn.system.paths import config_folder
 
@@ -37,6 +38,8 @@ def examine() -> dict[str, Any]:
         if not installed
     ]
     problems += [binding.problem for binding in BINDINGS if binding.problem]
+    startup = examine_startup()
+    problems += startup.problems
     if not configs:
         problems.append(f"no ready configs in {config_folder()}: reinstall yolo-attn")
     return {
@@ -53,6 +56,7 @@ def examine() -> dict[str, Any]:
         "configs": f"{configs} in {config_folder()}",
         "datasets folder": str(datasets_folder()),
         "checkpoints": _checkpoints(),
+        "stock yolo": str(startup),
         "bindings": bindings,
         "problems": problems,
     }
@@ -117,8 +121,8 @@ def _help() -> str:
     return """\
 yolo-attn doctor [format=json]
 
-Shows the versions, which Ultralytics is imported and from where, whether the layers are registered in it, the devices,
-and the folders in use. The exit status is 1 if something does not fit.
+Shows the versions, which Ultralytics is imported and from where, whether the layers are registered in it and in stock
+yolo (yolo-attn enable-yolo), the devices, and the folders in use. The exit status is 1 if something does not fit.
 """
 
 
