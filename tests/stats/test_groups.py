@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.stats.simulated import Images
@@ -16,6 +16,7 @@ from yolo_attn.stats.behrens_fisher import upper_quantile
 from yolo_attn.stats.bootstrap import group_weights, image_weights
 from yolo_attn.stats.compare import Support
 from yolo_attn.stats.groups import FOLDER, check_groups, compile_pattern, find_sequences, group_images
+from yolo_attn.system import patterns
 
 FRAMES = [f"clip{clip}_{frame:04}.jpg" for clip in range(4) for frame in range(0, 50, 5)]
 
@@ -38,6 +39,7 @@ def test_group_of_each_image(names: list[str], rule: str | None, expected: list[
     assert group_images(names, rule).tolist() == expected
 
 
+@settings(max_examples=40, deadline=None)  # most patterns are matched in a process of their own
 @given(st.lists(st.text("ab/1", min_size=1, max_size=4), unique=True), st.sampled_from([FOLDER, "a", "(b)1?", None]))
 def test_groups_are_numbered_without_gaps_in_order(names: list[str], rule: str | None) -> None:
     groups = group_images(names, rule).tolist()
@@ -55,6 +57,15 @@ def test_groups_that_cannot_be_used_are_errors() -> None:
         check_groups(FRAMES, "video", 1)
     with pytest.raises(UserError, match="neither folder nor a valid regular expression"):
         compile_pattern("(")
+    with pytest.raises(UserError, match=r"groups=aaaaaaaaaaaaaaaaaaaa\.\.\.: longer than 200 characters"):
+        compile_pattern("a" * 201)
+
+
+@pytest.mark.parametrize("rule", ["(a+)+$", "(a|a)*$", ".*" * 12 + "x"])
+def test_patterns_that_take_too_long_are_errors(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patterns, "SECONDS", 0.3)
+    with pytest.raises(UserError, match=r"matching takes longer than 0\.3 seconds for 2 file names; give a simpler"):
+        group_images([f"{letter}{'a' * 60}!.jpg" for letter in "bc"], rule)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from yolo_attn.stats import npz
 from yolo_attn.stats.matches import _VERSION, Matches
 from yolo_attn.study.report import make_report
 from yolo_attn.study.results import estimates, metrics
+from yolo_attn.system import patterns
 
 ARMS = ("yolo11n", "SE@neck")
 
@@ -274,6 +275,15 @@ def test_nan_in_the_matches_is_reported_in_one_line(folder: Path) -> None:
     header, arrays = npz.load(run / "matches.npz", _VERSION)
     npz.save(run / "matches.npz", header, {**arrays, "det_score": np.full_like(arrays["det_score"], np.nan)})
     assert f"{run / 'matches.npz'}: damaged" in refuse(folder)
+
+
+def test_a_pattern_of_groups_that_takes_too_long_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patterns, "SECONDS", 0.3)
+    run = first_run(folder)
+    header, arrays = npz.load(run / "matches.npz", _VERSION)
+    npz.save(run / "matches.npz", {**header, "images": [f"{image}{'a' * 60}!.jpg" for image in range(6)]}, arrays)
+    change(folder, lambda data: data.update(groups="(a+)+$"))
+    assert "groups=(a+)+$: matching takes longer than 0.3 seconds for 6 file names" in refuse(folder)
 
 
 def test_command_reports_the_problem_with_status_2(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

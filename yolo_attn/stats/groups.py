@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from posixpath import basename, dirname
 
 import numpy as np
 from numpy.typing import NDArray
 
 from yolo_attn.errors import UserError, counted
+from yolo_attn.system.patterns import find_all
 
 __all__ = ["FOLDER", "check_groups", "compile_pattern", "find_sequences", "group_images"]
 
@@ -24,6 +26,7 @@ FOLDER = "folder"
 
 # The last number in a name is that of the frame. Roboflow appends the old suffix and a hash to names.
 _FRAME = re.compile(r"(?P<sequence>.*?)(?P<number>\d{1,15})(?:_(?:jpe?g|png|bmp))?(?:\.rf\.\w+)?\.\w+")
+_LONGEST_RULE = 200  # characters
 _LEAST_FRAMES = 3  # of a sequence
 _MOSTLY = 0.5
 
@@ -34,8 +37,10 @@ def compile_pattern(rule: str) -> re.Pattern[str]:
     """Return the pattern of a rule other than `FOLDER`.
 
     Raises:
-        UserError: It is not a valid regular expression.
+        UserError: It is not a valid regular expression, or it is too long.
     """
+    if len(rule) > _LONGEST_RULE:
+        raise UserError(f"groups={rule[:20]}...: longer than {_LONGEST_RULE} characters; give a shorter pattern")
     try:
         return re.compile(rule)
     except (re.error, RecursionError, OverflowError) as error:
@@ -55,7 +60,7 @@ def group_images(names: Sequence[str], rule: str | None) -> Ints:
             its own. None if every image is a group of its own.
 
     Raises:
-        UserError: The rule is not a valid regular expression.
+        UserError: The rule is not a valid regular expression, or takes too long.
     """
     if rule is None:
         return np.arange(len(names))
@@ -67,10 +72,24 @@ def _keys(names: Sequence[str], rule: str) -> list[object]:
     """Return what identifies the group of each image."""
     if rule == FOLDER:
         return [dirname(name) for name in names]
-    matches = [compile_pattern(rule).search(basename(name)) for name in names]
-    return [
-        number if match is None else match[1 if match.re.groups else 0] or "" for number, match in enumerate(matches)
-    ]
+    return [number if found is None else found for number, found in enumerate(_matches(tuple(names), rule))]
+
+
+@lru_cache(maxsize=8)
+def _matches(names: tuple[str, ...], rule: str) -> list[str | None]:
+    """Return what a rule other than `FOLDER` matches in the name of each image's file, computed once for all runs.
+
+    Raises:
+        UserError: The rule is invalid or takes too long.
+    """
+    compile_pattern(rule)
+    try:
+        return find_all(rule, [basename(name) for name in names])
+    except TimeoutError as error:
+        raise UserError(
+            f"groups={rule}: {error} for {counted(len(names), 'file name')}; give a simpler pattern, such as "
+            r"(video\d+)_"
+        ) from None
 
 
 def check_groups(names: Sequence[str], rule: str, least: int) -> int:
@@ -84,7 +103,7 @@ def check_groups(names: Sequence[str], rule: str, least: int) -> int:
     Raises:
         UserError: The rule is invalid, matches no image, or leaves too few groups.
     """
-    if rule != FOLDER and not any(compile_pattern(rule).search(basename(name)) for name in names):
+    if rule != FOLDER and all(found is None for found in _matches(tuple(names), rule)):
         raise UserError(f"groups={rule}: matches none of {counted(len(names), 'file name')}, such as {names[0]}")
     found = len(set(_keys(names, rule)))
     if found < least:
