@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from yolo_attn.host.installation import settings_folder
 from yolo_attn.study import engine, planning, report
 from yolo_attn.study.engine import compare
 from yolo_attn.study.job import Inputs, Job, Platform
@@ -65,6 +66,7 @@ def fake_study(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write = report.write_reports
     monkeypatch.setattr(report, "write_reports", lambda *given, **how: write(*given, **{**how, "html": False}))
     monkeypatch.setenv("FAKE_JOURNAL", str(fresh_folder / "journal"))
+    monkeypatch.setenv("FAKE_SETTINGS", str(settings_folder()))
     return fresh_folder
 
 

@@ -199,6 +199,29 @@ def test_another_study_of_the_project_uses_the_trained_base(fake: Fake) -> None:
     assert fake.starts()[5] == (BASE, "0")
 
 
+@pytest.mark.parametrize("changed", ["nothing", "train/weights/last.pt"])
+def test_only_bases_that_this_user_has_trained_are_copied(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    """A neighboring folder may be a study from someone else, whose base would be the start of all arms."""
+    with monkeypatch.context() as user:
+        if changed == "nothing":
+            user.setenv("FAKE_SETTINGS", str(tmp_path / "theirs"))
+            (tmp_path / "theirs").mkdir()
+        fake.compare(variants="A", pretrain=7, seeds=1)
+    (base,) = fake.folder.glob(f"runs/{BASE}-*")
+    if changed != "nothing":
+        (base / changed).write_bytes((base / changed).read_bytes() + b" ")
+    assert fake.compare(variants="B", pretrain=7, seeds=1, name="other", plan=True).done == 0
+    assert fake.compare(variants="B", pretrain=7, seeds=1, name="other").exit_status == 0
+    assert fake.starts()[3:] == [(BASE, "0"), ("yolo11n", "0"), ("B", "0")]
+    assert f"not copied from {base.relative_to(fake.home)}, which this user has not trained here" in fake.output()
+    assert "pretraining seed 0: copied from" not in fake.output()
+    # The new one is this user's, and is used.
+    fake.compare(variants="C", pretrain=7, seeds=1, name="third")
+    assert "pretraining seed 0: copied from" in fake.output()
+
+
 def test_a_run_that_was_copied_shares_no_file_that_changes_in_place(fake: Fake) -> None:
     fake.compare(variants="A", pretrain=7, seeds=1)
     (here,) = fake.folder.glob(f"runs/{BASE}-*")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.study.conftest import PLATFORM, make_job
 from yolo_attn.errors import UserError
-from yolo_attn.study.job import Inputs, Job, Measurements, RunResult, read_key
+from yolo_attn.study.job import Inputs, Job, Measurements, RunResult, is_own_result, read_key
 from yolo_attn.study.running.key import run_key
 from yolo_attn.study.running.run import plan_run
 from yolo_attn.study.specification.arms import Arm
@@ -99,6 +99,25 @@ def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
     result = RunResult("k", 3, "done", measurements=measured, began=1.0, wall_seconds=2.0, node="n")
     result.write(tmp_path)
     assert RunResult.read(tmp_path) == result
+
+
+def test_the_seal_of_a_result_covers_the_files_of_its_run(tmp_path: Path) -> None:
+    (tmp_path / "matches.npz").write_bytes(b"first")
+    RunResult("k", 3, "done", began=1.5).write(tmp_path)
+    assert is_own_result(tmp_path)
+    for name in ("train.log", "draws.npz"):  # these change later
+        (tmp_path / name).write_bytes(b"later")
+    assert is_own_result(tmp_path)
+    (tmp_path / "matches.npz").write_bytes(b"other")
+    assert not is_own_result(tmp_path)
+    RunResult("k", 3, "done", began=1.5).write(tmp_path)
+    path = tmp_path / "result.json"
+    content = json.loads(path.read_text())
+    for change in ({"began": 2.5}, {"seal": None}, {"later": 1}):
+        path.write_text(json.dumps({**content, **change}))
+        assert not is_own_result(tmp_path)
+    path.write_text(json.dumps(content))
+    assert is_own_result(tmp_path)
 
 
 def test_values_of_a_wrong_form_are_unknown_and_other_keys_are_ignored() -> None:

@@ -100,7 +100,7 @@ class _Engine:
         self._command = command
         self._states: dict[str, RunState] = {}  # by the runs' keys
         self._shared: SharedCounts = {}
-        self._adopted: list[str] = []  # lines about runs that were copied from other studies
+        self._adopted: list[str] = []  # lines about runs of other studies that were copied or not
         self._schedule = Schedule.at_start(plan, ())
         self._looks: Sequence[Look] = ()  # at all studies of the folder
         self._decided: set[str] = set()  # arms that were decided at the last look
@@ -140,9 +140,12 @@ class _Engine:
                 self._store.remove_result(base)
                 self._states[base.key] = self._state(base, "waiting")
         for base in self._needed_bases():
+            name = f"{base.arm.name} seed {base.seed}"
             if other := self._store.adopt(base):
-                self._adopted.append(f"{base.arm.name} seed {base.seed}: copied from {other}")
-                self._states[base.key] = self._stored_state(base) or self._state(base, "waiting")
+                self._adopted.append(f"{name}: copied from {other}")
+            elif other := self._store.find_foreign(base):
+                self._adopted.append(f"{name}: not copied from {other}, which this user has not trained here")
+            self._states[base.key] = self._stored_state(base) or self._state(base, "waiting")
         self._end_baseless()
 
     def _needed_bases(self, status: str = "waiting") -> list[Run]:

@@ -1,7 +1,8 @@
 """A run's job (`run.json`) and its result (`result.json`), with reading, writing and validation.
 
 The process that plans a study and the process that trains a run exchange these two files and nothing else. A study may
-come from someone else, so values of a result are validated on reading: a value of the wrong form becomes None.
+come from someone else, so values of a result are validated on reading: a value of the wrong form becomes None. A seal
+shows whether this user's processes made a result (`security/seal.py`).
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from yolo_attn.errors import UserError
-from yolo_attn.study.files import JOB, RESULT
-from yolo_attn.system.files import as_json, read_json, write_atomically
+from yolo_attn.security.seal import is_sealed, seal
+from yolo_attn.study.files import BOOTSTRAP, JOB, LOG, OUTPUTS, RESULT
+from yolo_attn.system.files import as_json, file_hash, plain_value, read_json, write_atomically
 
 __all__ = [
     "STATUSES",
@@ -27,6 +29,7 @@ __all__ = [
     "RunSettings",
     "RunState",
     "Scores",
+    "is_own_result",
     "read_key",
 ]
 
@@ -37,6 +40,8 @@ Scores = Mapping[str, float | None]
 """Values by name of a metric or class; None where a value is undefined."""
 
 _FINISHED = ("done", "failed")
+_SEAL = "seal"
+_SEALED = tuple(name for name in OUTPUTS if name not in (LOG, BOOTSTRAP, RESULT))  # the bootstrap has its own seal
 _INPUTS_SCHEMA = 1
 _MAX_NUMBER = 1e18  # larger than any time or size
 _MAX_TIME = 4e9  # seconds since 1970
@@ -396,12 +401,31 @@ class RunResult:
         return cls.from_json(read_json(folder / RESULT), str(folder / RESULT))
 
     def write(self, folder: Path) -> None:
-        """Write `result.json` atomically; a number that is not finite becomes null.
+        """Write `result.json` atomically, with this user's seal; a number that is not finite becomes null.
+
+        The other files of the run come before, because the seal covers them.
 
         Raises:
             UserError: The disk is full or cannot be written.
         """
-        write_atomically(folder / RESULT, as_json(self.to_json()))
+        content = self.to_json()
+        write_atomically(folder / RESULT, as_json({**content, _SEAL: seal(*_sealed(content, folder))}))
+
+
+def is_own_result(folder: Path) -> bool:
+    """Whether this user's processes made the files of a finished run.
+
+    Raises:
+        UserError: The result is missing or damaged.
+    """
+    content = read_json(folder / RESULT)
+    return is_sealed(content.pop(_SEAL, None), *_sealed(content, folder))
+
+
+def _sealed(content: Mapping[str, object], folder: Path) -> list[bytes]:
+    """Return what the seal of a result covers: its content and the files of its run."""
+    files = {name: file_hash(folder / name) for name in _SEALED if (folder / name).is_file()}
+    return [json.dumps(plain_value([content, files]), sort_keys=True).encode()]
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from yolo_attn.study.files import (
     STUDY,
     TRAINING_STATE,
 )
-from yolo_attn.study.job import Job, Platform, RunResult, RunSettings, read_key
+from yolo_attn.study.job import Job, Platform, RunResult, RunSettings, is_own_result, read_key
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.specification.study import Comparison, Study, StudyFolder
 from yolo_attn.system.files import link_or_copy, make_folder, read_json, read_yaml, write_atomically
@@ -303,11 +303,18 @@ class Store:
         return None
 
     def find_elsewhere(self, run: Run) -> Path | None:
-        """Return the folder of the finished run with the same key in another study of the same project."""
+        """Return the folder of the finished run with the same key in another study, if this user has trained it."""
+        return next(filter(is_own_result, self._elsewhere(run)), None)
+
+    def find_foreign(self, run: Run) -> Path | None:
+        """Return the folder of the finished run with the same key in another study, if this user has not trained it."""
+        return next((other for other in self._elsewhere(run) if not is_own_result(other)), None)
+
+    def _elsewhere(self, run: Run) -> Iterator[Path]:
+        """Yield the folders of the finished runs with the same key in other studies of the same project."""
         for other in sorted(self.folder.parent.glob(f"*/{RUNS}/*-{run.key[:_KEY_DIGITS]}")):
             if other.parent.parent != self.folder and _is_done(other, run.key):
-                return other
-        return None
+                yield other
 
     def count_unused(self, runs: Sequence[Run]) -> int:
         """Count the stored results that belong to none of some prepared runs."""

@@ -163,11 +163,13 @@ def _gpus_of(device: str | None) -> int:
 
 
 def _store_files(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write the files from a node; the result, which marks the run as finished, is written last."""
-    for name in sorted(files, key=lambda name: name == RESULT):
+    """Write the files from a node; the result, which marks the run as finished, comes last, with this user's seal."""
+    for name in files.keys() - {RESULT}:
         path = folder / name
         make_folder(path.parent)
         write_atomically(path, files[name])
+    if RESULT in files:
+        RunResult.from_json(json.loads(files[RESULT])).write(folder)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
