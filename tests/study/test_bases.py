@@ -12,8 +12,12 @@ import pytest
 from tests.study.conftest import Fake
 from yolo_attn.errors import UserError
 from yolo_attn.study.job import Job
+from yolo_attn.study.planning import make_plan
 from yolo_attn.study.report import make_report
 from yolo_attn.study.running.ray import files_of
+from yolo_attn.study.specification.study import Study
+from yolo_attn.study.store import Store
+from yolo_attn.system.locks import FolderLock
 
 forking = pytest.mark.skipif(sys.platform == "win32", reason="no fork")
 BASE = "yolo11n-pretraining"
@@ -220,6 +224,24 @@ def test_only_bases_that_this_user_has_trained_are_copied(
     # The new one is this user's, and is used.
     fake.compare(variants="C", pretrain=7, seeds=1, name="third")
     assert "pretraining seed 0: copied from" in fake.output()
+
+
+def test_nothing_is_copied_while_a_process_works_on_the_base(fake: Fake) -> None:
+    """An earlier command that was killed can leave a rank of a multi-GPU training."""
+    fake.compare(variants="A", pretrain=7, seeds=1)
+    given = {"base": "yolo11n.yaml", "variants": "B", "pretrain": 7, "seeds": 1, "epochs": 3, "threads": 1}
+    store = Store(fake.folder.with_name("other"))
+    plan = make_plan(Study.from_arguments({**given, "device": "cpu", "name": "other"}), store, fake.stream)
+    (base,) = plan.base_runs
+    here = store.prepare(base, plan.settings)
+    (here / "state.pt").write_text("of the earlier process")
+    for name in (".lock", ".rank0.lock"):
+        with FolderLock(here, name):
+            assert store.adopt(base) is None
+        assert (here / "state.pt").exists()
+    assert store.adopt(base) is not None
+    assert not (here / "state.pt").exists()
+    assert store.adopt(base) is None  # it has a result
 
 
 def test_a_run_that_was_copied_shares_no_file_that_changes_in_place(fake: Fake) -> None:

@@ -33,6 +33,7 @@ from yolo_attn.study.running.run import Run
 from yolo_attn.study.specification.study import Comparison, Study, StudyFolder
 from yolo_attn.system.files import link_or_copy, make_folder, read_json, read_yaml, write_atomically
 from yolo_attn.system.locks import FolderLock
+from yolo_attn.system.processes import ranks_ended
 
 if TYPE_CHECKING:
     from yolo_attn.layer_files import Sources
@@ -290,16 +291,23 @@ class Store:
 
         Args:
             run: A prepared run without a result.
+
+        Returns:
+            None without such a run, or if a process of an earlier command still works on the run here.
         """
         folder, other = self.path(run), self.find_elsewhere(run)
-        if other is None:
+        lock = FolderLock(folder)
+        if other is None or not lock.acquire():
             return None
-        with contextlib.suppress(OSError):  # it was deleted in the meantime
-            (folder / TRAINING_STATE).unlink(missing_ok=True)
-            for name in OUTPUTS:
-                if name != LOG and _is_own_file(other / name, other):
-                    link_or_copy(other / name, folder / name)
-            return other
+        with lock:
+            if (folder / RESULT).exists() or not ranks_ended(folder, timeout=0.0):
+                return None
+            with contextlib.suppress(OSError):  # it was deleted in the meantime
+                (folder / TRAINING_STATE).unlink(missing_ok=True)
+                for name in OUTPUTS:
+                    if name != LOG and _is_own_file(other / name, other):
+                        link_or_copy(other / name, folder / name)
+                return other
         return None
 
     def find_elsewhere(self, run: Run) -> Path | None:
