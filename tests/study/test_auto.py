@@ -210,6 +210,39 @@ def test_more_seeds_and_variants_can_be_added_to_a_study_with_looks(fake: Fake) 
     assert seeds(fake)["A"] == [0, 1, 2]
 
 
+def test_looks_are_kept_without_their_file(fake: Fake) -> None:
+    fake.compare(variants="unsure", seeds=3)
+    (fake.folder / "looks.json").unlink()
+    fake.compare(variants="unsure", seeds=4, exist_ok=True)
+    assert [look["seeds"] for look in looks(fake)] == [3, 4]
+    assert notes(fake, "unplanned looks at 3 and 4 seeds")
+
+
+def test_the_verdicts_of_an_early_version_are_the_first_look(fake: Fake) -> None:
+    fake.compare(variants="unsure,B", seeds=3)
+    (fake.folder / "looks.json").unlink()
+    data = fake.results()
+    for key in ("looks", "margin"):
+        del data[key]
+    data["schema"], data["arms"][1]["verdict"] = 1, "not shown"  # as it was called
+    (fake.folder / "results.json").write_text(json.dumps(data))
+    fake.compare(variants="unsure,B", seeds=4, exist_ok=True)
+    first, second = looks(fake)
+    assert (first["verdicts"], first["counts"]) == ({"unsure": "inconclusive", "B": "better"}, {"unsure": 3, "B": 3})
+    assert (first["alphas"], second["seeds"]) == ({"unsure": 0.025, "B": 0.025}, 4)
+    assert notes(fake, "unplanned looks at 3 and 4 seeds")
+
+
+def test_a_report_takes_the_looks_from_their_file(fake: Fake) -> None:
+    fake.compare(variants="unsure", seeds=3)
+    fake.compare(variants="unsure", seeds=4, exist_ok=True)
+    before, data = fake.results(), fake.results()
+    data["looks"] = data["looks"][1:]
+    (fake.folder / "results.json").write_text(json.dumps(data))
+    make_report(fake.folder)
+    assert fake.results() == before
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"looks": 5}', "{}"])
 def test_damaged_looks_are_an_error(tmp_path: Path, content: str) -> None:
     assert read_looks(tmp_path) == []

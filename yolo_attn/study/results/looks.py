@@ -17,9 +17,10 @@ from pathlib import Path
 from yolo_attn.errors import UserError
 from yolo_attn.stats.sequential import error_rate
 from yolo_attn.stats.verdicts import ALPHA
-from yolo_attn.study.files import LOOKS
+from yolo_attn.study.files import LOOKS, RESULTS
 from yolo_attn.study.results.judging import Rules
 from yolo_attn.study.results.records import ArmSummary, Look, StudyResults
+from yolo_attn.study.results.storage import read_results
 from yolo_attn.system.files import as_json, read_json, write_atomically
 
 __all__ = [
@@ -45,14 +46,28 @@ def read_looks(folder: Path) -> list[Look]:
     """
     path = folder / LOOKS
     if not path.exists():
-        return []
+        return _looks_in_results(folder)
     try:
         looks = read_json(path).get("looks")
     except UserError:
         looks = None
     if not isinstance(looks, list):
-        raise UserError(f"{path}: damaged; restore it, or delete it: verdicts then do not account for earlier looks")
+        raise UserError(
+            f"{path}: damaged; restore it, or delete it: verdicts then account for the looks in {RESULTS} only"
+        )
     return [Look.from_json(item) for item in looks]
+
+
+def _looks_in_results(folder: Path) -> list[Look]:
+    """Return the looks at the last study of a folder without `looks.json`.
+
+    The file was deleted, or the study is of an early version, whose results have verdicts and no looks.
+    """
+    try:
+        study = read_results(folder)
+    except UserError:  # missing, or damaged and written again
+        return []
+    return list(study.looks) or with_look([], study)
 
 
 def write_looks(folder: Path, looks: Sequence[Look]) -> None:
@@ -86,7 +101,7 @@ def all_looks(looks: Sequence[Look], study: StudyResults) -> list[Look]:
 
 
 def with_look(looks: Sequence[Look], study: StudyResults) -> list[Look]:
-    """Return looks with the present one at a study added, unless there is no verdict.
+    """Return looks with the present one at a study added, unless no arm was tested.
 
     The same runs can be evaluated any number of times: an evaluation with the same seeds as the last one, or with
     further arms only, is the same look.
@@ -95,14 +110,16 @@ def with_look(looks: Sequence[Look], study: StudyResults) -> list[Look]:
         looks: Earlier looks at it.
         study: Its results.
     """
-    tested = [(arm, seeds) for arm in study.others if arm.verdict and (seeds := arm.difference().seeds)]
+    tested = [
+        (arm, seeds) for arm in study.others if arm.difference().p is not None and (seeds := arm.difference().seeds)
+    ]
     if not tested:
         return list(looks)
     rules, variants = Rules.of(study.info), len(study.variants)
     now = Look(
         seeds=max(seeds for _, seeds in tested),
         made=study.info.made,
-        verdicts={arm.name: arm.verdict for arm, _ in tested},
+        verdicts={arm.name: arm.verdict or "inconclusive" for arm, _ in tested},  # early versions had another name
         counts={arm.name: seeds for arm, seeds in tested},
         alphas={arm.name: rules.alpha(variants if arm.kind == "variant" else 1, seeds) for arm, seeds in tested},
         margin=study.info.margin,

@@ -9,6 +9,7 @@ from yolo_attn.errors import UserError
 from yolo_attn.study.files import BOOTSTRAP, JOB, MAPS, MATCHES, RESULT, TRAIN, TRAIN_TABLE
 from yolo_attn.study.job import RunResult, RunState, read_key
 from yolo_attn.study.results.build import ArmRuns, make_results
+from yolo_attn.study.results.looks import read_looks
 from yolo_attn.study.results.records import ArmSummary, BaseSummary, RunSummary, StudyResults
 from yolo_attn.study.specification.controls import CONTROLS
 
@@ -40,8 +41,8 @@ def rebuild(folder: Path, known: StudyResults, *, require_all: bool = True, keep
             f"{folder / (run.folder or '') / RESULT}: missing, though {arm.name}, seed {run.seed} was done{others}; "
             "restore its folder, or give out=DIR for a report of the remaining runs (nothing was changed)"
         )
-    arms = [_arm_runs(folder, arm) for arm in known.arms]
-    return make_results(folder, known.info, arms, bases=_base_runs(folder, known), looks=known.looks, keep=keep)
+    arms, looks = [_arm_runs(folder, arm) for arm in known.arms], read_looks(folder)
+    return make_results(folder, known.info, arms, bases=_base_runs(folder, known), looks=looks, keep=keep)
 
 
 def _arm_runs(folder: Path, arm: ArmSummary) -> ArmRuns:
