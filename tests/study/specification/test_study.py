@@ -208,6 +208,9 @@ def test_a_comparison_is_a_study_file(tmp_path: Path) -> None:
         ({**FILE, "train": [1]}, "train must be a mapping"),
         ({**FILE, "train": {"epoch": 3}}, "did you mean epochs?"),
         ({**FILE, "train": {"name": "x"}}, "command line"),
+        ({**FILE, "hours": 2}, "study.yaml: 'hours' is not part of a study file; give hours= in the command"),
+        ({**FILE, "margin": -1}, "study.yaml: margin=-1: must be a number above 0"),
+        ({**FILE, "controls": ["nul"]}, "study.yaml: controls: unknown control 'nul'; did you mean null?"),
         ({**FILE, "variants": []}, "variants= is empty"),
         ("base: [", "not valid YAML"),
         ("- 1", "must be a mapping with the keys"),
@@ -219,6 +222,13 @@ def test_invalid_study_files_are_errors(tmp_path: Path, content: object, message
         study(study=write(tmp_path, content))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_errors_of_the_command_do_not_name_the_study_file(tmp_path: Path) -> None:
+    file = write(tmp_path, {**FILE, "margin": 1})
+    for given in ({"margin": -1}, {"bases": 3}):
+        with pytest.raises(UserError, match=f"^{next(iter(given))}="):
+            study(study=file, **given)
 
 
 @pytest.mark.parametrize("value", ["none", "None", " ", "", None])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import re
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
@@ -205,7 +207,31 @@ class Study(Comparison):
         _check_known(training)
         file = settings.pop("study", None)
         given = {key: value for key, value in settings.items() if key in (*_COMPARISON_KEYS, *_DESIGN_KEYS, LAYERS)}
-        content = (_defaults(given) if file is None else _read_file(Path(str(file)))) | given
+        if file is None:
+            return cls._read(_defaults(given) | given, settings, training, frozenset(given))
+        content = _read_file(Path(str(file)))
+        with _naming(file, content.keys() - given.keys()):
+            return cls._read(content | given, settings, training, frozenset(content | given))
+
+    @classmethod
+    def _read(
+        cls,
+        content: Mapping[str, object],
+        settings: Mapping[str, object],
+        training: Mapping[str, object],
+        given: frozenset[str],
+    ) -> Study:
+        """Read a study.
+
+        Args:
+            content: The comparison and its design, from a study file, the command and the defaults.
+            settings: The command's keys of a study.
+            training: The command's Ultralytics training keys.
+            given: As in `Study`.
+
+        Raises:
+            UserError: A value is invalid.
+        """
         runner = _parse_runner(settings)
         device = read_device(settings.get("device"), here=runner == "local")
         base = parse_required("base", content["base"], DEFAULT_STUDY["base"])
@@ -246,7 +272,7 @@ class Study(Comparison):
             hours=parse_hours(settings, design),
             plan_only=parse_flag(settings, "plan"),
             detect=_parse_detect(settings),
-            given=frozenset(given if file is None else content),
+            given=given,
         )
 
     @property
@@ -362,6 +388,8 @@ def _read_file(path: Path) -> dict[str, object]:
     if not isinstance(content, dict):
         raise UserError(f"study={path}: must be a mapping with the keys {', '.join(_FILE_KEYS)}")
     for key in content:
+        if key in _STUDY_KEYS and key not in _FILE_KEYS:
+            raise UserError(f"study={path}: '{key}' is not part of a study file; give {key}= in the command")
         if key not in _FILE_KEYS:
             raise UserError(f"study={path}: unknown key '{key}'{did_you_mean(str(key), _FILE_KEYS)}")
     for key in ("base", "data", "variants"):
@@ -386,6 +414,18 @@ def _read_file(path: Path) -> dict[str, object]:
         "train": content.get("train") or {},
         LAYERS: files,
     }
+
+
+@contextlib.contextmanager
+def _naming(file: object, keys: Collection[str]) -> Iterator[None]:
+    """Add a study file to the message of an error in one of its keys."""
+    try:
+        yield
+    except UserError as error:
+        key = re.match(r"\w*", str(error))
+        if key is None or key[0] not in keys:
+            raise
+        raise UserError(f"study={file}: {error}") from None
 
 
 def _layer_files(value: object) -> tuple[str, ...]:
