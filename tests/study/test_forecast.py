@@ -53,6 +53,12 @@ def test_the_number_of_seeds_of_the_study_is_in_the_table(fake: Fake) -> None:
     assert [row["seeds"] for row in plan(fake, seeds=7).rows()] == [3, 4, 5, 6, 7, 8, 10, 12]
 
 
+def test_too_few_seeds_for_a_verdict_are_noted(fake: Fake) -> None:
+    note = "no verdict below 3, because an effect cannot be separated from chance"
+    assert line(plan(fake, seeds=2), "2 seeds") == f"2 seeds: {note}"
+    assert note not in str(plan(fake, seeds=3))
+
+
 def test_the_trainings_of_the_base_are_counted(fake: Fake) -> None:
     found = plan(fake, variants="A", pretrain=7, seeds=3)
     assert line(found, "plan:").startswith("plan: 2 arms, seeds=3, 7 runs (1 of the base);")
@@ -137,20 +143,24 @@ def test_seeds_auto_accounts_for_its_looks(fake: Fake) -> None:
 
 def test_the_most_similar_study_is_used_and_its_differences_are_named(fake: Fake) -> None:
     fake.compare(variants="B", seeds=3, name="best")
-    for name, recipe in (("near", {"epochs": 9}), ("far", {"epochs": 9, "lr0": 0.5})):
+    changed = {"near": {"epochs": 9}, "unlike": {"epochs": None}, "far": {"epochs": 9, "lr0": 0.5}}
+    for name, recipe in changed.items():
         folder = Path("runs/compare") / name
         shutil.copytree("runs/compare/best", folder)
         content = json.loads((folder / "results.json").read_text())
         content["recipe"] |= recipe
         (folder / "results.json").write_text(json.dumps(content))
-    for name, changes in (("best", ""), ("near", ", which has epochs=9"), ("far", ", which has epochs=9, lr0=0.5")):
+    named = {"best": "", "near": ", which has epochs=9", "unlike": ", which has no epochs"}
+    for name, changes in {**named, "far": ", which has epochs=9, lr0=0.5"}.items():
         assert line(plan(fake, variants="B"), "noise").endswith(f"(runs/compare/{name}{changes})")
         shutil.rmtree(Path("runs/compare") / name)
 
 
-@pytest.mark.parametrize("other", [{"data": "mine.yaml"}, {"pretrain": 7}, {"seeds": 2}, {"project": "elsewhere"}])
+@pytest.mark.parametrize(
+    "other", [{"data": "mine.yaml"}, {"groups": "."}, {"pretrain": 7}, {"seeds": 2}, {"project": "elsewhere"}]
+)
 def test_studies_that_say_nothing_about_the_noise_are_not_used(fake: Fake, other: dict[str, Any]) -> None:
-    """Other images, another kind of start, too few seeds, or another project."""
+    """Other images or groups of them, another kind of start, too few seeds, or another project."""
     fake.compare(**{"variants": "B", "seeds": 3, "name": "other", **other})
     assert plan(fake, variants="B").noise is None
 

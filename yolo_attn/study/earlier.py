@@ -1,8 +1,8 @@
 """What earlier results show: shared tensors of a study that continues, and the noise to expect from a study.
 
 Noise is taken from the study's own folder or from another study of the same project folder. The other study has the
-same dataset and task, and starts from trained weights if this one does: a model that is fine-tuned differs far less
-from seed to seed than one that is trained from scratch.
+same dataset, groups of images and task, and starts from trained weights if this one does: a model that is fine-tuned
+differs far less from seed to seed than one that is trained from scratch.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ def _read(folder: Path) -> StudyResults | None:
 def _noise_for(plan: Plan, study: StudyResults, source: str) -> MeasuredNoise | None:
     """Return the noise that a study has measured, None if it says nothing about a plan."""
     info = study.info
-    if (info.data_digest, info.task) != (plan.dataset.digest, plan.settings.task) or info.untrained != plan.untrained:
+    ours = (plan.dataset.digest, plan.study.design.groups, plan.settings.task, plan.untrained)
+    if (info.data_digest, info.groups, info.task, info.untrained) != ours:
         return None
     variants = [arm.name for arm in plan.arms if arm.kind == "variant"]
     noise = measured_noise(study, variants, plan.seeds_per_base)
@@ -130,7 +131,6 @@ def _changes(plan: Plan, info: StudyInfo, base: str) -> list[str]:
         "base": plan.baseline.name,
         "pretrain": design.pretrain,
         "lr_attention": design.lr_attention,
-        "groups": design.groups,
         **plan.study.train,
         **_prefixed(plan.study.pretraining),
     }
@@ -138,11 +138,11 @@ def _changes(plan: Plan, info: StudyInfo, base: str) -> list[str]:
         "base": base,
         "pretrain": info.pretrain or 0,
         "lr_attention": info.lr_attention or 1.0,
-        "groups": info.groups,
         **info.recipe,
         **_prefixed(info.pretraining),
     }
-    return [f"{key}={before.get(key)}" for key in {**now, **before} if before.get(key) != now.get(key)]
+    differing = [key for key in {**now, **before} if before.get(key) != now.get(key)]
+    return [f"no {key}" if before.get(key) is None else f"{key}={before[key]}" for key in differing]
 
 
 def _prefixed(pretraining: Mapping[str, object]) -> dict[str, object]:

@@ -15,7 +15,7 @@ from yolo_attn.stats.power import MOST_SEEDS, Requirement
 from yolo_attn.stats.tasks import evaluation_of
 from yolo_attn.study.earlier import MeasuredNoise, read_earlier_results
 from yolo_attn.study.planning import Plan
-from yolo_attn.study.preview import image_lines
+from yolo_attn.study.preview import image_lines, no_verdict
 from yolo_attn.study.report.formats import duration, points, points_range
 from yolo_attn.study.sizing import RunSeconds, Size, Sizing, times_of
 from yolo_attn.study.store import Store
@@ -157,6 +157,8 @@ class Forecast:
                 "because the noise is an estimate)."
             )
             yield f"Equivalent: the verdict within ±{points(self.margin)} points for a variant that does not differ."
+        if self.size.seeds < MIN_SEEDS:
+            yield no_verdict(self.size.seeds)
         if self.adaptive:
             yield "Each line: the look after that many seeds; arms that are decided earlier stop then."
         if self.detect is not None:

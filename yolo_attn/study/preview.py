@@ -19,7 +19,7 @@ from yolo_attn.study.sizing import RunSeconds, Sizing
 from yolo_attn.study.specification.estimate import RunTimes
 from yolo_attn.study.specification.recipe import recipe_max_det
 
-__all__ = ["SharedCounts", "image_lines", "preview_lines"]
+__all__ = ["SharedCounts", "image_lines", "no_verdict", "preview_lines"]
 
 _SAME_SEED = "the base of the same seed"
 
@@ -119,13 +119,16 @@ def _range(sizes: Collection[int]) -> str:
     return f"{least} to {most}" if least < most else f"{least}"
 
 
+def no_verdict(seeds: int) -> str:
+    """Return that a study with so few seeds has no verdict."""
+    return f"{counted(seeds, 'seed')}: no verdict below {MIN_SEEDS}, because an effect cannot be separated from chance"
+
+
 def _detectable_line(plan: Plan, sizing: Sizing, noise: MeasuredNoise | None) -> str:
     """Return a line with the smallest difference that the study can be expected to detect."""
     seeds = len(plan.study.seeds)
     if seeds < MIN_SEEDS:
-        return (
-            f"{counted(seeds, 'seed')}: no verdict below {MIN_SEEDS}, because an effect cannot be separated from chance"
-        )
+        return no_verdict(seeds)
     ends = sizing.detectable(sizing.planned)
     if noise is None or ends is None:
         return f"minimum detectable difference: unknown until {MIN_SEEDS} seeds of a study on this dataset are done"
