@@ -67,6 +67,22 @@ def test_interval_beside_a_verdict_is_that_of_the_verdict(study: StudyResults, t
     assert (row["low"], row["high"], row["level"], row["verdict"]) == (-0.009, 0.009, 0.9875, "inconclusive")
 
 
+def test_notes_name_the_columns_of_their_table(study: StudyResults, tmp_path: Path) -> None:
+    for text in (text_table(study), as_markdown(study), as_latex(study)):
+        assert "vs base: difference in mAP50-95" in text
+    page = as_html(study, tmp_path)
+    assert "vs base" not in page and "Metrics in points" not in page
+
+
+def test_the_trainings_of_bases_are_part_of_the_time(study: StudyResults, tmp_path: Path) -> None:
+    arms = [replace(arm, runs=[replace(run, seconds=360.0) for run in arm.runs]) for arm in study.arms]
+    timed = replace(study, arms=arms)
+    assert ">3.0 hours in 30 runs<" in as_html(timed, tmp_path)
+    bases = [BaseSummary(seed, status, seconds=1800.0) for seed, status in enumerate(("done", "done", "failed"))]
+    for number, expected in ((1, "3.5 hours in 30 runs and 1 base"), (3, "4.0 hours in 30 runs and 2 bases")):
+        assert f">{expected}<" in as_html(replace(timed, bases=bases[:number]), tmp_path)
+
+
 def test_level_is_in_the_heading_or_explained(study: StudyResults) -> None:
     assert " interval " in text_table(study).splitlines()[0] and "%" not in text_table(study).splitlines()[0]
     explained = "98.8% for each variant, 95% for all 4 variants together; a control's holds by itself with 95%."

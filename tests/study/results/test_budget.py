@@ -43,6 +43,12 @@ def test_scenarios_of_one_base() -> None:
     assert [it.seconds for it in found] == [0, 3 * 60, 15 * 60, 0]  # three arms of a minute each
 
 
+def test_images_that_change_nothing_are_not_a_number() -> None:
+    few, many = (noise_lines(study(NoiseSummary(0.01, images, df=8.0)))[1] for images in (0.0, 0.01))
+    assert few.endswith("with twice the test images no less than now.")
+    assert "no less" not in many
+
+
 def test_bases_are_the_units_of_training() -> None:
     noise = NoiseSummary(0.01, 0.001, bases=0.02, df=4.0)
     made = study(noise, 3)

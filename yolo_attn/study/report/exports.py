@@ -12,7 +12,7 @@ from yolo_attn.errors import counted
 from yolo_attn.stats.evaluation import Evaluation
 from yolo_attn.study.report.formats import NONE
 from yolo_attn.study.report.noise import noise_lines
-from yolo_attn.study.report.notes import reading_notes, warnings
+from yolo_attn.study.report.notes import reading_notes, units_note, warnings
 from yolo_attn.study.report.pairs import SHARED_BASELINE, families, pair_cells, pair_heading
 from yolo_attn.study.report.paper import paper_sentences
 from yolo_attn.study.report.summary import summarize
@@ -72,7 +72,7 @@ def as_markdown(study: StudyResults) -> str:
     sections = [
         f"# {escape_markdown(study.baseline.name)} and its variants",
         _markdown_table(table.heading, rows),
-        _markdown_list([*reading_notes(study), *warnings(study)]),
+        _markdown_list([units_note(study), *reading_notes(study), *warnings(study)]),
         *_pair_sections(study),
         *_markdown_section("Noise", _markdown_list(noise_lines(study))),
         *_markdown_section("For a paper", "\n\n".join(map(escape_markdown, paper_sentences(study)))),
@@ -163,7 +163,7 @@ def as_latex(study: StudyResults) -> str:
     table = summarize(study)
     head = " & ".join(_latex_heading(name) for name in table.heading)
     rows = [_latex_row(arm, row, table.heading) for arm, row in zip(table.arms, table.rows, strict=True)]
-    caption = " ".join(escape_latex(note) for note in reading_notes(study))
+    caption = " ".join(map(escape_latex, [units_note(study), *reading_notes(study)]))
     lines = [
         r"% \usepackage{booktabs}",
         *(f"% {_one_line(line)}" for line in [provenance(study), *warnings(study)]),

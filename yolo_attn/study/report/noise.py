@@ -17,10 +17,11 @@ def noise_lines(study: StudyResults) -> list[str]:
         return []
     shares = [("training", budget.training), ("bases", budget.bases), ("test images", budget.images)]
     known = ", ".join(f"{name} {share:.0%}" for name, share in shares if share is not None)
-    others = "; with ".join(f"{scenario_name(it)} {_detects(it)}" for it in budget.scenarios[1:])
+    now, *others = budget.scenarios
+    changes = "; with ".join(f"{scenario_name(it)} {_detects(it, now)}" for it in others)
     return [
         f"Noise of a difference (standard error {points(budget.error)} points), shares of its variance: {known}.",
-        f"Detectable with {others}.",
+        f"Detectable with {changes}.",
     ]
 
 
@@ -32,6 +33,7 @@ def scenario_name(scenario: Scenario) -> str:
     return f"{bases}{counted(scenario.seeds, 'seed')}"
 
 
-def _detects(scenario: Scenario) -> str:
+def _detects(scenario: Scenario, now: Scenario) -> str:
     cost = f" (+{duration(scenario.seconds)} of training)" if scenario.seconds else ""
-    return f"{points_range(scenario.detectable)}{cost}"
+    ends, before = points_range(scenario.detectable), points_range(now.detectable)
+    return f"{'no less than now' if ends == before else ends}{cost}"

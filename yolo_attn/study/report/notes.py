@@ -13,17 +13,18 @@ from yolo_attn.study.report.pairs import families
 from yolo_attn.study.results.judging import is_overruled, more_failures
 from yolo_attn.study.results.records import MIN_SEEDS, ArmSummary, RunSummary, StudyResults
 
-__all__ = ["answer", "collapses", "conditions", "deviations", "reading_notes", "warnings"]
+__all__ = ["answer", "collapses", "conditions", "deviations", "reading_notes", "units_note", "warnings"]
 
 # --- how to read the results ----------------------------------------------------------------------------------------
 
 
 def reading_notes(study: StudyResults) -> list[str]:
-    """Return how to read the table, what this study can detect, and what its verdicts are conditional on."""
-    return [_units(study), *_few_seeds(study), *_levels(study), *_verdict_notes(study), *study.notes]
+    """Return what the intervals mean, what this study can detect, and what its verdicts are conditional on."""
+    return [*_few_seeds(study), *_levels(study), *_verdict_notes(study), *study.notes]
 
 
-def _units(study: StudyResults) -> str:
+def units_note(study: StudyResults) -> str:
+    """Return the units and columns of the table that the terminal, Markdown and LaTeX share."""
     intervals = any(arm.metric().half is not None for arm in study.arms)
     half = ", mean ± half of its 95% interval" if intervals else ""
     return f"Metrics in points{half}, of last.pt. vs base: difference in {study.main} over common seeds."

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from yolo_attn.study.report.formats import columns, shorten
 from yolo_attn.study.report.noise import noise_lines
-from yolo_attn.study.report.notes import reading_notes, warnings
+from yolo_attn.study.report.notes import reading_notes, units_note, warnings
 from yolo_attn.study.report.pairs import pair_lines
 from yolo_attn.study.report.summary import ranked, summarize
 from yolo_attn.study.results.records import StudyResults
@@ -34,7 +34,13 @@ def cells_and_notes(study: StudyResults) -> tuple[list[list[str]], list[str]]:
     study = ranked(study)
     table = summarize(study)
     cells = [[_printable(cell) for cell in row] for row in (table.heading, *table.rows)]
-    notes = (*reading_notes(study), *pair_lines(study), *noise_lines(study), *warnings(study))
+    notes = (
+        units_note(study),
+        *reading_notes(study),
+        *pair_lines(study),
+        *noise_lines(study),
+        *warnings(study),
+    )
     return cells, [_printable(note) for note in notes]
 
 

@@ -842,7 +842,14 @@ class StudyResults:
         return list(dict.fromkeys(name for arm in self.arms for name in arm.per_class))
 
     @property
+    def trained_bases(self) -> int:
+        """Number of bases whose training is done."""
+        return sum(base.status == "done" for base in self.bases)
+
+    @property
     def hours(self) -> float | None:
-        """Total training time of the done runs, in hours."""
-        seconds = [run.seconds for arm in self.arms for run in arm.done if run.seconds is not None]
-        return sum(seconds) / 3600 if seconds else None
+        """Total training time of the done runs and of the bases, in hours."""
+        times = [run.seconds for arm in self.arms for run in arm.done]
+        times += [base.seconds for base in self.bases if base.status == "done"]
+        known = [seconds for seconds in times if seconds is not None]
+        return sum(known) / 3600 if known else None
