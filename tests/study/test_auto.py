@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import random
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,20 +75,26 @@ def test_each_arm_gets_seeds_until_it_is_decided(fake: Fake) -> None:
 
 
 @forking
-def test_a_killed_study_continues_with_the_same_result(fake: Fake) -> None:
-    arguments = {"variants": "hits20,slow.1", "seeds": "auto", "max_seeds": 4, "margin": 0.01}
-    moments = random.Random(7)
-    for _ in range(4):
+def test_a_killed_study_continues_with_the_same_result(
+    fake: Fake, wait_for: Callable[[Callable[[], bool]], None]
+) -> None:
+    """It is killed during the first run of a seed, in the third case after a look."""
+    arguments = {"base": "sleepy.x.yaml", "variants": "unsure", "seeds": "auto", "max_seeds": 4}
+    for seed in ("0", "1", "3"):
+        before = len(fake.starts())
         process = fake.in_background(**arguments)
-        process.join(moments.uniform(0.5, 2.0))
+        wait_for(lambda: ("sleepy.x", seed) in fake.starts()[before:])  # noqa: B023 (called at once)
         process.kill()
         process.join()
+        assert process.exitcode == -signal.SIGKILL
+        assert (fake.folder / "looks.json").exists() == (seed == "3")
     fake.compare(**arguments)
+    assert [fake.starts().count(("sleepy.x", str(seed))) for seed in range(4)] == [2, 2, 1, 2]
     killed, counts = fake.results(), [look["counts"] for look in looks(fake)]
     fake.compare(**arguments, name="whole")
     fake.folder = fake.folder.with_name("whole")
     assert [arm["delta"] for arm in killed["arms"]] == [arm["delta"] for arm in fake.results()["arms"]]
-    assert counts == [look["counts"] for look in looks(fake)]
+    assert counts == [look["counts"] for look in looks(fake)] == [{"unsure": 3}, {"unsure": 4}]
 
 
 def test_hours_limit_the_seeds(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
