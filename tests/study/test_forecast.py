@@ -15,7 +15,7 @@ from yolo_attn.stats.compare import Noise, minimum_detectable_range
 from yolo_attn.study.earlier import measured_noise
 from yolo_attn.study.forecast import Forecast
 from yolo_attn.study.results.judging import Rules
-from yolo_attn.study.results.records import ArmSummary, Difference, RunSummary, StudyInfo, StudyResults
+from yolo_attn.study.results.records import ArmSummary, BaseSummary, Difference, RunSummary, StudyInfo, StudyResults
 
 
 def plan(fake: Fake, **arguments: Any) -> Forecast:
@@ -184,8 +184,8 @@ def test_impossible_noise_of_other_studies_is_ignored(fake: Fake) -> None:
 def results(bases: int = 1, **noise: Any) -> StudyResults:
     delta = {"mAP50-95": Difference(**{"sd_training": 0.03, "se_images": 0.01, "seeds": 3, **noise})}
     runs = [RunSummary(seed, "done", base=seed % bases) for seed in range(6)]
-    arms = [ArmSummary("a", "baseline", runs=runs), ArmSummary("b", "variant", delta=delta)]
-    return StudyResults(StudyInfo(), arms)
+    arms = [ArmSummary("a", "baseline", runs=runs), ArmSummary("b", "variant", runs=runs, delta=delta)]
+    return StudyResults(StudyInfo(), arms, bases=[BaseSummary(seed, "done") for seed in range(bases)])
 
 
 def test_noise_is_that_of_the_variants_with_enough_seeds() -> None:

@@ -281,6 +281,11 @@ class PairedDifference:
     training_df: int = 0
     image_df: float = math.inf
 
+    @property
+    def units(self) -> int:
+        """The number of seeds or, if they start from several bases, of bases."""
+        return self.training_df + 1
+
     def interval(self, level: float, look_factor: float = 1.0) -> tuple[float, float] | None:
         """Return the interval of a level, such as 0.95; None if it is unknown.
 

@@ -90,11 +90,10 @@ def measured_noise(
     """
     arms = [arm for arm in study.variants if arm.learnt is not False]
     arms = [arm for arm in arms if names is None or arm.name in names] or arms
-    bases = len({run.base for run in study.baseline.done})
-    known = [arm.difference() for arm in arms if (arm.difference().seeds or 0) >= MIN_SEEDS]
+    known = [(arm, arm.difference()) for arm in arms if (arm.difference().seeds or 0) >= MIN_SEEDS]
     if seeds_per_base is None:
-        return pooled_noise((found.sd_training, found.se_images, found.seeds or 0) for found in known)
-    return pooled_noise((_per_base(found, seeds_per_base), found.se_images, bases) for found in known)
+        return pooled_noise((found.sd_training, found.se_images, found.seeds or 0) for _, found in known)
+    return pooled_noise((_per_base(found, seeds_per_base), found.se_images, study.units(arm)) for arm, found in known)
 
 
 def _per_base(found: Difference, seeds: int) -> float | None:

@@ -21,7 +21,7 @@ from yolo_attn.study.job import RunState
 from yolo_attn.study.planning import Plan, make_plan
 from yolo_attn.study.preview import SharedCounts, preview_lines
 from yolo_attn.study.report.live import RELOAD_SECONDS, LivePage
-from yolo_attn.study.results.build import ArmRuns, make_results
+from yolo_attn.study.results.build import ArmRuns, TrainedBase, make_results
 from yolo_attn.study.results.looks import all_looks, list_seeds, read_looks, write_looks
 from yolo_attn.study.results.records import Look, StudyInfo, StudyResults
 from yolo_attn.study.running.initialization import count_shared_tensors
@@ -469,7 +469,8 @@ class _Engine:
             groups=design.groups,
         )
         folder = self._store.folder
-        arms, bases = [self._arm_runs(arm) for arm in plan.arms], self._base_runs()
+        arms = [self._arm_runs(arm) for arm in plan.arms]
+        bases = [TrainedBase(arm, self._states[run.key]) for arm, runs in plan.bases.items() for run in runs]
         study = make_results(folder, info, arms, bases=bases, looks=self._looks)
         self._keep_looks(study)
         results = Results(folder, study)
@@ -492,14 +493,6 @@ class _Engine:
         states = [replace(self._states[run.key], seed=run.seed) for run in runs]
         model = f"{self._store.relative_path(runs[0])}/{MODEL}"
         return ArmRuns(arm.name, arm.kind, model, states, self._shared.get(arm.name))
-
-    def _base_runs(self) -> list[ArmRuns]:
-        """Return the trainings of the bases; those of one arm alone have its name."""
-        common = self._plan.baseline.name
-        return [
-            ArmRuns("" if name == common else name, "base", None, [self._states[run.key] for run in runs])
-            for name, runs in self._plan.bases.items()
-        ]
 
     def _write_interim_page(self, study: StudyResults) -> None:
         from yolo_attn.study.report import write_interim_page

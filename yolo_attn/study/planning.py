@@ -42,8 +42,8 @@ class Plan:
     Args:
         study: The study.
         arms: Baseline, variants and controls.
-        bases: Runs that train the weights that others start from, by the name of the arm whose model they train: the
-            baseline, and arms with a base of their own. Empty without.
+        bases: Runs that train the weights that others start from, by the name of the only arm that starts from them;
+            None for those of all others. Empty without.
         runs: The runs of the arms, in the order in which they start.
         settings: Settings that results do not depend on, the same for all runs.
         platform: Versions, device and threads of the runs.
@@ -53,7 +53,7 @@ class Plan:
 
     study: Study
     arms: Sequence[Arm]
-    bases: Mapping[str, Sequence[Run]]
+    bases: Mapping[str | None, Sequence[Run]]
     runs: Sequence[Run]
     settings: RunSettings
     platform: Platform
@@ -147,7 +147,7 @@ def make_plan(study: Study, store: Store, stream: TextIO) -> Plan:
         groups=study.design.groups,
     )
     plan = functools.partial(plan_run, data=dataset.digest, platform=platform)
-    bases: dict[str, list[Run]] = {}
+    bases: dict[str | None, list[Run]] = {}
     if study.design.pretrain:
         bases = _plan_bases(arms, study.design.bases, functools.partial(plan, recipe=study.pretraining))
         arms = _with_classes(arms, _classes(dataset, study.pretraining))
@@ -157,7 +157,7 @@ def make_plan(study: Study, store: Store, stream: TextIO) -> Plan:
             arm,
             seed,
             recipe=study.train,
-            base=bases.get(arm.name, bases[arms[0].name])[number % study.design.bases] if bases else None,
+            base=bases.get(arm.name, bases[None])[number % study.design.bases] if bases else None,
             lr_attention=study.design.lr_attention,
         )
         for number, seed in enumerate(study.seeds)
@@ -168,16 +168,16 @@ def make_plan(study: Study, store: Store, stream: TextIO) -> Plan:
     return Plan(study, arms, bases, runs, settings, platform, dataset, sources)
 
 
-def _plan_bases(arms: Sequence[Arm], number: int, plan: Callable[[Arm, int], Run]) -> dict[str, list[Run]]:
-    """Return the runs that train the weights that arms start from, by the name of the arm whose model they train.
+def _plan_bases(arms: Sequence[Arm], number: int, plan: Callable[[Arm, int], Run]) -> dict[str | None, list[Run]]:
+    """Return the runs that train the weights that arms start from, as `Plan.bases`.
 
     Args:
         arms: The arms, the baseline first.
         number: Number of bases of each; their seeds are 0, 1, 2, ....
         plan: Plans the run of an arm with a seed.
     """
-    own = [arms[0], *(arm for arm in arms[1:] if arm.own_base and not arm.error)]
-    bases = {arm.name: Arm(f"{arm.name} pretraining", "base", arm.model) for arm in own}
+    models = {None: arms[0], **{arm.name: arm for arm in arms[1:] if arm.own_base and not arm.error}}
+    bases = {name: Arm(f"{arm.name} pretraining", "base", arm.model) for name, arm in models.items()}
     return {name: [plan(base, seed) for seed in range(number)] for name, base in bases.items()}
 
 

@@ -17,6 +17,8 @@ from yolo_attn.study.results.records import BaseSummary, NoiseSummary, StudyResu
 
 def study(noise: NoiseSummary, bases: int = 0, **info: object) -> StudyResults:
     made = make({"A": EQUIVALENT, "B": EQUIVALENT}, **info)
+    runs = [replace(run, base=run.seed % (bases or 1)) for run in made.baseline.runs]
+    made = replace(made, arms=[replace(made.baseline, runs=runs), *made.others])
     return replace(made, noise=noise, bases=[BaseSummary(seed, "done", seconds=100.0) for seed in range(bases)])
 
 

@@ -27,7 +27,7 @@ from yolo_attn.study.comparison import Results
 from yolo_attn.study.earlier import measured_noise
 from yolo_attn.study.job import RunResult, RunState
 from yolo_attn.study.results import estimates, metrics
-from yolo_attn.study.results.build import ArmRuns, make_results
+from yolo_attn.study.results.build import ArmRuns, TrainedBase, make_results
 from yolo_attn.study.results.records import StudyInfo, StudyResults
 from yolo_attn.study.results.storage import SCHEMA_FILE
 from yolo_attn.system.files import as_json
@@ -205,7 +205,8 @@ def test_an_arm_with_more_failed_seeds_than_the_baseline_is_not_better(made: Mad
 def test_one_base_that_is_left_of_several_gives_no_verdict(made: Made) -> None:
     lost = [RunState(seed, "failed", error="the base's training failed", base=seed - 2) for seed in (3, 4)]
     arms = [dataclasses.replace(arm, runs=[*arm.runs, *lost]) for arm in made.arms]
-    found = make_results(made.folder, INFO, arms).arms[1]
+    bases = [TrainedBase(None, RunState(seed, status)) for seed, status in enumerate(("waiting", "failed", "failed"))]
+    found = make_results(made.folder, INFO, arms, bases=bases).arms[1]
     assert (found.verdict, found.difference().ci95, found.difference().seeds) == (None, None, 3)
 
 

@@ -10,7 +10,7 @@ from yolo_attn.errors import counted
 from yolo_attn.stats.verdicts import ALPHA
 from yolo_attn.study.report.formats import enumerated, percent, points, points_range, signed, size, typeset
 from yolo_attn.study.report.pairs import families
-from yolo_attn.study.results.judging import is_overruled, more_failures
+from yolo_attn.study.results.judging import arms_of_one_own_base, is_overruled, more_failures
 from yolo_attn.study.results.records import MIN_SEEDS, ArmSummary, RunSummary, StudyResults
 
 __all__ = ["answer", "collapses", "conditions", "deviations", "reading_notes", "units_note", "warnings"]
@@ -83,10 +83,10 @@ def _detectable(study: StudyResults) -> list[str]:
 
 def conditions(study: StudyResults) -> list[str]:
     """Return what the verdicts are conditional on: the checkpoint or checkpoints, or training from scratch."""
-    info, bases = study.info, study.common_bases
+    info = study.info
     also = "this recipe and these data"
-    if info.pretrain and len(bases) > 1:
-        spread = f"such as these {len(bases)} (their spread is part of the intervals)"
+    if info.pretrain and study.has_several_bases:
+        spread = f"such as these {len(study.common_bases)} (their spread is part of the intervals)"
         return [f"The verdicts apply to fine-tuning from bases {spread}, {also}."]
     if info.pretrain:
         return [
@@ -100,8 +100,8 @@ def conditions(study: StudyResults) -> list[str]:
 
 def _own_bases(study: StudyResults) -> list[str]:
     """Return which arms start from a base of their own, whose luck is not part of any interval."""
-    own = list(dict.fromkeys(base.arm for base in study.bases if base.arm is not None))
-    if not own or len(study.bases) > 1 + len(own):
+    own = arms_of_one_own_base(base.arm for base in study.bases)
+    if not own:
         return []
     return [
         f"{enumerated(own)} has a trained base of its own, because its tensors have other shapes. Differences to it "

@@ -78,7 +78,7 @@ def _setup(study: StudyResults) -> str:
 def _start(study: StudyResults, length: str) -> str:
     info, bases = study.info, study.common_bases
     if info.pretrain:
-        many = len(bases) > 1
+        many = study.has_several_bases
         which = f"{len(bases)} checkpoints of {study.baseline.name} in turn" if many else "one checkpoint"
         own = f"{'each ' if many else ''}trained for {counted(info.pretrain, 'epoch')}"
         of = "" if many else f" of {study.baseline.name}"
@@ -93,7 +93,7 @@ def _statistics(study: StudyResults) -> str:
     info = study.info
     grouped = f" over {counted(info.group_count, 'group')}" if info.groups and info.group_count else ""
     images = f"{counted(info.images, 'test image')}" if info.images is not None else "test images"
-    units = "bases" if len(study.common_bases) > 1 and info.pretrain else "seeds"
+    units = "bases" if study.has_several_bases else "seeds"
     several = len(study.variants) > 1
     together = f", and hold for all {len(study.variants)} variants together with {percent(1 - ALPHA)} (Bonferroni)"
     return (

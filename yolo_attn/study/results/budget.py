@@ -58,7 +58,7 @@ def noise_budget(study: StudyResults) -> Budget | None:
     seeds = max((arm.difference().seeds or 0 for arm in study.variants), default=0)
     if noise is None or seeds < MIN_SEEDS:
         return None
-    bases = max(1, len(study.common_bases)) if noise.bases is not None else 1
+    bases = max(1, *map(study.units, study.variants)) if study.has_several_bases else 1
     variances = (noise.training**2 / seeds, noise.images**2, (noise.bases or 0.0) ** 2 / bases)
     total = math.fsum(variances)
     if total == 0:

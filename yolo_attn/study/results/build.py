@@ -34,7 +34,7 @@ from yolo_attn.study.results.estimates import (
     pair_difference,
     summarize_noise,
 )
-from yolo_attn.study.results.judging import Rules, judge, more_failures
+from yolo_attn.study.results.judging import Rules, arms_of_one_own_base, judge, more_failures
 from yolo_attn.study.results.looks import look_notes, looks_of, with_look
 from yolo_attn.study.results.paths import dataset_name, without_folders
 from yolo_attn.study.results.records import (
@@ -55,7 +55,7 @@ from yolo_attn.study.results.records import (
 from yolo_attn.study.results.remarks import remarks
 from yolo_attn.system.files import read_json
 
-__all__ = ["ArmRuns", "make_results"]
+__all__ = ["ArmRuns", "TrainedBase", "make_results"]
 
 _Tested = tuple[Mapping[str, Difference | None], Verdict | None]
 
@@ -65,8 +65,8 @@ class ArmRuns:
     """The state of one arm's runs.
 
     Args:
-        name: Name of the arm; empty for the bases that all arms start from.
-        kind: "baseline", "variant", "control", or "base" for the trainings of bases.
+        name: Name of the arm.
+        kind: "baseline", "variant" or "control".
         model: Its model YAML, relative to the study's folder.
         runs: The state of its run with each seed of the study.
         transferred: Number of tensors shared with the baseline at initialization, and the baseline's number; None when
@@ -90,12 +90,25 @@ class ArmRuns:
         return {run.seed for run in self.runs if run.status not in ENDED}
 
 
+@dataclass(frozen=True)
+class TrainedBase:
+    """The training of a base.
+
+    Args:
+        arm: Name of the only arm that starts from it; None if all others do.
+        run: The state of its run.
+    """
+
+    arm: str | None
+    run: RunState
+
+
 def make_results(
     folder: Path,
     info: StudyInfo,
     arms: Sequence[ArmRuns],
     *,
-    bases: Sequence[ArmRuns] = (),
+    bases: Sequence[TrainedBase] = (),
     looks: Sequence[Look] = (),
     keep: bool = True,
 ) -> StudyResults:
@@ -110,7 +123,7 @@ def make_results(
         folder: The study's folder.
         info: The setup of the study.
         arms: The baseline, then variants and controls in the order of the study.
-        bases: Trainings of the bases that the arms start from; those of one arm alone have its name.
+        bases: Trainings of the bases that the arms start from.
         looks: Earlier looks at the studies of the folder.
         keep: Whether to cache the bootstrap in the runs' folders; otherwise the study is only read.
 
@@ -135,7 +148,7 @@ def make_results(
         detectable_range=detectable.main_range,
         noise=detectable.noise,
         pairs=trial.pairs(),
-        bases=[_base_summary(folder, info, item, run, keep=keep) for item in bases for run in item.runs],
+        bases=[_base_summary(folder, info, base, keep=keep) for base in bases],
         notes=remarks(info, estimates),
     )
     study = replace(study, looks=with_look(looks_of(looks, [run.folder for run in arms[0].runs]), study))
@@ -180,13 +193,14 @@ class _Trial:
         arms: Sequence[ArmRuns],
         sources: Sequence[tuple[RunSource, ...]],
         estimates: Sequence[ArmEstimates],
-        bases: Sequence[ArmRuns],
+        bases: Sequence[TrainedBase],
     ) -> None:
         self._metrics = info.metrics
         self._rules = Rules.of(info)
         self._arms, self._sources, self._estimates, self._groups = arms, sources, estimates, info.group_count or 0
         self._variants = [index for index, item in enumerate(arms) if item.kind == "variant"]
-        self._with_own_base = {item.name for item in bases if item.name}
+        self._has_several_bases = sum(base.arm is None for base in bases) > 1
+        self._of_one_own_base = arms_of_one_own_base(base.arm for base in bases)
 
     def judge(self, index: int) -> _Tested:
         """Return an arm's differences to the baseline and its verdict, as far as they may be tested.
@@ -222,20 +236,13 @@ class _Trial:
             return _untested(judged), None
         return judged, verdict
 
-    @property
-    def _planned_bases(self) -> int:
-        """Number of bases that the runs of the baseline start from, also if some of them have failed."""
-        return len({run.base for run in self._arms[0].runs})
-
     def _lacks_bases(self, found: PairedDifference | None) -> bool:
         """Whether a single one of several bases is left, so that nothing shows how bases differ."""
-        return self._planned_bases > 1 and found is not None and found.sd_bases is None
+        return self._has_several_bases and found is not None and found.sd_bases is None
 
     def _is_luck_of_bases(self, index: int, reference: int) -> bool:
         """Whether two arms start from different bases, one each, so that nothing shows how bases differ."""
-        names = [self._arms[arm].name for arm in (index, reference)]
-        starts = {name if name in self._with_own_base else None for name in names}
-        return len(starts) > 1 and self._planned_bases == 1
+        return any(self._arms[arm].name in self._of_one_own_base for arm in (index, reference))
 
     def _is_interim(self, index: int, reference: int) -> bool:
         """Whether runs that a verdict rests on wait or run; with looks after every seed these are only its own."""
@@ -270,7 +277,7 @@ class _Trial:
         variants = [self._estimates[index] for index in self._variants]
         known: dict[str, Noise] = {name: found for name in self._metrics if (found := noise(variants, name))}
         units, alpha = self._units(variants), simultaneous_alpha(len(self._variants))
-        widening = self._rules.look_factor(alpha, self._seeds(variants))
+        widening = self._rules.look_factor(alpha, units)
         sizes = {
             name: minimum_detectable(units, found.training, found.images, alpha=alpha, look_factor=widening)
             for name, found in known.items()
@@ -281,18 +288,14 @@ class _Trial:
         ends = minimum_detectable_range(units, known[main], alpha=alpha, look_factor=widening)
         return _Detectable(sizes, ends, summarize_noise(variants, known[main]))
 
-    def _seeds(self, variants: Sequence[ArmEstimates]) -> int:
-        """Return the seeds of the design: the largest number if undecided arms get more.
+    def _units(self, variants: Sequence[ArmEstimates]) -> int:
+        """Return the seeds of the design, or its bases: the largest number of seeds if undecided arms get more.
 
         An arm with too few seeds for a verdict has been added and is being trained.
         """
-        done = (len(arm.runs) for arm in variants if arm.differences)
-        return self._rules.max_seeds or min((seeds for seeds in done if seeds >= MIN_SEEDS), default=0)
-
-    def _units(self, variants: Sequence[ArmEstimates]) -> int:
-        """Return the number of bases, or of seeds if all start from the same base."""
-        bases = {source.base for source in self._sources[0]}
-        return len(bases) if len(bases) > 1 else self._seeds(variants)
+        main = self._metrics[0]
+        units = [found.units for arm in variants if arm.differences and (found := arm.differences[main])]
+        return self._rules.max_seeds or min((number for number in units if number >= MIN_SEEDS), default=0)
 
 
 def _untested(differences: Mapping[str, Difference | None], *, interval: bool = True) -> dict[str, Difference | None]:
@@ -386,8 +389,8 @@ def _arm_summary(
     )
 
 
-def _base_summary(folder: Path, info: StudyInfo, item: ArmRuns, run: RunState, *, keep: bool) -> BaseSummary:
-    measured, main = run.measurements, None
+def _base_summary(folder: Path, info: StudyInfo, base: TrainedBase, *, keep: bool) -> BaseSummary:
+    run, measured, main = base.run, base.run.measurements, None
     if run.status == "done":
         main = float(cached_metrics(_source(folder, run, info, keep=keep)).values[0])  # the main metric
     return BaseSummary(
@@ -398,7 +401,7 @@ def _base_summary(folder: Path, info: StudyInfo, item: ArmRuns, run: RunState, *
         metric=main if main is not None and math.isfinite(main) else None,
         error=run.error and plain(run.error),
         folder=run.folder,
-        arm=item.name or None,
+        arm=base.arm,
     )
 
 

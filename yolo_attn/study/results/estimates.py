@@ -246,7 +246,7 @@ def noise(variants: Sequence[ArmEstimates], name: str) -> Noise | None:
         name: Name of the metric.
     """
     return pooled_noise(
-        (found.error * math.sqrt(found.share * (found.training_df + 1)), found.se_images, found.training_df + 1)
+        (found.error * math.sqrt(found.share * found.units), found.se_images, found.units)
         for found in _tested(variants, name)
         if found.error is not None
     )
@@ -275,6 +275,6 @@ def _root_mean_square(values: Sequence[float]) -> float:
 
 
 def _tested(variants: Sequence[ArmEstimates], name: str) -> list[PairedDifference]:
-    """Return the variants' differences that have enough seeds for a verdict."""
+    """Return the variants' differences that have enough seeds or bases for a verdict."""
     found = [arm.differences[name] for arm in variants if arm.differences and arm.comparable]
-    return [item for item in found if item and item.seeds >= MIN_SEEDS and item.p is not None]
+    return [item for item in found if item and item.units >= MIN_SEEDS and item.p is not None]

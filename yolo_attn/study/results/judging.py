@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from yolo_attn.stats.sequential import look_factor, look_levels
 from yolo_attn.stats.verdicts import Verdict, adjusted_p, read_verdict, simultaneous_alpha
 from yolo_attn.study.results.records import ArmSummary, Difference, StudyInfo
 
-__all__ = ["Rules", "is_overruled", "judge", "more_failures"]
+__all__ = ["Rules", "arms_of_one_own_base", "is_overruled", "judge", "more_failures"]
 
 # A failed run is worse than any other. If an arm has more of them than its reference, nothing good can be concluded
 # from the remaining seeds, and if the reference has more, nothing bad.
@@ -71,6 +71,18 @@ class _Run(Protocol):
     def status(self) -> str: ...
 
 
+def arms_of_one_own_base(bases: Iterable[str | None]) -> list[str]:
+    """Return the arms that have a base of their own where each base is trained once.
+
+    A difference to such an arm contains the luck of two trainings of bases, and nothing shows how large it is.
+
+    Args:
+        bases: The arm that each trained base is of; None if it is of all others.
+    """
+    known = list(bases)
+    return [arm for arm in dict.fromkeys(known) if arm is not None and known.count(arm) == 1]
+
+
 def more_failures(runs: Sequence[_Run], reference: Sequence[_Run]) -> int:
     """Return the number of failed runs of an arm minus that of its reference, over the seeds of both.
 
@@ -111,8 +123,7 @@ def judge(
     main, found = next(iter(judged.values())), next(iter(differences.values()))
     if main is None or main.interval is None or found is None:
         return judged, None
-    units = found.training_df + 1  # the seeds or, with several trained bases, the bases
-    if units < MIN_SEEDS or images < MIN_IMAGES:
+    if found.units < MIN_SEEDS or images < MIN_IMAGES:
         return judged, None
     verdict = read_verdict(main.interval, rules.margin, no_worse=rules.no_worse)
     unsupported = _NOT_WITH_MORE_FAILURES if failures > 0 else _NOT_WITH_FEWER_FAILURES if failures < 0 else ()

@@ -166,9 +166,10 @@ def false_alarms(looks: Sequence[Look], study: StudyResults) -> float:
         looks: The looks.
         study: The study's results.
     """
-    several_bases = len(study.common_bases) > 1
     alphas = [_alphas(looks, arm) for arm in study.variants]
-    rates = [sum(found.values()) if several_bases else _exact(tuple(sorted(found.items()))) for found in alphas]
+    rates = [
+        sum(found.values()) if study.has_several_bases else _exact(tuple(sorted(found.items()))) for found in alphas
+    ]
     return min(1.0, math.fsum(rates))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from yolo_attn.errors import UserError
 from yolo_attn.study.files import BOOTSTRAP, JOB, MAPS, MATCHES, RESULT, TRAIN, TRAIN_TABLE
 from yolo_attn.study.job import RunResult, RunState, read_key
-from yolo_attn.study.results.build import ArmRuns, make_results
+from yolo_attn.study.results.build import ArmRuns, TrainedBase, make_results
 from yolo_attn.study.results.looks import read_looks
 from yolo_attn.study.results.records import ArmSummary, BaseSummary, RunSummary, StudyResults
 from yolo_attn.study.specification.controls import CONTROLS
@@ -42,7 +42,8 @@ def rebuild(folder: Path, known: StudyResults, *, require_all: bool = True, keep
             "restore its folder, or give out=DIR for a report of the remaining runs (nothing was changed)"
         )
     arms, looks = [_arm_runs(folder, arm) for arm in known.arms], read_looks(folder)
-    return make_results(folder, known.info, arms, bases=_base_runs(folder, known), looks=looks, keep=keep)
+    bases = [TrainedBase(base.arm, _run_state(folder, base)) for base in known.bases]
+    return make_results(folder, known.info, arms, bases=bases, looks=looks, keep=keep)
 
 
 def _arm_runs(folder: Path, arm: ArmSummary) -> ArmRuns:
@@ -50,13 +51,6 @@ def _arm_runs(folder: Path, arm: ArmSummary) -> ArmRuns:
     offset = control.seed_offset if control else 0
     runs = [replace(_run_state(folder, run, offset), base=run.base) for run in arm.runs]
     return ArmRuns(arm.name, arm.kind, arm.model, runs, arm.transferred)
-
-
-def _base_runs(folder: Path, known: StudyResults) -> list[ArmRuns]:
-    """Return the trainings of the bases; those of one arm alone have its name."""
-    names = dict.fromkeys(base.arm for base in known.bases)
-    runs = {name: [_run_state(folder, base) for base in known.bases if base.arm == name] for name in names}
-    return [ArmRuns(name or "", "base", None, states) for name, states in runs.items()]
 
 
 def _run_state(folder: Path, run: RunSummary | BaseSummary, seed_offset: int = 0) -> RunState:

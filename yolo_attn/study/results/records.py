@@ -267,7 +267,7 @@ class NoiseSummary:
 
 @dataclass(frozen=True)
 class BaseSummary:
-    """The training of a base that all arms start from.
+    """The training of a base that arms start from.
 
     Args:
         seed: Its seed.
@@ -277,7 +277,7 @@ class BaseSummary:
         metric: Its value of the main metric.
         error: Reason why it failed.
         folder: Its folder, relative to the study's.
-        arm: Name of the arm that it is the base of, if not of all.
+        arm: Name of the only arm that it is the base of; None if it is that of all others.
     """
 
     seed: int
@@ -815,6 +815,17 @@ class StudyResults:
     def common_bases(self) -> Sequence[BaseSummary]:
         """The trainings of the bases that all arms start from, without those of a single arm."""
         return [base for base in self.bases if base.arm is None]
+
+    @property
+    def has_several_bases(self) -> bool:
+        """Whether the seeds start from several trained bases in turn, which are then the units of training."""
+        return len(self.common_bases) > 1
+
+    def units(self, arm: ArmSummary) -> int:
+        """Return the number of units of training in an arm's difference to the baseline: its seeds, or their bases."""
+        if not self.has_several_bases:
+            return arm.difference().seeds or 0
+        return len({run.base for run in self.baseline.done if run.seed in arm.by_seed})
 
     @property
     def total(self) -> int:
