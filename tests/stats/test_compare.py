@@ -8,16 +8,7 @@ import pytest
 from scipy import special, stats
 
 from yolo_attn.stats.behrens_fisher import upper_quantile
-from yolo_attn.stats.compare import (
-    Noise,
-    PairedDifference,
-    Support,
-    difference,
-    estimate,
-    minimum_detectable,
-    minimum_detectable_range,
-    pooled_noise,
-)
+from yolo_attn.stats.compare import PairedDifference, Support, difference, estimate
 
 
 def false_alarms(seeds: int, ratio: float, level: float) -> float:
@@ -178,27 +169,6 @@ def test_one_seed_has_no_interval() -> None:
     assert single.se_images == pytest.approx(0.01, rel=0.1)
 
 
-@pytest.mark.parametrize(("seeds", "training", "images"), [(3, 1.0, 0.2), (5, 1.0, 1.0), (10, 0.2, 1.0), (2, 1.0, 0.0)])
-def test_minimum_detectable_difference_has_the_given_power(seeds: int, training: float, images: float) -> None:
-    size = minimum_detectable(seeds, training, images)
-    rng = np.random.default_rng(0)
-    studies = 20000
-    values = size + rng.normal(0, training, (seeds, studies)) + rng.normal(0, images, studies)
-    variance = values.var(axis=0, ddof=1) / seeds + images**2
-    share = values.var(axis=0, ddof=1) / seeds / variance
-    found = np.abs(values.mean(axis=0)) > upper_quantile(0.025, share, seeds - 1, 1e6) * np.sqrt(variance)
-    assert found.mean() == pytest.approx(0.8, abs=0.01)
-
-
-def test_pooled_noise_skips_models_compared_with_themselves() -> None:
-    noise = pooled_noise([(3.0, 1.0, 3), (4.0, 7.0, 3), (0.0, 0.0, 3), (None, 1.0, 3)])
-    assert noise is not None
-    assert (noise.training, noise.images) == pytest.approx((math.sqrt(12.5), 5.0))
-    assert 2 < noise.df < 4  # two differences to one baseline
-    assert pooled_noise([(0.0, 0.0, 3)]) is None
-    assert pooled_noise([]) is None
-
-
 def test_one_test_image_has_no_interval() -> None:
     values, resampled = np.array([[0.1], [0.1], [0.1]]), np.full((3, 50, 1), 0.1)
     found = difference(estimate(values, resampled, Support.of_images([1])))
@@ -206,24 +176,6 @@ def test_one_test_image_has_no_interval() -> None:
     assert (found.ci95, found.p, found.p_better, found.se_images) == (None, None, None, None)
     single = difference(estimate(values[:1], resampled[:1], Support.of_images([1])))
     assert (single.ci95, single.se_images) == (None, None)
-
-
-def test_minimum_detectable_difference_with_known_noise_matches_the_textbook() -> None:
-    expected = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
-    assert minimum_detectable(5, 0.0, 0.01) == pytest.approx(0.01 * expected, rel=1e-3)
-    assert minimum_detectable(3, 0.0, 0.0) == 0.0
-    assert minimum_detectable(10, 0.01, 0.0) < minimum_detectable(5, 0.01, 0.0) < minimum_detectable(3, 0.01, 0.0)
-    with pytest.raises(ValueError, match="at least 2"):
-        minimum_detectable(1, 0.01, 0.01)
-
-
-def test_the_range_of_the_detectable_difference_covers_the_uncertainty_of_the_noise() -> None:
-    known = minimum_detectable_range(3, Noise(0.02, 0.01))
-    assert known == (minimum_detectable(3, 0.02, 0.01),) * 2
-    low, high = minimum_detectable_range(3, Noise(0.02, 0.01, df=2))
-    assert low < known[0] < high
-    closer = minimum_detectable_range(3, Noise(0.02, 0.01, df=20))
-    assert low < closer[0] < known[0] < closer[1] < high
 
 
 def test_columns_are_estimated_independently() -> None:

@@ -1,4 +1,4 @@
-"""Sizes of studies: the seeds and images of a requirement are the fewest that suffice."""
+"""What studies detect, and that the seeds and images of a requirement are the fewest that suffice."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from yolo_attn.stats.behrens_fisher import upper_quantile
-from yolo_attn.stats.compare import Noise, minimum_detectable
-from yolo_attn.stats.power import MOST_SEEDS, probability_equivalent, requirement
+from yolo_attn.stats.power import (
+    MOST_SEEDS,
+    Noise,
+    minimum_detectable,
+    minimum_detectable_range,
+    pooled_noise,
+    probability_equivalent,
+    requirement,
+)
 
 ALPHA = 0.05 / 4
 
@@ -17,6 +25,45 @@ ALPHA = 0.05 / 4
 def once(seeds: int) -> float:
     """No factor: there is a single look."""
     return 1.0
+
+
+@pytest.mark.parametrize(("seeds", "training", "images"), [(3, 1.0, 0.2), (5, 1.0, 1.0), (10, 0.2, 1.0), (2, 1.0, 0.0)])
+def test_minimum_detectable_difference_has_the_given_power(seeds: int, training: float, images: float) -> None:
+    size = minimum_detectable(seeds, training, images)
+    rng = np.random.default_rng(0)
+    studies = 20000
+    values = size + rng.normal(0, training, (seeds, studies)) + rng.normal(0, images, studies)
+    variance = values.var(axis=0, ddof=1) / seeds + images**2
+    share = values.var(axis=0, ddof=1) / seeds / variance
+    found = np.abs(values.mean(axis=0)) > upper_quantile(0.025, share, seeds - 1, 1e6) * np.sqrt(variance)
+    assert found.mean() == pytest.approx(0.8, abs=0.01)
+
+
+def test_pooled_noise_skips_models_compared_with_themselves() -> None:
+    noise = pooled_noise([(3.0, 1.0, 3), (4.0, 7.0, 3), (0.0, 0.0, 3), (None, 1.0, 3)])
+    assert noise is not None
+    assert (noise.training, noise.images) == pytest.approx((math.sqrt(12.5), 5.0))
+    assert 2 < noise.df < 4  # two differences to one baseline
+    assert pooled_noise([(0.0, 0.0, 3)]) is None
+    assert pooled_noise([]) is None
+
+
+def test_minimum_detectable_difference_with_known_noise_matches_the_textbook() -> None:
+    expected = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
+    assert minimum_detectable(5, 0.0, 0.01) == pytest.approx(0.01 * expected, rel=1e-3)
+    assert minimum_detectable(3, 0.0, 0.0) == 0.0
+    assert minimum_detectable(10, 0.01, 0.0) < minimum_detectable(5, 0.01, 0.0) < minimum_detectable(3, 0.01, 0.0)
+    with pytest.raises(ValueError, match="at least 2"):
+        minimum_detectable(1, 0.01, 0.01)
+
+
+def test_the_range_of_the_detectable_difference_covers_the_uncertainty_of_the_noise() -> None:
+    known = minimum_detectable_range(3, Noise(0.02, 0.01))
+    assert known == (minimum_detectable(3, 0.02, 0.01),) * 2
+    low, high = minimum_detectable_range(3, Noise(0.02, 0.01, df=2))
+    assert low < known[0] < high
+    closer = minimum_detectable_range(3, Noise(0.02, 0.01, df=20))
+    assert low < closer[0] < known[0] < closer[1] < high
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from tests.study.conftest import Fake
 from yolo_attn.data import DataSummary, SplitSummary
-from yolo_attn.stats.compare import Noise, minimum_detectable_range
+from yolo_attn.stats.power import Noise, minimum_detectable_range
 from yolo_attn.study.earlier import measured_noise
 from yolo_attn.study.forecast import Forecast
 from yolo_attn.study.results.judging import Rules

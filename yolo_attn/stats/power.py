@@ -1,4 +1,4 @@
-"""The size of a study: seeds and test images that are needed to detect a difference, or to show that there is none.
+"""The noise of differences, and what a study detects with it: differences, seeds and test images.
 
 The numbers follow from the noise of earlier differences, and from the rule of the verdicts: the interval of a
 difference excludes zero, or is inside the margin. More seeds reduce the noise of training, more test images mainly that
@@ -8,22 +8,178 @@ of the images.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
-from yolo_attn.stats.compare import MIN_SEEDS, Noise, half_widths, minimum_detectable
+from yolo_attn.stats.behrens_fisher import upper_quantile
+from yolo_attn.stats.compare import MIN_SEEDS
 
-__all__ = ["MOST_SEEDS", "Requirement", "probability_equivalent", "requirement"]
+__all__ = [
+    "MOST_SEEDS",
+    "Noise",
+    "Requirement",
+    "minimum_detectable",
+    "minimum_detectable_range",
+    "pooled_noise",
+    "probability_equivalent",
+    "requirement",
+    "sd_of_base",
+]
 
 MOST_SEEDS = 100  # beyond, other ways to reduce the noise cost less
 _BALANCE = math.sqrt(0.5)  # training then contributes half of the variance
 _LEAST_SHARE = 1e-9
+_NODES = 400
+_SHARED_BASELINE = 0.25  # squared correlation of two differences to the same baseline with equal noise
+
+Floats = NDArray[np.float64]
 
 Factor = Callable[[int], float]
 """Factor of the standard error due to training that accounts for looks, by number of seeds."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise of a difference, estimated from several differences.
+
+    Args:
+        training: Standard deviation over seeds of one run's difference.
+        images: Standard error due to the test images.
+        df: Degrees of freedom of `training`; infinite if it is known.
+    """
+
+    training: float
+    images: float
+    df: float = math.inf
+
+    def limits(self, level: float = 0.9) -> tuple[float, float]:
+        """Return an interval for `training`, given how well it is known."""
+        if math.isinf(self.df):
+            return self.training, self.training
+        low, high = (
+            self.training * math.sqrt(self.df / special.chdtri(self.df, tail))
+            for tail in ((1 - level) / 2, (1 + level) / 2)
+        )
+        return low, high
+
+
+def pooled_noise(noises: Iterable[tuple[float | None, float | None, int]]) -> Noise | None:
+    """Return the root mean squares of the noise of several differences to one baseline.
+
+    A difference without any noise compares a model with itself and is skipped. The result is None if no other is left.
+    The differences share their baseline, so their noises are correlated and have fewer degrees of freedom together than
+    independent ones.
+
+    Args:
+        noises: sd_training, se_images and the number of seeds of each difference; those with an unknown value are
+            skipped.
+    """
+    known = [
+        (training, images, seeds - 1)
+        for training, images, seeds in noises
+        if training is not None and images is not None and (training or images)
+    ]
+    if not known:
+        return None
+    training, images, df = (np.array(part, np.float64) for part in zip(*known, strict=True))
+    pooled_df = df.sum() / (1 + (len(known) - 1) * _SHARED_BASELINE)
+    mean_square = (training**2 * df).sum() / df.sum()
+    return Noise(math.sqrt(mean_square), math.sqrt(np.mean(images**2)), float(pooled_df))
+
+
+def sd_of_base(sd_training: float, sd_bases: float, seeds: int) -> float:
+    """Return the standard deviation over bases of the mean over some seeds of each.
+
+    Args:
+        sd_training: Standard deviation over seeds that start from the same base.
+        sd_bases: Standard deviation over bases, without that over seeds.
+        seeds: Number of seeds of each base.
+    """
+    return math.hypot(sd_bases, sd_training / math.sqrt(seeds))
+
+
+def minimum_detectable(
+    seeds: int,
+    sd_training: float,
+    se_images: float,
+    *,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    look_factor: float = 1.0,
+) -> float:
+    """Return the smallest true difference that a study finds with the given power.
+
+    Args:
+        seeds: Number of common seeds, at least 2.
+        sd_training: Standard deviation over seeds of one run's difference.
+        se_images: Standard error due to the test images.
+        alpha: Two-sided level of the interval.
+        power: Probability of finding a difference of that size.
+        look_factor: Factor of the standard error due to training in the interval that accounts for looks.
+
+    Raises:
+        ValueError: There are fewer than 2 seeds.
+    """
+    from scipy import optimize  # not needed in the processes of runs, which import this module
+
+    if seeds <= 1:
+        raise ValueError(f"seeds={seeds}: training noise requires at least 2 seeds")
+    scale = math.sqrt(sd_training**2 / seeds + se_images**2)
+    if scale == 0:
+        return 0.0
+    half = _half_widths(seeds, sd_training, se_images, alpha, look_factor)
+
+    def lacking(size: float) -> float:
+        found = special.ndtr((size - half) / scale) + special.ndtr((-size - half) / scale)
+        return float(found.mean()) - power
+
+    return float(optimize.brentq(lacking, 0.0, float(half.max()) + 10 * scale))
+
+
+def _half_widths(seeds: int, sd_training: float, se_images: float, alpha: float, look_factor: float = 1.0) -> Floats:
+    """Return half the width of the interval of a difference at equally spaced quantiles of its estimated variance.
+
+    Args:
+        seeds: Number of common seeds, at least 2.
+        sd_training: Standard deviation over seeds of one run's difference.
+        se_images: Standard error due to the test images.
+        alpha: Two-sided level.
+        look_factor: Factor of the standard error due to training that accounts for looks.
+    """
+    quantile = (np.arange(_NODES) + 0.5) / _NODES
+    training = (look_factor * sd_training) ** 2 / seeds * special.chdtri(seeds - 1, 1 - quantile) / (seeds - 1)
+    total = training + se_images**2
+    return np.asarray(upper_quantile(alpha / 2, training / total, seeds - 1, 1e6) * np.sqrt(total))
+
+
+def minimum_detectable_range(
+    seeds: int,
+    noise: Noise,
+    *,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    look_factor: float = 1.0,
+    level: float = 0.9,
+) -> tuple[float, float]:
+    """Return an interval for the smallest detectable difference, given how well the noise of training is known.
+
+    Args:
+        seeds: Number of common seeds, at least 2.
+        noise: The noise, from earlier results.
+        alpha: Two-sided level of the interval.
+        power: Probability of finding a difference of that size.
+        look_factor: As for `minimum_detectable`.
+        level: Level of the interval.
+    """
+    low, high = (
+        minimum_detectable(seeds, training, noise.images, alpha=alpha, power=power, look_factor=look_factor)
+        for training in noise.limits(level)
+    )
+    return low, high
 
 
 @dataclass(frozen=True)
@@ -111,5 +267,5 @@ def probability_equivalent(seeds: int, noise: Noise, margin: float, alpha: float
     scale = math.sqrt(noise.training**2 / seeds + noise.images**2)
     if scale == 0:
         return 1.0
-    room = np.maximum(margin - half_widths(seeds, noise.training, noise.images, alpha, look_factor), 0.0)
+    room = np.maximum(margin - _half_widths(seeds, noise.training, noise.images, alpha, look_factor), 0.0)
     return float(np.mean(2 * special.ndtr(room / scale) - 1))

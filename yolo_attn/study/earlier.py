@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from yolo_attn.errors import UserError
-from yolo_attn.stats.compare import MIN_SEEDS, Noise, pooled_noise, sd_of_base
+from yolo_attn.stats.compare import MIN_SEEDS
+from yolo_attn.stats.power import Noise, pooled_noise, sd_of_base
 from yolo_attn.study.files import RESULTS
 from yolo_attn.study.planning import Plan
 from yolo_attn.study.results.records import Difference, StudyInfo, StudyResults

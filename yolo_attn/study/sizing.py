@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from yolo_attn.stats.compare import MIN_SEEDS, minimum_detectable_range
-from yolo_attn.stats.power import Requirement, probability_equivalent, requirement
+from yolo_attn.stats.compare import MIN_SEEDS
+from yolo_attn.stats.power import Requirement, minimum_detectable_range, probability_equivalent, requirement
 from yolo_attn.stats.verdicts import simultaneous_alpha
 from yolo_attn.study.earlier import MeasuredNoise
 from yolo_attn.study.job import RunResult

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.study.report.simple import EQUIVALENT, make
-from yolo_attn.stats.compare import Noise, minimum_detectable_range
+from yolo_attn.stats.power import Noise, minimum_detectable_range
 from yolo_attn.study.report.noise import noise_lines, scenario_name
 from yolo_attn.study.results.budget import Budget, noise_budget
 from yolo_attn.study.results.judging import Rules

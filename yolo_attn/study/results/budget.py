@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from yolo_attn.stats.compare import MIN_SEEDS, Noise, minimum_detectable_range, sd_of_base
+from yolo_attn.stats.compare import MIN_SEEDS
+from yolo_attn.stats.power import Noise, minimum_detectable_range, sd_of_base
 from yolo_attn.stats.verdicts import simultaneous_alpha
 from yolo_attn.study.results.judging import Rules
 from yolo_attn.study.results.records import NoiseSummary, StudyResults

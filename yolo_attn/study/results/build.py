@@ -15,13 +15,8 @@ from statistics import fmean, stdev
 
 from yolo_attn.errors import UserError, plain
 from yolo_attn.stats.bootstrap import REPLICATES, SEED
-from yolo_attn.stats.compare import (
-    MIN_SEEDS,
-    Noise,
-    PairedDifference,
-    minimum_detectable,
-    minimum_detectable_range,
-)
+from yolo_attn.stats.compare import MIN_SEEDS, PairedDifference
+from yolo_attn.stats.power import Noise, minimum_detectable, minimum_detectable_range
 from yolo_attn.stats.verdicts import Verdict, simultaneous_alpha
 from yolo_attn.study.files import LATENCY
 from yolo_attn.study.job import RunState, Scores

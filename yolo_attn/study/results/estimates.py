@@ -14,15 +14,8 @@ from numpy.typing import NDArray
 
 from yolo_attn.errors import UserError
 from yolo_attn.stats import npz
-from yolo_attn.stats.compare import (
-    MIN_SEEDS,
-    MeanEstimate,
-    Noise,
-    PairedDifference,
-    difference,
-    estimate,
-    pooled_noise,
-)
+from yolo_attn.stats.compare import MIN_SEEDS, MeanEstimate, PairedDifference, difference, estimate
+from yolo_attn.stats.power import Noise, pooled_noise
 from yolo_attn.stats.tasks import evaluation_of
 from yolo_attn.study.files import MATCHES
 from yolo_attn.study.results.metrics import RunMetrics, run_metrics
