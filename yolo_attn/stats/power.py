@@ -175,11 +175,11 @@ def minimum_detectable_range(
         look_factor: As for `minimum_detectable`.
         level: Level of the interval.
     """
-    low, high = (
-        minimum_detectable(seeds, training, noise.images, alpha=alpha, power=power, look_factor=look_factor)
-        for training in noise.limits(level)
-    )
-    return low, high
+    ends = {
+        training: minimum_detectable(seeds, training, noise.images, alpha=alpha, power=power, look_factor=look_factor)
+        for training in dict.fromkeys(noise.limits(level))
+    }
+    return min(ends.values()), max(ends.values())
 
 
 @dataclass(frozen=True)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 
-from yolo_attn.stats.compare import MIN_SEEDS
-from yolo_attn.stats.power import Requirement, minimum_detectable_range, probability_equivalent, requirement
+from yolo_attn.stats.power import Requirement, requirement
 from yolo_attn.stats.verdicts import simultaneous_alpha
 from yolo_attn.study.earlier import MeasuredNoise
 from yolo_attn.study.job import RunResult
 from yolo_attn.study.planning import Plan
 from yolo_attn.study.results.judging import Rules
+from yolo_attn.study.results.size import Size
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.specification.device import first_device
 from yolo_attn.study.specification.estimate import SETUP_SECONDS, RunTimes, guess_epoch_seconds
 
-__all__ = ["RunSeconds", "Size", "Sizing", "times_of"]
+__all__ = ["RunSeconds", "Sizing", "times_of"]
 
 _LONGEST_PLAN = 24  # seeds above which the factor for looks changes by less than 1 %, and takes seconds to compute
 _EVALUATION = 0.4  # time of evaluating an image, relative to training with it
@@ -76,28 +76,6 @@ class RunSeconds:
         )
 
 
-@dataclass(frozen=True)
-class Size:
-    """A study with some number of seeds.
-
-    Args:
-        seeds: Seeds of each arm.
-        bases: Bases that they start from in a study with several bases; None in others.
-        runs: Runs of the arms and trainings of bases.
-        seconds: Time of all of them; None if unknown.
-        detectable: Smallest difference that is found with a probability of 80 %, a fraction: 90 % interval, given how
-            well the noise is known. None if unknown, or if there are too few seeds for a verdict.
-        equivalent: Probability of the verdict "equivalent" for a variant that does not differ; None as above.
-    """
-
-    seeds: int
-    bases: int | None
-    runs: int
-    seconds: float | None
-    detectable: tuple[float, float] | None
-    equivalent: float | None
-
-
 class Sizing:
     """Computes sizes of a study.
 
@@ -114,6 +92,8 @@ class Sizing:
         self._plan, self._run_seconds, self._at_once = plan, run_seconds, at_once
         self._noise = noise.noise if noise else None
         self._images = noise.images if noise else None
+        design = plan.study.design
+        self._rules = Rules(design.margin / 100, design.no_worse, design.max_seeds)
 
     @property
     def planned(self) -> int:
@@ -135,21 +115,20 @@ class Sizing:
 
     def detectable(self, units: int) -> tuple[float, float] | None:
         """Return the range of the smallest detectable difference, None if unknown."""
-        if self._noise is None or units < MIN_SEEDS:
-            return None
-        return minimum_detectable_range(units, self._noise, alpha=self._alpha, look_factor=self._look_factor(units))
+        return None if self._noise is None else self._rules.detectable(self._noise, units, self._plan.tested)
 
     def requirement(self, difference: float) -> Requirement | None:
         """Return the units and images that a difference requires, None if unknown."""
         if self._noise is None or not self._images:
             return None
+        alpha = simultaneous_alpha(self._plan.tested)
 
-        def factor_of_largest(units: int) -> float:
-            """Return the factor if it is the largest number of seeds that is chosen, with `seeds=auto`."""
-            most = min(units, _LONGEST_PLAN)
-            return self._look_factor(most, most)
+        def factor_of_last(units: int) -> float:
+            """Return the factor that accounts for looks if this is the largest number of seeds."""
+            most = self._rules.max_seeds and min(units, _LONGEST_PLAN)
+            return replace(self._rules, max_seeds=most).look_factor(alpha, most or units)
 
-        return requirement(difference, self._noise, self._images, self._alpha, factor_of_largest)
+        return requirement(difference, self._noise, self._images, alpha, factor_of_last)
 
     def seconds(self, runs: Sequence[Run]) -> float | None:
         """Return the time of runs, None if unknown."""
@@ -171,19 +150,5 @@ class Sizing:
         pretraining = [runs[0] for runs in plan.bases.values() for _ in range(bases)]
         return pretraining + [run for run in first.values() for _ in range(seeds)]
 
-    @property
-    def _alpha(self) -> float:
-        """The error level of a variant's interval."""
-        return simultaneous_alpha(self._plan.tested)
-
-    def _look_factor(self, units: int, last: int | None = None) -> float:
-        """Return the factor that accounts for looks, after a number of seeds, in a study with at most so many."""
-        design = self._plan.study.design
-        most = None if design.max_seeds is None else last or design.max_seeds
-        return Rules(design.margin / 100, design.no_worse, most).look_factor(self._alpha, units)
-
     def _equivalent(self, units: int) -> float | None:
-        if self._noise is None or units < MIN_SEEDS:
-            return None
-        margin = self._plan.study.design.margin / 100
-        return probability_equivalent(units, self._noise, margin, self._alpha, self._look_factor(units))
+        return None if self._noise is None else self._rules.chance_of_equivalent(self._noise, units, self._plan.tested)

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from tests.study.report.simple import EQUIVALENT, make
-from yolo_attn.stats.power import Noise, minimum_detectable_range
-from yolo_attn.study.report.noise import noise_lines, scenario_name
+from yolo_attn.stats.power import Noise, minimum_detectable_range, probability_equivalent
+from yolo_attn.study.report.noise import noise_lines, size_name
 from yolo_attn.study.results.budget import Budget, noise_budget
 from yolo_attn.study.results.judging import Rules
 from yolo_attn.study.results.records import BaseSummary, NoiseSummary, StudyResults
@@ -34,15 +34,18 @@ def test_shares_are_those_of_the_variance() -> None:
     assert (found.training, found.images, found.bases) == (pytest.approx(5 / 6), pytest.approx(1 / 6), None)
 
 
-def test_scenarios_of_one_base() -> None:
+def test_sizes_with_one_base() -> None:
     noise = NoiseSummary(0.01, 0.002, df=8.0)
-    found = budget(noise).scenarios
-    assert [scenario_name(it) for it in found] == ["5 seeds", "6 seeds", "10 seeds", "twice the test images"]
-    for scenario in found:
-        known = Noise(0.01, 0.002 / math.sqrt(scenario.images), 8.0)
-        expected = minimum_detectable_range(scenario.seeds, known, alpha=0.05 / 2)
-        assert scenario.detectable == pytest.approx(expected)
-    assert [it.seconds for it in found] == [0, 3 * 60, 15 * 60, 0]  # three arms of a minute each
+    found = budget(noise)
+    assert [size_name(it) for it in found.sizes] == ["5 seeds", "6 seeds", "10 seeds", "twice the test images"]
+    for size in found.sizes:
+        known = Noise(0.01, 0.002 / math.sqrt(size.images), 8.0)
+        expected = minimum_detectable_range(size.seeds, known, alpha=0.05 / 2)
+        assert size.detectable == pytest.approx(expected)
+        assert size.equivalent == pytest.approx(probability_equivalent(size.seeds, known, 0.005, 0.05 / 2))
+    assert [it.runs for it in found.sizes] == [15, 18, 30, 15]
+    assert [it.seconds for it in found.sizes] == [60 * it.runs for it in found.sizes]  # of a minute each
+    assert [found.added_seconds(it) for it in found.sizes] == [0, 3 * 60, 15 * 60, 0]
 
 
 def test_images_that_change_nothing_are_not_a_number() -> None:
@@ -64,20 +67,21 @@ def test_bases_are_the_units_of_training() -> None:
     assert (found.training, found.bases, found.images) == pytest.approx(
         (training / total, between / total, images / total)
     )
-    names = [scenario_name(it) for it in found.scenarios]
+    names = [size_name(it) for it in found.sizes]
     assert names == [
         *("3 bases and 6 seeds", "4 bases and 8 seeds", "3 bases and 12 seeds", "6 bases and 12 seeds"),
         "twice the test images",
     ]
     per_base = math.sqrt(0.02**2 + 0.01**2 / 2)
-    assert found.scenarios[1].detectable == pytest.approx(
+    assert found.sizes[1].detectable == pytest.approx(
         minimum_detectable_range(4, Noise(per_base, 0.001, 4.0), alpha=0.05 / 2)
     )
-    assert found.scenarios[1].seconds == pytest.approx(2 * 3 * 60 + 100)  # two seeds of three arms, and a base
+    assert found.sizes[1].runs == 8 * 3 + 4
+    assert found.added_seconds(found.sizes[1]) == pytest.approx(2 * 3 * 60 + 100)  # two seeds of three arms, and a base
 
 
 def test_looks_make_the_last_seed_the_design() -> None:
-    found = budget(NoiseSummary(0.01, 0.002, df=8.0), max_seeds=12).scenarios
+    found = budget(NoiseSummary(0.01, 0.002, df=8.0), max_seeds=12).sizes
     assert [it.seeds for it in found] == [12, 13, 24, 12]
     factor = Rules(0.005, max_seeds=12).look_factor(0.025, 12)
     assert factor > 1
@@ -95,7 +99,7 @@ def test_unknown_times_leave_the_cost_out() -> None:
     made = study(NoiseSummary(0.01, 0.002, df=8.0))
     untimed = replace(made, arms=[replace(arm, seconds=None) for arm in made.arms])
     found = noise_budget(untimed)
-    assert found is not None and found.scenarios[1].seconds is None
+    assert found is not None and found.added_seconds(found.sizes[1]) is None
     assert "of training)" in noise_lines(made)[1] and "of training)" not in noise_lines(untimed)[1]
 
 

@@ -18,7 +18,7 @@ from yolo_attn.study.report.exports import SOURCES
 from yolo_attn.study.report.figures.palette import THEME, arm_style
 from yolo_attn.study.report.figures.plot import drawing
 from yolo_attn.study.report.images import Album
-from yolo_attn.study.report.noise import scenario_name
+from yolo_attn.study.report.noise import size_name
 from yolo_attn.study.report.notes import answer, collapses, conditions, deviations, reading_notes
 from yolo_attn.study.report.pairs import SHARED_BASELINE
 from yolo_attn.study.report.scores import describe_score
@@ -115,7 +115,7 @@ def _environment() -> Environment:
         "arm_style": arm_style,
         "failed_text": failed_text,
         "ranks": _RANKS,
-        "scenario_name": scenario_name,
+        "size_name": size_name,
         "shared_baseline": SHARED_BASELINE,
         "symbols": _SYMBOLS,
         "unlearned_text": unlearned_text,

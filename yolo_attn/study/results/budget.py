@@ -5,33 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from yolo_attn.stats.compare import MIN_SEEDS
-from yolo_attn.stats.power import Noise, minimum_detectable_range, sd_of_base
-from yolo_attn.stats.verdicts import simultaneous_alpha
+from yolo_attn.stats.power import Noise, sd_of_base
 from yolo_attn.study.results.judging import Rules
 from yolo_attn.study.results.records import NoiseSummary, StudyResults
+from yolo_attn.study.results.size import Size
 
-__all__ = ["Budget", "Scenario", "noise_budget"]
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """The study as it is, or with more seeds, bases or test images.
-
-    Args:
-        seeds: Seeds of each arm; the largest number if undecided arms get more.
-        bases: Bases that they start from in turn.
-        images: Factor for the number of test images.
-        detectable: 90 % interval of the smallest true difference found with 80 % power.
-        seconds: Training time that it adds; None if it is unknown.
-    """
-
-    seeds: int
-    bases: int = 1
-    images: int = 1
-    detectable: tuple[float, float] = (0.0, 0.0)
-    seconds: float | None = 0.0
+__all__ = ["Budget", "noise_budget"]
 
 
 @dataclass(frozen=True)
@@ -43,14 +25,19 @@ class Budget:
         training: Share of training in its square.
         images: Share of the test images.
         bases: Share of the bases; None with one.
-        scenarios: The study as it is, then others.
+        sizes: The study as it is, then with more seeds, bases or test images.
     """
 
     error: float
     training: float
     images: float
     bases: float | None
-    scenarios: Sequence[Scenario]
+    sizes: Sequence[Size]
+
+    def added_seconds(self, size: Size) -> float | None:
+        """Return the training time that a size needs in addition to the study as it is, None if unknown."""
+        now = self.sizes[0].seconds
+        return None if size.seconds is None or now is None else size.seconds - now
 
 
 def noise_budget(study: StudyResults) -> Budget | None:
@@ -65,51 +52,53 @@ def noise_budget(study: StudyResults) -> Budget | None:
     if total == 0:
         return None
     training, images, between = (variance / total for variance in variances)
-    planned = study.info.max_seeds or seeds
     return Budget(
         error=math.sqrt(total),
         training=training,
         images=images,
         bases=between if bases > 1 else None,
-        scenarios=[_filled(study, noise, planned, scenario) for scenario in _scenarios(planned, bases)],
+        sizes=[_size(study, noise, *of) for of in _sizes(study.info.max_seeds or seeds, bases)],
     )
 
 
-def _scenarios(seeds: int, bases: int) -> Iterator[Scenario]:
+def _sizes(seeds: int, bases: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the seeds, bases and factor of test images of the study as it is, then of larger ones."""
     each = max(seeds // bases, 1)
-    yield Scenario(seeds, bases)
+    yield seeds, bases, 1
     if bases == 1:
-        yield Scenario(seeds + 1)
-        yield Scenario(2 * seeds)
+        yield seeds + 1, 1, 1
+        yield 2 * seeds, 1, 1
     else:
-        yield Scenario(each * (bases + 1), bases + 1)
-        yield Scenario(2 * each * bases, bases)
-        yield Scenario(each * 2 * bases, 2 * bases)
-    yield Scenario(seeds, bases, images=2)
+        yield each * (bases + 1), bases + 1, 1
+        yield 2 * each * bases, bases, 1
+        yield each * 2 * bases, 2 * bases, 1
+    yield seeds, bases, 2
 
 
-def _filled(study: StudyResults, noise: NoiseSummary, planned: int, scenario: Scenario) -> Scenario:
-    """Return a scenario with what it detects and costs."""
-    info, seeds, bases = study.info, scenario.seeds, scenario.bases
-    alpha = simultaneous_alpha(len(study.variants))
-    widening = Rules(info.margin, info.no_worse, info.max_seeds and seeds).look_factor(alpha, seeds)
-    units, training = seeds, noise.training
-    if bases > 1:
+def _size(study: StudyResults, noise: NoiseSummary, seeds: int, bases: int, images: int) -> Size:
+    """Return what a study with some seeds, bases and images would take and detect."""
+    units, training, several = seeds, noise.training, bases > 1
+    if several:
         units, training = bases, sd_of_base(training, noise.bases or 0.0, max(seeds // bases, 1))
-    expected = Noise(training, noise.images / math.sqrt(scenario.images), noise.df or math.inf)
-    return replace(
-        scenario,
-        detectable=minimum_detectable_range(units, expected, alpha=alpha, look_factor=widening),
-        seconds=_added_seconds(study, seeds - planned, bases),
+    expected = Noise(training, noise.images / math.sqrt(images), noise.df or math.inf)
+    rules, variants = Rules.of(study.info), len(study.variants)
+    rules = replace(rules, max_seeds=rules.max_seeds and seeds)
+    return Size(
+        seeds=seeds,
+        bases=bases if several else None,
+        runs=seeds * len(study.arms) + (bases if several else len(study.common_bases)),
+        seconds=_seconds(study, seeds, bases),
+        detectable=rules.detectable(expected, units, variants),
+        equivalent=rules.chance_of_equivalent(expected, units, variants),
+        images=images,
     )
 
 
-def _added_seconds(study: StudyResults, seeds: int, bases: int) -> float | None:
-    """Return the training time of more seeds of all arms, and of more bases."""
+def _seconds(study: StudyResults, seeds: int, bases: int) -> float | None:
+    """Return the training time of some seeds of all arms, and of the bases if they are several; None if unknown."""
     times = [arm.seconds for arm in study.arms if arm.done]
-    trained = [base.seconds for base in study.common_bases]
-    added = max(bases - len(trained), 0) if bases > 1 else 0
-    if None in times or (added and None in trained):
+    trained = [base.seconds for base in study.common_bases if base.status == "done"] if bases > 1 else []
+    known = [seconds for seconds in (*times, *trained) if seconds is not None]
+    if len(known) < len(times) + len(trained):
         return None
-    per_base = math.fsum(time or 0.0 for time in trained) / max(len(trained), 1)
-    return seeds * math.fsum(time or 0.0 for time in times) + added * per_base
+    return seeds * math.fsum(known[: len(times)]) + (bases * fmean(known[len(times) :]) if trained else 0.0)

@@ -16,8 +16,8 @@ from statistics import fmean, stdev
 from yolo_attn.errors import UserError, plain
 from yolo_attn.stats.bootstrap import REPLICATES, SEED
 from yolo_attn.stats.compare import MIN_SEEDS, PairedDifference
-from yolo_attn.stats.power import Noise, minimum_detectable, minimum_detectable_range
-from yolo_attn.stats.verdicts import Verdict, simultaneous_alpha
+from yolo_attn.stats.power import Noise
+from yolo_attn.stats.verdicts import Verdict
 from yolo_attn.study.files import LATENCY
 from yolo_attn.study.job import RunState, Scores
 from yolo_attn.study.results.estimates import (
@@ -131,7 +131,8 @@ def make_results(
     latency = _read_latency(folder)
     info = _portable(info, first, _last_result(arms))
     trial = _Trial(info, arms, sources, estimates, bases)
-    detectable = trial.detectable()
+    noises = trial.noises()
+    main = noises.get(info.metrics[0])
     study = StudyResults(
         info=info,
         arms=[
@@ -139,9 +140,11 @@ def make_results(
             for index, (item, found) in enumerate(zip(arms, estimates, strict=True))
         ],
         bootstrap=Bootstrap(REPLICATES, SEED),
-        minimum_detectable=detectable.sizes,
-        detectable_range=detectable.main_range,
-        noise=detectable.noise,
+        minimum_detectable={
+            name: ends[0] for name, found in noises.items() if (ends := trial.detectable(replace(found, df=math.inf)))
+        },
+        detectable_range=None if main is None else trial.detectable(main),
+        noise=None if main is None else trial.summarize_noise(main),
         pairs=trial.pairs(),
         bases=[_base_summary(folder, info, base, keep=keep) for base in bases],
         notes=remarks(info, estimates),
@@ -153,22 +156,6 @@ def make_results(
 def _source(folder: Path, run: RunState, info: StudyInfo, *, keep: bool) -> RunSource:
     path = folder / (run.folder or "")
     return RunSource.of(path, run.seed, info.task, keep=keep, base=run.base, groups=info.groups)
-
-
-@dataclass(frozen=True)
-class _Detectable:
-    """What a study can detect.
-
-    Args:
-        sizes: Smallest true difference found with 80 % power, by metric; empty while no difference has enough seeds for
-            a verdict.
-        main_range: A 90 % interval of it in the main metric.
-        noise: The noise that it follows from.
-    """
-
-    sizes: Mapping[str, float]
-    main_range: tuple[float, float] | None = None
-    noise: NoiseSummary | None = None
 
 
 class _Trial:
@@ -267,29 +254,27 @@ class _Trial:
                 found.append(PairResult(self._arms[index].name, self._arms[reference].name, record, verdict))
         return found
 
-    def detectable(self) -> _Detectable:
-        """Return the smallest true differences found with 80 % power at this study's noise."""
+    def noises(self) -> dict[str, Noise]:
+        """Return the noise of the variants' differences in each metric in which it is known."""
         variants = [self._estimates[index] for index in self._variants]
-        known: dict[str, Noise] = {name: found for name in self._metrics if (found := noise(variants, name))}
-        units, alpha = self._units(variants), simultaneous_alpha(len(self._variants))
-        widening = self._rules.look_factor(alpha, units)
-        sizes = {
-            name: minimum_detectable(units, found.training, found.images, alpha=alpha, look_factor=widening)
-            for name, found in known.items()
-        }
-        main = self._metrics[0]
-        if main not in known:
-            return _Detectable(sizes)
-        ends = minimum_detectable_range(units, known[main], alpha=alpha, look_factor=widening)
-        return _Detectable(sizes, ends, summarize_noise(variants, known[main]))
+        return {name: found for name in self._metrics if (found := noise(variants, name))}
 
-    def _units(self, variants: Sequence[ArmEstimates]) -> int:
-        """Return the seeds of the design, or its bases: the largest number of seeds if undecided arms get more.
+    def summarize_noise(self, found: Noise) -> NoiseSummary:
+        """Return the noise in the main metric, with the parts of seeds and bases separated."""
+        return summarize_noise([self._estimates[index] for index in self._variants], found)
+
+    def detectable(self, found: Noise) -> tuple[float, float] | None:
+        """Return the smallest true difference of a variant that is found with 80 % power at some noise: an interval."""
+        return self._rules.detectable(found, self._units, len(self._variants))
+
+    @property
+    def _units(self) -> int:
+        """The seeds of the design, or its bases: the largest number of seeds if undecided arms get more.
 
         An arm with too few seeds for a verdict has been added and is being trained.
         """
-        main = self._metrics[0]
-        units = [found.units for arm in variants if arm.differences and (found := arm.differences[main])]
+        found = [self._estimates[index].differences or {} for index in self._variants]
+        units = [main.units for differences in found if (main := differences.get(self._metrics[0]))]
         return self._rules.max_seeds or min((number for number in units if number >= MIN_SEEDS), default=0)
 
 

@@ -1,4 +1,4 @@
-"""Verdicts about the differences of a study, with the rules that its specification sets."""
+"""Verdicts about the differences of a study: the rules that its specification sets, and what they detect."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from yolo_attn.stats.compare import MIN_IMAGES, MIN_SEEDS, PairedDifference
+from yolo_attn.stats.power import Noise, minimum_detectable_range, probability_equivalent
 from yolo_attn.stats.sequential import look_factor, look_levels
 from yolo_attn.stats.verdicts import Verdict, adjusted_p, read_verdict, simultaneous_alpha
 from yolo_attn.study.results.records import ArmSummary, Difference, StudyInfo
@@ -60,6 +61,29 @@ class Rules:
         if self.max_seeds is None or seeds < MIN_SEEDS:
             return 1.0
         return look_factor(alpha, seeds, MIN_SEEDS, max(self.max_seeds, seeds))
+
+    def detectable(self, noise: Noise, units: int, comparisons: int) -> tuple[float, float] | None:
+        """Return the smallest true difference of one arm that is found with a probability of 80 %: a 90 % interval.
+
+        Args:
+            noise: The noise of a difference.
+            units: Number of common seeds, or of bases in a study with several.
+            comparisons: Number of differences that are tested together.
+
+        Returns:
+            None if there are too few units for a verdict.
+        """
+        if units < MIN_SEEDS:
+            return None
+        alpha = simultaneous_alpha(comparisons)
+        return minimum_detectable_range(units, noise, alpha=alpha, look_factor=self.look_factor(alpha, units))
+
+    def chance_of_equivalent(self, noise: Noise, units: int, comparisons: int) -> float | None:
+        """Return the probability of "equivalent" for an arm that does not differ, with the same arguments."""
+        if units < MIN_SEEDS:
+            return None
+        alpha = simultaneous_alpha(comparisons)
+        return probability_equivalent(units, noise, self.margin, alpha, self.look_factor(alpha, units))
 
 
 class _Run(Protocol):
