@@ -18,7 +18,7 @@ from yolo_attn.study.report import make_report
 from yolo_attn.study.results.looks import read_looks
 from yolo_attn.study.running.progress import Progress
 from yolo_attn.study.running.run import Run
-from yolo_attn.study.sizing import RunSeconds
+from yolo_attn.study.times import RunSeconds
 
 forking = pytest.mark.skipif(sys.platform == "win32", reason="no fork")
 

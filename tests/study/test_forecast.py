@@ -220,7 +220,7 @@ def test_the_cheapest_study_for_a_difference_is_named(fake: Fake, monkeypatch: p
     monkeypatch.setattr(
         "yolo_attn.data.check_data", lambda data, *_: DataSummary(data, "detect", {0: "one"}, splits, digest="d")
     )
-    monkeypatch.setattr("yolo_attn.study.sizing.guess_epoch_seconds", lambda *_, **__: 10.0)
+    monkeypatch.setattr("yolo_attn.study.times.guess_epoch_seconds", lambda *_, **__: 10.0)
     fake.compare(variants="B,crippled", seeds=4, name="pilot", data="mine.yaml")
     large = plan(fake, variants="B,crippled", detect=60, data="mine.yaml")
     assert line(large, "detect=60").startswith("detect=60: seeds=3: 9 runs, ")

@@ -29,13 +29,13 @@ from yolo_attn.study.running.progress import Progress, clock
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.running.runner import Handle, Outcome, Runner, make_runner
 from yolo_attn.study.schedule import Schedule, describe_look
-from yolo_attn.study.sizing import RunSeconds, Sizing, times_of
+from yolo_attn.study.sizing import Sizing
 from yolo_attn.study.specification.arms import Arm
 from yolo_attn.study.specification.device import first_device
-from yolo_attn.study.specification.estimate import RunTimes
 from yolo_attn.study.specification.recipe import recipe_integer, recipe_split
 from yolo_attn.study.specification.study import Study
 from yolo_attn.study.store import Store, choose_folder
+from yolo_attn.study.times import RunSeconds, RunTimes, times_of
 
 __all__ = ["compare"]
 

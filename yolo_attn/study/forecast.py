@@ -18,8 +18,9 @@ from yolo_attn.study.planning import Plan
 from yolo_attn.study.preview import image_lines, no_verdict
 from yolo_attn.study.report.formats import duration, points, points_range
 from yolo_attn.study.results.size import Size
-from yolo_attn.study.sizing import RunSeconds, Sizing, times_of
+from yolo_attn.study.sizing import Sizing
 from yolo_attn.study.store import Store
+from yolo_attn.study.times import RunSeconds, times_of
 from yolo_attn.system.files import stored_fields
 from yolo_attn.tables import align, html_table
 

@@ -15,9 +15,9 @@ from yolo_attn.study.report.formats import points, points_range
 from yolo_attn.study.results.remarks import crowded_images, frames_hint, too_few_images
 from yolo_attn.study.running.progress import clock
 from yolo_attn.study.running.run import Run
-from yolo_attn.study.sizing import RunSeconds, Sizing
-from yolo_attn.study.specification.estimate import RunTimes
+from yolo_attn.study.sizing import Sizing
 from yolo_attn.study.specification.recipe import recipe_max_det
+from yolo_attn.study.times import RunSeconds, RunTimes
 
 __all__ = ["SharedCounts", "image_lines", "no_verdict", "preview_lines"]
 

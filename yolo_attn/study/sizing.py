@@ -3,77 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 
 from yolo_attn.stats.power import Requirement, requirement
 from yolo_attn.stats.verdicts import simultaneous_alpha
 from yolo_attn.study.earlier import MeasuredNoise
-from yolo_attn.study.job import RunResult
 from yolo_attn.study.planning import Plan
 from yolo_attn.study.results.judging import Rules
 from yolo_attn.study.results.size import Size
 from yolo_attn.study.running.run import Run
-from yolo_attn.study.specification.device import first_device
-from yolo_attn.study.specification.estimate import SETUP_SECONDS, RunTimes, guess_epoch_seconds
+from yolo_attn.study.times import RunSeconds
 
-__all__ = ["RunSeconds", "Sizing", "times_of"]
+__all__ = ["Sizing"]
 
 _LONGEST_PLAN = 24  # seeds above which the factor for looks changes by less than 1 %, and takes seconds to compute
-_EVALUATION = 0.4  # time of evaluating an image, relative to training with it
-
-
-def times_of(runs: Iterable[Run], results: Mapping[str, RunResult | None]) -> RunTimes:
-    """Return the times of the runs that are done.
-
-    Args:
-        runs: The runs.
-        results: The result of each run that has one, by its key.
-    """
-    times = RunTimes()
-    for run in runs:
-        result = results.get(run.key)
-        if result is not None and result.status == "done" and result.wall_seconds is not None:
-            times.add(run.arm.name, run.epochs, result.wall_seconds)
-    return times
-
-
-class RunSeconds:
-    """Expected seconds of runs, from the times of finished runs or else from a few training steps.
-
-    Args:
-        plan: The plan that the runs belong to.
-        times: Times of finished runs.
-    """
-
-    def __init__(self, plan: Plan, times: RunTimes) -> None:
-        self._plan, self._times = plan, times
-
-    def __call__(self, run: Run) -> float | None:
-        """Return the seconds of a run, None if unknown."""
-        known = self._times.expected(run.arm.name, run.epochs)
-        if known is not None or self._epoch is None:
-            return known
-        data = self._plan.dataset
-        evaluation = _EVALUATION * (data.images or 0) / (data.train_images or 1)  # in epochs
-        return SETUP_SECONDS + self._epoch * (run.epochs + evaluation)
-
-    @cached_property
-    def _epoch(self) -> float | None:
-        """The guessed seconds of an epoch of the baseline; measured only if it is needed."""
-        plan = self._plan
-        if not plan.dataset.train_images:
-            return None
-        return guess_epoch_seconds(
-            plan.baseline.model,
-            plan.settings.task,
-            len(plan.dataset.names),
-            train_images=plan.dataset.train_images,
-            recipe=plan.study.train,
-            device=first_device(plan.study.device),
-            threads=plan.platform.threads,
-        )
 
 
 class Sizing:

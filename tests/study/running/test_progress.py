@@ -10,7 +10,7 @@ from tests.study.conftest import PLATFORM, fake_arm
 from yolo_attn.study.job import Inputs, Measurements, RunResult, RunState
 from yolo_attn.study.running.progress import Progress, clock, count_epochs
 from yolo_attn.study.running.run import Run
-from yolo_attn.study.specification.estimate import RunTimes
+from yolo_attn.study.times import RunTimes
 
 
 class Terminal(StringIO):

@@ -16,8 +16,8 @@ from yolo_attn.host.geometry import model_cost
 from yolo_attn.study.running.initialization import count_shared_tensors
 from yolo_attn.study.specification.arms import Arm, build_arms
 from yolo_attn.study.specification.controls import CONTROLS, Control
-from yolo_attn.study.specification.estimate import guess_epoch_seconds
 from yolo_attn.study.specification.study import Study
+from yolo_attn.study.times import guess_epoch_seconds
 
 
 def study(**arguments: object) -> Study:

@@ -12,7 +12,7 @@ from typing import TextIO
 from yolo_attn.study.files import TRAIN_TABLE
 from yolo_attn.study.job import RunState
 from yolo_attn.study.running.run import Run
-from yolo_attn.study.specification.estimate import RunTimes
+from yolo_attn.study.times import RunTimes
 
 __all__ = ["Progress", "clock", "count_epochs"]
 

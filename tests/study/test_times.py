@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from yolo_attn.study.specification.estimate import RunTimes
+from yolo_attn.study.times import RunTimes
 
 
 def test_the_time_of_a_run_is_the_mean_of_its_arm() -> None:

@@ -1,0 +1,126 @@
+"""Times of runs: those of finished runs, and estimates for others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from yolo_attn.study.job import RunResult
+from yolo_attn.study.running.run import Run
+from yolo_attn.study.specification.device import first_device
+from yolo_attn.study.specification.recipe import recipe_integer
+
+if TYPE_CHECKING:
+    from yolo_attn.study.planning import Plan
+
+__all__ = ["RunSeconds", "RunTimes", "guess_epoch_seconds", "times_of"]
+
+_OVERHEAD = 1.5  # time of a training step with loss, optimizer, data and evaluation, relative to one without them
+_SETUP_SECONDS = 15.0  # time of a run before training: imports, building the model, reading the dataset
+_EVALUATION = 0.4  # time of evaluating an image, relative to training with it
+
+
+class RunTimes:
+    """Times of finished runs, from which those of others are estimated.
+
+    Runs of different numbers of epochs, such as those that train a base, say nothing about each other.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: dict[int, dict[str, list[float]]] = {}
+
+    def add(self, arm: str, epochs: int, seconds: float) -> None:
+        """Add a finished run."""
+        self._seconds.setdefault(epochs, {}).setdefault(arm, []).append(seconds)
+
+    def expected(self, arm: str, epochs: int) -> float | None:
+        """Return the mean seconds of an arm's runs, or of all runs of as many epochs; None if there are none."""
+        known = self._seconds.get(epochs, {})
+        every = known.get(arm) or [seconds for times in known.values() for seconds in times]
+        return fmean(every) if every else None
+
+
+def times_of(runs: Iterable[Run], results: Mapping[str, RunResult | None]) -> RunTimes:
+    """Return the times of the runs that are done.
+
+    Args:
+        runs: The runs.
+        results: The result of each run that has one, by its key.
+    """
+    times = RunTimes()
+    for run in runs:
+        result = results.get(run.key)
+        if result is not None and result.status == "done" and result.wall_seconds is not None:
+            times.add(run.arm.name, run.epochs, result.wall_seconds)
+    return times
+
+
+class RunSeconds:
+    """Expected seconds of runs, from the times of finished runs or else from a few training steps.
+
+    Args:
+        plan: The plan that the runs belong to.
+        times: Times of finished runs.
+    """
+
+    def __init__(self, plan: Plan, times: RunTimes) -> None:
+        self._plan, self._times = plan, times
+
+    def __call__(self, run: Run) -> float | None:
+        """Return the seconds of a run, None if unknown."""
+        known = self._times.expected(run.arm.name, run.epochs)
+        if known is not None or self._epoch is None:
+            return known
+        data = self._plan.dataset
+        evaluation = _EVALUATION * (data.images or 0) / (data.train_images or 1)  # in epochs
+        return _SETUP_SECONDS + self._epoch * (run.epochs + evaluation)
+
+    @cached_property
+    def _epoch(self) -> float | None:
+        """The guessed seconds of an epoch of the baseline; measured only if it is needed."""
+        plan = self._plan
+        if not plan.dataset.train_images:
+            return None
+        return guess_epoch_seconds(
+            plan.baseline.model,
+            plan.settings.task,
+            len(plan.dataset.names),
+            train_images=plan.dataset.train_images,
+            recipe=plan.study.train,
+            device=first_device(plan.study.device),
+            threads=plan.platform.threads,
+        )
+
+
+def guess_epoch_seconds(
+    model: Mapping[str, object],
+    task: str,
+    classes: int,
+    *,
+    train_images: int,
+    recipe: Mapping[str, object],
+    device: str,
+    threads: int,
+) -> float | None:
+    """Estimate the seconds of one epoch from a few training steps; None if they fail.
+
+    Args:
+        model: The base's model YAML.
+        task: Its task.
+        classes: Number of classes.
+        train_images: Images of the training split.
+        recipe: The recipe.
+        device: The device, as torch names it.
+        threads: CPU threads of a run.
+    """
+    from yolo_attn.host.timing import step_seconds
+
+    batch, imgsz = recipe_integer(recipe, "batch"), recipe_integer(recipe, "imgsz")
+    try:
+        step = step_seconds(model, task, classes, batch=batch, imgsz=imgsz, device=device, threads=threads)
+    except Exception:  # the runs report the problem
+        return None
+    return _OVERHEAD * step * math.ceil(train_images / batch)
