@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import TextIO
 
 from yolo_attn.errors import UserError, first_line
@@ -23,7 +22,7 @@ from yolo_attn.study.preview import SharedCounts, preview_lines
 from yolo_attn.study.report.live import RELOAD_SECONDS, LivePage
 from yolo_attn.study.results.build import ArmRuns, TrainedBase, make_results
 from yolo_attn.study.results.looks import all_looks, list_seeds, read_looks, write_looks
-from yolo_attn.study.results.records import Look, StudyInfo, StudyResults
+from yolo_attn.study.results.records import Look, StudyResults
 from yolo_attn.study.running.initialization import count_shared_tensors
 from yolo_attn.study.running.progress import Progress, clock
 from yolo_attn.study.running.run import Run
@@ -446,28 +445,8 @@ class _Engine:
 
     def _report(self, *, html: bool) -> Results:
         """Write the current results; without `html`, the page with the plots is left to `LivePage`."""
-        plan, platform, design = self._plan, self._plan.platform, self._plan.study.design
-        info = StudyInfo(
-            data=plan.study.data,
-            data_digest=plan.dataset.digest,
-            images=plan.dataset.images,
-            instances=plan.dataset.instances,
-            task=plan.settings.task,
-            weights=Path(plan.settings.weights).name if plan.settings.weights else None,
-            recipe=plan.study.train,
-            versions=platform.versions,
-            seeds=plan.study.seeds[: self._schedule.most_seeds],
-            device=platform.device,
-            threads=platform.threads,
-            command=self._command,
-            margin=design.margin / 100,
-            no_worse=design.no_worse,
-            max_seeds=design.max_seeds,
-            pretrain=design.pretrain or None,
-            pretraining=plan.study.pretraining,
-            lr_attention=design.lr_attention if design.lr_attention != 1 else None,
-            groups=design.groups,
-        )
+        plan = self._plan
+        info = plan.info(self._schedule.most_seeds, self._command)
         folder = self._store.folder
         arms = [self._arm_runs(arm) for arm in plan.arms]
         bases = [TrainedBase(arm, self._states[run.key]) for arm, runs in plan.bases.items() for run in runs]

@@ -18,6 +18,7 @@ from yolo_attn.stats.groups import FOLDER, check_groups
 from yolo_attn.stats.tasks import EVALUATIONS, evaluation_of
 from yolo_attn.study.job import Platform, RunSettings
 from yolo_attn.study.results.looks import read_looks
+from yolo_attn.study.results.records import StudyInfo
 from yolo_attn.study.running.dataset import Dataset, read_dataset
 from yolo_attn.study.running.key import package_versions
 from yolo_attn.study.running.layer_code import layer_sources
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from yolo_attn.layer_files import Sources
 
 __all__ = ["Plan", "make_plan"]
+
+_Bases = Mapping[str | None, Sequence[Run]]
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Plan:
 
     study: Study
     arms: Sequence[Arm]
-    bases: Mapping[str | None, Sequence[Run]]
+    bases: _Bases
     runs: Sequence[Run]
     settings: RunSettings
     platform: Platform
@@ -100,6 +103,36 @@ class Plan:
         """Return the runs of an arm."""
         return [run for run in self.runs if run.arm is arm]
 
+    def info(self, seeds: int, command: str) -> StudyInfo:
+        """Return the setup for the results.
+
+        Args:
+            seeds: Number of seeds that are due.
+            command: The command line.
+        """
+        study, settings, platform, design = self.study, self.settings, self.platform, self.study.design
+        return StudyInfo(
+            data=study.data,
+            data_digest=self.dataset.digest,
+            images=self.dataset.images,
+            instances=self.dataset.instances,
+            task=settings.task,
+            weights=Path(settings.weights).name if settings.weights else None,
+            recipe=study.train,
+            versions=platform.versions,
+            seeds=study.seeds[:seeds],
+            device=platform.device,
+            threads=platform.threads,
+            command=command,
+            margin=design.margin / 100,
+            no_worse=design.no_worse,
+            max_seeds=design.max_seeds,
+            pretrain=design.pretrain or None,
+            pretraining=study.pretraining,
+            lr_attention=design.lr_attention if design.lr_attention != 1 else None,
+            groups=design.groups,
+        )
+
 
 def make_plan(study: Study, store: Store, stream: TextIO) -> Plan:
     """Plan a study.
@@ -112,30 +145,19 @@ def make_plan(study: Study, store: Store, stream: TextIO) -> Plan:
     Raises:
         UserError: An argument is invalid, or the store is damaged, locked, or of other package versions.
     """
-    from yolo_attn.host.model_kind import task_of
     from yolo_attn.layer_files import sources_of
 
     versions = package_versions()
-    stored_study, stored_platform = None, None
-    if store.exists:
-        store.check_free()
-        stored_platform = store.platform(versions)
-        stored_study = read_study(store.folder)
-        study = study.added_to(
-            stored_study.comparison, max((look.seeds for look in read_looks(store.folder)), default=0)
-        )
-    modules = _load_layers(study, stored_study)
-    arms = _build_arms(study, stored_study, store)
-    for arm in arms:
-        if not arm.error:
-            layer_sources(arm.model)  # a layer that cannot be imported elsewhere is an error before data are downloaded
-    task = task_of(arms[0].model)
-    if task not in EVALUATIONS:
-        raise UserError(f"base={study.base}: a {task} model; compare supports {', '.join(EVALUATIONS)}")
+    stored, earlier = _read_stored(store, versions)
+    if stored is not None:
+        study = study.added_to(stored.comparison, max((look.seeds for look in read_looks(store.folder)), default=0))
+    modules = _load_layers(study, stored)
+    arms: Sequence[Arm] = _build_arms(study, stored, store)
+    task = _task_of(study, arms)
     data = resolve_data(study.data)
-    platform = _choose_platform(study, versions, stored_platform)
-    if stored_platform is not None:
-        _report_device_change(store, stored_platform, platform, stream)
+    platform = _choose_platform(study, versions, earlier)
+    if earlier is not None:
+        _report_device_change(store, earlier, platform, stream)
     dataset = read_dataset(data, task, recipe_split(study.train))
     _check_groups(study, task, dataset)
     settings = RunSettings(
@@ -146,12 +168,54 @@ def make_plan(study: Study, store: Store, stream: TextIO) -> Plan:
         trust=trusts_files(),
         groups=study.design.groups,
     )
+    arms, bases, runs = _plan_runs(study, arms, dataset, platform)
+    sources = functools.reduce(operator.or_, (run.sources for run in runs if run.sources), sources_of(modules))
+    return Plan(study, arms, bases, runs, settings, platform, dataset, sources)
+
+
+def _read_stored(store: Store, versions: Mapping[str, str]) -> tuple[StoredStudy | None, Platform | None]:
+    """Return the study in a store, and the platform of its runs.
+
+    Raises:
+        UserError: The store is damaged, locked, or of other package versions.
+    """
+    if not store.exists:
+        return None, None
+    store.check_free()
+    platform = store.platform(versions)
+    return read_study(store.folder), platform
+
+
+def _task_of(study: Study, arms: Sequence[Arm]) -> str:
+    """Return the task of a study.
+
+    Raises:
+        UserError: It is not supported, or a layer cannot be imported elsewhere, which is checked before data are
+            downloaded.
+    """
+    from yolo_attn.host.model_kind import task_of
+
+    for arm in arms:
+        if not arm.error:
+            layer_sources(arm.model)
+    task = task_of(arms[0].model)
+    if task not in EVALUATIONS:
+        raise UserError(f"base={study.base}: a {task} model; compare supports {', '.join(EVALUATIONS)}")
+    return task
+
+
+def _plan_runs(
+    study: Study, arms: Sequence[Arm], dataset: Dataset, platform: Platform
+) -> tuple[Sequence[Arm], _Bases, list[Run]]:
+    """Return the arms as they are trained, the runs that train their bases, and those of the arms.
+
+    All arms of a seed come before the next seed: a study that is stopped early has complete comparisons.
+    """
     plan = functools.partial(plan_run, data=dataset.digest, platform=platform)
-    bases: dict[str | None, list[Run]] = {}
+    bases: _Bases = {}
     if study.design.pretrain:
         bases = _plan_bases(arms, study.design.bases, functools.partial(plan, recipe=study.pretraining))
         arms = _with_classes(arms, _classes(dataset, study.pretraining))
-    # All arms of a seed come before the next seed: a study that is stopped early has complete comparisons.
     runs = [
         plan(
             arm,
@@ -164,11 +228,10 @@ def make_plan(study: Study, store: Store, stream: TextIO) -> Plan:
         for arm in arms
         if not arm.error
     ]
-    sources = functools.reduce(operator.or_, (run.sources for run in runs if run.sources), sources_of(modules))
-    return Plan(study, arms, bases, runs, settings, platform, dataset, sources)
+    return arms, bases, runs
 
 
-def _plan_bases(arms: Sequence[Arm], number: int, plan: Callable[[Arm, int], Run]) -> dict[str | None, list[Run]]:
+def _plan_bases(arms: Sequence[Arm], number: int, plan: Callable[[Arm, int], Run]) -> _Bases:
     """Return the runs that train the weights that arms start from, as `Plan.bases`.
 
     Args:
@@ -176,7 +239,10 @@ def _plan_bases(arms: Sequence[Arm], number: int, plan: Callable[[Arm, int], Run
         number: Number of bases of each; their seeds are 0, 1, 2, ....
         plan: Plans the run of an arm with a seed.
     """
-    models = {None: arms[0], **{arm.name: arm for arm in arms[1:] if arm.own_base and not arm.error}}
+    models: dict[str | None, Arm] = {
+        None: arms[0],
+        **{arm.name: arm for arm in arms[1:] if arm.own_base and not arm.error},
+    }
     bases = {name: Arm(f"{arm.name} pretraining", "base", arm.model) for name, arm in models.items()}
     return {name: [plan(base, seed) for seed in range(number)] for name, base in bases.items()}
 
