@@ -5,7 +5,7 @@ import torch
 
 from tests.study.conftest import Fake
 from yolo_attn.errors import UserError
-from yolo_attn.study import engine
+from yolo_attn.study import reporting
 from yolo_attn.study.specification.device import check_share, count_devices, device_kind, first_device, read_device
 from yolo_attn.study.specification.study import Study
 
@@ -118,7 +118,7 @@ def test_a_batch_must_be_divisible_if_the_host_requires_it(monkeypatch: pytest.M
 def test_another_number_of_gpus_is_another_run_and_is_reported(
     fake: Fake, four_gpus: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "first_device", lambda device: "cpu")  # there is no GPU to measure latency on
+    monkeypatch.setattr(reporting, "first_device", lambda device: "cpu")  # there is no GPU to measure latency on
     arguments = {"variants": "A", "seeds": 1}
     fake.compare(**arguments, device="0")
     fake.compare(**arguments, device="3")
