@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
@@ -245,10 +245,7 @@ class Study(Comparison):
             _recipe_keys(content.get("recipe"), content["train"]),
             _recipe_keys(settings.get("recipe"), training),
         ]
-        amp = device_kind(device) != "cpu"
-        train = study_recipe(keys, amp=amp, finetune=trained)
-        own = _recipe_keys(None, content.get(_PRETRAINING)).keys
-        check_share(device, recipe_integer(train, "batch"))
+        train, pretraining = _recipes(keys, content.get(_PRETRAINING), device, design, finetune=trained)
         seeds = read_seeds(content["seeds"], design)
         return cls(
             base=base,
@@ -258,7 +255,7 @@ class Study(Comparison):
             seeds=seeds,
             train=train,
             design=design,
-            pretraining=base_recipe(keys, own, amp=amp, epochs=design.pretrain) if design.pretrain else {},
+            pretraining=pretraining,
             folder=_parse_folder(settings),
             device=device,
             threads=parse_threads(settings, "threads"),
@@ -376,6 +373,26 @@ def _evaluated_split(data: str) -> RecipeKeys:
     """Return the split of a dataset that studies evaluate, unless it is the usual one."""
     entry = list_datasets().get(data)
     return RecipeKeys(keys={"split": entry.evaluate} if entry is not None and entry.evaluate != "val" else {})
+
+
+def _recipes(
+    keys: Sequence[RecipeKeys], of_base: object, device: str | None, design: Design, *, finetune: bool
+) -> tuple[Mapping[str, object], Mapping[str, object]]:
+    """Return the recipe of the arms, and that of the base's own training, which is empty without one.
+
+    Args:
+        keys: The keys of both, from the weakest to the strongest.
+        of_base: The keys of the base's own training alone.
+        device: The device.
+        design: The design of the study.
+        finetune: Whether the arms start from trained weights.
+    """
+    amp = device_kind(device) != "cpu"
+    train = study_recipe(keys, amp=amp, finetune=finetune)
+    check_share(device, recipe_integer(train, "batch"))
+    if not design.pretrain:
+        return train, {}
+    return train, base_recipe(keys, _recipe_keys(None, of_base).keys, amp=amp, epochs=design.pretrain)
 
 
 def _recipe_keys(name: object, keys: object) -> RecipeKeys:
