@@ -103,10 +103,10 @@ def test_hours_limit_the_seeds(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> N
     assert not fake.starts()
 
     def long(last: int) -> None:
-        def forecast(self: Progress, runs: Sequence[Run], workers: int) -> float:
+        def needed(self: Progress, runs: Sequence[Run], workers: int) -> float:
             return 0.0 if runs[0].seed <= last else 3600.0
 
-        monkeypatch.setattr(Progress, "forecast", forecast)
+        monkeypatch.setattr(Progress, "seconds_until_done", needed)
 
     long(1)
     assert fake.compare(variants="unsure", seeds="auto", hours=0.9).exit_status == 0

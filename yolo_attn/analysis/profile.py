@@ -125,7 +125,7 @@ class Profiles(Sequence[Profile]):
     def _repr_html_(self) -> str:
         single = len(self.models) == 1
         by_row = html_table(_row_cells(self.models[0]), left=(1, 4)) if single else ""
-        return by_row + html_table(_figure_cells(self.models), (0,), _remarks(self.models[0], rows_shown=single))
+        return by_row + html_table(_figure_cells(self.models), (0,), _notes(self.models[0], rows_shown=single))
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one dictionary for each model, with its ratios to the first."""
@@ -291,7 +291,7 @@ def as_text(profiles: Sequence[Profile]) -> str:
     """Return profiles as text tables: one model row by row, several side by side with ratios to the first."""
     first = profiles[0]
     lines = [align(_row_cells(first), left=(1, 4)), ""] if len(profiles) == 1 else []
-    lines += [align(_figure_cells(profiles), left=(0,)), "", *_remarks(first, rows_shown=len(profiles) == 1)]
+    lines += [align(_figure_cells(profiles), left=(0,)), "", *_notes(first, rows_shown=len(profiles) == 1)]
     return "\n".join(lines)
 
 
@@ -345,7 +345,7 @@ def _figures(found: Profile, first: Profile) -> dict[str, Any]:
     return {**plain, "latency_ms": latency, "memory_mib": memory, **ratios}
 
 
-def _remarks(found: Profile, *, rows_shown: bool) -> list[str]:
+def _notes(found: Profile, *, rows_shown: bool) -> list[str]:
     about = found.latency_ms
     threads = f", {about['threads']} thread{'s' * (about['threads'] != 1)}" if about["device"] == "cpu" else ""
     lines = [

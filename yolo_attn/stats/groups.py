@@ -134,7 +134,7 @@ def find_sequences(names: Sequence[str]) -> str | None:
     if len(long) < 2 or frames < _MOSTLY * len(names):  # noqa: PLR2004 (several)
         return None
     prefixes = {sequence for _, sequence in long}
-    if len(prefixes) < len(long):  # the folders tell them apart
+    if len(prefixes) < len(long):  # the folders distinguish them
         return FOLDER
     return r"(.*?)\d+_[a-z]+\.rf\." if any(".rf." in name for name in names) else r"(.*?)\d+\."
 

@@ -39,7 +39,8 @@ def read_verdict(interval: tuple[float, float], margin: float, *, no_worse: bool
     Args:
         interval: Lower and upper end.
         margin: Smallest difference that matters, above zero.
-        no_worse: Whether to say "no worse" if the arm is certainly not worse by the margin and nothing more is known.
+        no_worse: Whether the verdict is "no worse" if the arm is certainly not worse by the margin and nothing more is
+            known.
     """
     low, high = interval
     if -margin < low and high < margin:

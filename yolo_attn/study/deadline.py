@@ -49,7 +49,7 @@ class Deadline:
         hours = self._plan.study.hours
         if hours is not None and run.seed not in self._begun:
             of_seed = [other for other in waiting if other.seed == run.seed]
-            needed = progress.forecast(of_seed, workers)
+            needed = progress.seconds_until_done(of_seed, workers)
             if needed is None:  # no such run has ended yet
                 needed = Sizing(self._plan, None, self._guess, workers).seconds(of_seed)
             self.is_over = time.monotonic() + (needed or 0.0) > self._ends

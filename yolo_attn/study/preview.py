@@ -12,7 +12,7 @@ from yolo_attn.stats.tasks import evaluation_of
 from yolo_attn.study.earlier import MeasuredNoise
 from yolo_attn.study.planning import Plan
 from yolo_attn.study.report.formats import points, points_range
-from yolo_attn.study.results.remarks import crowded_images, frames_hint, too_few_images
+from yolo_attn.study.results.notes import crowded_images, frames_hint, too_few_images
 from yolo_attn.study.running.progress import clock
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.sizing import Sizing

@@ -18,8 +18,8 @@ from yolo_attn.study.results import estimates, metrics
 from yolo_attn.study.results.build import ArmRuns, make_results
 from yolo_attn.study.results.estimates import ArmEstimates
 from yolo_attn.study.results.metrics import run_metrics
+from yolo_attn.study.results.notes import notes_of
 from yolo_attn.study.results.records import ClassResult, SeedMean, StudyInfo, StudyResults
-from yolo_attn.study.results.remarks import remarks
 
 FRAMES = 5  # of a video
 RULE = r"(v\d+)_"
@@ -117,7 +117,7 @@ def test_classes_of_few_images_are_noted(tmp_path: Path) -> None:
     rest = StudyInfo(task="classify", group_count=60)  # whose main metric is one over all images
     per_class = {name: ClassResult(groups=2) for name in ("a", "b")}
     runs = {0: {"top-1": 0.5}}
-    assert remarks(rest, [ArmEstimates(runs, {"top-1": SeedMean(0.5)}, per_class, None)]) == []
+    assert notes_of(rest, [ArmEstimates(runs, {"top-1": SeedMean(0.5)}, per_class, None)]) == []
 
 
 def test_more_objects_than_detections_are_reported(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Remarks of the report: how to read the results, the answer, and deviations from the plan."""
+"""Notes of the report: how to read the results, the answer, and deviations from the plan."""
 
 from __future__ import annotations
 

@@ -31,6 +31,7 @@ from yolo_attn.study.results.estimates import (
 )
 from yolo_attn.study.results.judging import Rules, arms_of_one_own_base, judge, more_failures
 from yolo_attn.study.results.looks import look_notes, looks_of, with_look
+from yolo_attn.study.results.notes import notes_of
 from yolo_attn.study.results.paths import dataset_name, without_folders
 from yolo_attn.study.results.records import (
     ENDED,
@@ -47,7 +48,6 @@ from yolo_attn.study.results.records import (
     StudyInfo,
     StudyResults,
 )
-from yolo_attn.study.results.remarks import remarks
 from yolo_attn.system.files import read_json
 
 __all__ = ["ArmRuns", "TrainedBase", "make_results"]
@@ -147,7 +147,7 @@ def make_results(
         noise=None if main is None else trial.summarize_noise(main),
         pairs=trial.pairs(),
         bases=[_base_summary(folder, info, base, keep=keep) for base in bases],
-        notes=remarks(info, estimates),
+        notes=notes_of(info, estimates),
     )
     study = replace(study, looks=with_look(looks_of(looks, [run.folder for run in arms[0].runs]), study))
     return replace(study, notes=[*study.notes, *look_notes(study)])

@@ -728,7 +728,7 @@ class StudyResults:
         pairs: Differences of variants to each other and to the width control.
         bases: Trainings of the bases that the arms start from.
         looks: The evaluations at which verdicts were written.
-        notes: Remarks needed to interpret the numbers.
+        notes: Notes needed to interpret the numbers.
     """
 
     info: StudyInfo

@@ -101,7 +101,7 @@ class Progress:
         left = _left(self._rest(self._remaining()))
         self.print(f"[{self._done}/{self.total}] {run.arm.name} seed {run.seed}: {text}{left}")
 
-    def forecast(self, runs: Sequence[Run], workers: int) -> float | None:
+    def seconds_until_done(self, runs: Sequence[Run], workers: int) -> float | None:
         """Return the seconds until the running runs and some others will have ended; None if unknown.
 
         Args:

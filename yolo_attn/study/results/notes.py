@@ -1,4 +1,4 @@
-"""Remarks needed to interpret the numbers of a study, for terminal and page."""
+"""Notes needed to interpret the numbers of a study, for terminal and page."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from yolo_attn.study.results.estimates import ArmEstimates
 from yolo_attn.study.results.records import StudyInfo
 from yolo_attn.study.specification.recipe import recipe_max_det
 
-__all__ = ["crowded_images", "frames_hint", "remarks", "too_few_images"]
+__all__ = ["crowded_images", "frames_hint", "notes_of", "too_few_images"]
 
 _FEW_SEEDS = 2
 _FEW_GROUPS = 5  # of a class
 _MAX_CLASSES = 5  # that are named
 
 
-def remarks(info: StudyInfo, estimates: Sequence[ArmEstimates]) -> list[str]:
-    """Return remarks about a study.
+def notes_of(info: StudyInfo, estimates: Sequence[ArmEstimates]) -> list[str]:
+    """Return the notes about a study.
 
     Args:
         info: Its setup.
@@ -53,7 +53,7 @@ def too_few_images(count: int, *, grouped: bool) -> str | None:
 
 
 def _images(info: StudyInfo) -> list[str]:
-    """Return remarks about the number of images and groups."""
+    """Return notes about the number of images and groups."""
     found = []
     few = too_few_images(info.group_count or 0, grouped=info.groups is not None)
     if few:
