@@ -13,7 +13,7 @@
         matches.npz                predictions of last.pt with the labels, image by image; the source of all statistics
         draws.npz                  bootstrap replicates of matches.npz, sealed for this user; can be deleted
         maps.npz                   attention maps of a few images
-        result.json                written last: the run is done or has failed
+        result.json                written last, sealed for this user: the run is done or has failed
     dataset.json                   the dataset of the report's images, sealed for this user
     looks.json                     all evaluations at which verdicts were written
     latency.json                   latency of each arm, measured when all runs are done
