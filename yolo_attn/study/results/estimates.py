@@ -19,7 +19,7 @@ from yolo_attn.stats.power import Noise, pooled_noise
 from yolo_attn.stats.tasks import evaluation_of
 from yolo_attn.study.files import MATCHES
 from yolo_attn.study.results.metrics import RunMetrics, run_metrics
-from yolo_attn.study.results.records import ClassDifference, ClassResult, NoiseSummary, SeedMean
+from yolo_attn.study.results.records import ClassResult, NoiseSummary, PlainEstimate, SeedMean
 
 __all__ = [
     "ArmEstimates",
@@ -205,10 +205,10 @@ def _means(found: MeanEstimate) -> list[SeedMean]:
     return [SeedMean(_finite(mean), _finite(sd), interval) for mean, sd, interval in columns]
 
 
-def _class_differences(found: MeanEstimate) -> list[ClassDifference | None]:
+def _class_differences(found: MeanEstimate) -> list[PlainEstimate | None]:
     """Return the difference in each column, None where it is unknown."""
     columns = zip(found.mean, _intervals(found), strict=True)
-    return [ClassDifference(float(mean), interval) if np.isfinite(mean) else None for mean, interval in columns]
+    return [PlainEstimate(float(mean), interval) if np.isfinite(mean) else None for mean, interval in columns]
 
 
 def _intervals(found: MeanEstimate) -> list[_Interval | None]:

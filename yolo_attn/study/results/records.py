@@ -42,7 +42,6 @@ __all__ = [
     "ArmSummary",
     "BaseSummary",
     "Bootstrap",
-    "ClassDifference",
     "ClassResult",
     "Difference",
     "Estimate",
@@ -50,6 +49,7 @@ __all__ = [
     "Look",
     "NoiseSummary",
     "PairResult",
+    "PlainEstimate",
     "RunSummary",
     "SeedMean",
     "StudyInfo",
@@ -115,8 +115,8 @@ class SeedMean(Estimate):
 
 
 @dataclass(frozen=True)
-class ClassDifference(Estimate):
-    """An arm's difference to the baseline in the main metric of one class."""
+class PlainEstimate(Estimate):
+    """A mean with an interval, such as the difference to the baseline in one class."""
 
     mean: float | None = None
     ci95: tuple[float, float] | None = None
@@ -134,7 +134,7 @@ class ClassResult(SeedMean):
 
     instances: int | None = None
     groups: int | None = None
-    delta: ClassDifference | None = None
+    delta: PlainEstimate | None = None
 
     @classmethod
     def from_json(cls, data: object) -> ClassResult:
@@ -145,13 +145,13 @@ class ClassResult(SeedMean):
             **vars(SeedMean.from_json(given)),
             instances=as_integer(given.get("instances")),
             groups=as_integer(given.get("groups")),
-            delta=None if mean is None else ClassDifference(mean, as_interval(delta.get("ci95"))),
+            delta=None if mean is None else PlainEstimate(mean, as_interval(delta.get("ci95"))),
         )
 
     @property
-    def difference(self) -> ClassDifference:
+    def difference(self) -> PlainEstimate:
         """The difference to the baseline, empty when unknown."""
-        return self.delta or ClassDifference()
+        return self.delta or PlainEstimate()
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ class Difference(Estimate):
     @property
     def shown(self) -> Estimate:
         """The mean with the interval of the verdict, or with the 95 % interval if there is none."""
-        return ClassDifference(self.mean, self.interval or self.ci95)
+        return PlainEstimate(self.mean, self.interval or self.ci95)
 
     @property
     def shown_level(self) -> float | None:
