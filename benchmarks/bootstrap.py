@@ -16,14 +16,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from simulation.scenes import Scene, to_matches
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from tests.stats.scenes import Scene, to_matches  # noqa: E402
-from yolo_attn.stats.bootstrap import REPLICATES, image_weights, replicate_metrics  # noqa: E402
-from yolo_attn.stats.evaluation import evaluate  # noqa: E402
-from yolo_attn.stats.matches import Matches  # noqa: E402
+from yolo_attn.stats.bootstrap import REPLICATES, image_weights, replicate_metrics
+from yolo_attn.stats.evaluation import evaluate
+from yolo_attn.stats.matches import Matches
 
 CLASSES, DETECTIONS, OBJECTS = 80, 100, 7.4
 

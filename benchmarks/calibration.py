@@ -15,12 +15,9 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from simulation.tables import TABLES
 
-from tests.stats.simulation.tables import TABLES  # noqa: E402
-
-PAGE = ROOT / "docs" / "statistics.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "statistics.md"
 
 
 def main() -> None:

@@ -14,17 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from simulation.images import Images
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from tests.stats.simulated import Images  # noqa: E402
-from yolo_attn.study.comparison import Results  # noqa: E402
-from yolo_attn.study.job import Measurements, RunResult, RunState  # noqa: E402
-from yolo_attn.study.results import estimates  # noqa: E402
-from yolo_attn.study.results.build import ArmRuns, make_results  # noqa: E402
-from yolo_attn.study.results.records import StudyInfo  # noqa: E402
-from yolo_attn.system.files import as_json  # noqa: E402
+from yolo_attn.study.comparison import Results
+from yolo_attn.study.job import Measurements, RunResult, RunState
+from yolo_attn.study.results import estimates
+from yolo_attn.study.results.build import ArmRuns, make_results
+from yolo_attn.study.results.records import StudyInfo
+from yolo_attn.system.files import as_json
 
 SEEDS, IMAGES, CLASSES = 10, 160, 10
 INFO = StudyInfo(data="simulated", recipe={"epochs": 1}, seeds=range(SEEDS), device="cpu")

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from benchmarks.simulation.images import Images
 from tests.stats.scenes import random_scene, to_matches
-from tests.stats.simulated import Images
 from yolo_attn.stats.ap import average_precisions, summarize
 from yolo_attn.stats.bootstrap import image_weights, replicate_metrics
 from yolo_attn.stats.evaluation import evaluate

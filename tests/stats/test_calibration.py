@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from tests.stats.simulated import Images
+from benchmarks.simulation.images import Images
 from yolo_attn.stats.ap import average_precisions, summarize
 from yolo_attn.stats.bootstrap import image_weights
 from yolo_attn.stats.compare import MeanEstimate, Support, difference, estimate

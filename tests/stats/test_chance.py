@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.simulation.images import Images
 from tests.stats.scenes import area, overlap
-from tests.stats.simulated import Images
 from yolo_attn.stats.chance import Chance, find_chance
 from yolo_attn.stats.evaluation import evaluate
 from yolo_attn.stats.matches import Matches, MatchesBuilder

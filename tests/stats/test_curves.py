@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.simulation.images import Images
 from tests.stats.scenes import random_scene, to_matches
-from tests.stats.simulated import Images
 from yolo_attn.stats.ap import RECALLS
 from yolo_attn.stats.curves import precision_by_recall
 from yolo_attn.stats.evaluation import evaluate

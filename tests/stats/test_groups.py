@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.stats.simulated import Images
+from benchmarks.simulation.images import Images
 from yolo_attn.errors import UserError
 from yolo_attn.stats.behrens_fisher import upper_quantile
 from yolo_attn.stats.bootstrap import group_weights, image_weights

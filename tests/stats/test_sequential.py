@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from tests.stats.simulation import reference
+from benchmarks.simulation import reference
 from yolo_attn.stats.compare import PairedDifference
 from yolo_attn.stats.sequential import error_rate, look_factor, look_levels
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.stats.simulation import looks
-from tests.stats.simulation.reference import half_width
-from tests.stats.simulation.tables import TABLES
+from benchmarks.simulation import looks
+from benchmarks.simulation.reference import half_width
+from benchmarks.simulation.tables import TABLES
 from yolo_attn.stats.compare import PairedDifference
 from yolo_attn.stats.sequential import look_factor, look_levels
 from yolo_attn.stats.verdicts import read_verdict

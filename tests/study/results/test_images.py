@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.stats.simulated import Images
+from benchmarks.simulation.images import Images
 from yolo_attn.stats.compare import MIN_IMAGES
 from yolo_attn.stats.matches import Matches, MatchesBuilder
 from yolo_attn.study.job import RunState

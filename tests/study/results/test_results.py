@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
-from tests.stats.simulated import Images
+from benchmarks.simulation.images import Images
 from yolo_attn.errors import UserError
 from yolo_attn.stats import compare, power
 from yolo_attn.stats.bootstrap import image_weights, replicate_metrics

@@ -10,11 +10,12 @@ from itertools import combinations
 
 import numpy as np
 
-from tests.stats.simulated import Images
-from tests.stats.simulation.reference import Floats
 from yolo_attn.stats.ap import average_precisions, summarize
 from yolo_attn.stats.bootstrap import image_weights
 from yolo_attn.stats.compare import MeanEstimate, Support, estimate
+
+from .images import Images
+from .reference import Floats
 
 REPLICATES, SEEDS = 200, 3
 LEVELS = (0.05, 0.05 / 3)

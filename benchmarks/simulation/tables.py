@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tests.stats.simulation import looks, whole
-from tests.stats.simulation.components import INFLUENCES, NOISES, simulate
-from tests.stats.simulation.reference import false_alarms
 from yolo_attn.stats.bootstrap import image_weights, replicate_metrics
 from yolo_attn.stats.compare import MIN_IMAGES
+
+from . import looks, whole
+from .components import INFLUENCES, NOISES, simulate
+from .reference import false_alarms
 
 ALPHA = 0.05
 # Standard error of the images relative to that of training, both of the mean over seeds.

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from tests.stats.simulation.components import Studies
-from tests.stats.simulation.reference import Floats, levels, spent
+from .components import Studies
+from .reference import Floats, levels, spent
 
 FIRST, LARGEST, MARGIN, IMAGES = 3, 12, 0.5, 500
 LOOKS = range(FIRST, LARGEST + 1)

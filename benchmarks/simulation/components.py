@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.stats.simulation.reference import Floats, half_width
+from .reference import Floats, half_width
 
 Noise = Callable[[np.random.Generator, tuple[int, int, int]], Floats]
 DIRECT = 60  # images up to which influences are sampled one by one; beyond, their mean is normal
+_SPARSE = 0.2  # share of the images that have an influence
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ def simulate(
 
 
 def _sparse(rng: np.random.Generator, shape: tuple[int, int, int]) -> Floats:
-    """Four images in five say nothing."""
-    return np.asarray(rng.standard_normal(shape) * (rng.random(shape) < 0.2) / 0.2**0.5)
+    """Four images in five have no influence."""
+    return np.asarray(rng.standard_normal(shape) * (rng.random(shape) < _SPARSE) / _SPARSE**0.5)
 
 
 INFLUENCES: Mapping[str, Noise] = {

@@ -1,0 +1,1 @@
+"""Simulated studies, which the benchmarks and the tests of the statistics share."""
