@@ -39,7 +39,8 @@ class RecordedGate(Gate):
 class Recorder:
     """Stand-in for every tracker; records the calls of its methods."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.dir = str(folder)
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -56,9 +57,10 @@ def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def tracker(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+def tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
     """Replace every tracker, all of them switched on."""
-    found = Recorder()
+    (tmp_path / "tracker").mkdir()
+    found = Recorder(tmp_path / "tracker")
     monkeypatch.setattr(trackers, "_from_ultralytics", lambda module, name: found)
     monkeypatch.setattr(provenance, "SETTINGS", dict.fromkeys(trackers.TRACKERS, True))
     return found
@@ -104,7 +106,7 @@ def test_a_stock_training_writes_what_its_model_is(tmp_path: Path, warnings: lis
 def test_a_stock_model_leaves_its_folder_as_it_is(tmp_path: Path, tracker: Recorder) -> None:
     log_provenance(training(tmp_path, build("yolov8n.yaml")))
     log_provenance(training(tmp_path, torch.nn.Linear(1, 1)))
-    assert list(tmp_path.iterdir()) == []
+    assert not list(tmp_path.rglob("*.yaml"))
     assert not tracker.calls
 
 
@@ -130,7 +132,7 @@ def test_a_resumed_training_keeps_the_files_of_its_beginning(tmp_path: Path, tra
     [
         ("tensorboard", "add_text"),
         ("mlflow", "log_artifact"),
-        ("wandb", "save"),
+        ("wandb", "update"),
         ("clearml", "set_configuration_object"),
         ("comet", "log_asset"),
         ("dvc", "log_params"),
@@ -141,14 +143,15 @@ def test_only_active_trackers_receive_the_files(
 ) -> None:
     monkeypatch.setattr(provenance, "SETTINGS", {**dict.fromkeys(trackers.TRACKERS, False), name: True})
     log_provenance(training(tmp_path))
-    assert [made for made, _ in tracker.calls].count(method) == (1 if name == "dvc" else 2)
-    others = {"add_text", "log_artifact", "save", "set_configuration_object", "log_asset", "log_params"} - {method}
+    assert [made for made, _ in tracker.calls].count(method) == (1 if name in ("dvc", "wandb") else 2)
+    assert len(list((tmp_path / "tracker").iterdir())) == (2 if name == "wandb" else 0)
+    others = {"add_text", "log_artifact", "update", "set_configuration_object", "log_asset", "log_params"} - {method}
     assert not others & {made for made, _ in tracker.calls}
 
 
 def test_a_tracker_that_is_not_installed_or_has_no_run_receives_nothing(tmp_path: Path, warnings: list[str]) -> None:
     """As here, where Ultralytics switches all trackers off under pytest."""
-    given = trackers.Provenance(tmp_path, (tmp_path / "missing.yaml",), {})
+    given = trackers.Provenance((tmp_path / "missing.yaml",), {})
     for give in trackers.TRACKERS.values():
         give(given)
 

@@ -87,7 +87,7 @@ def _provenance(trainer: Any, model: Any) -> Provenance:
     if not files[1].is_file() or not trainer.args.resume:
         write_atomically(files[1], dump_model(without_dataset(model.yaml), _HEADER))
     forget_transfer(model)  # whose tensors change from now on
-    return Provenance(folder, files, content)
+    return Provenance(files, content)
 
 
 def _text(content: dict[str, Any]) -> str:

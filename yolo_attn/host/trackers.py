@@ -7,6 +7,7 @@ tracker: Ultralytics' module of the tracker has imported it already.
 from __future__ import annotations
 
 import importlib
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,10 @@ class Provenance:
     """What a model is and where it comes from.
 
     Args:
-        folder: The folder of the training.
-        files: The files in it, `attention.yaml` and `model.yaml`.
+        files: The files of the training, `attention.yaml` and `model.yaml`.
         content: The content of the first.
     """
 
-    folder: Path
     files: tuple[Path, ...]
     content: dict[str, Any]
 
@@ -55,7 +54,7 @@ def _wandb(given: Provenance) -> None:
     if wandb and wandb.run:
         wandb.run.config.update({"attention": given.content}, allow_val_change=True)  # for a resumed run
         for file in given.files:
-            wandb.run.save(str(file), base_path=str(given.folder), policy="now")
+            shutil.copy(file, wandb.run.dir)  # whose files belong to the run
 
 
 def _clearml(given: Provenance) -> None:
