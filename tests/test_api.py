@@ -80,6 +80,9 @@ def test_profile_takes_names_files_models_and_modules() -> None:
     assert found.to_dict()["yolo11n-se"]["rows"][17]["module"] == "SE"
     assert "parameters, as trained" in str(found)
     assert ">yolo11n-se</th>" in found._repr_html_()
+    assert repr(found) == "<Profiles of yolo11n, yolo11n-se, model, model (2)>"
+    assert ">*17</td>" in found[1]._repr_html_()
+    assert len(repr(found[1])) < 500  # without its rows
     assert [p.name for p in found[1:]] == ["yolo11n-se", "model", "model (2)"]
 
 
@@ -130,6 +133,7 @@ def test_attention_maps_are_kept_in_memory_or_written(image: Path) -> None:
     assert found.to_dict()["images"] == 1
     assert str(found).splitlines()[0].split()[:2] == ["row", "layer"]
     assert "data:image/png;base64," in found._repr_html_()
+    assert repr(found) == f"<Maps of {len(found.layers)} gates on 1 image>"
 
     array = yolo_attn.attention_maps(model, cv2.imread(str(image)), imgsz=64)
     assert [np.array_equal(a.array, b.array) for a, b in zip(found.maps, array.maps, strict=True)] == [True] * 6

@@ -60,7 +60,7 @@ class Request:
     every: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Gallery:
     """Attention maps of one or more models for one or more images.
 
@@ -99,6 +99,9 @@ class Gallery:
 
     def __str__(self) -> str:
         return as_text(self)
+
+    def __repr__(self) -> str:
+        return f"<Maps of {counted(len(self.layers), 'gate')} on {counted(self.images, 'image')}>"
 
     def as_html(self) -> str:
         """Return the table and the lines below it as HTML."""

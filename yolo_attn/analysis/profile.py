@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
@@ -94,10 +94,13 @@ class Profile:
     gflops: float
     latency_ms: Mapping[str, Any]
     memory: Mapping[str, Any]
-    rows: tuple[RowCost, ...]
+    rows: tuple[RowCost, ...] = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        return Profiles((self,))._repr_html_()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Profiles(Sequence[Profile]):
     """Cost of one or more models; the others are compared with the first.
 
@@ -121,6 +124,9 @@ class Profiles(Sequence[Profile]):
 
     def __str__(self) -> str:
         return as_text(self.models)
+
+    def __repr__(self) -> str:
+        return f"<Profiles of {', '.join(found.name for found in self.models)}>"
 
     def _repr_html_(self) -> str:
         single = len(self.models) == 1
