@@ -15,8 +15,11 @@ from yolo_attn.cli import main
 from .pages import PAGES, PROGRAMS, README, ROOT, TRANSLATED, blocks, check_command, commands, python_blocks
 
 TEXTS = {path: path.read_text(encoding="utf-8") for path in [*PAGES, *TRANSLATED.values()]}
+TESTED_ELSEWHERE = {"maps.md": "tests/analysis/test_page.py"}
+"""Pages whose commands and code a file of tests runs with the models that they need."""
+HERE = {path: text for path, text in TEXTS.items() if path.name not in TESTED_ELSEWHERE}
 OF_README = commands(README)
-NEW = [command for command in commands(*TEXTS.values()) if command not in OF_README]  # the others: test_readme.py
+NEW = [command for command in commands(*HERE.values()) if command not in OF_README]  # the others: test_readme.py
 ROWS = [row for text in TEXTS.values() for b in blocks(text, "yaml") for row in yaml.safe_load(b) if len(row) == 4]
 
 
@@ -27,7 +30,9 @@ def test_a_command_is_valid(command: str, fresh_folder: Path, capsys: pytest.Cap
 
 def test_bash_blocks_contain_only_known_programs() -> None:
     lines = [line for text in TEXTS.values() for block in blocks(text, "bash") for line in block.splitlines()]
-    assert [line for line in lines if not line.startswith((*PROGRAMS, "pip install ", "pytest"))] == []
+    scripts = {line for line in lines if (ROOT / line.removeprefix("python ").split()[0]).is_file()}
+    known = (*PROGRAMS, "pip install ", "pytest")
+    assert [line for line in lines if line not in scripts and not line.startswith(known)] == []
     extras = {extra for line in lines for extra in re.findall(r"\[(\w+)\]\"", line)}
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert extras
@@ -50,7 +55,12 @@ def test_there_are_rows_of_every_form() -> None:
     assert any(isinstance(row[0], list) for row in ROWS)
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("page", [path.name for path in PAGES if path.name in TESTED_ELSEWHERE])
+def test_a_page_is_tested_elsewhere(page: str) -> None:
+    assert f'"{page}"' in (ROOT / TESTED_ELSEWHERE[page]).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", HERE, ids=lambda path: path.name)
 def test_code_is_that_of_the_readme(path: Path) -> None:
     """So that it is tested once."""
     assert [code for code in python_blocks(TEXTS[path]) if code not in python_blocks(README)] == []
