@@ -22,6 +22,7 @@ from yolo_attn.registry import LayerSpec, get_layer, list_layers  # noqa: E402
 PICTURES, RUNS = ROOT / "build" / "maps", ROOT / "build" / "runs"
 BASE = RUNS / "base" / "weights" / "last.pt"
 IMAGE = 3  # of the test images: several digits of different sizes
+QUERY = "64,64"  # of self-attention: the middle of the image
 
 
 def main(names: list[str]) -> None:
@@ -40,7 +41,8 @@ def draw(spec: LayerSpec, image: str) -> None:
     """Fine-tune the base with a layer at P3 and P4, and write the layer's maps over an image, if it has any."""
     train(f"{BASE}+{spec.name}@neck.P3,neck.P4", spec.name, "epochs=2", "lr0=0.001", "lr_attention=10")
     model = RUNS / spec.name / "weights" / "last.pt"
-    run(["maps", f"model={model}", f"source={image}", f"project={RUNS}", f"name={spec.name}-maps", "exist_ok=True"])
+    folder = [f"project={RUNS}", f"name={spec.name}-maps", "exist_ok=True"]
+    run(["maps", f"model={model}", f"source={image}", f"point={QUERY}", *folder])
     picture = RUNS / f"{spec.name}-maps" / f"{Path(image).stem}.png"
     if picture.exists():
         shutil.copy(picture, PICTURES / f"{spec.name}.png")
