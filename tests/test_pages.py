@@ -15,8 +15,8 @@ from yolo_attn.cli import main
 from .pages import PAGES, PROGRAMS, README, ROOT, TRANSLATED, blocks, check_command, commands, python_blocks
 
 TEXTS = {path: path.read_text(encoding="utf-8") for path in [*PAGES, *TRANSLATED.values()]}
-TESTED_ELSEWHERE = {"maps.md": "tests/analysis/test_page.py"}
-"""Pages whose commands and code a file of tests runs with the models that they need."""
+TESTED_ELSEWHERE = {"maps.md": "analysis/test_page.py"}
+"""Pages whose commands and code a file in tests/ runs with the models that they need."""
 HERE = {path: text for path, text in TEXTS.items() if path.name not in TESTED_ELSEWHERE}
 OF_README = commands(README)
 NEW = [command for command in commands(*HERE.values()) if command not in OF_README]  # the others: test_readme.py
@@ -57,7 +57,7 @@ def test_there_are_rows_of_every_form() -> None:
 
 @pytest.mark.parametrize("page", [path.name for path in PAGES if path.name in TESTED_ELSEWHERE])
 def test_a_page_is_tested_elsewhere(page: str) -> None:
-    assert f'"{page}"' in (ROOT / TESTED_ELSEWHERE[page]).read_text(encoding="utf-8")
+    assert f'"{page}"' in (ROOT / "tests" / TESTED_ELSEWHERE[page]).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", HERE, ids=lambda path: path.name)
