@@ -124,8 +124,8 @@ def test_tune(environment: Environment) -> None:
     assert list((environment.folder / "runs").rglob("best_hyperparameters.yaml"))
 
 
-def test_after_uninstalling_python_and_yolo_work_without_a_message(environment: Environment, best: Path) -> None:
-    """The last test of the module, because the others require the package."""
+def test_after_uninstalling_python_and_yolo_work_without_a_message(tmp_path: Path) -> None:
+    environment = Environment(tmp_path / "venv")
     environment.pip("uninstall", "--yes", "yolo-attn")
     assert list(environment.folder.rglob("yolo_attn_startup.pth"))
     for code in ("pass", "import ultralytics", "from ultralytics import YOLO; YOLO('yolo11n.yaml')"):
