@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from ultralytics.engine import tuner
 from tests.host.helpers import tiny_dataset
 from yolo_attn import UserError
 from yolo_attn.cli import main
+from yolo_attn.host.restricted import restrict, restricted
 from yolo_attn.host.tuning import read_space, run_tune
 
 
@@ -71,3 +73,24 @@ def test_ray_tune_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r'use_ray=True needs Ray Tune .*: pip install "ray\[tune\]" optuna'):
         run_tune(["tune", "model=yolov8n.yaml", "use_ray=True"])
+
+
+def test_processes_of_ray_open_files_as_the_command_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[dict[str, Any]] = []
+    ray = SimpleNamespace(
+        tune=SimpleNamespace(uniform=lambda low, high: f"{low} to {high}"),
+        is_initialized=lambda: False,
+        init=lambda **given: begun.append(given),
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setenv("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    searched: list[dict[str, Any]] = []
+    monkeypatch.setattr("ultralytics.engine.model.Model.tune", lambda self, **given: searched.append(given))
+    words = ["tune", "model=yolov8n.yaml", "use_ray=True", "space={lr0: [0.1, 1, 0.5]}"]
+    run_tune(words)
+    assert not begun  # nothing is restricted here
+    with restricted():
+        run_tune(words)
+    module, _, name = begun[0]["runtime_env"]["worker_process_setup_hook"].rpartition(".")
+    assert getattr(importlib.import_module(module), name) is restrict
+    assert searched[1] == {"use_ray": True, "space": {"lr0": "0.1 to 1"}}

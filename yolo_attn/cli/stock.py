@@ -106,8 +106,11 @@ def _run(name: str, words: list[str]) -> int:
 
 
 def _help(name: str) -> str:
+    source = f"`yolo {name}`: https://docs.ultralytics.com/modes/{name}/"
+    if name == "tune":  # for which `yolo` has no verb
+        source = "`YOLO(model).tune(...)`: https://docs.ultralytics.com/guides/hyperparameter-tuning/"
     text = f"""\
-yolo-attn {name} takes the arguments of `yolo {name}`: https://docs.ultralytics.com/modes/{name}/
+yolo-attn {name} takes the arguments of {source}
 A model may also be an attention variant (yolo11n-cbam.yaml) or a base with layers at sites (yolo11n.yaml+CBAM@neck,
 best.pt+SE[reduction=8,init=identity]@neck), and data a name from datasets.yaml (digits).
 """
@@ -115,6 +118,11 @@ best.pt+SE[reduction=8,init=identity]@neck), and data a name from datasets.yaml 
         text += """\
 recipe=NAME takes the training arguments of a dataset in datasets.yaml (recipe=digits); arguments on the command line
 take precedence. lr_attention=5 multiplies the learning rate of attention layers by five.
+"""
+    if name == "tune":
+        text += """\
+space="{lr0: [1e-4, 1e-2], lr_attention: [1, 20]}" searches only these values. resume and the name= of a search continue
+it, up to iterations=. use_ray=True searches on Ray, which requires: pip install "ray[tune]" optuna
 """
     return text
 
