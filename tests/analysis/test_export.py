@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +16,8 @@ import torch
 import yolo_attn
 from tests.cli.helpers import run
 from yolo_attn.analysis.gallery import Gallery
+from yolo_attn.analysis.maps import ImageMaps
+from yolo_attn.analysis.overlay import Style, draw
 from yolo_attn.errors import UserError
 
 from .test_maps import image
@@ -89,6 +94,30 @@ def test_a_figure_of_each_layer_and_its_resolution(street: Path) -> None:
     assert large.shape[0] == pytest.approx(2 * small.shape[0], abs=2)
     with pytest.raises(UserError, match="figure=row: use image or layer"):
         write("png", figure="row")
+
+
+def titles(maps: ImageMaps | list[ImageMaps], style: Style | None = None) -> list[str]:
+    """Return the texts of a figure that are no numbers, in order."""
+    svg = draw(maps, style, file_format="svg").decode()
+    return [html.unescape(text) for text in re.findall(r"<text[^>]*>([^<]*[a-z][^<]*)</text>", svg)]
+
+
+def test_panels_of_queries(street: Path) -> None:
+    torch.manual_seed(0)
+    model = "yolo11n.yaml+MHSA[heads=4]@neck.P4+PAM@neck.P5"
+    points = [(20, 30), (100, 40)]
+    (maps,) = yolo_attn.attention_maps(model, "street.png", imgsz=128, point=points).image_maps
+    queries = ["1: x=20, y=30", "2: x=100, y=40"]
+    means = [text for row in ("row 20 MHSA (P4)", "row 24 PAM (P5)") for query in queries for text in (row, query)]
+    assert titles(maps) == [*means, *["weight (1: uniform)"] * 2, "street.png"]
+    heads = [text for text in titles(maps, Style(heads=True)) if "head" in text or "row" in text]
+    every = ["mean of 4 heads", "head 0", "head 1", "head 2", "head 3"]
+    assert heads == [
+        *("row 20 MHSA (P4), x=20, y=30", *every, "row 20 MHSA (P4), x=100, y=40", *every),
+        *("row 24 PAM (P5), x=20, y=30", "one head", "row 24 PAM (P5), x=100, y=40", "one head"),
+    ]
+    two = titles([replace(maps, model="a"), replace(maps, model="b")])
+    assert two[:-1] == ["a", "b", "a", *means, "b", *means, *["weight (1: uniform)"] * 4]
 
 
 def test_two_models_share_a_figure(street: Path, capsys: pytest.CaptureFixture[str]) -> None:

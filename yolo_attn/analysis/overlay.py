@@ -76,12 +76,14 @@ class _Picture:
         title: The panel's title.
         queries: The queries to mark in the image, with their names.
         boxes: Whether the image has its detections.
+        across: Most other panels of a line.
     """
 
     maps: ImageMaps
     title: str = ""
     queries: tuple[tuple[str, Query], ...] = ()
     boxes: bool = False
+    across: int = _ACROSS
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,9 @@ class _Group:
 
     def split(self) -> Iterator[_Group]:
         """Yield the panels in groups that fit into a line."""
-        for start in range(0, len(self.panels), _ACROSS):
-            yield replace(self, panels=self.panels[start : start + _ACROSS])
+        across = self.picture.across
+        for start in range(0, len(self.panels), across):
+            yield replace(self, panels=self.panels[start : start + across])
 
 
 def limits(maps: Sequence[AttentionMap]) -> tuple[float, float]:
@@ -134,7 +137,7 @@ def draw(maps: ImageMaps | Sequence[ImageMaps], style: Style | None = None, *, f
     for panels, line in zip(axes, lines, strict=True):
         _draw_line(figure, list(panels), canvas, line)
     stream = io.BytesIO()
-    with mpl.rc_context({"pdf.fonttype": 42}):  # text that can be edited
+    with mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):  # text that can be edited
         figure.savefig(stream, format=file_format)
     return stream.getvalue()
 
@@ -144,7 +147,7 @@ def _lines(groups: Sequence[_Group]) -> Iterator[list[_Group]]:
     line: list[_Group] = []
     for group in chain.from_iterable(each.split() for each in groups):
         taken = sum(len(each.panels) for each in line)
-        if line and (line[0].picture is not group.picture or taken + len(group.panels) > _ACROSS):
+        if line and (line[0].picture is not group.picture or taken + len(group.panels) > group.picture.across):
             yield line
             line = []
         line.append(group)
@@ -222,10 +225,12 @@ def _heads(maps: ImageMaps, attentions: Sequence[Sequence[QueryMap]]) -> Iterato
     for each in (each for found in attentions for each in found):
         heads: list[int | None] = [None, *range(len(each.heads))] if len(each.heads) > 1 else [None]
         scale = (0.0, _highest([each.relative(head) for head in heads]))
-        titles = [f"mean of {len(each.heads)} heads" if head is None else f"head {head}" for head in heads]
+        mean = f"mean of {len(each.heads)} heads" if len(heads) > 1 else "one head"
+        titles = [mean if head is None else f"head {head}" for head in heads]
         title = "\n".join(filter(None, [maps.model, f"{each.title}, {each.query}"]))
         panels = [_Panel(title, _painter(each, head, scale)) for title, head in zip(titles, heads, strict=True)]
-        yield _Group(_Picture(maps, title, (("", each.query),), boxes=True), tuple(panels), _WEIGHT)
+        picture = _Picture(maps, title, (("", each.query),), boxes=True, across=_ACROSS + 1)  # the mean and four heads
+        yield _Group(picture, tuple(panels), _WEIGHT)
 
 
 def _painter(found: QueryMap, head: int | None, scale: tuple[float, float]) -> Callable[[Any, Canvas], Any]:

@@ -154,10 +154,9 @@ def paint_query(panel: Any, canvas: Canvas, found: QueryMap, head: int | None, s
     else:
         x, y, weights = found.points_on_image(height, width, head)
         order = np.argsort(weights)  # the greatest on top
-        size = 2 + 22 * np.clip(weights[order] / scale[1], 0, 1)
-        painted = panel.scatter(
-            x[order], y[order], s=size, c=weights[order], cmap=COLORS, vmin=scale[0], vmax=scale[1], linewidths=0
-        )
+        size = 6 + 18 * np.clip(weights[order] / scale[1], 0, 1)
+        painted = panel.scatter(x[order], y[order], s=size, c=weights[order], cmap=COLORS, vmin=scale[0], vmax=scale[1])
+        painted.set(linewidths=0.4, edgecolors="white")
     panel.set_xlim(-0.5, width - 0.5)
     panel.set_ylim(height - 0.5, -0.5)
     _mark(panel, canvas, found.query, "")
