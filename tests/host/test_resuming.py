@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import inspect
 import shlex
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from yolo_attn.cli import main
 from yolo_attn.data import digits, names
 from yolo_attn.host import installation
 from yolo_attn.host.documents import model_yaml
-from yolo_attn.host.resuming import read_progress
+from yolo_attn.host.resuming import RESUMING, read_progress
 from yolo_attn.registry import unregister_layer
 
 EPOCHS = 3
@@ -112,8 +113,9 @@ def test_the_folder_in_which_a_training_continues(fresh_folder: Path) -> None:
     last = unfinished(fresh_folder, data)
     again = {"model": str(last), "resume": str(last)}
     assert DetectionTrainer(overrides=dict(again)).save_dir == fresh_folder / "run"
-    chosen = str(fresh_folder / "chosen")
-    assert DetectionTrainer(overrides={**again, "save_dir": chosen}).save_dir == Path(chosen)
+    if "save_dir" in inspect.getsource(RESUMING.original):  # early releases take no other folder
+        chosen = str(fresh_folder / "chosen")
+        assert DetectionTrainer(overrides={**again, "save_dir": chosen}).save_dir == Path(chosen)
     alone = last.rename(fresh_folder / "last.pt")  # a checkpoint that was taken from its folder
     assert DetectionTrainer(overrides={"model": str(alone), "resume": str(alone)}).save_dir.name == "elsewhere"
 
