@@ -72,7 +72,7 @@ def preview_lines(
     if plan.untrained:
         yield (
             "all arms are trained from scratch; with pretrain=EPOCHS the base is trained once and all arms are "
-            "fine-tuned from it, which makes their differences several times less noisy"
+            "fine-tuned from it, which makes their differences many times less noisy"
         )
     sizing = Sizing(plan, noise, RunSeconds(plan, times), at_once)
     yield _detectable_line(plan, sizing, noise)
