@@ -274,10 +274,16 @@ def test_out_of_memory(words: str, error: Exception, here: Path, capsys, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("command", "package"), [("export format=ncnn", "ncnn"), ("export format=rknn", "rknn-toolkit2")]
+    ("form", "needs"),
+    [
+        ("ncnn", ("ncnn", "ncnn pnnx")),
+        ("openvino", ("openvino", "openvino")),
+        ("paddle", ("x2paddle", "x2paddle paddlepaddle")),
+        ("rknn", ("rknn", "rknn-toolkit2")),
+    ],
 )
-def test_a_missing_package(command: str, package: str, here: Path, capsys, monkeypatch) -> None:
-    module = package.partition("-")[0]
+def test_a_missing_package(form: str, needs: tuple[str, str], here: Path, capsys, monkeypatch) -> None:
+    module, packages = needs
 
     def import_(name: str, *args: Any, **kwargs: Any) -> Any:
         if name.partition(".")[0] == module:
@@ -286,8 +292,20 @@ def test_a_missing_package(command: str, package: str, here: Path, capsys, monke
 
     original = builtins.__import__
     monkeypatch.setattr(builtins, "__import__", import_)
-    message = refuse(*command.split(), "model=good.pt", "imgsz=32", capsys=capsys)
-    assert message.endswith(f"this requires the package {package}, which is not installed: pip install {package}")
+    message = refuse("export", f"format={form}", "model=good.pt", "imgsz=32", capsys=capsys)
+    assert message.endswith(f"this requires {module}, which is not installed: pip install {packages}")
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ("format=torchscript quantize=16", "FP16 TorchScript export is only supported on GPU"),
+        ("format=ncnn dynamic=True", "argument 'dynamic' is not supported for format='ncnn'"),
+        ("format=nothing", "Invalid export format='nothing'"),
+    ],
+)
+def test_an_export_that_ultralytics_rejects(words: str, problem: str, here: Path, capsys) -> None:
+    assert problem in refuse("export", *words.split(), "model=good.pt", "imgsz=32", capsys=capsys)
 
 
 def test_a_long_model_reference_works_in_every_command(fresh_folder: Path, folder: Path, capsys) -> None:

@@ -14,7 +14,12 @@ from yolo_attn.system.failures import FULL_DISK, NOT_WRITABLE, disk_error, is_di
 
 __all__ = ["connection_message", "cut_training_message", "environment_message", "stock_message"]
 
-_PACKAGES = {"rknn": "rknn-toolkit2"}  # by imported module, where the names differ
+_PACKAGES = {  # by imported module, where the names differ or another package is needed next
+    "litert_torch": "litert-torch ai-edge-litert",
+    "ncnn": "ncnn pnnx",
+    "rknn": "rknn-toolkit2",
+    "x2paddle": "x2paddle paddlepaddle",
+}
 _FAILED_SAVE = "PytorchStreamWriter"  # in the message of torch.save on a full disk
 
 
@@ -49,11 +54,12 @@ def stock_message(error: Exception) -> str | None:
     if isinstance(error, ConnectionError) or type(error).__module__ == "requests.exceptions":
         return connection_message(text)
     if isinstance(error, ModuleNotFoundError) and error.name and _raised_by_host(error):
-        package = _PACKAGES.get(error.name, error.name.replace("_", "-"))
-        return f"this requires the package {package}, which is not installed: pip install {package}"
+        module = error.name.partition(".")[0]
+        packages = _PACKAGES.get(module, module.replace("_", "-"))
+        return f"this requires {module}, which is not installed: pip install {packages}"
     if isinstance(error, NotImplementedError) and "'None' task" in text:
         return "the last row of this model is not a head, such as Detect; see: yolo-attn lint model=FILE"
-    return text if _is_about_input(error, text) else None
+    return text.removeprefix("ERROR ❌️ ") if _is_about_input(error, text) else None
 
 
 def _raised_by_host(error: ModuleNotFoundError) -> bool:
@@ -77,9 +83,18 @@ def _is_about_input(error: Exception, text: str) -> bool:
     """Return True if an error of Ultralytics is about the input and its first line describes the problem."""
     if isinstance(error, (FileNotFoundError, SyntaxError)):
         return True
+    if _rejected_by_exporter(error):
+        return True
     if isinstance(error, AssertionError):
         return "nothing to resume" in text
     if not isinstance(error, (RuntimeError, TypeError, ValueError)):
         return False
     # 'imgsz=abc' is not ..., model='x.png' is not ...
     return bool(re.search(r"ERROR|❌|Dataset '|Invalid|Unsupported onnx", str(error)) or re.match(r"'?\w+=", text))
+
+
+def _rejected_by_exporter(error: Exception) -> bool:
+    """Return True if Ultralytics' exporter rejects the model or an argument; converters have files of their own."""
+    frames = traceback.extract_tb(error.__traceback__)
+    name = frames[-1].filename.replace("\\", "/") if frames else ""
+    return isinstance(error, (AssertionError, ValueError)) and name.endswith("/ultralytics/engine/exporter.py")
