@@ -89,8 +89,11 @@ def _is_about_input(error: Exception, text: str) -> bool:
         return "nothing to resume" in text
     if not isinstance(error, (RuntimeError, TypeError, ValueError)):
         return False
-    # 'imgsz=abc' is not ..., model='x.png' is not ...
-    return bool(re.search(r"ERROR|❌|Dataset '|Invalid|Unsupported onnx", str(error)) or re.match(r"'?\w+=", text))
+    # bfloat16 autocast requires CUDA (amp=bf16), 'imgsz=abc' is not ..., model='x.png' is not ...
+    return bool(
+        re.search(r"ERROR|❌|autocast requires|Dataset '|Invalid|Unsupported onnx", str(error))
+        or re.match(r"'?\w+=", text)
+    )
 
 
 def _rejected_by_exporter(error: Exception) -> bool:
