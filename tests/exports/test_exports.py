@@ -1,0 +1,84 @@
+"""Exported models compute what the model in PyTorch computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from tests.exports.measure import EXACT, FORMATS, SIZE, Cell, attention_of, images, make_model, measure
+from tests.host.helpers import exports_onnx
+from yolo_attn.registry import LayerSpec, list_layers
+
+SPECS = [spec for spec in list_layers() if spec.built_in]
+ALWAYS = ("torchscript", "onnx-dynamic")
+"""Formats in which every layer must be exact; the ONNX model is compared at two sizes."""
+OTHERS = [form for form in FORMATS if not form.startswith(("torchscript", "onnx"))]
+
+
+def _name(spec: LayerSpec) -> str:
+    return spec.name
+
+
+def _measure(layer: str, form: str) -> Cell:
+    if form.startswith("onnx") and not exports_onnx():
+        pytest.skip("this Ultralytics predates the ONNX exporter of this PyTorch")
+    return measure(layer, form)
+
+
+@pytest.mark.parametrize("form", ALWAYS)
+@pytest.mark.parametrize("layer", ["CBAM", "MHSA", "DAttention", "ASFF"])
+def test_a_gate_self_attention_sampling_and_a_fusion(layer: str, form: str, fresh_folder: Path) -> None:
+    assert _measure(layer, form).verdict == "exact"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ALWAYS)
+@pytest.mark.parametrize("spec", SPECS, ids=_name)
+def test_every_layer(spec: LayerSpec, form: str, fresh_folder: Path) -> None:
+    cell = _measure(spec.name, form)
+    assert cell.verdict == "exact", cell
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", SPECS, ids=_name)
+def test_a_wrong_layer_would_not_be_exact(spec: LayerSpec) -> None:
+    """The output depends on the layer by a hundred times the largest difference that counts as exact."""
+    model = make_model(spec)
+    with torch.no_grad():
+        y = model(images(SIZE))[0]
+        model.model[5] = _like(attention_of(model))
+        without = model(images(SIZE))[0]
+    scores = slice(4, None)
+    assert (y[:, scores] - without[:, scores]).abs().max() > 100 * EXACT * y[:, scores].max()
+
+
+def _like(layer: nn.Module) -> nn.Module:
+    """Return a module that passes on its first input, with the row numbers that the parser gave to a layer."""
+    identity = _First()
+    identity.i, identity.f, identity.type = layer.i, layer.f, "First"
+    return identity
+
+
+class _First(nn.Module):
+    def forward(self, x: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
+        return x if isinstance(x, torch.Tensor) else x[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", OTHERS)
+def test_a_gate_in_the_other_formats(form: str, fresh_folder: Path) -> None:
+    """Each is checked where its packages are installed."""
+    if missing := FORMATS[form].missing:
+        pytest.skip(f"pip install {' '.join(missing)}")
+    cell = _measure("CBAM", form)
+    assert cell.verdict == "exact", cell
+
+
+def test_a_difference_is_not_exact() -> None:
+    assert Cell(0.5 * EXACT, 0.5 * EXACT, True).verdict == "exact"
+    assert Cell(0.5 * EXACT, 2 * EXACT, True).verdict == "tolerance"
+    assert Cell(0.5 * EXACT, 0.5 * EXACT, False).verdict == "tolerance"
+    assert Cell(0.5, 0.0, True).verdict == "no"
