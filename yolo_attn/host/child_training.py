@@ -22,7 +22,6 @@ from yolo_attn.errors import UserError
 from yolo_attn.host.binding import Binding
 from yolo_attn.host.learning_rate import LR_ATTENTION
 from yolo_attn.host.restricted import is_restricted
-from yolo_attn.layer_files import distribution_of, package_of
 from yolo_attn.registry import list_layers
 
 __all__ = ["CHILD_TRAINING", "refuse_script_layers"]
@@ -117,6 +116,8 @@ def _common_words() -> list[str]:
 
 def _custom_files() -> list[str]:
     """Return the files of registered layers that a new process does not find by itself."""
+    from yolo_attn.layer_files import distribution_of, package_of
+
     modules = {spec.cls.__module__ for spec in list_layers() if not spec.built_in} - {"__main__"}
     files = {
         getattr(sys.modules.get(name), "__file__", None) for name in modules if not distribution_of(package_of(name))

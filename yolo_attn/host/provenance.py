@@ -27,7 +27,6 @@ from yolo_attn.host.installation import ultralytics_version
 from yolo_attn.host.parser import AttentionRow, has_layer, is_attention_row, read_attention_row, read_block_row
 from yolo_attn.host.trackers import TRACKERS, Provenance
 from yolo_attn.host.transfer import forget_transfer, last_transfer
-from yolo_attn.layer_files import code_of
 from yolo_attn.system.files import as_yaml, read_yaml, write_atomically
 from yolo_attn.system.revision import git_revision
 from yolo_attn.version import __version__
@@ -100,6 +99,8 @@ def _text(content: dict[str, Any]) -> str:
 
 def describe(model: nn.Module) -> dict[str, Any]:
     """Return what a model with attention layers is and where it comes from, as plain values."""
+    from yolo_attn.layer_files import code_of
+
     layers = list(_attention_rows(model))
     transfer = str(last_transfer(model) or _inherited)
     revision = git_revision(Path.cwd())

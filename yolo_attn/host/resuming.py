@@ -16,7 +16,6 @@ from ultralytics.utils import LOGGER
 
 from yolo_attn.errors import UserError, counted
 from yolo_attn.host.binding import Binding
-from yolo_attn.layer_files import loaded_files
 
 __all__ = ["RESUMING", "Progress", "after_interruption", "check_resumable", "folder_of", "read_progress"]
 
@@ -155,6 +154,8 @@ def after_interruption(error: BaseException) -> str:
         The text after "stopped", such as "after 3 of 10 epochs; resume: yolo-attn train resume model=..."; "" if no
         training was running.
     """
+    from yolo_attn.layer_files import loaded_files
+
     trainer, folder = _trainer_of(error), folder_of(error)
     if folder is None:
         return ""
