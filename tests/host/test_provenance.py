@@ -19,6 +19,7 @@ from tests.host.helpers import build, set_up, tiny_dataset
 from yolo_attn.host import provenance, trackers
 from yolo_attn.host.documents import model_yaml
 from yolo_attn.host.provenance import ATTENTION_FILE, MODEL_FILE, log_provenance
+from yolo_attn.host.transfer import last_transfer
 from yolo_attn.layer_files import load_layers
 from yolo_attn.registry import unregister_layer
 
@@ -174,6 +175,55 @@ def test_a_folder_that_cannot_be_written_is_one_warning(tmp_path: Path, warnings
     assert "attention.yaml was not written: " in warnings[0]
 
 
+def test_a_model_yaml_that_is_not_written_is_another_warning(
+    tmp_path: Path, tracker: Recorder, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> str:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(provenance, "dump_model", fail)
+    log_provenance(training(tmp_path))
+    assert warnings == ["yolo-attn: model.yaml was not written: OSError: no space left"]
+    assert [args for made, args in tracker.calls if made == "log_artifact"] == [(str(tmp_path / ATTENTION_FILE),)]
+
+
+def test_the_transfer_is_forgotten_when_a_file_is_not_written(tmp_path: Path, warnings: list[str]) -> None:
+    model = build(model_yaml(VARIANT))
+    model.load(build("yolov8n.yaml"))
+    assert last_transfer(model) is not None
+    log_provenance(training(tmp_path / "missing", model))
+    assert len(warnings) == 1
+    assert last_transfer(model) is None
+
+
+def test_a_model_yaml_of_the_user_is_kept(tmp_path: Path, tracker: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of a training may be that of the user's files (exist_ok=True)."""
+    trainer = training(tmp_path)
+    lines: list[str] = []
+    monkeypatch.setattr(provenance.LOGGER, "info", lines.append)
+    file = tmp_path / MODEL_FILE
+    file.write_text("# my own model\n")
+    log_provenance(trainer)
+    assert file.read_text() == "# my own model\n"
+    assert lines == [f"yolo-attn: {file} is kept: yolo-attn has not written it"]
+    assert len(content(tmp_path)["layers"]) == 2
+    assert [args for made, args in tracker.calls if made == "log_artifact"] == [(str(tmp_path / ATTENTION_FILE),)]
+    file.unlink()
+    log_provenance(training(tmp_path))
+    file.write_text(file.read_text() + "# of an earlier training\n")
+    log_provenance(training(tmp_path))
+    assert "# of an earlier training" not in file.read_text()
+
+
+def test_only_the_first_process_of_a_training_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "RANK", 1)
+    log_provenance(training(tmp_path))
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(provenance, "RANK", 0)
+    log_provenance(training(tmp_path))
+    assert {file.name for file in tmp_path.iterdir()} == {ATTENTION_FILE, MODEL_FILE}
+
+
 @pytest.fixture
 def custom(fresh_folder: Path) -> Iterator[Path]:
     file = fresh_folder / "recorded_layers.py"
@@ -203,6 +253,7 @@ def test_the_model_is_found_in_its_wrappers(tmp_path: Path) -> None:
 
 
 def test_every_trainer_describes_its_model_after_the_trackers_have_begun(tmp_path: Path) -> None:
+    """Once: a second description has no transfer, and in some releases the trainings of a model share callbacks."""
     overrides = {
         "model": "yolov8n.yaml",
         "data": str(tiny_dataset(tmp_path)),
@@ -210,4 +261,9 @@ def test_every_trainer_describes_its_model_after_the_trackers_have_begun(tmp_pat
         "project": str(tmp_path),
     }
     trainer = DetectionTrainer(overrides=overrides)
-    assert trainer.callbacks["on_pretrain_routine_end"][-1] is log_provenance
+    begun = trainer.callbacks["on_pretrain_routine_end"]
+    assert begun[-1] is log_provenance
+    begun.append(print)
+    again = DetectionTrainer(overrides=overrides, _callbacks=trainer.callbacks)
+    assert again.callbacks["on_pretrain_routine_end"][-1] is log_provenance
+    assert again.callbacks["on_pretrain_routine_end"].count(log_provenance) == 1

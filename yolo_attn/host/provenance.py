@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 from ultralytics.engine.trainer import BaseTrainer
-from ultralytics.utils import LOGGER, SETTINGS, callbacks
+from ultralytics.utils import LOGGER, RANK, SETTINGS, callbacks
 
 from yolo_attn.errors import one_line
 from yolo_attn.graph import ModelGraph, dump_model
@@ -35,7 +35,7 @@ __all__ = ["ATTENTION_FILE", "MODEL_FILE", "PROVENANCE", "describe", "inherit_tr
 
 ATTENTION_FILE = "attention.yaml"
 MODEL_FILE = "model.yaml"
-_HEADER = f"The model of this training, for model=model.yaml; written by yolo-attn {__version__}"
+_HEADER = "The model of this training, for model=model.yaml; written by yolo-attn"
 _WRAPPED = ("_orig_mod", "module", "student_model")  # attributes of wrappers with the model in them
 _inherited = ""
 _EVENT = "on_pretrain_routine_end"  # the model is built and loaded, and trackers have begun
@@ -46,6 +46,8 @@ def _wrap(original: Callable[..., None]) -> Callable[..., None]:
         """Add the callbacks of trackers, and after them the one that describes the model to them."""
         original(instance)
         if isinstance(instance, BaseTrainer):
+            if log_provenance in instance.callbacks[_EVENT]:  # of the last training: some releases share the callbacks
+                instance.callbacks[_EVENT].remove(log_provenance)
             instance.add_callback(_EVENT, log_provenance)
 
     return add_integration_callbacks
@@ -59,34 +61,54 @@ def log_provenance(trainer: Any) -> None:
 
     A resumed training keeps the files of its beginning.
     """
-    model = _unwrapped(trainer.model)
+    if RANK not in (-1, 0):  # another process of this training writes them
+        return
+    model, folder, resumed = _unwrapped(trainer.model), Path(trainer.save_dir), bool(trainer.args.resume)
+    file = folder / ATTENTION_FILE
     try:
         if next(_attention_rows(model), None) is None:
             return
-        provenance = _provenance(trainer, model)
+        content = _write_description(file, model, resumed)
     except Exception as error:
         LOGGER.warning(f"yolo-attn: {ATTENTION_FILE} was not written: {one_line(error)}")
         return
+    _give(Provenance((file, *_write_model(folder / MODEL_FILE, model, resumed)), content))
+
+
+def _write_description(file: Path, model: nn.Module, resumed: bool) -> dict[str, Any]:
+    """Write `attention.yaml` and return its content."""
+    try:
+        content = read_yaml(file) if resumed and file.is_file() else None
+        if not isinstance(content, dict):
+            content = describe(model)
+            write_atomically(file, _text(content))
+        return content
+    finally:
+        forget_transfer(model)  # whose tensors change from now on
+
+
+def _write_model(file: Path, model: Any, resumed: bool) -> list[Path]:
+    """Write `model.yaml` and return it; [] if it is not the model of this training."""
+    try:
+        own = not file.is_file() or file.read_text(encoding="utf-8", errors="replace").startswith(f"# {_HEADER}")
+        if not own:
+            LOGGER.info(f"yolo-attn: {file} is kept: yolo-attn has not written it")
+        elif not (resumed and file.is_file()):
+            write_atomically(file, dump_model(without_dataset(model.yaml), f"{_HEADER} {__version__}"))
+        return [file] if own else []
+    except Exception as error:
+        LOGGER.warning(f"yolo-attn: {MODEL_FILE} was not written: {one_line(error)}")
+        return []
+
+
+def _give(provenance: Provenance) -> None:
+    """Give the files of a training to the active trackers."""
     for name, give in TRACKERS.items():
         if SETTINGS.get(name) is True:
             try:
                 give(provenance)
             except Exception as error:
                 LOGGER.warning(f"yolo-attn: {name} has not received {ATTENTION_FILE}: {one_line(error)}")
-
-
-def _provenance(trainer: Any, model: Any) -> Provenance:
-    """Return what is known about a training, after writing it into the training's folder."""
-    folder = Path(trainer.save_dir)
-    files = (folder / ATTENTION_FILE, folder / MODEL_FILE)
-    content = read_yaml(files[0]) if trainer.args.resume and files[0].is_file() else None
-    if not isinstance(content, dict):
-        content = describe(model)
-        write_atomically(files[0], _text(content))
-    if not files[1].is_file() or not trainer.args.resume:
-        write_atomically(files[1], dump_model(without_dataset(model.yaml), _HEADER))
-    forget_transfer(model)  # whose tensors change from now on
-    return Provenance(files, content)
 
 
 def _text(content: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ class Provenance:
     """What a model is and where it comes from.
 
     Args:
-        files: The files of the training, `attention.yaml` and `model.yaml`.
+        files: The files of the training, `attention.yaml` and, if it was written, `model.yaml`.
         content: The content of the first.
     """
 
