@@ -259,3 +259,13 @@ def test_weights_of_points_are_divided_as_sampled() -> None:
 def test_every_dense_self_attention_has_readings() -> None:
     names = {case.spec.name for case in with_readings}
     assert names == set(OUTPUTS)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="requires a GPU")
+def test_weights_of_sampling_points_on_a_gpu() -> None:
+    """The weights are moved to the CPU first, the points are still on the GPU."""
+    layer = layers.DAttention(32, groups=2, head_width=8).cuda().eval()
+    with torch.no_grad():
+        (reading,) = layer.readings([torch.randn(1, 32, H, W, device="cuda")])
+    weights = reading.weights([(1, 2)]).cpu()
+    assert torch.allclose(reading.on_map(weights, H, W).sum((2, 3)), weights.sum((2, 3)), atol=1e-4)

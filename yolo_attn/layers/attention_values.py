@@ -120,7 +120,7 @@ def _at_points(weights: Tensor, points: Tensor, height: int, width: int) -> Tens
     by_group = weights.reshape(queries, groups, -1, *weights.shape[2:]).transpose(0, 1).flatten(1, 2)
     with torch.enable_grad():
         positions = by_group.new_zeros(groups, by_group.shape[1], height, width, requires_grad=True)
-        samples = F.grid_sample(positions, points.detach().flip(3).to(weights.dtype), align_corners=True)
+        samples = F.grid_sample(positions, points.detach().flip(3).to(weights), align_corners=True)  # device and dtype
         found = torch.autograd.grad(samples, positions, by_group)[0].reshape(groups, queries, -1, height, width)
     return found.transpose(0, 1).reshape(queries, heads, height, width)
 
