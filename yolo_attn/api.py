@@ -289,8 +289,7 @@ def attention_maps(
     from yolo_attn.data import find_split
 
     _load_layers(layers)
-    if point is not None:
-        parse_points(point)
+    queries = None if point is None else parse_points(point)
     side = None if imgsz is None else _positive("imgsz", imgsz)
     every = None if vid_stride is None else _positive("vid_stride", vid_stride)
     kinds, by_layer = parse_files(save), parse_figure(figure)
@@ -302,7 +301,7 @@ def attention_maps(
     export = None
     if folder is not None:
         export = Export(new_folder(Path(folder).expanduser(), exist_ok=exist_ok), kinds, style, by_layer=by_layer)
-    request = Request(imgsz=side, point=point, conf=_share("conf", conf), cam=cam, every=every)
+    request = Request(imgsz=side, queries=queries, conf=_share("conf", conf), cam=cam, every=every)
     return make_gallery(networks, images, export, request, progress=progress)
 
 

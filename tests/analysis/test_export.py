@@ -143,6 +143,14 @@ def test_without_detections_there_are_no_queries(street: Path, capsys: pytest.Ca
     assert [each.query.label for each in found.queries[:8]] == [f"{d.label} {d.score:.2f}" for d in maps.detections[:8]]
     assert (found.queries[0].query.x, found.queries[0].query.y) == pytest.approx(maps.detections[0].center, abs=1)
     assert found.undetected == 0
+    same = yolo_attn.attention_maps("yolo11n-mhsa.yaml", "street.png", imgsz=64, point="[detections]", conf=0)
+    assert len(same.queries) == len(found.queries) > 0
+
+
+def test_points_may_be_an_array(street: Path) -> None:
+    points = np.array([[20, 30], [100, 40]])
+    found = yolo_attn.attention_maps("yolo11n-pam.yaml", "street.png", imgsz=64, point=points)  # type: ignore[arg-type]
+    assert [(each.query.x, each.query.y) for each in found.queries[:2]] == [(20, 30), (100, 40)]
 
 
 def test_a_video_has_a_figure_for_each_frame(street: Path, capsys: pytest.CaptureFixture[str]) -> None:

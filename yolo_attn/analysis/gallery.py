@@ -15,7 +15,7 @@ from yolo_attn.analysis.letterbox import Image
 from yolo_attn.analysis.mapfile import save_maps
 from yolo_attn.analysis.maps import AttentionMap, ImageMaps, NoMap, Statistics, find_layers, image_maps, trained_side
 from yolo_attn.analysis.models import fitting_side, input_channels, network_of
-from yolo_attn.analysis.queries import DETECTIONS, Points, Query, QueryMap, parse_points
+from yolo_attn.analysis.queries import DETECTIONS, Asked, Query, QueryMap
 from yolo_attn.analysis.sources import Shown, Source, find_sources
 from yolo_attn.errors import UserError, counted
 from yolo_attn.host.detector import Detection, Detector, Prediction, detects
@@ -46,15 +46,15 @@ class Request:
 
     Args:
         imgsz: Pixels of the longer side; None for that of the training, if known.
-        point: Queries for the weights of self-attention: points, or "detections" for the centers of the detections of
-            the first model; None for none.
+        queries: Points for the weights of self-attention, or "detections" for the centers of the detections of the
+            first model; None for none.
         conf: Least confidence of a detection.
         cam: Whether Ultralytics' class activation map is computed, too.
         every: Distance of the frames of a video; None for one frame a second.
     """
 
     imgsz: int | None = None
-    point: Points | None = None
+    queries: Asked | None = None
     conf: float = 0.25
     cam: bool = False
     every: int | None = None
@@ -156,7 +156,7 @@ def make_gallery(
     done, total = 0, sum(len(each) for each in sources)
     for each in sources:
         for stem, maps in _maps_of(viewers, each, request, collected.skipped):
-            collected.add(maps, from_detections=request.point == DETECTIONS)
+            collected.add(maps, from_detections=request.queries == DETECTIONS)
             if export is not None:
                 export.write(stem, maps)
             else:
@@ -203,7 +203,7 @@ class _Viewer:
         self.name = name
         self.network = network
         self.side = fitting_side(network, request.imgsz or trained_side(network))
-        needed = request.cam or request.point == DETECTIONS or (name and detects(network))
+        needed = request.cam or request.queries == DETECTIONS or (name and detects(network))
         self._detector = (
             Detector(network, imgsz=self.side, conf=request.conf, activation=request.cam) if needed else None
         )
@@ -224,11 +224,12 @@ def _maps_of(
     viewers: Sequence[_Viewer], source: Source, request: Request, skipped: list[str]
 ) -> Iterator[tuple[str, list[ImageMaps]]]:
     """Yield the stem of each image of a source with its maps by model; a reason why it cannot be used is appended."""
-    points = None if request.point is None else parse_points(request.point)
     try:
         for shown in source.images(input_channels(viewers[0].network)):
             predictions = [viewer.predict(shown.image) for viewer in viewers]
-            queries = _centers(predictions[0].detections, shown.image) if isinstance(points, str) else points
+            queries = request.queries
+            if queries == DETECTIONS:
+                queries = _centers(predictions[0].detections, shown.image)
             pairs = zip(viewers, predictions, strict=True)
             yield shown.stem, [viewer.look(shown, prediction, queries) for viewer, prediction in pairs]
     except UserError as error:

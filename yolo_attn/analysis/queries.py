@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -19,11 +19,12 @@ from yolo_attn.analysis.letterbox import FloatMap, Frame, Image, level_name
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.layers.attention_values import Reading
 
-__all__ = ["DETECTIONS", "Points", "Query", "QueryMap", "check_inside", "parse_points", "query_maps"]
+__all__ = ["DETECTIONS", "Asked", "Points", "Query", "QueryMap", "check_inside", "parse_points", "query_maps"]
 
 Points: TypeAlias = "str | Sequence[float] | Sequence[Sequence[float]]"
 
-DETECTIONS = "detections"
+Detections: TypeAlias = Literal["detections"]
+DETECTIONS: Detections = "detections"
 _USE = "use x,y in pixels of the image (point=120,80), several as point=120,80,300,200, or point=detections"
 _HALF = 0.5
 
@@ -146,7 +147,11 @@ class QueryMap:
         return self.frame.onto_image(self.array if head is None else self.heads[head], height, width)
 
 
-def parse_points(value: Points) -> tuple[Query, ...] | str:
+Asked: TypeAlias = tuple[Query, ...] | Detections
+"""The queries that are asked for: points, or the centers of detections."""
+
+
+def parse_points(value: Points) -> Asked:
     """Return points as queries, or "detections".
 
     Args:
