@@ -34,6 +34,22 @@ def test_a_folder_has_its_images_and_videos_in_order(fresh_folder: Path) -> None
     assert [len(source) for source in sources] == [1, 1, 1, 2]
 
 
+@pytest.mark.parametrize(
+    ("paths", "stems"),
+    [
+        (["val/cat/1.jpg", "val/dog/1.jpg", "val/dog/2.jpg"], ["cat_1.jpg", "dog_1.jpg", "2"]),
+        (["a/b_c.jpg", "a_b/c.jpg", "c.jpg"], ["b_c", "a_b_c.jpg", "c.jpg"]),
+        (["a/b_c.jpg", "a_b/c.jpg", "b_c.jpg", "c.jpg"], ["0_a_b_c.jpg", "1_a_b_c.jpg", "b_c.jpg", "c.jpg"]),
+        (["a.avi", "a_000000.png", "a_1.png"], ["a.avi", "a_000000.png", "a_1"]),
+        (["a.png", "a.jpg", "a.jpg.png"], ["a.png", "a.jpg", "a.jpg.png"]),
+        (["A.png", "a.jpg"], ["A.png", "a.jpg"]),
+        (["a.png", "a.png"], ["0_a.png", "1_a.png"]),
+    ],
+)  # fmt: skip
+def test_files_of_different_images_have_different_names(paths: list[str], stems: list[str]) -> None:
+    assert [source.stem for source in find_sources([Path(path) for path in paths])] == stems
+
+
 def test_frames_of_a_video(fresh_folder: Path) -> None:
     make_video(Path("street.avi"), 25)
     (source,) = find_sources("street.avi", every=10)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +19,7 @@ from yolo_attn.errors import UserError, did_you_mean
 __all__ = ["Frames", "Picture", "Shown", "Source", "find_sources"]
 
 _VIDEOS = frozenset({".asf", ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"})
+_FRAME = re.compile(r"_\d{6,}$")  # at the end of the names of a video's files
 _SECOND = 30  # frames of a second, for a video that does not say how many it has
 
 
@@ -127,12 +130,40 @@ def find_sources(source: str | Path | Image | Sequence[Path], every: int | None 
     if isinstance(source, np.ndarray):
         return [Picture(source)]
     paths = _find_files(source) if isinstance(source, (str, Path)) else list(source)
-    single = Counter(path.stem for path in paths)
-    stems = [path.stem if single[path.stem] == 1 else path.name for path in paths]
     return [
-        Frames(path, stem, every) if path.suffix.lower() in _VIDEOS else Picture(path, stem)
-        for path, stem in zip(paths, stems, strict=True)
+        Frames(path, stem, every) if _is_video(path) else Picture(path, stem)
+        for path, stem in zip(paths, _stems(paths), strict=True)
     ]
+
+
+def _stems(paths: Sequence[Path]) -> list[str]:
+    """Return the beginning of the names of each path's files: its stem, or more of the path if not unique."""
+    parts = [path.absolute().parts for path in paths]
+    shared = len(list(takewhile(lambda names: len(set(names)) == 1, zip(*(each[:-1] for each in parts), strict=False))))
+    below = ["_".join(each[max(shared, 1) :]) for each in parts]
+    numbered = [f"{n}_{name}" for n, name in enumerate(below)]
+    choices = list(zip([path.stem for path in paths], [path.name for path in paths], below, numbered, strict=True))
+    used = [0] * len(paths)
+    while True:
+        stems = [choice[n] for choice, n in zip(choices, used, strict=True)]
+        longer = [n for n in _conflicting(stems, paths) if used[n] + 1 < len(choices[n])]
+        if not longer:
+            return stems
+        for n in longer:
+            used[n] += 1
+
+
+def _conflicting(stems: Sequence[str], paths: Sequence[Path]) -> list[int]:
+    """Return the indices of stems with files of the same name, in any case: an image may be named like a frame."""
+    folded = [stem.casefold() for stem in stems]
+    videos = {stem for stem, path in zip(folded, paths, strict=True) if _is_video(path)}
+    keys = [video if (video := _FRAME.sub("", stem)) in videos else stem for stem in folded]
+    count = Counter(keys)
+    return [n for n, key in enumerate(keys) if count[key] > 1]
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in _VIDEOS
 
 
 def _find_files(source: str | Path) -> list[Path]:
