@@ -61,6 +61,25 @@ def test_a_classifier_has_no_detections() -> None:
     assert not detects(model)
     with pytest.raises(UserError, match="task is classify, which has no detections; give points as point=x,y"):
         Detector(model, imgsz=64, conf=0.25)
+    if hasattr(plotting, "class_activation_map"):
+        with pytest.raises(UserError, match="task is classify, which has no detections; leave out cam=True"):
+            Detector(model, imgsz=64, conf=0.25, activation=True)
+
+
+def test_another_network_has_no_detections() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3))
+    assert not detects(model)
+    with pytest.raises(UserError, match="task is unknown, which has no detections"):
+        Detector(model, imgsz=64, conf=0.25)
+
+
+def test_a_missing_activation_is_an_error(image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not hasattr(plotting, "class_activation_map"):
+        return
+    detector = Detector(network("yolo11n.yaml"), imgsz=64, conf=0.25, activation=True)
+    monkeypatch.setattr("ultralytics.utils.plotting.cv2.imwrite", lambda *args: False)
+    with pytest.raises(UserError, match="wrote no class activation map; leave out cam=True"):
+        detector(image)
 
 
 def test_nothing_is_written_into_the_folder(image: np.ndarray, fresh_folder: Path) -> None:

@@ -72,7 +72,8 @@ class Detector:
         activation: Whether Ultralytics' class activation map (LayerCAM) is computed, too.
 
     Raises:
-        UserError: The network has another task, or the installed Ultralytics has no class activation map.
+        UserError: The network is none of Ultralytics' or has another task, or the installed Ultralytics has no class
+            activation map.
     """
 
     def __init__(self, network: nn.Module, *, imgsz: int, conf: float, activation: bool = False) -> None:
@@ -87,7 +88,7 @@ class Detector:
         overrides: dict[str, Any] = {"imgsz": imgsz, "conf": conf, "visualize": activation}
         overrides |= {"mode": "predict", "batch": 1, "rect": True, "verbose": False, "save": False}  # as `YOLO.predict`
         overrides |= {"project": self._folder.name, "name": "activation", "exist_ok": True}
-        self._predictor = _predictor_class(network)(overrides=overrides)
+        self._predictor = _predictor_class(network, activation=activation)(overrides=overrides)
 
     def __call__(self, image: Image) -> Prediction:
         """Predict on an image (H, W, 3), BGR."""
@@ -101,7 +102,9 @@ class Detector:
 
     def _read_activation(self) -> Image | None:
         """Return the picture that Ultralytics wrote, and remove it."""
-        (file,) = Path(self._folder.name).rglob("*_cam*.jpg")
+        file = next(Path(self._folder.name).rglob("*_cam*.jpg"), None)
+        if file is None:
+            raise UserError("cam=True: Ultralytics wrote no class activation map; leave out cam=True")
         picture = cv2.imread(str(file))
         file.unlink()
         return None if picture is None else np.asarray(picture, np.uint8)
@@ -119,19 +122,27 @@ def _quiet() -> Iterator[None]:
 
 
 def detects(network: nn.Module) -> bool:
-    """Return whether a network's task has detections."""
-    return isinstance(network, tasks.RTDETRDetectionModel) or tasks.guess_model_task(network) in _MODULES
+    """Return whether a network is one of Ultralytics', with a task that has detections."""
+    return _task_of(network) in _MODULES
 
 
-def _predictor_class(network: nn.Module) -> Any:
+def _predictor_class(network: nn.Module, *, activation: bool) -> Any:
     """Return Ultralytics' predictor for a network.
 
     Raises:
         UserError: The network detects nothing.
     """
+    if not detects(network):
+        instead = "leave out cam=True" if activation else "give points as point=x,y"
+        raise UserError(f"the model's task is {_task_of(network) or 'unknown'}, which has no detections; {instead}")
     if isinstance(network, tasks.RTDETRDetectionModel):
         return rtdetr.RTDETRPredictor
-    task = tasks.guess_model_task(network)
-    if task not in _MODULES:
-        raise UserError(f"the model's task is {task or 'unknown'}, which has no detections; give points as point=x,y")
+    task = _task_of(network)
     return getattr(getattr(yolo, task), f"{_MODULES[task]}Predictor")
+
+
+def _task_of(network: nn.Module) -> str:
+    """Return the task of a network of Ultralytics; "" for others, which its predictors cannot run."""
+    if not isinstance(network, tasks.BaseModel):
+        return ""
+    return "detect" if isinstance(network, tasks.RTDETRDetectionModel) else str(tasks.guess_model_task(network) or "")

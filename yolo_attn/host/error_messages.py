@@ -28,7 +28,7 @@ def environment_message(error: Exception) -> str | None:
     if isinstance(error.__cause__, UserError):  # wrapped by Ultralytics
         return str(error.__cause__)
     if is_out_of_memory(error):
-        return "not enough memory; give a smaller imgsz= or batch="
+        return "not enough memory; give a smaller imgsz=, or batch= if the command has it"
     if isinstance(error, OSError) and error.errno in FULL_DISK | NOT_WRITABLE:
         return str(disk_error(error, Path(error.filename or "the output")))
     if isinstance(error, OSError) and error.filename and error.strerror:
