@@ -64,7 +64,7 @@ def test_arrays_are_those_of_the_maps(street: Path) -> None:
     with np.load("maps/street.npz", allow_pickle=False) as file:
         about = json.loads(str(file["about"]))
         np.testing.assert_array_equal(file["image"][..., ::-1], cv2.imread("street.png"))
-        assert file["extent"].tolist() == [-0.5, 127.5, 63.5, -0.5]
+        assert file["extent_0"].tolist() == [-0.5, 127.5, 63.5, -0.5]
         assert [(each["name"], each["kind"]) for each in about["maps"]] == [
             ("CBAM.channel", "channels"),
             ("CBAM.spatial", "map"),
@@ -120,6 +120,31 @@ def test_panels_of_queries(street: Path) -> None:
     assert two[:-1] == ["a", "b", "a", *means, "b", *means, *["weight (1: uniform)"] * 4]
 
 
+def test_images_of_the_source_are_never_overwritten(street: Path) -> None:
+    before = Path("street.png").read_bytes()
+    with pytest.raises(UserError, match=r"street.png: an image of the source would be overwritten .* another name="):
+        yolo_attn.attention_maps(MODEL, "street.png", folder=".", exist_ok=True, imgsz=64)
+    assert Path("street.png").read_bytes() == before
+    found = yolo_attn.attention_maps(MODEL, "street.png", folder=".", exist_ok=True, imgsz=64, save="npz")
+    assert found.files == ("street.npz",)
+
+
+def test_each_model_has_its_extent(street: Path) -> None:
+    models = ["yolo11n-se.yaml", "yolov8n-p6.yaml"]  # the second one pads to multiples of 64
+    cv2.imwrite("street.png", image(32, 128))
+    yolo_attn.attention_maps(models, "street.png", folder="maps", imgsz=128, save="npz")
+    with np.load("maps/street.npz") as file:
+        assert file["extent_0"].tolist() == [-0.5, 127.5, 31.5, -0.5]
+        assert file["extent_1"].tolist() == [-0.5, 127.5, 47.5, -16.5]
+
+
+def test_the_page_finds_figures_with_any_name(street: Path) -> None:
+    Path("street.png").rename("50% #1.png")
+    yolo_attn.attention_maps("yolo11n-se.yaml", "50% #1.png", folder="maps", imgsz=64, save="html")
+    page = Path("maps/index.html").read_text(encoding="utf-8")
+    assert 'src="50%25%20%231.png" alt="50% #1.png"' in page
+
+
 def test_two_models_share_a_figure(street: Path, capsys: pytest.CaptureFixture[str]) -> None:
     models = "model=yolo11n.yaml,yolo11n-cbam.yaml"
     status, out, _ = run("maps", models, "source=street.png", "imgsz=64", "cam=True", capsys=capsys)
@@ -145,6 +170,14 @@ def test_without_detections_there_are_no_queries(street: Path, capsys: pytest.Ca
     assert found.undetected == 0
     same = yolo_attn.attention_maps("yolo11n-mhsa.yaml", "street.png", imgsz=64, point="[detections]", conf=0)
     assert len(same.queries) == len(found.queries) > 0
+
+
+def test_only_the_first_model_must_have_detections(street: Path) -> None:
+    models = ["yolo11n-mhsa.yaml", "yolo11n-cls.yaml"]
+    found = yolo_attn.attention_maps(models, "street.png", imgsz=64, point="detections", conf=0)
+    assert {each.model for each in found.image_maps if each.detections} == {"yolo11n-mhsa"} and found.queries
+    with pytest.raises(UserError, match="task is classify, which has no detections; give points"):
+        yolo_attn.attention_maps(models[::-1], "street.png", imgsz=64, point="detections")
 
 
 def test_points_may_be_an_array(street: Path) -> None:

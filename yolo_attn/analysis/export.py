@@ -3,7 +3,8 @@
 The arrays of an image, `<image>.npz`, contain no pickle:
 
     image           (H, W, 3), RGB
-    extent          left, right, bottom, top of the letterboxed image in pixels of the image, for `imshow(extent=...)`
+    extent_<m>      left, right, bottom, top of a model's letterboxed image in pixels of the image, for
+                    `imshow(extent=...)`
     map_<n>         a map (h, w) of the letterboxed image, or a value for each channel (C,)
     query_<n>       weights of a query by head (heads, h, w); they add up to 1 if the layer's weights do
     points_<n>      sampling points of a query by head (heads, k, 2), x and y in pixels of the image
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,12 +80,14 @@ class Export:
         kinds: Kinds of files, of `FILES`.
         style: How figures are drawn.
         by_layer: Whether each layer has a figure of its own.
+        sources: The files with the images, which are never overwritten.
     """
 
     folder: Path
     kinds: tuple[str, ...] = ("png",)
     style: Style = field(default_factory=Style)
     by_layer: bool = False
+    sources: frozenset[Path] = frozenset()
     _files: list[str] = field(default_factory=list)
 
     def write(self, stem: str, maps: Sequence[ImageMaps]) -> None:
@@ -118,8 +122,11 @@ class Export:
         return self._files
 
     def _save(self, name: str, content: bytes) -> None:
+        path = self.folder / name
+        if path.resolve() in self.sources:
+            raise UserError(f"{path}: an image of the source would be overwritten by its maps; choose another name=")
         make_folder(self.folder)
-        write_atomically(self.folder / name, content)
+        write_atomically(path, content)
         self._files.append(name)
 
 
@@ -150,9 +157,10 @@ def _as_npz(maps: Sequence[ImageMaps]) -> bytes:
     arrays: dict[str, NDArray[Any]] = {"image": rgb}
     about: dict[str, list[dict[str, Any]]] = {"maps": [], "queries": [], "models": []}
     for each in maps:
+        m = len(about["models"])
         if each.frame is not None:
-            arrays.setdefault("extent", np.array(each.frame.extent(height, width)))
-        arrays[f"boxes_{len(about['models'])}"] = np.array([d.box for d in each.detections], np.float32).reshape(-1, 4)
+            arrays[f"extent_{m}"] = np.array(each.frame.extent(height, width))
+        arrays[f"boxes_{m}"] = np.array([d.box for d in each.detections], np.float32).reshape(-1, 4)
         about["models"].append({"model": each.model, "boxes": [(d.label, d.score) for d in each.detections]})
         for found in each.maps:
             arrays[f"map_{len(about['maps'])}"] = found.array
@@ -182,7 +190,7 @@ def _as_npz(maps: Sequence[ImageMaps]) -> bytes:
 def _page(gallery: Gallery, figures: Sequence[str]) -> str:
     """Return a page with the statistics and all figures, which are files next to it."""
     shown = "\n".join(
-        f'<figure><img loading="lazy" src="{escape(name)}" alt="{escape(name)}"></figure>' for name in figures
+        f'<figure><img loading="lazy" src="{quote(name)}" alt="{escape(name)}"></figure>' for name in figures
     )
     return f"""<!doctype html>
 <html lang="en">

@@ -151,7 +151,13 @@ def make_gallery(
     """
     request = request or Request()
     sources = find_sources(source, request.every)
-    viewers = [_Viewer(name if len(models) > 1 else "", network, request) for name, network in models.items()]
+    if export is not None:
+        files = (each.path.resolve() for each in sources if isinstance(each.path, Path))
+        export = replace(export, sources=frozenset(files))
+    viewers = [
+        _Viewer(name if len(models) > 1 else "", network, request, first=n == 0)
+        for n, (name, network) in enumerate(models.items())
+    ]
     collected = _Collected()
     done, total = 0, sum(len(each) for each in sources)
     for each in sources:
@@ -197,13 +203,20 @@ def check_attention(models: Mapping[str, nn.Module], given: object = None) -> No
 
 
 class _Viewer:
-    """One of the models, with its detector if detections are needed."""
+    """One of the models, with its detector if detections are needed.
 
-    def __init__(self, name: str, network: nn.Module, request: Request) -> None:
+    Args:
+        name: Name of the model; "" if it is the only one.
+        network: The network.
+        request: What to compute.
+        first: Whether the centers of its detections are the queries, if any are.
+    """
+
+    def __init__(self, name: str, network: nn.Module, request: Request, *, first: bool) -> None:
         self.name = name
         self.network = network
         self.side = fitting_side(network, request.imgsz or trained_side(network))
-        needed = request.cam or request.queries == DETECTIONS or (name and detects(network))
+        needed = request.cam or (first and request.queries == DETECTIONS) or (name and detects(network))
         self._detector = (
             Detector(network, imgsz=self.side, conf=request.conf, activation=request.cam) if needed else None
         )
