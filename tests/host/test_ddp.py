@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -17,7 +18,10 @@ import torch
 
 from tests.host.helpers import python
 from tests.study.conftest import make_job
+from yolo_attn.host import ddp
 from yolo_attn.host.repeatable import find_trainer
+from yolo_attn.host.restricted import restricted
+from yolo_attn.security.trust import trusting
 from yolo_attn.study.job import Measurements
 from yolo_attn.study.running import worker
 
@@ -82,6 +86,22 @@ def test_a_custom_module_is_imported(tmp_path: Path) -> None:
     code = "import sys; sys.path.insert(0, sys.argv[1]); import my_layers\n"
     code += "from yolo_attn.host.ddp import _preamble; print(_preamble())"
     assert "import my_layers" in python(code, str(tmp_path)).stdout
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 always searches the working folder")
+@pytest.mark.parametrize("trusted", [False, True])
+def test_the_launcher_imports_nothing_from_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusted: bool
+) -> None:
+    """Which may be a received one, with a module of any name in it."""
+    monkeypatch.setenv("PYTHONSAFEPATH", "")  # restored after the test
+    (tmp_path / "argparse.py").write_text("open('ran', 'w').close()\n")
+    script = tmp_path / "script.py"
+    script.touch()
+    with trusting(trusted), restricted():
+        ddp._wrap(lambda trainer: str(script))(SimpleNamespace(model=None))
+    subprocess.run([sys.executable, "-m", "json.tool", "--help"], cwd=tmp_path, capture_output=True, check=False)
+    assert (tmp_path / "ran").exists() == trusted
 
 
 GLOO_TRAINER = """

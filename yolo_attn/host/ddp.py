@@ -28,6 +28,8 @@ def _wrap(original: Callable[..., str]) -> Callable[..., str]:
     def generate_ddp_file(trainer: Any) -> str:
         """Write the worker script with the imports at its beginning."""
         refuse_script_layers(trainer.model, "multi-GPU training")
+        if is_restricted():  # the launcher, which Ultralytics starts next, does not search the working folder
+            os.environ["PYTHONSAFEPATH"] = "1"
         path = original(trainer)
         script = Path(path)
         lines = _preamble(getattr(trainer, "run_folder", None), _transfer_into(trainer.model))
