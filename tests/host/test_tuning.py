@@ -42,6 +42,9 @@ def test_a_search_space(written: Any) -> None:
         ("{lr0: [1, 0.1]}", r"lr0: \[1, 0.1\]: give its"),
         ("{lr0: [a, b]}", r"lr0: \[a, b\]: give its"),
         ("{lr0: [false, true]}", r"lr0: \[false, true\]: give its"),
+        ("{lr0: [0.1, .inf]}", r"lr0: \[0.1, .inf\]: give its"),
+        ("{lr0: [.nan, 1]}", r"lr0: \[.nan, 1\]: give its"),
+        ("{close_mosaic: [1.2, 1.8]}", r"close_mosaic: \[1.2, 1.8\]: no whole number is between them"),
     ],
 )
 def test_an_invalid_search_space(written: str, words: str) -> None:
@@ -78,7 +81,9 @@ def test_ray_tune_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None
 def test_processes_of_ray_open_files_as_the_command_does(monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[dict[str, Any]] = []
     ray = SimpleNamespace(
-        tune=SimpleNamespace(uniform=lambda low, high: f"{low} to {high}"),
+        tune=SimpleNamespace(
+            uniform=lambda low, high: f"{low} to {high}", randint=lambda low, high: list(range(low, high))
+        ),
         is_initialized=lambda: False,
         init=lambda **given: begun.append(given),
     )
@@ -86,11 +91,11 @@ def test_processes_of_ray_open_files_as_the_command_does(monkeypatch: pytest.Mon
     monkeypatch.setenv("RAY_CHDIR_TO_TRIAL_DIR", "0")
     searched: list[dict[str, Any]] = []
     monkeypatch.setattr("ultralytics.engine.model.Model.tune", lambda self, **given: searched.append(given))
-    words = ["tune", "model=yolov8n.yaml", "use_ray=True", "space={lr0: [0.1, 1, 0.5]}"]
+    words = ["tune", "model=yolov8n.yaml", "use_ray=True", "space={lr0: [0.1, 1, 0.5], close_mosaic: [0.5, 3]}"]
     run_tune(words)
     assert not begun  # nothing is restricted here
     with restricted():
         run_tune(words)
     module, _, name = begun[0]["runtime_env"]["worker_process_setup_hook"].rpartition(".")
     assert getattr(importlib.import_module(module), name) is restrict
-    assert searched[1] == {"use_ray": True, "space": {"lr0": "0.1 to 1"}}
+    assert searched[1] == {"use_ray": True, "space": {"lr0": "0.1 to 1", "close_mosaic": [1, 2, 3]}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -69,6 +70,8 @@ def read_space(value: Any) -> dict[str, tuple[float, ...]]:
             raise UserError(f"space: {key!r} is not a number that training takes{did_you_mean(str(key), known)}")
         if not (numbers := _numbers(ends)) or numbers[0] > numbers[1]:
             raise UserError(f"space: {key}: {as_yaml(ends)}: give its smallest and largest value: {_SPACE!r}")
+        if key in cfg.CFG_INT_KEYS and math.ceil(numbers[0]) > math.floor(numbers[1]):
+            raise UserError(f"space: {key}: {as_yaml(ends)}: no whole number is between them, and {key} is one")
     return {key: _numbers(ends) for key, ends in space.items()}
 
 
@@ -77,7 +80,7 @@ def _numbers(ends: Any) -> tuple[float, ...]:
     given = (
         [float(end) if EXPONENT.fullmatch(str(end)) else end for end in ends] if isinstance(ends, (list, tuple)) else []
     )
-    numbers = all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in given)
+    numbers = all(isinstance(end, (int, float)) and not isinstance(end, bool) and abs(end) < math.inf for end in given)
     return tuple(given) if numbers and len(given) >= _ENDS else ()
 
 
@@ -97,9 +100,16 @@ def _begin_ray(given: dict[str, Any]) -> None:
     except ImportError as error:
         raise UserError(f'use_ray=True needs Ray Tune ({error}): pip install "ray[tune]" optuna') from None
     if "space" in given:
-        given["space"] = {key: tune.uniform(*ends[:_ENDS]) for key, ends in given["space"].items()}
+        given["space"] = {key: _distribution(tune, key, *ends[:_ENDS]) for key, ends in given["space"].items()}
     if is_restricted() and not ray.is_initialized():
         ray.init(runtime_env={"worker_process_setup_hook": "yolo_attn.host.restricted.restrict"})
+
+
+def _distribution(tune: Any, key: str, smallest: float, largest: float) -> Any:
+    """Return an interval of a hyperparameter as Ray's distribution; Ultralytics rounds only in its own search."""
+    if key in cfg.CFG_INT_KEYS:
+        return tune.randint(math.ceil(smallest), math.floor(largest) + 1)  # without the last
+    return tune.uniform(smallest, largest)
 
 
 @contextmanager
