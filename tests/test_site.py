@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -45,6 +46,15 @@ def test_the_page_of_a_layer_is_complete(spec: LayerSpec, layer_pages: Any) -> N
         assert part in text
     assert "map.png" not in layer_pages.page(spec, None, None)
     assert layer_pages.file_name(spec) not in {layer_pages.file_name(other) for other in SPECS if other is not spec}
+
+
+def test_a_served_site_follows_the_pages_and_not_their_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "site"))
+    hook = importlib.import_module("hook")
+    watched = {str(hook.STAGED)}
+    server = SimpleNamespace(watch=watched.add, unwatch=watched.remove)
+    assert hook.on_serve(server, config=SimpleNamespace(docs_dir=str(hook.STAGED)), builder=None) is server
+    assert watched == {str(ROOT / "docs")}
 
 
 @pytest.mark.slow

@@ -34,6 +34,13 @@ def on_config(config: Any) -> Any:
     return config
 
 
+def on_serve(server: Any, config: Any, builder: Any) -> Any:
+    """Build the site again when a page of docs/ changes; the copy changes with every build."""
+    server.unwatch(config.docs_dir)
+    server.watch(str(ROOT / "docs"))
+    return server
+
+
 def stage(docs: Path, specs: list[LayerSpec]) -> None:
     """Write the sources of the site to `STAGED`.
 
