@@ -70,9 +70,24 @@ def test_only_the_last_job_of_a_release_may_publish_and_without_a_password() -> 
     assert publish["permissions"] == {"id-token": "write"}
     assert publish["environment"] == "pypi"
     assert workflow["permissions"] == {"contents": "read"}
+    signing = {name for name, job in workflow["jobs"].items() if "id-token" in job.get("permissions", {})}
+    assert signing == {"attest", "publish"}
+    assert not any(
+        "run" in step or "checkout" in step["uses"] for name in signing for step in workflow["jobs"][name]["steps"]
+    )
     assert "secrets." not in (ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
     pattern = workflow[True]["push"]["tags"][0]  # YAML reads the key `on` as true
     assert re.match(pattern.replace(".*", r"\.\d"), __version__)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_keeps_no_token_and_names_the_commits_of_other_peoples_actions(path: Path) -> None:
+    """A tag of an action can be moved; those of GitHub itself have the token of the workflow in any case."""
+    used = [step for step in steps(path) if "uses" in step]
+    checkouts = [step for step in used if step["uses"].startswith("actions/checkout@")]
+    assert [step.get("with", {}).get("persist-credentials") for step in checkouts] == [False] * len(checkouts)
+    others = [step["uses"] for step in used if not step["uses"].startswith("actions/")]
+    assert [name for name in others if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", name)] == []
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.name)
