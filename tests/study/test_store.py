@@ -10,11 +10,11 @@ import yaml
 
 from tests.study.conftest import PLATFORM, fake_arm
 from yolo_attn.errors import UserError
-from yolo_attn.study.job import RunSettings
+from yolo_attn.study.job import RunResult, RunSettings, is_own_result
 from yolo_attn.study.running.run import Run, plan_run
 from yolo_attn.study.specification.arms import Arm
 from yolo_attn.study.specification.study import Study
-from yolo_attn.study.store import SCHEMA, Store, choose_folder, slug
+from yolo_attn.study.store import SCHEMA, Store, choose_folder, read_study, slug
 
 VERSIONS = PLATFORM.versions
 SETTINGS = RunSettings("detect", "digits", "cpu")
@@ -89,6 +89,18 @@ class TestFolder:
         # Without a similar study it is a new one.
         for other in ({"epochs": 99}, {"base": "yolov5n.yaml"}, {"data": "coco8.yaml"}):
             assert choose_folder(study(exist_ok=True, **other)).name == "compare3"
+
+    @pytest.mark.parametrize("named", [{}, {"name": "x"}])
+    def test_a_fine_tuning_of_an_early_version_continues_in_its_folder(self, named: dict[str, str]) -> None:
+        """Its study file has no learning rate of attention layers, which was 1."""
+        new = study(pretrain=9, **named)
+        path = begin(new) / "study.yaml"
+        content = {key: value for key, value in yaml.safe_load(path.read_text()).items() if key != "lr_attention"}
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        for again in (new, new, Study.from_arguments({"device": "cpu", "study": path, **named})):
+            assert choose_folder(again) == path.parent
+            with Store(path.parent).opened(again.added_to(read_study(path.parent).comparison), PLATFORM):
+                assert yaml.safe_load(path.read_text()) == content
 
     def test_an_ambiguous_addition_is_an_error_unless_one_study_is_the_same(self) -> None:
         begin(study())
@@ -194,3 +206,24 @@ def test_a_store_of_an_earlier_schema_is_an_error(fresh_folder: Path) -> None:
     assert choose_folder(study(name="x")) == folder
     with pytest.raises(UserError, match=f"store schema 1, this yolo-attn has {SCHEMA}"):
         Store(folder).platform(VERSIONS)
+
+
+def test_a_run_of_another_study_that_disappears_is_passed_over(
+    fresh_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the first look at it and the check of its seal."""
+    with Store(fresh_folder / "one").opened(study(), PLATFORM):
+        other = Store(fresh_folder / "one").prepare(run(), SETTINGS)
+    (other / "train" / "weights").mkdir(parents=True)
+    (other / "train" / "weights" / "last.pt").touch()
+    RunResult(run().key, 0, "done").write(other)
+    store = Store(fresh_folder / "two")
+    assert store.find_elsewhere(run()) == other
+
+    def check(folder: Path) -> bool:
+        (folder / "result.json").unlink()
+        return is_own_result(folder)
+
+    monkeypatch.setattr("yolo_attn.study.store.is_own_result", check)
+    assert store.find_elsewhere(run()) is None
+    assert store.find_foreign(run()) is None

@@ -314,3 +314,24 @@ def test_a_study_file_can_state_the_recipe_of_the_base(tmp_path: Path) -> None:
 def test_what_arms_start_from_is_checked(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         study(**arguments)
+
+
+def test_a_study_of_an_early_version_keeps_the_learning_rate_that_it_was_stored_without(tmp_path: Path) -> None:
+    new = study(base="yolo11n.pt")
+    content = {key: value for key, value in new.to_content().items() if key != "lr_attention"}
+    early = Comparison.from_content(content)
+    assert early is not None
+    assert (new.design.lr_attention, early.design.lr_attention) == (FINE_TUNING_LR_ATTENTION, 1)
+    assert new.is_same(early)
+    assert new.added_to(early).to_content() == content
+    for explicit in (FINE_TUNING_LR_ATTENTION, 3):
+        assert not study(base="yolo11n.pt", lr_attention=explicit).is_similar(early)
+    one = Comparison.from_content(study(base="yolo11n.pt", lr_attention=1).to_content())
+    assert one is not None
+    assert not new.is_similar(one)
+    # Its file is that of a stored study only in the folder of one.
+    path = write(tmp_path, content)
+    assert study(study=path).design.lr_attention == FINE_TUNING_LR_ATTENTION
+    (path.parent / "store.json").touch()
+    assert study(study=path).design.lr_attention == 1
+    assert study(study=path).to_content() == content

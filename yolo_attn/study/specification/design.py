@@ -72,10 +72,9 @@ class Design:
         )
 
     def to_content(self) -> dict[str, object]:
-        """Return the values that differ from the defaults, and the one whose default depends on the base."""
+        """Return the values that differ from the defaults."""
         usual = Design()
-        named = {name for name, value in vars(self).items() if value != getattr(usual, name)} | {"lr_attention"}
-        return {name: value for name, value in vars(self).items() if name in named}
+        return {name: value for name, value in vars(self).items() if value != getattr(usual, name)}
 
     def is_similar(self, other: Design) -> bool:
         """Whether another design trains the same runs; margin and groups only affect their evaluation."""

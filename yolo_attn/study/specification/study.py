@@ -11,7 +11,7 @@ from pathlib import Path
 from yolo_attn.data import list_datasets
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.graph import ModelKind, ModelRef
-from yolo_attn.study.files import LAYERS
+from yolo_attn.study.files import LAYERS, STORE
 from yolo_attn.study.specification.arguments import (
     AUTO,
     parse_controls,
@@ -56,6 +56,7 @@ RUNNERS = ("local", "ray")
 _COMPARISON_KEYS = ("base", "data", "variants", "controls", "seeds", "train")
 _DESIGN_KEYS = tuple(field.name for field in fields(Design))
 _PRETRAINING = "pretraining"
+_LR_ATTENTION = "lr_attention"
 _FILE_KEYS = (*_COMPARISON_KEYS, *_DESIGN_KEYS, "recipe", _PRETRAINING, LAYERS)
 _STUDY_KEYS = (
     *("base", "data", "variants", "controls", "seeds", *_DESIGN_KEYS, "recipe", LAYERS, "study", "project", "name"),
@@ -91,6 +92,7 @@ class Comparison:
         train: The recipe: Ultralytics' training keys.
         design: How it is started and judged.
         pretraining: The recipe of the base's own training; empty without one.
+        given: Keys of the comparison and its design that its study file, or the command, gives.
     """
 
     base: str
@@ -101,9 +103,14 @@ class Comparison:
     train: Mapping[str, object]
     design: Design = field(default_factory=Design)
     pretraining: Mapping[str, object] = field(default_factory=dict)
+    given: frozenset[str] = field(default=frozenset(), compare=False)
 
     def to_content(self) -> dict[str, object]:
-        """Return the comparison as the content of a study file."""
+        """Return the comparison as the content of a study file.
+
+        A given learning rate of attention layers is part of it, even the default, and without one it is 1: files of
+        early versions lack the key, whose default depends on the base now.
+        """
         return {
             "base": self.base,
             "data": self.data,
@@ -112,6 +119,7 @@ class Comparison:
             "seeds": list(self.seeds) if self.design.max_seeds is None else AUTO,
             "train": dict(self.train),
             **({_PRETRAINING: dict(self.pretraining)} if self.pretraining else {}),
+            **({_LR_ATTENTION: self.design.lr_attention} if _LR_ATTENTION in self.given else {}),
             **self.design.to_content(),
         }
 
@@ -121,6 +129,7 @@ class Comparison:
         kinds = {"base": str, "data": str, "variants": list, "controls": list, "train": dict, _PRETRAINING: dict}
         if not isinstance(content, dict):
             return None
+        given = frozenset(content)
         content = {"controls": [], _PRETRAINING: {}, **content}  # early versions had neither
         if not all(isinstance(content.get(key), kind) for key, kind in kinds.items()):
             return None
@@ -138,6 +147,7 @@ class Comparison:
             train=content["train"],
             design=design,
             pretraining=content[_PRETRAINING],
+            given=given,
         )
 
     def is_same(self, other: Comparison) -> bool:
@@ -174,7 +184,6 @@ class Study(Comparison):
         hours: Time after which no further seed is started with `seeds=auto`; None without a limit.
         plan_only: Whether to print the plan and train nothing.
         detect: A difference in points, for which the plan names the cheapest design.
-        given: Keys of the comparison and its design that the command or its study file gives.
     """
 
     folder: StudyFolder
@@ -190,7 +199,6 @@ class Study(Comparison):
     hours: float | None = None
     plan_only: bool = False
     detect: float | None = None
-    given: frozenset[str] = field(default=frozenset(), compare=False)
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, object]) -> Study:
@@ -211,7 +219,8 @@ class Study(Comparison):
             return cls._read(_defaults(given) | given, settings, training, frozenset(given))
         content = _read_file(Path(str(file)))
         with _naming(file, content.keys() - given.keys()):
-            return cls._read(content | given, settings, training, frozenset(content | given))
+            read = _stored_defaults(Path(str(file))) | content | given
+            return cls._read(read, settings, training, frozenset(content | given))
 
     @classmethod
     def _read(
@@ -282,6 +291,17 @@ class Study(Comparison):
     def is_checkpoint(self) -> bool:
         """Whether the base is a checkpoint."""
         return _is_checkpoint(self.base)
+
+    def is_similar(self, other: Comparison) -> bool:
+        """Whether another comparison has the same base, dataset and recipe.
+
+        A learning rate of attention layers that neither gives is that of the other one, which an early version with
+        another default may have stored.
+        """
+        if _LR_ATTENTION in self.given | other.given:
+            return super().is_similar(other)
+        design = replace(self.design, lr_attention=other.design.lr_attention)
+        return Comparison.is_similar(replace(self, design=design), other)
 
     def added_to(self, stored: Comparison, used: int = 0) -> Study:
         """Return this study, added to the stored comparison of a folder.
@@ -431,6 +451,11 @@ def _read_file(path: Path) -> dict[str, object]:
         "train": content.get("train") or {},
         LAYERS: files,
     }
+
+
+def _stored_defaults(path: Path) -> dict[str, object]:
+    """Return the values of missing keys that are not the defaults of now, because a study was stored with them."""
+    return {_LR_ATTENTION: Design.lr_attention} if path.with_name(STORE).exists() else {}
 
 
 @contextlib.contextmanager
