@@ -15,6 +15,7 @@ from yolo_attn.cli import main
 from yolo_attn.errors import UserError
 from yolo_attn.study.report import make_report
 from yolo_attn.study.results import estimates
+from yolo_attn.study.results.looks import read_looks
 from yolo_attn.system.locks import FolderLock
 
 FILES = ("results.json", "results.csv", "results.md", "results.tex", "report.html")
@@ -136,3 +137,16 @@ def test_arm_without_runs_is_damaged(folder: Path) -> None:
     del data["arms"][1]["runs"]
     (folder / "results.json").write_text(json.dumps(data))
     assert "damaged" in refuse(folder)
+
+
+def test_looks_in_forged_results_are_not_computed(tmp_path: Path) -> None:
+    """An error level after a billion seeds takes forever, and a baseline without runs has no look."""
+    data = make_study(tmp_path, seeds=3, images=8, arms=("yolo11n", "SE@neck"))
+    assert [look.seeds for look in read_looks(tmp_path)] == [3]
+    baseline = {**data["arms"][0], "runs": []}
+    (tmp_path / "results.json").write_text(json.dumps({**data, "arms": [baseline, data["arms"][1]]}))
+    assert read_looks(tmp_path) == []
+    for difference in data["arms"][1]["delta"].values():
+        difference["seeds"] = 10**9
+    (tmp_path / "results.json").write_text(json.dumps({**data, "max_seeds": 100}))
+    assert read_looks(tmp_path) == []

@@ -67,7 +67,7 @@ def _looks_in_results(folder: Path) -> list[Look]:
         study = read_results(folder)
     except UserError:  # missing, or damaged and written again
         return []
-    return list(study.looks) or with_look([], study)
+    return list(study.looks) or (with_look([], study) if study.baseline.runs else [])
 
 
 def write_looks(folder: Path, looks: Sequence[Look]) -> None:
@@ -108,10 +108,12 @@ def with_look(looks: Sequence[Look], study: StudyResults) -> list[Look]:
 
     Args:
         looks: Earlier looks at it.
-        study: Its results.
+        study: Its results; an arm with more seeds than runs is in a forged file and ignored.
     """
     tested = [
-        (arm, seeds) for arm in study.others if arm.difference().p is not None and (seeds := arm.difference().seeds)
+        (arm, seeds)
+        for arm in study.others
+        if arm.difference().p is not None and (seeds := arm.difference().seeds) and seeds <= len(arm.runs)
     ]
     if not tested:
         return list(looks)
