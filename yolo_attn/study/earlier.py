@@ -130,7 +130,7 @@ def _changes(plan: Plan, info: StudyInfo, base: str) -> list[str]:
     now = {
         "base": plan.baseline.name,
         "pretrain": design.pretrain,
-        "lr_attention": design.lr_attention,
+        "lr_attention": plan.lr_attention,
         **plan.study.train,
         **_prefixed(plan.study.pretraining),
     }

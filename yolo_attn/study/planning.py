@@ -84,6 +84,11 @@ class Plan:
         return not self.settings.weights and not self.bases and not self.study.train.get("pretrained")
 
     @property
+    def lr_attention(self) -> float:
+        """The learning rate of attention layers, relative to that of the others; 1 if no arm has any."""
+        return next((run.inputs.lr_attention for run in self.runs if run.inputs.lr_attention != 1), 1.0)
+
+    @property
     def seeds_per_base(self) -> int | None:
         """The seeds that start from each base in a study with several bases; None in others."""
         bases = self.study.design.bases
@@ -129,7 +134,7 @@ class Plan:
             max_seeds=design.max_seeds,
             pretrain=design.pretrain or None,
             pretraining=study.pretraining,
-            lr_attention=design.lr_attention if design.lr_attention != 1 else None,
+            lr_attention=self.lr_attention if self.lr_attention != 1 else None,
             groups=design.groups,
         )
 

@@ -64,7 +64,7 @@ def preview_lines(
     if plan.bases:
         yield _bases_line(plan, waiting)
     rate = study.design.lr_attention
-    if "lr_attention" in study.given and rate != 1 and all(run.inputs.lr_attention == 1 for run in plan.runs):
+    if "lr_attention" in study.given and rate != 1 and plan.lr_attention == 1:
         yield f"lr_attention={rate:g} has no effect: no arm has an attention layer"
     source = "the checkpoint" if plan.settings.weights else "the trained base" if plan.bases else _SAME_SEED
     counts = [f"{name} {pair[0]}/{pair[1]}" for name, pair in shared.items() if pair]
