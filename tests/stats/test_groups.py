@@ -57,8 +57,7 @@ def test_groups_that_cannot_be_used_are_errors() -> None:
         check_groups(FRAMES, "video", 1)
     with pytest.raises(UserError, match="neither folder nor a valid regular expression"):
         compile_pattern("(")
-    with pytest.raises(UserError, match=r"groups=aaaaaaaaaaaaaaaaaaaa\.\.\.: longer than 200 characters"):
-        compile_pattern("a" * 201)
+    compile_pattern("a" * 999)  # stored studies may have any pattern
 
 
 @pytest.mark.parametrize("rule", ["(a+)+$", "(a|a)*$", ".*" * 12 + "x"])

@@ -26,7 +26,6 @@ FOLDER = "folder"
 
 # The last number in a name is that of the frame. Roboflow appends the old suffix and a hash to names.
 _FRAME = re.compile(r"(?P<sequence>.*?)(?P<number>\d{1,15})(?:_(?:jpe?g|png|bmp))?(?:\.rf\.\w+)?\.\w+")
-_LONGEST_RULE = 200  # characters
 _LEAST_FRAMES = 3  # of a sequence
 _MOSTLY = 0.5
 
@@ -37,10 +36,8 @@ def compile_pattern(rule: str) -> re.Pattern[str]:
     """Return the pattern of a rule other than `FOLDER`.
 
     Raises:
-        UserError: It is not a valid regular expression, or it is too long.
+        UserError: It is not a valid regular expression.
     """
-    if len(rule) > _LONGEST_RULE:
-        raise UserError(f"groups={rule[:20]}...: longer than {_LONGEST_RULE} characters; give a shorter pattern")
     try:
         return re.compile(rule)
     except (re.error, RecursionError, OverflowError) as error:
