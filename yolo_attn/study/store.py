@@ -312,17 +312,25 @@ class Store:
 
     def find_elsewhere(self, run: Run) -> Path | None:
         """Return the folder of the finished run with the same key in another study, if this user has trained it."""
-        return next(filter(is_own_result, self._elsewhere(run)), None)
+        return next((other for other, own in self._elsewhere(run) if own), None)
 
     def find_foreign(self, run: Run) -> Path | None:
         """Return the folder of the finished run with the same key in another study, if this user has not trained it."""
-        return next((other for other in self._elsewhere(run) if not is_own_result(other)), None)
+        return next((other for other, own in self._elsewhere(run) if not own), None)
 
-    def _elsewhere(self, run: Run) -> Iterator[Path]:
-        """Yield the folders of the finished runs with the same key in other studies of the same project."""
+    def _elsewhere(self, run: Run) -> Iterator[tuple[Path, bool]]:
+        """Yield the folders of the finished runs with the same key in other studies of the same project.
+
+        Each comes with whether this user has trained it.
+        """
         for other in sorted(self.folder.parent.glob(f"*/{RUNS}/*-{run.key[:_KEY_DIGITS]}")):
-            if other.parent.parent != self.folder and _is_done(other, run.key):
-                yield other
+            if other.parent.parent == self.folder or not _is_done(other, run.key):
+                continue
+            try:
+                own = is_own_result(other)
+            except (UserError, OSError):  # it was deleted in the meantime
+                continue
+            yield other, own
 
     def count_unused(self, runs: Sequence[Run]) -> int:
         """Count the stored results that belong to none of some prepared runs."""
