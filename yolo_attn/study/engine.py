@@ -86,7 +86,7 @@ class _Engine:
         self._deadline = Deadline(plan)
         self._states = RunStates(plan, store)
         self._reporter = Reporter(plan, store, self._states, command)
-        self._schedule = _prepare(plan, store, self._states)
+        self._schedule, self._notices = _prepare(plan, store, self._states)
         self._progress = Progress(len(self._due), self._states.times(), stream)
         self._live = LivePage(store.folder, self._reporter.write_interim_page, self._progress.print)
         self._decided: set[str] = set()  # arms that were decided at the last look
@@ -128,7 +128,7 @@ class _Engine:
             times=self._states.times(),
             at_once=max(1, min(self._runner.workers, len(waiting))),
         )
-        for line in (*lines, *self._states.notices):
+        for line in (*lines, *self._notices):
             self._progress.print(line)
         unused = self._store.count_unused(self._states.prepared)
         if unused:
@@ -169,7 +169,8 @@ class _Engine:
         following = self._schedule.after_look(study, self._runner.workers)
         grown, self._schedule = following != self._schedule, following
         self._states.prepare(following.runs)
-        self._states.prepare_bases(following.runs)
+        for line in self._states.prepare_bases(following.runs):
+            self._progress.print(line)
         self._progress.total = len(self._due)
         return grown
 
@@ -245,8 +246,12 @@ class _Engine:
         return results
 
 
-def _prepare(plan: Plan, store: Store, states: RunStates) -> Schedule:
-    """Create the folders of the runs that are due, read the stored results, and return the runs that are due."""
+def _prepare(plan: Plan, store: Store, states: RunStates) -> tuple[Schedule, list[str]]:
+    """Create the folders of the runs that are due, and read the stored results.
+
+    Returns:
+        The runs that are due, and lines about bases of other studies.
+    """
     from yolo_attn.study.report.sources import remember_dataset
 
     remember_dataset(store.folder, plan.settings.data, recipe_split(plan.study.train))
@@ -255,5 +260,4 @@ def _prepare(plan: Plan, store: Store, states: RunStates) -> Schedule:
     states.prepare(run for run in plan.runs if run.key in first or store.contains(run))
     schedule = Schedule.at_start(plan, states.ended)
     states.prepare(schedule.runs)
-    states.prepare_bases(schedule.runs)
-    return schedule
+    return schedule, states.prepare_bases(schedule.runs)

@@ -25,16 +25,12 @@ class RunStates:
     Args:
         plan: The plan.
         store: The store, opened.
-
-    Attributes:
-        notices: Lines about bases of other studies that were copied or not.
     """
 
     def __init__(self, plan: Plan, store: Store) -> None:
         self._plan, self._store = plan, store
         self._states: dict[str, RunState] = {}  # by the runs' keys
         self._checked: set[str] = set()  # keys of bases whose weights are those that finished runs started from
-        self.notices: list[str] = []
 
     def __getitem__(self, run: Run) -> RunState:
         """Return the state of a prepared run."""
@@ -53,8 +49,13 @@ class RunStates:
                 self._store.remove_result(run)
             self._read(run)
 
-    def prepare_bases(self, runs: Sequence[Run]) -> None:
-        """Find the bases that the waiting ones of some runs start from, here or in other studies."""
+    def prepare_bases(self, runs: Sequence[Run]) -> list[str]:
+        """Find the bases that the waiting ones of some runs start from, here or in other studies.
+
+        Returns:
+            Lines about bases of other studies that were copied or not.
+        """
+        notices = []
         for base in self._bases_of(runs, "done"):
             if not self._store.has_weights(base):  # they were deleted, and now more runs start from them
                 self._store.remove_result(base)
@@ -62,11 +63,12 @@ class RunStates:
         for base in self._bases_of(runs, "waiting"):
             name = f"{base.arm.name} seed {base.seed}"
             if other := self._store.adopt(base):
-                self.notices.append(f"{name}: copied from {other}")
+                notices.append(f"{name}: copied from {other}")
             elif other := self._store.find_foreign(base):
-                self.notices.append(f"{name}: not copied from {other}, which this user has not trained here")
+                notices.append(f"{name}: not copied from {other}, which this user has not trained here")
             self._read(base)
         self.end_baseless(runs)
+        return notices
 
     def _bases_of(self, runs: Sequence[Run], status: str) -> list[Run]:
         """Return the bases with a status that the waiting ones of some runs start from."""
