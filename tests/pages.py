@@ -6,7 +6,6 @@ import re
 import shlex
 import sys
 import textwrap
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -52,10 +51,10 @@ def custom_layer() -> str:
 
 def check_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Run a command in the working folder; of one that trains, check its arguments and build its models."""
-    _, verb, *words = shlex.split(command)
+    program, verb, *words = shlex.split(command)
     keys = dict(word.split("=", 1) for word in words if "=" in word)
     if verb in VERBS:
-        _check_stock(verb, words)
+        _check_stock(program, verb, words)
     elif verb == "compare":
         _check_study(keys)
     elif verb in ("enable-yolo", "disable-yolo"):
@@ -76,16 +75,21 @@ def check_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
         if verb == "lint":
             main(["place", "model=yolo11n.yaml", "layer=SE", "at=neck", f"out={keys['model']}"])
         if verb == "profile":
-            words = _with(words, _SMALL.items())
+            words = _with(words, _SMALL)
         assert main([verb, *words]) == 0
 
 
-def _check_stock(verb: str, words: list[str]) -> None:
+def _check_stock(program: str, verb: str, words: list[str]) -> None:
+    from ultralytics import cfg
+
     from yolo_attn.host.arguments import read_words
     from yolo_attn.host.documents import model_yaml
 
     keys = dict(word.split("=", 1) for word in words)
-    assert read_words([verb, *(word for word in words if not word.startswith("trust="))])  # of every command
+    if program == "yolo":  # which knows fewer keys
+        assert cfg.get_cfg(cfg.DEFAULT_CFG_DICT, dict(cfg.parse_key_value_pair(word) for word in words)).model
+    else:
+        assert read_words([verb, *(word for word in words if not word.startswith("trust="))])  # of every command
     if "+" in keys["model"] or keys["model"].endswith(".yaml"):
         model_yaml(keys["model"])
 
@@ -101,7 +105,7 @@ def _check_study(keys: dict[str, str]) -> None:
         make_variant(base, variant)
 
 
-def _with(words: list[str], changes: Iterable[tuple[str, str]]) -> list[str]:
+def _with(words: list[str], changes: dict[str, str]) -> list[str]:
     """Return words with some values set."""
-    kept = [word for word in words if word.partition("=")[0] not in _SMALL]
-    return [*kept, *(f"{key}={value}" for key, value in changes)]
+    kept = [word for word in words if word.partition("=")[0] not in changes]
+    return [*kept, *(f"{key}={value}" for key, value in changes.items())]

@@ -33,6 +33,12 @@ def test_a_command_is_valid(command: str, fresh_folder: Path, capsys: pytest.Cap
     check_command(command, capsys)
 
 
+def test_a_stock_command_has_no_keys_of_yolo_attn(capsys: pytest.CaptureFixture[str]) -> None:
+    check_command("yolo-attn train model=yolo11n-cbam.yaml data=digits recipe=digits", capsys)
+    with pytest.raises(SyntaxError, match="recipe"):
+        check_command("yolo train model=yolo11n-cbam.yaml data=digits recipe=digits", capsys)
+
+
 def test_every_kind_of_site_and_every_control_is_mentioned() -> None:
     from yolo_attn.graph.sites import SITE_KINDS
     from yolo_attn.study.specification.controls import CONTROLS
