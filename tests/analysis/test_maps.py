@@ -20,9 +20,10 @@ from ultralytics import YOLO
 
 from yolo_attn import register_layer
 from yolo_attn.analysis.letterbox import Image, letterbox, to_tensor
-from yolo_attn.analysis.maps import Statistics, attention_maps, image_maps, total_statistics
+from yolo_attn.analysis.maps import ImageMaps, Statistics, attention_maps, image_maps, total_statistics
 from yolo_attn.analysis.models import open_model
 from yolo_attn.analysis.profile import profile
+from yolo_attn.analysis.queries import Query
 from yolo_attn.cli import main
 from yolo_attn.layers import SE
 from yolo_attn.layers.base import Gate
@@ -229,6 +230,106 @@ def test_the_command_shows_the_maps_of_a_layer_from_a_file(
         unregister_layer(name)
         del sys.modules[name]
     assert re.search(line, capsys.readouterr().out)
+
+
+READING_FILE = """
+import torch
+from yolo_attn import register_layer
+from yolo_attn.layers.attention_values import Reading
+from yolo_attn.layers.base import Mixer
+
+@register_layer(family="hybrid", summary="adds the mean over the positions")
+class OwnReading(Mixer):
+    def __init__(self, channels, *, wrong="", init="paper"):
+        super().__init__(channels, init=init)
+        self.wrong = wrong
+
+    def mix(self, x):
+        return x + x.mean((2, 3), keepdim=True)
+
+    def readings(self, inputs):
+        x = inputs[0]
+        def contexts(values):
+            return values.mean((2, 3), keepdim=True).expand(values.shape)
+        return {
+            "": [Reading("", x, contexts)],
+            "list": None,
+            "empty": [],
+            "source": [Reading("", x, contexts, source=1)],
+            "step": [Reading("", x, contexts, step=0)],
+            "heads": [Reading("", x, contexts, heads=3)],
+            "values": [Reading("", x[0], contexts)],
+            "points": [Reading("", x, contexts, points=torch.zeros(1, 2, 2, 2))],
+            "contexts": [Reading("", x, lambda values: contexts(values)[:, :, :1])],
+            "constant": [Reading("", x, lambda values: x)],
+        }[self.wrong]
+"""
+
+
+@pytest.fixture
+def own_reading(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    from yolo_attn.layer_files import load_layers
+
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    Path("own_reading.py").write_text(READING_FILE)
+    load_layers(["own_reading.py"])
+    yield
+    unregister_layer("OwnReading")
+    sys.modules.pop("own_reading", None)
+
+
+def test_readings_of_a_layer_are_checked(own_reading: None) -> None:
+    model: Any = open_model("yolo11n.yaml+OwnReading@neck.P4")
+    layer = model.model[20]
+
+    def answer() -> ImageMaps:
+        return image_maps(model, image(64, 64), imgsz=64, queries=[Query(8, 8)])
+
+    trainable = [parameter.requires_grad for parameter in model.parameters()]
+    found = answer()
+    assert found.without == () and found.queries[0].array == pytest.approx(np.full((4, 4), 1 / 16))
+    assert [parameter.requires_grad for parameter in model.parameters()] == trainable
+    reasons = {
+        "list": "its readings is not a list of Reading",
+        "empty": "its readings is empty",
+        "source": "its readings has source=1; the layer has 1 inputs, counted from 0",
+        "step": "its readings has heads=1 and step=0; use positive integers",
+        "heads": f"its readings has values of shape (1, {layer.channels}, 4, 4); use (1, C, h, w), where heads=3 "
+        "divides C",
+        "values": f"its readings has values of shape ({layer.channels}, 4, 4); use (1, C, h, w), where heads=1 "
+        "divides C",
+        "points": "its readings has points of shape (1, 2, 2, 2); use (groups, 4, 4, 2)",
+        "contexts": f"its readings has contexts of shape (1, {layer.channels}, 1, 4); use (1, C, 4, 4), where heads=1 "
+        "divides C",
+        "constant": "its readings has contexts that do not depend on the values",
+    }
+    for wrong, reason in reasons.items():
+        layer.wrong = wrong
+        found = answer()
+        assert found.queries == ()
+        assert [(each.row, each.name, each.reason) for each in found.without] == [(20, "OwnReading", reason)]
+
+
+class Bypass(nn.Module):
+    """A row that does not call the layer in it."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.inner = inner
+        self.f, self.i, self.type, self.np = inner.f, inner.i, inner.type, inner.np
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+@pytest.mark.parametrize(
+    ("layer", "queries"), [("CrissCross", None), ("CrissCross", [Query(8, 8)]), ("PAM", [Query(8, 8)])]
+)
+def test_layers_that_an_image_does_not_reach_are_named(layer: str, queries: list[Query] | None) -> None:
+    model: Any = open_model(f"yolo11n.yaml+{layer}@neck.P4")
+    model.model[20] = Bypass(model.model[20])
+    found = image_maps(model, image(64, 64), imgsz=64, queries=queries)
+    assert [(each.row, each.reason) for each in found.without] == [(20, "the forward pass does not reach it")]
 
 
 def test_an_identity_init_is_dead_and_a_varied_gate_is_not(cbam: nn.Module) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from yolo_attn import layers
+from yolo_attn.analysis.queries import reading_problem
 from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Layer
 from yolo_attn.layers.self_attention._tokens import to_map, to_tokens
@@ -170,7 +171,8 @@ def test_weights_of_a_query_sum_to_one(case: Case) -> None:
 
 @each
 def test_parts_have_names_and_points_belong_to_values(case: Case) -> None:
-    _, _, readings = readings_of(case)
+    _, xs, readings = readings_of(case)
+    assert reading_problem(readings, xs) == ""
     assert len({reading.part for reading in readings}) == len(readings)
     for reading in readings:
         assert reading.values.shape[1] % reading.heads == 0

@@ -22,7 +22,7 @@ from torch import nn
 
 from yolo_attn.analysis.letterbox import FloatMap, Frame, Image, letterbox, level_name, read_image, to_tensor
 from yolo_attn.analysis.models import fitting_side, input_channels, max_stride, network_of, row_name, rows
-from yolo_attn.analysis.queries import Query, QueryMap, check_inside, query_maps
+from yolo_attn.analysis.queries import Query, QueryMap, check_inside, query_maps, reading_problem
 from yolo_attn.host.detector import Detection
 from yolo_attn.layers.attention_values import AttentionValues
 from yolo_attn.layers.base import Chain, Layer
@@ -34,6 +34,7 @@ _DEFAULT_SIDE = 640
 _PLANE_RANK = 2
 _SAME = 0.02  # a gate whose values all differ by less is dead
 _BY_QUERY = "each position has weights of its own; add point=x,y or point=detections"
+_UNREACHED = "the forward pass does not reach it"
 _NONE = Layer.no_attention_maps
 _NEAR = 0.01  # a gate closer to 0 or 1 is saturated
 
@@ -287,11 +288,14 @@ def image_maps(
         for layer in found:
             values, reason = _attention_of(layer.module, inputs.get(layer.module))
             maps += (replace(_map(layer, each, inputs[layer.module][0], frame), model=model_name) for each in values)
-            if reason and (queries is None or not offers_readings(layer.module)):
+            if reason and (queries is None or reason != _BY_QUERY):
                 without.append(NoMap(layer.row, layer.name, reason, model_name))
         for layer in reading:
-            if layer.module in inputs:
-                weights += _query_maps(layer, inputs[layer.module], queries or (), frame, pixels)
+            answers, reason = _answers_of(layer, inputs.get(layer.module), queries or (), frame, pixels)
+            weights += answers
+            none = NoMap(layer.row, layer.name, reason, model_name)
+            if reason and none not in without:
+                without.append(none)
     return ImageMaps(name, pixels, tuple(maps), tuple(without), queries=tuple(weights), frame=frame, model=model_name)
 
 
@@ -378,7 +382,7 @@ def _attention_of(module: nn.Module, inputs: list[torch.Tensor] | None) -> tuple
     if not offers_maps(module):
         return [], _BY_QUERY if offers_readings(module) else getattr(module, "no_attention_maps", _NONE)
     if inputs is None:
-        return [], "the forward pass does not reach it"
+        return [], _UNREACHED
     values: list[AttentionValues] = module.attention_maps(inputs)  # type: ignore[operator]
     for each in values:
         shape = tuple(each.values.shape)
@@ -408,23 +412,32 @@ def _inputs_of(
     return inputs
 
 
-def _query_maps(
-    layer: FoundLayer, inputs: Sequence[torch.Tensor], queries: Sequence[Query], frame: Frame, image: Image
-) -> list[QueryMap]:
-    """Return the weights of a layer's attentions for queries."""
+def _answers_of(
+    layer: FoundLayer, inputs: Sequence[torch.Tensor] | None, queries: Sequence[Query], frame: Frame, image: Image
+) -> tuple[list[QueryMap], str]:
+    """Return the weights of a layer's attentions for queries, or nothing and the reason, as `_attention_of`."""
+    if inputs is None:
+        return [], _UNREACHED
     readings = layer.module.readings(inputs)  # type: ignore[operator]
+    if problem := reading_problem(readings, inputs):
+        return [], problem
     of = layer.row, layer.name, type(layer.module).__name__
-    return query_maps(of, readings, inputs, queries=queries, frame=frame, image=image)
+    return query_maps(of, readings, inputs, queries=queries, frame=frame, image=image), ""
 
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode, and restore the mode of each module afterwards."""
+    """Put a model into evaluation mode without gradients of its parameters, and restore both afterwards."""
     training = [module for module in model.modules() if module.training]
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.eval()
+    for parameter in trainable:
+        parameter.requires_grad_(False)
     try:
         yield
     finally:
+        for parameter in trainable:
+            parameter.requires_grad_()
         for module in training:
             module.training = True
 

@@ -19,7 +19,17 @@ from yolo_attn.analysis.letterbox import FloatMap, Frame, Image, level_name
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.layers.attention_values import Reading
 
-__all__ = ["DETECTIONS", "Asked", "Points", "Query", "QueryMap", "check_inside", "parse_points", "query_maps"]
+__all__ = [
+    "DETECTIONS",
+    "Asked",
+    "Points",
+    "Query",
+    "QueryMap",
+    "check_inside",
+    "parse_points",
+    "query_maps",
+    "reading_problem",
+]
 
 Points: TypeAlias = "str | Sequence[float] | Sequence[Sequence[float]]"
 
@@ -27,6 +37,7 @@ Detections: TypeAlias = Literal["detections"]
 DETECTIONS: Detections = "detections"
 _USE = "use x,y in pixels of the image (point=120,80), several as point=120,80,300,200, or point=detections"
 _HALF = 0.5
+_MAP_RANK = 4
 
 
 @dataclass(frozen=True)
@@ -231,6 +242,42 @@ def query_maps(
                 )
             )
     return found
+
+
+def reading_problem(readings: object, inputs: Sequence[torch.Tensor]) -> str:
+    """Return why a layer's readings have no weights, for the author of the layer; "" if they have.
+
+    Parameters must not require gradients, so that only the contexts' dependence on the values does.
+
+    Args:
+        readings: What the layer's method `readings` returned.
+        inputs: The layer's inputs.
+    """
+    if not isinstance(readings, Sequence) or not all(isinstance(each, Reading) for each in readings):
+        return "its readings is not a list of Reading"
+    problems = filter(None, (_problem_of(each, inputs) for each in readings))
+    return next((f"its readings has {problem}" for problem in problems), "" if readings else "its readings is empty")
+
+
+def _problem_of(reading: Reading, inputs: Sequence[torch.Tensor]) -> str:
+    """Return what is wrong with one attention, or ""."""
+    values, heads, points = reading.values, reading.heads, reading.points
+    shape = tuple(values.shape)
+    if not 0 <= reading.source < len(inputs):
+        return f"source={reading.source}; the layer has {len(inputs)} inputs, counted from 0"
+    if heads < 1 or reading.step < 1:
+        return f"heads={heads} and step={reading.step}; use positive integers"
+    if len(shape) != _MAP_RANK or shape[0] != 1 or shape[1] % heads:
+        return f"values of shape {shape}; use (1, C, h, w), where heads={heads} divides C"
+    if points is not None and (tuple(points.shape[1:]) != (*shape[2:], 2) or heads % len(points)):
+        return f"points of shape {tuple(points.shape)}; use (groups, {shape[2]}, {shape[3]}, 2)"
+    with torch.enable_grad():
+        contexts = reading.contexts(values.detach().requires_grad_())
+    shape, (height, width) = tuple(contexts.shape), inputs[0].shape[2:]
+    fits = len(shape) == _MAP_RANK and shape[0] == 1 and shape[2] >= height and shape[3] >= width  # or padded
+    if not fits or shape[1] % heads:
+        return f"contexts of shape {shape}; use (1, C, {height}, {width}), where heads={heads} divides C"
+    return "" if contexts.requires_grad else "contexts that do not depend on the values"
 
 
 def _points(reading: Reading, height: int, width: int) -> FloatMap | None:

@@ -82,7 +82,10 @@ class Reading:
             values = self.values.detach().requires_grad_()
             contexts = self.contexts(values)
             first = contexts[0, :: contexts.shape[1] // self.heads].sum(0)  # of each head: heads do not mix
-            found = [torch.autograd.grad(first[query], values, retain_graph=True)[0] for query in queries]
+            found = [
+                torch.autograd.grad(first[query], values, retain_graph=n < len(queries))[0]
+                for n, query in enumerate(queries, 1)
+            ]
         return torch.cat(found)[:, :: values.shape[1] // self.heads]
 
     def on_map(self, weights: Tensor, height: int, width: int) -> Tensor:
