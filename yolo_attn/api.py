@@ -260,7 +260,7 @@ def attention_maps(
         split: The split of a dataset: `"train"`, `"val"` (default) or `"test"`.
         point: Queries for the weights of self-attention: x and y in pixels of the image, several in a list, or
             `"detections"` for the centers of the first model's detections.
-        heads: Whether figures show each head, not only their mean.
+        heads: Whether figures show each head of self-attention for the points, not only their mean.
         cam: Whether figures show Ultralytics' class activation map (LayerCAM), too.
         conf: Least confidence of a detection.
         imgsz: Pixels of the longer side; None for the size in training, or 640 if the model does not store it.
@@ -290,6 +290,8 @@ def attention_maps(
 
     _load_layers(layers)
     queries = None if point is None else parse_points(point)
+    if heads and queries is None:
+        raise UserError("heads=True: shows the heads of self-attention for points; add point=x,y or point=detections")
     side = None if imgsz is None else _positive("imgsz", imgsz)
     every = None if vid_stride is None else _positive("vid_stride", vid_stride)
     kinds, by_layer = parse_files(save), parse_figure(figure)

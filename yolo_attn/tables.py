@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-__all__ = ["align", "html_table"]
+__all__ = ["align", "html_notes", "html_table"]
 
 
 def align(lines: Sequence[Sequence[str]], left: Sequence[int]) -> str:
@@ -43,5 +43,9 @@ def html_table(lines: Sequence[Sequence[str]], left: Sequence[int], notes: Seque
 
     head, *body = lines
     rows = "".join(row(cells, "td") for cells in body)
-    below = "".join(f"<div>{escape(note)}</div>" for note in notes)
-    return f"<table><thead>{row(head, 'th')}</thead><tbody>{rows}</tbody></table>{below}"
+    return f"<table><thead>{row(head, 'th')}</thead><tbody>{rows}</tbody></table>{html_notes(notes)}"
+
+
+def html_notes(notes: Sequence[str]) -> str:
+    """Return sentences as HTML, each in a line."""
+    return "".join(f"<div>{escape(note)}</div>" for note in notes)

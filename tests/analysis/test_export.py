@@ -166,7 +166,9 @@ def test_without_detections_there_are_no_queries(street: Path, capsys: pytest.Ca
     found = yolo_attn.attention_maps("yolo11n-mhsa.yaml", "street.png", imgsz=64, point="detections", conf=0)
     (maps,) = found.image_maps
     assert [each.query.label for each in found.queries[:8]] == [f"{d.label} {d.score:.2f}" for d in maps.detections[:8]]
-    assert (found.queries[0].query.x, found.queries[0].query.y) == pytest.approx(maps.detections[0].center, abs=1)
+    assert (found.queries[0].query.x, found.queries[0].query.y) == pytest.approx(
+        np.subtract(maps.detections[0].center, 0.5), abs=1e-3
+    )
     assert found.undetected == 0
     same = yolo_attn.attention_maps("yolo11n-mhsa.yaml", "street.png", imgsz=64, point="[detections]", conf=0)
     assert len(same.queries) == len(found.queries) > 0
@@ -178,6 +180,19 @@ def test_only_the_first_model_must_have_detections(street: Path) -> None:
     assert {each.model for each in found.image_maps if each.detections} == {"yolo11n-mhsa"} and found.queries
     with pytest.raises(UserError, match="task is classify, which has no detections; give points"):
         yolo_attn.attention_maps(models[::-1], "street.png", imgsz=64, point="detections")
+
+
+def test_queries_without_self_attention_and_heads_without_queries_are_named(street: Path) -> None:
+    found = yolo_attn.attention_maps("yolo11n-se.yaml", "street.png", imgsz=64, point=(20, 30))
+    assert "point= changes nothing: no layer has weights for each position" in str(found)
+    assert "changes nothing" not in str(yolo_attn.attention_maps("yolo11n-se.yaml", "street.png", imgsz=64))
+    with pytest.raises(UserError, match=r"^heads=True: .* add point=x,y or point=detections"):
+        yolo_attn.attention_maps("yolo11n-pam.yaml", "street.png", imgsz=64, heads=True)
+
+
+def test_html_without_gates_has_no_table(street: Path) -> None:
+    found = yolo_attn.attention_maps("yolo11n.yaml+PAM@neck.P4", "street.png", imgsz=64)
+    assert found.as_html().startswith("<div>no map: row 20 PAM: ") and "<th" not in found.as_html()
 
 
 def test_points_may_be_an_array(street: Path) -> None:

@@ -9,18 +9,28 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import nn
 
 from yolo_attn.analysis.letterbox import Image
 from yolo_attn.analysis.mapfile import save_maps
-from yolo_attn.analysis.maps import AttentionMap, ImageMaps, NoMap, Statistics, find_layers, image_maps, trained_side
+from yolo_attn.analysis.maps import (
+    AttentionMap,
+    ImageMaps,
+    NoMap,
+    Statistics,
+    find_layers,
+    image_maps,
+    offers_readings,
+    trained_side,
+)
 from yolo_attn.analysis.models import fitting_side, input_channels, network_of
 from yolo_attn.analysis.queries import DETECTIONS, Asked, Query, QueryMap
 from yolo_attn.analysis.sources import Shown, Source, find_sources
 from yolo_attn.errors import UserError, counted
 from yolo_attn.host.detector import Detection, Detector, Prediction, detects
 from yolo_attn.host.placement import place_layer
-from yolo_attn.tables import align, html_table
+from yolo_attn.tables import align, html_notes, html_table
 
 if TYPE_CHECKING:
     from yolo_attn.analysis.export import Export
@@ -72,6 +82,7 @@ class Gallery:
         images: Number of images.
         skipped: The files that could not be used, each with the reason.
         undetected: Number of images without detections, if queries are the centers of detections.
+        unanswered: Whether queries were requested, but no layer has weights for them.
         focus: For each attention with queries, by model and title: the least number of positions with half of the
             weight, for each query, and the number of positions.
         image_maps: The maps of each image and model, if no files were written.
@@ -84,6 +95,7 @@ class Gallery:
     images: int
     skipped: tuple[str, ...] = ()
     undetected: int = 0
+    unanswered: bool = False
     focus: Mapping[tuple[str, str], tuple[list[int], int]] = field(default_factory=dict)
     image_maps: tuple[ImageMaps, ...] = field(default=(), repr=False)
 
@@ -106,7 +118,7 @@ class Gallery:
     def as_html(self) -> str:
         """Return the table and the lines below it as HTML."""
         lines = as_text(self, table=False).splitlines()
-        return html_table(_cells(self), (1, 2, 3), lines) if self.layers else html_table([lines], (0,))
+        return html_table(_cells(self), (1, 2, 3), lines) if self.layers else html_notes(lines)
 
     def _repr_html_(self) -> str:
         from yolo_attn.analysis.overlay import draw
@@ -176,10 +188,15 @@ def make_gallery(
     if not collected.images:
         others = f" (and of {counted(len(skipped) - 1, 'more image')} none can be used)" if len(skipped) > 1 else ""
         raise UserError(f"{skipped[0]}{others}")
-    gallery = collected.gallery()
+    unanswered = request.queries is not None and not any(map(_answers_queries, models.values()))
+    gallery = replace(collected.gallery(), unanswered=unanswered)
     if export is not None:
         gallery = replace(gallery, folder=export.folder, files=tuple(export.finish(gallery)))
     return gallery
+
+
+def _answers_queries(network: nn.Module) -> bool:
+    return any(offers_readings(layer.module) for layer in find_layers(network, offers_readings))
 
 
 def check_attention(models: Mapping[str, nn.Module], given: object = None) -> None:
@@ -255,7 +272,7 @@ def _centers(detections: Sequence[Detection], image: Image) -> tuple[Query, ...]
     return tuple(
         Query(min(max(x, 0.0), width - 1.0), min(max(y, 0.0), height - 1.0), f"{found.label} {found.score:.2f}")
         for found in detections[:_MOST_DETECTIONS]
-        for x, y in [found.center]
+        for x, y in [np.subtract(found.center, 0.5).tolist()]  # boxes count from the edge of pixel 0
     )
 
 
@@ -397,7 +414,9 @@ def as_text(gallery: Gallery, *, table: bool = True) -> str:
     lines += [
         f"no map: {_with_model(each.model, f'row {each.row} {each.name}')}: {each.reason}" for each in gallery.without
     ]
-    if gallery.undetected:
+    if gallery.unanswered:
+        lines.append("point= changes nothing: no layer has weights for each position, as self-attention has")
+    elif gallery.undetected:
         lines.append(
             f"no queries in {counted(gallery.undetected, 'image')} without detections; lower conf=, or give x,y"
         )

@@ -38,7 +38,7 @@ are listed and get no map.
   split        train, val or test, of a dataset
   point        queries of self-attention: x,y in pixels of the image, or detections: the centers of the first model's
                eight most confident ones
-  heads        True: each head, not only their mean
+  heads        True: each head for the points, not only their mean
   cam          True: Ultralytics' class activation map (LayerCAM) beside the maps, for orientation
   conf         least confidence of a detection (default 0.25)
   imgsz        pixels of the longer side (default: as in training)
