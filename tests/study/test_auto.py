@@ -222,6 +222,9 @@ def test_looks_are_kept_without_their_file(fake: Fake) -> None:
     fake.compare(variants="unsure", seeds=4, exist_ok=True)
     assert [look["seeds"] for look in looks(fake)] == [3, 4]
     assert notes(fake, "unplanned looks at 3 and 4 seeds")
+    (fake.folder / "looks.json").unlink()
+    fake.compare(variants="unsure", seeds=1, epochs=4, exist_ok=True)  # replaces the results
+    assert [look.seeds for look in read_looks(fake.folder)] == [3, 4]
 
 
 def test_the_verdicts_of_an_early_version_are_the_first_look(fake: Fake) -> None:

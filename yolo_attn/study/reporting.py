@@ -13,7 +13,7 @@ from yolo_attn.study.planning import Plan
 from yolo_attn.study.preview import SharedCounts
 from yolo_attn.study.report.live import RELOAD_SECONDS
 from yolo_attn.study.results.build import ArmRuns, TrainedBase, make_results
-from yolo_attn.study.results.looks import all_looks, read_looks, write_looks
+from yolo_attn.study.results.looks import keep_looks, read_looks
 from yolo_attn.study.results.records import Look, StudyResults
 from yolo_attn.study.running.initialization import count_shared_tensors
 from yolo_attn.study.schedule import Schedule
@@ -74,17 +74,10 @@ class Reporter:
             bases=[TrainedBase(arm, self._states[run]) for arm, runs in plan.bases.items() for run in runs],
             looks=self._looks,
         )
-        self._keep_looks(study)
+        self._looks = keep_looks(folder, self._looks, study)
         results = Results(folder, study)
         results.write(html=html)
         return results
-
-    def _keep_looks(self, study: StudyResults) -> None:
-        """Store the looks at a study before anyone can read its verdicts."""
-        looks = all_looks(self._looks, study)
-        if looks != self._looks:
-            write_looks(self._store.folder, looks)
-            self._looks = looks
 
     def _arm_runs(self, arm: Arm, schedule: Schedule) -> ArmRuns:
         if arm.error:

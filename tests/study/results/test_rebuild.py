@@ -139,6 +139,15 @@ def test_arm_without_runs_is_damaged(folder: Path) -> None:
     assert "damaged" in refuse(folder)
 
 
+def test_a_report_in_the_folder_of_the_study_records_the_look(tmp_path: Path) -> None:
+    make_study(tmp_path / "s", seeds=3, images=8, arms=("yolo11n", "SE@neck"), maps=False)
+    make_report(tmp_path / "s", tmp_path / "elsewhere")
+    assert not list(tmp_path.rglob("looks.json"))
+    make_report(tmp_path / "s")
+    (tmp_path / "s" / "results.json").unlink()
+    assert [look.seeds for look in read_looks(tmp_path / "s")] == [3]
+
+
 def test_looks_in_forged_results_are_not_computed(tmp_path: Path) -> None:
     """An error level after a billion seeds takes forever, and a baseline without runs has no look."""
     data = make_study(tmp_path, seeds=3, images=8, arms=("yolo11n", "SE@neck"))

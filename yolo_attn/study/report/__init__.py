@@ -12,6 +12,7 @@ from yolo_attn.study.report.exports import as_csv, as_latex, as_markdown
 from yolo_attn.study.report.sources import ImageSource, find_images
 from yolo_attn.study.report.summary import ranked
 from yolo_attn.study.report.text import text_table
+from yolo_attn.study.results.looks import keep_looks, read_looks
 from yolo_attn.study.results.rebuild import rebuild
 from yolo_attn.study.results.records import StudyResults
 from yolo_attn.study.results.storage import read_results, write_results
@@ -98,6 +99,8 @@ def make_report(folder: Path, out: Path | None = None, data: str | None = None) 
     with contextlib.nullcontext() if elsewhere else _locked(folder):
         results = rebuild(folder, known, require_all=not elsewhere, keep=not elsewhere)
         make_folder(out)
+        if not elsewhere:
+            keep_looks(folder, read_looks(folder), results)
         write_results(out, results)
         write_reports(folder, results, out=out, source=source)
     return out / REPORT

@@ -26,6 +26,7 @@ from yolo_attn.system.files import as_json, read_json, write_atomically
 __all__ = [
     "all_looks",
     "false_alarms",
+    "keep_looks",
     "list_seeds",
     "look_notes",
     "looks_of",
@@ -98,6 +99,23 @@ def all_looks(looks: Sequence[Look], study: StudyResults) -> list[Look]:
     """
     replaced = looks_of(looks, [run.folder for run in study.baseline.runs])
     return [*(look for look in looks if look not in replaced), *study.looks]
+
+
+def keep_looks(folder: Path, looks: Sequence[Look], study: StudyResults) -> Sequence[Look]:
+    """Store the looks at a study before anyone can read its verdicts, and return all looks at studies of the folder.
+
+    Args:
+        folder: The folder.
+        looks: The looks of `read_looks`, which may come from results that are going to be replaced.
+        study: Results that contain all looks at it.
+
+    Raises:
+        UserError: The disk is full or cannot be written.
+    """
+    kept = all_looks(looks, study)
+    if kept != list(looks) or (kept and not (folder / LOOKS).exists()):
+        write_looks(folder, kept)
+    return kept
 
 
 def with_look(looks: Sequence[Look], study: StudyResults) -> list[Look]:
