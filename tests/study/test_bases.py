@@ -219,7 +219,7 @@ def test_only_bases_that_this_user_has_trained_are_copied(
     assert fake.compare(variants="B", pretrain=7, seeds=1, name="other", plan=True).done == 0
     assert fake.compare(variants="B", pretrain=7, seeds=1, name="other").exit_status == 0
     assert fake.starts()[3:] == [(BASE, "0"), ("yolo11n", "0"), ("B", "0")]
-    assert f"not copied from {base.relative_to(fake.home)}, which this user has not trained here" in fake.output()
+    assert f"not copied from {base.relative_to(fake.home)}: no valid seal of this user (" in fake.output()
     assert "pretraining seed 0: copied from" not in fake.output()
     # The new one is this user's, and is used.
     fake.compare(variants="C", pretrain=7, seeds=1, name="third")
@@ -328,3 +328,4 @@ def test_the_weights_of_the_base_travel_to_a_cluster_node(fake: Fake) -> None:
 def test_a_learning_rate_for_attention_without_attention_is_reported(fake: Fake) -> None:
     fake.compare(variants="A", seeds=1, lr_attention=5)
     assert "lr_attention=5 has no effect: no arm has an attention layer" in fake.output()
+    assert fake.results()["lr_attention"] is None

@@ -65,7 +65,10 @@ class RunStates:
             if other := self._store.adopt(base):
                 notices.append(f"{name}: copied from {other}")
             elif other := self._store.find_foreign(base):
-                notices.append(f"{name}: not copied from {other}, which this user has not trained here")
+                notices.append(
+                    f"{name}: not copied from {other}: no valid seal of this user (trained by another user, on another "
+                    "machine or with an early version, or changed since)"
+                )
             self._read(base)
         self.end_baseless(runs)
         return notices
