@@ -88,7 +88,7 @@ def test_a_copied_variant_has_the_report_of_its_original() -> None:
     first, report = last_transfer(variant), last_transfer(trained)
     assert first is not None and report is not None
     assert (first.arrived, report.base) == (first.base, first.base)
-    assert 0 < report.base - report.arrived < 40  # the class branch of the head, in its own layers
+    assert 0 < report.base - report.arrived <= len(trained.model[-1].cv3.state_dict())  # for other classes
     copied, original = trained.model[new].state_dict(), variant.model[new].state_dict()
     assert all(torch.equal(value, original[key]) for key, value in copied.items())
     assert (report.attention_arrived, report.new) == (0, (f"row {new} CBAM",))

@@ -70,7 +70,15 @@ def content(value: Any) -> Any:
 
 def victims(study: subprocess.Popen[bytes]) -> list[int]:
     children = psutil.Process(study.pid).children(recursive=True)
-    return [child.pid for child in children if "yolo_attn.study.running.worker" in " ".join(child.cmdline())]
+    return [child.pid for child in children if "yolo_attn.study.running.worker" in command_line(child)]
+
+
+def command_line(process: psutil.Process) -> str:
+    """Return the command line of a process; "" for one that has ended meanwhile."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def test_a_study_killed_twenty_times_ends_like_a_calm_one(tmp_path: Path, request: pytest.FixtureRequest) -> None:
