@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import logging
 import platform
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -16,6 +14,7 @@ from torch import nn
 
 from yolo_attn.errors import UserError, first_line
 from yolo_attn.graph import ModelKind, ModelRef
+from yolo_attn.host.installation import quiet_log
 from yolo_attn.host.values import check_values
 from yolo_attn.registry import list_layers
 
@@ -52,7 +51,7 @@ def open_model(name: str | Path) -> nn.Module:
     from yolo_attn.host.checkpoint import read_checkpoint
 
     ref = ModelRef.parse(name)
-    with _quiet():
+    with quiet_log():
         module = read_checkpoint(ref.base) if ref.is_checkpoint else _build(ref)
     return module.float().eval()
 
@@ -145,18 +144,6 @@ def _name_of(model: Any) -> str:
     return short_name(file) if isinstance(file, (str, Path)) and str(file) else "model"
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the table that Ultralytics prints of each model that it builds."""
-    logger = logging.getLogger("ultralytics")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
 def short_name(name: str | Path) -> str:
     """Return a model's name for a table: yolo11n-cbam.yaml is yolo11n-cbam, runs/x/weights/best.pt is x/best."""
     ref = ModelRef.parse(name)
@@ -175,7 +162,7 @@ def deploy(model: nn.Module, device: torch.device) -> nn.Module:
     model = copy.deepcopy(model).float().eval().requires_grad_(False)
     fuse = getattr(model, "fuse", None)
     if callable(fuse):
-        with _quiet():
+        with quiet_log():
             model = fuse(verbose=False)
     return model.to(device)
 

@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -23,6 +22,7 @@ from yolo_attn.host.binding import Binding
 from yolo_attn.host.learning_rate import LR_ATTENTION
 from yolo_attn.host.restricted import is_restricted
 from yolo_attn.registry import list_layers
+from yolo_attn.system.paths import child_paths
 
 __all__ = ["CHILD_TRAINING", "refuse_script_layers"]
 
@@ -104,8 +104,7 @@ def _wrap_run(original: Callable[..., Any]) -> Callable[..., Any]:
 def _environment(given: dict[str, str] | None) -> dict[str, str]:
     """Return an environment in which Python finds this package but does not search the working folder."""
     environment = dict(os.environ if given is None else given)
-    paths = [str(Path(__file__).resolve().parents[2]), environment.get("PYTHONPATH", "")]
-    return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONSAFEPATH": "1"}
+    return {**environment, **child_paths(environment)}
 
 
 def _common_words() -> list[str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,10 @@ from numpy.typing import NDArray
 from torch import nn
 from ultralytics.models import rtdetr, yolo
 from ultralytics.nn import tasks
-from ultralytics.utils import LOGGER, plotting
+from ultralytics.utils import plotting
 
 from yolo_attn.errors import UserError
-from yolo_attn.host.installation import ultralytics_version
+from yolo_attn.host.installation import quiet_log, ultralytics_version
 
 __all__ = ["Detection", "Detector", "Prediction", "detects"]
 
@@ -92,7 +90,7 @@ class Detector:
 
     def __call__(self, image: Image) -> Prediction:
         """Predict on an image (H, W, 3), BGR."""
-        with _quiet():
+        with quiet_log():
             (result,) = self._predictor(image, model=self._network)
         boxes = result.boxes if result.boxes is not None else result.obb
         values = zip(boxes.xyxy.tolist(), boxes.cls.tolist(), boxes.conf.tolist(), strict=True)
@@ -108,17 +106,6 @@ class Detector:
         picture = cv2.imread(str(file))
         file.unlink()
         return None if picture is None else np.asarray(picture, np.uint8)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the log of Ultralytics."""
-    level = LOGGER.level
-    LOGGER.setLevel("ERROR")
-    try:
-        yield
-    finally:
-        LOGGER.setLevel(level)
 
 
 def detects(network: nn.Module) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import ultralytics
@@ -18,6 +19,7 @@ __all__ = [
     "is_stock_data_yaml",
     "numbered_folder",
     "package_folder",
+    "quiet_log",
     "release",
     "settings_folder",
     "stock_data_yamls",
@@ -25,6 +27,17 @@ __all__ = [
     "switch_off_integrations",
     "ultralytics_version",
 ]
+
+
+@contextmanager
+def quiet_log() -> Iterator[None]:
+    """Silence Ultralytics' log except for errors."""
+    level = LOGGER.level
+    LOGGER.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(level)
 
 
 def ultralytics_version() -> str:

@@ -10,9 +10,10 @@ from typing import Any
 from torch import nn
 from ultralytics.cfg import get_cfg
 from ultralytics.engine.trainer import BaseTrainer
-from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, torch_utils
+from ultralytics.utils import DEFAULT_CFG_DICT, torch_utils
 
 from yolo_attn.errors import UserError, first_line
+from yolo_attn.host.installation import quiet_log
 
 __all__ = [
     "argument_names",
@@ -46,16 +47,13 @@ def known_optimizers(name: str) -> set[str] | None:
     Args:
         name: The optimizer's name.
     """
-    level = LOGGER.level
-    LOGGER.setLevel("ERROR")  # Ultralytics logs every optimizer that it builds
     try:
-        BaseTrainer.build_optimizer(None, nn.Linear(1, 1), name=name, lr=0.01, momentum=0.9)
+        with quiet_log():  # Ultralytics logs every optimizer that it builds
+            BaseTrainer.build_optimizer(None, nn.Linear(1, 1), name=name, lr=0.01, momentum=0.9)
     except NotImplementedError as error:
         return set(re.findall(r"\w+", "".join(re.findall(r"[\[{](.*?)[\]}]", str(error)))))
     except Exception:  # noqa: S110 (the name is known; the failure is due to the stand-in for a model)
         pass
-    finally:
-        LOGGER.setLevel(level)
     return None
 
 

@@ -8,15 +8,13 @@ from dataclasses import replace
 from yolo_attn.errors import UserError
 from yolo_attn.study.job import RunState
 from yolo_attn.study.planning import Plan
+from yolo_attn.study.results.records import ENDED, UNDONE
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.running.runner import Outcome
 from yolo_attn.study.store import Store
 from yolo_attn.study.times import RunTimes, times_of
 
 __all__ = ["RunStates"]
-
-_ENDED = ("done", "failed")
-_UNDONE = ("failed", "interrupted")
 
 
 class RunStates:
@@ -82,7 +80,7 @@ class RunStates:
         """Set the state of the waiting runs whose base could not be trained."""
         for run in runs:
             base = self[run.base] if run.base else None
-            if base and base.status in _UNDONE and self.is_waiting(run):
+            if base and base.status in UNDONE and self.is_waiting(run):
                 problem = "failed" if base.status == "failed" else "was interrupted"
                 error = f"the base's training {problem}: {base.error}"
                 self._states[run.key] = replace(self._state(run, base.status, error), folder=None)
@@ -159,7 +157,7 @@ class RunStates:
     @property
     def ended(self) -> set[str]:
         """The keys of the runs that are done or have failed."""
-        return {key for key, state in self._states.items() if state.status in _ENDED}
+        return {key for key, state in self._states.items() if state.status in ENDED}
 
     @property
     def done(self) -> list[Run]:

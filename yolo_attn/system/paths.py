@@ -1,13 +1,15 @@
-"""Paths of the files that ship with the package.
+"""Paths of the package and of the files that ship with it.
 
-They are in the package when it is installed, and next to it in a source checkout.
+The files are in the package when it is installed, and next to it in a source checkout.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["config_folder", "shipped"]
+__all__ = ["child_paths", "config_folder", "shipped"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -21,3 +23,15 @@ def shipped(name: str) -> Path:
 def config_folder() -> Path:
     """Return the folder of the ready model YAMLs."""
     return shipped("configs")
+
+
+def child_paths(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables with which a child process finds this package and searches no working folder.
+
+    The working folder may be a study from someone else, with a random.py in it.
+
+    Args:
+        environment: The environment that the child gets otherwise.
+    """
+    paths = [str(_PACKAGE.parent), environment.get("PYTHONPATH", "")]
+    return {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONSAFEPATH": "1"}

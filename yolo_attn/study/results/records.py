@@ -38,6 +38,7 @@ __all__ = [
     "MIN_SEEDS",
     "READABLE",
     "SCHEMA",
+    "UNDONE",
     "UNFINISHED",
     "ArmSummary",
     "BaseSummary",
@@ -61,7 +62,7 @@ SCHEMA: Final = 2
 READABLE: Final = (1, 2)
 UNFINISHED: Final = ("waiting", "running")
 ENDED: Final = ("done", "failed")
-_UNDONE = ("failed", "interrupted")
+UNDONE: Final = ("failed", "interrupted")
 
 Metrics = Mapping[str, float | None]
 
@@ -845,7 +846,7 @@ class StudyResults:
     @property
     def undone(self) -> list[tuple[ArmSummary, RunSummary]]:
         """The runs that failed or were interrupted, with their arms."""
-        return [(arm, run) for arm in self.arms for run in arm.runs if run.status in _UNDONE]
+        return [(arm, run) for arm in self.arms for run in arm.runs if run.status in UNDONE]
 
     @property
     def classes(self) -> list[str]:

@@ -23,6 +23,7 @@ from yolo_attn.study.files import LOG, RESULT
 from yolo_attn.study.running.runner import Outcome
 from yolo_attn.study.specification.device import device_kind
 from yolo_attn.system.failures import disk_error
+from yolo_attn.system.paths import child_paths
 from yolo_attn.system.processes import MEBIBYTE, descendants, kill, largest_memory
 
 __all__ = ["DISK_FULL_STATUS", "WORKER", "LocalRunner", "child_environment"]
@@ -190,16 +191,13 @@ class Child:
 
 def child_environment(threads: int, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the environment of a run: a fixed number of threads, no uploads, and the same package as here."""
-    root = str(Path(__file__).resolve().parents[3])
-    paths = [root, *filter(None, [environment.get("PYTHONPATH")])]
     kept = {key: value for key, value in environment.items() if key not in _SECRETS}
     count = str(threads)
     return {
         **kept,
         **_NO_UPLOADS,
-        "PYTHONPATH": os.pathsep.join(paths),
+        **child_paths(environment),
         "PYTHONUNBUFFERED": "1",
-        "PYTHONSAFEPATH": "1",  # the working folder may be a study from someone else, with a random.py in it
         "PYTHONHASHSEED": "0",
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,
