@@ -177,6 +177,19 @@ def test_the_import_is_lazy() -> None:
     assert importlib.import_module("yolo_attn.api").compare is yolo_attn.compare
 
 
+def test_the_import_adds_no_other_package() -> None:
+    """Torchvision and Triton would double the time of `from ultralytics import YOLO`."""
+    code = """
+import sys
+from ultralytics import YOLO
+before = {*sys.modules}
+import yolo_attn
+print(*{name.partition(".")[0] for name in {*sys.modules} - before} - sys.stdlib_module_names)
+"""
+    added = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {*added} <= {"yolo_attn", "ultralytics"}
+
+
 OWN = """
 from yolo_attn import register_layer
 from yolo_attn.layers.base import Gate

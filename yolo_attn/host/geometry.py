@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from yolo_attn.errors import RowError, UserError
 from yolo_attn.graph import block_of
@@ -63,6 +62,8 @@ def _strides(document: str) -> tuple[float | None, ...]:
 
 def model_cost(document: dict[str, Any], imgsz: int = 640) -> Cost:
     """Return parameters and GFLOPs of a model YAML at an image size."""
+    from torch.utils.flop_counter import FlopCounterMode  # imports Triton
+
     with FlopCounterMode(display=False) as counter:
         modules, _ = run_on_meta(document, imgsz, with_head=True)
     return Cost(sum(p.numel() for p in modules.parameters()), counter.get_total_flops() / 1e9)

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torchvision
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import RowError, UserError
@@ -150,6 +149,8 @@ def _unknown_weights(graph: ModelGraph) -> list[Finding]:
         given = row.args[1:3] if block_of(row.module) == "TorchVision" else []
         if len(given) < 2 or not all(isinstance(arg, str) for arg in given):  # noqa: PLR2004 (a model and its weights)
             continue
+        import torchvision  # as slow to import as torch
+
         # ValueError: an unknown model, which building reports. AttributeError: an old torchvision.
         with contextlib.suppress(ValueError, AttributeError):
             known = torchvision.models.get_model_weights(given[0])

@@ -22,7 +22,6 @@ from typing import Any
 from urllib.error import URLError
 
 import torch
-import torchvision
 from torch import nn
 from ultralytics.nn import tasks
 
@@ -146,6 +145,8 @@ def _host_global(name: str) -> Any:
     if name.startswith("nn."):
         return vars(nn).get(name.removeprefix("nn."))
     if name.startswith("torchvision.ops."):
+        import torchvision  # as slow to import as torch
+
         return vars(torchvision.ops).get(name.removeprefix("torchvision.ops."))
     return vars(tasks).get(name)
 
