@@ -5,6 +5,9 @@
     t_pi = sum over j of a_pij v_(p + j)        the output of the window around p for its neighbor i
     y_p = Wo sum over i of t_(p - i)i           the sum over all windows that contain the position
 
+Each value is read once for each of the (2k - 1)^2 positions that it reaches: the weights of all windows that take it to
+the same position are added first, which is cheaper because the channels of a head share them.
+
 Paper: Yuan et al., "VOLO: Vision Outlooker for Visual Recognition", TPAMI 2022, arXiv 2106.13112.
 Code: https://github.com/sail-sg/volo
 Shapes: x (B, C, H, W), y the same; weights(x) (B, heads, k^2, k^2, H, W).
@@ -26,7 +29,7 @@ from yolo_attn.layers.attention_values import WEIGHT, AttentionValues, Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag, check_integer, check_odd
 from yolo_attn.layers.numerics import total, widen
-from yolo_attn.layers.self_attention._neighborhood import neighbors
+from yolo_attn.layers.self_attention._weighted_sum import weighted_sum
 from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
@@ -84,11 +87,8 @@ class Outlook(Mixer):
         """Return the sum over all windows that contain each position, (B, C, H, W)."""
         b, _, h, w = values.shape
         k = self.kernel_size
-        value = torch.stack(neighbors(values, k), 1)  # (B, k k, C, H, W)
-        value = value.reshape(b, k * k, self.heads, -1, h * w).permute(0, 2, 4, 1, 3)  # (B, heads, HW, k k, d)
-        weights = weights.to(value.dtype).flatten(4).permute(0, 1, 4, 2, 3)  # (B, heads, HW, k k, k k)
-        parts = (weights @ value).permute(3, 0, 1, 4, 2).reshape(k * k, b, -1, h, w)
-        return _sum_windows(parts, k)
+        merged = _merge_windows(weights.to(values.dtype), k)
+        return weighted_sum(merged, values.reshape(b, self.heads, -1, h, w), 2 * k - 1).reshape(values.shape)
 
     def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
         """Return the mean weight of each position over the windows that contain it."""
@@ -104,18 +104,24 @@ class Outlook(Mixer):
         """Return the weight of neighbor j for neighbor i, (B, heads, k^2 of i, k^2 of j, H, W)."""
         b, c, h, w = x.shape
         square = self.kernel_size**2
-        logits = widen(self.attn(x)) * (c // self.heads) ** -0.5
+        logits = widen(self.attn(x)).mul_((c // self.heads) ** -0.5)
         weights: Tensor = logits.reshape(b, self.heads, square, square, h, w).softmax(3)
         return weights
 
 
-def _sum_windows(parts: Tensor, k: int) -> Tensor:
-    """Return the sum of the maps (k k, B, C, H, W), each shifted from the window's center to its neighbor."""
-    shifted = (
-        F.pad(parts[row * k + column], (column, k - 1 - column, row, k - 1 - row))
-        for row in range(k)
-        for column in range(k)
-    )
+def _merge_windows(weights: Tensor, k: int) -> Tensor:
+    """Return the total weight of each of the (2k - 1)^2 positions around each position, (B, heads, (2k - 1)^2, H, W).
+
+    The window around p takes the value of p + j to p + i, by j - i. Columns and rows are merged one after the other.
+
+    Args:
+        weights: (B, heads, k^2 of i, k^2 of j, H, W).
+        k: Height and width of the windows.
+    """
+    b, heads, _, _, h, w = weights.shape
     border = k // 2
-    height, width = parts.shape[3:]
-    return total(shifted)[:, :, border : border + height, border : border + width]
+    windows = weights.reshape(b, heads, k, k, k, k, h, w)
+    columns = total(F.pad(m, (i, k - 1 - i, 0, 0, k - 1 - i, i)) for i, m in enumerate(windows.unbind(3)))
+    columns = columns[..., border : border + w]
+    rows = total(F.pad(m, (0, 0, i, k - 1 - i, 0, 0, k - 1 - i, i)) for i, m in enumerate(columns.unbind(2)))
+    return rows[..., border : border + h, :].flatten(2, 3)
