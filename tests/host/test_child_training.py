@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 from torch import nn
 from ultralytics.engine import trainer, tuner
+from ultralytics.nn.tasks import DetectionModel
 
 from yolo_attn import UserError, register_layer
 from yolo_attn.host import child_training
+from yolo_attn.host.provenance import describe
 from yolo_attn.host.restricted import restricted
+from yolo_attn.host.transfer import INHERITED, last_transfer
 from yolo_attn.layer_files import load_layers
 from yolo_attn.layers.base import Gate
 from yolo_attn.registry import unregister_layer
@@ -120,9 +123,37 @@ def test_a_layer_of_a_notebook_is_refused_before_anything_is_trained(
     assert len(started) == 4
 
 
+def _variant() -> DetectionModel:
+    return DetectionModel("yolo11n-cbam.yaml", nc=2, verbose=False)
+
+
+def test_candidates_state_the_transfer_into_the_model_that_they_receive(started: list[tuple[Any, Any]]) -> None:
+    """Ultralytics gives them the whole model as a checkpoint, from which initial weights arrive like others."""
+    built, loaded, opened = _variant(), _variant(), _variant()
+    loaded.load(DetectionModel("yolo11n.yaml", nc=2, verbose=False))
+    opened.pt_path = "best.pt"
+    train = child_training._wrap_several(lambda self: subprocess.run([*STARTS[0], "train"], check=True))
+    for model in (built, loaded, opened):
+        train(SimpleNamespace(trainer=None, model=model, args={"pretrained": True}))
+    for pretrained in ("yolo11n.pt", False):  # which each candidate loads itself
+        train(SimpleNamespace(trainer=None, model=built, args={"pretrained": pretrained}))
+    reports = [env.get(INHERITED) for _, env in started]
+    assert reports == ["", str(last_transfer(loaded)), None, None, None]
+    assert "new: row" in str(reports[1])
+
+
+@pytest.mark.parametrize("report", ["", "499/499 base tensors arrived"])
+def test_a_candidate_repeats_the_report_that_it_was_given(report: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    received = _variant()
+    received.load(_variant())
+    assert "attention tensors" in describe(received)["transfer"]
+    monkeypatch.setenv(INHERITED, report)
+    assert describe(received).get("transfer", "") == report
+
+
 @pytest.mark.skipif(not hasattr(trainer, "MultiTrainer"), reason="a later release trains on several datasets")
 def test_several_datasets(started: list[tuple[Any, Any]]) -> None:
-    several = SimpleNamespace(trainer=None, model=None)
+    several = SimpleNamespace(trainer=None, model=None, args={})
     child_training._wrap_several(lambda self: subprocess.run([*STARTS[1], "train"], check=True))(several)
     assert started[0][0][2:4] == ["yolo_attn", "train"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,12 +64,26 @@ def test_the_command_reads_flags_and_the_space(fresh_folder: Path, monkeypatch: 
 
 
 def test_a_search_without_a_result_is_an_error(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    search = SimpleNamespace(tune_dir=fresh_folder)
-    monkeypatch.setattr(tuner.Tuner, "__call__", lambda self: None)
+    search, statuses = SimpleNamespace(tune_dir=fresh_folder), []
+
+    def call(self: Any) -> None:
+        for status in statuses:
+            subprocess.run([sys.executable, "-m", "yolo_attn", "train", f"status={status}"], check=False)
+        subprocess.run(["git", "status"], check=False)
+
+    monkeypatch.setattr(tuner.Tuner, "__call__", call)
+    monkeypatch.setattr(
+        subprocess, "run", lambda command, check: SimpleNamespace(returncode=int(command[-1][-1] != "0"))
+    )
     monkeypatch.setattr("ultralytics.engine.model.Model.tune", lambda self, **given: tuner.Tuner.__call__(search))
     with pytest.raises(UserError, match=f"tune: no training succeeded; .* the folder is {fresh_folder}"):
         run_tune(["tune", "model=yolov8n.yaml"])
-    (fresh_folder / "best_hyperparameters.yaml").touch()
+    (fresh_folder / "best_hyperparameters.yaml").touch()  # of an earlier call
+    run_tune(["tune", "model=yolov8n.yaml"])
+    statuses[:] = [1, 1]
+    with pytest.raises(UserError, match="tune: no training succeeded"):
+        run_tune(["tune", "model=yolov8n.yaml"])
+    statuses[:] = [1, 0, 1]
     run_tune(["tune", "model=yolov8n.yaml"])
 
 

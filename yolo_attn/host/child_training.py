@@ -2,6 +2,7 @@
 
 A search for hyperparameters (`tune`) and training on several datasets (`data=[a.yaml,b.yaml]`) start `yolo train` in
 new processes. They are started as `yolo-attn train` instead, with the custom layers and the trust of this process.
+Where they receive the model of this process in a checkpoint, they also receive the report on what was loaded into it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import functools
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -21,6 +23,7 @@ from yolo_attn.errors import UserError
 from yolo_attn.host.binding import Binding
 from yolo_attn.host.learning_rate import LR_ATTENTION
 from yolo_attn.host.restricted import is_restricted
+from yolo_attn.host.transfer import INHERITED, last_transfer
 from yolo_attn.registry import list_layers
 from yolo_attn.system.paths import child_paths
 
@@ -46,10 +49,26 @@ def _wrap_several(original: Callable[..., Any]) -> Callable[..., Any]:
         """Train on one dataset after the other."""
         if self.trainer is None:  # otherwise in this process
             refuse_script_layers(self.model, "training on several datasets")
-        with _started_as_yolo_attn():
+        with _started_as_yolo_attn(_transfer_into(self.model, self.args.get("pretrained", True))):
             return original(self)
 
     return train
+
+
+def _transfer_into(model: Any, pretrained: Any) -> dict[str, str]:
+    """Return the environment of a process that trains a model of this one, with the report on its weights.
+
+    The process opens the model as a checkpoint, of which all tensors arrive, those with initial weights as well. Its
+    own report is right if the model is that of a checkpoint, or if it loads other weights or none.
+
+    Args:
+        model: The model.
+        pretrained: The argument of training.
+    """
+    report = last_transfer(model) if isinstance(model, nn.Module) else None
+    if pretrained not in (True, None) or (report is None and getattr(model, "pt_path", None)):
+        return {}
+    return {INHERITED: str(report or "")}
 
 
 CHILD_TRAINING = (
@@ -76,9 +95,9 @@ def refuse_script_layers(model: Any, what: str) -> None:
 
 
 @contextmanager
-def _started_as_yolo_attn() -> Iterator[None]:
-    """Start training in other processes with yolo-attn inside this context."""
-    binding = Binding(subprocess, "run", _wrap_run)
+def _started_as_yolo_attn(variables: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
+    """Start training in other processes with yolo-attn inside this context, with more environment variables."""
+    binding = Binding(subprocess, "run", lambda original: _wrap_run(original, variables))
     binding.install()
     try:
         yield
@@ -87,7 +106,7 @@ def _started_as_yolo_attn() -> Iterator[None]:
             binding.remove()
 
 
-def _wrap_run(original: Callable[..., Any]) -> Callable[..., Any]:
+def _wrap_run(original: Callable[..., Any], variables: Mapping[str, str]) -> Callable[..., Any]:
     @functools.wraps(original)
     def run(command: Any, *args: Any, **kwargs: Any) -> Any:
         """Run a program; training that Ultralytics starts in a process of its own is started with yolo-attn."""
@@ -95,7 +114,7 @@ def _wrap_run(original: Callable[..., Any]) -> Callable[..., Any]:
             for start in (["yolo"], [sys.executable, "-m", "ultralytics.cfg.__init__"]):
                 if list(command[: len(start) + 1]) == [*start, "train"]:
                     command = [sys.executable, "-m", "yolo_attn", *command[len(start) :], *_common_words()]
-                    kwargs["env"] = _environment(kwargs.get("env"))
+                    kwargs["env"] = {**_environment(kwargs.get("env")), **variables}
         return original(command, *args, **kwargs)
 
     return run

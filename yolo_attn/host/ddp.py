@@ -18,7 +18,7 @@ from ultralytics.utils import dist
 from yolo_attn.host.binding import Binding
 from yolo_attn.host.child_training import refuse_script_layers
 from yolo_attn.host.restricted import is_restricted
-from yolo_attn.host.transfer import last_transfer
+from yolo_attn.host.transfer import INHERITED, last_transfer
 from yolo_attn.registry import list_layers
 
 __all__ = ["DDP_FILE"]
@@ -55,7 +55,7 @@ def _preamble(run: Path | None = None, transfer: str = "") -> str:
     if is_restricted():
         lines += ["from yolo_attn.host.restricted import restrict", "restrict()"]
     if transfer:
-        lines += ["from yolo_attn.host.provenance import inherit_transfer", f"inherit_transfer({transfer!r})"]
+        lines += ["import os", f"os.environ.setdefault({INHERITED!r}, {transfer!r})"]
     if run is not None:
         # Where processes are not forked, data loaders import the script again; they are not ranks.
         lines += ["if __name__ == '__main__':", "    from yolo_attn.system.processes import join_run"]

@@ -9,6 +9,7 @@ trackers that are switched on in Ultralytics' settings. No failure here ends a t
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,18 +27,17 @@ from yolo_attn.host.documents import without_dataset
 from yolo_attn.host.installation import ultralytics_version
 from yolo_attn.host.parser import AttentionRow, has_layer, is_attention_row, read_attention_row, read_block_row
 from yolo_attn.host.trackers import TRACKERS, Provenance
-from yolo_attn.host.transfer import forget_transfer, last_transfer
+from yolo_attn.host.transfer import INHERITED, forget_transfer, last_transfer
 from yolo_attn.system.files import as_yaml, read_yaml, write_atomically
 from yolo_attn.system.revision import git_revision
 from yolo_attn.version import __version__
 
-__all__ = ["ATTENTION_FILE", "MODEL_FILE", "PROVENANCE", "describe", "inherit_transfer", "log_provenance"]
+__all__ = ["ATTENTION_FILE", "MODEL_FILE", "PROVENANCE", "describe", "log_provenance"]
 
 ATTENTION_FILE = "attention.yaml"
 MODEL_FILE = "model.yaml"
 _HEADER = "The model of this training, for model=model.yaml; written by yolo-attn"
 _WRAPPED = ("_orig_mod", "module", "student_model")  # attributes of wrappers with the model in them
-_inherited = ""
 _EVENT = "on_pretrain_routine_end"  # the model is built and loaded, and trackers have begun
 
 
@@ -124,7 +124,7 @@ def describe(model: nn.Module) -> dict[str, Any]:
     from yolo_attn.layer_files import code_of
 
     layers = list(_attention_rows(model))
-    transfer = str(last_transfer(model) or _inherited)
+    transfer = os.environ.get(INHERITED, str(last_transfer(model) or ""))
     revision = git_revision(Path.cwd())
     custom = {found.spec.name: code_of(found.spec.cls) for found, _ in layers if not found.spec.built_in}
     return {
@@ -134,12 +134,6 @@ def describe(model: nn.Module) -> dict[str, Any]:
         **({"git": revision} if revision else {}),
         **({"custom_layers": custom} if custom else {}),
     }
-
-
-def inherit_transfer(report: str) -> None:
-    """Note the report on the model that this process of a multi-GPU training receives with its weights."""
-    global _inherited  # noqa: PLW0603 (a process trains one model)
-    _inherited = report
 
 
 def _attention_rows(model: Any) -> Iterator[tuple[AttentionRow, nn.Module]]:

@@ -33,6 +33,7 @@ from yolo_attn.host.parser import has_layer, is_attention_row
 
 __all__ = [
     "IDENTITY",
+    "INHERITED",
     "TRANSFER",
     "TransferReport",
     "align_every_model",
@@ -43,6 +44,8 @@ __all__ = [
 ]
 
 
+INHERITED = "YOLO_ATTN_TRANSFER"
+"""The environment variable with the report on a model that another process has built for this one's training."""
 IDENTITY = "nn.Identity"  # no stock model has such a row, so a control has inserted it
 _MODELS = ("model", "ema")  # the keys of a checkpoint's models
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -115,19 +116,41 @@ def _distribution(tune: Any, key: str, smallest: float, largest: float) -> Any:
 @contextmanager
 def _fails_without_result() -> Iterator[None]:
     """Raise UserError after a search of which no training succeeded; Ultralytics only logs it."""
-    binding = Binding(tuner.Tuner, "__call__", _wrap)
-    binding.install()
+    succeeded: list[bool] = []  # of the trainings that this call started; a continued search has earlier ones
+    bindings = (
+        Binding(tuner.Tuner, "__call__", lambda original: _wrap(original, succeeded)),
+        Binding(subprocess, "run", lambda original: _wrap_run(original, succeeded)),
+    )
+    for binding in bindings:
+        binding.install()
     try:
         yield
     finally:
-        binding.remove()
+        for binding in reversed(bindings):
+            binding.remove()
 
 
-def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+def _wrap(original: Callable[..., Any], succeeded: list[bool]) -> Callable[..., Any]:
     @functools.wraps(original)
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
         original(self, *args, **kwargs)
-        if not (self.tune_dir / "best_hyperparameters.yaml").is_file():
+        best = self.tune_dir / "best_hyperparameters.yaml"
+        if not (any(succeeded) if succeeded else best.is_file()):
             raise UserError(f"tune: no training succeeded; their errors are above, and the folder is {self.tune_dir}")
 
     return __call__
+
+
+def _wrap_run(original: Callable[..., Any], succeeded: list[bool]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def run(command: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run a program, and note of a training whether it succeeds."""
+        training = isinstance(command, list) and command[1:4] == ["-m", "yolo_attn", "train"]
+        if training:
+            succeeded.append(False)
+        result = original(command, *args, **kwargs)
+        if training:
+            succeeded[-1] = result.returncode == 0
+        return result
+
+    return run
