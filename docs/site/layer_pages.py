@@ -52,8 +52,9 @@ def _figure(spec: LayerSpec, picture: str | None) -> Iterator[str]:
         yield f"![Maps of {spec.name} over an image of digits]({picture})"
         yield (
             "A test image of `digits` and the layer's maps at P3 and P4, by `yolo-attn maps`; of self-attention the "
-            "weights of the position in the middle, which is marked. A YOLO11n was trained for 15 epochs and then with "
-            "the layer for two. The maps show what the mechanism looks at, not how good it is."
+            "weights of the position in the middle, which is marked. A YOLO11n was trained for 15 epochs, and then "
+            "with the layer for one epoch on half of the images. The maps show what the mechanism looks at, not how "
+            "good it is."
         )
 
 

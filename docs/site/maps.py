@@ -1,6 +1,6 @@
 """Make the pictures on the layers' pages: maps of each layer in a YOLO11n that was trained on digits.
 
-python docs/site/maps.py            all layers (half an hour on two CPU cores)
+python docs/site/maps.py            all layers (a quarter of an hour on two CPU cores)
 python docs/site/maps.py NAME ...   these layers
 
 It writes build/maps/NAME.png, which the site includes. Existing pictures are kept. A layer without maps has no picture.
@@ -17,17 +17,21 @@ sys.path.insert(0, str(ROOT))
 
 from yolo_attn.cli import main as run  # noqa: E402
 from yolo_attn.data import list_images, resolve_data  # noqa: E402
+from yolo_attn.graph.document import dump_model  # noqa: E402
+from yolo_attn.graph.rows import ModelGraph  # noqa: E402
+from yolo_attn.host.documents import model_yaml  # noqa: E402
 from yolo_attn.registry import LayerSpec, get_layer, list_layers  # noqa: E402
 
 PICTURES, RUNS = ROOT / "build" / "maps", ROOT / "build" / "runs"
 BASE = RUNS / "base" / "weights" / "last.pt"
 IMAGE = 3  # of the test images: several digits of different sizes
 QUERY = "64,64"  # of self-attention: the middle of the image
+PAIRS = ((19, 6), (16, 3))  # rows of a YOLO11n with maps of one size and width, at P4 and P3, for layers of two inputs
 
 
 def main(names: list[str]) -> None:
     """Make the pictures of some layers, or of all."""
-    specs = [get_layer(name) for name in names] or [s for s in list_layers() if s.inputs == 1 and not s.more_inputs]
+    specs = [get_layer(name) for name in names] or list_layers()
     if not BASE.exists():
         train("yolo11n.yaml", "base", "epochs=15")
     image = list_images(resolve_data("digits"), "test")[IMAGE]
@@ -39,14 +43,27 @@ def main(names: list[str]) -> None:
 
 def draw(spec: LayerSpec, image: str) -> None:
     """Fine-tune the base with a layer at P3 and P4, and write the layer's maps over an image, if it has any."""
-    train(f"{BASE}+{spec.name}@neck.P3,neck.P4", spec.name, "epochs=2", "lr0=0.001", "lr_attention=10")
-    model = RUNS / spec.name / "weights" / "last.pt"
+    model = f"{BASE}+{spec.name}@neck.P3,neck.P4" if spec.inputs == 1 and not spec.more_inputs else with_pairs(spec)
+    words = ("epochs=1", "fraction=0.5", "val=False", "lr0=0.001", "lr_attention=10")
+    train(model, spec.name, f"pretrained={BASE}", *words)
+    weights = RUNS / spec.name / "weights" / "last.pt"
     folder = [f"project={RUNS}", f"name={spec.name}-maps", "exist_ok=True"]
-    run(["maps", f"model={model}", f"source={image}", f"point={QUERY}", *folder])
+    run(["maps", f"model={weights}", f"source={image}", f"point={QUERY}", *folder])
     picture = RUNS / f"{spec.name}-maps" / f"{Path(image).stem}.png"
     if picture.exists():
         shutil.copy(picture, PICTURES / f"{spec.name}.png")
     shutil.rmtree(RUNS / spec.name)
+
+
+def with_pairs(spec: LayerSpec) -> str:
+    """Write a YOLO11n with a layer of two inputs, each at P3 and P4, and return the file's name."""
+    graph = ModelGraph(model_yaml("yolo11n.yaml"))
+    for first, second in PAIRS:
+        row = graph.rows[graph.insert_after(first, spec.name, [])]
+        row.sources, row.relative, row.several = [first, second], [True, False], True
+    path = RUNS / f"yolo11n-{spec.name}.yaml"
+    path.write_text(dump_model(graph.to_document()), encoding="utf-8")
+    return str(path)
 
 
 def train(model: str, name: str, *words: str) -> None:
