@@ -12,13 +12,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from ultralytics.nn.tasks import DetectionModel
 
 import yolo_attn
 from tests.cli.helpers import run
 from yolo_attn.analysis.gallery import Gallery
 from yolo_attn.analysis.maps import ImageMaps
-from yolo_attn.analysis.overlay import Style, draw
+from yolo_attn.analysis.overlay import Style, _check_size, draw
 from yolo_attn.errors import UserError
+from yolo_attn.host.documents import model_yaml
 
 from .test_maps import image
 
@@ -94,6 +96,23 @@ def test_a_figure_of_each_layer_and_its_resolution(street: Path) -> None:
     assert large.shape[0] == pytest.approx(2 * small.shape[0], abs=2)
     with pytest.raises(UserError, match="figure=row: use image or layer"):
         write("png", figure="row")
+
+
+def test_a_figure_has_a_greatest_size(street: Path) -> None:
+    with pytest.raises(UserError, match=r"^the figure of street.png would have \d+ x \d+ pixels; use dpi=") as error:
+        write("npz,png", dpi=20000)
+    width, height, fitting = map(int, re.findall(r"\d+", str(error.value)))
+    size = (width / 20000, height / 20000)
+    _check_size("street.png", size, fitting)
+    with pytest.raises(UserError, match="or less, figure=layer, or fewer points"):
+        _check_size("street.png", size, fitting + 1)
+
+
+def test_models_with_other_images_are_an_error(street: Path) -> None:
+    gray = DetectionModel(model_yaml("yolo11n-se.yaml"), ch=1, verbose=False)
+    with pytest.raises(UserError, match=r"^the models take images of .* \(color: 3, gray: 1\); give them separately$"):
+        yolo_attn.attention_maps({"color": "yolo11n-se.yaml", "gray": gray}, "street.png", imgsz=64)
+    assert len(yolo_attn.attention_maps(gray, "street.png", imgsz=64).maps) == 3
 
 
 def titles(maps: ImageMaps | list[ImageMaps], style: Style | None = None) -> list[str]:

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ultralytics.data.augment import LetterBox
 
-from yolo_attn.analysis.letterbox import letterbox, read_image, to_tensor
+from yolo_attn.analysis.letterbox import check_image, letterbox, read_image, stretch, to_tensor
+from yolo_attn.analysis.maps import image_maps
+from yolo_attn.analysis.models import open_model
 from yolo_attn.analysis.sources import find_sources
 from yolo_attn.errors import UserError
+from yolo_attn.host.detector import Detector
+
+RTDETR = """
+nc: 2
+scales: {n: [1, 1, 64]}
+backbone: [[-1, 1, Conv, [16, 3, 8]], [-1, 1, Conv, [16, 3, 2]], [-1, 1, SE, []], [-1, 1, Conv, [16, 3, 2]]]
+head: [[[0, 2, 3], 1, RTDETRDecoder, [nc, 32, 10, 4, 4, 1]]]
+"""
 
 
 @settings(max_examples=60, deadline=None)
@@ -26,6 +38,53 @@ def test_the_image_is_letterboxed_as_predict_does_it(height: int, width: int, im
     assert (frame.height, frame.width) == padded.shape[:2]
     inside = padded[frame.top : frame.top + frame.inner_height, frame.left : frame.left + frame.inner_width]
     assert inside.shape[:2] == (frame.inner_height, frame.inner_width)
+
+
+@pytest.mark.parametrize(("name", "size"), [("yolo11n-se.yaml", (32, 64)), ("small-rtdetr.yaml", (64, 64))])
+def test_a_model_sees_the_image_of_predict(name: str, size: tuple[int, int], fresh_folder: Path) -> None:
+    """RT-DETR stretches images, and the others pad them."""
+    Path("small-rtdetr.yaml").write_text(RTDETR)
+    model: Any = open_model(name)
+    seen: list[torch.Tensor] = []
+    model.model[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    image = np.random.default_rng(0).integers(0, 255, (48, 128, 3), np.uint8)
+    found = image_maps(model, image, imgsz=64)
+    mine = seen[-1]
+    Detector(model, imgsz=64, conf=0.25)(image)
+    assert torch.equal(mine, seen[-1]) and mine.shape[2:] == size
+    assert found.frame is not None and (found.frame.height, found.frame.width) == size
+
+
+def test_a_stretched_map_covers_the_image() -> None:
+    image = np.zeros((50, 100, 3), np.uint8)
+    image[:, 50:] = 255
+    stretched, frame = stretch(image, 64)
+    values = cv2.resize(stretched[..., 0].astype(np.float32), (8, 8), interpolation=cv2.INTER_AREA)
+    found = frame.onto_image(values, 50, 100)
+    assert found[:, :40].max() < 1 and found[:, 60:].min() > 254
+    assert frame.position(99, 49, (50, 100), (8, 8)) == (7, 7)
+    assert frame.extent(50, 100) == (-0.5, 99.5, 49.5, -0.5)
+
+
+@pytest.mark.parametrize(
+    ("array", "channels", "use"),
+    [
+        (np.zeros((4, 5, 4), np.uint8), 3, "(H, W, 3), uint8, BGR as OpenCV reads it"),
+        (np.zeros((4, 5, 3)), 3, "(H, W, 3), uint8, BGR as OpenCV reads it"),
+        (np.zeros((4, 5), np.uint8), 3, "(H, W, 3), uint8, BGR as OpenCV reads it"),
+        (np.zeros((0, 5, 3), np.uint8), 3, "(H, W, 3), uint8, BGR as OpenCV reads it"),
+        (np.zeros((4, 5, 3), np.uint8), 1, "(H, W), uint8"),
+        (np.zeros(4, np.uint8), 1, "(H, W), uint8"),
+    ],
+)
+def test_other_arrays_are_errors(array: Any, channels: int, use: str) -> None:
+    with pytest.raises(UserError) as error:
+        check_image(array, channels)
+    assert str(error.value) == f"source: an array of shape {array.shape} and type {array.dtype}; use {use}"
+    with pytest.raises(UserError, match="source: an array of shape"):
+        list(find_sources(array)[0].images(channels))
+    check_image(np.zeros((4, 5, 3), np.uint8), 3)
+    check_image(np.zeros((4, 5), np.uint8), 1)
 
 
 @pytest.mark.parametrize("shape", [(90, 200), (200, 90), (500, 330), (64, 64)])

@@ -9,13 +9,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 import yolo_attn
 from yolo_attn.analysis.letterbox import Frame, letterbox, to_tensor
 from yolo_attn.analysis.maps import image_maps
 from yolo_attn.analysis.models import open_model
+from yolo_attn.analysis.panels import Canvas, paint_image, paint_query, weight_limits
 from yolo_attn.analysis.queries import DETECTIONS, Query, QueryMap, parse_points
 from yolo_attn.errors import UserError
+from yolo_attn.host.detector import Detection
 
 from .test_maps import image, inputs_of_row
 
@@ -109,12 +112,11 @@ def test_padding_of_windows_is_left_out() -> None:
     assert 0 < found.heads.sum((1, 2)).max() < 1  # the rest is on the padding
 
 
-def test_attention_to_another_map_has_its_size() -> None:
+def test_attention_to_another_map_has_its_size(fresh_folder: Path) -> None:
     rows = "{backbone: [[-1, 1, Conv, [16, 3, 2]], [-1, 1, Conv, [16, 3, 2]], [[0, 1], 1, CrossAttention, []]],"
     Path("cross.yaml").write_text(rows + " head: [[[2], 1, Detect, [nc]]], nc: 2, scales: {n: [1, 1, 64]}}")
     (found,) = image_maps(open_model("cross.yaml"), image(64, 64), imgsz=64, queries=(Query(10, 20),)).queries
     assert found.heads.shape[1:] == (16, 16) and found.stride == 4
-    Path("cross.yaml").unlink()
 
 
 def test_layers_inside_other_layers_are_found() -> None:
@@ -124,14 +126,43 @@ def test_layers_inside_other_layers_are_found() -> None:
     assert {each.name for each in found.maps} == {"DualAttention.channel"}
 
 
-def test_half_of_the_weight() -> None:
-    def focus(weights: list[float]) -> int:
-        heads = np.array(weights, np.float32).reshape(1, 2, -1)
-        return QueryMap(0, "X", "X", "", 0, Query(0, 0), heads, 8, Frame(16, 16, 0, 0, 16, 16)).focus
+def query_map(weights: list[list[float]], frame: Frame | None = None) -> QueryMap:
+    """Return weights of a query by row of the map, for one head."""
+    heads = np.array([weights], np.float32)
+    height, width = (8 * side for side in heads.shape[1:])
+    return QueryMap(0, "X", "X", "", 0, Query(0, 0), heads, 8, frame or Frame(height, width, 0, 0, height, width))
 
-    assert focus([0.25, 0.25, 0.25, 0.25]) == 2
-    assert focus([0.6, 0.2, 0.1, 0.1]) == 1
-    assert focus([0.4, 0.3, 0.2, 0.1]) == 2
+
+def test_half_of_the_weight() -> None:
+    assert query_map([[0.25, 0.25], [0.25, 0.25]]).focus == 2
+    assert query_map([[0.6, 0.2], [0.1, 0.1]]).focus == 1
+    assert query_map([[0.4, 0.3], [0.2, 0.1]]).focus == 2
+
+
+def test_padding_has_no_part_in_half_of_the_weight_and_in_the_colors() -> None:
+    padded = query_map([[0.7, 0.0], [0.05, 0.05], [0.1, 0.1]], Frame(24, 16, 8, 0, 16, 16))  # rows 1 and 2
+    assert (padded.focus, padded.positions) == (2, 4)
+    np.testing.assert_allclose(padded.shown(), np.array([[0.3, 0.3], [0.6, 0.6]]), rtol=1e-6)  # of six positions
+
+
+def test_the_color_scale_of_weights_shows_negative_ones() -> None:
+    assert weight_limits([np.array([0.0, 1.0, 2.0])]) == pytest.approx((0, 2), abs=0.02)
+    assert weight_limits([np.array([0.0, 1.0]), np.array([-4.0, 0.0])]) == pytest.approx((-4, 4), abs=0.1)
+    assert weight_limits([np.array([-1e-9, 1.0])])[0] == 0  # a rounding error
+    assert weight_limits([np.zeros(3)]) == (0, 1)
+    found = query_map([[-0.5, 0.0], [0.0, 1.5]])
+    panel = Figure().add_subplot()
+    painted = paint_query(panel, Canvas.of(np.full((16, 16, 3), 90, np.uint8), 16), found, None, (-6, 6))
+    low, zero, high = (painted.to_rgba(value)[:3] for value in (-2, 0, 6))
+    assert np.std(zero) < 0.05 < np.std(low) and low[2] > low[0] and high[0] > high[2]  # white, purple, orange
+
+
+def test_boxes_count_from_the_edge_of_the_first_pixel_and_queries_from_its_center() -> None:
+    canvas = Canvas.of(np.zeros((8, 16, 3), np.uint8), 8)  # half as many pixels
+    panel = Figure().add_subplot()
+    paint_image(panel, canvas, [Detection((0, 0, 16, 8), "all", 1.0)], [("", Query(0, 0))])
+    assert panel.patches[0].get_bbox().extents.tolist() == [-0.5, -0.5, 7.5, 3.5]
+    assert panel.lines[0].get_xydata().tolist() == [[-0.25, -0.25]]
 
 
 def test_a_point_outside_is_an_error_and_in_a_folder_skips_the_image(fresh_folder: Path) -> None:
@@ -152,6 +183,10 @@ def test_the_table_names_half_of_the_weight(fresh_folder: Path) -> None:
     assert found.without == ()
     numbers = [each["half_of_the_weight_on"] for each in found.to_dict()["queries"]]
     assert numbers == [[each.focus for each in found.queries if each.row == row] for row in (17, 21, 25)]
-    assert f"queries: row 17 MHSA (P3): half of the weight is on {np.mean(numbers[0]):.3g} of 128 positions" in str(
-        found
-    )
+    share = 100 * np.mean(numbers[0]) / 128
+    line = f"queries: row 17 MHSA (P3): half of the weight is on {share:.3g} % of 128 positions (mean of 2 queries)"
+    assert line in str(found)
+    cv2.imwrite("tall.png", image(128, 96))
+    found = yolo_attn.attention_maps("yolo11n-mhsa.yaml", ".", point=(10, 20), imgsz=128)
+    assert found.to_dict()["queries"][0]["positions"] == [128, 192]
+    assert " % of 128 to 192 positions (mean of 2 queries)" in str(found)

@@ -68,6 +68,38 @@ def test_a_video_that_cannot_be_read_is_an_error(fresh_folder: Path) -> None:
         list(source.images(3))
 
 
+class Damaged:
+    """A video of three frames, the second of which cannot be decoded, without a frame rate and a number of frames."""
+
+    def __init__(self, path: str) -> None:
+        self.next = 0
+
+    def grab(self) -> bool:
+        self.next += 1
+        return self.next <= 3
+
+    def retrieve(self) -> tuple[bool, np.ndarray | None]:
+        return (False, None) if self.next == 2 else (True, image(8, 9))
+
+    def get(self, name: int) -> float:
+        return float("nan") if name == cv2.CAP_PROP_FPS else -1.0
+
+    def release(self) -> None:
+        pass
+
+
+def test_damaged_frames_are_left_out_and_named(monkeypatch: pytest.MonkeyPatch, fresh_folder: Path) -> None:
+    Path("clip.mp4").touch()
+    monkeypatch.setattr(cv2, "VideoCapture", Damaged)
+    (source,) = find_sources("clip.mp4", every=1)
+    shown = source.images(3)
+    assert [next(shown).stem, next(shown).stem] == ["clip_000000", "clip_000002"]
+    with pytest.raises(UserError, match=r"^clip.mp4: 1 damaged frame, the first is frame 1$"):
+        next(shown)
+    (source,) = find_sources("clip.mp4")  # one frame of thirty
+    assert [each.stem for each in source.images(3)] == ["clip_000000"] and len(source) == 1
+
+
 def test_an_array_is_an_image() -> None:
     (source,) = find_sources(image(8, 9))
     (shown,) = source.images(3)

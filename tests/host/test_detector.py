@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -41,7 +42,9 @@ def test_detections_are_those_of_predict(name: str, image: np.ndarray) -> None:
     assert left <= x <= right and top <= y <= bottom
 
 
-def test_the_activation_is_the_picture_of_ultralytics(image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_activation_is_the_picture_of_ultralytics(
+    image: np.ndarray, monkeypatch: pytest.MonkeyPatch, fresh_folder: Path
+) -> None:
     model = network("yolo11n.yaml")
     if not hasattr(plotting, "class_activation_map"):
         with pytest.raises(UserError, match="has no class activation map"):
@@ -49,8 +52,12 @@ def test_the_activation_is_the_picture_of_ultralytics(image: np.ndarray, monkeyp
         return
     detector = Detector(model, imgsz=64, conf=0.25, activation=True)
     shown = [detector(image).activation for _ in range(2)]
-    assert all(each is not None and each.shape == (64, 64, 3) for each in shown) or shown[0].shape == (32 * 2, 64, 3)
-    np.testing.assert_array_equal(*shown)
+    torch.manual_seed(0)
+    own = {"visualize": True, "project": str(fresh_folder), "name": "own", "save": False, "verbose": False}
+    YOLO("yolo11n.yaml").predict(image, imgsz=64, conf=0.25, **own)
+    (file,) = fresh_folder.rglob("*_cam*.jpg")
+    for each in shown:
+        np.testing.assert_array_equal(each, cv2.imread(str(file)))
     monkeypatch.delattr(plotting, "class_activation_map")
     with pytest.raises(UserError, match="has no class activation map; install a newer release"):
         Detector(copy.deepcopy(model), imgsz=64, conf=0.25, activation=True)

@@ -83,8 +83,8 @@ class Gallery:
         skipped: The files that could not be used, each with the reason.
         undetected: Number of images without detections, if queries are the centers of detections.
         unanswered: Whether queries were requested, but no layer has weights for them.
-        focus: For each attention with queries, by model and title: the least number of positions with half of the
-            weight, for each query, and the number of positions.
+        focus: For each attention with queries, by model and title: for each query the least number of positions with
+            half of the weight, and the number of positions in the image.
         image_maps: The maps of each image and model, if no files were written.
     """
 
@@ -96,7 +96,7 @@ class Gallery:
     skipped: tuple[str, ...] = ()
     undetected: int = 0
     unanswered: bool = False
-    focus: Mapping[tuple[str, str], tuple[list[int], int]] = field(default_factory=dict)
+    focus: Mapping[tuple[str, str], list[tuple[int, int]]] = field(default_factory=dict)
     image_maps: tuple[ImageMaps, ...] = field(default=(), repr=False)
 
     @property
@@ -159,9 +159,11 @@ def make_gallery(
         progress: Called with (images done, images).
 
     Raises:
-        UserError: The source does not exist, nothing in it can be used, or the folder cannot be written.
+        UserError: The source does not exist, nothing in it can be used, the models take different images, or the folder
+            cannot be written.
     """
     request = request or Request()
+    channels = _channels(models)
     sources = find_sources(source, request.every)
     if export is not None:
         files = (each.path.resolve() for each in sources if isinstance(each.path, Path))
@@ -173,7 +175,7 @@ def make_gallery(
     collected = _Collected()
     done, total = 0, sum(len(each) for each in sources)
     for each in sources:
-        for stem, maps in _maps_of(viewers, each, request, collected.skipped):
+        for stem, maps in _maps_of(viewers, each, channels, request, collected.skipped):
             collected.add(maps, from_detections=request.queries == DETECTIONS)
             if export is not None:
                 export.write(stem, maps)
@@ -193,6 +195,15 @@ def make_gallery(
     if export is not None:
         gallery = replace(gallery, folder=export.folder, files=tuple(export.finish(gallery)))
     return gallery
+
+
+def _channels(models: Mapping[str, nn.Module]) -> int:
+    """Return the number of channels of the models' images."""
+    channels = {name: input_channels(network) for name, network in models.items()}
+    if len(set(channels.values())) > 1:
+        given = ", ".join(f"{name}: {number}" for name, number in channels.items())
+        raise UserError(f"the models take images of different numbers of channels ({given}); give them separately")
+    return next(iter(channels.values()))
 
 
 def _answers_queries(network: nn.Module) -> bool:
@@ -251,11 +262,11 @@ class _Viewer:
 
 
 def _maps_of(
-    viewers: Sequence[_Viewer], source: Source, request: Request, skipped: list[str]
+    viewers: Sequence[_Viewer], source: Source, channels: int, request: Request, skipped: list[str]
 ) -> Iterator[tuple[str, list[ImageMaps]]]:
     """Yield the stem of each image of a source with its maps by model; a reason why it cannot be used is appended."""
     try:
-        for shown in source.images(input_channels(viewers[0].network)):
+        for shown in source.images(channels):
             predictions = [viewer.predict(shown.image) for viewer in viewers]
             queries = request.queries
             if queries == DETECTIONS:
@@ -286,7 +297,7 @@ class _Collected:
         self.skipped: list[str] = []
         self._first: list[ImageMaps] = []
         self._totals: dict[tuple[str, tuple[int, str, str]], Statistics] = {}
-        self._focus: dict[tuple[str, str], tuple[list[int], int]] = {}
+        self._focus: dict[tuple[str, str], list[tuple[int, int]]] = {}
 
     def add(self, maps: Sequence[ImageMaps], *, from_detections: bool) -> None:
         """Add the maps of an image, by model; `from_detections` if queries are the centers of detections."""
@@ -298,8 +309,7 @@ class _Collected:
                 key = each.model, found.key
                 self._totals[key] = self._totals[key] + found.statistics if key in self._totals else found.statistics
             for query in each.queries:
-                numbers, _ = self._focus.setdefault((each.model, query.title), ([], query.positions))
-                numbers.append(query.focus)
+                self._focus.setdefault((each.model, query.title), []).append((query.focus, query.positions))
 
     def gallery(self) -> Gallery:
         """Return the statistics of all images, without files."""
@@ -388,8 +398,13 @@ def as_dict(gallery: Gallery) -> dict[str, Any]:
             for found, statistics in gallery.layers
         ],
         "queries": [
-            {"model": model, "attention": title, "positions": positions, "half_of_the_weight_on": numbers}
-            for (model, title), (numbers, positions) in gallery.focus.items()
+            {
+                "model": model,
+                "attention": title,
+                "half_of_the_weight_on": [number for number, _ in focus],
+                "positions": [positions for _, positions in focus],
+            }
+            for (model, title), focus in gallery.focus.items()
         ],
         "without": [dataclasses.asdict(layer) for layer in gallery.without],
     }
@@ -434,12 +449,12 @@ def _with_model(model: str, title: str) -> str:
     return f"{model}: {title}" if model else title
 
 
-def _focus_line(key: tuple[str, str], focus: tuple[list[int], int]) -> str:
-    numbers, positions = focus
-    mean = sum(numbers) / len(numbers)
-    return f"queries: {_with_model(*key)}: half of the weight is on {mean:.3g} of {positions} positions" + (
-        f" (mean of {len(numbers)} queries)" if len(numbers) > 1 else ""
-    )
+def _focus_line(key: tuple[str, str], focus: Sequence[tuple[int, int]]) -> str:
+    share = 100 * sum(number / positions for number, positions in focus) / len(focus)
+    sizes = sorted({positions for _, positions in focus})
+    of = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else f"{sizes[0]}"
+    mean = f" (mean of {len(focus)} queries)" if len(focus) > 1 else ""
+    return f"queries: {_with_model(*key)}: half of the weight is on {share:.3g} % of {of} positions{mean}"
 
 
 def _cells(gallery: Gallery) -> list[tuple[str, ...]]:

@@ -1,9 +1,10 @@
-"""Letterboxed images as model inputs, and maps resized back onto the image."""
+"""Letterboxed or stretched images as model inputs, and maps resized back onto the image."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,12 +13,13 @@ from numpy.typing import NDArray
 
 from yolo_attn.errors import UserError
 
-__all__ = ["IMAGES", "Frame", "letterbox", "level_name", "read_image", "to_tensor"]
+__all__ = ["IMAGES", "Frame", "check_image", "letterbox", "level_name", "read_image", "stretch", "to_tensor"]
 
 Image = NDArray[np.uint8]
 FloatMap = NDArray[np.float32]
 
 _GRAY = 114  # padding value of Ultralytics
+_RGB = 3
 IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """Suffixes of images."""
 
@@ -124,10 +126,35 @@ def letterbox(image: Image, imgsz: int, stride: int) -> tuple[Image, Frame]:
     return padded, Frame(padded.shape[0], padded.shape[1], top, left, inner_height, inner_width)
 
 
+def stretch(image: Image, imgsz: int) -> tuple[Image, Frame]:
+    """Resize an image to a square without padding, as `predict` does for RT-DETR.
+
+    Args:
+        image: (H, W) or (H, W, C).
+        imgsz: Pixels of a side.
+    """
+    resized = cv2.resize(image, (imgsz, imgsz), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(resized, np.uint8), Frame(imgsz, imgsz, 0, 0, imgsz, imgsz)
+
+
 def to_tensor(image: Image) -> torch.Tensor:
     """Return an image, gray or BGR, as a tensor (1, C, H, W) in [0, 1], gray or RGB."""
     planes = image[None] if image.ndim == 2 else image[..., ::-1].transpose(2, 0, 1)  # noqa: PLR2004
     return torch.from_numpy(np.ascontiguousarray(planes)).float()[None] / 255
+
+
+def check_image(image: NDArray[Any], channels: int) -> None:
+    """Raise UserError unless an array is an image for a model.
+
+    Args:
+        image: The array.
+        channels: Channels of the model's images.
+    """
+    planes = () if channels == 1 else (channels,)
+    if image.dtype != np.uint8 or image.shape[2:] != planes or not image.size or image.ndim != len(planes) + 2:
+        use = "(H, W)" if channels == 1 else f"(H, W, {channels})"
+        order = ", BGR as OpenCV reads it" if channels == _RGB else ""
+        raise UserError(f"source: an array of shape {image.shape} and type {image.dtype}; use {use}, uint8{order}")
 
 
 def read_image(path: Path, channels: int = 3) -> Image:

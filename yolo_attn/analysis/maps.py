@@ -20,10 +20,20 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from yolo_attn.analysis.letterbox import FloatMap, Frame, Image, letterbox, level_name, read_image, to_tensor
+from yolo_attn.analysis.letterbox import (
+    FloatMap,
+    Frame,
+    Image,
+    check_image,
+    letterbox,
+    level_name,
+    read_image,
+    stretch,
+    to_tensor,
+)
 from yolo_attn.analysis.models import fitting_side, input_channels, max_stride, network_of, row_name, rows
 from yolo_attn.analysis.queries import Query, QueryMap, check_inside, query_maps, reading_problem
-from yolo_attn.host.detector import Detection
+from yolo_attn.host.detector import Detection, stretches
 from yolo_attn.layers.attention_values import AttentionValues
 from yolo_attn.layers.base import Chain, Layer
 from yolo_attn.registry import list_layers
@@ -275,8 +285,9 @@ def image_maps(
         name, pixels = Path(image).name, read_image(Path(image), input_channels(model))
     else:
         pixels = image
+    check_image(pixels, input_channels(model))
     check_inside(queries or (), pixels, name)
-    padded, frame = letterbox(pixels, side, max_stride(model))
+    framed, frame = stretch(pixels, side) if stretches(model) else letterbox(pixels, side, max_stride(model))
     found = list(find_layers(model))
     reading = [layer for layer in find_layers(model, offers_readings) if offers_readings(layer.module) and queries]
     modules = [layer.module for layer in found if offers_maps(layer.module)] + [layer.module for layer in reading]
@@ -284,7 +295,7 @@ def image_maps(
     without: list[NoMap] = []
     weights: list[QueryMap] = []
     with _evaluating(model), torch.no_grad():
-        inputs = _inputs_of(list(dict.fromkeys(modules)), model, to_tensor(padded))
+        inputs = _inputs_of(list(dict.fromkeys(modules)), model, to_tensor(framed))
         for layer in found:
             values, reason = _attention_of(layer.module, inputs.get(layer.module))
             maps += (replace(_map(layer, each, inputs[layer.module][0], frame), model=model_name) for each in values)

@@ -14,12 +14,10 @@ from itertools import chain, groupby
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from yolo_attn.analysis.letterbox import FloatMap
 from yolo_attn.analysis.maps import AttentionMap, ImageMaps
 from yolo_attn.analysis.panels import (
     Canvas,
@@ -29,8 +27,10 @@ from yolo_attn.analysis.panels import (
     paint_image,
     paint_query,
     plain,
+    weight_limits,
 )
 from yolo_attn.analysis.queries import Query, QueryMap
+from yolo_attn.errors import UserError
 
 __all__ = ["FORMATS", "Style", "draw", "limits"]
 
@@ -39,11 +39,11 @@ _ACROSS = 4  # maps per line
 _INCHES, _DPI = 2.6, 100
 _LEAST_DPI = 185  # of the images in a figure, so that it can be enlarged
 _NARROW, _TALL = 0.4, 2.0  # heights of a panel relative to its width
-_HIGH = 99  # percentile of the weights at the end of the color scale
 _WEIGHT = "weight (1: uniform)"
 _BESIDE = 0.85  # inches of a line for the titles and color scales
 _BETWEEN = 0.1  # inches between lines
 _LONG = 32  # characters over a panel
+_MOST_PIXELS = 250_000_000  # 1 GB in memory
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,9 @@ def draw(maps: ImageMaps | Sequence[ImageMaps], style: Style | None = None, *, f
         maps: The maps of an image, at least one; or those of several models for the same image.
         style: How to draw it.
         file_format: One of `FORMATS`.
+
+    Raises:
+        UserError: The figure would be too large.
     """
     style = style or Style()
     models = [maps] if isinstance(maps, ImageMaps) else list(maps)
@@ -130,6 +133,7 @@ def draw(maps: ImageMaps | Sequence[ImageMaps], style: Style | None = None, *, f
     aspect = min(max(canvas.shape[0] / canvas.shape[1], _NARROW), _TALL)
     across = 1 + max(sum(len(group.panels) for group in line) for line in lines)
     size = (_INCHES * across + 0.2, (_INCHES * aspect + _BESIDE) * len(lines) + 0.3)
+    _check_size(models[0].name, size, style.dpi)
     figure = Figure(figsize=size, dpi=style.dpi, layout=ConstrainedLayoutEngine(h_pad=_BETWEEN))
     FigureCanvasAgg(figure)
     figure.suptitle(plain(models[0].name), fontsize=9)
@@ -140,6 +144,24 @@ def draw(maps: ImageMaps | Sequence[ImageMaps], style: Style | None = None, *, f
     with mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):  # text that can be edited
         figure.savefig(stream, format=file_format)
     return stream.getvalue()
+
+
+def _check_size(name: str, size: tuple[float, float], dpi: int) -> None:
+    """Raise UserError if a figure would not fit into the memory of an ordinary machine.
+
+    Args:
+        name: Name of the image.
+        size: Width and height of the figure in inches.
+        dpi: Pixels per inch; also of the images in a PDF or SVG.
+    """
+    pixels = size[0] * size[1] * dpi**2
+    if pixels > _MOST_PIXELS:
+        width, height = (round(side * dpi) for side in size)
+        fitting = max(1, int(dpi * (_MOST_PIXELS / pixels) ** 0.5))
+        raise UserError(
+            f"the figure of {name or 'the image'} would have {width} x {height} pixels; use dpi={fitting} or less, "
+            "figure=layer, or fewer points"
+        )
 
 
 def _lines(groups: Sequence[_Group]) -> Iterator[list[_Group]]:
@@ -170,7 +192,7 @@ def _draw_line(figure: Figure, panels: list[Any], canvas: Canvas, line: Sequence
             panel.set_title(plain(each.title), fontsize=7)
             painted = each.paint(panel, canvas) or painted
         if painted is not None and group.label:
-            extend = "max" if picture.queries else "both"
+            extend = "max" if painted.norm.vmin == 0 and picture.queries else "both"
             bar = figure.colorbar(painted, ax=own, extend=extend, location="bottom", aspect=25 * len(own), pad=0.02)
             bar.ax.tick_params(labelsize=6)
             bar.set_label(group.label, fontsize=6)
@@ -214,7 +236,7 @@ def _means(maps: ImageMaps, attentions: Sequence[Sequence[QueryMap]]) -> Iterato
     queries = {str(each.number + 1) if named else "": each.query for found in attentions for each in found}
     picture = _Picture(maps, maps.model, tuple(queries.items()), boxes=True)
     for found in attentions:
-        scale = (0.0, _highest([each.relative() for each in found]))
+        scale = weight_limits([each.shown() for each in found])
         titles = [f"{each.title}\n{each.number + 1}: {each.query}" if named else each.title for each in found]
         panels = [_Panel(title, _painter(each, None, scale)) for title, each in zip(titles, found, strict=True)]
         yield _Group(picture, tuple(panels), _WEIGHT)
@@ -224,7 +246,7 @@ def _heads(maps: ImageMaps, attentions: Sequence[Sequence[QueryMap]]) -> Iterato
     """Yield the mean and the heads of each attention for each query."""
     for each in (each for found in attentions for each in found):
         heads: list[int | None] = [None, *range(len(each.heads))] if len(each.heads) > 1 else [None]
-        scale = (0.0, _highest([each.relative(head) for head in heads]))
+        scale = weight_limits([each.shown(head) for head in heads])
         mean = f"mean of {len(each.heads)} heads" if len(heads) > 1 else "one head"
         titles = [mean if head is None else f"head {head}" for head in heads]
         title = "\n".join(filter(None, [maps.model, f"{each.title}, {each.query}"]))
@@ -235,13 +257,6 @@ def _heads(maps: ImageMaps, attentions: Sequence[Sequence[QueryMap]]) -> Iterato
 
 def _painter(found: QueryMap, head: int | None, scale: tuple[float, float]) -> Callable[[Any, Canvas], Any]:
     return partial(paint_query, found=found, head=head, scale=scale)
-
-
-def _highest(values: Sequence[FloatMap]) -> float:
-    """Return the value at the end of a color scale: nearly the greatest of those that are not zero."""
-    every = np.concatenate([each.ravel() for each in values])
-    positive = every[every > 0]
-    return float(np.percentile(positive, _HIGH)) if positive.size else 1.0
 
 
 def _two_lines(title: str) -> str:

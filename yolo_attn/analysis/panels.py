@@ -28,13 +28,16 @@ __all__ = [
     "paint_image",
     "paint_query",
     "plain",
+    "weight_limits",
 ]
 
 COLORS = "viridis"  # perceptually ordered for any color vision, and in gray
+_SIGNED = "PuOr_r"  # for negative and positive values, white at 0
 OPAQUE = 0.65
 _LEAST_SPAN = 0.1  # a narrower scale would show noise as a pattern
 _OUTER = (1, 99)  # percentiles that the colors span, because single peaks would darken the rest
 _ACCENT = "#ff3b30"  # not in the color scale
+_ROUNDING = 1e-3  # of the greatest weight; smaller negative ones are rounding errors
 _BOXES = 40  # drawn on an image
 _RIGHT, _TOP = 0.7, 0.06  # shares of the panel beyond which a label would leave it
 _LABELED = 12  # boxes with their classes; more would cover each other
@@ -83,8 +86,12 @@ class Canvas:
         return np.stack([gray] * 3, 2)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Return the point of the panel for a point of the original image."""
-        return (x + 0.5) * self.right - 0.5, (y + 0.5) * self.down - 0.5
+        """Return the point of the panel for a point of the original image, whose first pixel's center is 0, 0."""
+        return self.at_edge(x + 0.5, y + 0.5)
+
+    def at_edge(self, x: float, y: float) -> tuple[float, float]:
+        """Return the point of the panel for a corner of a box, which counts from the edge of the first pixel."""
+        return x * self.right - 0.5, y * self.down - 0.5
 
 
 def color_limits(values: Sequence[NDArray[Any]]) -> Scale:
@@ -98,13 +105,25 @@ def color_limits(values: Sequence[NDArray[Any]]) -> Scale:
     return float(low - widen), float(high + widen)
 
 
+def weight_limits(values: Sequence[NDArray[Any]]) -> Scale:
+    """Return the values at the ends of a color scale for weights: from 0, or around it if some are negative.
+
+    Args:
+        values: The weights of one or more maps.
+    """
+    every = np.concatenate([each.ravel() for each in values])
+    sizes = np.abs(every[every != 0])
+    most = float(np.percentile(sizes, _OUTER[1])) if sizes.size else 1.0
+    return (-most if every.min() < -_ROUNDING * most else 0.0), most
+
+
 def paint_image(
     panel: Any, canvas: Canvas, detections: Sequence[Detection] = (), queries: Sequence[tuple[str, Query]] = ()
 ) -> None:
     """Draw the image with detections, and with queries marked by their names."""
     panel.imshow(canvas.rgb)
     for n, found in enumerate(detections[:_BOXES]):
-        (left, top), (right, bottom) = canvas.at(*found.box[:2]), canvas.at(*found.box[2:])
+        (left, top), (right, bottom) = canvas.at_edge(*found.box[:2]), canvas.at_edge(*found.box[2:])
         panel.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=_ACCENT, linewidth=1))
         if n < _LABELED:
             near_edge = left > _RIGHT * canvas.shape[1]
@@ -147,15 +166,16 @@ def paint_gate(panel: Any, canvas: Canvas, found: AttentionMap, scale: Scale) ->
 def paint_query(panel: Any, canvas: Canvas, found: QueryMap, head: int | None, scale: Scale) -> Any:
     """Draw the weights of a query over the image, as positions or as sampling points, and mark the query."""
     height, width = canvas.shape
+    colors = _SIGNED if scale[0] < 0 else COLORS
     panel.imshow(canvas.gray)
     if found.points is None:
         values = found.on_image(height, width, head) * found.array.size
-        painted = panel.imshow(values, COLORS, vmin=scale[0], vmax=scale[1], alpha=OPAQUE)
+        painted = panel.imshow(values, colors, vmin=scale[0], vmax=scale[1], alpha=OPAQUE)
     else:
         x, y, weights = found.points_on_image(height, width, head)
-        order = np.argsort(weights)  # the greatest on top
-        size = 6 + 18 * np.clip(weights[order] / scale[1], 0, 1)
-        painted = panel.scatter(x[order], y[order], s=size, c=weights[order], cmap=COLORS, vmin=scale[0], vmax=scale[1])
+        order = np.argsort(np.abs(weights))  # the greatest on top
+        size = 6 + 18 * np.clip(np.abs(weights[order]) / scale[1], 0, 1)
+        painted = panel.scatter(x[order], y[order], s=size, c=weights[order], cmap=colors, vmin=scale[0], vmax=scale[1])
         painted.set(linewidths=0.4, edgecolors="white")
     panel.set_xlim(-0.5, width - 0.5)
     panel.set_ylim(height - 0.5, -0.5)

@@ -101,14 +101,18 @@ class QueryMap:
 
     @property
     def positions(self) -> int:
-        """Number of positions of the map that is attended to."""
-        return int(self.heads[0].size)
+        """Number of positions that overlap the image, of the map that is attended to."""
+        return int(self.inside(self.array).size)
 
     @property
     def focus(self) -> int:
-        """The least number of positions that have half of the weight, of the mean over the heads."""
-        weights = np.sort(np.abs(self.array).ravel())[::-1].astype(np.float64).cumsum()
+        """The least number of these positions that have half of their weight, of the mean over the heads."""
+        weights = np.sort(np.abs(self.inside(self.array)).ravel())[::-1].astype(np.float64).cumsum()
         return int(np.searchsorted(weights, _HALF * weights[-1]) + 1)
+
+    def inside(self, values: FloatMap) -> FloatMap:
+        """Return the values (h, w) of the positions that overlap the image, without the letterbox's padding."""
+        return values[self.frame.positions(*values.shape)]
 
     @property
     def title(self) -> str:
@@ -116,15 +120,16 @@ class QueryMap:
         part = f" {self.part}" if self.part else ""
         return f"row {self.row} {self.name}{part} ({level_name(self.stride)})"
 
-    def relative(self, head: int | None = None) -> FloatMap:
-        """Return the weights of the positions, or of the sampling points, as multiples of uniform ones.
+    def shown(self, head: int | None = None) -> FloatMap:
+        """Return the weights in the image, of positions or sampling points, as multiples of uniform ones.
 
         Args:
             head: Index of a head; None for the mean.
         """
-        every = self.heads if self.point_weights is None else self.point_weights
-        weights = every.mean(0) if head is None else every[head]
-        return np.asarray(weights * weights.size, np.float32)
+        if self.points is not None:
+            return self.points_on_image(1, 1, head)[2]
+        weights = self.array if head is None else self.heads[head]
+        return np.asarray(self.inside(weights) * weights.size, np.float32)
 
     def points_on_image(self, height: int, width: int, head: int | None = None) -> tuple[FloatMap, FloatMap, FloatMap]:
         """Return x, y and relative weight of each sampling point, in pixels of an image of this size.

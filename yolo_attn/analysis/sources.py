@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,8 +14,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from yolo_attn.analysis.letterbox import IMAGES, Image, read_image
-from yolo_attn.errors import UserError, did_you_mean
+from yolo_attn.analysis.letterbox import IMAGES, Image, check_image, read_image
+from yolo_attn.errors import UserError, counted, did_you_mean
 
 __all__ = ["Frames", "Picture", "Shown", "Source", "find_sources"]
 
@@ -56,11 +57,12 @@ class Picture:
             channels: Channels of the model's images.
 
         Raises:
-            UserError: The file cannot be read as an image.
+            UserError: The file cannot be read as an image, or the array is none.
         """
         if isinstance(self.path, Path):
             yield Shown(self.stem, self.path.name, read_image(self.path, channels))
         else:
+            check_image(self.path, channels)
             yield Shown(self.stem, "", self.path)
 
     def __len__(self) -> int:
@@ -85,33 +87,46 @@ class Frames:
         """Yield the frames, with their number in the name.
 
         Raises:
-            UserError: The video cannot be read.
+            UserError: The video, or a frame of it, cannot be read. The other frames have been yielded.
         """
         video = cv2.VideoCapture(str(self.path))
+        damaged: list[int] = []
         try:
             number = -1
             for number in range(1 << 31):
                 if not video.grab():
                     break
                 if number % self._distance(video) == 0:
-                    _, frame = video.retrieve()
+                    readable, frame = video.retrieve()
+                    if not readable:
+                        damaged.append(number)
+                        continue
                     shown = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) if channels == 1 else frame
                     name = f"{self.path.name}, frame {number}"
                     yield Shown(f"{self.stem}_{number:06d}", name, np.asarray(shown, np.uint8))
             if number == 0:
                 raise UserError(f"{self.path}: not a video that OpenCV can read")
+            if damaged:
+                frames = counted(len(damaged), "damaged frame")
+                raise UserError(f"{self.path}: {frames}, the first is frame {damaged[0]}")
         finally:
             video.release()
 
     def __len__(self) -> int:
         video = cv2.VideoCapture(str(self.path))
-        count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+        count = int(_number(video, cv2.CAP_PROP_FRAME_COUNT))
         distance = self._distance(video)
         video.release()
         return max(1, -(-count // distance))
 
     def _distance(self, video: cv2.VideoCapture) -> int:
-        return self.every or max(1, round(video.get(cv2.CAP_PROP_FPS) or _SECOND))
+        return self.every or max(1, round(_number(video, cv2.CAP_PROP_FPS) or _SECOND))
+
+
+def _number(video: cv2.VideoCapture, name: int) -> float:
+    """Return a property of a video; 0 if it has none, which some files have as a negative number or NaN."""
+    value = video.get(name)
+    return value if 0 < value < math.inf else 0.0
 
 
 Source = Picture | Frames
