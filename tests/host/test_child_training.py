@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from torch import nn
+from ultralytics import YOLO
 from ultralytics.engine import trainer, tuner
 from ultralytics.nn.tasks import DetectionModel
 
@@ -127,11 +128,14 @@ def _variant() -> DetectionModel:
     return DetectionModel("yolo11n-cbam.yaml", nc=2, verbose=False)
 
 
-def test_candidates_state_the_transfer_into_the_model_that_they_receive(started: list[tuple[Any, Any]]) -> None:
+def test_candidates_state_the_transfer_into_the_model_that_they_receive(
+    started: list[tuple[Any, Any]], tmp_path: Path
+) -> None:
     """Ultralytics gives them the whole model as a checkpoint, from which initial weights arrive like others."""
-    built, loaded, opened = _variant(), _variant(), _variant()
+    built, loaded, opened = YOLO("yolo11n.yaml+CBAM@neck").model, _variant(), _variant()
     loaded.load(DetectionModel("yolo11n.yaml", nc=2, verbose=False))
-    opened.pt_path = "best.pt"
+    opened.pt_path = str(tmp_path / "best.pt")
+    Path(opened.pt_path).touch()
     train = child_training._wrap_several(lambda self: subprocess.run([*STARTS[0], "train"], check=True))
     for model in (built, loaded, opened):
         train(SimpleNamespace(trainer=None, model=model, args={"pretrained": True}))

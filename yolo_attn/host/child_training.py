@@ -25,6 +25,7 @@ from yolo_attn.host.learning_rate import LR_ATTENTION
 from yolo_attn.host.restricted import is_restricted
 from yolo_attn.host.transfer import INHERITED, last_transfer
 from yolo_attn.registry import list_layers
+from yolo_attn.system.files import is_file
 from yolo_attn.system.paths import child_paths
 
 __all__ = ["CHILD_TRAINING", "refuse_script_layers"]
@@ -66,7 +67,8 @@ def _transfer_into(model: Any, pretrained: Any) -> dict[str, str]:
         pretrained: The argument of training.
     """
     report = last_transfer(model) if isinstance(model, nn.Module) else None
-    if pretrained not in (True, None) or (report is None and getattr(model, "pt_path", None)):
+    checkpoint = getattr(model, "pt_path", None)  # of a model with placed layers it is a name for exports, and no file
+    if pretrained not in (True, None) or (report is None and checkpoint and is_file(checkpoint)):
         return {}
     return {INHERITED: str(report or "")}
 
