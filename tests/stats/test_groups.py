@@ -67,6 +67,12 @@ def test_patterns_that_take_too_long_are_errors(rule: str, monkeypatch: pytest.M
         group_images([f"{letter}{'a' * 60}!.jpg" for letter in "bc"], rule)
 
 
+def test_a_failure_of_the_matching_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patterns, "_PROGRAM", "raise MemoryError")
+    with pytest.raises(UserError, match=r"^groups=a: the process that matches has failed: MemoryError$"):
+        group_images(["of a failure.jpg"], "a")
+
+
 @pytest.mark.parametrize(
     ("names", "count"),
     [

@@ -24,6 +24,21 @@ def test_a_limit_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
         find_all("(a+)+$", ["a" * 60 + "!"])
 
 
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("import sys; sys.stdin.read(); sys.stdout.write('[1'); raise MemoryError", "MemoryError"),
+        ("import os, sys; sys.stdin.read(); os._exit(3)", "exit status 3"),
+    ],
+)
+def test_another_failure_is_not_reported_as_a_slow_pattern(
+    program: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patterns, "_PROGRAM", program)
+    with pytest.raises(ChildProcessError, match=f"has failed: {words}$"):
+        find_all("a", ["a"])
+
+
 def test_the_process_ends_itself() -> None:
     """Nobody ends it after a kill of the process that started it."""
     content = json.dumps([0.2, "(a+)+$", ["a" * 60 + "!"]])

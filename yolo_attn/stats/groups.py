@@ -77,7 +77,7 @@ def _matches(names: tuple[str, ...], rule: str) -> list[str | None]:
     """Return what a rule other than `FOLDER` matches in the name of each image's file, computed once for all runs.
 
     Raises:
-        UserError: The rule is invalid or takes too long.
+        UserError: The rule is invalid or takes too long, or the matching fails.
     """
     compile_pattern(rule)
     try:
@@ -87,6 +87,8 @@ def _matches(names: tuple[str, ...], rule: str) -> list[str | None]:
             f"groups={rule}: {error} for {counted(len(names), 'file name')}; give a simpler pattern, such as "
             r"(video\d+)_"
         ) from None
+    except OSError as error:
+        raise UserError(f"groups={rule}: {error}") from None
 
 
 def check_groups(names: Sequence[str], rule: str, least: int) -> int:

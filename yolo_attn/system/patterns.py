@@ -26,6 +26,7 @@ expression = re.compile(pattern)
 found = map(expression.search, texts)
 json.dump([match and (match[1 if expression.groups else 0] or "") for match in found], sys.stdout)
 """
+_TIMEOUT = "Timeout ("  # what faulthandler writes then
 
 
 def find_all(pattern: str, texts: Sequence[str]) -> list[str | None]:
@@ -40,11 +41,15 @@ def find_all(pattern: str, texts: Sequence[str]) -> list[str | None]:
 
     Raises:
         TimeoutError: It takes longer than `SECONDS`.
+        ChildProcessError: The process fails otherwise, such as for lack of memory.
     """
     command = [sys.executable, "-I", "-S", "-c", _PROGRAM]  # without the modules of this user and this folder
     content = json.dumps([SECONDS, pattern, list(texts)])
     ended = subprocess.run(command, input=content, capture_output=True, text=True, check=False)
-    if not ended.stdout:
+    if ended.returncode == 0:
+        found: list[str | None] = json.loads(ended.stdout)
+        return found
+    if ended.stderr.startswith(_TIMEOUT):
         raise TimeoutError(f"matching takes longer than {SECONDS:g} seconds")
-    found: list[str | None] = json.loads(ended.stdout)
-    return found
+    reason = ended.stderr.strip().rpartition("\n")[2] or f"exit status {ended.returncode}"
+    raise ChildProcessError(f"the process that matches has failed: {reason}")
