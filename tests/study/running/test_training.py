@@ -1,13 +1,17 @@
-"""The preparation of a training; real trainings are in test_real.py."""
+"""What is around a training; real trainings are in test_real.py."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from benchmarks.simulation.images import Images
 from tests.study.conftest import make_job
 from yolo_attn.study.running import training
+from yolo_attn.system import patterns
 
 
 class Started(Exception):
@@ -37,3 +41,16 @@ def test_output_of_an_attempt_without_a_state_is_removed(
     with pytest.raises(Started):
         training.train_and_measure(tmp_path, make_job())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bootstrap_that_fails_is_left_to_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine, matching may take longer than its time limit; the run is finished."""
+    lines: list[str] = []
+    monkeypatch.setattr(training.LOGGER, "warning", lines.append)
+    monkeypatch.setattr(patterns, "SECONDS", 0.3)
+    found = Images(np.random.default_rng(0), 30, classes=2).evaluate(np.zeros(30))
+    replace(found, images=tuple(f"{image:02}{'a' * 60}!.jpg" for image in range(30))).save(tmp_path / "matches.npz")
+    assert training._bootstrap(tmp_path, make_job(groups="(a+)+$")) is None
+    assert len(lines) == 1 and "left to the report: groups=(a+)+$: matching takes longer" in lines[0]
+    assert training._bootstrap(tmp_path, make_job()) is True
+    assert (tmp_path / "draws.npz").is_file()

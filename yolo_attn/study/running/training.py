@@ -18,8 +18,9 @@ import yolo_attn  # noqa: F401  (registers the layers in Ultralytics' parser)
 from yolo_attn.analysis.flops import count_flops
 from yolo_attn.analysis.gallery import record_maps
 from yolo_attn.analysis.models import fitting_side, input_channels
+from yolo_attn.errors import UserError
 from yolo_attn.host.checkpoint import read_checkpoint, weights_hash
-from yolo_attn.host.installation import switch_off_integrations
+from yolo_attn.host.installation import LOGGER, switch_off_integrations
 from yolo_attn.host.model_kind import is_rtdetr, load_yolo
 from yolo_attn.host.recorder import make_recorder
 from yolo_attn.host.repeatable import check_state, find_trainer
@@ -103,8 +104,7 @@ def _evaluate_run(folder: Path, job: Job, seconds: float, memory: Scores) -> Mea
         settings["device"] = job.device.split(",")[0]
     last = _evaluate(folder / LAST_WEIGHTS, job, settings, "val-last")
     last.found.save(folder / MATCHES)
-    # The bootstrap is computed here, and not in the one process that reports.
-    bootstrap = run_metrics(folder, job.task, groups=job.groups)
+    learnt = _bootstrap(folder, job)
     numbers = evaluate(last.found)
     best = numbers["metrics"]
     if recipe.get("val", True):  # otherwise no epoch was validated, and best.pt is last.pt
@@ -119,7 +119,7 @@ def _evaluate_run(folder: Path, job: Job, seconds: float, memory: Scores) -> Mea
         metrics_best=best,
         metrics_ultralytics=last.ultralytics,
         per_class=numbers["per_class"],
-        learnt=bootstrap.learnt,
+        learnt=learnt,
         images=len(last.found.images),
         instances=sum(last.found.counts()),
         params=sum(parameter.numel() for parameter in module.parameters()),
@@ -127,6 +127,19 @@ def _evaluate_run(folder: Path, job: Job, seconds: float, memory: Scores) -> Mea
         memory_mib=memory,
         environment=_environment(threads),
     )
+
+
+def _bootstrap(folder: Path, job: Job) -> bool | None:
+    """Compute the bootstrap here, and not in the one process that reports; return whether the run has learned.
+
+    No finished run fails for it, as the time limit for a pattern of groups can be too short on a busy machine: the
+    report computes what is missing.
+    """
+    try:
+        return run_metrics(folder, job.task, groups=job.groups).learnt
+    except UserError as error:
+        LOGGER.warning(f"yolo-attn: left to the report: {error}")
+        return None
 
 
 def _evaluate(weights: Path, job: Job, settings: dict[str, object], name: str) -> _Evaluation:
