@@ -98,7 +98,7 @@ def of_agents(layer: Any, xs: list[Tensor], contexts: list[Tensor]) -> Tensor:
 
 def of_acmix(layer: Any, xs: list[Tensor], contexts: list[Tensor]) -> Tensor:
     convolved = layer._convolve(layer.query(xs[0]), layer.key(xs[0]), layer.value(xs[0]))
-    return layer.rate_attention * contexts[0] + layer.rate_convolution * convolved
+    return layer.rate_attention * contexts[0] + convolved
 
 
 def of_irmb(layer: Any, xs: list[Tensor], contexts: list[Tensor]) -> Tensor:

@@ -39,13 +39,15 @@ def reflect(x: Tensor, border: int) -> Tensor:
         x: (B, C, H, W).
         border: Rows and columns to add on each side.
     """
-    rows, columns = (_reflected(x.shape[dim], border, x.device) for dim in (2, 3))
-    return x.index_select(2, rows).index_select(3, columns)
+    for dim in (2, 3):
+        length = x.shape[dim]
+        before, after = (_reflected(first, border, length, x.device) for first in (-border, length))
+        x = torch.cat([x.index_select(dim, before), x, x.index_select(dim, after)], dim)
+    return x
 
 
-def _reflected(length: int, border: int, device: torch.device) -> Tensor:
-    """Return the indices from 0 to length - 1 that -border ... length + border - 1 are reflected to."""
-    index = torch.arange(-border, length + border, device=device)
+def _reflected(first: int, count: int, length: int, device: torch.device) -> Tensor:
+    """Return the indices from 0 to length - 1 that `count` positions beyond an end are reflected to."""
     period = at_least_one(2 * (length - 1))
-    index = index % period
+    index = torch.arange(first, first + count, device=device) % period
     return torch.minimum(index, period - index)

@@ -23,13 +23,15 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_integer, check_odd
-from yolo_attn.layers.numerics import no_autocast, total, widen
-from yolo_attn.layers.self_attention._neighborhood import reflect, shifted
+from yolo_attn.layers.numerics import no_autocast, widen
+from yolo_attn.layers.self_attention._neighbor_sums import dot_products, weighted_sum
+from yolo_attn.layers.self_attention._neighborhood import reflect
 from yolo_attn.layers.self_attention._tokens import axis_coordinates
 from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
@@ -91,7 +93,7 @@ class ACmix(Mixer):
         query, key, value = self.query(x), self.key(x), self.value(x)
         attended = self._attend(self._weights(query, key), value)
         convolved = self._convolve(query, key, value)
-        return self.rate_attention.to(x.dtype) * attended + self.rate_convolution.to(x.dtype) * convolved
+        return torch.addcmul(convolved, self.rate_attention.to(attended.dtype), attended)
 
     def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
         """Return the attention of all positions to their windows."""
@@ -100,28 +102,27 @@ class ACmix(Mixer):
         return [Reading("", self.value(x), partial(self._attend, weights), self.heads)]
 
     def _weights(self, query: Tensor, key: Tensor) -> Tensor:
-        """Return the weight of each neighbor, (B, heads, k k, H, W)."""
-        c, border = query.shape[1], self.window // 2
+        """Return the weight of each neighbor, (B, heads, k k, H, W).
+
+        q_p . P l_p is the same for all neighbors of a position, so it is left out: the softmax cancels it.
+        """
         position = self.position(_coordinates(query))  # (1, d, H, W)
         with no_autocast(query):
-            wide = self._heads(widen(query)) * (c // self.heads) ** -0.5
-            keys = shifted(self._heads(reflect(widen(key), border)), self.window)
-            positions = shifted(reflect(widen(position), border), self.window)
-            pairs = zip(keys, positions, strict=True)
-            logits = torch.stack([(wide * (k + (position - other))).sum(2) for k, other in pairs], 2)
-            return logits.softmax(2)
+            scale = position.shape[1] ** -0.5
+            keys = torch.add(widen(position)[:, None] * -scale, self._heads(widen(key)), alpha=scale)
+            padded = self._heads(reflect(keys.flatten(1, 2), self.window // 2))
+            return dot_products(self._heads(widen(query)), padded, self.window).softmax(2)
 
     def _attend(self, weights: Tensor, value: Tensor) -> Tensor:
-        weights = weights.to(value.dtype)
-        values = shifted(self._heads(reflect(value, self.window // 2)), self.window)
-        return total(weights[:, :, n, None] * v for n, v in enumerate(values)).reshape(value.shape)
+        padded = self._heads(reflect(value, self.window // 2))
+        return weighted_sum(weights.to(value.dtype), padded, self.window).reshape(value.shape)
 
     def _convolve(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        b, _, h, w = query.shape
-        stacked = torch.cat([self._heads(query), self._heads(key), self._heads(value)], 1)
-        maps = self.fc(stacked.flatten(3))  # (B, k k, d, HW)
-        convolved: Tensor = self.dwconv(maps.transpose(1, 2).reshape(b, -1, h, w))
-        return convolved
+        """Return r2 c; F, r2 and the grouped convolution are a single convolution, because all are linear."""
+        stacked = torch.cat([self._heads(x).transpose(1, 2) for x in (query, key, value)], 2)  # (B, d, 3 heads, H, W)
+        kernel = self.fc.weight.flatten(1).T @ self.dwconv.weight.flatten(2)  # (C, 3 heads, k k)
+        kernel = (self.rate_convolution * kernel).reshape(*kernel.shape[:2], *self.dwconv.kernel_size)
+        return F.conv2d(stacked.flatten(1, 2), kernel, padding=self.dwconv.padding, groups=stacked.shape[1])
 
     def _heads(self, x: Tensor) -> Tensor:
         """Return (B, C, H, W) as (B, heads, d, H, W)."""

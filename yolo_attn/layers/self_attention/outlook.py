@@ -29,7 +29,7 @@ from yolo_attn.layers.attention_values import WEIGHT, AttentionValues, Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag, check_integer, check_odd
 from yolo_attn.layers.numerics import total, widen
-from yolo_attn.layers.self_attention._weighted_sum import weighted_sum
+from yolo_attn.layers.self_attention._neighbor_sums import weighted_sum
 from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
@@ -88,7 +88,8 @@ class Outlook(Mixer):
         b, _, h, w = values.shape
         k = self.kernel_size
         merged = _merge_windows(weights.to(values.dtype), k)
-        return weighted_sum(merged, values.reshape(b, self.heads, -1, h, w), 2 * k - 1).reshape(values.shape)
+        padded = F.pad(values.reshape(b, self.heads, -1, h, w), (k - 1, k - 1, k - 1, k - 1))
+        return weighted_sum(merged, padded, 2 * k - 1).reshape(values.shape)
 
     def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
         """Return the mean weight of each position over the windows that contain it."""
