@@ -295,7 +295,7 @@ def test_the_commands_in_help_and_messages_are_valid(
     import torch as pytorch
 
     from yolo_attn import study
-    from yolo_attn.analysis import gallery, profile
+    from yolo_attn.analysis import profile, viewer
     from yolo_attn.host import command as stock
     from yolo_attn.study import report
 
@@ -305,8 +305,7 @@ def test_the_commands_in_help_and_messages_are_valid(
     monkeypatch.setattr(report, "make_report", lambda folder, out, data: folder / "report.html")
     monkeypatch.setattr(report, "read_results", lambda folder: {})
     monkeypatch.setattr(report, "text_table", lambda results: "")
-    monkeypatch.setattr(gallery, "make_gallery", lambda *args, **options: ran.append(args))
-    monkeypatch.setattr(gallery, "as_text", lambda gallery: "")
+    monkeypatch.setattr(viewer, "make_gallery", lambda *args, **options: ran.append(args))
     monkeypatch.setattr(profile, "profile_all", lambda models, *args, **options: [])
     monkeypatch.setattr(profile, "as_text", lambda found: "")
     monkeypatch.setattr(stock_commands, "_check_data", lambda value, words: None)

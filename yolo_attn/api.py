@@ -282,10 +282,10 @@ def attention_maps(
     Raises:
         UserError: No such model or image, no attention layers, or a point outside of the image.
     """
-    from yolo_attn.analysis.export import Export, Style, parse_figure, parse_files
-    from yolo_attn.analysis.gallery import Request, check_attention, make_gallery, new_folder
     from yolo_attn.analysis.models import networks_of
     from yolo_attn.analysis.queries import parse_points
+    from yolo_attn.analysis.viewer import Request, check_attention, make_gallery, new_folder
+    from yolo_attn.analysis.writer import MapWriter, Style, parse_figure, parse_files
     from yolo_attn.data import find_split
 
     _load_layers(layers)
@@ -300,11 +300,11 @@ def attention_maps(
     with trusting(trust):
         networks = networks_of(model)
     check_attention(networks, model)
-    export = None
+    writer = None
     if folder is not None:
-        export = Export(new_folder(Path(folder).expanduser(), exist_ok=exist_ok), kinds, style, by_layer=by_layer)
+        writer = MapWriter(new_folder(Path(folder).expanduser(), exist_ok=exist_ok), kinds, style, by_layer=by_layer)
     request = Request(imgsz=side, queries=queries, conf=_share("conf", conf), cam=cam, every=every)
-    return make_gallery(networks, images, export, request, progress=progress)
+    return make_gallery(networks, images, writer, request, progress=progress)
 
 
 def _load_layers(layers: Files | None) -> None:

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from tests.cli.helpers import refuse, run
-from yolo_attn.analysis.gallery import record_maps
 from yolo_attn.analysis.letterbox import Frame
 from yolo_attn.analysis.mapfile import load_maps
 from yolo_attn.analysis.maps import AttentionMap, ImageMaps, Statistics
 from yolo_attn.analysis.models import open_model
 from yolo_attn.analysis.overlay import _DPI, _INCHES, draw, limits
+from yolo_attn.analysis.viewer import record_maps
 
 
 @pytest.fixture
@@ -133,31 +133,32 @@ def test_errors_write_nothing(
     assert not Path("runs").exists()
 
 
+def gate_map(values: np.ndarray, frame: Frame | None = None) -> AttentionMap:
+    """Return a map of positions of 8 pixels."""
+    height, width = (8 * side for side in values.shape)
+    frame = frame or Frame(height, width, 0, 0, height, width)
+    layer = {"row": 3, "name": "X", "layer": "X", "part": "", "stride": 8, "unit": "gate", "kind": "map"}
+    return AttentionMap(**layer, array=values, statistics=Statistics.of(values), frame=frame)  # type: ignore[arg-type]
+
+
 def test_maps_of_a_layer_share_their_colors() -> None:
     """Small differences do not fill the scale, one peak does not darken the rest, and the padding has no effect."""
-
-    def found(values: np.ndarray, frame: Frame | None = None) -> AttentionMap:
-        height, width = (8 * side for side in values.shape)
-        frame = frame or Frame(height, width, 0, 0, height, width)
-        return AttentionMap(3, "X", "X", "", "gate", "map", values, 8, Statistics.of(values), frame)
-
     even = np.full((10, 10), 0.5, np.float32)
-    assert limits([found(even), found(even + 0.01)]) == pytest.approx((0.455, 0.555))
-    assert limits([found(even - 0.4), found(even + 0.4)]) == pytest.approx((0.1, 0.9))
+    assert limits([gate_map(even), gate_map(even + 0.01)]) == pytest.approx((0.455, 0.555))
+    assert limits([gate_map(even - 0.4), gate_map(even + 0.4)]) == pytest.approx((0.1, 0.9))
     peak = even.copy()
     peak[0, 0] = 100
-    assert limits([found(peak), found(even - 0.4)])[1] < 1
+    assert limits([gate_map(peak), gate_map(even - 0.4)])[1] < 1
     padded = even.copy()
     padded[:3] = 50
-    assert limits([found(padded, Frame(80, 80, 24, 0, 56, 80))])[1] == pytest.approx(0.55)
+    assert limits([gate_map(padded, Frame(80, 80, 24, 0, 56, 80))])[1] == pytest.approx(0.55)
 
 
 def test_a_map_is_rendered_at_its_position() -> None:
     """A gate open in the lower right quarter, over a gray image."""
     values = np.zeros((8, 8), np.float32)
     values[4:, 4:] = 1
-    found = AttentionMap(3, "X", "X", "", "gate", "map", values, 8, Statistics.of(values), Frame(64, 64, 0, 0, 64, 64))
-    png = draw(ImageMaps("no $formula$_{.jpg", np.full((64, 64, 3), 90, np.uint8), (found,), ()))
+    png = draw(ImageMaps("no $formula$_{.jpg", np.full((64, 64, 3), 90, np.uint8), (gate_map(values),), ()))
     rendered = cv2.imdecode(np.frombuffer(png, np.uint8), 1)[:, : int(_INCHES * _DPI * 2)]  # without the color bar
     blue, green, red = (rendered[..., n].astype(int) for n in range(3))
     yellow, purple = (red - blue > 60) & (green > 120), (blue - green > 25) & (green < 90)  # the ends of the colors

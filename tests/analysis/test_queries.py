@@ -130,7 +130,9 @@ def query_map(weights: list[list[float]], frame: Frame | None = None) -> QueryMa
     """Return weights of a query by row of the map, for one head."""
     heads = np.array([weights], np.float32)
     height, width = (8 * side for side in heads.shape[1:])
-    return QueryMap(0, "X", "X", "", 0, Query(0, 0), heads, 8, frame or Frame(height, width, 0, 0, height, width))
+    layer = {"row": 0, "name": "X", "layer": "X", "part": "", "stride": 8, "number": 0, "query": Query(0, 0)}
+    frame = frame or Frame(height, width, 0, 0, height, width)
+    return QueryMap(**layer, heads=heads, frame=frame)  # type: ignore[arg-type]
 
 
 def test_half_of_the_weight() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from yolo_attn import LayerSpec, layers, list_layers
-from yolo_attn.analysis.maps import offers_maps
+from yolo_attn.analysis.found_layers import offers_maps
 from yolo_attn.layers.attention_values import AttentionValues
 
 H, W, C = 6, 9, 32

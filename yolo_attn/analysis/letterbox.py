@@ -53,6 +53,11 @@ class Frame:
             slice(int(self.left * across), int(np.ceil(right * across))),
         )
 
+    def inside(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return the values (..., h, w) of the positions of a map that overlap the image."""
+        down, across = self.positions(*values.shape[-2:])
+        return values[..., down, across]
+
     def position(self, x: float, y: float, image: tuple[int, ...], positions: tuple[int, ...]) -> tuple[int, int]:
         """Return row and column of the position of a map that contains a pixel of the image.
 

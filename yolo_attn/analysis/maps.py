@@ -8,10 +8,11 @@ its gate or weights from them. Nothing is stored on the modules.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +21,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from yolo_attn.analysis.letterbox import (
-    FloatMap,
-    Frame,
-    Image,
-    check_image,
-    letterbox,
-    level_name,
-    read_image,
-    stretch,
-    to_tensor,
-)
-from yolo_attn.analysis.models import fitting_side, input_channels, max_stride, network_of, row_name, rows
+from yolo_attn.analysis.found_layers import FoundLayer, find_layers, offers_maps, offers_readings
+from yolo_attn.analysis.layer_map import LayerMap, View
+from yolo_attn.analysis.letterbox import FloatMap, Frame, Image, check_image, letterbox, read_image, stretch, to_tensor
+from yolo_attn.analysis.models import fitting_side, input_channels, max_stride, network_of
 from yolo_attn.analysis.queries import Query, QueryMap, check_inside, query_maps, reading_problem
 from yolo_attn.host.detector import Detection, stretches
 from yolo_attn.layers.attention_values import AttentionValues
-from yolo_attn.layers.base import Chain, Layer
-from yolo_attn.registry import list_layers
+from yolo_attn.layers.base import Layer
 
 __all__ = ["AttentionMap", "ImageMaps", "NoMap", "Statistics", "attention_maps", "image_maps", "total_statistics"]
 
@@ -141,56 +133,26 @@ class Statistics:
         }
 
 
-@dataclass(frozen=True)
-class AttentionMap:
-    """One map of one attention layer for one image.
+@dataclass(frozen=True, kw_only=True)
+class AttentionMap(LayerMap):
+    """A gate, or weights that are the same for all queries.
 
     Args:
-        row: Index of the row in the model YAML.
-        name: The row's module and the path to the layer in it, such as "CBAM.spatial".
-        layer: The layer, such as "CBAMSpatial".
-        part: Name of the map for layers with several, such as "input 1"; mostly "".
         unit: "gate": factors of the features; "weight": attention, where 1 is uniform.
         kind: "map" over positions, or "channels" where all positions have the same values.
         array: The map (h, w) of the letterboxed image, the mean over its channels; or the vector (C,).
-        stride: Stride of the layer's map.
         statistics: Statistics of all values on the image, before the mean over the channels.
-        frame: Position of the image in the letterboxed image.
-        model: Name of the model, where there are several.
     """
 
-    row: int
-    name: str
-    layer: str
-    part: str
     unit: str
     kind: str
     array: FloatMap
-    stride: float
     statistics: Statistics
-    frame: Frame
-    model: str = ""
-
-    @property
-    def key(self) -> tuple[int, str, str]:
-        """The unique key of the map in a model."""
-        return self.row, self.name, self.part
 
     @property
     def scale_group(self) -> tuple[str, str, str]:
         """The maps that share a color scale: the same part of the same layer at all rows."""
         return self.layer, self.part, self.kind
-
-    @property
-    def level(self) -> str:
-        """The stride as a level: "P3" for 8, or "stride 6" if it is not a power of two."""
-        return level_name(self.stride)
-
-    @property
-    def title(self) -> str:
-        """Row, layer, part and level, as the title of an image."""
-        part = f" {self.part}" if self.part else ""
-        return f"row {self.row} {self.name}{part} ({self.level})"
 
     def on_image(self, height: int, width: int) -> FloatMap:
         """Return the map resized to the image at a given size, without the letterbox's padding."""
@@ -282,32 +244,29 @@ def image_maps(
     """
     side = fitting_side(model, imgsz or trained_side(model))
     if isinstance(image, (str, Path)):
-        name, pixels = Path(image).name, read_image(Path(image), input_channels(model))
-    else:
-        pixels = image
-    check_image(pixels, input_channels(model))
-    check_inside(queries or (), pixels, name)
-    framed, frame = stretch(pixels, side) if stretches(model) else letterbox(pixels, side, max_stride(model))
-    found = list(find_layers(model))
+        name, image = Path(image).name, read_image(Path(image), input_channels(model))
+    check_image(image, input_channels(model))
+    check_inside(queries or (), image, name)
+    framed, frame = stretch(image, side) if stretches(model) else letterbox(image, side, max_stride(model))
+    view = View(image, frame, model_name)
+    gated = list(find_layers(model))
     reading = [layer for layer in find_layers(model, offers_readings) if offers_readings(layer.module) and queries]
-    modules = [layer.module for layer in found if offers_maps(layer.module)] + [layer.module for layer in reading]
-    maps: list[AttentionMap] = []
-    without: list[NoMap] = []
-    weights: list[QueryMap] = []
+    modules = [layer.module for layer in (*gated, *reading) if layer in reading or offers_maps(layer.module)]
     with _evaluating(model), torch.no_grad():
         inputs = _inputs_of(list(dict.fromkeys(modules)), model, to_tensor(framed))
-        for layer in found:
-            values, reason = _attention_of(layer.module, inputs.get(layer.module))
-            maps += (replace(_map(layer, each, inputs[layer.module][0], frame), model=model_name) for each in values)
-            if reason and (queries is None or reason != _BY_QUERY):
-                without.append(NoMap(layer.row, layer.name, reason, model_name))
-        for layer in reading:
-            answers, reason = _answers_of(layer, inputs.get(layer.module), queries or (), frame, pixels)
-            weights += answers
-            none = NoMap(layer.row, layer.name, reason, model_name)
-            if reason and none not in without:
-                without.append(none)
-    return ImageMaps(name, pixels, tuple(maps), tuple(without), queries=tuple(weights), frame=frame, model=model_name)
+        gates = [_gates_of(layer, inputs.get(layer.module), view) for layer in gated]
+        weights = [_weights_of(layer, inputs.get(layer.module), queries or (), view) for layer in reading]
+    reasons = zip((*gated, *reading), (reason for _, reason in (*gates, *weights)), strict=True)
+    without = [NoMap(layer.row, layer.name, reason, model_name) for layer, reason in reasons if reason]
+    return ImageMaps(
+        name=name,
+        image=image,
+        maps=tuple(chain.from_iterable(found for found, _ in gates)),
+        without=tuple(each for each in dict.fromkeys(without) if queries is None or each.reason != _BY_QUERY),
+        queries=tuple(chain.from_iterable(found for found, _ in weights)),
+        frame=frame,
+        model=model_name,
+    )
 
 
 def trained_side(model: nn.Module) -> int:
@@ -326,80 +285,20 @@ def total_statistics(images: Iterable[ImageMaps]) -> dict[tuple[int, str, str], 
     return {key: reduce(Statistics.__add__, parts) for key, parts in every.items()}
 
 
-@dataclass(frozen=True)
-class FoundLayer:
-    """An attention layer in a model.
-
-    Args:
-        row: Index of its row.
-        name: The row's module and the path to the layer in it.
-        module: The layer.
-    """
-
-    row: int
-    name: str
-    module: nn.Module
-
-
-def find_layers(model: nn.Module, offers: Callable[[nn.Module], bool] | None = None) -> Iterator[FoundLayer]:
-    """Yield the attention layers of a model by row; of nested layers, the outermost that offers something.
-
-    Args:
-        model: The network.
-        offers: What a layer must offer; by default maps.
-    """
-    registered = tuple(spec.cls for spec in list_layers())
-    for i, row in enumerate(rows(model)):
-        for path, module in _layers_in(row, registered, offers or offers_maps):
-            yield FoundLayer(i, ".".join([row_name(row), *path]), module)
-
-
-def _layers_in(
-    module: nn.Module,
-    registered: tuple[type[nn.Module], ...],
-    offers: Callable[[nn.Module], bool],
-    path: tuple[str, ...] = (),
-) -> Iterator[tuple[tuple[str, ...], nn.Module]]:
-    """Yield the attention layers in a module with their paths; of nested ones, the outermost that offers something."""
-    is_attention = isinstance(module, (Layer, *registered))
-    if is_attention and offers(module):
-        yield path, module
-        return
-    inner = [
-        found
-        for name, child in module.named_children()
-        for found in _layers_in(child, registered, offers, (*path, name))
-        if not is_attention or isinstance(module, Chain) or offers(found[1])
-    ]
-    yield from inner
-    if is_attention and not inner:
-        yield path, module
-
-
-def offers_maps(module: nn.Module) -> bool:
-    """Return whether a layer, of this package or third-party, implements `attention_maps`."""
-    method = getattr(type(module), "attention_maps", None)
-    return method is not None and method is not Layer.attention_maps
-
-
-def offers_readings(module: nn.Module) -> bool:
-    """Return whether a layer, of this package or third-party, implements `readings`."""
-    method = getattr(type(module), "readings", None)
-    return method is not None and method is not Layer.readings
-
-
-def _attention_of(module: nn.Module, inputs: list[torch.Tensor] | None) -> tuple[list[AttentionValues], str]:
-    """Return a layer's attention, or nothing and the reason; `inputs` is None if the image did not reach the layer."""
+def _gates_of(layer: FoundLayer, inputs: Sequence[torch.Tensor] | None, view: View) -> tuple[list[AttentionMap], str]:
+    """Return a layer's maps, or nothing and the reason; `inputs` is None if the image did not reach the layer."""
+    module: Any = layer.module
     if not offers_maps(module):
         return [], _BY_QUERY if offers_readings(module) else getattr(module, "no_attention_maps", _NONE)
     if inputs is None:
         return [], _UNREACHED
-    values: list[AttentionValues] = module.attention_maps(inputs)  # type: ignore[operator]
+    values: list[AttentionValues] = module.attention_maps(inputs)
     for each in values:
         shape = tuple(each.values.shape)
         if len(shape) not in {1, 2, 3} or (each.is_map and shape[-2:] != tuple(inputs[0].shape[2:])):
             return [], f"its attention_maps has values of shape {shape}; use (H, W), (C, H, W) or (C,)"
-    return values, "" if values else "its attention_maps is empty"
+    found = [_map(layer, each, inputs[0].shape[2], view) for each in values]
+    return found, "" if found else "its attention_maps is empty"
 
 
 def _inputs_of(
@@ -423,17 +322,16 @@ def _inputs_of(
     return inputs
 
 
-def _answers_of(
-    layer: FoundLayer, inputs: Sequence[torch.Tensor] | None, queries: Sequence[Query], frame: Frame, image: Image
+def _weights_of(
+    layer: FoundLayer, inputs: Sequence[torch.Tensor] | None, queries: Sequence[Query], view: View
 ) -> tuple[list[QueryMap], str]:
-    """Return the weights of a layer's attentions for queries, or nothing and the reason, as `_attention_of`."""
+    """Return the weights of a layer's attentions for queries, or nothing and the reason, as `_gates_of`."""
     if inputs is None:
         return [], _UNREACHED
-    readings = layer.module.readings(inputs)  # type: ignore[operator]
-    if problem := reading_problem(readings, inputs):
-        return [], problem
-    of = layer.row, layer.name, type(layer.module).__name__
-    return query_maps(of, readings, inputs, queries=queries, frame=frame, image=image), ""
+    module: Any = layer.module
+    readings = module.readings(inputs)
+    problem = reading_problem(readings, inputs)
+    return ([], problem) if problem else (query_maps(layer, readings, inputs, queries, view), "")
 
 
 @contextmanager
@@ -453,20 +351,19 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def _map(layer: FoundLayer, attention: AttentionValues, first: torch.Tensor, frame: Frame) -> AttentionMap:
+def _map(layer: FoundLayer, attention: AttentionValues, height: int, view: View) -> AttentionMap:
+    """Return a layer's attention as a map; the height is that of the layer's map."""
     values: NDArray[Any] = attention.values.float().cpu().numpy()
-    if attention.is_map:
-        down, across = frame.positions(*values.shape[-2:])
-        values = values[..., down, across]
     return AttentionMap(
         row=layer.row,
         name=layer.name,
-        layer=type(layer.module).__name__,
+        layer=layer.layer,
         part=attention.part,
+        stride=view.frame.height / height,
+        frame=view.frame,
+        model=view.model,
         unit=attention.unit,
         kind="map" if attention.is_map else "channels",
         array=attention.plane().float().cpu().numpy(),
-        stride=frame.height / first.shape[2],
-        statistics=Statistics.of(values),
-        frame=frame,
+        statistics=Statistics.of(view.frame.inside(values) if attention.is_map else values),
     )

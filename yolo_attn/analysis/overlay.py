@@ -7,20 +7,23 @@ layer at all rows, or the weights of one attention for all queries.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, groupby
-from typing import Any
+from typing import Any, TypeAlias
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from yolo_attn.analysis.letterbox import Image
 from yolo_attn.analysis.maps import AttentionMap, ImageMaps
 from yolo_attn.analysis.panels import (
     Canvas,
+    Scale,
     color_limits,
     paint_activation,
     paint_gate,
@@ -32,7 +35,7 @@ from yolo_attn.analysis.panels import (
 from yolo_attn.analysis.queries import Query, QueryMap
 from yolo_attn.errors import UserError
 
-__all__ = ["FORMATS", "Style", "draw", "limits"]
+__all__ = ["FORMATS", "Scales", "Style", "draw", "draw_frame", "limits"]
 
 FORMATS = ("png", "pdf", "svg")
 _ACROSS = 4  # maps per line
@@ -44,6 +47,10 @@ _BESIDE = 0.85  # inches of a line for the titles and color scales
 _BETWEEN = 0.1  # inches between lines
 _LONG = 32  # characters over a panel
 _MOST_PIXELS = 250_000_000  # 1 GB in memory
+
+
+Scales: TypeAlias = dict[Hashable, Scale]
+"""The values at the ends of color scales, by what shares one."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ class _Panel:
 
 
 @dataclass(frozen=True)
-class _Picture:
+class _ImagePanel:
     """The first panel of lines.
 
     Args:
@@ -91,27 +98,25 @@ class _Group:
     """Panels that share a color scale.
 
     Args:
-        picture: The first panel of their line.
+        image: The first panel of their line.
         panels: The panels.
         label: What the color scale is; "" for none.
     """
 
-    picture: _Picture
+    image: _ImagePanel
     panels: tuple[_Panel, ...]
     label: str = ""
 
     def split(self) -> Iterator[_Group]:
         """Yield the panels in groups that fit into a line."""
-        across = self.picture.across
+        across = self.image.across
         for start in range(0, len(self.panels), across):
             yield replace(self, panels=self.panels[start : start + across])
 
 
-def limits(maps: Sequence[AttentionMap]) -> tuple[float, float]:
+def limits(maps: Sequence[AttentionMap]) -> Scale:
     """Return the values at the ends of the color scale that these maps share."""
-    values = [
-        found.array[found.frame.positions(*found.array.shape)] if found.kind == "map" else found.array for found in maps
-    ]
+    values = [found.frame.inside(found.array) if found.kind == "map" else found.array for found in maps]
     return color_limits(values)
 
 
@@ -126,9 +131,31 @@ def draw(maps: ImageMaps | Sequence[ImageMaps], style: Style | None = None, *, f
     Raises:
         UserError: The figure would be too large.
     """
-    style = style or Style()
-    models = [maps] if isinstance(maps, ImageMaps) else list(maps)
-    lines = list(_lines([*_pictures(models), *_gates(models), *_queries(models, style)]))
+    figure = _figure([maps] if isinstance(maps, ImageMaps) else maps, style or Style(), {})
+    stream = io.BytesIO()
+    with mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):  # text that can be edited
+        figure.savefig(stream, format=file_format)
+    return stream.getvalue()
+
+
+def draw_frame(maps: Sequence[ImageMaps], style: Style, scales: Scales) -> Image:
+    """Return the figure of a frame of a video as an image, BGR.
+
+    Args:
+        maps: The maps of the frame by model.
+        style: How to draw it.
+        scales: The color scales of the video, empty at its first frame, whose scales are added.
+
+    Raises:
+        UserError: The figure would be too large.
+    """
+    canvas: Any = FigureCanvasAgg(_figure(maps, style, scales))
+    canvas.draw()
+    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba(), np.uint8)[..., 2::-1])
+
+
+def _figure(models: Sequence[ImageMaps], style: Style, scales: Scales) -> Figure:
+    lines = list(_lines([*_overview(models), *_gates(models, scales), *_queries(models, style, scales)]))
     canvas = Canvas.of(models[0].image, round(_INCHES * max(style.dpi, _LEAST_DPI)))
     aspect = min(max(canvas.shape[0] / canvas.shape[1], _NARROW), _TALL)
     across = 1 + max(sum(len(group.panels) for group in line) for line in lines)
@@ -140,10 +167,7 @@ def draw(maps: ImageMaps | Sequence[ImageMaps], style: Style | None = None, *, f
     axes = figure.subplots(len(lines), across, squeeze=False)
     for panels, line in zip(axes, lines, strict=True):
         _draw_line(figure, list(panels), canvas, line)
-    stream = io.BytesIO()
-    with mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):  # text that can be edited
-        figure.savefig(stream, format=file_format)
-    return stream.getvalue()
+    return figure
 
 
 def _check_size(name: str, size: tuple[float, float], dpi: int) -> None:
@@ -169,7 +193,7 @@ def _lines(groups: Sequence[_Group]) -> Iterator[list[_Group]]:
     line: list[_Group] = []
     for group in chain.from_iterable(each.split() for each in groups):
         taken = sum(len(each.panels) for each in line)
-        if line and (line[0].picture is not group.picture or taken + len(group.panels) > group.picture.across):
+        if line and (line[0].image is not group.image or taken + len(group.panels) > group.image.across):
             yield line
             line = []
         line.append(group)
@@ -182,9 +206,9 @@ def _draw_line(figure: Figure, panels: list[Any], canvas: Canvas, line: Sequence
     for panel in panels:
         panel.axis("off")
     first, *rest = panels
-    picture = line[0].picture
-    first.set_title(plain(picture.title), fontsize=7)
-    paint_image(first, canvas, picture.maps.detections if picture.boxes else (), picture.queries)
+    image = line[0].image
+    first.set_title(plain(image.title), fontsize=7)
+    paint_image(first, canvas, image.maps.detections if image.boxes else (), image.queries)
     for group in line:
         own = [rest.pop(0) for _ in group.panels]
         painted = None
@@ -192,13 +216,13 @@ def _draw_line(figure: Figure, panels: list[Any], canvas: Canvas, line: Sequence
             panel.set_title(plain(each.title), fontsize=7)
             painted = each.paint(panel, canvas) or painted
         if painted is not None and group.label:
-            extend = "max" if painted.norm.vmin == 0 and picture.queries else "both"
+            extend = "max" if painted.norm.vmin == 0 and image.queries else "both"
             bar = figure.colorbar(painted, ax=own, extend=extend, location="bottom", aspect=25 * len(own), pad=0.02)
             bar.ax.tick_params(labelsize=6)
             bar.set_label(group.label, fontsize=6)
 
 
-def _pictures(models: Sequence[ImageMaps]) -> Iterator[_Group]:
+def _overview(models: Sequence[ImageMaps]) -> Iterator[_Group]:
     """Yield the detections of several models, and class activation maps."""
     several = len(models) > 1
     panels = [_Panel(maps.model, partial(paint_image, detections=maps.detections)) for maps in models[1:]]
@@ -207,55 +231,57 @@ def _pictures(models: Sequence[ImageMaps]) -> Iterator[_Group]:
             paint = partial(paint_activation, activation=maps.activation, frame=maps.frame)
             panels.append(_Panel(f"{maps.model} LayerCAM" if several else "LayerCAM", paint))
     if panels:
-        yield _Group(_Picture(models[0], models[0].model, boxes=True), tuple(panels))
+        yield _Group(_ImagePanel(models[0], models[0].model, boxes=True), tuple(panels))
 
 
-def _gates(models: Sequence[ImageMaps]) -> Iterator[_Group]:
+def _gates(models: Sequence[ImageMaps], scales: Scales) -> Iterator[_Group]:
     """Yield the maps that do not depend on queries; a layer has one color scale in all models."""
     everything = [found for maps in models for found in maps.maps]
     for maps in models:
-        picture = _Picture(maps, maps.model)
+        image = _ImagePanel(maps, maps.model)
         shared = sorted(maps.maps, key=lambda found: found.scale_group)
         groups = [list(group) for _, group in groupby(shared, key=lambda found: found.scale_group)]
         for group in sorted(groups, key=lambda group: min(found.row for found in group)):
-            scale = limits([found for found in everything if found.scale_group == group[0].scale_group])
+            sharing = [found for found in everything if found.scale_group == group[0].scale_group]
+            scale = scales.setdefault(group[0].scale_group, limits(sharing))
             panels = [_Panel(_two_lines(each.title), partial(paint_gate, found=each, scale=scale)) for each in group]
-            yield _Group(picture, tuple(panels), "multiplies by" if group[0].unit == "gate" else _WEIGHT)
+            yield _Group(image, tuple(panels), "multiplies by" if group[0].unit == "gate" else _WEIGHT)
 
 
-def _queries(models: Sequence[ImageMaps], style: Style) -> Iterator[_Group]:
+def _queries(models: Sequence[ImageMaps], style: Style, scales: Scales) -> Iterator[_Group]:
     """Yield the weights for queries: the means over the heads, or all heads of each query."""
     for maps in models:
         attentions = [list(group) for _, group in groupby(maps.queries, key=lambda found: found.key)]
-        yield from _heads(maps, attentions) if style.heads else _means(maps, attentions)
+        yield from _heads(maps, attentions, scales) if style.heads else _means(maps, attentions, scales)
 
 
-def _means(maps: ImageMaps, attentions: Sequence[Sequence[QueryMap]]) -> Iterator[_Group]:
+def _means(maps: ImageMaps, attentions: Sequence[Sequence[QueryMap]], scales: Scales) -> Iterator[_Group]:
     """Yield the mean over the heads of each attention for all queries."""
     named = attentions and len(attentions[0]) > 1
     queries = {str(each.number + 1) if named else "": each.query for found in attentions for each in found}
-    picture = _Picture(maps, maps.model, tuple(queries.items()), boxes=True)
+    image = _ImagePanel(maps, maps.model, tuple(queries.items()), boxes=True)
     for found in attentions:
-        scale = weight_limits([each.shown() for each in found])
+        scale = scales.setdefault((maps.model, found[0].key), weight_limits([each.shown() for each in found]))
         titles = [f"{each.title}\n{each.number + 1}: {each.query}" if named else each.title for each in found]
         panels = [_Panel(title, _painter(each, None, scale)) for title, each in zip(titles, found, strict=True)]
-        yield _Group(picture, tuple(panels), _WEIGHT)
+        yield _Group(image, tuple(panels), _WEIGHT)
 
 
-def _heads(maps: ImageMaps, attentions: Sequence[Sequence[QueryMap]]) -> Iterator[_Group]:
+def _heads(maps: ImageMaps, attentions: Sequence[Sequence[QueryMap]], scales: Scales) -> Iterator[_Group]:
     """Yield the mean and the heads of each attention for each query."""
     for each in (each for found in attentions for each in found):
         heads: list[int | None] = [None, *range(len(each.heads))] if len(each.heads) > 1 else [None]
-        scale = weight_limits([each.shown(head) for head in heads])
+        limits = weight_limits([each.shown(head) for head in heads])
+        scale = scales.setdefault((maps.model, each.key, each.number), limits)
         mean = f"mean of {len(each.heads)} heads" if len(heads) > 1 else "one head"
         titles = [mean if head is None else f"head {head}" for head in heads]
         title = "\n".join(filter(None, [maps.model, f"{each.title}, {each.query}"]))
         panels = [_Panel(title, _painter(each, head, scale)) for title, head in zip(titles, heads, strict=True)]
-        picture = _Picture(maps, title, (("", each.query),), boxes=True, across=_ACROSS + 1)  # the mean and four heads
-        yield _Group(picture, tuple(panels), _WEIGHT)
+        image = _ImagePanel(maps, title, (("", each.query),), boxes=True, across=_ACROSS + 1)  # the mean and four heads
+        yield _Group(image, tuple(panels), _WEIGHT)
 
 
-def _painter(found: QueryMap, head: int | None, scale: tuple[float, float]) -> Callable[[Any, Canvas], Any]:
+def _painter(found: QueryMap, head: int | None, scale: Scale) -> Callable[[Any, Canvas], Any]:
     return partial(paint_query, found=found, head=head, scale=scale)
 
 

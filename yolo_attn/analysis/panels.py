@@ -22,6 +22,7 @@ __all__ = [
     "COLORS",
     "OPAQUE",
     "Canvas",
+    "Scale",
     "color_limits",
     "paint_activation",
     "paint_gate",

@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from yolo_attn.analysis.letterbox import FloatMap, Frame, Image, level_name
+from yolo_attn.analysis.found_layers import FoundLayer
+from yolo_attn.analysis.layer_map import LayerMap, View
+from yolo_attn.analysis.letterbox import FloatMap, Image
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.layers.attention_values import Reading
 
@@ -58,41 +60,24 @@ class Query:
         return self.label or f"x={self.x:g}, y={self.y:g}"
 
 
-@dataclass(frozen=True)
-class QueryMap:
-    """The weights of one attention for one query.
+@dataclass(frozen=True, kw_only=True)
+class QueryMap(LayerMap):
+    """The weights of one attention for one query; the stride is that of the map that is attended to.
 
     Args:
-        row: Index of the row in the model YAML.
-        name: The row's module and the path to the layer in it, such as "MHSA".
-        layer: The layer, such as "MHSA".
-        part: Name of the part of a layer with several attentions, such as "rows"; mostly "".
         number: Index of the query.
         query: The query.
         heads: The weights by head (heads, h, w), over the positions of the letterboxed image.
-        stride: Stride of the map that is attended to.
-        frame: Position of the image in the letterboxed image.
         points: Sampling points (heads, n, 2), x and y in positions of the letterboxed image from 0 to 1; None for
             layers that attend to positions of a grid.
         point_weights: Their weights (heads, n); None without points.
     """
 
-    row: int
-    name: str
-    layer: str
-    part: str
     number: int
     query: Query
     heads: FloatMap
-    stride: float
-    frame: Frame
     points: FloatMap | None = None
     point_weights: FloatMap | None = None
-
-    @property
-    def key(self) -> tuple[int, str, str]:
-        """The attention, unique in a model."""
-        return self.row, self.name, self.part
 
     @property
     def array(self) -> FloatMap:
@@ -102,23 +87,13 @@ class QueryMap:
     @property
     def positions(self) -> int:
         """Number of positions that overlap the image, of the map that is attended to."""
-        return int(self.inside(self.array).size)
+        return int(self.frame.inside(self.array).size)
 
     @property
     def focus(self) -> int:
         """The least number of these positions that have half of their weight, of the mean over the heads."""
-        weights = np.sort(np.abs(self.inside(self.array)).ravel())[::-1].astype(np.float64).cumsum()
+        weights = np.sort(np.abs(self.frame.inside(self.array)).ravel())[::-1].astype(np.float64).cumsum()
         return int(np.searchsorted(weights, _HALF * weights[-1]) + 1)
-
-    def inside(self, values: FloatMap) -> FloatMap:
-        """Return the values (h, w) of the positions that overlap the image, without the letterbox's padding."""
-        return values[self.frame.positions(*values.shape)]
-
-    @property
-    def title(self) -> str:
-        """Row, layer, part and level, as the title of a line of panels."""
-        part = f" {self.part}" if self.part else ""
-        return f"row {self.row} {self.name}{part} ({level_name(self.stride)})"
 
     def shown(self, head: int | None = None) -> FloatMap:
         """Return the weights in the image, of positions or sampling points, as multiples of uniform ones.
@@ -129,7 +104,7 @@ class QueryMap:
         if self.points is not None:
             return self.points_on_image(1, 1, head)[2]
         weights = self.array if head is None else self.heads[head]
-        return np.asarray(self.inside(weights) * weights.size, np.float32)
+        return np.asarray(self.frame.inside(weights) * weights.size, np.float32)
 
     def points_on_image(self, height: int, width: int, head: int | None = None) -> tuple[FloatMap, FloatMap, FloatMap]:
         """Return x, y and relative weight of each sampling point, in pixels of an image of this size.
@@ -204,48 +179,46 @@ def check_inside(queries: Sequence[Query], image: Image, name: str) -> None:
 
 
 def query_maps(
-    of: tuple[int, str, str],
+    layer: FoundLayer,
     readings: Sequence[Reading],
     inputs: Sequence[torch.Tensor],
-    *,
     queries: Sequence[Query],
-    frame: Frame,
-    image: Image,
+    view: View,
 ) -> list[QueryMap]:
     """Return the weights of a layer's attentions for queries.
 
     Args:
-        of: Row, name and class of the layer.
+        layer: The layer.
         readings: Its attentions.
         inputs: Its inputs.
         queries: Points of the image.
-        frame: Position of the image in the letterboxed image.
-        image: The image.
+        view: The image.
     """
-    row, name, layer = of
-    positions = [frame.position(query.x, query.y, image.shape[:2], inputs[0].shape[2:]) for query in queries]
+    size, frame = view.image.shape[:2], view.frame
+    positions = [frame.position(query.x, query.y, size, inputs[0].shape[2:]) for query in queries]
     found: list[QueryMap] = []
     for reading in readings:
         height, width = inputs[reading.source].shape[2:]
         weights = reading.weights(positions).detach().float().cpu()
         on_map = reading.on_map(weights, height, width).numpy()
         points = _points(reading, height, width)
-        for number, query in enumerate(queries):
-            found.append(
-                QueryMap(
-                    row=row,
-                    name=name,
-                    layer=layer,
-                    part=reading.part,
-                    number=number,
-                    query=query,
-                    heads=on_map[number],
-                    stride=frame.height / height,
-                    frame=frame,
-                    points=points,
-                    point_weights=None if points is None else weights[number].flatten(1).numpy(),
-                )
+        found += [
+            QueryMap(
+                row=layer.row,
+                name=layer.name,
+                layer=layer.layer,
+                part=reading.part,
+                stride=frame.height / height,
+                frame=frame,
+                model=view.model,
+                number=number,
+                query=query,
+                heads=on_map[number],
+                points=points,
+                point_weights=None if points is None else weights[number].flatten(1).numpy(),
             )
+            for number, query in enumerate(queries)
+        ]
     return found
 
 

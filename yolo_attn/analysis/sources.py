@@ -17,7 +17,7 @@ import numpy as np
 from yolo_attn.analysis.letterbox import IMAGES, Image, check_image, read_image
 from yolo_attn.errors import UserError, counted, did_you_mean
 
-__all__ = ["Frames", "Picture", "Shown", "Source", "find_sources"]
+__all__ = ["Frames", "Shown", "SingleImage", "Source", "find_sources"]
 
 _VIDEOS = frozenset({".asf", ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"})
 _FRAME = re.compile(r"_\d{6,}$")  # at the end of the names of a video's files
@@ -39,7 +39,7 @@ class Shown(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Picture:
+class SingleImage:
     """One image.
 
     Args:
@@ -129,7 +129,7 @@ def _number(video: cv2.VideoCapture, name: int) -> float:
     return value if 0 < value < math.inf else 0.0
 
 
-Source = Picture | Frames
+Source = SingleImage | Frames
 
 
 def find_sources(source: str | Path | Image | Sequence[Path], every: int | None = None) -> list[Source]:
@@ -143,10 +143,10 @@ def find_sources(source: str | Path | Image | Sequence[Path], every: int | None 
         UserError: The path does not exist, or the folder contains no images.
     """
     if isinstance(source, np.ndarray):
-        return [Picture(source)]
+        return [SingleImage(source)]
     paths = _find_files(source) if isinstance(source, (str, Path)) else list(source)
     return [
-        Frames(path, stem, every) if _is_video(path) else Picture(path, stem)
+        Frames(path, stem, every) if _is_video(path) else SingleImage(path, stem)
         for path, stem in zip(paths, _stems(paths), strict=True)
     ]
 

@@ -16,8 +16,8 @@ from torch import nn
 
 import yolo_attn  # noqa: F401  (registers the layers in Ultralytics' parser)
 from yolo_attn.analysis.flops import count_flops
-from yolo_attn.analysis.gallery import record_maps
 from yolo_attn.analysis.models import fitting_side, input_channels
+from yolo_attn.analysis.viewer import record_maps
 from yolo_attn.errors import UserError
 from yolo_attn.host.checkpoint import read_checkpoint, weights_hash
 from yolo_attn.host.installation import LOGGER, switch_off_integrations

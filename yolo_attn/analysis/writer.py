@@ -21,21 +21,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
+from yolo_attn.analysis.gallery import Gallery
 from yolo_attn.analysis.maps import ImageMaps
 from yolo_attn.analysis.overlay import FORMATS, Style, draw
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.system.files import make_folder, write_atomically
 
-if TYPE_CHECKING:
-    from yolo_attn.analysis.gallery import Gallery
-
-__all__ = ["ARRAYS", "FILES", "PAGE", "Export", "Style", "parse_figure", "parse_files"]
+__all__ = ["ARRAYS", "FILES", "PAGE", "MapWriter", "Style", "parse_figure", "parse_files"]
 
 ARRAYS, PAGE = "npz", "html"
 FILES = (*FORMATS, PAGE, ARRAYS)
@@ -72,7 +70,7 @@ def parse_figure(value: str) -> bool:
 
 
 @dataclass
-class Export:
+class MapWriter:
     """Writes the maps of images into a folder.
 
     Args:
