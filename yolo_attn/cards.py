@@ -89,7 +89,7 @@ def as_dict(spec: LayerSpec) -> dict[str, Any]:
 
 
 def _measurement(spec: LayerSpec) -> dict[str, Any] | None:
-    """Return the results of benchmarks/layers.py for a layer, with machine and shapes; None for third-party layers."""
+    """Return the results of tests/cards.py for a layer, with machine and shapes; None for third-party layers."""
     record = measured()
     found = record["layers"].get(spec.name)
     return None if found is None else {**{key: value for key, value in record.items() if key != "layers"}, **found}
@@ -183,7 +183,7 @@ def ready_configs(spec: LayerSpec) -> list[str]:
 
 
 def _measured_facts(spec: LayerSpec) -> dict[str, str]:
-    """Return the results of benchmarks/layers.py for a layer as text; nothing for third-party layers."""
+    """Return the results of tests/cards.py for a layer as text; nothing for third-party layers."""
     record = measured()
     found = record["layers"].get(spec.name)
     if found is None:
@@ -195,7 +195,7 @@ def _measured_facts(spec: LayerSpec) -> dict[str, str]:
         else "no reference vector",
         "export": f"ONNX at fixed size {_export(found, 'fixed')}, at dynamic size {_export(found, 'dynamic')}",
         "time": f"{found['infer_ratio']:g} x a 3 x 3 convolution of its width in inference, "
-        f"{found['train_ratio']:g} x in training (CPU; benchmarks/layers.py)",
+        f"{found['train_ratio']:g} x in training (CPU; tests/cards.py)",
         "memory": f"{found['infer_mb']:g} MB at 64 x 160 x 160 in inference",
     }
 
@@ -218,7 +218,7 @@ def as_markdown() -> str:
         "# The layers",
         "",
         "`yolo-attn layers NAME` shows the card of one layer: formula, paper, options, deviations.",
-        "`python benchmarks/layers.py` writes this page.",
+        "`python -m tests.cards` writes this page.",
         "",
         f"Measured {record['date']} on {record['machine']}, PyTorch {record['versions']['torch']}. Time is the median",
         "ratio to a 3 x 3 convolution of the same width, measured in turn in one process with one image: inference at",

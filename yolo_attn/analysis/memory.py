@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from collections import Counter
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ __all__ = ["LiveBytes", "peak_memory"]
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Count the bytes of live tensors returned by operators.
+    """Count the bytes of live tensors returned by operators, also of those that only autograd still refers to.
 
     Attributes:
         live: Current bytes of live tensors.
@@ -25,7 +24,7 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.live = self.peak = 0
-        self._references: Counter[int] = Counter()
+        self._known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -35,19 +34,19 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def count(self, tensor: torch.Tensor) -> None:
-        """Count a tensor until it is freed."""
+        """Count the storage of a tensor until it is freed."""
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
-        if not self._references[key]:
-            self.live += size
-            self.peak = max(self.peak, self.live)
-        self._references[key] += 1
-        weakref.finalize(tensor, self._release, key, size)
+        if key in self._known:
+            return
+        self._known.add(key)
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._release, key, size)
 
     def _release(self, key: int, size: int) -> None:
-        self._references[key] -= 1
-        if not self._references[key]:
-            self.live -= size
+        self._known.remove(key)
+        self.live -= size
 
 
 def peak_memory(model: nn.Module, image: torch.Tensor) -> dict[str, Any]:

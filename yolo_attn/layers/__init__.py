@@ -1,7 +1,7 @@
 """The attention layers: pure PyTorch, one mechanism a file, one folder a family.
 
 Importing this package imports every module in the folders of the families, which registers the layers, and exports the
-registered classes. `__init__.pyi` names them for type checkers and editors; `benchmarks/layers.py` writes it.
+registered classes. `__init__.pyi` names them for type checkers and editors; `tests/cards.py` writes it.
 """
 
 from __future__ import annotations
