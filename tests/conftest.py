@@ -21,6 +21,9 @@ os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 os.environ.setdefault("MPLCONFIGDIR", str(HOME / "matplotlib"))
 os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run in parallel, on small tensors
+# Child processes do not compile the package again; the cache is not next to its sources.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ.setdefault("PYTHONPYCACHEPREFIX", str(HOME / "pycache"))
 # Child processes find the package even if it is not installed.
 SOURCE = Path(__file__).resolve().parent.parent
 os.environ["PYTHONPATH"] = os.pathsep.join(p for p in (str(SOURCE), os.environ.get("PYTHONPATH", "")) if p)

@@ -65,6 +65,7 @@ def fake_study(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(reporting, "count_shared_tensors", lambda *_, **__: (499, 499))
     write = report.write_reports
     monkeypatch.setattr(report, "write_reports", lambda *given, **how: write(*given, **{**how, "html": False}))
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # these studies do not have to survive a power failure
     monkeypatch.setenv("FAKE_JOURNAL", str(fresh_folder / "journal"))
     monkeypatch.setenv("FAKE_SETTINGS", str(settings_folder()))
     return fresh_folder

@@ -32,6 +32,7 @@ from yolo_attn.study.running import worker  # noqa: E402
 
 PRETRAINING = " pretraining"
 
+os.fsync = lambda handle: None  # type: ignore[assignment] # a fake study does not have to survive a power failure
 # The folder of the user's settings, which Ultralytics knows, whose import would import torch.
 seal._key = lambda: seal._key_in(Path(os.environ["FAKE_SETTINGS"]), os.getpid())
 
