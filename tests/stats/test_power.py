@@ -27,15 +27,22 @@ def once(seeds: int) -> float:
     return 1.0
 
 
-@pytest.mark.parametrize(("seeds", "training", "images"), [(3, 1.0, 0.2), (5, 1.0, 1.0), (10, 0.2, 1.0), (2, 1.0, 0.0)])
-def test_minimum_detectable_difference_has_the_given_power(seeds: int, training: float, images: float) -> None:
-    size = minimum_detectable(seeds, training, images)
+@pytest.mark.parametrize(
+    ("seeds", "training", "images", "image_df"),
+    [(3, 1.0, 0.2, 1e6), (5, 1.0, 1.0, 1e6), (2, 1.0, 0.0, 1e6), (5, 1.0, 1.0, 19), (10, 0.2, 1.0, 5)],
+)
+def test_minimum_detectable_difference_has_the_given_power(
+    seeds: int, training: float, images: float, image_df: float
+) -> None:
+    """Also where the verdicts estimate the noise of few images."""
+    size = minimum_detectable(seeds, training, images, image_df=image_df)
     rng = np.random.default_rng(0)
     studies = 20000
     values = size + rng.normal(0, training, (seeds, studies)) + rng.normal(0, images, studies)
-    variance = values.var(axis=0, ddof=1) / seeds + images**2
-    share = values.var(axis=0, ddof=1) / seeds / variance
-    found = np.abs(values.mean(axis=0)) > upper_quantile(0.025, share, seeds - 1, 1e6) * np.sqrt(variance)
+    of_training = values.var(axis=0, ddof=1) / seeds
+    variance = of_training + images**2 * rng.chisquare(image_df, studies) / image_df
+    share = of_training / variance
+    found = np.abs(values.mean(axis=0)) > upper_quantile(0.025, share, seeds - 1, image_df) * np.sqrt(variance)
     assert found.mean() == pytest.approx(0.8, abs=0.01)
 
 

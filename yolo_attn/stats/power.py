@@ -33,7 +33,8 @@ __all__ = [
 MOST_SEEDS = 100  # beyond, other ways to reduce the noise cost less
 _BALANCE = math.sqrt(0.5)  # training then contributes half of the variance
 _LEAST_SHARE = 1e-9
-_NODES = 400
+_NODES, _GENERATOR = 610, 377  # Fibonacci numbers: pairs of quantiles on a lattice that fills the square evenly
+_MOST_DF = 1e6
 _SHARED_BASELINE = 0.25  # squared correlation of two differences to the same baseline with equal noise
 
 Floats = NDArray[np.float64]
@@ -50,11 +51,13 @@ class Noise:
         training: Standard deviation over seeds of one run's difference.
         images: Standard error due to the test images.
         df: Degrees of freedom of `training`; infinite if it is known.
+        image_df: Degrees of freedom of `images`; infinite if it is known.
     """
 
     training: float
     images: float
     df: float = math.inf
+    image_df: float = math.inf
 
     def limits(self, level: float = 0.9) -> tuple[float, float]:
         """Return an interval for `training`, given how well it is known."""
@@ -67,7 +70,7 @@ class Noise:
         return low, high
 
 
-def pooled_noise(noises: Iterable[tuple[float | None, float | None, int]]) -> Noise | None:
+def pooled_noise(noises: Iterable[tuple[float | None, float | None, int]], image_df: float = math.inf) -> Noise | None:
     """Return the root mean squares of the noise of several differences to one baseline.
 
     A difference without any noise compares a model with itself and is skipped. The result is None if no other is left.
@@ -77,6 +80,7 @@ def pooled_noise(noises: Iterable[tuple[float | None, float | None, int]]) -> No
     Args:
         noises: sd_training, se_images and the number of seeds of each difference; those with an unknown value are
             skipped.
+        image_df: Degrees of freedom of the noise of the test images, which all differences share.
     """
     known = [
         (training, images, seeds - 1)
@@ -88,7 +92,7 @@ def pooled_noise(noises: Iterable[tuple[float | None, float | None, int]]) -> No
     training, images, df = (np.array(part, np.float64) for part in zip(*known, strict=True))
     pooled_df = df.sum() / (1 + (len(known) - 1) * _SHARED_BASELINE)
     mean_square = (training**2 * df).sum() / df.sum()
-    return Noise(math.sqrt(mean_square), math.sqrt(np.mean(images**2)), float(pooled_df))
+    return Noise(math.sqrt(mean_square), math.sqrt(np.mean(images**2)), float(pooled_df), image_df)
 
 
 def sd_of_base(sd_training: float, sd_bases: float, seeds: int) -> float:
@@ -110,6 +114,7 @@ def minimum_detectable(
     alpha: float = 0.05,
     power: float = 0.8,
     look_factor: float = 1.0,
+    image_df: float = math.inf,
 ) -> float:
     """Return the smallest true difference that a study finds with the given power.
 
@@ -120,6 +125,7 @@ def minimum_detectable(
         alpha: Two-sided level of the interval.
         power: Probability of finding a difference of that size.
         look_factor: Factor of the standard error due to training in the interval that accounts for looks.
+        image_df: Degrees of freedom with which the standard error due to the test images is estimated.
 
     Raises:
         ValueError: There are fewer than 2 seeds.
@@ -131,7 +137,7 @@ def minimum_detectable(
     scale = math.sqrt(sd_training**2 / seeds + se_images**2)
     if scale == 0:
         return 0.0
-    half = _half_widths(seeds, sd_training, se_images, alpha, look_factor)
+    half = _half_widths(seeds, Noise(sd_training, se_images, image_df=image_df), alpha, look_factor)
 
     def lacking(size: float) -> float:
         found = special.ndtr((size - half) / scale) + special.ndtr((-size - half) / scale)
@@ -140,20 +146,25 @@ def minimum_detectable(
     return float(optimize.brentq(lacking, 0.0, float(half.max()) + 10 * scale))
 
 
-def _half_widths(seeds: int, sd_training: float, se_images: float, alpha: float, look_factor: float = 1.0) -> Floats:
-    """Return half the width of the interval of a difference at equally spaced quantiles of its estimated variance.
+def _half_widths(seeds: int, noise: Noise, alpha: float, look_factor: float) -> Floats:
+    """Return half the width of the interval of a difference at evenly spread quantiles of its estimated variances.
 
     Args:
         seeds: Number of common seeds, at least 2.
-        sd_training: Standard deviation over seeds of one run's difference.
-        se_images: Standard error due to the test images.
+        noise: The true noise, and the degrees of freedom with which a study estimates that of the images.
         alpha: Two-sided level.
         look_factor: Factor of the standard error due to training that accounts for looks.
     """
-    quantile = (np.arange(_NODES) + 0.5) / _NODES
-    training = (look_factor * sd_training) ** 2 / seeds * special.chdtri(seeds - 1, 1 - quantile) / (seeds - 1)
-    total = training + se_images**2
-    return np.asarray(upper_quantile(alpha / 2, training / total, seeds - 1, 1e6) * np.sqrt(total))
+    point, image_df = np.arange(_NODES), min(noise.image_df, _MOST_DF)
+    training = (look_factor * noise.training) ** 2 / seeds * _mean_square(point, seeds - 1)
+    images = noise.images**2 * _mean_square(point * _GENERATOR % _NODES, image_df)
+    total = training + images
+    return np.asarray(upper_quantile(alpha / 2, training / total, seeds - 1, image_df) * np.sqrt(total))
+
+
+def _mean_square(point: NDArray[np.intp], df: float) -> Floats:
+    """Return quantiles of an estimated variance whose true value is 1."""
+    return np.asarray(special.chdtri(df, 1 - (point + 0.5) / _NODES) / df)
 
 
 def minimum_detectable_range(
@@ -175,8 +186,9 @@ def minimum_detectable_range(
         look_factor: As for `minimum_detectable`.
         level: Level of the interval.
     """
+    how = {"alpha": alpha, "power": power, "look_factor": look_factor, "image_df": noise.image_df}
     ends = {
-        training: minimum_detectable(seeds, training, noise.images, alpha=alpha, power=power, look_factor=look_factor)
+        training: minimum_detectable(seeds, training, noise.images, **how)
         for training in dict.fromkeys(noise.limits(level))
     }
     return min(ends.values()), max(ends.values())
@@ -216,12 +228,11 @@ def requirement(size: float, noise: Noise, images: int, alpha: float, look_facto
     from scipy import optimize
 
     def seeds_for(difference: float, training: float, image_error: float) -> int | None:
-        return _seeds(
-            lambda seeds: (
-                minimum_detectable(seeds, training, image_error, alpha=alpha, look_factor=look_factor(seeds))
-                <= difference
-            )
-        )
+        def suffice(seeds: int) -> bool:
+            how = {"alpha": alpha, "look_factor": look_factor(seeds), "image_df": noise.image_df}
+            return minimum_detectable(seeds, training, image_error, **how) <= difference
+
+        return _seeds(suffice)
 
     low, high = noise.limits()
     seeds = seeds_for(size, noise.training, noise.images)
@@ -234,8 +245,9 @@ def requirement(size: float, noise: Noise, images: int, alpha: float, look_facto
     factor = look_factor(seeds)
 
     def excess(share: float) -> float:
-        error = noise.images * math.sqrt(share)
-        return minimum_detectable(seeds, noise.training, error, alpha=alpha, look_factor=factor) - size
+        error, df = noise.images * math.sqrt(share), noise.image_df / share
+        found = minimum_detectable(seeds, noise.training, error, alpha=alpha, look_factor=factor, image_df=df)
+        return found - size
 
     needed = images / float(optimize.brentq(excess, _LEAST_SHARE, 1.0))
     return Requirement(seeds, fewest, most, math.ceil(needed))
@@ -267,5 +279,5 @@ def probability_equivalent(seeds: int, noise: Noise, margin: float, alpha: float
     scale = math.sqrt(noise.training**2 / seeds + noise.images**2)
     if scale == 0:
         return 1.0
-    room = np.maximum(margin - _half_widths(seeds, noise.training, noise.images, alpha, look_factor), 0.0)
+    room = np.maximum(margin - _half_widths(seeds, noise, alpha, look_factor), 0.0)
     return float(np.mean(2 * special.ndtr(room / scale) - 1))

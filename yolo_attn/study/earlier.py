@@ -7,6 +7,7 @@ differs far less from seed to seed than one that is trained from scratch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,8 +94,10 @@ def measured_noise(
     arms = [arm for arm in arms if names is None or arm.name in names] or arms
     known = [(arm, arm.difference()) for arm in arms if (arm.difference().seeds or 0) >= MIN_SEEDS]
     if seeds_per_base is None:
-        return pooled_noise((found.sd_training, found.se_images, found.seeds or 0) for _, found in known)
-    return pooled_noise((_per_base(found, seeds_per_base), found.se_images, study.units(arm)) for arm, found in known)
+        noises = [(found.sd_training, found.se_images, found.seeds or 0) for _, found in known]
+    else:
+        noises = [(_per_base(found, seeds_per_base), found.se_images, study.units(arm)) for arm, found in known]
+    return pooled_noise(noises, (study.noise and study.noise.image_df) or math.inf)
 
 
 def _per_base(found: Difference, seeds: int) -> float | None:

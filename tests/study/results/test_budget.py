@@ -48,6 +48,22 @@ def test_sizes_with_one_base() -> None:
     assert [found.added_seconds(it) for it in found.sizes] == [0, 3 * 60, 15 * 60, 0]
 
 
+def test_few_images_are_estimated_poorly() -> None:
+    """As in the intervals of the verdicts."""
+    few = budget(NoiseSummary(0.01, 0.008, df=8.0, image_df=5)).sizes
+    assert few[0].detectable == pytest.approx(minimum_detectable_range(5, Noise(0.01, 0.008, 8.0, 5), alpha=0.05 / 2))
+    assert few[3].detectable == pytest.approx(
+        minimum_detectable_range(5, Noise(0.01, 0.008 / math.sqrt(2), 8.0, 10), alpha=0.05 / 2)
+    )
+
+
+@pytest.mark.parametrize("df", [1e-300, 0, -1.0, "many", float("nan")])
+def test_impossible_degrees_of_freedom_are_unknown(df: object) -> None:
+    """In a results.json from elsewhere."""
+    content = {"training": 0.01, "images": 0.002, "df": df, "image_df": df}
+    assert NoiseSummary.from_json(content) == NoiseSummary(0.01, 0.002)
+
+
 def test_images_that_change_nothing_are_not_a_number() -> None:
     few, many = (noise_lines(study(NoiseSummary(0.01, images, df=8.0)))[1] for images in (0.0, 0.01))
     assert few.endswith("with twice the test images no less than now.")

@@ -353,7 +353,7 @@ def test_minimum_detectable_difference_uses_pooled_noise(made: Made) -> None:
     training, images = (
         math.sqrt(np.mean([delta[key] ** 2 for delta in deltas])) for key in ("sd_training", "se_images")
     )
-    expected = power.minimum_detectable(3, training, images, alpha=0.05 / 3)
+    expected = power.minimum_detectable(3, training, images, alpha=0.05 / 3, image_df=data["noise"]["image_df"])
     assert data["minimum_detectable"][MAIN] == pytest.approx(expected)
     assert "mAP-small" not in data["minimum_detectable"]
     noise = data["noise"]
@@ -384,7 +384,8 @@ def test_noise_with_bases_has_a_component_of_each(tmp_path: Path) -> None:
     )
     values = [[run["metrics"][MAIN] for run in arm["runs"]] for arm in data["arms"]]
     per_base = np.subtract(values[1], values[0]).reshape(2, 3).mean(axis=0)
-    expected = power.minimum_detectable(3, float(per_base.std(ddof=1)), delta["se_images"])
+    sd = float(per_base.std(ddof=1))
+    expected = power.minimum_detectable(3, sd, delta["se_images"], image_df=noise["image_df"])
     assert data["minimum_detectable"][MAIN] == pytest.approx(expected, rel=1e-4)
 
 

@@ -80,7 +80,8 @@ def _size(study: StudyResults, noise: NoiseSummary, seeds: int, bases: int, imag
     units, training, several = seeds, noise.training, bases > 1
     if several:
         units, training = bases, sd_of_base(training, noise.bases or 0.0, max(seeds // bases, 1))
-    expected = Noise(training, noise.images / math.sqrt(images), noise.df or math.inf)
+    image_df = images * (noise.image_df or math.inf)
+    expected = Noise(training, noise.images / math.sqrt(images), noise.df or math.inf, image_df)
     rules, variants = Rules.of(study.info), len(study.variants)
     rules = replace(rules, max_seeds=rules.max_seeds and seeds)
     return Size(

@@ -238,10 +238,14 @@ def noise(variants: Sequence[ArmEstimates], name: str) -> Noise | None:
         variants: Statistics of the variants.
         name: Name of the metric.
     """
+    tested = _tested(variants, name)
     return pooled_noise(
-        (found.error * math.sqrt(found.share * found.units), found.se_images, found.units)
-        for found in _tested(variants, name)
-        if found.error is not None
+        (
+            (found.error * math.sqrt(found.share * found.units), found.se_images, found.units)
+            for found in tested
+            if found.error is not None
+        ),
+        min((found.image_df for found in tested), default=math.inf),
     )
 
 
@@ -260,6 +264,7 @@ def summarize_noise(variants: Sequence[ArmEstimates], found: Noise) -> NoiseSumm
         images=found.images,
         bases=_root_mean_square(bases) if bases else None,
         df=found.df,
+        image_df=found.image_df,
     )
 
 

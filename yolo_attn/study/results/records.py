@@ -249,12 +249,14 @@ class NoiseSummary:
         images: Standard error due to the test images.
         bases: Standard deviation over the bases that the runs start from; None with one base.
         df: Degrees of freedom of the noise of training and bases.
+        image_df: Degrees of freedom of the noise of the test images; None if unknown, as in files without it.
     """
 
     training: float
     images: float
     bases: float | None = None
     df: float | None = None
+    image_df: float | None = None
 
     @classmethod
     def from_json(cls, data: object) -> NoiseSummary | None:
@@ -263,7 +265,11 @@ class NoiseSummary:
         training, images = as_number(given.get("training")), as_number(given.get("images"))
         if training is None or images is None:
             return None
-        return cls(training, images, as_number(given.get("bases")), as_number(given.get("df")))
+        df, image_df = (found if (found := as_number(given.get(key))) and found >= 1 else None for key in _NOISE_DF)
+        return cls(training, images, as_number(given.get("bases")), df, image_df)
+
+
+_NOISE_DF = ("df", "image_df")
 
 
 @dataclass(frozen=True)
