@@ -23,7 +23,6 @@ instead of the first batch norm, which is not an option here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,6 +31,7 @@ from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_choice, check_flag, check_integer, check_odd, check_positive
 from yolo_attn.layers.norms import BatchNorm
+from yolo_attn.layers.self_attention._tokens import attend, split_heads
 from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
@@ -110,42 +110,54 @@ class iRMB(Mixer):
     def mix(self, x: Tensor) -> Tensor:
         """Return x plus the output of the block."""
         mixed = self._attend(self.norm(x))
-        y: Tensor = x + self.proj(mixed + self.local(mixed))
+        y: Tensor = x + self.proj(self.local(mixed).add_(mixed))
         return y
 
     def _attend(self, x: Tensor) -> Tensor:
         """Return the values mixed within the windows, (B, e C, H, W)."""
         height, width = x.shape[2:]
         x = self._pad(x)
-        mixed = self._contexts(x, x if self.attention_first else self.value(x))[:, :, :height, :width]
+        windows = self._to_windows(x)
+        values = windows if self.attention_first else self.value(windows)
+        mixed = self._to_map(self._contexts(windows, values), x)[:, :, :height, :width]
         return self.value(mixed) if self.attention_first else mixed
 
     def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
         """Return the attention of all positions to those of their window."""
         x = self._pad(self.norm(inputs[0]))
-        return [Reading("", x if self.attention_first else self.value(x), partial(self._contexts, x), self.heads)]
+        windows = self._to_windows(x)
+
+        def contexts(values: Tensor) -> Tensor:
+            return self._to_map(self._contexts(windows, self._to_windows(values)), x)
+
+        return [Reading("", x if self.attention_first else self.value(x), contexts, self.heads)]
 
     def _pad(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
         return F.pad(x, (0, -width % self.window, 0, -height % self.window))
 
-    def _contexts(self, x: Tensor, values: Tensor) -> Tensor:
-        """Return the values (B, any, H, W) mixed within the windows of a padded map."""
-        query, key = self.query_key(x).chunk(2, 1)
-        mixed = F.scaled_dot_product_attention(self._to_tokens(query), self._to_tokens(key), self._to_tokens(values))
-        return self._to_map(mixed, x)
+    def _contexts(self, windows: Tensor, values: Tensor) -> Tensor:
+        """Return the values mixed within the windows, (B * windows, heads, s * s, any)."""
+        query, key = self.query_key(windows).chunk(2, 1)
+        return attend(self._by_head(query), self._by_head(key), self._by_head(values))
 
-    def _to_tokens(self, x: Tensor) -> Tensor:
-        """Return (B * windows, heads, s * s, d) of a padded map; position (i, j) is in window (i mod n, j mod m)."""
+    def _by_head(self, windows: Tensor) -> Tensor:
+        """Return (B, C, windows, s * s) as (B * windows, heads, s * s, C / heads), without a copy."""
+        return split_heads(windows.permute(0, 2, 3, 1).flatten(0, 1), self.heads)
+
+    def _to_windows(self, x: Tensor) -> Tensor:
+        """Return the windows of a padded map, (B, C, windows, s * s), a view of tokens in memory.
+
+        Position (i, j) is in window (i mod n, j mod m).
+        """
         s = self.window
         b, c, h, w = x.shape
-        x = x.reshape(b, self.heads, c // self.heads, s, h // s, s, w // s)
-        return x.permute(0, 4, 6, 1, 3, 5, 2).reshape(-1, self.heads, s * s, c // self.heads)
+        tokens = x.reshape(b, c, s, h // s, s, w // s).permute(0, 3, 5, 2, 4, 1)  # b, n, m, rows, columns, c
+        return tokens.reshape(b, -1, s * s, c).permute(0, 3, 1, 2)
 
-    def _to_map(self, tokens: Tensor, like: Tensor) -> Tensor:
-        """Undo `_to_tokens` for a map of the size of `like`."""
+    def _to_map(self, contexts: Tensor, like: Tensor) -> Tensor:
+        """Return contexts (B * windows, heads, s * s, any) as a map of the size of `like`, channels last in memory."""
         s = self.window
         b, _, h, w = like.shape
-        depth = tokens.shape[3]
-        x = tokens.reshape(b, h // s, w // s, self.heads, s, s, depth).permute(0, 3, 6, 4, 1, 5, 2)
-        return x.reshape(b, self.heads * depth, h, w)
+        grid = contexts.reshape(b, h // s, w // s, self.heads, s, s, -1).permute(0, 4, 1, 5, 2, 3, 6)
+        return grid.reshape(b, h, w, -1).permute(0, 3, 1, 2)
