@@ -1,4 +1,4 @@
-"""Make the pictures of docs/maps.md.
+"""Make the figures of docs/maps.md.
 
 python benchmarks/maps.py [BASE]
 
@@ -36,7 +36,7 @@ from yolo_attn.data import list_images, resolve_data  # noqa: E402
 from yolo_attn.host.detector import Detector  # noqa: E402
 from yolo_attn.system.files import write_atomically  # noqa: E402
 
-PICTURES = ROOT / "docs" / "maps"
+FIGURES = ROOT / "docs" / "maps"
 GATES = ("CBAM[{}]@backbone.P3", "EMA[{}]@neck.P3", "SimAM[{}]@neck.P3", "CA[{}]@backbone.P4")
 OTHERS = (
     *("LSKA[init=identity]@neck.P4", "MHSA[heads=4,init=identity]@neck.P4", "NonLocal@neck.P3", "CrissCross@neck.P3"),
@@ -49,9 +49,9 @@ Points = Sequence[tuple[float, float]]
 
 
 def main() -> None:
-    """Train, and write the pictures."""
+    """Train, and write the figures."""
     base = sys.argv[1] if len(sys.argv) > 1 else "yolo11n.pt"
-    PICTURES.mkdir(exist_ok=True)
+    FIGURES.mkdir(exist_ok=True)
     with TemporaryDirectory() as folder:
         digits = train_on_digits(Path(folder))
         photos, photographs = train_on_photographs(Path(folder), base)
@@ -115,7 +115,7 @@ def trained(words: list[str], run: Path) -> Path:
 
 
 def write(name: str, model: Path, image: Path, points: Points, *, imgsz: int | None = None) -> None:
-    """Write the pictures of a model: gates, weights for queries, and the heads of one layer."""
+    """Write the figures of a model: gates, weights for queries, and the heads of one layer."""
     (maps,) = yolo_attn.attention_maps(model, image, point=points, imgsz=imgsz).image_maps
     save(f"{name}-gates", [replace(maps, queries=(), maps=tuple(m for m in maps.maps if m.kind == "map"))])
     save(f"{name}-queries", [replace(maps, maps=())])
@@ -130,7 +130,7 @@ def save(name: str, maps: list[ImageMaps], style: Style | None = None) -> None:
     content = next((each for each in encoded if len(each) <= MOST_BYTES), None)
     if content is None:
         raise SystemExit(f"{name}: more than {MOST_BYTES} bytes; choose a smaller figure")
-    write_atomically(PICTURES / f"{name}.jpg", content)
+    write_atomically(FIGURES / f"{name}.jpg", content)
 
 
 if __name__ == "__main__":

@@ -243,7 +243,7 @@ def attention_maps(
     vid_stride: int | None = None,
     folder: str | Path | None = None,
     exist_ok: bool = False,
-    save: str | Iterable[str] = "png",
+    save: str | Iterable[str] | None = None,
     figure: str = "image",
     dpi: int = 100,
     layers: Files | None = None,
@@ -264,10 +264,11 @@ def attention_maps(
         cam: Whether figures show Ultralytics' class activation map (LayerCAM), too.
         conf: Least confidence of a detection.
         imgsz: Pixels of the longer side; None for the size in training, or 640 if the model does not store it.
-        vid_stride: Distance of the frames of a video; None for one frame a second.
+        vid_stride: Distance of the frames of a video; None for every frame if a video is written, else one a second.
         folder: Where to write the files; None keeps the maps in memory instead.
         exist_ok: Whether to write into an existing folder; otherwise a number is added to its name.
-        save: Kinds of files for each image: `"png"`, `"pdf"`, `"svg"`, `"npz"` (arrays), and `"html"` for one page.
+        save: Kinds of files for each image: `"png"`, `"pdf"`, `"svg"`, `"npz"` (arrays), `"html"` for one page of all,
+            and `"video"` for a video of each video; None for a video of each video and a PNG of each other image.
         figure: `"image"` for one figure with all layers, `"layer"` for one of each layer.
         dpi: Pixels per inch of the figures.
         layers: Python files with custom layers.

@@ -1,6 +1,6 @@
 """Hook of MkDocs: the site is built from a copy of docs/ that has a page for each attention layer.
 
-The pages are made from the cards of the layers, and the pictures on them by docs/site/maps.py. They are not in docs/,
+The pages are made from the cards of the layers, and the figures on them by docs/site/maps.py. They are not in docs/,
 because they follow from the code. Pages of docs/ that the navigation in mkdocs.yml does not name are its last entries.
 """
 
@@ -20,7 +20,7 @@ import layer_pages  # noqa: E402
 
 from yolo_attn.registry import FAMILIES, LayerSpec, list_layers  # noqa: E402
 
-STAGED, PICTURES = ROOT / "build" / "docs", ROOT / "build" / "maps"
+STAGED, FIGURES = ROOT / "build" / "docs", ROOT / "build" / "maps"
 LAYERS = "Layers"
 
 
@@ -56,11 +56,11 @@ def stage(docs: Path, specs: list[LayerSpec]) -> None:
     folder = STAGED / "layers"
     folder.mkdir()
     for spec in specs:
-        picture = PICTURES / f"{spec.name}.png"
-        if picture.exists():
-            shutil.copy(picture, folder / picture.name)
+        figure = FIGURES / f"{spec.name}.png"
+        if figure.exists():
+            shutil.copy(figure, folder / figure.name)
         exports = "../export.md" if (docs / "export.md").exists() else None
-        text = layer_pages.page(spec, picture.name if picture.exists() else None, exports)
+        text = layer_pages.page(spec, figure.name if figure.exists() else None, exports)
         (folder / layer_pages.file_name(spec)).write_text(text, encoding="utf-8")
 
 

@@ -20,19 +20,19 @@ def file_name(spec: LayerSpec) -> str:
     return f"{spec.name.lower()}.md"
 
 
-def page(spec: LayerSpec, picture: str | None, exports: str | None) -> str:
+def page(spec: LayerSpec, figure: str | None, exports: str | None) -> str:
     """Return the page of a layer as Markdown.
 
     Args:
         spec: The layer.
-        picture: Name of the picture of its maps, or None.
+        figure: Name of the figure of its maps, or None.
         exports: Link to the page about exports, or None.
     """
     facts = cards.as_dict(spec)
     parts = [
         f"# {spec.name}",
         f"{spec.summary[0].upper()}{spec.summary[1:]}.",
-        *_figure(spec, picture),
+        *_figure(spec, figure),
         "## Use",
         *_use(facts),
         "## Options",
@@ -47,9 +47,9 @@ def page(spec: LayerSpec, picture: str | None, exports: str | None) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _figure(spec: LayerSpec, picture: str | None) -> Iterator[str]:
-    if picture:
-        yield f"![Maps of {spec.name} over an image of digits]({picture})"
+def _figure(spec: LayerSpec, figure: str | None) -> Iterator[str]:
+    if figure:
+        yield f"![Maps of {spec.name} over an image of digits]({figure})"
         yield (
             "A test image of `digits` and the layer's maps at P3 and P4, by `yolo-attn maps`; of self-attention the "
             "weights of the position in the middle, which is marked. A YOLO11n was trained for 15 epochs, and then "

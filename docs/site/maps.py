@@ -1,9 +1,9 @@
-"""Make the pictures on the layers' pages: maps of each layer in a YOLO11n that was trained on digits.
+"""Make the figures on the layers' pages: maps of each layer in a YOLO11n that was trained on digits.
 
 python docs/site/maps.py            all layers (a quarter of an hour on two CPU cores)
 python docs/site/maps.py NAME ...   these layers
 
-It writes build/maps/NAME.png, which the site includes. Existing pictures are kept. A layer without maps has no picture.
+It writes build/maps/NAME.png, which the site includes. Existing figures are kept. A layer without maps has no figure.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from yolo_attn.graph.rows import ModelGraph  # noqa: E402
 from yolo_attn.host.documents import model_yaml  # noqa: E402
 from yolo_attn.registry import LayerSpec, get_layer, list_layers  # noqa: E402
 
-PICTURES, RUNS = ROOT / "build" / "maps", ROOT / "build" / "runs"
+FIGURES, RUNS = ROOT / "build" / "maps", ROOT / "build" / "runs"
 BASE = RUNS / "base" / "weights" / "last.pt"
 IMAGE = 3  # of the test images: several digits of different sizes
-QUERY = "64,64"  # of self-attention: the middle of the image
+QUERY = "68,68"  # of self-attention: the center of a position in the middle of the image
 PAIRS = ((19, 6), (16, 3))  # rows of a YOLO11n with maps of one size and width, at P4 and P3, for layers of two inputs
 
 
 def main(names: list[str]) -> None:
-    """Make the pictures of some layers, or of all."""
+    """Make the figures of some layers, or of all."""
     specs = [get_layer(name) for name in names] or list_layers()
     if not BASE.exists():
         train("yolo11n.yaml", "base", "epochs=15")
     image = list_images(resolve_data("digits"), "test")[IMAGE]
-    PICTURES.mkdir(parents=True, exist_ok=True)
+    FIGURES.mkdir(parents=True, exist_ok=True)
     for spec in specs:
-        if not (PICTURES / f"{spec.name}.png").exists():
+        if not (FIGURES / f"{spec.name}.png").exists():
             draw(spec, image)
 
 
@@ -49,9 +49,9 @@ def draw(spec: LayerSpec, image: str) -> None:
     weights = RUNS / spec.name / "weights" / "last.pt"
     folder = [f"project={RUNS}", f"name={spec.name}-maps", "exist_ok=True"]
     run(["maps", f"model={weights}", f"source={image}", f"point={QUERY}", *folder])
-    picture = RUNS / f"{spec.name}-maps" / f"{Path(image).stem}.png"
-    if picture.exists():
-        shutil.copy(picture, PICTURES / f"{spec.name}.png")
+    figure = RUNS / f"{spec.name}-maps" / f"{Path(image).stem}.png"
+    if figure.exists():
+        shutil.copy(figure, FIGURES / f"{spec.name}.png")
     shutil.rmtree(RUNS / spec.name)
 
 

@@ -60,7 +60,7 @@ def test_every_layer_with_readings_is_in_the_table() -> None:
     assert names - {"HiFi", "LoFi"} == set(OUTPUTS)
 
 
-def test_pictures_are_small() -> None:
-    pictures = sorted((SOURCE / "docs" / "maps").iterdir())
-    assert {f"maps/{picture.name}" for picture in pictures} == set(re.findall(r"\]\((maps/.*?)\)", PAGE))
-    assert max(picture.stat().st_size for picture in pictures) <= 150_000
+def test_figures_are_small() -> None:
+    figures = sorted((SOURCE / "docs" / "maps").iterdir())
+    assert {f"maps/{figure.name}" for figure in figures} == set(re.findall(r"\]\((maps/.*?)\)", PAGE))
+    assert max(figure.stat().st_size for figure in figures) <= 150_000

@@ -50,9 +50,9 @@ def test_a_point_is_at_the_position_that_shows_it(shape: tuple[int, int]) -> Non
     rng = np.random.default_rng(0)
     for _ in range(5):
         x, y = int(rng.integers(8, width - 8)), int(rng.integers(8, height - 8))
-        picture = np.zeros((height, width, 3), np.uint8)
-        picture[y - 2 : y + 3, x - 2 : x + 3] = 255
-        padded, frame = letterbox(picture, 128, 32)
+        image = np.zeros((height, width, 3), np.uint8)
+        image[y - 2 : y + 3, x - 2 : x + 3] = 255
+        padded, frame = letterbox(image, 128, 32)
         bright = np.where(padded == 114, 0, padded)[..., 0].astype(float)
         means = bright.reshape(padded.shape[0] // 4, 4, padded.shape[1] // 4, 4).mean((1, 3))
         row, column = frame.position(x, y, shape, means.shape)

@@ -16,6 +16,7 @@ from .test_maps import image
 
 def make_video(path: Path, frames: int, fps: int = 10) -> None:
     """Write a video whose frame n has the brightness 10 n."""
+    path.parent.mkdir(exist_ok=True)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (64, 48))
     for n in range(frames):
         writer.write(np.full((48, 64, 3), 10 * n, np.uint8))

@@ -16,13 +16,17 @@ from ultralytics.nn.tasks import DetectionModel
 
 import yolo_attn
 from tests.cli.helpers import run
+from yolo_attn.analysis import video
 from yolo_attn.analysis.gallery import Gallery
 from yolo_attn.analysis.maps import ImageMaps
-from yolo_attn.analysis.overlay import Style, _check_size, draw
+from yolo_attn.analysis.overlay import Scales, Style, _check_size, draw, draw_frame
+from yolo_attn.analysis.video import FigureVideo
 from yolo_attn.errors import UserError
 from yolo_attn.host.documents import model_yaml
 
+from .test_gallery import gate_map
 from .test_maps import image
+from .test_sources import make_video
 
 MODEL = "yolo11n.yaml+CBAM@neck.P4+DAttention[head_width=16,groups=2,stride=2]@neck.P5"
 
@@ -55,7 +59,7 @@ def test_kinds_of_files(street: Path) -> None:
     assert svg.startswith("<?xml") and "</svg>" in svg
     page = Path("maps/index.html").read_text()
     assert 'src="street.png"' in page and "<td" in page and "half of the weight" in page
-    with pytest.raises(UserError, match=r"^save=pngs: use png, pdf, svg, html, npz; did you mean png\?$"):
+    with pytest.raises(UserError, match=r"^save=pngs: use png, pdf, svg, html, npz, video; did you mean png\?$"):
         write("pngs")
 
 
@@ -141,7 +145,7 @@ def test_panels_of_queries(street: Path) -> None:
 
 def test_images_of_the_source_are_never_overwritten(street: Path) -> None:
     before = Path("street.png").read_bytes()
-    with pytest.raises(UserError, match=r"street.png: an image of the source would be overwritten .* another name="):
+    with pytest.raises(UserError, match=r"street.png: a file of the source would be overwritten .* another name="):
         yolo_attn.attention_maps(MODEL, "street.png", folder=".", exist_ok=True, imgsz=64)
     assert Path("street.png").read_bytes() == before
     found = yolo_attn.attention_maps(MODEL, "street.png", folder=".", exist_ok=True, imgsz=64, save="npz")
@@ -220,11 +224,92 @@ def test_points_may_be_an_array(street: Path) -> None:
     assert [(each.query.x, each.query.y) for each in found.queries[:2]] == [(20, 30), (100, 40)]
 
 
-def test_a_video_has_a_figure_for_each_frame(street: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from .test_sources import make_video
+def frames_of(path: Path) -> tuple[list[np.ndarray], float]:
+    """Return the frames of a video, and how many it shows a second."""
+    video = cv2.VideoCapture(str(path))
+    frames = []
+    while (read := video.read())[0]:
+        frames.append(read[1])
+    return frames, video.get(cv2.CAP_PROP_FPS)
 
+
+def test_a_video_gives_a_video(street: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_video(Path("clips/street.avi"), 5)
+    Path("street.png").rename("clips/other.png")
+    status, out, _ = run("maps", "model=yolo11n-cbam.yaml", "source=clips", "imgsz=64", capsys=capsys)
+    assert status == 0 and out.splitlines()[-1].startswith("6 images in ")
+    assert sorted(path.name for path in Path("runs/maps").iterdir()) == ["other.png", "street.mp4"]
+    frames, rate = frames_of(Path("runs/maps/street.mp4"))
+    assert len(frames) == 5 and rate == 10
+    brightness = [frame[60:150, 40:200].mean() for frame in frames]  # of the image in the first panel
+    assert np.all(np.diff(brightness) > 5)
+    found = yolo_attn.attention_maps(
+        "yolo11n.yaml+CBAM@neck.P4", "clips/street.avi", imgsz=64, folder="layers", vid_stride=2, figure="layer"
+    )
+    assert found.files == ("street_row20_CBAM.channel.mp4", "street_row20_CBAM.spatial.mp4")
+    frames, rate = frames_of(Path("layers") / found.files[1])
+    assert len(frames) == 3 and rate == 5
+
+
+def test_videos_are_kept_if_the_command_is_interrupted(street: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_video(Path("clips/street.avi"), 5)
+
+    def progress(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        yolo_attn.attention_maps("yolo11n-se.yaml", "clips", imgsz=64, folder="maps", progress=progress)
+    assert [path.name for path in Path("maps").iterdir()] == ["street.mp4"]
+    assert len(frames_of(Path("maps/street.mp4"))[0]) == 2
+
+
+def test_videos_that_cannot_be_written(street: Path) -> None:
+    with pytest.raises(UserError, match=r"^save=video: the source has no video; use save=png$"):
+        write("png,video")
+    make_video(Path("street.avi"), 2)
+    with pytest.raises(UserError, match=r"^street.avi: a file of the source would be overwritten by its maps"):
+        yolo_attn.attention_maps("yolo11n-se.yaml", "street.avi", folder=".", exist_ok=True, imgsz=64)
+    assert len(frames_of(Path("street.avi"))[0]) == 2
+    with (
+        pytest.raises(UserError, match=r"OpenCV cannot write videos here; use save=png$"),
+        pytest.MonkeyPatch().context() as patch,
+    ):
+        patch.setattr(video, "FORMATS", ((".mp4", "none"),))
+        yolo_attn.attention_maps("yolo11n-se.yaml", "street.avi", folder="maps", imgsz=64)
+
+
+def test_frames_of_different_sizes_fit_into_the_first_one(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "FORMATS", ((".mp4", "none"), (".avi", "MJPG")))  # the first one cannot be written
+    figures = FigureVideo(Path("new/some.clip"), 7.5)
+    for height, width in ((65, 101), (33, 50), (130, 200)):
+        figures.add(np.full((height, width, 3), 50, np.uint8))
+    assert figures.close() == Path("new/some.clip.avi")
+    (first, smaller, larger), rate = frames_of(Path("new/some.clip.avi"))
+    assert rate == 7.5 and {each.shape for each in (first, smaller, larger)} == {(64, 100, 3)}
+    assert first.mean() == pytest.approx(50, abs=3)
+    assert smaller[:30, :48].mean() == pytest.approx(50, abs=3) and smaller[40:].mean() > 250
+    assert larger[:60, :90].mean() == pytest.approx(50, abs=3) and larger[:, 99:].mean() > 200
+    assert [path.name for path in Path("new").iterdir()] == ["some.clip.avi"]
+
+
+def test_frames_share_the_color_scales_of_the_first_one() -> None:
+    dark, bright = (
+        ImageMaps("", np.full((64, 64, 3), 90, np.uint8), (gate_map(np.full((8, 8), value, np.float32)),), ())
+        for value in (0.2, 0.8)
+    )
+    scales: Scales = {}
+    first = draw_frame([dark], Style(), scales)
+    before = dict(scales)
+    second = draw_frame([bright], Style(), scales)
+    assert scales == before and len(scales) == 1
+    assert np.abs(second[..., 2].astype(int) - first[..., 2]).max() > 100  # yellow and purple
+    np.testing.assert_array_equal(draw_frame([dark], Style(), {}), first)
+
+
+def test_figures_of_the_frames_of_a_video(street: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_video(Path("street.avi"), 12)
-    words = ("model=yolo11n-se.yaml", "source=street.avi", "imgsz=64", "vid_stride=6")
+    words = ("model=yolo11n-se.yaml", "source=street.avi", "imgsz=64", "vid_stride=6", "save=png")
     status, out, _ = run("maps", *words, capsys=capsys)
     assert status == 0 and out.splitlines()[-1].startswith("2 images in ")
     assert sorted(path.name for path in Path("runs/maps").iterdir()) == ["street_000000.png", "street_000006.png"]

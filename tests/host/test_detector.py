@@ -42,7 +42,7 @@ def test_detections_are_those_of_predict(name: str, image: np.ndarray) -> None:
     assert left <= x <= right and top <= y <= bottom
 
 
-def test_the_activation_is_the_picture_of_ultralytics(
+def test_the_activation_is_the_image_of_ultralytics(
     image: np.ndarray, monkeypatch: pytest.MonkeyPatch, fresh_folder: Path
 ) -> None:
     model = network("yolo11n.yaml")

@@ -205,6 +205,7 @@ def _draw_line(figure: Figure, panels: list[Any], canvas: Canvas, line: Sequence
     """Draw the image and groups of maps next to it."""
     for panel in panels:
         panel.axis("off")
+        panel.set_anchor("N")  # a panel with a color scale is less high than the image
     first, *rest = panels
     image = line[0].image
     first.set_title(plain(image.title), fontsize=7)

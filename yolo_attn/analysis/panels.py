@@ -143,7 +143,7 @@ def paint_image(
 
 
 def paint_activation(panel: Any, canvas: Canvas, activation: Image, frame: Frame) -> None:
-    """Draw a picture of the letterboxed image, without the padding."""
+    """Draw an image of the size of the letterboxed one, without the padding."""
     height, width = activation.shape[:2]
     down, across = frame.positions(height, width)
     panel.imshow(activation[down, across, ::-1], extent=(-0.5, canvas.shape[1] - 0.5, canvas.shape[0] - 0.5, -0.5))

@@ -119,6 +119,14 @@ class Frames:
         video.release()
         return max(1, -(-count // distance))
 
+    @property
+    def rate(self) -> float:
+        """Frames a second of a video of these frames, which has the length of the original."""
+        video = cv2.VideoCapture(str(self.path))
+        rate = (_number(video, cv2.CAP_PROP_FPS) or _SECOND) / self._distance(video)
+        video.release()
+        return rate
+
     def _distance(self, video: cv2.VideoCapture) -> int:
         return self.every or max(1, round(_number(video, cv2.CAP_PROP_FPS) or _SECOND))
 

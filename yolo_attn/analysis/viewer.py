@@ -40,7 +40,7 @@ class Request:
             first model; None for none.
         conf: Least confidence of a detection.
         cam: Whether Ultralytics' class activation map is computed, too.
-        every: Distance of the frames of a video; None for one frame a second.
+        every: Distance of the frames of a video; None for every frame if a video is written, else for one a second.
     """
 
     imgsz: int | None = None
@@ -75,26 +75,30 @@ def make_gallery(
     """
     request = request or Request()
     channels = _channels(models)
-    sources = find_sources(source, request.every)
+    every = request.every or (1 if writer is not None and writer.makes_videos else None)
+    sources = find_sources(source, every)
     if writer is not None:
-        files = (each.path.resolve() for each in sources if isinstance(each.path, Path))
-        writer = replace(writer, sources=frozenset(files))
+        writer = writer.for_sources(sources)
     viewers = [
         _Viewer(name if len(models) > 1 else "", network, request, first=n == 0)
         for n, (name, network) in enumerate(models.items())
     ]
     collected = _Collected()
     done, total = 0, sum(len(each) for each in sources)
-    for each in sources:
-        for stem, maps in _maps_of(viewers, each, channels, request, collected.skipped):
-            collected.add(maps, from_detections=request.queries == DETECTIONS)
-            if writer is not None:
-                writer.write(stem, maps)
-            else:
-                collected.kept += maps
-            done += 1
-            if progress is not None:
-                progress(min(done, total - 1), total)
+    try:
+        for each in sources:
+            for shown, maps in _maps_of(viewers, each, channels, request, collected.skipped):
+                collected.add(maps, from_detections=request.queries == DETECTIONS)
+                if writer is not None:
+                    writer.write(shown, maps, each)
+                else:
+                    collected.kept += maps
+                done += 1
+                if progress is not None:
+                    progress(min(done, total - 1), total)
+    finally:
+        if writer is not None:
+            writer.close_videos()
     if progress is not None:
         progress(total, total)
     skipped = collected.skipped
@@ -174,8 +178,8 @@ class _Viewer:
 
 def _maps_of(
     viewers: Sequence[_Viewer], source: Source, channels: int, request: Request, skipped: list[str]
-) -> Iterator[tuple[str, list[ImageMaps]]]:
-    """Yield the stem of each image of a source with its maps by model; a reason why it cannot be used is appended."""
+) -> Iterator[tuple[Shown, list[ImageMaps]]]:
+    """Yield each image of a source with its maps by model; a reason why it cannot be used is appended."""
     try:
         for shown in source.images(channels):
             predictions = [viewer.predict(shown.image) for viewer in viewers]
@@ -183,7 +187,7 @@ def _maps_of(
             if queries == DETECTIONS:
                 queries = _centers(predictions[0].detections, shown.image)
             pairs = zip(viewers, predictions, strict=True)
-            yield shown.stem, [viewer.maps(shown, prediction, queries) for viewer, prediction in pairs]
+            yield shown, [viewer.maps(shown, prediction, queries) for viewer, prediction in pairs]
     except UserError as error:
         skipped.append(str(error))
 

@@ -1,4 +1,4 @@
-"""Files of attention maps: figures, arrays, and a page that shows all figures.
+"""Files of attention maps: figures, videos of figures, arrays, and a page that shows all figures.
 
 The arrays of an image, `<image>.npz`, contain no pickle:
 
@@ -29,28 +29,33 @@ from numpy.typing import NDArray
 
 from yolo_attn.analysis.gallery import Gallery
 from yolo_attn.analysis.maps import ImageMaps
-from yolo_attn.analysis.overlay import FORMATS, Style, draw
+from yolo_attn.analysis.overlay import FORMATS, Scales, Style, draw, draw_frame
+from yolo_attn.analysis.sources import Frames, Shown, Source
+from yolo_attn.analysis.video import FORMATS as VIDEO_FORMATS
+from yolo_attn.analysis.video import FigureVideo
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.system.files import make_folder, write_atomically
 
 __all__ = ["ARRAYS", "FILES", "PAGE", "MapWriter", "Style", "parse_figure", "parse_files"]
 
-ARRAYS, PAGE = "npz", "html"
-FILES = (*FORMATS, PAGE, ARRAYS)
+ARRAYS, PAGE, VIDEO = "npz", "html", "video"
+FILES = (*FORMATS, PAGE, ARRAYS, VIDEO)
 FIGURES = ("image", "layer")
 """One figure for each image, or one for each layer of each image."""
 _RGB = 3
 
 
-def parse_files(value: str | Iterable[str]) -> tuple[str, ...]:
+def parse_files(value: str | Iterable[str] | None) -> tuple[str, ...] | None:
     """Return kinds of files.
 
     Args:
-        value: One or more of `FILES`, with commas between them.
+        value: One or more of `FILES`, with commas between them; None for the default of each source.
 
     Raises:
         UserError: A kind is unknown.
     """
+    if value is None:
+        return None
     given = [part.strip().lower() for part in (value.split(",") if isinstance(value, str) else value)]
     for kind in given:
         if kind not in FILES:
@@ -75,39 +80,77 @@ class MapWriter:
 
     Args:
         folder: The folder, created with the first file.
-        kinds: Kinds of files, of `FILES`.
+        kinds: Kinds of files, of `FILES`; None for a PNG of each image, and a video of each video.
         style: How figures are drawn.
         by_layer: Whether each layer has a figure of its own.
         sources: The files with the images, which are never overwritten.
     """
 
     folder: Path
-    kinds: tuple[str, ...] = ("png",)
+    kinds: tuple[str, ...] | None = None
     style: Style = field(default_factory=Style)
     by_layer: bool = False
     sources: frozenset[Path] = frozenset()
     _files: list[str] = field(default_factory=list)
+    _videos: dict[str, tuple[FigureVideo, Scales]] = field(default_factory=dict)
 
-    def write(self, stem: str, maps: Sequence[ImageMaps]) -> None:
-        """Write the files of one image.
+    @property
+    def makes_videos(self) -> bool:
+        """Whether a video as a source gives a video."""
+        return self.kinds is None or VIDEO in self.kinds
+
+    def for_sources(self, sources: Sequence[Source]) -> MapWriter:
+        """Return the writer for these sources, whose files it never overwrites.
+
+        Raises:
+            UserError: A video is to be written, but there is none.
+        """
+        if VIDEO in (self.kinds or ()) and not any(isinstance(each, Frames) for each in sources):
+            raise UserError("save=video: the source has no video; use save=png")
+        files = (each.path.resolve() for each in sources if isinstance(each.path, Path))
+        return replace(self, sources=frozenset(files))
+
+    def write(self, shown: Shown, maps: Sequence[ImageMaps], source: Source) -> None:
+        """Write the files of one image, and its frame of the videos.
 
         Args:
-            stem: The beginning of their names.
+            shown: The image.
             maps: The maps of each model.
+            source: Where the image comes from.
 
         Raises:
             UserError: They cannot be written.
         """
-        figures = {stem: maps} if not self.by_layer else dict(_by_layer(stem, maps))
-        formats = [kind for kind in self.kinds if kind in FORMATS]
-        if PAGE in self.kinds and "png" not in formats:
+        video = source if isinstance(source, Frames) else None
+        kinds = (VIDEO if video else "png",) if self.kinds is None else self.kinds
+        formats = [kind for kind in kinds if kind in FORMATS]
+        if PAGE in kinds and "png" not in formats:
             formats.insert(0, "png")  # which the page shows
-        for name, part in figures.items():
+        for name, part in _by_layer(maps) if self.by_layer else [("", maps)]:
             if any(each.maps or each.queries or each.activation is not None for each in part):
                 for kind in formats:
-                    self._save(f"{name}.{kind}", draw(part, self.style, file_format=kind))
-        if ARRAYS in self.kinds:
-            self._save(f"{stem}.npz", _as_npz(maps))
+                    self._save(f"{shown.stem}{name}.{kind}", draw(part, self.style, file_format=kind))
+                if VIDEO in kinds and video:
+                    self._add_frame(f"{video.stem}{name}", part, video.rate)
+        if ARRAYS in kinds:
+            self._save(f"{shown.stem}.npz", _as_npz(maps))
+
+    def _add_frame(self, name: str, maps: Sequence[ImageMaps], rate: float) -> None:
+        for suffix, _ in VIDEO_FORMATS:
+            self._check_target(self.folder / f"{name}{suffix}")
+        video, scales = self._videos.get(name) or (FigureVideo(self.folder / name, rate), {})
+        video.add(draw_frame(maps, self.style, scales))
+        self._videos[name] = video, scales  # only now, because a video without frames cannot be closed
+
+    def close_videos(self) -> None:
+        """Finish the videos.
+
+        Raises:
+            UserError: One cannot be written.
+        """
+        while self._videos:
+            video, _ = self._videos.pop(next(iter(self._videos)))
+            self._files.append(video.close().name)
 
     def finish(self, gallery: Gallery) -> list[str]:
         """Write the page, and return the names of all files.
@@ -115,26 +158,29 @@ class MapWriter:
         Raises:
             UserError: It cannot be written.
         """
-        if PAGE in self.kinds and self._files:
+        if PAGE in (self.kinds or ()) and self._files:
             self._save("index.html", _page(gallery, [name for name in self._files if name.endswith(".png")]).encode())
         return self._files
 
     def _save(self, name: str, content: bytes) -> None:
         path = self.folder / name
-        if path.resolve() in self.sources:
-            raise UserError(f"{path}: an image of the source would be overwritten by its maps; choose another name=")
+        self._check_target(path)
         make_folder(self.folder)
         write_atomically(path, content)
         self._files.append(name)
 
+    def _check_target(self, path: Path) -> None:
+        if path.resolve() in self.sources:
+            raise UserError(f"{path}: a file of the source would be overwritten by its maps; choose another name=")
 
-def _by_layer(stem: str, maps: Sequence[ImageMaps]) -> list[tuple[str, list[ImageMaps]]]:
-    """Return the maps of each layer with the name of its figure; layers of several models at one row share a figure."""
+
+def _by_layer(maps: Sequence[ImageMaps]) -> list[tuple[str, list[ImageMaps]]]:
+    """Return the maps of each layer with the end of their name; layers of several models at one row share a figure."""
     layers = {found.key[:2] for each in maps for found in each.maps}
     layers |= {found.key[:2] for each in maps for found in each.queries}
     return [
         (
-            f"{stem}_row{row}_{name}",
+            f"_row{row}_{name}",
             [
                 replace(
                     each,

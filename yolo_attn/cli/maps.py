@@ -23,7 +23,7 @@ _MOST_DPI = 1200
 def _help() -> str:
     return f"""\
 yolo-attn maps model=MODEL[,MODEL...] source=IMAGES [point=X,Y[,X,Y...]|detections] [heads=True] [cam=True] \
-[save=png,pdf,svg,npz,html] [figure=image|layer] [dpi=N] [split=SPLIT] [vid_stride=N] [conf=C] [imgsz=PIXELS] \
+[save=png,pdf,svg,npz,html,video] [figure=image|layer] [dpi=N] [split=SPLIT] [vid_stride=N] [conf=C] [imgsz=PIXELS] \
 [project={_PROJECT}] [name={_NAME}] [exist_ok=True] [format=json]
 
 Writes a figure for each image with the maps of every attention layer over it, in one color scale from P3 to P5, and
@@ -42,8 +42,9 @@ are listed and get no map.
   cam          True: Ultralytics' class activation map (LayerCAM) beside the maps, for orientation
   conf         least confidence of a detection (default 0.25)
   imgsz        pixels of the longer side (default: as in training)
-  vid_stride   every N-th frame of a video (default: one frame a second)
-  save         kinds of files: png (default), pdf, svg, npz (the arrays), html (one page with all figures)
+  vid_stride   every N-th frame of a video (default: 1; one frame a second with save= without video)
+  save         kinds of files: png, pdf, svg, npz (the arrays), html (one page with all figures), video (the figures of
+               a video's frames; default: video for videos, png for images)
   figure       image: one figure for each image (default); layer: one for each layer of each image
   dpi          pixels per inch (default 100; 300 for print)
 
@@ -68,7 +69,7 @@ def _run(words: list[str]) -> int:
         vid_stride=parse_integer(keys, "vid_stride", 0) or None,
         folder=Path(keys.get("project") or _PROJECT).expanduser() / (keys.get("name") or _NAME),
         exist_ok=parse_flag(keys, "exist_ok"),
-        save=keys.get("save") or "png",
+        save=keys.get("save") or None,
         figure=keys.get("figure") or "image",
         dpi=parse_integer(keys, "dpi", 100, _MOST_DPI),
         progress=progress_counter("image"),

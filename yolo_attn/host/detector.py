@@ -99,13 +99,13 @@ class Detector:
         return Prediction(tuple(detections), self._read_activation() if self._activation else None)
 
     def _read_activation(self) -> Image | None:
-        """Return the picture that Ultralytics wrote, and remove it."""
+        """Return the image that Ultralytics wrote, and remove it."""
         file = next(Path(self._folder.name).rglob("*_cam*.jpg"), None)
         if file is None:
             raise UserError("cam=True: Ultralytics wrote no class activation map; leave out cam=True")
-        picture = cv2.imread(str(file))
+        image = cv2.imread(str(file))
         file.unlink()
-        return None if picture is None else np.asarray(picture, np.uint8)
+        return None if image is None else np.asarray(image, np.uint8)
 
 
 def detects(network: nn.Module) -> bool:
