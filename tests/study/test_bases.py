@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import sys
@@ -17,6 +18,7 @@ from yolo_attn.study.report import make_report
 from yolo_attn.study.running.ray import files_of
 from yolo_attn.study.specification.study import Study
 from yolo_attn.study.store import Store
+from yolo_attn.system.files import link_or_copy
 from yolo_attn.system.locks import FolderLock
 
 forking = pytest.mark.skipif(sys.platform == "win32", reason="no fork")
@@ -226,7 +228,16 @@ def test_only_bases_that_this_user_has_trained_are_copied(
     assert "pretraining seed 0: copied from" in fake.output()
 
 
-def test_nothing_is_copied_while_a_process_works_on_the_base(fake: Fake) -> None:
+def fill_disk(source: Path, path: Path) -> None:
+    """Copy all files but the last."""
+    if path.name == "result.json":
+        raise OSError(errno.ENOSPC, "No space left on device")
+    link_or_copy(source, path)
+
+
+def test_nothing_is_copied_while_a_process_works_on_the_base_or_to_a_full_disk(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An earlier command that was killed can leave a rank of a multi-GPU training."""
     fake.compare(variants="A", pretrain=7, seeds=1)
     given = {"base": "yolo11n.yaml", "variants": "B", "pretrain": 7, "seeds": 1, "epochs": 3, "threads": 1}
@@ -235,13 +246,30 @@ def test_nothing_is_copied_while_a_process_works_on_the_base(fake: Fake) -> None
     (base,) = plan.base_runs
     here = store.prepare(base, plan.settings)
     (here / "state.pt").write_text("of the earlier process")
+    other = store.find_elsewhere(base)
+    assert other is not None
     for name in (".lock", ".rank0.lock"):
         with FolderLock(here, name):
-            assert store.adopt(base) is None
+            assert not store.adopt(base, other)
         assert (here / "state.pt").exists()
-    assert store.adopt(base) is not None
+    with monkeypatch.context() as full, pytest.raises(UserError, match="no space left on the disk"):
+        full.setattr("yolo_attn.study.store.link_or_copy", fill_disk)
+        store.adopt(base, other)
+    assert (here / "state.pt").exists()
+    assert not (here / "result.json").exists()
+    assert store.adopt(base, other)
     assert not (here / "state.pt").exists()
-    assert store.adopt(base) is None  # it has a result
+    assert not store.adopt(base, other)  # it has a result
+
+
+def test_a_base_without_the_files_that_no_arm_needs_is_copied(fake: Fake) -> None:
+    """They may be deleted to save space."""
+    fake.compare(variants="A", pretrain=7, seeds=1)
+    (here,) = fake.folder.glob(f"runs/{BASE}-*")
+    (here / "train" / "results.csv").unlink()
+    fake.compare(variants="B", pretrain=7, seeds=1, name="other")
+    assert "yolo11n pretraining seed 0: copied from" in fake.output()
+    assert fake.starts()[3:] == [("yolo11n", "0"), ("B", "0")]
 
 
 def test_a_run_that_was_copied_shares_no_file_that_changes_in_place(fake: Fake) -> None:
@@ -267,7 +295,7 @@ def test_links_out_of_another_study_are_not_followed(fake: Fake, tmp_path: Path)
     assert "copied from" not in fake.output()
 
 
-@pytest.mark.parametrize("missing", ["train/weights/last.pt", "result.json", "run.json"])
+@pytest.mark.parametrize("missing", ["train/weights/last.pt", "matches.npz", "result.json", "run.json"])
 def test_an_incomplete_base_of_another_study_is_not_used(fake: Fake, missing: str) -> None:
     fake.compare(variants="A", pretrain=7, seeds=1)
     (folder,) = fake.folder.glob(f"runs/{BASE}-*")

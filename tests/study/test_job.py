@@ -108,12 +108,16 @@ def test_the_seal_of_a_result_covers_the_files_of_its_run(tmp_path: Path) -> Non
     for name in ("train.log", "draws.npz"):  # these change later
         (tmp_path / name).write_bytes(b"later")
     assert is_own_result(tmp_path)
-    (tmp_path / "matches.npz").write_bytes(b"other")
-    assert not is_own_result(tmp_path)
-    RunResult("k", 3, "done", began=1.5).write(tmp_path)
+    for name in ("matches.npz", "maps.npz"):  # changed, or not of the run
+        before = (tmp_path / "matches.npz").read_bytes()
+        (tmp_path / name).write_bytes(b"other")
+        assert not is_own_result(tmp_path)
+        (tmp_path / name).unlink()
+        assert is_own_result(tmp_path)  # deleted to save space
+        (tmp_path / "matches.npz").write_bytes(before)
     path = tmp_path / "result.json"
     content = json.loads(path.read_text())
-    for change in ({"began": 2.5}, {"seal": None}, {"later": 1}):
+    for change in ({"began": 2.5}, {"seal": None}, {"files": {}}, {"later": 1}):
         path.write_text(json.dumps({**content, **change}))
         assert not is_own_result(tmp_path)
     path.write_text(json.dumps(content))

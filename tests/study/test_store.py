@@ -14,7 +14,7 @@ from yolo_attn.study.job import RunResult, RunSettings, is_own_result
 from yolo_attn.study.running.run import Run, plan_run
 from yolo_attn.study.specification.arms import Arm
 from yolo_attn.study.specification.study import Study
-from yolo_attn.study.store import SCHEMA, Store, choose_folder, read_study, slug
+from yolo_attn.study.store import SCHEMA, Neighbor, Store, choose_folder, read_study, slug
 
 VERSIONS = PLATFORM.versions
 SETTINGS = RunSettings("detect", "digits", "cpu")
@@ -215,10 +215,11 @@ def test_a_run_of_another_study_that_disappears_is_passed_over(
     with Store(fresh_folder / "one").opened(study(), PLATFORM):
         other = Store(fresh_folder / "one").prepare(run(), SETTINGS)
     (other / "train" / "weights").mkdir(parents=True)
-    (other / "train" / "weights" / "last.pt").touch()
+    for name in ("train/weights/last.pt", "matches.npz"):
+        (other / name).touch()
     RunResult(run().key, 0, "done").write(other)
     store = Store(fresh_folder / "two")
-    assert store.find_elsewhere(run()) == other
+    assert store.find_elsewhere(run()) == Neighbor(other, own=True)
 
     def check(folder: Path) -> bool:
         (folder / "result.json").unlink()
@@ -226,4 +227,3 @@ def test_a_run_of_another_study_that_disappears_is_passed_over(
 
     monkeypatch.setattr("yolo_attn.study.store.is_own_result", check)
     assert store.find_elsewhere(run()) is None
-    assert store.find_foreign(run()) is None

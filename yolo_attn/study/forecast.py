@@ -206,7 +206,8 @@ def make_forecast(plan: Plan, store: Store, at_once: int) -> Forecast:
     """
     results = {run.key: store.find_result(run) for run in plan.every_run}
     ended = {key for key, result in results.items() if result is not None}
-    ended |= {run.key for run in plan.base_runs if store.find_elsewhere(run)}  # it is copied
+    neighbors = {run.key: store.find_elsewhere(run) for run in plan.base_runs}
+    ended |= {key for key, found in neighbors.items() if found and found.own}  # it is copied
     noise = read_earlier_results(store.folder, plan).noise
     sizing = Sizing(plan, noise, RunSeconds(plan, times_of(plan.every_run, results)), at_once)
     detect = None if plan.study.detect is None else plan.study.detect / 100

@@ -40,7 +40,7 @@ Scores = Mapping[str, float | None]
 """Values by name of a metric or class; None where a value is undefined."""
 
 _FINISHED = ("done", "failed")
-_SEAL = "seal"
+_FILES, _SEAL = "files", "seal"
 _SEALED = tuple(name for name in OUTPUTS if name not in (LOG, BOOTSTRAP, RESULT))  # the bootstrap has its own seal
 _INPUTS_SCHEMA = 1
 _MAX_NUMBER = 1e18  # larger than any time or size
@@ -408,24 +408,31 @@ class RunResult:
         Raises:
             UserError: The disk is full or cannot be written.
         """
-        content = self.to_json()
-        write_atomically(folder / RESULT, as_json({**content, _SEAL: seal(*_sealed(content, folder))}))
+        content = {**self.to_json(), _FILES: _hashes(folder)}
+        write_atomically(folder / RESULT, as_json({**content, _SEAL: seal(_sealed(content))}))
 
 
 def is_own_result(folder: Path) -> bool:
-    """Whether this user's processes made the files of a finished run.
+    """Whether this user's processes made the files of a finished run; some may have been deleted since.
 
     Raises:
         UserError: The result is missing or damaged.
+        OSError: A file cannot be read.
     """
     content = read_json(folder / RESULT)
-    return is_sealed(content.pop(_SEAL, None), *_sealed(content, folder))
+    if not is_sealed(content.pop(_SEAL, None), _sealed(content)):
+        return False
+    made = content.get(_FILES)
+    return isinstance(made, dict) and _hashes(folder).items() <= made.items()
 
 
-def _sealed(content: Mapping[str, object], folder: Path) -> list[bytes]:
-    """Return what the seal of a result covers: its content and the files of its run."""
-    files = {name: file_hash(folder / name) for name in _SEALED if (folder / name).is_file()}
-    return [json.dumps(plain_value([content, files]), sort_keys=True).encode()]
+def _sealed(content: Mapping[str, object]) -> bytes:
+    """Return what the seal of a result covers: its content, with the hashes of the run's files."""
+    return json.dumps(plain_value(content), sort_keys=True).encode()
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {name: file_hash(folder / name) for name in _SEALED if (folder / name).is_file()}
 
 
 @dataclass(frozen=True)

@@ -60,14 +60,15 @@ class RunStates:
                 self._read(base)
         for base in self._bases_of(runs, "waiting"):
             name = f"{base.arm.name} seed {base.seed}"
-            if other := self._store.adopt(base):
-                notices.append(f"{name}: copied from {other}")
-            elif other := self._store.find_foreign(base):
+            other = self._store.find_elsewhere(base)
+            if other and not other.own:
                 notices.append(
-                    f"{name}: not copied from {other}: no valid seal of this user (trained by another user, on another "
-                    "machine or with an early version, or changed since)"
+                    f"{name}: not copied from {other.folder}: no valid seal of this user (trained by another user, on "
+                    "another machine or with an early version, or changed since)"
                 )
-            self._read(base)
+            elif other and self._store.adopt(base, other):
+                notices.append(f"{name}: copied from {other.folder}")
+                self._read(base)
         self.end_baseless(runs)
         return notices
 

@@ -20,6 +20,7 @@ from yolo_attn.study.files import (
     LAST_WEIGHTS,
     LAYERS,
     LOG,
+    MATCHES,
     MODEL,
     OUTPUTS,
     RESULT,
@@ -31,6 +32,7 @@ from yolo_attn.study.files import (
 from yolo_attn.study.job import Job, Platform, RunResult, RunSettings, is_own_result, read_key
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.specification.study import Comparison, Study, StudyFolder
+from yolo_attn.system.failures import disk_error
 from yolo_attn.system.files import link_or_copy, make_folder, read_json, read_yaml, write_atomically
 from yolo_attn.system.locks import FolderLock
 from yolo_attn.system.processes import ranks_ended
@@ -38,7 +40,7 @@ from yolo_attn.system.processes import ranks_ended
 if TYPE_CHECKING:
     from yolo_attn.layer_files import Sources
 
-__all__ = ["SCHEMA", "Store", "StoredStudy", "choose_folder", "read_study", "slug"]
+__all__ = ["SCHEMA", "Neighbor", "Store", "StoredStudy", "choose_folder", "read_study", "slug"]
 
 SCHEMA = 2
 _KEY_DIGITS = 8
@@ -55,6 +57,19 @@ class StoredStudy:
 
     comparison: Comparison
     layers: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Neighbor:
+    """A finished run of another study.
+
+    Args:
+        folder: Its folder.
+        own: Whether this user has trained it; only then it is used.
+    """
+
+    folder: Path
+    own: bool
 
 
 def choose_folder(study: Study) -> Path:
@@ -283,54 +298,57 @@ class Store:
         """
         (self.path(run) / RESULT).unlink(missing_ok=True)
 
-    def adopt(self, run: Run) -> Path | None:
-        """Copy the finished run with the same key from another study of the same project, and return its folder there.
+    def adopt(self, run: Run, other: Neighbor) -> bool:
+        """Copy a finished run of another study.
 
-        The result is copied last: if the copying is interrupted, the run has no result here. Files may share their
-        content, because all of them are replaced and never changed in place; the log, which runs append to, stays.
+        The result comes last, and only then the state of a training here is deleted: if the copying is interrupted, the
+        run has no result here and resumes. Files may share their content, because all of them are replaced and never
+        changed in place; the log, which runs append to, stays.
 
         Args:
             run: A prepared run without a result.
+            other: From `find_elsewhere`.
 
         Returns:
-            None without such a run, or if a process of an earlier command still works on the run here.
+            False if a process of an earlier command still works on the run here, or the other one was deleted.
+
+        Raises:
+            UserError: The folder cannot be written.
         """
-        folder, other = self.path(run), self.find_elsewhere(run)
+        folder = self.path(run)
         lock = FolderLock(folder)
-        if other is None or not lock.acquire():
-            return None
+        if not lock.acquire():
+            return False
         with lock:
             if (folder / RESULT).exists() or not ranks_ended(folder, timeout=0.0):
-                return None
-            with contextlib.suppress(OSError):  # it was deleted in the meantime
-                (folder / TRAINING_STATE).unlink(missing_ok=True)
+                return False
+            try:
                 for name in OUTPUTS:
-                    if name != LOG and _is_own_file(other / name, other):
-                        link_or_copy(other / name, folder / name)
-                return other
-        return None
+                    if name != LOG and _is_own_file(other.folder / name, other.folder):
+                        link_or_copy(other.folder / name, folder / name)
+                (folder / TRAINING_STATE).unlink(missing_ok=True)
+            except FileNotFoundError:
+                return False
+            except OSError as error:
+                raise disk_error(error, folder) from error
+            return (folder / RESULT).exists()
 
-    def find_elsewhere(self, run: Run) -> Path | None:
-        """Return the folder of the finished run with the same key in another study, if this user has trained it."""
-        return next((other for other, own in self._elsewhere(run) if own), None)
+    def find_elsewhere(self, run: Run) -> Neighbor | None:
+        """Return the finished run with the same key in another study of the project, preferably one of this user."""
+        foreign = None
+        for neighbor in self._elsewhere(run):
+            if neighbor.own:
+                return neighbor
+            foreign = foreign or neighbor
+        return foreign
 
-    def find_foreign(self, run: Run) -> Path | None:
-        """Return the folder of the finished run with the same key in another study, if this user has not trained it."""
-        return next((other for other, own in self._elsewhere(run) if not own), None)
-
-    def _elsewhere(self, run: Run) -> Iterator[tuple[Path, bool]]:
-        """Yield the folders of the finished runs with the same key in other studies of the same project.
-
-        Each comes with whether this user has trained it.
-        """
+    def _elsewhere(self, run: Run) -> Iterator[Neighbor]:
+        """Yield the finished runs with the same key in other studies of the same project."""
         for other in sorted(self.folder.parent.glob(f"*/{RUNS}/*-{run.key[:_KEY_DIGITS]}")):
             if other.parent.parent == self.folder or not _is_done(other, run.key):
                 continue
-            try:
-                own = is_own_result(other)
-            except (UserError, OSError):  # it was deleted in the meantime
-                continue
-            yield other, own
+            with contextlib.suppress(UserError, OSError):  # it was deleted in the meantime
+                yield Neighbor(other, is_own_result(other))
 
     def count_unused(self, runs: Sequence[Run]) -> int:
         """Count the stored results that belong to none of some prepared runs."""
@@ -369,13 +387,14 @@ def _read_result(folder: Path, key: str) -> RunResult | None:
 
 
 def _is_done(folder: Path, key: str) -> bool:
-    """Whether a run's folder has the result of a done run with a key, and its weights."""
+    """Whether a run's folder has the result of a done run with a key, its weights and its matches."""
     try:
         result = RunResult.read(folder)
         keys = {read_key(folder), result.key}
     except UserError:
         return False
-    return keys == {key} and result.status == "done" and _is_own_file(folder / LAST_WEIGHTS, folder)
+    needed = all(_is_own_file(folder / name, folder) for name in (LAST_WEIGHTS, MATCHES))
+    return keys == {key} and result.status == "done" and needed
 
 
 def _is_own_file(path: Path, folder: Path) -> bool:
