@@ -1,0 +1,95 @@
+"""Every layer on a CUDA device without data: one device, no waiting for it, and the types of mixed precision.
+
+These tests need no GPU. Those that compute on one are in tests/cuda/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from .cases import CHANNELS, Case, call, cases
+from .fake_cuda import OneDevice, autocast, fake_cuda, move
+
+each = pytest.mark.parametrize("case", cases(), ids=lambda case: case.id)
+SHAPE = (2, CHANNELS, 9, 12)
+
+
+def maps(case: Case, device: str, dtype: torch.dtype = torch.float32, *, grad: bool = False) -> list[Tensor]:
+    return [torch.empty(SHAPE, device=device, dtype=dtype, requires_grad=grad) for _ in range(case.spec.inputs)]
+
+
+@each
+def test_autocast_in_training_and_in_inference(case: Case) -> None:
+    layer = case.build()
+    with fake_cuda():
+        move(layer)
+        # Rows before the layer are convolutions, which return half precision, or norms, which return float32.
+        for training, autocast_dtype, dtype in (
+            (True, torch.float16, torch.float16),
+            (False, torch.bfloat16, torch.float32),
+        ):
+            with autocast(autocast_dtype), OneDevice():
+                y = call(layer.train(training), maps(case, "cuda", dtype, grad=training))
+            assert (y.device.type, y.dtype) == ("cuda", dtype)
+
+
+@each
+def test_half(case: Case) -> None:
+    layer = case.build().eval()
+    with fake_cuda(), OneDevice():
+        y = call(move(layer, dtype=torch.float16), maps(case, "cuda", torch.float16))
+        assert (y.device.type, y.dtype) == ("cuda", torch.float16)
+
+
+@each
+def test_gradients_stay_on_one_device(case: Case) -> None:
+    # The meta device, because without a GPU autograd has no queue of work for "cuda".
+    layer, xs = move(case.build().train(), "meta"), maps(case, "meta", grad=True)
+    with OneDevice():
+        call(layer, xs).sum().backward()
+    assert all(x.grad is not None and x.grad.device.type == "meta" for x in [*xs, *layer.parameters()])
+
+
+class _Table(nn.Module):
+    """A layer whose constant is not a buffer, so it stays on the CPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.ones(12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.table
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        _Table(),
+        lambda x: x * torch.arange(12),
+        lambda x: x[..., torch.tensor([0, 1])],
+        lambda x: x + torch.arange(12).to(x.device),
+        lambda x: x.cpu(),
+        lambda x: x.mean().cpu(),
+        lambda x: x * x.mean().item(),
+        lambda x: x if x.mean() > 0 else -x,
+        lambda x: x[x > 0],
+        lambda x: x.nonzero(),
+        lambda x: x.copy_(torch.zeros(12)),
+    ],
+)
+def test_waiting_for_the_device_is_found(wrong: Callable[[Tensor], Tensor]) -> None:
+    with fake_cuda():
+        if isinstance(wrong, _Table):
+            wrong.table = torch.ones(12)
+        x = torch.empty(SHAPE, device="cuda")
+        with OneDevice(), pytest.raises(RuntimeError):
+            wrong(x)
+
+
+def test_numbers_may_be_on_the_cpu() -> None:
+    with fake_cuda(), OneDevice():
+        assert (torch.empty(SHAPE, device="cuda") * torch.tensor(0.5)).device.type == "cuda"
