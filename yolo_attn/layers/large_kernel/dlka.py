@@ -13,8 +13,10 @@ Shapes: x (B, C, H, W), y the same; weights(x) (B, C, H, W), of any size and sig
 million at C = 256, each applied at every position: place the layer where the map is small.
 Precision: bilinear sampling has a kink where a tap crosses a row or column of the map. Near it a float32 rounding error
 selects one of two slopes, so the gradients of two correct implementations can differ at single positions.
-Deviations: the deformable convolution uses `grid_sample`, so it needs no compiled operator and exports to ONNX. Offsets
-and samples are in float32. Offsets are initialized randomly, as in the authors' code.
+Algorithm: a sample is a weighted sum of the four tokens around it, and `embedding_bag` reads all channels of a token at
+once without storing the four. In traces and on GPUs `grid_sample` is used.
+Deviations: the deformable convolution is composed of PyTorch's operators, so it needs no compiled one and exports to
+ONNX. Offsets and samples are in float32. Offsets are initialized randomly, as in the authors' code.
 """
 
 from __future__ import annotations
@@ -63,20 +65,75 @@ def deformable_depthwise(x: Tensor, offsets: Tensor, kernel: Tensor, dilation: i
         dilation: Step between the taps before the offsets.
     """
     k = kernel.shape[-1]
-    b, c, h, w = x.shape
+    b, _, h, w = x.shape
     down, right = widen(offsets).reshape(b, k, k, 2, h, w).unbind(3)  # (B, k, k, H, W) each: row and column of the tap
     steps = torch.arange(-(k // 2), k // 2 + 1, device=x.device, dtype=down.dtype) * dilation
     down = down + steps.view(k, 1, 1, 1) + torch.arange(h, device=x.device, dtype=down.dtype).view(-1, 1)
     right = right + steps.view(k, 1, 1) + torch.arange(w, device=x.device, dtype=down.dtype)
-    grid = torch.stack([(2 * right + 1) / w - 1, (2 * down + 1) / h - 1], 5)  # from -1 to 1 between the outer edges
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    convolve = _from_tokens if x.device.type == "cpu" and not tracing else _from_map
     with no_autocast(x):
-        wide, weights = widen(x), widen(kernel)
-        result = torch.zeros_like(wide)
-        for row in range(k):  # one row of taps at a time bounds the memory
-            samples = F.grid_sample(wide, grid[:, row].reshape(b, k * h, w, 2), align_corners=False)
-            samples = samples.reshape(b, c, k, h, w)
-            result = result + (samples * weights[:, 0, row].view(c, k, 1, 1)).sum(2)
-    return result.to(x.dtype)
+        return convolve(widen(x), down, right, widen(kernel)).to(x.dtype)
+
+
+def _from_map(x: Tensor, down: Tensor, right: Tensor, kernel: Tensor) -> Tensor:
+    """Return the convolution from samples of the map, for exporters and GPUs.
+
+    Args:
+        x: (B, C, H, W).
+        down: Row of each tap, (B, k, k, H, W).
+        right: Column of each tap, (B, k, k, H, W).
+        kernel: (C, 1, k, k).
+    """
+    k = kernel.shape[-1]
+    b, c, h, w = x.shape
+    grid = torch.stack([(2 * right + 1) / w - 1, (2 * down + 1) / h - 1], 5)  # from -1 to 1 between the outer edges
+    result = torch.zeros_like(x)
+    for row in range(k):  # one row of taps at a time bounds the memory
+        samples = F.grid_sample(x, grid[:, row].reshape(b, k * h, w, 2), align_corners=False)
+        samples = samples.reshape(b, c, k, h, w)
+        result = result + (samples * kernel[:, 0, row].view(c, k, 1, 1)).sum(2)
+    return result
+
+
+def _from_tokens(x: Tensor, down: Tensor, right: Tensor, kernel: Tensor) -> Tensor:
+    """Return the same, with all channels of a position read at once; one tap's samples are stored at a time."""
+    b, c, h, w = x.shape
+    tokens = x.permute(0, 2, 3, 1).reshape(-1, c).contiguous()  # several times faster
+    result = torch.zeros_like(tokens)
+    for row in range(kernel.shape[-1]):  # one row of taps at a time bounds the memory of the indices
+        corners = zip(*_corners(down[:, row].transpose(0, 1), right[:, row].transpose(0, 1)), strict=True)
+        for (index, share), weight in zip(corners, kernel[:, 0, row].t().contiguous(), strict=True):
+            samples = F.embedding_bag(index, tokens, mode="sum", per_sample_weights=share)
+            result.addcmul_(samples, weight)
+    return result.reshape(b, h, w, c).permute(0, 3, 1, 2)
+
+
+def _corners(down: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Return index and share of the four tokens around each point, each (points, B * H * W, 4).
+
+    Tokens beyond the border have the share 0.
+
+    Args:
+        down: Row of each point, (points, B, H, W).
+        right: Column of each point, (points, B, H, W).
+    """
+    count, b, h, w = down.shape
+    first = torch.arange(b, device=down.device, dtype=torch.int32).view(-1, 1, 1) * (h * w)  # token of each image
+    indices, shares = [], []
+    for row, down_share in _around(down):
+        for column, right_share in _around(right):
+            inside = (row >= 0) & (row < h) & (column >= 0) & (column < w)
+            indices.append(first + torch.where(inside, row * w + column, 0).int())
+            shares.append(torch.where(inside, down_share * right_share, 0))
+    return torch.stack(indices, 4).reshape(count, -1, 4), torch.stack(shares, 4).reshape(count, -1, 4)
+
+
+def _around(at: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Return the positions before and after each point along one dimension, and their shares in it."""
+    before = at.floor()
+    after_share = at - before
+    return [(before, 1 - after_share), (before + 1, after_share)]
 
 
 @register_layer(
