@@ -166,6 +166,8 @@ def test_a_map_is_rendered_at_its_position() -> None:
     y, x = np.argwhere(yellow).mean(0)
     assert (y - top) / (bottom - top) == pytest.approx(0.75, abs=0.06)
     assert (x - left) / (right - left) == pytest.approx(0.75, abs=0.06)
+    gray = (rendered == 90).all(2)[:, :left].sum(1)  # of the image beside the map
+    assert np.argmax(gray > 100) == pytest.approx(top, abs=2)
 
 
 def test_a_run_keeps_the_maps_of_a_few_images(images: Path) -> None:

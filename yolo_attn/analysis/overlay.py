@@ -205,7 +205,6 @@ def _draw_line(figure: Figure, panels: list[Any], canvas: Canvas, line: Sequence
     """Draw the image and groups of maps next to it."""
     for panel in panels:
         panel.axis("off")
-        panel.set_anchor("N")  # a panel with a color scale is less high than the image
     first, *rest = panels
     image = line[0].image
     first.set_title(plain(image.title), fontsize=7)
@@ -221,6 +220,8 @@ def _draw_line(figure: Figure, panels: list[Any], canvas: Canvas, line: Sequence
             bar = figure.colorbar(painted, ax=own, extend=extend, location="bottom", aspect=25 * len(own), pad=0.02)
             bar.ax.tick_params(labelsize=6)
             bar.set_label(group.label, fontsize=6)
+    for panel in panels:
+        panel.set_anchor("N")  # a panel with a color scale is less high than the image, and is anchored by the scale
 
 
 def _overview(models: Sequence[ImageMaps]) -> Iterator[_Group]:

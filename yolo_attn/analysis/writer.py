@@ -9,7 +9,7 @@ The arrays of an image, `<image>.npz`, contain no pickle:
     query_<n>       weights of a query by head (heads, h, w); they add up to 1 if the layer's weights do
     points_<n>      sampling points of a query by head (heads, k, 2), x and y in pixels of the image
     weights_<n>     their weights (heads, k)
-    boxes_<m>       detections (k, 4) of a model: x, y, x, y in pixels of the image
+    boxes_<m>       detections (k, 4) of a model: x, y, x, y in pixels from the image's edge, 0.5 more than `imshow` has
     about           JSON: the layers, queries and models of these numbers
 """
 
