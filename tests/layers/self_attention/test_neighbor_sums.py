@@ -23,7 +23,19 @@ def test_equal_unfold(k: int) -> None:
     torch.testing.assert_close(weighted_sum(weights, padded, k), total)
 
 
-@pytest.mark.parametrize(("function", "depth"), [(dot_products, 2), (weighted_sum, 9)])
+both = pytest.mark.parametrize(("function", "depth"), [(dot_products, 2), (weighted_sum, 9)])
+
+
+@both
 def test_derivatives_equal_differences(function: Callable[..., Tensor], depth: int) -> None:
     first, padded = torch.randn(2, 2, depth, 3, 4).double(), torch.randn(2, 2, 2, 5, 6).double()
     assert torch.autograd.gradcheck(function, (first.requires_grad_(), padded.requires_grad_(), 3))
+
+
+@both
+def test_the_compiler_has_the_same_derivatives(function: Callable[..., Tensor], depth: int) -> None:
+    torch._dynamo.reset()
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    inputs = [x.requires_grad_() for x in (torch.randn(1, 2, depth, 3, 4), torch.randn(1, 2, 2, 5, 6))]
+    expected, found = (torch.autograd.grad(f(*inputs, 3).square().sum(), inputs) for f in (function, compiled))
+    torch.testing.assert_close(found, expected)
