@@ -119,7 +119,7 @@ def test_a_resumed_training_keeps_the_files_of_its_beginning(tmp_path: Path, tra
     log_provenance(training(tmp_path, resume="last.pt"))
     assert (tmp_path / ATTENTION_FILE).read_text() == "layers: []\ngit: of the beginning\n"
     assert (tmp_path / MODEL_FILE).read_text() == "# mine\n"
-    assert ("set_tag", ("attention.git", "of the beginning")) in tracker.calls
+    assert ("set_tags", ({"attention.layers": "[]", "attention.git": "of the beginning"},)) in tracker.calls
     for file in (ATTENTION_FILE, MODEL_FILE):
         (tmp_path / file).unlink()
     log_provenance(training(tmp_path, resume="last.pt"))

@@ -43,8 +43,7 @@ def _tensorboard(given: Provenance) -> None:
 def _mlflow(given: Provenance) -> None:
     mlflow = _from_ultralytics("mlflow", "mlflow")
     if mlflow and mlflow.active_run():
-        for key, value in given.content.items():
-            mlflow.set_tag(f"attention.{key}", str(value)[:_LONGEST_TAG])
+        mlflow.set_tags({f"attention.{key}": str(value)[:_LONGEST_TAG] for key, value in given.content.items()})
         for file in given.files:
             mlflow.log_artifact(str(file))
 
@@ -67,7 +66,7 @@ def _clearml(given: Provenance) -> None:
 
 def _comet(given: Provenance) -> None:
     comet = _from_ultralytics("comet", "comet_ml")
-    if comet and (experiment := comet.get_global_experiment()):
+    if comet and (experiment := getattr(comet, "get_running_experiment", comet.get_global_experiment)()):
         for file in given.files:
             experiment.log_asset(str(file), file_name=file.name, overwrite=True)
 
