@@ -64,6 +64,21 @@ def test_impossible_degrees_of_freedom_are_unknown(df: object) -> None:
     assert NoiseSummary.from_json(content) == NoiseSummary(0.01, 0.002)
 
 
+def test_shared_runs_are_counted_once() -> None:
+    """Arms with the same model share the folders of their runs."""
+    made = study(NoiseSummary(0.01, 0.002, df=8.0))
+    numbered = [
+        replace(arm, runs=[replace(run, folder=f"runs/{name}-s{run.seed}", seconds=36.0) for run in arm.runs])
+        for arm, name in zip(made.arms, ("base", "same", "same"), strict=True)
+    ]
+    shared = replace(made, arms=numbered)
+    assert [arm.name for arm in shared.trained_arms] == [arm.name for arm in made.arms[:2]]
+    assert shared.hours == pytest.approx(2 * len(made.baseline.runs) * 36 / 3600)
+    found = noise_budget(shared)
+    assert found is not None
+    assert (found.sizes[0].runs, found.sizes[0].seconds) == (10, 600)
+
+
 def test_images_that_change_nothing_are_not_a_number() -> None:
     few, many = (noise_lines(study(NoiseSummary(0.01, images, df=8.0)))[1] for images in (0.0, 0.01))
     assert few.endswith("with twice the test images no less than now.")

@@ -87,7 +87,7 @@ def _size(study: StudyResults, noise: NoiseSummary, seeds: int, bases: int, imag
     return Size(
         seeds=seeds,
         bases=bases if several else None,
-        runs=seeds * len(study.arms) + (bases if several else len(study.common_bases)),
+        runs=seeds * len(study.trained_arms) + (bases if several else len(study.common_bases)),
         seconds=_seconds(study, seeds, bases),
         detectable=rules.detectable(expected, units, variants),
         equivalent=rules.chance_of_equivalent(expected, units, variants),
@@ -97,7 +97,7 @@ def _size(study: StudyResults, noise: NoiseSummary, seeds: int, bases: int, imag
 
 def _seconds(study: StudyResults, seeds: int, bases: int) -> float | None:
     """Return the training time of some seeds of all arms, and of the bases if they are several; None if unknown."""
-    times = [arm.seconds for arm in study.arms if arm.done]
+    times = [arm.seconds for arm in study.trained_arms if arm.done]
     trained = [base.seconds for base in study.common_bases if base.status == "done"] if bases > 1 else []
     known = [seconds for seconds in (*times, *trained) if seconds is not None]
     if len(known) < len(times) + len(trained):

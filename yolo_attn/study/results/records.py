@@ -865,9 +865,17 @@ class StudyResults:
         return sum(base.status == "done" for base in self.bases)
 
     @property
+    def trained_arms(self) -> list[ArmSummary]:
+        """The arms without those that have the model of an earlier one, whose runs they share."""
+        first: dict[str, ArmSummary] = {}
+        for arm in self.arms:
+            first.setdefault(next((run.folder for run in arm.runs if run.folder), arm.name), arm)
+        return list(first.values())
+
+    @property
     def hours(self) -> float | None:
         """Total training time of the done runs and of the bases, in hours."""
-        times = [run.seconds for arm in self.arms for run in arm.done]
+        times = [run.seconds for arm in self.trained_arms for run in arm.done]
         times += [base.seconds for base in self.bases if base.status == "done"]
         known = [seconds for seconds in times if seconds is not None]
         return sum(known) / 3600 if known else None
