@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
-import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -177,16 +177,20 @@ def test_a_killed_base_ends_the_study_and_is_resumed(fake: Fake) -> None:
 
 
 @forking
-def test_a_study_killed_at_any_moment_repeats_no_base(fake: Fake) -> None:
-    moments = random.Random(2)
+def test_a_study_killed_at_any_moment_repeats_no_base(
+    fake: Fake, wait_for: Callable[[Callable[[], bool]], None]
+) -> None:
+    """It is killed when each base has started."""
     given = {"base": "baseslow.x.yaml", "variants": "slow.1", "pretrain": 7, "bases": 3, "seeds": 3}
     kept: dict[str, str] = {}
-    for _ in range(4):
+    for seed in ("0", "1", "2"):
+        before = len(fake.starts())
         process = fake.in_background(**given)
-        process.join(moments.uniform(0.1, 1.0))
+        wait_for(lambda: ("baseslow.x-pretraining", seed) in fake.starts()[before:])  # noqa: B023 (called at once)
         process.kill()
         process.join()
         stored = fake.stored()
+        assert len(stored) >= int(seed)
         assert {name: stored[name] for name in kept} == kept, "a finished run was run again"
         kept = stored
     assert fake.compare(**given).exit_status == 0

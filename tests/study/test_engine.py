@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import random
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -420,17 +419,20 @@ def alive(pid: int) -> bool:
 
 
 @forking
-def test_a_study_killed_at_any_moment_resumes_and_repeats_nothing(fake: Fake) -> None:
-    moments = random.Random(4)
+def test_a_study_killed_at_any_moment_resumes_and_repeats_nothing(
+    fake: Fake, wait_for: Callable[[Callable[[], bool]], None]
+) -> None:
+    """It is killed when the first, the third and the second of its runs has started, and those before are finished."""
     arguments = {"variants": "slow.1,slow.2,A", "seeds": 2}
     kept: dict[str, str] = {}
-    for _ in range(6):
+    for number in (1, 3, 2):
         before = len(fake.starts())
         process = fake.in_background(**arguments)
-        process.join(moments.uniform(0.05, 0.9))
+        wait_for(lambda: len(fake.starts()) >= before + number)  # noqa: B023 (called at once)
         process.kill()
         process.join()
         stored = fake.stored()
+        assert len(stored) >= len(kept) + number - 1
         assert {name: stored[name] for name in kept} == kept, "a finished run was run again"
         started = {f"{arm}-s{seed}" for arm, seed in fake.starts()[before:]}
         assert not started & {name.rpartition("-")[0] for name in kept}
