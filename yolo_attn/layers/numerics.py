@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["at_least_one", "channel_shuffle", "no_autocast", "one_dtype", "saturate", "total", "wide", "widen"]
+__all__ = ["at_least_one", "channel_shuffle", "lerp", "no_autocast", "one_dtype", "saturate", "total", "wide", "widen"]
 
 Size = TypeVar("Size", int, Tensor)
 
@@ -24,7 +24,8 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 
 def widen(x: Tensor) -> Tensor:
     """Return x in at least float32."""
-    return x.to(wide(x.dtype))
+    # A conversion to its own dtype would be an operation of an exported model, which NCNN does not have.
+    return x if x.dtype == wide(x.dtype) else x.to(wide(x.dtype))
 
 
 def saturate(x: Tensor, *dtypes: torch.dtype) -> Tensor:
@@ -58,6 +59,13 @@ def no_autocast(x: Tensor) -> AbstractContextManager[Any]:
 def at_least_one(count: Size) -> Size:
     """Return max(count, 1); in a trace, where sizes are tensors, without making it a constant."""
     return count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1)
+
+
+def lerp(start: Tensor, end: Tensor, weight: Tensor) -> Tensor:
+    """Return `torch.lerp`; in a trace, as a sum and a product, because NCNN's converter does not know it."""
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return start + weight * (end - start)
+    return torch.lerp(start, end, weight)
 
 
 def total(tensors: Iterable[Tensor]) -> Tensor:

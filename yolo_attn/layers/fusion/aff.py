@@ -22,6 +22,7 @@ from yolo_attn.layers.attention_values import GATE, AttentionValues
 from yolo_attn.layers.base import Fusion
 from yolo_attn.layers.checks import check, check_positive
 from yolo_attn.layers.hybrid._multi_scale_context import MultiScaleContext
+from yolo_attn.layers.numerics import lerp
 from yolo_attn.registry import register_layer
 
 __all__ = ["AFF"]
@@ -69,4 +70,4 @@ class AFF(Fusion):
 
     def fuse(self, xs: list[Tensor]) -> Tensor:
         """Return the weighted sum."""
-        return self.factor * torch.lerp(xs[1], xs[0], self.weights(xs).to(xs[0].dtype))
+        return self.factor * lerp(xs[1], xs[0], self.weights(xs).to(xs[0].dtype))

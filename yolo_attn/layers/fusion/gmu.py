@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from yolo_attn.layers.attention_values import GATE, AttentionValues
 from yolo_attn.layers.base import Fusion
-from yolo_attn.layers.numerics import no_autocast, one_dtype
+from yolo_attn.layers.numerics import lerp, no_autocast, one_dtype
 from yolo_attn.registry import register_layer
 
 __all__ = ["GMU"]
@@ -68,4 +68,4 @@ class GMU(Fusion):
 
     def fuse(self, xs: list[Tensor]) -> Tensor:
         """Return the gated sum."""
-        return torch.lerp(torch.tanh(self.second(xs[1])), torch.tanh(self.first(xs[0])), self.weights(xs))
+        return lerp(torch.tanh(self.second(xs[1])), torch.tanh(self.first(xs[0])), self.weights(xs))

@@ -24,7 +24,7 @@ from yolo_attn.layers.attention_values import GATE, AttentionValues
 from yolo_attn.layers.base import Fusion
 from yolo_attn.layers.checks import check, check_positive
 from yolo_attn.layers.hybrid._multi_scale_context import MultiScaleContext
-from yolo_attn.layers.numerics import one_dtype
+from yolo_attn.layers.numerics import lerp, one_dtype
 from yolo_attn.registry import register_layer
 
 __all__ = ["iAFF"]
@@ -68,8 +68,8 @@ class iAFF(Fusion):
         """Return the final weights of the first input, (B, C, H, W); those of the second are 1 minus them."""
         xs = one_dtype(xs)
         weights = torch.sigmoid(self.context1(xs[0] + xs[1]))
-        return torch.sigmoid(self.context2(torch.lerp(xs[1], xs[0], weights.to(xs[0].dtype))))
+        return torch.sigmoid(self.context2(lerp(xs[1], xs[0], weights.to(xs[0].dtype))))
 
     def fuse(self, xs: list[Tensor]) -> Tensor:
         """Return the weighted mean."""
-        return torch.lerp(xs[1], xs[0], self.weights(xs).to(xs[0].dtype))
+        return lerp(xs[1], xs[0], self.weights(xs).to(xs[0].dtype))

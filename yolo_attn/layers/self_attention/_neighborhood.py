@@ -49,5 +49,6 @@ def reflect(x: Tensor, border: int) -> Tensor:
 def _reflected(first: int, count: int, length: int, device: torch.device) -> Tensor:
     """Return the indices from 0 to length - 1 that `count` positions beyond an end are reflected to."""
     period = at_least_one(2 * (length - 1))
-    index = torch.arange(first, first + count, device=device) % period
+    # Of at least 0 before the remainder: that of ExecuTorch has the sign of its argument.
+    index = (torch.arange(first, first + count, device=device) + count * period) % period
     return torch.minimum(index, period - index)

@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from yolo_attn.layers.attention_values import WEIGHT, AttentionValues
@@ -66,7 +65,7 @@ class EfficientAdditive(Mixer):
     def mix(self, x: Tensor) -> Tensor:
         """Return the projected product of the global query and the keys."""
         query = self._query(x)
-        key = F.normalize(widen(self.key(x)), dim=1)
+        key = _unit(widen(self.key(x)), 1)
         global_query = (self._weights(query) * query).sum((2, 3), keepdim=True)  # (B, C, 1, 1)
         y: Tensor = self.out_proj(self.proj((global_query * key).to(x.dtype)) + query.to(x.dtype))
         return y
@@ -82,10 +81,16 @@ class EfficientAdditive(Mixer):
         return self._weights(self._query(x))[:, 0]
 
     def _query(self, x: Tensor) -> Tensor:
-        return F.normalize(widen(self.query(x)), dim=1)
+        return _unit(widen(self.query(x)), 1)
 
     def _weights(self, query: Tensor) -> Tensor:
         logits = (query * self.score_weight.to(query.dtype)[:, None, None]).sum(1, keepdim=True) * self.channels**-0.5
-        flat = logits.flatten(2)
-        flat = F.normalize(flat, dim=2) if self.weighting == "l2" else flat.softmax(2)
-        return flat.reshape(logits.shape)
+        if self.weighting == "l2":
+            return _unit(logits, 2, 3)
+        weights: Tensor = logits.flatten(2).softmax(2).reshape(logits.shape)
+        return weights
+
+
+def _unit(x: Tensor, *dims: int) -> Tensor:
+    """Return x with norm 1 over dimensions, like `F.normalize`, whose operations NCNN and MNN convert wrongly."""
+    return x / x.square().sum(dims, keepdim=True).clamp(min=1e-24).sqrt()

@@ -94,7 +94,8 @@ class S2(Mixer):
         with no_autocast(copies[0]):  # the sum can exceed the range of float16
             hidden = F.gelu(F.linear(pooled, self.fc1.weight.to(dtype)))
             logits = F.linear(hidden, self.fc2.weight.to(dtype))
-        return logits.reshape(-1, 3, self.channels).softmax(1)
+        # The softmax is over the last dimension, because that of MNN is wrong over the second of three.
+        return logits.reshape(-1, 3, self.channels).transpose(1, 2).softmax(2).transpose(1, 2)
 
 
 def shift(x: Tensor, first: int, second: int) -> Tensor:
@@ -119,11 +120,14 @@ def shift(x: Tensor, first: int, second: int) -> Tensor:
 
 def _shift_forward(x: Tensor, dim: int) -> Tensor:
     """Shift by +1; the first row or column is repeated."""
-    length = x.shape[dim]
-    return torch.cat([x.narrow(dim, 0, 1), x.narrow(dim, 0, length - 1)], dim)
+    return torch.cat([_part(x, dim, slice(None, 1)), _part(x, dim, slice(None, -1))], dim)
 
 
 def _shift_backward(x: Tensor, dim: int) -> Tensor:
     """Shift by -1; the last row or column is repeated."""
-    length = x.shape[dim]
-    return torch.cat([x.narrow(dim, 1, length - 1), x.narrow(dim, length - 1, 1)], dim)
+    return torch.cat([_part(x, dim, slice(1, None)), _part(x, dim, slice(-1, None))], dim)
+
+
+def _part(x: Tensor, dim: int, part: slice) -> Tensor:
+    """Return a part of one dimension; NCNN has slices, but not `narrow`."""
+    return x[(slice(None),) * dim + (part,)]

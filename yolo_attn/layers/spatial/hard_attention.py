@@ -86,7 +86,7 @@ class HardAttention(Gate):
         if self.training and self.sample == "gumbel":
             logits = logits + _logistic_noise(logits)
         soft = torch.sigmoid(logits / self.temperature)
-        return (logits > 0).to(soft.dtype), soft
+        return logits.clamp(0, 1).ceil(), soft  # 1 where positive; unlike a comparison, it converts to NCNN
 
     def _logits(self, x: Tensor) -> Tensor:
         """Return the logits in float32, because rounding errors can flip the mask."""
