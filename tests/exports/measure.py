@@ -61,9 +61,9 @@ class Format:
         return [name for module, name in self.packages.items() if importlib.util.find_spec(module) is None]
 
     def versions(self) -> dict[str, str]:
-        """Return the versions of the packages."""
+        """Return the versions of Ultralytics, PyTorch and the packages."""
         found = {}
-        for name in self.packages.values():
+        for name in ("ultralytics", "torch", *self.packages.values()):
             with contextlib.suppress(PackageNotFoundError):
                 found[name] = version(name)
         return found
@@ -104,14 +104,16 @@ class Cell:
     problem: str = ""
 
     @property
+    def difference(self) -> float:
+        """The larger of both differences; infinite without outputs."""
+        return float("inf") if self.boxes is None or self.scores is None else max(self.boxes, self.scores)
+
+    @property
     def verdict(self) -> str:
         """`exact`, `tolerance` or `no`."""
-        if self.boxes is None or self.scores is None:
-            return "no"
-        error = max(self.boxes, self.scores)
-        if error <= EXACT and self.same_detections:
+        if self.difference <= EXACT and self.same_detections:
             return "exact"
-        return "tolerance" if error <= CLOSE else "no"
+        return "tolerance" if self.difference <= CLOSE else "no"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields with a value."""

@@ -1,4 +1,4 @@
-"""Exported models compute what the model in PyTorch computes."""
+"""Exported models compute what the model in PyTorch computes: the numbers behind the table of docs/export.md."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import torch
 from torch import nn
 
 from tests.exports.measure import EXACT, FORMATS, SIZE, Cell, attention_of, images, make_model, measure
+from tests.exports.table import DOCUMENT, LAYERS, REASONS, complete_formats, number_of, read_cells, with_table
 from tests.host.helpers import exports_onnx
 from yolo_attn.registry import LayerSpec, list_layers
 
 SPECS = [spec for spec in list_layers() if spec.built_in]
 ALWAYS = ("torchscript", "onnx-dynamic")
 """Formats in which every layer must be exact; the ONNX model is compared at two sizes."""
-OTHERS = [form for form in FORMATS if not form.startswith(("torchscript", "onnx"))]
+CELLS = read_cells()
+OTHERS = [form for form in FORMATS if form not in ALWAYS]
 
 
 def _name(spec: LayerSpec) -> str:
@@ -68,13 +70,42 @@ class _First(nn.Module):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", OTHERS)
-def test_a_gate_in_the_other_formats(form: str, fresh_folder: Path) -> None:
-    """Each is checked where its packages are installed."""
-    if missing := FORMATS[form].missing:
-        pytest.skip(f"pip install {' '.join(missing)}")
-    cell = _measure("CBAM", form)
+@pytest.mark.parametrize(
+    ("form", "layer"),
+    [
+        key
+        for key, cell in CELLS.items()
+        if cell.verdict == "exact" and key[0] in OTHERS and not FORMATS[key[0]].missing
+    ],
+)
+def test_the_exact_cells_of_the_table(form: str, layer: str, fresh_folder: Path) -> None:
+    """In the other formats, as far as their packages are installed."""
+    cell = _measure(layer, form)
     assert cell.verdict == "exact", cell
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [form for form in OTHERS if FORMATS[form].missing])
+def test_the_packages_of_a_format_are_installed(form: str) -> None:
+    pytest.skip(f"cells of {form} are not checked: pip install {' '.join(FORMATS[form].missing)}")
+
+
+def test_the_table_is_that_of_the_measurements() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert with_table(text) == text, "run: python benchmarks/exports.py --docs"
+
+
+def test_every_cell_that_is_not_exact_has_a_reason() -> None:
+    cells = {key: cell for key, cell in CELLS.items() if key[0] in complete_formats()}
+    assert {key for key, cell in cells.items() if cell.verdict != "exact" and not number_of(*key, cell)} == set()
+    assert {layer for _, layer in cells} == set(LAYERS)
+
+
+def test_every_reason_has_cells() -> None:
+    numbers = {number_of(*key, cell) for key, cell in CELLS.items() if cell.verdict != "exact"}
+    stale = [(r.form, layer) for r in REASONS for layer in r.layers if CELLS[r.form, layer].verdict == "exact"]
+    assert stale == []
+    assert [n for n in range(1, len(REASONS) + 1) if n not in numbers] == []
 
 
 def test_a_difference_is_not_exact() -> None:

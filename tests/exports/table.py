@@ -1,0 +1,179 @@
+"""The table of docs/export.md: the measurements in benchmarks/exports.json, and the reasons of those that differ."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from tests.conftest import SOURCE
+from tests.exports.measure import FORMATS, Cell
+from yolo_attn.registry import list_layers
+
+__all__ = ["DOCUMENT", "LAYERS", "REASONS", "RECORD", "complete_formats", "read_cells", "read_record", "with_table"]
+
+RECORD = SOURCE / "benchmarks" / "exports.json"
+DOCUMENT = SOURCE / "docs" / "export.md"
+START, END = "<!-- exports -->\n", "<!-- end of exports -->"
+LAYERS = sorted((spec.name for spec in list_layers() if spec.built_in), key=str.lower)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why layers are not exact in a format.
+
+    Args:
+        form: A key of `FORMATS`.
+        layers: Names of the layers; none for all layers that differ within the tolerance.
+        text: The operation, what becomes of it, and what to do instead.
+    """
+
+    form: str
+    layers: tuple[str, ...]
+    text: str
+
+    def explains(self, form: str, layer: str, cell: Cell) -> bool:
+        """Return whether the reason is that of a cell."""
+        return form == self.form and (layer in self.layers if self.layers else cell.verdict == "tolerance")
+
+
+REASONS = (
+    Reason(
+        "onnx-half",
+        (),
+        "Half precision rounds weights and features to 11 bits.",
+    ),
+    Reason(
+        "onnx-half",
+        ("AFF", "iAFF"),
+        "The batch norms of the globally pooled features amplify rounding errors: their statistics are here those of "
+        "two images, with standard deviations down to 0.002. In PyTorch the layer computes them in float32; a model in "
+        "half precision does not. With variances of at least 0.01 the difference is 0.01.",
+    ),
+    Reason(
+        "ncnn",
+        (),
+        "NCNN stores the weights of fully connected layers in half precision. With `net.opt.use_fp16_storage = False` "
+        "SK, CPCA and STN, which differ most, are exact.",
+    ),
+    Reason(
+        "ncnn",
+        ("EMA", "ShuffleAttention"),
+        "The groups of channels are folded into the batch, which an NCNN model does not have. `groups=1` is exact.",
+    ),
+    Reason("ncnn", ("SCSE",), "NCNN has no comparison of tensors. `combine=sum` is exact."),
+    Reason(
+        "ncnn",
+        ("HiLo", "LocalAttention"),
+        "NCNN has no masks (`masked_fill`) and no tensors of more than four dimensions, so no windows. Export to "
+        "OpenVINO or MNN.",
+    ),
+    Reason("ncnn", ("BRA",), "NCNN has no `topk` and no indexing by a tensor. Export to OpenVINO."),
+    Reason(
+        "ncnn",
+        ("CoT", "DLKA", "iRMB", "Outlook", "SeparableSelfAttention"),
+        "NCNN has no tensors of more than four dimensions, so no windows and patches. The exported file cannot be "
+        "loaded. Export to OpenVINO or MNN.",
+    ),
+    Reason(
+        "ncnn",
+        ("Axial",),
+        "Lines of the map are folded into the batch, which an NCNN model does not have; the output is not finite. "
+        "Export to OpenVINO or MNN.",
+    ),
+    Reason("ncnn", ("ACmix",), "NCNN's converter does not know `addcmul`. Export to OpenVINO or MNN."),
+    Reason(
+        "ncnn",
+        ("CrissCross", "DualAttention", "PAM"),
+        "NCNN's converter pnnx crashes (`std::bad_alloc`). Export to OpenVINO or MNN. Among layers that attend to all "
+        "positions, SelfAttention, MHSA and NonLocal are exact.",
+    ),
+    Reason(
+        "mnn",
+        ("CPCA", "FocalModulation"),
+        "MNN replaces the error function of GELU by an approximation, with errors up to 10⁻⁴ in the layer.",
+    ),
+    Reason("mnn", ("GAM",), "MNN computes convolutions of size 7 by a less exact algorithm, errors up to 4 · 10⁻⁴."),
+    Reason("mnn", ("BRA",), "MNN has no `IsNaN`, which attention with a mask becomes in ONNX. Export to OpenVINO."),
+    Reason(
+        "litert",
+        ("SOCA",),
+        "The exported identity matrix (`torch.eye`) is a `STABLEHLO_IOTA`, which LiteRT's interpreter does not have. "
+        "Export to OpenVINO.",
+    ),
+    Reason(
+        "executorch",
+        ("ELA", "SCSA"),
+        "XNNPACK's pass for channels last fails on the convolutions along rows and columns (non-NHWC compatible node). "
+        "Export to OpenVINO.",
+    ),
+    Reason(
+        "executorch",
+        ("HiLo",),
+        "XNNPACK has no tensors of more than six dimensions; the windows of several heads have seven. Export to "
+        "OpenVINO.",
+    ),
+    Reason(
+        "executorch",
+        ("BRA",),
+        "ExecuTorch's attention with a mask has another memory layout, in which a view of the exported graph fails. "
+        "Export to OpenVINO.",
+    ),
+)
+
+
+def read_record() -> dict[str, Any]:
+    """Return the record: versions of packages by format, and cells by format and layer."""
+    if not RECORD.exists():
+        return {"versions": {}, "cells": {}}
+    record: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8"))
+    return record
+
+
+def read_cells() -> dict[tuple[str, str], Cell]:
+    """Return the measured cells by format and layer."""
+    cells = read_record()["cells"]
+    return {(form, layer): Cell(**cell) for form, layers in cells.items() for layer, cell in layers.items()}
+
+
+def complete_formats() -> list[str]:
+    """Return the formats in which all layers are measured: the columns of the table."""
+    cells = read_cells()
+    return [form for form in FORMATS if all((form, layer) in cells for layer in LAYERS)]
+
+
+def number_of(form: str, layer: str, cell: Cell) -> int | None:
+    """Return the number of a cell's reason, from 1; None without one."""
+    found = [(not reason.layers, n) for n, reason in enumerate(REASONS, 1) if reason.explains(form, layer, cell)]
+    return min(found)[1] if found else None  # the reason of single layers before that of all
+
+
+def with_table(text: str) -> str:
+    """Return a document with the table and the reasons between their markers."""
+    formats, cells = complete_formats(), read_cells()
+    head = ["layer", *(FORMATS[form].title for form in formats)]
+    rows = [[layer, *(_in_words(form, layer, cells[form, layer]) for form in formats)] for layer in LAYERS]
+    lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+    shown = [(n, reason) for n, reason in enumerate(REASONS, 1) if reason.form in formats]
+    reasons = "\n".join(f"- ({n}) {FORMATS[reason.form].title}: {reason.text}" for n, reason in shown)
+    measured = "\n".join(f"- {FORMATS[form].title}: {_versions(form)}" for form in read_record()["cells"])
+    before, _, rest = text.partition(START)
+    table = "\n".join(lines)
+    return f"{before}{START}\n{table}\n\n{reasons}\n\nMeasured with:\n\n{measured}\n\n{END}{rest.partition(END)[2]}"
+
+
+def _versions(form: str) -> str:
+    """Return the versions of a format's packages, and how many layers are measured if that are not all."""
+    record = read_record()
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"][form].items())
+    count = len(record["cells"][form])
+    return versions if count == len(LAYERS) else f"{versions} ({count} of {len(LAYERS)} layers, so no column yet)"
+
+
+def _in_words(form: str, layer: str, cell: Cell) -> str:
+    """Return the text of a cell: exact, or the difference or "no" with the number of the reason."""
+    if cell.verdict == "exact":
+        return "exact"
+    words = f"{cell.difference:.0e}".replace("e-0", "e-") if cell.verdict == "tolerance" else "no"
+    number = number_of(form, layer, cell)
+    return f"{words} ({number})" if number else words
