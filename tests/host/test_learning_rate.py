@@ -95,7 +95,7 @@ def test_without_attention_layers_it_has_no_effect(data: Path, tmp_path: Path, o
     usual = settings(set_up(BASE, data, tmp_path))
     trainer = set_up(BASE, data, tmp_path, lr_attention=5)
     assert settings(trainer) == usual
-    assert own(output) == ["yolo-attn: lr_attention=5 has no effect: the model has no attention layer"]
+    assert own(output) == ["yolo-attn: lr_attention=5 has no effect: the model has no attention layer with parameters"]
     assert not hasattr(trainer.args, "lr_attention")  # stock Ultralytics resumes from the checkpoint
 
 

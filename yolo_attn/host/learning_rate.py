@@ -105,4 +105,6 @@ def _log(factor: float, parameters: int) -> None:
             f"{factor:g} times the learning rate"
         )
     else:
-        LOGGER.warning(f"yolo-attn: {LR_ATTENTION}={factor:g} has no effect: the model has no attention layer")
+        LOGGER.warning(
+            f"yolo-attn: {LR_ATTENTION}={factor:g} has no effect: the model has no attention layer with parameters"
+        )
