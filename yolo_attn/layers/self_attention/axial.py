@@ -158,9 +158,14 @@ class AxialLines(nn.Module):
         """Return the weight of position j for position i, (B lines, groups, length, length)."""
         with no_autocast(query):
             query, key, query_at, key_at = widen(query), widen(key), widen(query_at), widen(key_at)
-            logits: Tensor = self.content_norm(query.transpose(2, 3) @ key)
-            logits = logits + self.query_norm(_with_positions(query, query_at))
-            logits = logits + self.key_norm(_with_positions(key, key_at).transpose(2, 3))
+            if self.training:
+                logits: Tensor = self.content_norm(query.transpose(2, 3) @ key)
+                logits += self.query_norm(_with_positions(query, query_at))
+                logits += self.key_norm(_with_positions(key, key_at).transpose(2, 3))
+            else:  # scale queries and keys, which are fewer numbers than the logits
+                logits = (query * self.content_norm.scale()).transpose(2, 3) @ key
+                logits += _with_positions(query * self.query_norm.scale(), query_at)
+                logits += _with_positions(key * self.key_norm.scale(), key_at).transpose(2, 3)
         return logits.softmax(3)
 
 
@@ -171,12 +176,16 @@ class LogitNorm(BatchNorm):
         super().__init__(groups)
         self.register_parameter("bias", None)
 
+    def scale(self) -> Tensor:
+        """Return the factor of the logits in evaluation, (groups, 1, 1)."""
+        scale = widen(self.weight) * (widen(self.running_var) + self.eps).rsqrt()
+        return scale[:, None, None]
+
     def forward(self, x: Tensor) -> Tensor:
         """Scale the logits (N, groups, length, length)."""
         if self.training:
             return super().forward(x.to(self.weight.dtype))
-        scale = widen(self.weight) * (widen(self.running_var) + self.eps).rsqrt()
-        return x * scale[:, None, None]  # in the dtype of the logits, which may be wider than the weight's
+        return x * self.scale()  # in the dtype of the logits, which may be wider than the weight's
 
 
 def _with_positions(x: Tensor, at: Tensor) -> Tensor:
