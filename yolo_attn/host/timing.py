@@ -41,7 +41,7 @@ def step_seconds(
             began = time.perf_counter()
             sum(output.float().mean() for output in _tensors(model(images))).backward()  # type: ignore[union-attr]
             if images.is_cuda:
-                torch.cuda.synchronize()
+                torch.cuda.synchronize(images.device)
             seconds.append(time.perf_counter() - began)
         return median(seconds[1:] or seconds)  # the first step is a warm-up
 
