@@ -111,6 +111,14 @@ print(yolo_attn.get_layer("MeanGate").cls.factor, sources_of(["my_layers"]).dige
     assert python(code, "kept", cwd=tmp_path).stdout.split() == ["1", sources.digest]
 
 
+def test_a_folder_with_a_comma_is_refused_before_a_resumed_training_or_a_search_needs_it(tmp_path: Path) -> None:
+    file = tmp_path / "a,b" / "comma_layers.py"
+    file.parent.mkdir()
+    file.touch()
+    with pytest.raises(UserError, match=r"the comma in .*a,b would separate two files; move the file"):
+        load_layers([file])
+
+
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [

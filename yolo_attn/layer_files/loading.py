@@ -65,6 +65,10 @@ def module_of(path: Path) -> tuple[str, Path]:
     if path.suffix != ".py":
         raise UserError(f"layers={path}: not a Python file, such as my_layers.py")
     folder = path.resolve().parent
+    if "," in str(folder):  # other processes receive the files in one word
+        raise UserError(
+            f"layers={path}: the comma in {folder} would separate two files; move the file or rename the folder"
+        )
     parts = [] if path.name == "__init__.py" else [path.stem]
     while (folder / "__init__.py").exists():
         parts.insert(0, folder.name)
