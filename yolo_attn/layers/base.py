@@ -126,6 +126,10 @@ class Gate(SingleInputLayer):
         """Return the gate as published, broadcastable to x."""
         raise NotImplementedError  # abstract
 
+    def gates(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return tensors of the dtype of x whose product is the gate, so that none has to be as large as x."""
+        return (self.gate(x).to(x.dtype),)  # autocast may have changed it
+
     def scale(self, x: Tensor) -> Tensor:
         """Return the factor of x: the gate, faded in by gamma where there is one."""
         return self.fade(self.gate(x)).to(x.dtype)  # autocast may have changed it
@@ -137,11 +141,20 @@ class Gate(SingleInputLayer):
     def forward(self, x: Tensor) -> Tensor:
         """Scale x by its gate."""
         self.check_input(x)
-        return x * self.scale(x)
+        return product(x, *(self.gates(x) if self.gamma is None else (self.scale(x),)))
 
     def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
         """Return the gate as faded in by gamma: 1 everywhere where the layer is the identity."""
         return [gate_values(self.scale(inputs[0]), inputs[0])]
+
+
+def product(x: Tensor, *gates: Tensor) -> Tensor:
+    """Return the product of x and its gates, with one new tensor if nothing is derived from it."""
+    first, *others = gates
+    y = x * first
+    for gate in others:
+        y = y * gate if y.requires_grad or torch.jit.is_tracing() else y.mul_(gate)  # type: ignore[attr-defined, no-untyped-call]
+    return y
 
 
 class Chain(nn.Sequential):

@@ -10,7 +10,18 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["at_least_one", "channel_shuffle", "lerp", "no_autocast", "one_dtype", "saturate", "total", "wide", "widen"]
+__all__ = [
+    "at_least_one",
+    "channel_shuffle",
+    "is_traced",
+    "lerp",
+    "no_autocast",
+    "one_dtype",
+    "saturate",
+    "total",
+    "wide",
+    "widen",
+]
 
 Size = TypeVar("Size", int, Tensor)
 
@@ -66,6 +77,14 @@ def lerp(start: Tensor, end: Tensor, weight: Tensor) -> Tensor:
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return start + weight * (end - start)
     return torch.lerp(start, end, weight)
+
+
+def is_traced() -> bool:
+    """Return whether an exporter or a compiler records the operators, which it knows and may fuse."""
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return True
+    is_compiling = getattr(torch.compiler, "is_compiling", None)  # later than PyTorch 2.1
+    return is_compiling is not None and bool(is_compiling())
 
 
 def total(tensors: Iterable[Tensor]) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from yolo_attn.layers.base import Gate
 from yolo_attn.layers.checks import check_positive
 from yolo_attn.layers.sizes import hidden_width
+from yolo_attn.layers.statistics import mean_and_max
 from yolo_attn.registry import register_layer
 
 __all__ = ["CBAMChannel"]
@@ -51,4 +52,5 @@ class CBAMChannel(Gate):
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, 1, 1)."""
-        return torch.sigmoid(self.mlp(x.mean((2, 3))) + self.mlp(x.amax((2, 3))))[:, :, None, None]
+        mean, most = (pooled.flatten(1) for pooled in mean_and_max(x, 2, 3))
+        return torch.sigmoid(self.mlp(mean) + self.mlp(most))[:, :, None, None]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from yolo_attn.layers.base import Gate
 from yolo_attn.layers.channel._kernel_size import adaptive_kernel_size
 from yolo_attn.layers.checks import check_odd
+from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
 
 __all__ = ["ECA"]
@@ -54,5 +55,5 @@ class ECA(Gate):
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, 1, 1)."""
-        means = x.mean((2, 3))[:, None]  # (B, 1, C)
+        means = mean(x, 2, 3)[:, None]  # (B, 1, C)
         return torch.sigmoid(self.conv(means)).transpose(1, 2)[..., None]

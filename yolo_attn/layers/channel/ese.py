@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from yolo_attn.layers.base import Gate
+from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
 
 __all__ = ["ESE"]
@@ -47,4 +48,4 @@ class ESE(Gate):
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, 1, 1)."""
-        return F.hardsigmoid(self.fc(x.mean((2, 3))))[:, :, None, None]
+        return F.hardsigmoid(self.fc(mean(x, 2, 3)))[:, :, None, None]

@@ -31,6 +31,7 @@ from yolo_attn.layers.checks import check_choice, check_integer, check_positive
 from yolo_attn.layers.norms import BatchNorm
 from yolo_attn.layers.pooling import adaptive_mean
 from yolo_attn.layers.sizes import hidden_width
+from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
 
 __all__ = ["GE"]
@@ -101,7 +102,7 @@ class GE(Gate):
         if self.extent:
             reach = self.extent - 1
             return F.avg_pool2d(x, 2 * reach + 1, self.extent, reach, count_include_pad=False)
-        return x.mean((2, 3), keepdim=True)
+        return mean(x, 2, 3, keepdim=True)
 
 
 def _gather(channels: int, extent: int, grid_size: int) -> nn.Sequential:

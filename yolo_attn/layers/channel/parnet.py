@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.norms import BatchNorm
+from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
 
 __all__ = ["ParNet"]
@@ -53,7 +54,7 @@ class ParNet(Mixer):
     def mix(self, x: Tensor) -> Tensor:
         """Return the activated sum of the three branches."""
         skip = self.norm(x)
-        gate = torch.sigmoid(self.fc(skip.mean((2, 3))))[..., None, None]
+        gate = torch.sigmoid(self.fc(mean(skip, 2, 3)))[..., None, None]
         return F.silu(self.conv3x3(x) + self.conv1x1(x) + skip * gate)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from yolo_attn.layers.base import Gate
 from yolo_attn.layers.checks import check_flag, check_positive
 from yolo_attn.layers.sizes import hidden_width
+from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
 
 __all__ = ["SE"]
@@ -56,5 +57,5 @@ class SE(Gate):
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, 1, 1)."""
-        hidden = torch.relu(self.fc1(x.mean((2, 3))))
+        hidden = torch.relu(self.fc1(mean(x, 2, 3)))
         return torch.sigmoid(self.fc2(hidden))[:, :, None, None]

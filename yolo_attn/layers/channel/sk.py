@@ -26,6 +26,7 @@ from yolo_attn.layers.checks import check, check_flag, check_integer, check_odd_
 from yolo_attn.layers.norms import BatchNorm
 from yolo_attn.layers.numerics import total
 from yolo_attn.layers.sizes import fitting_groups, hidden_width
+from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
 
 __all__ = ["SK"]
@@ -101,7 +102,7 @@ class SK(Mixer):
         return self._branch_weights([branch(x) for branch in self.branches])
 
     def _branch_weights(self, branches: list[Tensor]) -> Tensor:
-        z = self.fc1(total(branch.mean((2, 3)) for branch in branches))
+        z = self.fc1(total(mean(branch, 2, 3) for branch in branches))
         if self.norm is not None:
             z = torch.relu(self.norm(z))
         logits: Tensor = self.fc2(z)

@@ -23,6 +23,7 @@ from yolo_attn.layers.base import Gate
 from yolo_attn.layers.checks import check_choice, check_integer, check_positive
 from yolo_attn.layers.norms import BatchNorm
 from yolo_attn.layers.sizes import hidden_width
+from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
 
 __all__ = ["BAM"]
@@ -73,7 +74,7 @@ class BAM(Gate):
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, H, W)."""
-        channel: Tensor = self.channel(x.mean((2, 3)))[..., None, None]
+        channel: Tensor = self.channel(mean(x, 2, 3))[..., None, None]
         spatial: Tensor = self.spatial(x)
         both = channel + spatial if self.combine == "add" else channel * spatial
         return 1 + torch.sigmoid(both)

@@ -20,6 +20,7 @@ from yolo_attn.layers.base import Gate
 from yolo_attn.layers.checks import check_integer, check_positive
 from yolo_attn.layers.norms import BatchNorm
 from yolo_attn.layers.sizes import hidden_width
+from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
 
 __all__ = ["CA"]
@@ -60,9 +61,14 @@ class CA(Gate):
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, H, W)."""
+        rows, columns = self.gates(x)
+        return rows * columns
+
+    def gates(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the gates of the rows (B, C, H, 1) and of the columns (B, C, 1, W)."""
         height = x.shape[2]
-        means = torch.cat([x.mean(3), x.mean(2)], 2)[..., None]  # (B, C, H + W, 1)
+        means = torch.cat([mean(x, 3), mean(x, 2)], 2)[..., None]  # (B, C, H + W, 1)
         hidden = F.hardswish(self.norm(self.reduce(means)))
         rows = torch.sigmoid(self.conv_h(hidden[:, :, :height]))
         columns = torch.sigmoid(self.conv_w(hidden[:, :, height:]))
-        return rows * columns.transpose(2, 3)
+        return rows.to(x.dtype), columns.transpose(2, 3).to(x.dtype)

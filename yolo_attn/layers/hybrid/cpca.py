@@ -26,6 +26,7 @@ from yolo_attn.layers.checks import check_flag, check_odd_list, check_positive
 from yolo_attn.layers.large_kernel._multi_scale import MultiScale
 from yolo_attn.layers.numerics import saturate
 from yolo_attn.layers.sizes import hidden_width
+from yolo_attn.layers.statistics import mean_and_max
 from yolo_attn.registry import register_layer
 
 __all__ = ["CPCA"]
@@ -84,5 +85,5 @@ class CPCA(Mixer):
 
     def _channel_gate(self, x: Tensor) -> Tensor:
         """Return the channel gate (B, C, 1, 1)."""
-        mean, most = torch.sigmoid(self.mlp(x.mean((2, 3)))), torch.sigmoid(self.mlp(x.amax((2, 3))))
+        mean, most = (torch.sigmoid(self.mlp(pooled.flatten(1))) for pooled in mean_and_max(x, 2, 3))
         return (mean + most)[:, :, None, None]

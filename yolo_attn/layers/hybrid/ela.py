@@ -28,6 +28,7 @@ from yolo_attn.layers.base import Gate
 from yolo_attn.layers.checks import check_choice
 from yolo_attn.layers.norms import GroupNorm
 from yolo_attn.layers.sizes import fitting_groups
+from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
 
 __all__ = ["ELA"]
@@ -67,7 +68,13 @@ class ELA(Gate):
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, H, W)."""
-        return self._along(x.mean(3))[..., None] * self._along(x.mean(2))[:, :, None]
+        rows, columns = self.gates(x)
+        return rows * columns
+
+    def gates(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the gates of the rows (B, C, H, 1) and of the columns (B, C, 1, W)."""
+        rows, columns = self._along(mean(x, 3))[..., None], self._along(mean(x, 2))[:, :, None]
+        return rows.to(x.dtype), columns.to(x.dtype)
 
     def _along(self, means: Tensor) -> Tensor:
         """Return the gate of each position along one axis, (B, C, length)."""

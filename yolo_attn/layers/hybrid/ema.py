@@ -26,6 +26,7 @@ from yolo_attn.layers.checks import check_integer
 from yolo_attn.layers.norms import GroupNorm
 from yolo_attn.layers.numerics import widen
 from yolo_attn.layers.sizes import fitting_groups
+from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
 
 __all__ = ["EMA"]
@@ -75,12 +76,12 @@ class EMA(Gate):
     def _axis_gates(self, x: Tensor) -> Tensor:
         """Return the product of the row gates and the column gates, (B G, c, H, W)."""
         height = x.shape[2]
-        means = torch.cat([x.mean(3), x.mean(2)], 2)[..., None]
+        means = torch.cat([mean(x, 3), mean(x, 2)], 2)[..., None]
         gates = torch.sigmoid(self.conv1x1(means))
         return gates[:, :, :height] * gates[:, :, height:].transpose(2, 3)
 
 
 def _cross(pooled: Tensor, spread: Tensor) -> Tensor:
     """Return the channel sum of `spread` weighted by the softmax of the channel means of `pooled`, (B G, 1, H, W)."""
-    weights = widen(pooled).mean((2, 3), keepdim=True).softmax(1)
+    weights = mean(widen(pooled), 2, 3, keepdim=True).softmax(1)
     return (spread * weights.to(spread.dtype)).sum(1, keepdim=True)

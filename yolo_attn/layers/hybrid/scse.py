@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from yolo_attn.layers.base import Gate
 from yolo_attn.layers.checks import check_choice, check_positive
 from yolo_attn.layers.sizes import hidden_width
+from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
 
 __all__ = ["SCSE"]
@@ -61,7 +62,7 @@ class SCSE(Gate):
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, H, W)."""
-        channel = torch.sigmoid(self.fc2(torch.relu(self.fc1(x.mean((2, 3))))))[:, :, None, None]
+        channel = torch.sigmoid(self.fc2(torch.relu(self.fc1(mean(x, 2, 3)))))[:, :, None, None]
         spatial = torch.sigmoid(self.spatial(x))
         if self.combine == "sum":
             return channel + spatial

@@ -26,6 +26,7 @@ from yolo_attn.layers.checks import check, check_flag, check_integer
 from yolo_attn.layers.norms import GroupNorm
 from yolo_attn.layers.numerics import channel_shuffle
 from yolo_attn.layers.sizes import fitting_groups
+from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
 
 __all__ = ["ShuffleAttention"]
@@ -72,7 +73,7 @@ class ShuffleAttention(Mixer):
         """Return the gated channels, shuffled."""
         b, c, h, w = x.shape
         first, second = x.reshape(b * self.groups, c // self.groups, h, w).chunk(2, 1)
-        means = first.mean((2, 3), keepdim=True)
+        means = mean(first, 2, 3, keepdim=True)
         first = first * _gate(means, self.channel_weight, self.channel_bias)
         second = second * _gate(self.norm(second), self.spatial_weight, self.spatial_bias)
         y = torch.cat([first, second], 1).reshape(b, c, h, w)

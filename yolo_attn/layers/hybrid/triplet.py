@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from yolo_attn.layers.base import Gate
 from yolo_attn.layers.checks import check_flag, check_odd
 from yolo_attn.layers.norms import BatchNorm
+from yolo_attn.layers.statistics import mean_and_max
 from yolo_attn.registry import register_layer
 
 __all__ = ["Triplet"]
@@ -71,4 +72,5 @@ def _plane(kernel_size: int) -> nn.Sequential:
 
 def _pool(x: Tensor, axis: int) -> Tensor:
     """Return maximum and mean along an axis of (B, C, H, W), stacked as two channels of the other axes."""
-    return torch.stack([x.amax(axis), x.mean(axis)], 1)
+    mean, most = mean_and_max(x, axis)
+    return torch.stack([most.squeeze(axis), mean.squeeze(axis)], 1)

@@ -26,6 +26,7 @@ from yolo_attn.layers.norms import BatchNorm, GroupNorm
 from yolo_attn.layers.numerics import total
 from yolo_attn.layers.self_attention._neighborhood import neighbors
 from yolo_attn.layers.sizes import fitting_groups, hidden_width
+from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
 
 __all__ = ["CoT"]
@@ -95,7 +96,7 @@ class CoT(Mixer):
         """Return the weighted sum of the static and the dynamic context."""
         static = self.context(x)
         dynamic = self.norm_act(self._aggregate(x, static))
-        logits = self.mlp((dynamic + static).mean((2, 3)))
+        logits = self.mlp(mean(dynamic, 2, 3) + mean(static, 2, 3))
         weights = logits.reshape(-1, self.channels, 2).softmax(2).to(static.dtype)[..., None, None]
         y: Tensor = dynamic * weights[:, :, 0] + static * weights[:, :, 1]
         return y

@@ -15,7 +15,7 @@ would be almost zero.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from yolo_attn.layers.attention_values import AttentionValues, split_choices
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check, check_integer, check_odd, is_positive_integer
 from yolo_attn.layers.numerics import saturate, total
+from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
 
 __all__ = ["FocalModulation"]
@@ -76,14 +77,16 @@ class FocalModulation(Mixer):
     def mix(self, x: Tensor) -> Tensor:
         """Return the queries, modulated by their contexts."""
         query, context, gates = self._expand(x)
-        gated = []
-        for n, level in enumerate(self.levels):
-            context = level(context)
-            gated.append(saturate(context * gates[:, n : n + 1]))
-        gated.append(saturate(F.gelu(context.mean((2, 3), keepdim=True)) * gates[:, -1:]))
-        modulator = saturate(self.modulator(saturate(total(gated))))
+        modulator = saturate(self.modulator(saturate(total(self._gated(context, gates)))))
         y: Tensor = self.proj(saturate(query * modulator))
         return y
+
+    def _gated(self, context: Tensor, gates: Tensor) -> Iterator[Tensor]:
+        """Yield the gated context of each level and of the map."""
+        for n, level in enumerate(self.levels):
+            context = level(context)
+            yield saturate(context * gates[:, n : n + 1])
+        yield saturate(F.gelu(mean(context, 2, 3, keepdim=True)) * gates[:, -1:])
 
     def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
         """Return the gates of each level."""

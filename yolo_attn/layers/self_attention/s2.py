@@ -29,6 +29,7 @@ from yolo_attn.layers.attention_values import AttentionValues, split_choices
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_choice
 from yolo_attn.layers.numerics import no_autocast, total, wide
+from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
 
 __all__ = ["S2"]
@@ -88,7 +89,7 @@ class S2(Mixer):
     def _copy_weights(self, copies: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         height, width = copies[0].shape[2:]
         dtype = wide(copies[0].dtype)
-        pooled = total(copy.mean((2, 3), dtype=dtype) for copy in copies)
+        pooled = total(mean(copy, 2, 3, dtype=dtype) for copy in copies)
         if self.pool == "sum":
             pooled = pooled * (height * width)
         with no_autocast(copies[0]):  # the sum can exceed the range of float16

@@ -26,6 +26,7 @@ from yolo_attn.layers.norms import BatchNorm
 from yolo_attn.layers.numerics import total
 from yolo_attn.layers.pooling import adaptive_mean
 from yolo_attn.layers.sizes import hidden_width
+from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
 
 __all__ = ["MixedPooling"]
@@ -75,7 +76,7 @@ class MixedPooling(Mixer):
         """Return x with its context added."""
         grids, strips = self.grid_reduce(x), self.strip_reduce(x)
         grids = torch.relu(self.grid_local(grids) + self._coarse(grids))
-        strips = torch.relu(self.strip_w(strips.mean(2, keepdim=True)) + self.strip_h(strips.mean(3, keepdim=True)))
+        strips = torch.relu(self.strip_w(mean(strips, 2, keepdim=True)) + self.strip_h(mean(strips, 3, keepdim=True)))
         context = self.proj(torch.cat([self.grid_fuse(grids), self.strip_fuse(strips)], 1))
         return torch.relu(x + context)
 

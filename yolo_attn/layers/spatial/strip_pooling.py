@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from yolo_attn.layers.base import Gate
 from yolo_attn.layers.norms import BatchNorm
+from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
 
 __all__ = ["StripPooling"]
@@ -55,5 +56,5 @@ class StripPooling(Gate):
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, H, W)."""
-        rows, columns = self.rows(x.mean(3, keepdim=True)), self.columns(x.mean(2, keepdim=True))
+        rows, columns = self.rows(mean(x, 3, keepdim=True)), self.columns(mean(x, 2, keepdim=True))
         return torch.sigmoid(self.proj(torch.relu(rows + columns)))
