@@ -26,6 +26,7 @@ from yolo_attn.layers.checks import check_choice, check_flag
 from yolo_attn.layers.norms import GroupNorm
 from yolo_attn.layers.numerics import no_autocast, widen
 from yolo_attn.layers.sizes import hidden_width
+from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
 
 __all__ = ["Polarized"]
@@ -75,23 +76,29 @@ class Polarized(Gate):
         return channel * self._spatial_gate(x * channel)
 
     def _channel_gate(self, x: Tensor) -> Tensor:
-        query, value = self.channel_query(x).flatten(2), self.channel_value(x).flatten(2)  # (B, 1, HW), (B, C/2, HW)
+        weights = widen(self.channel_query(x)).flatten(2).softmax(2)  # (B, 1, HW)
         with no_autocast(x):
-            context = widen(value) @ widen(query).softmax(2).transpose(1, 2)
-        return torch.sigmoid(self.up(context.to(x.dtype)[..., None]))
+            pooled = widen(x).flatten(2) @ weights.transpose(1, 2)
+        context = self.channel_value(pooled.to(x.dtype)[..., None])  # of one vector instead of each position
+        return torch.sigmoid(self.up(context))
 
     def _spatial_gate(self, x: Tensor) -> Tensor:
-        query, value = self.spatial_query(x).mean((2, 3)), self.spatial_value(x).flatten(2)  # (B, C/2), (B, C/2, HW)
+        query = widen(self.spatial_query(mean(x, 2, 3, keepdim=True))).flatten(1)[:, None]  # (B, 1, C/2)
+        if self.mode == "s" and not self.paper_form:
+            values = widen(self.spatial_value(x)).flatten(2).softmax(2)
         with no_autocast(x):
-            query, value = widen(query)[:, None], widen(value)
             if self.paper_form:
-                logits = query.softmax(2) @ value
+                logits = self._products(query.softmax(2), x)
             elif self.mode == "p":
-                logits = (query @ value).softmax(2)
+                logits = self._products(query, x).softmax(2)
             else:
-                logits = query @ value.softmax(2)
+                logits = query @ values
         b, _, h, w = x.shape
         return torch.sigmoid(logits).reshape(b, 1, h, w).to(x.dtype)
+
+    def _products(self, query: Tensor, x: Tensor) -> Tensor:
+        """Return the products (B, 1, HW) of a query with V2 x, as products of V2' query with x."""
+        return query @ widen(self.spatial_value.weight).flatten(1) @ widen(x).flatten(2)
 
 
 def _pointwise(channels: int, width: int) -> nn.Conv2d:

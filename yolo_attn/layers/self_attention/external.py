@@ -24,9 +24,11 @@ does not share its memory. In the multi-head form the keys have no bias, because
 from __future__ import annotations
 
 from math import sqrt
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_integer
@@ -92,16 +94,31 @@ class External(Mixer):
     def mix(self, x: Tensor) -> Tensor:
         """Return the output of the attention to the memory."""
         b, _, h, w = x.shape
-        weights = self.weights(x).to(x.dtype)
-        context = self.value(weights).transpose(2, 3)  # (B, heads, d, HW)
+        if self.norm is not None:
+            with no_autocast(x):  # W2 V before its product with the weights, which have fewer channels than x
+                values = widen(self.proj.weight).flatten(1) @ widen(self.value.weight)
+            weights = self._units(x).reshape(b, -1, h, w).to(x.dtype)
+            return torch.relu(x + self.norm(F.conv2d(weights, values.to(x.dtype)[..., None, None])))
+        context = self.value(self.weights(x).to(x.dtype)).transpose(2, 3)  # (B, heads, d, HW)
         y: Tensor = self.proj(context.reshape(b, -1, h, w))
-        return y if self.norm is None else torch.relu(x + self.norm(y))
+        return y
 
     def weights(self, x: Tensor) -> Tensor:
         """Return the weight of each memory unit for each position, (B, heads, HW, S)."""
+        if self.norm is not None:
+            return self._units(x).transpose(1, 2)[:, None]
         query = self.query(x).flatten(2)
         query = query.reshape(x.shape[0], self.heads, -1, query.shape[2]).transpose(2, 3)
         with no_autocast(x):
             weights = widen(query) @ widen(self.key.weight).t()
             weights = weights.softmax(2)  # rebound, so at most two of them are in memory
             return weights / (weights.sum(3, keepdim=True) + EPS)
+
+    def _units(self, x: Tensor) -> Tensor:
+        """Return the weights of the single form, (B, S, HW)."""
+        bias = cast(Tensor, self.query.bias)
+        with no_autocast(x):  # K W1 and K b1 before their product with x, which has more positions than W1 columns
+            keys = widen(self.key.weight)
+            weights = (keys @ widen(self.query.weight).flatten(1)) @ widen(x).flatten(2)
+            weights = (weights + (keys @ widen(bias))[:, None]).softmax(2)
+            return weights / (weights.sum(1, keepdim=True) + EPS)
