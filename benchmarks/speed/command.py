@@ -25,7 +25,7 @@ from .measurement import MODES, Pair, Settings, measure, pairs
 from .shapes import LEVELS
 from .summary import summary, table
 
-__all__ = ["main"]
+__all__ = ["main", "parse_device"]
 
 KEYS = ("only", "peers", "levels", "batch", "modes", "device", "dtype", "compile", "seconds", "threads", "out")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -83,7 +83,7 @@ def parse(words: Sequence[str]) -> Plan:
         _list(keys, "levels", LEVELS, list(LEVELS)),
         [parse_integer({"batch": text}, "batch", 1) for text in _list(keys, "batch", None, ["1"])],
         _list(keys, "modes", MODES, list(MODES)),
-        Settings(_device(keys.get("device", "cpu")), _dtype(keys), parse_flag(keys, "compile"), float(seconds)),
+        Settings(parse_device(keys.get("device", "cpu")), _dtype(keys), parse_flag(keys, "compile"), float(seconds)),
         Path(keys["out"]) if keys.get("out") else None,
     )
 
@@ -103,7 +103,8 @@ def _dtype(keys: dict[str, str]) -> torch.dtype:
     return DTYPES[name]
 
 
-def _device(name: str) -> torch.device:
+def parse_device(name: str) -> torch.device:
+    """Return the CPU or a GPU of this machine."""
     if name == "cpu":
         return torch.device("cpu")
     if not name.isdecimal():

@@ -1,0 +1,204 @@
+"""Benchmark of what layers add to whole models: import, build, transfer, placing, training, inference and studies.
+
+python benchmarks/end_to_end.py                              all but studies, in minutes
+python benchmarks/end_to_end.py device=0 imgsz=640 batch=16  training and inference on a GPU
+python benchmarks/end_to_end.py parts=study epochs=5         a study of ten runs beside the same ten trainings
+
+Keys: parts (import, build, transfer, place, train, predict, study), device, imgsz, batch, rounds, epochs.
+
+Each line is a ratio to the same with the base, or to the same without yolo-attn: the median of pairs measured in turn
+and its 10th and 90th percentile. Imports are processor times of processes.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+from ultralytics import YOLO
+from ultralytics.cfg import get_cfg
+
+import yolo_attn
+from benchmarks.speed.command import parse_device
+from benchmarks.speed.timing import Clock, Run, interleaved, quantiles
+from benchmarks.startup import seconds as processor_seconds
+from yolo_attn.cli.words import parse_integer, parse_keys, without_dashes
+from yolo_attn.errors import UserError
+
+BASE = "yolo11n.yaml"
+VARIANTS = tuple(f"{BASE}+{layer}@neck" for layer in ("SE", "CBAM", "CA", "EMA", "SimAM"))
+KEYS = ("parts", "device", "imgsz", "batch", "rounds", "epochs")
+OBJECTS = 8  # in each image of a training step
+SEEDS = 5
+CPU = torch.device("cpu")
+
+
+def main(words: list[str]) -> int:
+    """Measure the chosen parts and print a line for each ratio."""
+    try:
+        keys = parse_keys(without_dashes(words), KEYS)
+        chosen = keys.get("parts", "import,build,transfer,place,train,predict").split(",")
+        if unknown := [name for name in chosen if name not in PARTS]:
+            raise UserError(f"parts={unknown[0]}: use {', '.join(PARTS)}")
+        numbers = {"imgsz": 320, "batch": 4, "rounds": 10, "epochs": 5}
+        options = {key: parse_integer(keys, key, default) for key, default in numbers.items()}
+        device = parse_device(keys.get("device", "cpu"))
+    except UserError as error:
+        print(f"end_to_end.py: {error}", file=sys.stderr)
+        return 2
+    print("| measured | ratio | p10 to p90 | |\n|---|---:|---:|---|")
+    for name in chosen:
+        for what, ratios, note in PARTS[name](device, **options):
+            found = quantiles(ratios)
+            print(f"| {what} | {found['median']:.3f} | {found['p10']:.3f} to {found['p90']:.3f} | {note} |", flush=True)
+    return 0
+
+
+Found = Iterator[tuple[str, list[float], str]]
+
+
+def imports(device: torch.device, *, rounds: int, **_: int) -> Found:
+    """Measure the import of both packages beside that of Ultralytics alone."""
+    code = "from ultralytics import YOLO"
+    runs = {"base": code, "variant": f"{code}; import yolo_attn"}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(rounds):
+        for name in list(runs)[:: 1 if turn % 2 else -1]:
+            times[name].append(processor_seconds(sys.executable, runs[name]))
+    yield "import yolo_attn with Ultralytics", _ratios(times), f"{min(times['base']):.1f} s without"
+
+
+def builds(device: torch.device, *, rounds: int, **_: int) -> Found:
+    """Measure building a model YAML."""
+    for variant in VARIANTS:
+        yield _compare(f"build {variant}", lambda: YOLO(BASE), lambda variant=variant: YOLO(variant), rounds)
+
+
+def transfers(device: torch.device, *, rounds: int, **_: int) -> Found:
+    """Measure loading the tensors of a base."""
+    source, target = YOLO(BASE), YOLO(BASE)
+    for name in VARIANTS:
+        variant = YOLO(name)
+        yield _compare(
+            f"load {name}",
+            lambda: target.load(source.model),
+            lambda variant=variant: variant.load(source.model),
+            rounds,
+        )
+
+
+def placings(device: torch.device, *, rounds: int, **_: int) -> Found:
+    """Measure placing a layer, beside building the base."""
+    yield _compare(
+        "place CBAM in the neck, beside a build",
+        lambda: YOLO(BASE),
+        lambda: yolo_attn.place(BASE, "CBAM", "neck"),
+        rounds,
+    )
+
+
+def trainings(device: torch.device, *, imgsz: int, batch: int, rounds: int, **_: int) -> Found:
+    """Measure training steps with the loss, without data loading and optimizer."""
+    base = _step(BASE, device, imgsz, batch)
+    for variant in VARIANTS:
+        yield _compare(f"train {variant}", base, _step(variant, device, imgsz, batch), rounds, device, images=batch)
+
+
+def _step(name: str, device: torch.device, imgsz: int, batch: int) -> Run:
+    model: Any = YOLO(name).model.to(device).train()
+    model.args = get_cfg()
+    generator = torch.Generator().manual_seed(0)
+    count = batch * OBJECTS
+    images = {
+        "img": torch.rand(batch, 3, imgsz, imgsz, generator=generator).to(device),
+        "batch_idx": torch.arange(batch).repeat_interleave(OBJECTS).to(device),
+        "cls": torch.zeros(count, 1, device=device),
+        "bboxes": (torch.rand(count, 4, generator=generator) * 0.4 + 0.1).to(device),
+    }
+
+    def run() -> None:
+        model.zero_grad()
+        model(images)[0].sum().backward()
+
+    return run
+
+
+def predictions(device: torch.device, *, imgsz: int, rounds: int, **_: int) -> Found:
+    """Measure the forward pass of one image through fused models."""
+    image = torch.rand(1, 3, imgsz, imgsz, device=device)
+    base = _forward(BASE, image)
+    for variant in VARIANTS:
+        yield _compare(f"predict {variant}", base, _forward(variant, image), rounds, device)
+
+
+def _forward(name: str, image: torch.Tensor) -> Run:
+    model: Any = YOLO(name).model.to(image.device).eval().fuse(verbose=False)
+
+    def run() -> None:
+        with torch.inference_mode():
+            model(image)
+
+    return run
+
+
+def studies(device: torch.device, *, imgsz: int, batch: int, epochs: int, **_: int) -> Found:
+    """Measure a study of ten runs, one at a time, beside trainings of the same models and seeds in processes."""
+    common = [
+        "data=digits",
+        "recipe=digits",
+        f"epochs={epochs}",
+        f"device={device.index or 0 if device.type == 'cuda' else 'cpu'}",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        for model in (BASE, VARIANTS[0]):
+            for seed in range(SEEDS):
+                _command("train", f"model={model}", f"seed={seed}", f"project={folder}", f"name={model}{seed}", *common)
+        alone = time.perf_counter() - began
+        began = time.perf_counter()
+        words = [f"base={BASE}", "pretrain=0", "variants=SE@neck", f"seeds={SEEDS}", "workers=1", f"project={folder}"]
+        _command("compare", *words, *common)
+        ratio = (time.perf_counter() - began) / alone
+    yield f"study of {2 * SEEDS} runs", [ratio], f"{alone:.0f} s of trainings"
+
+
+def _command(*words: str) -> None:
+    subprocess.run([sys.executable, "-m", "yolo_attn", *words], check=True, stdout=subprocess.DEVNULL)
+
+
+def _compare(
+    what: str, base: Run, variant: Run, rounds: int, device: torch.device = CPU, *, images: int = 1
+) -> tuple[str, list[float], str]:
+    times: dict[str, list[float]] = {"base": [], "variant": []}
+    while len(times["base"]) < rounds:
+        for name, found in interleaved({"base": base, "variant": variant}, Clock(device), 0).items():
+            times[name] += found
+    milliseconds = quantiles(times["variant"])["median"]
+    speed = f"{1000 * images / milliseconds:.1f} images/s" if images > 1 else f"{milliseconds:.1f} ms"
+    return what, _ratios(times), speed
+
+
+def _ratios(times: dict[str, list[float]]) -> list[float]:
+    return [variant / base for base, variant in zip(times["base"], times["variant"], strict=True)]
+
+
+PARTS: dict[str, Callable[..., Found]] = {
+    "import": imports,
+    "build": builds,
+    "transfer": transfers,
+    "place": placings,
+    "train": trainings,
+    "predict": predictions,
+    "study": studies,
+}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
