@@ -102,6 +102,12 @@ REASONS = (
         "Export to OpenVINO.",
     ),
     Reason(
+        "litert",
+        ("Polarized",),
+        "LiteRT's converter makes a matrix product with an output of another rank, which it then rejects. Export to "
+        "OpenVINO.",
+    ),
+    Reason(
         "executorch",
         ("ELA", "SCSA"),
         "XNNPACK's pass for channels last fails on the convolutions along rows and columns (non-NHWC compatible node). "
@@ -109,9 +115,9 @@ REASONS = (
     ),
     Reason(
         "executorch",
-        ("HiLo",),
-        "XNNPACK has no tensors of more than six dimensions; the windows of several heads have seven. Export to "
-        "OpenVINO.",
+        ("HiLo", "iRMB", "Outlook"),
+        "XNNPACK has no tensors of more than six dimensions; the windows of several heads have seven or eight. Export "
+        "to OpenVINO.",
     ),
     Reason(
         "executorch",

@@ -27,6 +27,8 @@ def mean(x: Tensor, *dims: int, keepdim: bool = False, dtype: torch.dtype | None
         keepdim: Whether the axes remain, with length 1.
         dtype: Of the mean; None for that of x.
     """
+    if dtype == x.dtype:
+        dtype = None  # LiteRT has no means with a dtype
     if _plain(x):
         return x.mean(dims, keepdim=keepdim, dtype=dtype)
     # In half precision the sum may exceed the range, and a count may not be exact.

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from yolo_attn.layers.norms import BatchNorm
 from yolo_attn.layers.numerics import no_autocast
 from yolo_attn.layers.sizes import hidden_width
+from yolo_attn.layers.statistics import mean
 
 __all__ = ["MultiScaleContext"]
 
@@ -34,7 +35,7 @@ class MultiScaleContext(nn.Module):
         """Return the context of x."""
         with no_autocast(x):  # a batch norm over a few pooled vectors amplifies rounding errors
             dtype = cast(nn.Conv2d, self.global_context[0]).weight.dtype
-            overall = self.global_context(x.mean((2, 3), keepdim=True, dtype=dtype))
+            overall = self.global_context(mean(x, 2, 3, keepdim=True, dtype=dtype))
         context: Tensor = self.local_context(x) + overall
         return context
 
