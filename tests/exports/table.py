@@ -102,12 +102,6 @@ REASONS = (
         "Export to OpenVINO.",
     ),
     Reason(
-        "litert",
-        ("Polarized",),
-        "LiteRT's converter makes a matrix product with an output of another rank, which it then rejects. Export to "
-        "OpenVINO.",
-    ),
-    Reason(
         "executorch",
         ("ELA", "SCSA"),
         "XNNPACK's pass for channels last fails on the convolutions along rows and columns (non-NHWC compatible node). "
