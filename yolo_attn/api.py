@@ -61,6 +61,7 @@ def compare(
     workers: int | str | None = None,
     runner: str | None = None,
     address: str | None = None,
+    gpus: float | None = None,
     trust: bool | None = None,
     **train: object,
 ) -> Results | Forecast:
@@ -101,6 +102,7 @@ def compare(
         workers: Concurrent runs on this machine.
         runner: `"ray"` for a Ray cluster.
         address: The cluster.
+        gpus: The part of a GPU for each run on the cluster, such as 0.25 for four at once on one GPU.
         trust: Whether files from others may run the code that they contain; None for the environment's setting.
         train: Ultralytics' training arguments: `epochs=100`, `imgsz=640`, `batch=16`, `lr0=0.01`.
 
@@ -141,6 +143,7 @@ def compare(
         "workers": workers,
         "runner": runner,
         "address": address,
+        "gpus": gpus,
         "trust": trust,
     }
     arguments = {key: value for key, value in given.items() if value is not None} | train

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -86,3 +90,39 @@ def test_the_fused_model_is_measured() -> None:
     assert model.seen == [True, True]
     assert not model.fused
     assert model.training
+
+
+def test_a_gpu_is_timed_by_its_own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With events on the image's device, recorded when its queue is empty, and read when the last one has passed."""
+    calls: list[str] = []
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            calls.append("record")
+
+        def synchronize(self) -> None:
+            calls.append("wait for the event")
+
+        def elapsed_time(self, end: Event) -> float:
+            calls.append("read")
+            return 2.5
+
+    class Image:
+        device = torch.device("cuda", 1)
+
+    @contextmanager
+    def current(device: torch.device) -> Iterator[None]:
+        calls.append(str(device))
+        yield
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "device", current)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: calls.append("wait for the queue"))
+    model: Any = lambda image: calls.append("model")  # noqa: E731
+    image: Any = Image()
+    assert latency._milliseconds(model, image) == 2.5
+    marked = ["record", "model", "record", "wait for the event", "read"]
+    assert calls == ["cuda:1", "wait for the queue", *marked]

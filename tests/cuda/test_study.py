@@ -71,7 +71,16 @@ def test_study_that_is_killed_and_resumed(tmp_path: Path, record_property: Any) 
 
 def test_ray(tmp_path: Path) -> None:
     pytest.importorskip("ray")
-    run("compare", *STUDY, "device=0", "runner=ray", f"project={tmp_path}", folder=tmp_path, RAY_AUTH_MODE="disabled")
+    run(
+        "compare",
+        *STUDY,
+        "device=0",
+        "gpus=0.25",
+        "runner=ray",
+        f"project={tmp_path}",
+        folder=tmp_path,
+        RAY_AUTH_MODE="disabled",
+    )
     assert len(results(tmp_path)) == RUNS
 
 

@@ -68,6 +68,7 @@ How it runs
   device        as in Ultralytics: cpu, mps, 0, or 0,1 for multi-GPU training inside each run
   layers        Python files with custom layers: layers=my_layers.py
   runner        ray sends the runs to a Ray cluster, address= as in Ray (pip install "yolo-attn[ray]")
+  gpus          with runner=ray: the part of a GPU for each run, such as 0.25 for four runs at once on one GPU
 
 The verdict of an arm is read off the interval of its difference to the base, corrected for the number of variants:
 better, worse, equivalent or inconclusive. Before training, the expected time and the minimum detectable difference are

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from tests.study.conftest import Fake
 from yolo_attn.errors import UserError
 from yolo_attn.study import reporting
+from yolo_attn.study.running.ray import RayRunner
 from yolo_attn.study.specification.device import check_share, count_devices, device_kind, first_device, read_device
 from yolo_attn.study.specification.study import Study
 
@@ -131,3 +135,32 @@ def test_another_number_of_gpus_is_another_run_and_is_reported(
     fake.compare(**arguments, device="0")
     assert len(fake.starts()) == 4
     assert "last trained on 2 cuda, now on 1 cuda" in fake.output()
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_runs_on_ray_can_share_a_gpu() -> None:
+    given = {"device": "0", "runner": "ray", "gpus": "0.25"}
+    assert Study.from_arguments(given).gpus == 0.25
+    assert Study.from_arguments({**given, "gpus": 1}).gpus == 1
+    assert Study.from_arguments({"device": "0", "runner": "ray"}).gpus is None
+    for wrong, message in (
+        ({"gpus": "2"}, "gpus=2: must be the part of a GPU"),
+        ({"gpus": "0"}, "gpus=0: "),
+        ({"gpus": "x"}, "gpus=x: "),
+        ({"runner": "local", "device": "cpu"}, "gpus=0.25: belongs to runner=ray"),
+        ({"device": "cpu"}, "gpus=0.25: is for runs on one GPU each"),
+        ({"device": "0,1"}, "gpus=0.25: is for runs on one GPU each"),
+    ):
+        with pytest.raises(UserError) as caught:
+            Study.from_arguments({**given, **wrong})
+        assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(("gpus", "runs"), [(None, 2), (0.25, 8), (0.1, 20), (1.0, 2)])
+def test_the_runs_at_once_of_a_cluster_with_two_gpus(
+    gpus: float | None, runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = SimpleNamespace(is_initialized=lambda: True, cluster_resources=lambda: {"CPU": 64.0, "GPU": 2.0})
+    monkeypatch.setitem(sys.modules, "ray", cluster)
+    runner = RayRunner(None, "0", 1, "digits", gpus=gpus)
+    assert runner.workers == runs

@@ -58,6 +58,7 @@ class RayRunner:
         threads: CPU threads of a run, which it requests.
         data: The dataset as the user named it.
         command: The command of a run's process.
+        gpus: The part of a GPU that a run requests; None for one GPU for each of its devices.
 
     Raises:
         UserError: Ray is not installed or the cluster cannot be reached.
@@ -70,6 +71,8 @@ class RayRunner:
         threads: int,
         data: str,
         command: tuple[str, ...] | None = None,
+        *,
+        gpus: float | None = None,
     ) -> None:
         try:
             import ray
@@ -79,7 +82,7 @@ class RayRunner:
         self._command = command
         self._data = str(Path(data).resolve()) if Path(data).is_file() else data
         self._threads = threads
-        self._gpus = _gpus_of(device)
+        self._gpus = gpus or _gpus_of(device)
         self._started_here = not ray.is_initialized()
         if self._started_here:
             _check_reachable(address)
@@ -100,7 +103,7 @@ class RayRunner:
 
     def _capacity(self) -> int:
         kind, amount = ("GPU", self._gpus) if self._gpus else ("CPU", self._threads)
-        return int(self._ray.cluster_resources().get(kind, 0.0) // amount)
+        return int(self._ray.cluster_resources().get(kind, 0.0) / amount + 1e-6)  # a part such as 0.1 is rounded
 
     def start(self, folder: Path, threads: int) -> _Task:
         """Send a run to the cluster."""

@@ -80,7 +80,8 @@ def make_runner(study: Study, platform: Platform, stream: TextIO) -> Runner:
     if study.runner == "ray":
         from yolo_attn.study.running.ray import RayRunner
 
-        return RayRunner(study.address, study.device or ("0" if device == "cuda" else "cpu"), threads, study.data)
+        used = study.device or ("0" if device == "cuda" else "cpu")
+        return RayRunner(study.address, used, threads, study.data, gpus=study.gpus)
     gpus, cores = resources.gpus_to_share(study, device), resources.cpu_cores()
     fitting = max(1, cores // threads)
     workers = study.workers or (fitting if device == "cpu" else max(1, len(gpus)))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 
 from yolo_attn.errors import UserError
+from yolo_attn.study.specification.arguments import parse_positive
 
-__all__ = ["check_share", "count_devices", "device_kind", "first_device", "read_device"]
+__all__ = ["check_share", "count_devices", "device_kind", "first_device", "parse_gpus", "read_device"]
 
 _NUMBERS = re.compile(r"\d+(,\d+)*")
 _OTHER_KINDS = re.compile(r"(npu|xpu)(:\d+(,\d+)*)?")
@@ -90,6 +92,30 @@ def check_share(device: str | None, batch: int) -> None:
     count = count_devices(device)
     if batch % count and requires_even_batches():
         raise UserError(f"batch={batch}: cannot be divided among {count} devices; give a multiple of {count}")
+
+
+def parse_gpus(settings: Mapping[str, object], runner: str, device: str | None) -> float | None:
+    """Return the part of a GPU that each run requests from Ray, so that several share one; None if it is not given.
+
+    Args:
+        settings: The command's keys of a study.
+        runner: "local" or "ray".
+        device: From `read_device`.
+
+    Raises:
+        UserError: It is not between 0 and 1, or the runs are not executed on Ray, each on one GPU.
+    """
+    gpus = parse_positive(settings, "gpus")
+    if gpus is None:
+        return None
+    given = f"gpus={settings['gpus']}"
+    if gpus > 1:
+        raise UserError(f"{given}: must be the part of a GPU for each run, at most 1; device=0,1 gives each run two")
+    if runner != "ray":
+        raise UserError(f"{given}: belongs to runner=ray; on this machine workers= sets the concurrent runs")
+    if device_kind(device) != "cuda" or count_devices(device) > 1:
+        raise UserError(f"{given}: is for runs on one GPU each; use device=0 with it")
+    return gpus
 
 
 def count_devices(device: str | None) -> int:

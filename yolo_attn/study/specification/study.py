@@ -24,7 +24,7 @@ from yolo_attn.study.specification.arguments import (
 )
 from yolo_attn.study.specification.controls import CONTROLS
 from yolo_attn.study.specification.design import FINE_TUNING_LR_ATTENTION, Design, parse_hours, read_seeds
-from yolo_attn.study.specification.device import check_share, device_kind, read_device
+from yolo_attn.study.specification.device import check_share, device_kind, parse_gpus, read_device
 from yolo_attn.study.specification.recipe import (
     RecipeKeys,
     base_recipe,
@@ -60,7 +60,8 @@ _LR_ATTENTION = "lr_attention"
 _FILE_KEYS = (*_COMPARISON_KEYS, *_DESIGN_KEYS, "recipe", _PRETRAINING, LAYERS)
 _STUDY_KEYS = (
     *("base", "data", "variants", "controls", "seeds", *_DESIGN_KEYS, "recipe", LAYERS, "study", "project", "name"),
-    *("exist_ok", "device", "threads", "retry", "workers", "runner", "address", "trust", "hours", "plan", "detect"),
+    *("exist_ok", "device", "threads", "retry", "workers", "runner", "address", "gpus", "trust", "hours", "plan"),
+    "detect",
 )
 
 
@@ -178,6 +179,7 @@ class Study(Comparison):
         workers: Runs at once on this machine; None for one per GPU, or for as many as the cores allow.
         runner: "local" or "ray".
         address: Address of the Ray cluster.
+        gpus: The part of a GPU that a run requests from Ray; None for one GPU per device.
         layers: Python files of custom layers.
         layers_trusted: Whether the command names these files, and not a study file, which may come from someone else.
         trust: Whether files may execute the code stored in them; None for the setting of the environment.
@@ -193,6 +195,7 @@ class Study(Comparison):
     workers: int | None = None
     runner: str = "local"
     address: str | None = None
+    gpus: float | None = None
     layers: tuple[str, ...] = ()
     layers_trusted: bool = False
     trust: bool | None = None
@@ -272,6 +275,7 @@ class Study(Comparison):
             workers=parse_threads(settings, "workers"),
             runner=runner,
             address=parse_text(settings, "address"),
+            gpus=parse_gpus(settings, runner, device),
             layers=_layer_files(content.get(LAYERS)),
             layers_trusted=LAYERS in settings,
             trust=parse_flag(settings, "trust") if "trust" in settings else None,
