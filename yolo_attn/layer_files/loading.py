@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from yolo_attn.errors import UserError, one_line
@@ -103,7 +104,8 @@ def _load(path: Path) -> str:
     if module in sys.modules and _loaded.get(module, _digest(module)) != _digest(module):
         _unload(module)
     try:
-        importlib.import_module(module)
+        with _without_bytecode():
+            importlib.import_module(module)
     except Exception as error:
         _unload(module)
         raise UserError(f"layers={path}: {_where(error, path)}{one_line(error)}") from error
@@ -112,6 +114,16 @@ def _load(path: Path) -> str:
     if not any(spec.cls.__module__ in own for spec in list_layers()):
         raise UserError(f"layers={path}: registers no layer; write @yolo_attn.register_layer(...) above its class")
     return module
+
+
+@contextmanager
+def _without_bytecode() -> Iterator[None]:
+    """Import without writing compiled files, which are outdated if a file changes twice in a second at equal size."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
 
 
 def _digest(module: str) -> str:
