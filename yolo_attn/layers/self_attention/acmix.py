@@ -108,8 +108,7 @@ class ACmix(Mixer):
         """
         position = self.position(_coordinates(query))  # (1, d, H, W)
         with no_autocast(query):
-            scale = position.shape[1] ** -0.5
-            keys = torch.add(widen(position)[:, None] * -scale, self._heads(widen(key)), alpha=scale)
+            keys = (self._heads(widen(key)) - widen(position)[:, None]) * position.shape[1] ** -0.5
             padded = self._heads(reflect(keys.flatten(1, 2), self.window // 2))
             return dot_products(self._heads(widen(query)), padded, self.window).softmax(2)
 

@@ -122,7 +122,14 @@ def _merge_windows(weights: Tensor, k: int) -> Tensor:
     b, heads, _, _, h, w = weights.shape
     border = k // 2
     windows = weights.reshape(b, heads, k, k, k, k, h, w)
-    columns = total(F.pad(m, (i, k - 1 - i, 0, 0, k - 1 - i, i)) for i, m in enumerate(windows.unbind(3)))
+    columns = total(_pad(m, (i, k - 1 - i, 0, 0, k - 1 - i, i)) for i, m in enumerate(windows.unbind(3)))
     columns = columns[..., border : border + w]
-    rows = total(F.pad(m, (0, 0, i, k - 1 - i, 0, 0, k - 1 - i, i)) for i, m in enumerate(columns.unbind(2)))
+    rows = total(_pad(m, (0, 0, i, k - 1 - i, 0, 0, k - 1 - i, i)) for i, m in enumerate(columns.unbind(2)))
     return rows[..., border : border + h, :].flatten(2, 3)
+
+
+def _pad(x: Tensor, widths: tuple[int, ...]) -> Tensor:
+    """Return x with zeros around its last dimensions, the others as one, because LiteRT pads at most five."""
+    padded = len(widths) // 2
+    y = F.pad(x.flatten(0, -padded - 1), widths)
+    return y.reshape(*x.shape[:-padded], *y.shape[1:])
