@@ -12,6 +12,7 @@ import contextlib
 import copy
 import importlib.util
 import io
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -189,6 +190,9 @@ def images(size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(np.stack(pictures)[..., ::-1].transpose(0, 3, 1, 2).copy()).float() / 255
 
 
+_UNKNOWN = re.compile(r"^=+ aten::(\w+) =+$", re.MULTILINE)
+"""How x2paddle, which converts to PaddlePaddle, lists the operators of a model that it does not know."""
+
 # --- export -------------------------------------------------------------------------------------------------------
 
 
@@ -196,12 +200,15 @@ def export(checkpoint: Path, words: tuple[str, ...]) -> tuple[Path | None, str]:
     """Run `yolo-attn export` and return the exported file or folder, or None with the error."""
     # At its import, this part of MNN's converter runs pip, and then it sends statistics. The converter works without.
     sys.modules.setdefault("MNN.tools.utils.log", None)  # type: ignore[arg-type]
-    before, errors = set(Path().iterdir()), io.StringIO()
-    with contextlib.redirect_stderr(errors):
+    before, errors, output = set(Path().iterdir()), io.StringIO(), io.StringIO()
+    with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(output):
         try:
             status = main(["export", f"model={checkpoint}", f"imgsz={SIZE[0]}", "device=cpu", *words])
         except Exception as error:
-            return None, f"{type(error).__name__}: {first_line(error)}"
+            missing = _UNKNOWN.findall(output.getvalue())
+            known = f"{type(error).__name__}: {first_line(error)}"
+            return None, f"x2paddle has no {', '.join(missing)}" if missing else known
+    print(output.getvalue())
     if status:
         return None, errors.getvalue().strip().splitlines()[-1]
     made = sorted(set(Path().iterdir()) - before, key=lambda path: path.stat().st_mtime_ns)

@@ -102,6 +102,12 @@ REASONS = (
         "Export to OpenVINO.",
     ),
     Reason(
+        "litert",
+        ("Polarized",),
+        "LiteRT's converter rejects the product of a vector and a map (`batch_matmul` with an output of rank 4). "
+        "Export to OpenVINO.",
+    ),
+    Reason(
         "executorch",
         ("ELA", "SCSA"),
         "XNNPACK's pass for channels last fails on the convolutions along rows and columns (non-NHWC compatible node). "
@@ -117,6 +123,47 @@ REASONS = (
         "executorch",
         ("BRA",),
         "ExecuTorch's attention with a mask has another memory layout, in which a view of the exported graph fails. "
+        "Export to OpenVINO.",
+    ),
+    Reason(
+        "paddle",
+        ("CrossAttention", "DualAttention", "MHSA", "PAM", "SelfAttention", "TransformerDecoder", "TransformerEncoder"),
+        "**Wrong without an error**: x2paddle passes the arguments of `scaled_dot_product_attention` on as they are, "
+        "but Paddle expects heads after positions and ignores `scale`. Export to OpenVINO.",
+    ),
+    Reason(
+        "paddle",
+        ("MixedPooling", "ResidualAttention"),
+        "**Wrong without an error**. Both layers enlarge maps bilinearly with aligned corners, but which operator "
+        "differs is not known. Export to OpenVINO.",
+    ),
+    Reason(
+        "paddle",
+        ("EfficientAdditive", "MCA", "SimAM", "SOCA", "SRM"),
+        "x2paddle has no `square`. Export to OpenVINO.",
+    ),
+    Reason("paddle", ("DAttention", "DLKA", "STN"), "x2paddle has no `grid_sampler`. Export to OpenVINO."),
+    Reason(
+        "paddle",
+        ("ACmix", "AgentAttention", "CrissCross", "HardAttention", "HiLo", "LocalAttention", "Outlook", "SCSE"),
+        "x2paddle lacks operators: `addcmul`, `unbind` (ACmix, Outlook), `upsample_linear1d` (AgentAttention), "
+        "`baddbmm` (CrissCross), `ceil` (HardAttention), `ones_like` (HiLo), `__or__` (LocalAttention), `ge` and "
+        "`maximum` (SCSE). Export to OpenVINO.",
+    ),
+    Reason(
+        "paddle",
+        ("NAM", "NAMSpatial", "WeightedFusion"),
+        "x2paddle fails (`IndexError`) where a weight is computed from parameters alone. Export to OpenVINO.",
+    ),
+    Reason(
+        "paddle",
+        ("CoT", "NonLocal", "S2", "SCSA"),
+        "x2paddle ends the process without a message while it converts. Export to OpenVINO.",
+    ),
+    Reason(
+        "paddle",
+        ("Axial", "BRA", "iRMB"),
+        "Paddle rejects the converted program: a slice without an end (Axial, BRA), a dimension of the windows (iRMB). "
         "Export to OpenVINO.",
     ),
 )
