@@ -29,7 +29,7 @@ class Peer:
 
     Attributes:
         layer: The name of our layer.
-        library: The package.
+        package: Its distribution.
         path: Module and class in it.
         build: Builds it from the class, a number of channels and the side of the map.
         options: Our options.
@@ -41,7 +41,7 @@ class Peer:
     """
 
     layer: str
-    library: str
+    package: str
     path: str
     build: Build = lambda cls, channels, side: cls(channels)
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Peer:
     @property
     def name(self) -> str:
         """Library and class."""
-        return f"{self.library} {self.path.rpartition('.')[2]}"
+        return f"{self.package} {self.path.rpartition('.')[2]}"
 
     def ours(self, channels: int) -> nn.Module:
         """Build our layer, without the zeros of its initial weights."""

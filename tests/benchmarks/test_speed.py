@@ -105,7 +105,7 @@ def test_peers_name_layers_and_valid_options() -> None:
 )
 def test_peers_of_equal_arithmetic_have_equal_outputs(peer: Peer) -> None:
     if not available(peer):
-        pytest.skip(f"{peer.library} is not installed")
+        pytest.skip(f"{peer.package} is not installed")
     difference = Pair(get_layer(peer.layer), peer).difference(64)
     assert difference is not None and difference < 1e-5
 
