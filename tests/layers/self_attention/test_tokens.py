@@ -90,6 +90,27 @@ def test_training_in_chunks_stores_no_weights(monkeypatch: pytest.MonkeyPatch) -
     assert largest_saved() < 64 * 64
 
 
+def test_chunks_on_a_cpu_are_smaller_and_only_larger_ones_are_recomputed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_tokens, "MAX_ELEMENTS", 48)
+    monkeypatch.setattr(_tokens, "MAX_ELEMENTS_CPU", 12)
+    sizes: list[int] = []
+
+    def function(query: Tensor) -> Tensor:
+        sizes.append(query.shape[-2])
+        return 2 * query
+
+    def sizes_for(count: int) -> list[int]:
+        sizes.clear()
+        queries = torch.ones(1, count, 1)
+        torch.testing.assert_close(_tokens.chunked(function, queries, elements_per_query=4), 2 * queries)
+        return sizes
+
+    assert sizes_for(13) == [3, 3, 3, 3, 1]
+    with torch.no_grad():
+        assert sizes_for(12) == [3, 3, 3, 3]
+    assert sizes_for(12) == [12]
+
+
 def test_sine_positions_equal_detr() -> None:
     features = _tokens.sine_positions(torch.zeros(1, 8, 3, 5))
     assert features.shape == (1, 15, 8)

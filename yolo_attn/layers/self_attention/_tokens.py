@@ -31,6 +31,8 @@ __all__ = [
 
 MAX_ELEMENTS = 2**25
 """Largest number of elements of a chunk, 128 MiB in float32."""
+MAX_ELEMENTS_CPU = 2**23
+"""The same on a CPU, whose allocator returns larger tensors to the system; new pages take longer than products."""
 TEMPERATURE = 10000
 """Base of the wavelengths of the sine positions."""
 
@@ -79,8 +81,8 @@ def attend(
 def chunked(function: Callable[..., Tensor], *queries: Tensor, elements_per_query: int) -> Tensor:
     """Return function(*queries), computed in chunks of queries if all of them would take too much memory.
 
-    In training, chunks are recomputed in the backward pass, so their intermediate results are not stored. A trace has a
-    single chunk, because the number of chunks would be constant in it.
+    In training, chunks are recomputed in the backward pass, so their intermediate results are not stored; results that
+    fit into `MAX_ELEMENTS` are. A trace has a single chunk, because the number of chunks would be constant in it.
 
     Args:
         function: A function of each query alone; its output has the queries in its second to last dimension.
@@ -89,11 +91,13 @@ def chunked(function: Callable[..., Tensor], *queries: Tensor, elements_per_quer
     """
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return function(*queries)
-    size = max(1, MAX_ELEMENTS // elements_per_query)
-    if queries[0].shape[-2] <= size:
+    count, recomputed = queries[0].shape[-2], torch.is_grad_enabled()
+    largest = MAX_ELEMENTS_CPU if queries[0].device.type == "cpu" else MAX_ELEMENTS
+    size = max(1, min(largest, MAX_ELEMENTS) // elements_per_query)
+    if count <= size or (recomputed and count * elements_per_query <= MAX_ELEMENTS):
         return function(*queries)
     chunks = zip(*(torch.split(query, size, -2) for query in queries), strict=True)
-    if torch.is_grad_enabled():
+    if recomputed:
         outputs = [checkpoint(function, *chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks]
     else:
         outputs = [function(*chunk) for chunk in chunks]
