@@ -15,7 +15,8 @@ from ultralytics.nn import tasks
 from tests.host.helpers import build, marked, python, tiny_dataset
 from yolo_attn import UserError, register, unregister
 from yolo_attn.cli import main
-from yolo_attn.graph import ModelGraph
+from yolo_attn.graph import ModelGraph, read_model
+from yolo_attn.host import documents
 from yolo_attn.host.documents import make_variant, model_yaml
 from yolo_attn.host.linting import lint
 from yolo_attn.host.transfer import last_transfer
@@ -47,6 +48,19 @@ def test_the_class_and_the_task_are_the_bases(name: str, kind: str, task: str) -
     assert model.overrides["model"] == model.cfg == model.model.yaml["yaml_file"] == shown
     assert rows(model.model.yaml, "SE")
     assert type(model.model) is model.task_map[task]["model"]
+
+
+def test_its_base_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    files: list[Path] = []
+
+    def read(path: Path) -> dict[str, Any]:
+        files.append(path)
+        return read_model(path)
+
+    monkeypatch.setattr(documents, "read_model", read)
+    one, other = YOLO("yolo11n.yaml+SE@neck"), YOLO("yolo11n.yaml+SE@backbone.P5")
+    assert [path.name for path in files] == ["yolo11.yaml", "yolo11.yaml"]
+    assert (len(rows(one.model.yaml, "SE")), len(rows(other.model.yaml, "SE"))) == (3, 1)
 
 
 def test_several_layers_with_options_at_sites_of_the_base() -> None:

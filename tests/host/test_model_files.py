@@ -108,6 +108,7 @@ def test_a_missing_file_suggests_a_ready_one(fresh_folder: Path) -> None:
         ("", "not a model YAML"),
         ("- 1\n- 2\n", "not a model YAML"),
         ("nc: 80\nbackbone: [\n", "line 3, column 1: not valid YAML"),
+        (f"nc: 80\nbackbone: {'[' * 5000}", "nested too deeply"),
         ("nc: 80\nbackbone: []\nhead: []\n", "no list of rows 'backbone'"),
         ("nc: 80\nbackbone: [[-1, 1, Conv]]\nhead: [[-1, 1, Detect, [nc]]]\n", "row 0: expected"),
     ],

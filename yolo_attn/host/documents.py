@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ultralytics.nn import tasks
-
 from yolo_attn.errors import UserError
 from yolo_attn.graph import ModelGraph, block_of, insert_layer, layer_in, list_blocks, read_model, resolve_sites
 from yolo_attn.graph.model_ref import ModelKind, ModelRef
@@ -17,10 +15,18 @@ from yolo_attn.graph.sites import SiteRows
 from yolo_attn.host.blocks import spelt_block
 from yolo_attn.host.checkpoint import read_checkpoint
 from yolo_attn.host.geometry import row_strides
-from yolo_attn.host.model_files import find_model_yaml
+from yolo_attn.host.model_files import find_model_yaml, model_scale
 from yolo_attn.registry import LayerSpec, get_layer, is_layer
 
-__all__ = ["Variant", "layer_to_place", "make_variant", "model_yaml", "several_rows", "with_layers", "without_dataset"]
+__all__ = [
+    "Variant",
+    "layer_to_place",
+    "make_variant",
+    "model_yaml",
+    "several_rows",
+    "with_layers",
+    "without_dataset",
+]
 
 
 @dataclass(frozen=True)
@@ -49,22 +55,26 @@ def model_yaml(model: str | Path | ModelRef) -> dict[str, Any]:
     """
     ref = ModelRef.parse(model)
     if ref.is_placed:
-        if ref.kind is ModelKind.YAML:
-            find_model_yaml(ref.base, placed=f"+{ref.placed}")
-        return with_layers(model_yaml(ModelRef.parse(ref.base)), ref.layers)
+        return with_layers(_yaml_of_base(ref), ref.layers)
+    return _yaml_of_base(ref)
+
+
+def _yaml_of_base(ref: ModelRef) -> dict[str, Any]:
+    """Return the model YAML of a model's base, without the layers placed in it."""
     if ref.kind is ModelKind.YAML:
-        return _yaml_of_file(ref.base)
+        return _yaml_of_file(ref.base, f"+{ref.placed}" if ref.is_placed else "")
     if ref.kind is ModelKind.CHECKPOINT:
         return _yaml_of_checkpoint(ref.base)
     raise UserError(f"base {ref.base!r}: give a model YAML (yolo11n.yaml) or a checkpoint (yolo11n.pt)")
 
 
-def _yaml_of_file(name: str) -> dict[str, Any]:
+def _yaml_of_file(name: str, placed: str) -> dict[str, Any]:
     """Return the content of a model YAML with its scale, after checking that every row is well-formed."""
-    document = read_model(find_model_yaml(name))
+    file = find_model_yaml(name, placed)
+    document = read_model(file)
     scales = document.get("scales")
     if isinstance(scales, dict) and scales:
-        document["scale"] = tasks.guess_model_scale(name) or next(iter(scales))
+        document["scale"] = model_scale(name, file, document) or next(iter(scales))
     ModelGraph(document)
     return document
 

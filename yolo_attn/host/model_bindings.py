@@ -6,9 +6,11 @@ arguments, a worker process and a resumed training build the same model from thi
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,8 @@ def _wrap_yaml_model_load(original: Callable[..., dict[str, Any]]) -> Callable[.
         if not ref.is_placed:
             with literal_first(path):
                 return original(path)
-        return {**model_yaml(ref), "yaml_file": ref.name}
+        known, document = _document.get()
+        return {**(document if known == ref else model_yaml(ref)), "yaml_file": ref.name}
 
     return yaml_model_load
 
@@ -54,14 +57,31 @@ def _wrap_yolo_init(original: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(original)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         given, ref = _arguments(original, args, kwargs)
-        kind = model_class(model_yaml(ref)) if ref else YOLO
-        if kind is YOLO or type(self) is not YOLO:
+        if ref is None or type(self) is not YOLO:
             original(self, **given)
-        else:
-            self.__class__ = kind
-            kind.__init__(self, **{key: value for key, value in given.items() if key in _parameters(kind.__init__)})
+            return
+        document = model_yaml(ref)
+        self.__class__ = kind = model_class(document)
+        with _reading_once(ref, document):
+            if kind is YOLO:
+                original(self, **given)
+            else:
+                kind.__init__(self, **{key: value for key, value in given.items() if key in _parameters(kind.__init__)})
 
     return __init__
+
+
+_document: ContextVar[tuple[ModelRef | None, dict[str, Any]]] = ContextVar("yolo_attn_document", default=(None, {}))
+
+
+@contextlib.contextmanager
+def _reading_once(ref: ModelRef, document: dict[str, Any]) -> Iterator[None]:
+    """Let Ultralytics load a model YAML that has been read already, which takes as long as many layers."""
+    token = _document.set((ref, document))
+    try:
+        yield
+    finally:
+        _document.reset(token)
 
 
 def _arguments(

@@ -21,7 +21,7 @@ from yolo_attn.host.model_suggestions import suggest_model
 from yolo_attn.system.files import YAML_SUFFIXES, is_file, read_yaml
 from yolo_attn.system.paths import config_folder
 
-__all__ = ["MODEL_FILES", "SCALES", "find_model_yaml", "literal_first", "without_letter"]
+__all__ = ["MODEL_FILES", "SCALES", "find_model_yaml", "literal_first", "model_scale", "without_letter"]
 
 _SCALE_LETTER = re.compile(r"(\d+)([nslmx])(.+)?$")
 
@@ -62,30 +62,50 @@ def _missing(name: str, placed: str = "") -> str:
 def _wrap_guess_scale(original: Callable[..., str]) -> Callable[..., str]:
     def guess_model_scale(model_path: str | Path) -> str:
         """Return the scale that the YAML states, or else the one in its file name."""
-        letter = original(model_path)
-        stated = _stated_scale(Path(model_path))
-        if stated is not None:
-            return stated
-        run_on = re.search(r"yolo(?:e-)?v?\d+([nslmx][a-z])", Path(model_path).stem)
-        if letter and run_on and is_file(model_path):
-            tasks.LOGGER.warning(
-                f"{model_path}: the letter in '{run_on[0]}' is read as scale '{letter}'. "
-                f"Write `scale: {letter}`, or another scale, into the file if this is not intended."
-            )
-        return letter
+        path = Path(model_path)
+        return _stated_scale(path, _read_named(path)) or _scale_in_name(original, model_path)
 
     return guess_model_scale
 
 
-def _stated_scale(path: Path) -> str | None:
-    """Return the `scale:` of a YAML that exists under exactly this name; None if it has none."""
+def model_scale(name: str | Path, file: Path, document: dict[str, Any]) -> str:
+    """Return the scale of a model YAML that has been read: the one it states, or else the one in its name.
+
+    Args:
+        name: The model's name.
+        file: The file that it means, from `find_model_yaml`.
+        document: The file's content.
+    """
+    path = Path(name)
+    stated = _stated_scale(path, document) if file.name == path.name else None
+    return stated or _scale_in_name(SCALES.original or tasks.guess_model_scale, name)
+
+
+def _scale_in_name(original: Callable[..., str], name: str | Path) -> str:
+    """Return the scale that Ultralytics reads in a name, with a warning if the letter begins a word of a file's."""
+    letter = original(name)
+    run_on = re.search(r"yolo(?:e-)?v?\d+([nslmx][a-z])", Path(name).stem)
+    if letter and run_on and is_file(name):
+        tasks.LOGGER.warning(
+            f"{name}: the letter in '{run_on[0]}' is read as scale '{letter}'. "
+            f"Write `scale: {letter}`, or another scale, into the file if this is not intended."
+        )
+    return letter
+
+
+def _read_named(path: Path) -> Any:
+    """Return the content of a YAML that exists under exactly this name; None if there is none or it is not YAML."""
     found = tasks.check_yaml(path, hard=False) if path.suffix in YAML_SUFFIXES else None
     if not found or Path(found).name != path.name:
         return None
     try:
-        document = read_yaml(found, lenient=True)
+        return read_yaml(found, lenient=True)
     except UserError:
         return None  # loading the file will raise the error
+
+
+def _stated_scale(path: Path, document: Any) -> str | None:
+    """Return the `scale:` of a model YAML; None if it has none."""
     if not isinstance(document, dict) or document.get("scale") is None:
         return None
     scale, scales = document["scale"], document.get("scales")
