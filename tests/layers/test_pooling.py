@@ -1,4 +1,4 @@
-"""Adaptive pooling as matrix products."""
+"""Adaptive pooling as matrix products, windows as convolutions, upsampled factors as broadcast ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from yolo_attn.layers.pooling import adaptive_mean
+from yolo_attn.layers.pooling import adaptive_mean, times_nearest, window_mean
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (8, 9), (20, 13)])
@@ -19,3 +19,18 @@ def test_equals_pytorch(size: tuple[int, int], grid: tuple[int, int]) -> None:
 def test_keeps_the_dtype_and_sums_in_float32() -> None:
     x = torch.full((1, 1, 300, 300), 1000, dtype=torch.float16)
     assert torch.equal(adaptive_mean(x, 1, 1), x[:, :, :1, :1])
+
+
+@pytest.mark.parametrize("extent", [2, 4])
+@pytest.mark.parametrize("size", [(1, 1), (5, 8), (12, 7)])
+def test_windows_equal_pytorch(size: tuple[int, int], extent: int) -> None:
+    x = torch.randn(2, 3, *size)
+    expected = F.avg_pool2d(x, 2 * extent - 1, extent, extent - 1, count_include_pad=False)
+    torch.testing.assert_close(window_mean(x, extent), expected)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (8, 12), (7, 8)])
+def test_nearest_factors_equal_pytorch(size: tuple[int, int]) -> None:
+    x = torch.randn(2, 3, *size)
+    factor = torch.randn(2, 3, -(-size[0] // 4), -(-size[1] // 4))
+    torch.testing.assert_close(times_nearest(x, factor, 4), x * F.interpolate(factor, size=size))

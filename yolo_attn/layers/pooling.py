@@ -1,16 +1,18 @@
-"""Adaptive pooling that exports to ONNX at any map size.
+"""Means over bins and windows, and upsampled factors, where PyTorch's operators do not export or are slow.
 
-PyTorch's adaptive pooling exports only if the size of the map is a known multiple of the output size.
+PyTorch's adaptive pooling exports to ONNX only if the size of the map is a known multiple of the output size. Its
+average pooling and nearest-neighbor upsampling are scalar loops on a CPU.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from yolo_attn.layers.numerics import no_autocast, widen
+from yolo_attn.layers.numerics import is_traced, no_autocast, widen
 
-__all__ = ["adaptive_mean", "averaging_matrix"]
+__all__ = ["adaptive_mean", "averaging_matrix", "times_nearest", "window_mean"]
 
 
 def adaptive_mean(x: Tensor, height: int, width: int) -> Tensor:
@@ -40,3 +42,43 @@ def averaging_matrix(bins: int, length: int, like: Tensor) -> Tensor:
     first, end = index * length // bins, ((index + 1) * length + bins - 1) // bins
     inside = ((position >= first) & (position < end)).to(like.dtype)
     return inside / inside.sum(1, keepdim=True)
+
+
+def window_mean(x: Tensor, extent: int) -> Tensor:
+    """Return the means over overlapping windows of 2 extent - 1 rows and columns, cut off at the border of the map.
+
+    Args:
+        x: (B, C, H, W).
+        extent: Distance of the centers of neighboring windows.
+
+    Returns:
+        (B, C, ceil(H / extent), ceil(W / extent)).
+    """
+    reach = extent - 1
+    size = 2 * reach + 1
+    if is_traced() or x.device.type != "cpu" or x.dtype != torch.float32:
+        return F.avg_pool2d(x, size, extent, reach, count_include_pad=False)
+    with no_autocast(x):
+        sums = F.conv2d(x, x.new_ones(x.shape[1], 1, size, size), None, extent, reach, groups=x.shape[1])
+    rows, columns = (x.new_tensor(_covered(length, extent)) for length in x.shape[2:])
+    return sums / (rows[:, None] * columns)
+
+
+def _covered(length: int, extent: int) -> list[int]:
+    """Return how many positions of an axis each window covers."""
+    return [min(center + extent, length) - max(center - extent + 1, 0) for center in range(0, length, extent)]
+
+
+def times_nearest(x: Tensor, factor: Tensor, extent: int) -> Tensor:
+    """Return the product of a map and a factor that is upsampled to its size by nearest neighbor.
+
+    Args:
+        x: (B, C, H, W).
+        factor: (B, C, ceil(H / extent), ceil(W / extent)).
+        extent: Positions per element of the factor, along both axes.
+    """
+    if is_traced() or x.shape[2] % extent or x.shape[3] % extent:
+        return x * F.interpolate(factor, size=x.shape[2:]).to(x.dtype)  # autocast may have changed it
+    lines = factor.repeat_interleave(extent, 3)[:, :, :, None]  # one line for each `extent` rows of x
+    b, c, h, w = x.shape
+    return (x.reshape(b, c, -1, extent, w) * lines).reshape(b, c, h, w)

@@ -23,6 +23,7 @@ from yolo_attn.layers.attention_values import WEIGHT, AttentionValues
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_positive
 from yolo_attn.layers.numerics import no_autocast, widen
+from yolo_attn.layers.projections import single_channel
 from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.registry import register_layer
 
@@ -74,7 +75,7 @@ class GC(Mixer):
 
     def weights(self, x: Tensor) -> Tensor:
         """Return the attention over the positions, (B, H W)."""
-        return widen(self.attn(x)).flatten(1).softmax(1)
+        return widen(single_channel(self.attn, x)).flatten(1).softmax(1)
 
     def mix(self, x: Tensor) -> Tensor:
         """Return x with its context added."""

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from yolo_attn.layers.base import Gate
 from yolo_attn.layers.checks import check_choice, check_integer, check_positive
 from yolo_attn.layers.norms import BatchNorm
-from yolo_attn.layers.pooling import adaptive_mean
+from yolo_attn.layers.pooling import adaptive_mean, times_nearest, window_mean
 from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
@@ -89,9 +89,20 @@ class GE(Gate):
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, H, W), or (B, C, 1, 1) for the whole map."""
-        context = self._context(x)
-        gate = torch.sigmoid(context if self.excite is None else self.excite(context))
+        gate = self._gathered_gate(x)
         return F.interpolate(gate, size=x.shape[2:]) if self.extent else gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale x by its gate, which is never as large as x."""
+        if not self.extent:
+            return super().forward(x)
+        self.check_input(x)
+        return times_nearest(x, self.fade(self._gathered_gate(x)).to(x.dtype), self.extent)
+
+    def _gathered_gate(self, x: Tensor) -> Tensor:
+        """Return the gate before it is upsampled."""
+        context = self._context(x)
+        return torch.sigmoid(context if self.excite is None else self.excite(context))
 
     def _context(self, x: Tensor) -> Tensor:
         """Return the gathered context z."""
@@ -100,8 +111,7 @@ class GE(Gate):
             context: Tensor = self.gather(cells)
             return context
         if self.extent:
-            reach = self.extent - 1
-            return F.avg_pool2d(x, 2 * reach + 1, self.extent, reach, count_include_pad=False)
+            return window_mean(x, self.extent)
         return mean(x, 2, 3, keepdim=True)
 
 

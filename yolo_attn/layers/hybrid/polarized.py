@@ -25,6 +25,7 @@ from yolo_attn.layers.base import Gate
 from yolo_attn.layers.checks import check_choice, check_flag
 from yolo_attn.layers.norms import GroupNorm
 from yolo_attn.layers.numerics import no_autocast, widen
+from yolo_attn.layers.projections import single_channel
 from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
@@ -76,7 +77,7 @@ class Polarized(Gate):
         return channel * self._spatial_gate(x * channel)
 
     def _channel_gate(self, x: Tensor) -> Tensor:
-        weights = widen(self.channel_query(x)).flatten(2).softmax(2)  # (B, 1, HW)
+        weights = widen(single_channel(self.channel_query, x)).flatten(2).softmax(2)  # (B, 1, HW)
         with no_autocast(x):
             pooled = widen(x).flatten(2) @ weights.transpose(1, 2)
         context = self.channel_value(pooled.to(x.dtype)[..., None])  # of one vector instead of each position

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from yolo_attn.layers.base import Gate
 from yolo_attn.layers.checks import check_choice, check_positive
+from yolo_attn.layers.projections import single_channel
 from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
@@ -63,7 +64,7 @@ class SCSE(Gate):
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, H, W)."""
         channel = torch.sigmoid(self.fc2(torch.relu(self.fc1(mean(x, 2, 3)))))[:, :, None, None]
-        spatial = torch.sigmoid(self.spatial(x))
+        spatial = torch.sigmoid(single_channel(self.spatial, x))
         if self.combine == "sum":
             return channel + spatial
         return torch.where(x >= 0, torch.maximum(channel, spatial), torch.minimum(channel, spatial))
