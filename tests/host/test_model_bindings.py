@@ -94,9 +94,13 @@ def test_all_forms_name_the_same_model() -> None:
 
 def test_another_process_finds_it_by_its_name(tmp_path: Path) -> None:
     """A worker of multi-GPU training gets a run's arguments and imports yolo_attn."""
-    code = (
-        "import yolo_attn; from ultralytics.nn.tasks import DetectionModel as D; print(D('yolov8n+SE@neck.yaml').yaml)"
-    )
+    code = """
+import sys, yolo_attn
+from ultralytics.nn.tasks import DetectionModel
+before = "torch._dynamo" in sys.modules
+print(DetectionModel("yolov8n+SE@neck.yaml").yaml)
+assert before or "torch._dynamo" not in sys.modules, "a second of imports"
+"""
     assert python(code, cwd=tmp_path).stdout.count("'SE'") == 3
 
 

@@ -1,4 +1,8 @@
-"""Strides, parameters and operations of a model's rows, computed on torch's meta device without memory."""
+"""Strides, parameters and operations of a model's rows.
+
+Parameters and operations are counted on torch's meta device, without memory. Its operators import torch's compiler,
+which takes twenty times as long as to build a small model, so the strides are those of an image on the CPU.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from yolo_attn.errors import RowError, UserError
 from yolo_attn.graph import block_of
@@ -54,7 +59,8 @@ def row_strides(document: dict[str, Any]) -> list[float | None]:
 
 @functools.lru_cache(maxsize=16)
 def _strides(document: str) -> tuple[float | None, ...]:
-    modules, outputs = run_on_meta(json.loads(document), _SIDE, with_head=False)
+    with _Zeros():
+        modules, outputs = _run(json.loads(document), _SIDE, torch.device("cpu"), with_head=False)
     maps = [x if isinstance(x, torch.Tensor) and x.ndim == 4 else None for x in outputs]  # noqa: PLR2004 - B, C, H, W
     strides = (None if x is None else _SIDE / x.shape[2] for x in maps)
     return (*strides, *[None] * (len(modules) - len(maps)))
@@ -69,17 +75,38 @@ def model_cost(document: dict[str, Any], imgsz: int = 640) -> Cost:
     return Cost(sum(p.numel() for p in modules.parameters()), counter.get_total_flops() / 1e9)
 
 
+class _Zeros(TorchFunctionMode):
+    """Fills new parameters with zeros, because random numbers take most of the time to build a large model."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call a function of torch, or replace its random numbers."""
+        if func in _RANDOM:
+            tensor = args[0] if args else kwargs["tensor"]
+            tensor.detach().zero_()
+            return tensor
+        return func(*args, **(kwargs or {}))
+
+
+_RANDOM = (torch.Tensor.uniform_, torch.Tensor.normal_, nn.init.kaiming_uniform_)
+
+
 def run_on_meta(document: dict[str, Any], side: int, *, with_head: bool) -> tuple[nn.Sequential, list[Any]]:
     """Build a model and run its rows on an image; return the rows and their outputs."""
+    return _run(document, side, torch.device("meta"), with_head=with_head)
+
+
+def _run(
+    document: dict[str, Any], side: int, device: torch.device, *, with_head: bool
+) -> tuple[nn.Sequential, list[Any]]:
     channels = input_channels(document)
-    modules = build_on_meta(document)
+    modules = _build(document, device)
     modules.eval()
     if not is_rtdetr(document):  # whose head cannot train without boxes
         modules[-1].train()  # in training mode detection heads return their maps without decoding boxes
     outputs: list[Any] = []
-    x: Any = torch.zeros(1, channels, side, side, device="meta")
-    text = torch.zeros(1, int(document.get("nc") or 80), _TEXT_WIDTH, device="meta")
-    with torch.no_grad(), torch.device("meta"):
+    x: Any = torch.zeros(1, channels, side, side, device=device)
+    text = torch.zeros(1, int(document.get("nc") or 80), _TEXT_WIDTH, device=device)
+    with torch.no_grad(), device:
         for i, module in enumerate(modules if with_head else modules[:-1]):
             source: Any = module.f
             if source != -1:
@@ -93,13 +120,17 @@ def run_on_meta(document: dict[str, Any], side: int, *, with_head: bool) -> tupl
 
 def build_on_meta(document: dict[str, Any]) -> nn.Sequential:
     """Build a model's rows without memory and downloads, at its scale or, if it has none, its first scale."""
+    return _build(document, torch.device("meta"))
+
+
+def _build(document: dict[str, Any], device: torch.device) -> nn.Sequential:
     document = copy.deepcopy(document)
     if not document.get("scale") and isinstance(document.get("scales"), dict) and document["scales"]:
         document["scale"] = next(iter(document["scales"]))
     for row in [*document["backbone"], *document["head"]]:
         if block_of(row[2]) == "TorchVision" and len(row[3]) >= _WEIGHTS:
             row[3][_WEIGHTS : _WEIGHTS + 1] = [None]  # which are otherwise the default weights
-    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+    with device, torch.random.fork_rng(devices=[]):
         return build_rows(document, input_channels(document))
 
 
