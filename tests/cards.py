@@ -4,7 +4,8 @@ python -m tests.cards            measures every layer
 python -m tests.cards NAME ...   measures these layers only
 python -m tests.cards --docs     measures nothing
 
-Each form then writes docs/layers.md, the number of layers in both READMEs, yolo_attn/layers/__init__.pyi and configs/.
+Each form then writes docs/layers.md, docs/migrate.md, the number of layers in both READMEs,
+yolo_attn/layers/__init__.pyi and configs/.
 The measurements are in yolo_attn/measured.json.
 
 Times are ratios to a 3 x 3 convolution of the same width, measured in turn with it in one process (the median of the
@@ -38,7 +39,9 @@ from tests.layers.onnx_check import onnx_error
 from tests.parity.mappings import MAPPINGS
 from tests.parity.test_parity import fresh_layer, relative_errors
 from yolo_attn import cards
-from yolo_attn.registry import get_layer, list_layers
+from yolo_attn.names.forks import MODULES, NEAREST, POSITIONAL
+from yolo_attn.names.spellings import SPELLINGS
+from yolo_attn.registry import get_layer, is_layer, list_layers
 from yolo_attn.system.files import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,9 +94,45 @@ def measure_all(names: list[str]) -> dict[str, Any]:
 def derived_files() -> Iterator[tuple[Path, str]]:
     """Yield each file derived from the registry and the measurements, except configs/, with its text."""
     yield ROOT / "docs" / "layers.md", cards.as_markdown()
+    yield ROOT / "docs" / "migrate.md", spellings_page()
     yield PACKAGE / "layers" / "__init__.pyi", stub()
     for readme in (ROOT / "README.md", ROOT / "README.zh-CN.md"):
         yield readme, with_count(readme.read_text(encoding="utf-8"))
+
+
+SPELLINGS_INTRODUCTION = """\
+# Spellings that lint fix=True reads
+
+`yolo-attn lint model=their.yaml fix=True out=mine.yaml` rewrites the rows of forks and tutorials, as
+[From a fork or a tutorial](migration.md) describes. `python -m tests.cards --docs` writes this page.
+
+- *Names.* Case, separators and words such as "module" or "block" are ignored: `SE_Block` is SE. A stock block combined
+  with a layer is that block with the layer inside: `C2f_CBAM` and `SEC3` are `C2f+CBAM` and `C3+SE`.
+- *Channels* are dropped, because they are inferred: `[1024]`, `[512, 512]`. An argument is a number of channels if it
+  is that of the row's input, or a multiple of 16 from 64 on.
+- *Other arguments* have the meanings in the table, in this order. One in parentheses has no effect here. A row whose
+  arguments have several meanings, or none, is refused.
+
+## Layers
+"""
+"""The beginning of docs/migrate.md."""
+
+
+def spellings_page() -> str:
+    """Return docs/migrate.md."""
+    lines = [SPELLINGS_INTRODUCTION, "| layer | spellings | arguments after the channels |", "|---|---|---|"]
+    for spec in list_layers():
+        names = ", ".join(f"`{word}`" for word in (*spec.aliases, *SPELLINGS.get(spec.name, ())))
+        meanings = " or ".join(", ".join(signature) for signature in POSITIONAL.get(spec.name, ()))
+        if spec.built_in and (names or meanings):
+            lines.append(f"| {spec.name} | {names} | {meanings} |")
+    lines += ["", "## Blocks", "", "These have the mechanism instead of a part of the block, and here after that part."]
+    lines += ["", "| spelling | here |", "|---|---|"]
+    lines += [f"| `{name}` | `{module}` |" for name, module in MODULES.items() if is_layer(module.partition("+")[2])]
+    lines += ["", "## Without a counterpart", "", "The message names another mechanism, the nearest one here."]
+    lines += ["", "| spelling | nearest |", "|---|---|"]
+    lines += [f"| `{name}` | {nearest} |" for name, nearest in NEAREST.items() if not is_layer(name)]
+    return "\n".join(lines) + "\n"
 
 
 def stub() -> str:

@@ -316,7 +316,7 @@ def test_the_commands_in_help_and_messages_are_valid(
             file.parent.mkdir(parents=True, exist_ok=True)
             pytorch.save({"model": base_model()}, file)
     if verb == "lint":
-        assert main(["place", "model=yolo11n.yaml", "layer=SE", "at=neck", "out=mine.yaml"]) == 0
+        assert main(["place", "model=yolo11n.yaml", "layer=SE", "at=neck", f"out={words[0].partition('=')[2]}"]) == 0
     assert main([verb, *words]) == 0, capsys.readouterr().err
 
 

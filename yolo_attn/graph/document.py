@@ -11,7 +11,7 @@ from yolo_attn.errors import UserError
 from yolo_attn.graph.rows import ModelGraph
 from yolo_attn.system.files import read_text, read_yaml
 
-__all__ = ["dump_model", "line_numbers", "read_model"]
+__all__ = ["dump_model", "line_numbers", "read_model", "to_flow"]
 
 
 def read_model(path: str | Path) -> dict[str, Any]:
@@ -67,9 +67,9 @@ def dump_model(document: dict[str, Any], header: str = "", notes: dict[int, str]
         lines.append("")
     for key, value in graph.document.items():
         if isinstance(value, dict):
-            lines += [f"{key}:", *(f"  {_flow(k)}: {_flow(v)}" for k, v in value.items())]
+            lines += [f"{key}:", *(f"  {to_flow(k)}: {to_flow(v)}" for k, v in value.items())]
         else:
-            lines.append(f"{key}: {_flow(value)}")
+            lines.append(f"{key}: {to_flow(value)}")
     written = graph.to_document()
     first = 0
     for section in ("backbone", "head"):
@@ -80,7 +80,7 @@ def dump_model(document: dict[str, Any], header: str = "", notes: dict[int, str]
 
 
 def _row_line(index: int, row: list[Any], note: str) -> str:
-    return f"  - {_flow(row)} # {index}{' ' + note if note else ''}"
+    return f"  - {to_flow(row)} # {index}{' ' + note if note else ''}"
 
 
 class _Dumper(yaml.SafeDumper):
@@ -90,7 +90,7 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(bool, lambda d, value: d.represent_scalar("tag:yaml.org,2002:bool", str(value)))
 
 
-def _flow(value: Any) -> str:
+def to_flow(value: Any) -> str:
     """Return a value as YAML on one line."""
     text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=float("inf"), sort_keys=False)
     return text.removesuffix("\n").removesuffix("\n...")

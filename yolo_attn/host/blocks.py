@@ -35,6 +35,7 @@ __all__ = [
     "hosting_blocks",
     "is_inside",
     "layer_inside",
+    "meant_module",
     "module_hint",
     "put_layers",
     "spelt_block",
@@ -114,10 +115,15 @@ def hosting_blocks() -> list[str]:
 
 def module_hint(name: str) -> str:
     """Return the hint for an unknown module's name: the module that it means, or how to list the layers."""
+    meant = meant_module(name)
+    return f"; did you mean {meant}?" if meant else LIST_HINT
+
+
+def meant_module(name: str) -> str:
+    """Return the module that an unknown name means; "" if none is certain."""
     stock = [layer for layer in host_layers() if not re.search("(Model|Loss|Ensemble)$", layer)]  # these are not rows
     meant = suggest_module(name, hosting_blocks(), stock, layer_names())
-    usable = meant and not (layer_in(meant) and block_problem(meant))
-    return f"; did you mean {meant}?" if usable else LIST_HINT
+    return "" if layer_in(meant) and block_problem(meant) else meant
 
 
 def spelt_block(name: str) -> str:

@@ -25,6 +25,7 @@ __all__ = [
     "model_yaml",
     "several_rows",
     "with_layers",
+    "with_scale",
     "without_dataset",
 ]
 
@@ -71,12 +72,23 @@ def _yaml_of_base(ref: ModelRef) -> dict[str, Any]:
 def _yaml_of_file(name: str, placed: str) -> dict[str, Any]:
     """Return the content of a model YAML with its scale, after checking that every row is well-formed."""
     file = find_model_yaml(name, placed)
-    document = read_model(file)
-    scales = document.get("scales")
-    if isinstance(scales, dict) and scales:
-        document["scale"] = model_scale(name, file, document) or next(iter(scales))
+    document = with_scale(read_model(file), name, file)
     ModelGraph(document)
     return document
+
+
+def with_scale(document: dict[str, Any], name: str | Path, file: Path) -> dict[str, Any]:
+    """Return the content of a model YAML with its scale: the one that it states, that of its name, or its first.
+
+    Args:
+        document: The content.
+        name: The model's name.
+        file: The file that it means.
+    """
+    scales = document.get("scales")
+    if not isinstance(scales, dict) or not scales:
+        return document
+    return {**document, "scale": model_scale(name, file, document) or next(iter(scales))}
 
 
 def _yaml_of_checkpoint(file: str) -> dict[str, Any]:

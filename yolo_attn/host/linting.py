@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from yolo_attn.graph.lint import (
 )
 from yolo_attn.graph.model_ref import ModelKind, ModelRef
 from yolo_attn.host.document_keys import find_key_problems
-from yolo_attn.host.documents import model_yaml
+from yolo_attn.host.documents import model_yaml, with_scale
 from yolo_attn.host.geometry import row_strides
 from yolo_attn.host.installation import stock_model_yamls
 from yolo_attn.host.model_files import find_model_yaml
@@ -38,7 +38,7 @@ from yolo_attn.host.parser import (
     read_block_row,
 )
 
-__all__ = ["lint"]
+__all__ = ["lint", "lint_document", "located", "stock_models"]
 
 
 def lint(model: str | Path) -> list[Finding]:
@@ -52,21 +52,40 @@ def lint(model: str | Path) -> list[Finding]:
     """
     ref = ModelRef.parse(model)
     if ref.is_placed or ref.kind is ModelKind.CHECKPOINT:
-        return _located(_lint(model, model_yaml(ref), []), ref.text, {})
+        document = model_yaml(ref)
+        return located(_lint(document, [], lambda: document), ref.text, {})
     path = find_model_yaml(model)
-    document = read_model(path)
-    findings = _lint(model, document, _scale_of_name(model, document))
-    return _located(findings, str(path), line_numbers(path)) if findings else []
+    findings = lint_document(read_model(path), model, path)
+    return located(findings, str(path), line_numbers(path)) if findings else []
 
 
-def _located(findings: Sequence[Finding], file: str, lines: Mapping[int | str, int]) -> list[Finding]:
+def lint_document(document: dict[str, Any], name: str | Path, file: Path) -> list[Finding]:
+    """Return the likely errors in the content of a model YAML.
+
+    Args:
+        document: The content.
+        name: The model's name, which may contain the scale.
+        file: The file that it means.
+    """
+    return _lint(document, _scale_of_name(name, document), lambda: with_scale(document, name, file))
+
+
+def located(findings: Sequence[Finding], file: str, lines: Mapping[int | str, int]) -> list[Finding]:
     """Return findings with file and line, without duplicates, starting with those outside the rows."""
     located = {finding.found_in(file, lines) for finding in findings}
     return sorted(located, key=lambda f: (-1 if f.row is None else f.row, f.message))
 
 
-def _lint(model: str | Path, document: dict[str, Any], findings: list[Finding]) -> list[Finding]:
-    """Return the findings of a document after some that are known already."""
+def _lint(
+    document: dict[str, Any], findings: list[Finding], with_its_scale: Callable[[], dict[str, Any]]
+) -> list[Finding]:
+    """Return the findings of a document.
+
+    Args:
+        document: The document.
+        findings: Those that are known already.
+        with_its_scale: Returns the document with its scale.
+    """
     if malformed := find_malformed_rows(document):
         return findings + malformed  # the rows cannot be resolved
     graph = ModelGraph(document)
@@ -76,7 +95,7 @@ def _lint(model: str | Path, document: dict[str, Any], findings: list[Finding]) 
     findings += find_dead_rows(graph, UNREAD_BY_DESIGN)
     findings += find_bypasses(graph, is_attention_row)
     findings += _against_base(graph)
-    return findings or _by_building(model, graph)
+    return findings or _by_building(graph, with_its_scale)
 
 
 def _scale_of_name(model: str | Path, document: Mapping[str, Any]) -> list[Finding]:
@@ -102,7 +121,7 @@ def _is_letter_of_base(stem: str, letter: str) -> bool:
     """Return whether a letter belongs to the name of a stock model without scales, such as yolov9s."""
     name = re.match(rf"(.*?\d){letter}", stem)
     graphs = [
-        graph for models in _stock_models().values() for file, graph in models if name and file == f"{name[0]}.yaml"
+        graph for models in stock_models().values() for file, graph in models if name and file == f"{name[0]}.yaml"
     ]
     return any("scales" not in graph.document for graph in graphs)
 
@@ -166,7 +185,7 @@ def _unknown_weights(graph: ModelGraph) -> list[Finding]:
 @functools.cache
 def _stock_strings() -> frozenset[str]:
     """Return the strings in the rows of stock models, such as `nc`, which are intended variables."""
-    graphs = [graph for models in _stock_models().values() for _, graph in models]
+    graphs = [graph for models in stock_models().values() for _, graph in models]
     return frozenset(arg for graph in graphs for row in graph for arg in row.args if isinstance(arg, str))
 
 
@@ -175,14 +194,12 @@ def _against_base(graph: ModelGraph) -> list[Finding]:
     if not any(has_layer(row) for row in graph):
         return []
     modules = tuple(block_of(row.module) for row in graph if not is_attention_row(row))
-    reports = [
-        compare_with_base(graph, base, name, is_attention_row) for name, base in _stock_models().get(modules, [])
-    ]
+    reports = [compare_with_base(graph, base, name, is_attention_row) for name, base in stock_models().get(modules, [])]
     return min(reports, key=len, default=[])
 
 
 @functools.cache
-def _stock_models() -> Mapping[tuple[str, ...], list[tuple[str, ModelGraph]]]:
+def stock_models() -> Mapping[tuple[str, ...], list[tuple[str, ModelGraph]]]:
     """Return the stock models by the sequence of their modules."""
     found: dict[tuple[str, ...], list[tuple[str, ModelGraph]]] = {}
     for path in stock_model_yamls():
@@ -191,10 +208,10 @@ def _stock_models() -> Mapping[tuple[str, ...], list[tuple[str, ModelGraph]]]:
     return found
 
 
-def _by_building(model: str | Path, graph: ModelGraph) -> list[Finding]:
+def _by_building(graph: ModelGraph, with_its_scale: Callable[[], dict[str, Any]]) -> list[Finding]:
     """Build the model, run it on an image, and return errors and problems with the maps that the head reads."""
     try:
-        return find_head_problems(graph, row_strides(model_yaml(model)))
+        return find_head_problems(graph, row_strides(with_its_scale()))
     except RowError as error:
         return [Finding(error.row, error.problem)]
     except UserError as error:

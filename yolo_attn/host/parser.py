@@ -33,6 +33,7 @@ from yolo_attn.graph.rows import ROW_LENGTH
 from yolo_attn.host.binding import Binding, UnsupportedHostError
 from yolo_attn.host.blocks import block_problem, module_hint, put_layers
 from yolo_attn.host.document_keys import find_key_problems, find_unsafe_keys
+from yolo_attn.host.positional import builds, is_width
 from yolo_attn.layers.checks import is_positive_integer
 from yolo_attn.names.suggestions import suggest_word
 from yolo_attn.registry import OUT_CHANNELS, LayerSpec, check_inputs, get_layer, is_layer
@@ -54,8 +55,6 @@ __all__ = [
 
 # Attributes that the parser sets on every module; it would overwrite a layer's own attribute of the same name.
 HOST_ATTRIBUTES = ("f", "i", "np", "type")
-_LEAST_WIDTH = 64  # a positional argument from here on, in steps of 16, is a number of channels
-_EXAMPLE_WIDTH = 256
 # Rows whose output the model class passes on without a `from`.
 UNREAD_BY_DESIGN = ("ImagePoolingAttn",)
 
@@ -495,7 +494,7 @@ def _right_args(spec: LayerSpec, given: list[Any]) -> str:
     Channels, which forks and tutorials write first, are dropped.
     """
     named = {name: value for part in given if isinstance(part, dict) for name, value in part.items()}
-    values = [part for part in given if not isinstance(part, dict) and not _is_width(part)]
+    values = [part for part in given if not isinstance(part, dict) and not is_width(part)]
     choices = [{name: values[0]} for name in spec.options if _takes(spec, name, values[0])] if len(values) == 1 else []
     if values and not choices:
         choices = [{name: value} for name, value in spec.options.items() if name != "init"][:1]
@@ -503,22 +502,9 @@ def _right_args(spec: LayerSpec, given: list[Any]) -> str:
     return " or ".join(as_yaml([options] if options else []) for options in written)
 
 
-def _is_width(value: Any) -> bool:
-    """Return whether a positional argument looks like a number of channels."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= _LEAST_WIDTH and value % 16 == 0
-
-
 def _takes(spec: LayerSpec, name: str, value: Any) -> bool:
     """Return whether an option accepts a value and has a default of the same type."""
-    if type(value) is not type(spec.options[name]):
-        return False
-    width = [_EXAMPLE_WIDTH] * spec.inputs if spec.inputs > 1 or spec.more_inputs else _EXAMPLE_WIDTH
-    try:
-        with torch.device("meta"):
-            spec.cls(width, **{name: value})
-    except (TypeError, ValueError):
-        return False
-    return True
+    return type(value) is type(spec.options[name]) and builds(spec, {name: value})
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from yolo_attn.graph.sites import parse_sites
 from yolo_attn.host.blocks import count_inside
 from yolo_attn.host.documents import layer_to_place, model_yaml, several_rows
 from yolo_attn.host.geometry import Cost, build_on_meta, model_cost, row_strides
-from yolo_attn.host.transfer import align_rows
+from yolo_attn.host.transfer import count_transferable
 from yolo_attn.registry import LayerSpec
 from yolo_attn.system.files import YAML_SUFFIXES, as_yaml, is_folder, write_new
 from yolo_attn.tables import html_table
@@ -66,13 +66,7 @@ class Placement:
 
     def transfer(self) -> tuple[int, int]:
         """Return the number of base tensors that transfer into their own layers, and the number of all base tensors."""
-        base, own = build_on_meta(self.base_document), self.modules.state_dict()
-        mapping = align_rows(ModelGraph(self.document), ModelGraph(self.base_document))
-        arriving = 0
-        for row, source in mapping.items():
-            for key, tensor in base[source].state_dict().items():
-                arriving += f"{row}.{key}" in own and own[f"{row}.{key}"].shape == tensor.shape
-        return arriving, len(base.state_dict())
+        return count_transferable(self.document, self.base_document)
 
     def text(self) -> str:
         """Return the model YAML as text, with a header that records its origin."""

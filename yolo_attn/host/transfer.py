@@ -38,6 +38,7 @@ __all__ = [
     "TransferReport",
     "align_every_model",
     "align_rows",
+    "count_transferable",
     "forget_transfer",
     "is_inserted_row",
     "last_transfer",
@@ -116,6 +117,22 @@ def align_rows(target: ModelGraph, source: ModelGraph) -> dict[int, int]:
         source: The model that provides them.
     """
     return align(target, source, is_inserted_row, _fit(target, source))
+
+
+def count_transferable(document: dict[str, Any], base: dict[str, Any]) -> tuple[int, int]:
+    """Return the number of a base's tensors that transfer into their own layers of a model, and of all its tensors.
+
+    Args:
+        document: The model's YAML as a mapping.
+        base: The base's.
+    """
+    modules, own = build_on_meta(base), build_on_meta(document).state_dict()
+    arriving = sum(
+        f"{row}.{key}" in own and own[f"{row}.{key}"].shape == tensor.shape
+        for row, source in align_rows(ModelGraph(document), ModelGraph(base)).items()
+        for key, tensor in modules[source].state_dict().items()
+    )
+    return arriving, len(modules.state_dict())
 
 
 @contextlib.contextmanager

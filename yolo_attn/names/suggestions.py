@@ -8,6 +8,7 @@ letter is another acronym, not a typo.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from yolo_attn.names.spellings import OPTIONS, OTHER_MECHANISMS, SPELLINGS
 __all__ = [
     "fold",
     "is_other_mechanism",
+    "nearest_layer",
     "option_hint",
     "suggest_block",
     "suggest_layer",
@@ -98,6 +100,21 @@ def suggest_module(name: str, blocks: Collection[str], hosts: Collection[str], n
     if any(len(re.findall("[A-Za-z]", rest)) > 1 for _, rest in _parts(name, blocks)):
         return ""  # a correction of the whole name would drop or change the part combined with the block
     return _by_typo(name, names) or suggest_word(name, hosts)
+
+
+def nearest_layer(name: str, blocks: Collection[str], names: Mapping[str, str]) -> str:
+    """Return the layer whose name or spelling is most similar to a name that means none of them, or "" for none.
+
+    Args:
+        name: The unknown name, which may combine a stock block with a layer.
+        blocks: The stock blocks that a layer can go inside.
+        names: As for `suggest_layer`.
+    """
+    words = _words(names)
+    for part in (*(fold(rest) for _, rest in _parts(name, blocks)), fold(name)):
+        if near := difflib.get_close_matches(part, words, n=1, cutoff=0.5):
+            return words[near[0]][0]
+    return ""
 
 
 def suggest_word(name: str, words: Iterable[str]) -> str:
