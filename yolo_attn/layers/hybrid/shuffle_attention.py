@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check, check_flag, check_integer
 from yolo_attn.layers.norms import GroupNorm
-from yolo_attn.layers.numerics import channel_shuffle
+from yolo_attn.layers.numerics import channel_shuffle, is_traced
 from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
@@ -73,14 +73,31 @@ class ShuffleAttention(Mixer):
         """Return the gated channels, shuffled."""
         b, c, h, w = x.shape
         first, second = x.reshape(b * self.groups, c // self.groups, h, w).chunk(2, 1)
-        means = mean(first, 2, 3, keepdim=True)
-        first = first * _gate(means, self.channel_weight, self.channel_bias)
-        second = second * _gate(self.norm(second), self.spatial_weight, self.spatial_bias)
+        first = first * self._channel_gate(first)
+        second = second * self._spatial_gate(second)
+        if self.shuffle and self.groups % 2 == 0 and not is_traced():
+            return _interleaved(first, second, b).reshape(b, c, h, w)
         y = torch.cat([first, second], 1).reshape(b, c, h, w)
         return channel_shuffle(y, 2) if self.shuffle else y
 
+    def _channel_gate(self, x: Tensor) -> Tensor:
+        scaled = self.channel_weight.view(1, -1, 1, 1) * mean(x, 2, 3, keepdim=True)
+        return torch.sigmoid(scaled + self.channel_bias.view(1, -1, 1, 1)).to(x.dtype)
 
-def _gate(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return sigmoid(weight * x + bias) in the dtype of x, with a weight and a bias per channel."""
-    scaled = weight.view(1, -1, 1, 1) * x + bias.view(1, -1, 1, 1)
-    return torch.sigmoid(scaled).to(x.dtype)
+    def _spatial_gate(self, x: Tensor) -> Tensor:
+        norm = self.norm  # w2 IN(b) + b2 is a norm with another scale and shift
+        weight = self.spatial_weight * norm.weight
+        bias = self.spatial_weight * norm.bias + self.spatial_bias
+        return torch.sigmoid(torch.group_norm(x, norm.num_groups, weight, bias, norm.eps)).to(x.dtype)
+
+
+def _interleaved(first: Tensor, second: Tensor, images: int) -> Tensor:
+    """Return both halves of all groups as one map whose channels are shuffled, with a single copy.
+
+    Args:
+        first: First half of an even number of groups in each image, (B groups, C / 2 groups, H, W).
+        second: The second half.
+        images: B.
+    """
+    halves = (half.reshape(images, 2, -1, *half.shape[1:]).permute(0, 2, 3, 1, 4, 5) for half in (first, second))
+    return torch.stack(tuple(halves), 2)  # (B, groups / 2, first or second, C / 2 groups, half of the channels, H, W)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from yolo_attn.layers.base import Gate
 from yolo_attn.layers.checks import check_flag, check_odd
 from yolo_attn.layers.norms import BatchNorm
+from yolo_attn.layers.projections import few_channels
 from yolo_attn.layers.statistics import mean_and_max
 from yolo_attn.registry import register_layer
 
@@ -73,4 +74,4 @@ def _plane(kernel_size: int) -> nn.Sequential:
 def _pool(x: Tensor, axis: int) -> Tensor:
     """Return maximum and mean along an axis of (B, C, H, W), stacked as two channels of the other axes."""
     mean, most = mean_and_max(x, axis)
-    return torch.stack([most.squeeze(axis), mean.squeeze(axis)], 1)
+    return few_channels(torch.stack([most.squeeze(axis), mean.squeeze(axis)], 1))

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.checks import check, check_choice, check_flag, check_integer
 from yolo_attn.layers.numerics import widen
+from yolo_attn.layers.projections import TokenLinear, token_rows
 from yolo_attn.layers.self_attention._tokens import attend, chunked, join_heads, split_heads, to_map, to_tokens
 from yolo_attn.layers.sizes import fitting_groups
 
@@ -126,9 +127,9 @@ class Attention(nn.Module):
         self.heads = fitting_groups(channels, heads)
         self.score = Score(score, self.heads, channels // self.heads)
         if project:
-            self.query = nn.Linear(channels, channels)
-            self.key = nn.Linear(memory, channels)
-            self.value = nn.Linear(memory, channels)
+            self.query = TokenLinear(channels, channels)
+            self.key = TokenLinear(memory, channels)
+            self.value = TokenLinear(memory, channels)
             for linear in (self.query, self.key, self.value):
                 # PyTorch initializes the three as one matrix: sqrt(6 / (C + 3C)) instead of sqrt(6 / (C + C)).
                 nn.init.xavier_uniform_(linear.weight, gain=0.5**0.5 if channels == memory else 1)
@@ -136,9 +137,9 @@ class Attention(nn.Module):
         self.project = project
         self.out_proj: nn.Linear | None = None
         if combine != "none":
-            self.out_proj = nn.Linear(2 * channels, channels, bias=combine == "linear")
+            self.out_proj = TokenLinear(2 * channels, channels, bias=combine == "linear")
         elif project:
-            self.out_proj = nn.Linear(channels, channels)
+            self.out_proj = TokenLinear(channels, channels)
             nn.init.zeros_(self.out_proj.bias)
         self.combine = combine
 
@@ -203,6 +204,9 @@ class Attention(nn.Module):
         self, query: Tensor, memory: Tensor, query_position: Tensor | None, memory_position: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values by head, (B, heads, N or M, d)."""
+        same = query is memory
+        memory = token_rows(memory)
+        query = memory if same else token_rows(query)
         q = query if query_position is None else query + query_position
         k = memory if memory_position is None else memory + memory_position
         if self.project:

@@ -1,7 +1,8 @@
 """Conversion between maps and tokens, memory-efficient attention, and positions of tokens.
 
 A map (B, C, H, W) becomes N = H W tokens (B, N, C), one per position, row by row. Attention over tokens uses `attend`,
-whose fused kernels never store the N x M weights, or `chunked`, which stores those of a few queries at a time.
+whose fused kernels never store the N x M weights, or `chunked`, which stores those of a few queries at a time. On a CPU
+`attend` stores up to 16 MiB of weights of a single head, because two products of whole matrices take half as long.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from yolo_attn.layers.checks import check
 from yolo_attn.layers.numerics import at_least_one, wide
+from yolo_attn.layers.projections import convolves, linear
 
 __all__ = [
     "attend",
@@ -31,6 +33,8 @@ __all__ = [
 
 MAX_ELEMENTS = 2**25
 """Largest number of elements of a chunk, 128 MiB in float32."""
+MAX_WEIGHTS = 2**22
+"""Largest number of weights that are stored where that is faster, 16 MiB in float32."""
 MAX_ELEMENTS_CPU = 2**23
 """The same on a CPU, whose allocator returns larger tensors to the system; new pages take longer than products."""
 TEMPERATURE = 10000
@@ -75,7 +79,19 @@ def attend(
         scale: Factor of the logits; None for 1 / sqrt(d).
         bias: Added to the logits, broadcastable to (B, heads, N, M); if boolean, a mask of the keys attended to.
     """
+    images, heads, count, width = query.shape
+    if bias is None and convolves(query) and heads == 1 and images * count * key.shape[2] <= MAX_WEIGHTS:
+        scaled = query * (width**-0.5 if scale is None else scale)
+        return torch.stack(
+            [_attend(*image) for image in zip(scaled.unbind(), key.unbind(), value.unbind(), strict=True)]
+        )
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Return softmax(q k^T) v of one head of one image, (1, N, d), with stored weights."""
+    weights = linear(query, key.squeeze(0)).softmax(-1)
+    return linear(weights, value.squeeze(0).t())
 
 
 def chunked(function: Callable[..., Tensor], *queries: Tensor, elements_per_query: int) -> Tensor:

@@ -6,12 +6,14 @@ from collections.abc import Sized
 
 from torch import nn
 
+from yolo_attn.layers.projections import TokenLinear
+
 __all__ = ["feed_forward", "init_linear_layers", "layer_names"]
 
 
 def feed_forward(channels: int, hidden: int) -> nn.Sequential:
     """Return the network applied to each token independently."""
-    return nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
+    return nn.Sequential(TokenLinear(channels, hidden), nn.ReLU(), TokenLinear(hidden, channels))
 
 
 def init_linear_layers(module: nn.Module) -> None:

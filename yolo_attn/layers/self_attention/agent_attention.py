@@ -29,6 +29,7 @@ from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check, check_flag, check_integer, check_odd, is_positive_integer
 from yolo_attn.layers.numerics import widen
 from yolo_attn.layers.pooling import adaptive_mean
+from yolo_attn.layers.projections import TokenLinear, token_rows
 from yolo_attn.layers.self_attention._tokens import attend, join_heads, split_heads, to_map, to_tokens
 from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
@@ -85,11 +86,11 @@ class AgentAttention(Mixer):
         check_flag(self, qkv_bias=qkv_bias)
         self.heads = fitting_groups(channels, heads)
         self.side = isqrt(agents)
-        self.query = nn.Linear(channels, channels, bias=qkv_bias)
-        self.key = nn.Linear(channels, channels, bias=qkv_bias)
-        self.value = nn.Linear(channels, channels, bias=qkv_bias)
+        self.query = TokenLinear(channels, channels, bias=qkv_bias)
+        self.key = TokenLinear(channels, channels, bias=qkv_bias)
+        self.value = TokenLinear(channels, channels, bias=qkv_bias)
         self.dwconv = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
-        self.proj = nn.Linear(channels, channels)
+        self.proj = TokenLinear(channels, channels)
         self.agent_bias = PositionBias(self.heads, agents, bias_size)
         self.query_bias = PositionBias(self.heads, agents, bias_size)
 
@@ -107,7 +108,7 @@ class AgentAttention(Mixer):
     def _attention(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Return the values (B, HW, C), and the contexts as a function of them."""
         height, width = x.shape[2:]
-        tokens = to_tokens(x)
+        tokens = token_rows(to_tokens(x))
         query = self.query(tokens)
         pooled = to_tokens(adaptive_mean(to_map(query, x), self.side, self.side))
         q, a, k = (split_heads(t, self.heads) for t in (query, pooled, self.key(tokens)))

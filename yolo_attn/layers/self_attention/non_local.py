@@ -12,7 +12,7 @@ With subsample=True, j runs over the positions of the map after 2 x 2 max poolin
 Paper: Wang et al., "Non-local Neural Networks", CVPR 2018, arXiv 1711.07971.
 Code: https://github.com/facebookresearch/video-nonlocal-net (Caffe2)
 Shapes: x (B, C, H, W), z the same.
-Memory: no N x N weights; dot_product is linear in HW, because (theta phi^T) g = theta (phi^T g).
+Memory: no N x N weights beyond 16 MiB; dot_product is linear in HW, because (theta phi^T) g = theta (phi^T g).
 Precision: without a softmax, y grows with the cube of x (dot_product) or its square (concatenation). float16 can
 represent it for values of x up to about 20 or 200, respectively; beyond that y saturates at 65504.
 Deviations: the convolution before BN has no bias, because BN would cancel it. A map with a single row or column is not
@@ -33,6 +33,7 @@ from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_choice, check_flag, check_positive
 from yolo_attn.layers.norms import BatchNorm
 from yolo_attn.layers.numerics import at_least_one, no_autocast, saturate, widen
+from yolo_attn.layers.projections import rows_of_channels
 from yolo_attn.layers.self_attention._tokens import attend, chunked, to_map, to_tokens
 from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.registry import register_layer
@@ -103,7 +104,8 @@ class NonLocal(Mixer):
 
     def mix(self, x: Tensor) -> Tensor:
         """Return x plus the normalized weighted sums."""
-        y = to_map(self._sums(x, self._pool(self.g(x))), x)
+        rows = rows_of_channels(x)
+        y = to_map(self._sums(rows, self._pool(self.g(rows))), x)
         added: Tensor = self.norm(saturate(self.expand(saturate(y))))
         return x + added.to(x.dtype)
 

@@ -6,7 +6,7 @@
 Paper: Fu et al., "Dual Attention Network for Scene Segmentation", CVPR 2019, arXiv 1809.02983.
 Code: https://github.com/junfu1115/DANet
 Shapes: x (B, C, H, W), y the same.
-Memory: no N x N weights. Time grows with (HW)^2: for P5, or P4.
+Memory: no N x N weights beyond 16 MiB. Time grows with (HW)^2: for P5, or P4.
 Deviations: none.
 """
 

@@ -10,8 +10,8 @@ Paper: Bahdanau et al., "Neural Machine Translation by Jointly Learning to Align
 arXiv 1508.04025 (dot, general, concat; combine="tanh"); Vaswani et al., arXiv 1706.03762 (scaled_dot).
 Code: https://github.com/OpenNMT/OpenNMT-py (`SelfAttention(project=False, combine="tanh", score="general")`).
 Shapes: x (B, C, H, W), y the same.
-Memory: no N x N weights. concat and additive compute (HW)^2 C values of tanh in chunks; an exported graph computes them
-at once, so they are for P5.
+Memory: no N x N weights beyond 16 MiB. concat and additive compute (HW)^2 C values of tanh in chunks; an exported graph
+computes them at once, so they are for P5.
 Deviations: none in the formulas; queries and memory are positions of one map (`CrossAttention` reads from another).
 Several heads, and linear layers before a score function with weights of its own, are additional options.
 """

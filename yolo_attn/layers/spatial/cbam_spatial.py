@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from yolo_attn.layers.base import Gate
 from yolo_attn.layers.checks import check_flag, check_odd
 from yolo_attn.layers.norms import BatchNorm
+from yolo_attn.layers.projections import few_channels
 from yolo_attn.layers.statistics import mean_and_max
 from yolo_attn.registry import register_layer
 
@@ -56,6 +57,6 @@ class CBAMSpatial(Gate):
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, 1, H, W)."""
         mean, most = mean_and_max(x, 1)
-        pooled = torch.cat([most, mean], 1)
+        pooled = few_channels(torch.cat([most, mean], 1))
         logits: Tensor = self.conv(pooled)
         return torch.sigmoid(logits if self.norm is None else self.norm(logits))
