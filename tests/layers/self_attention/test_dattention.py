@@ -62,6 +62,7 @@ def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch, traini
     layer = DAttention(8, head_width=4, groups=2, table_size=3).double().train(training)
     x = torch.randn(2, 8, 5, 6, dtype=torch.double, requires_grad=True)
     results = []
+    monkeypatch.setattr(dattention, "DENSE", 100)
     for queries in (30, 7):  # all at once, then seven at a time of two images, two heads and 30 points
         monkeypatch.setattr(_tokens, "MAX_ELEMENTS", queries * 2 * 2 * 30 * dattention.ELEMENTS)
         y = layer(x)

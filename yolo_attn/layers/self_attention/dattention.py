@@ -12,6 +12,7 @@ Each of `groups` groups of channels has its own offsets.
 Paper: Xia et al., "Vision Transformer with Deformable Attention", CVPR 2022, arXiv 2201.00520.
 Code: https://github.com/LeapLabTHU/DAT
 Shapes: x (B, C, H, W), y the same.
+Algorithm: on a CPU and a large map, the bias is computed by `_table_attention.py`; else it is sampled.
 Cost: time is quadratic, (HW)^2 / stride^2; memory is not, because queries are processed in chunks. The authors use
 stride 1 on 14 x 14 maps, and in DAT++ strides 4, 2 and 1 on maps of stride 8, 16 and 32.
 Deviations: in the code, the grid of keys is shifted by half a step against that of the queries, and its last points are
@@ -23,6 +24,7 @@ authors' is not padded if the kernel equals the stride. No dropout.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +33,8 @@ from torch import Tensor, nn
 from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag, check_integer, check_odd, check_positive
-from yolo_attn.layers.numerics import at_least_one, no_autocast, widen
+from yolo_attn.layers.numerics import at_least_one, is_traced, no_autocast, widen
+from yolo_attn.layers.self_attention._table_attention import table_attention
 from yolo_attn.layers.self_attention._tokens import axis_coordinates, chunked, split_heads, to_tokens
 from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
@@ -39,6 +42,7 @@ from yolo_attn.registry import register_layer
 __all__ = ["DAttention"]
 
 ELEMENTS = 8  # per pair of query and point: offset, bias, logit, softmax and copies
+DENSE = 0.75  # rows and columns by those of the table from which the bias is not sampled: their steps are small
 TABLE_STD = 0.01
 
 
@@ -151,26 +155,56 @@ class DAttention(Mixer):
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, points: Tensor) -> Tensor:
         """Return the values attended to by each query, (B, heads, HW, d)."""
-        row, column = (axis_coordinates(query.shape[dim], points) for dim in (2, 3))
-        positions = _grid(row, column).flatten(0, 1)  # (HW, 2)
-        query, key, value = (self._heads(widen(part)) for part in (query, key, value))
-        batch, groups = points.shape[:2]
+        batch, groups, _, _ = points.shape
+        height, width = query.shape[2:]
         tables = widen(self.table).reshape(groups, -1, *self.table.shape[1:]).repeat(batch, 1, 1, 1)
-        points = points.flatten(0, 1)[:, None]  # (B groups, 1, points, 2)
-
-        def gather(query: Tensor, positions: Tensor) -> Tensor:
-            with no_autocast(query):
-                logits = query @ key.transpose(2, 3) * query.shape[3] ** -0.5
-                offset = (positions[:, None] - points) / 2  # (B groups, queries, points, 2)
-                bias = F.grid_sample(tables, offset.flip(3), align_corners=True)
-                gathered: Tensor = (logits + bias.reshape(logits.shape)).softmax(3) @ value
-                return gathered
-
-        return chunked(gather, query, positions, elements_per_query=ELEMENTS * key.numel() // key.shape[3])
+        query, key, value = (self._heads(widen(part)) for part in (query, key, value))
+        query = query * query.shape[3] ** -0.5
+        with no_autocast(query):
+            if is_traced() or query.device.type != "cpu" or min(height, width) < DENSE * self.table.shape[1]:
+                row, column = (axis_coordinates(length, points) for length in (height, width))
+                bias = partial(_sample, tables, points.flatten(0, 1))
+                return _attend_to_samples(query, key, value, _grid(row, column).flatten(0, 1), bias)
+            shape = query.shape
+            query, key, value = (x.reshape(batch * groups, -1, *x.shape[2:]) for x in (query, key, value))
+            query = query.reshape(*query.shape[:2], height, width, -1)
+            return table_attention(query, key, value, points.flatten(0, 1), tables).reshape(shape)
 
     def _heads(self, x: Tensor) -> Tensor:
         """Return (B, C, H, W) as (B, heads, positions, d)."""
         return split_heads(to_tokens(x), self.heads)
+
+
+def _attend_to_samples(
+    query: Tensor, key: Tensor, value: Tensor, positions: Tensor, bias: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Return the values attended to by each query, with a sampled bias of each query and point.
+
+    Args:
+        query: (B, heads, HW, d), scaled.
+        key: (B, heads, points, d).
+        value: (B, heads, points, d).
+        positions: y and x of each query, (HW, 2).
+        bias: From the positions of some queries to their bias, with the elements of (B, heads, queries, points).
+    """
+
+    def gather(query: Tensor, positions: Tensor) -> Tensor:
+        logits = query @ key.transpose(2, 3)
+        return (logits + bias(positions).reshape(logits.shape)).softmax(3) @ value
+
+    return chunked(gather, query, positions, elements_per_query=ELEMENTS * key.numel() // key.shape[3])
+
+
+def _sample(tables: Tensor, points: Tensor, positions: Tensor) -> Tensor:
+    """Return the bias of some positions, (B groups, heads of a group, positions, points).
+
+    Args:
+        tables: (B groups, heads of a group, T, T).
+        points: y and x of each point, (B groups, points, 2).
+        positions: y and x of each position, (positions, 2).
+    """
+    x_and_y = positions.flip(1)[:, None] / 2 - points.flip(2)[:, None] / 2
+    return F.grid_sample(tables, x_and_y, align_corners=True)
 
 
 def _grid(row: Tensor, column: Tensor) -> Tensor:
