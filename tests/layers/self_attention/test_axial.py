@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from yolo_attn.layers import Axial
+from yolo_attn.layers.norms import BatchNorm
+from yolo_attn.layers.self_attention import axial
 from yolo_attn.layers.self_attention.axial import AxialLines, LogitNorm
 
 
@@ -65,16 +67,47 @@ def test_attends_along_columns_then_along_rows() -> None:
         torch.testing.assert_close(layer(x)[0], expected)
 
 
-def test_logits_have_unit_variance_in_training_for_any_mean() -> None:
+def vectors_of(kind: str) -> tuple[list[Tensor], Tensor]:
+    """Return vectors and their logits (N, groups, length, length), whose mean is larger than their deviation."""
     torch.manual_seed(0)
-    norm = LogitNorm(4).train()
-    x = 5 + 3 * torch.randn(2, 4, 6, 6)
-    assert norm(x).var((0, 2, 3), correction=0).allclose(torch.ones(4), atol=1e-3)
-    weights = norm(x).softmax(3)
-    norm.running_var.copy_(x.var((0, 2, 3), correction=0))
-    torch.testing.assert_close(norm.eval()(x).softmax(3), weights)  # although evaluation does not subtract the mean
+    shapes = {"content": [(3, 4, 2, 6)] * 2, "positions": [(3, 4, 2, 6), (2, 6, 6)]}[kind]
+    x, y = vectors = [(5 + torch.randn(shape)).requires_grad_() for shape in shapes]
+    return vectors, x.transpose(2, 3) @ y if kind == "content" else torch.einsum("ngci,cij->ngij", x, y)
+
+
+@pytest.mark.parametrize("kind", ["content", "positions"])
+def test_the_factor_of_logits_is_that_of_batch_norm(kind: str) -> None:
+    vectors, logits = vectors_of(kind)
+    norm, expected = LogitNorm(4).train(), BatchNorm(4).train()
+    with torch.no_grad():
+        norm.weight.uniform_(0.5, 2)
+        expected.load_state_dict(norm.state_dict() | {"bias": torch.zeros(4)})
+    factor = norm.scale if kind == "content" else norm.scale_at
+    weights, reference = (logits * factor(*vectors)).softmax(3), expected(logits).softmax(3)
+    torch.testing.assert_close(weights, reference, atol=1e-5, rtol=1e-5)
+    cotangent = torch.randn_like(weights)
+    gradients = [torch.autograd.grad((w * cotangent).sum(), vectors, retain_graph=True) for w in (weights, reference)]
+    for gradient, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(gradient, other, atol=1e-5, rtol=1e-4)
+    for name, buffer in norm.named_buffers():
+        torch.testing.assert_close(buffer, expected.get_buffer(name))
+    norm.eval()
+    torch.testing.assert_close(logits * factor(*vectors), expected.eval()(logits) - expected(torch.zeros_like(logits)))
 
 
 def test_rejects_an_odd_number_of_channels() -> None:
     with pytest.raises(ValueError, match=r"^Axial: channels=7; use an even number"):
         Axial(7)
+
+
+def test_training_does_not_depend_on_how_statistics_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
+    for wide in (0, 100):
+        monkeypatch.setattr(axial, "WIDE", wide)
+        torch.manual_seed(0)
+        layer, x = AxialLines(8, 2, 5).train(), torch.randn(2, 3, 8, 7, requires_grad=True)
+        y = layer(x)
+        gradients = torch.autograd.grad(y.square().sum(), (x, *layer.parameters()))
+        results.append((y, *gradients, *layer.buffers()))
+    for moments, logits in zip(*results, strict=True):
+        torch.testing.assert_close(moments, logits, atol=1e-4, rtol=1e-4)

@@ -29,11 +29,13 @@ from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check, check_integer
 from yolo_attn.layers.norms import BatchNorm
-from yolo_attn.layers.numerics import no_autocast, widen
+from yolo_attn.layers.numerics import no_autocast, wide, widen
 from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
 __all__ = ["Axial"]
+
+WIDE = 4  # lines shorter than so many times the width of a query have fewer logits than its statistics have products
 
 
 @register_layer(
@@ -158,34 +160,78 @@ class AxialLines(nn.Module):
         """Return the weight of position j for position i, (B lines, groups, length, length)."""
         with no_autocast(query):
             query, key, query_at, key_at = widen(query), widen(key), widen(query_at), widen(key_at)
-            if self.training:
+            if self.training and query.shape[2] * WIDE > query.shape[3]:  # the statistics take longer than the logits
                 logits: Tensor = self.content_norm(query.transpose(2, 3) @ key)
                 logits += self.query_norm(_with_positions(query, query_at))
                 logits += self.key_norm(_with_positions(key, key_at).transpose(2, 3))
             else:  # scale queries and keys, which are fewer numbers than the logits
-                logits = (query * self.content_norm.scale()).transpose(2, 3) @ key
-                logits += _with_positions(query * self.query_norm.scale(), query_at)
-                logits += _with_positions(key * self.key_norm.scale(), key_at).transpose(2, 3)
+                logits = (query * self.content_norm.scale(query, key)).transpose(2, 3) @ key
+                logits += _with_positions(query * self.query_norm.scale_at(query, query_at), query_at)
+                logits += _with_positions(key * self.key_norm.scale_at(key, key_at), key_at).transpose(2, 3)
         return logits.softmax(3)
 
 
 class LogitNorm(BatchNorm):
-    """Batch norm of attention logits, without a shift, because the softmax is invariant to mean and shift."""
+    """Batch norm of attention logits, without a shift, because the softmax is invariant to mean and shift.
+
+    Logits are products of two vectors, so their mean and variance are computed from sums of the vectors and of products
+    of their elements, which are fewer numbers. `scale` and `scale_at` return the factor by which the norm scales.
+    """
 
     def __init__(self, groups: int) -> None:
         super().__init__(groups)
         self.register_parameter("bias", None)
 
-    def scale(self) -> Tensor:
-        """Return the factor of the logits in evaluation, (groups, 1, 1)."""
-        scale = widen(self.weight) * (widen(self.running_var) + self.eps).rsqrt()
-        return scale[:, None, None]
-
     def forward(self, x: Tensor) -> Tensor:
         """Scale the logits (N, groups, length, length)."""
         if self.training:
             return super().forward(x.to(self.weight.dtype))
-        return x * self.scale()  # in the dtype of the logits, which may be wider than the weight's
+        return x * self._scale(self.running_var)  # in the dtype of the logits, which may be wider than the weight's
+
+    def scale(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the factor of the logits x_i . y_j, (groups, 1, 1), of x and y (N, groups, d, length)."""
+        if not self.training:
+            return self._scale(self.running_var)
+        x, y = _exact(x), _exact(y)
+        mean = (x.sum(3) * y.sum(3)).sum((0, 2))
+        square = ((x @ x.transpose(2, 3)) * (y @ y.transpose(2, 3))).sum((0, 2, 3))
+        return self._scale_of_batch(mean, square, len(x) * x.shape[3] * y.shape[3])
+
+    def scale_at(self, x: Tensor, at: Tensor) -> Tensor:
+        """Return the factor of the logits x_i . at_ij, (groups, 1, 1).
+
+        Args:
+            x: (N, groups, d, length).
+            at: (d, length, length).
+        """
+        if not self.training:
+            return self._scale(self.running_var)
+        x, at = _exact(x).permute(1, 3, 2, 0), _exact(at).permute(1, 0, 2)  # (groups, i, d, N) and (i, d, j)
+        mean = (x.sum(3) * at.sum(2)).sum((1, 2))
+        square = ((x @ x.transpose(2, 3)) * (at @ at.transpose(1, 2))).sum((1, 2, 3))
+        return self._scale_of_batch(mean, square, x.shape[1] * x.shape[3] * at.shape[2])
+
+    def _scale_of_batch(self, total: Tensor, squares: Tensor, count: int) -> Tensor:
+        """Return the factor of a batch from the sums of its logits and of their squares, and update the statistics."""
+        if count == 1:  # as in other batch norms of one value
+            return self._scale(self.running_var)
+        mean = total / count
+        variance = (squares / count - mean.square()).clamp(min=0)
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+            unbiased = variance * (count / (count - 1))
+            self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
+        return self._scale(variance.to(wide(self.weight.dtype)))
+
+    def _scale(self, variance: Tensor) -> Tensor:
+        scale = widen(self.weight) * (widen(variance) + self.eps).rsqrt()
+        return scale[:, None, None]
+
+
+def _exact(x: Tensor) -> Tensor:
+    """Return x in a type in which the difference of a mean square and a squared mean is exact to float32."""
+    return x if x.device.type == "mps" else x.double()  # which has no float64
 
 
 def _with_positions(x: Tensor, at: Tensor) -> Tensor:
