@@ -13,6 +13,7 @@ k(C) = |(log2 C + 1) / 2| rounded up to an odd number (`kernel_size=None`): 3 fo
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from yolo_attn.layers.base import Gate
@@ -56,4 +57,6 @@ class ECA(Gate):
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, 1, 1)."""
         means = mean(x, 2, 3)[:, None]  # (B, 1, C)
-        return torch.sigmoid(self.conv(means)).transpose(1, 2)[..., None]
+        conv = self.conv  # calling the module takes a tenth of the time of the layer at 20 x 20 positions
+        logits = F.conv1d(means, conv.weight, conv.bias, padding=conv.kernel_size[0] // 2)
+        return torch.sigmoid(logits).transpose(1, 2)[..., None]

@@ -81,14 +81,20 @@ class ShuffleAttention(Mixer):
         return channel_shuffle(y, 2) if self.shuffle else y
 
     def _channel_gate(self, x: Tensor) -> Tensor:
-        scaled = self.channel_weight.view(1, -1, 1, 1) * mean(x, 2, 3, keepdim=True)
-        return torch.sigmoid(scaled + self.channel_bias.view(1, -1, 1, 1)).to(x.dtype)
+        return _gate(mean(x, 2, 3, keepdim=True), self.channel_weight, self.channel_bias).to(x.dtype)
 
     def _spatial_gate(self, x: Tensor) -> Tensor:
-        norm = self.norm  # w2 IN(b) + b2 is a norm with another scale and shift
-        weight = self.spatial_weight * norm.weight
+        norm = self.norm
+        if is_traced():  # exporters expect the weights of a norm to be constants
+            return _gate(norm(x), self.spatial_weight, self.spatial_bias).to(x.dtype)
+        weight = self.spatial_weight * norm.weight  # w2 IN(b) + b2 is a norm with another scale and shift
         bias = self.spatial_weight * norm.bias + self.spatial_bias
         return torch.sigmoid(torch.group_norm(x, norm.num_groups, weight, bias, norm.eps)).to(x.dtype)
+
+
+def _gate(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return sigmoid(weight * x + bias), with a weight and a bias per channel."""
+    return torch.sigmoid(weight.view(1, -1, 1, 1) * x + bias.view(1, -1, 1, 1))
 
 
 def _interleaved(first: Tensor, second: Tensor, images: int) -> Tensor:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from yolo_attn.layers.attention_values import WEIGHT, AttentionValues
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_integer
-from yolo_attn.layers.numerics import saturate, widen
+from yolo_attn.layers.numerics import is_traced, saturate, widen
 from yolo_attn.registry import register_layer
 
 __all__ = ["SeparableSelfAttention"]
@@ -91,5 +91,6 @@ class SeparableSelfAttention(Mixer):
         """Return x by patch and offset, (B, C, H / p, p, W / p, p), padded with `fill` to whole patches."""
         p = self.patch_size
         b, c, h, w = x.shape
-        x = F.pad(x, (0, -w % p, 0, -h % p), value=fill)
+        if is_traced() or h % p or w % p:  # a pad by nothing is a copy
+            x = F.pad(x, (0, -w % p, 0, -h % p), value=fill)
         return x.reshape(b, c, x.shape[2] // p, p, x.shape[3] // p, p)
