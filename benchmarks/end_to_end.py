@@ -12,6 +12,8 @@ and its 10th and 90th percentile. Imports are processor times of processes.
 
 from __future__ import annotations
 
+import logging
+import os
 import subprocess
 import sys
 import tempfile
@@ -31,7 +33,13 @@ from benchmarks.speed.command import parse_device
 from benchmarks.speed.timing import Clock, Run, interleaved, quantiles
 from benchmarks.startup import seconds as processor_seconds
 from yolo_attn.cli.words import parse_integer, parse_keys, without_dashes
+from yolo_attn.data import resolve_data
 from yolo_attn.errors import UserError
+from yolo_attn.host.installation import LOGGER
+from yolo_attn.study.engine import compare
+from yolo_attn.study.files import MODEL
+from yolo_attn.study.job import Job
+from yolo_attn.study.running.local import Child, LocalRunner, child_environment
 
 BASE = "yolo11n.yaml"
 VARIANTS = tuple(f"{BASE}+{layer}@neck" for layer in ("SE", "CBAM", "CA", "EMA", "SimAM"))
@@ -149,29 +157,63 @@ def _forward(name: str, image: torch.Tensor) -> Run:
     return run
 
 
-def studies(device: torch.device, *, imgsz: int, batch: int, epochs: int, **_: int) -> Found:
-    """Measure a study of ten runs, one at a time, beside trainings of the same models and seeds in processes."""
-    common = [
-        "data=digits",
-        "recipe=digits",
-        f"epochs={epochs}",
-        f"device={device.index or 0 if device.type == 'cuda' else 'cpu'}",
-    ]
-    with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
-        for model in (BASE, VARIANTS[0]):
-            for seed in range(SEEDS):
-                _command("train", f"model={model}", f"seed={seed}", f"project={folder}", f"name={model}{seed}", *common)
-        alone = time.perf_counter() - began
-        began = time.perf_counter()
-        words = [f"base={BASE}", "pretrain=0", "variants=SE@neck", f"seeds={SEEDS}", "workers=1", f"project={folder}"]
-        _command("compare", *words, *common)
-        ratio = (time.perf_counter() - began) / alone
-    yield f"study of {2 * SEEDS} runs", [ratio], f"{alone:.0f} s of trainings"
+def studies(device: torch.device, *, epochs: int, **_: int) -> Found:
+    """Measure a study of ten runs, one at a time, beside trainings of the same models and seeds by Ultralytics.
+
+    Before each run of the study its training is executed as a command of Ultralytics, and then the validation of its
+    last checkpoint on the images that the study evaluates, so that a change of the machine's load affects all of them.
+    The study is everything else: its runs, and what it plans, writes and measures itself.
+    """
+    keys = {"data": "digits", "recipe": "digits", "epochs": epochs, "device": device.index or 0}
+    if device.type == "cpu":
+        keys["device"] = "cpu"
+    arms = {"base": BASE, "variants": "SE@neck", "pretrain": 0, "seeds": SEEDS, "workers": 1}
+    resolve_data(str(keys["data"]))  # made once, by whoever needs it first
+    runner = _InTurn(keys["device"] != "cpu")
+    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w", encoding="utf-8") as stream:  # noqa: PTH123
+        began = runner.now()
+        compare({**keys, **arms, "project": folder}, runner, stream)
+        study = runner.now() - began - runner.train - runner.val
+    note = f"{study:.0f} s; {runner.train:.0f} s of trainings, {runner.val:.0f} s of validations"
+    yield f"study of {2 * SEEDS} runs, beside trainings", [study / runner.train], note
+    yield "the same, beside trainings and validations", [study / (runner.train + runner.val)], note
 
 
-def _command(*words: str) -> None:
-    subprocess.run([sys.executable, "-m", "yolo_attn", *words], check=True, stdout=subprocess.DEVNULL)
+class _InTurn(LocalRunner):
+    """Executes each run of a study after the same training and validation by commands, whose seconds it counts."""
+
+    def __init__(self, gpu: bool) -> None:
+        super().__init__()
+        self.now = time.perf_counter if gpu else _processor_seconds
+        self.train = self.val = 0.0
+
+    def start(self, folder: Path, threads: int) -> Child:
+        """Execute the commands, then start the run."""
+        job = Job.read(folder)
+        common = {"data": job.data, "device": job.device, "project": folder / "alone", "exist_ok": True}
+        recipe = {**job.inputs.recipe, **common, "seed": job.seed}
+        self.train += self._seconds("train", {**recipe, "model": folder / MODEL}, threads)
+        kept = {key: recipe[key] for key in ("imgsz", "batch", "split") if key in recipe}
+        last = folder / "alone" / "train" / "weights" / "last.pt"
+        self.val += self._seconds("val", {**kept, **common, "model": last, "plots": False}, threads)
+        return super().start(folder, threads)
+
+    def _seconds(self, verb: str, keys: dict[str, Any], threads: int) -> float:
+        words = " ".join(["yolo", verb, *(f"{key}={value}" for key, value in keys.items())])
+        began = self.now()
+        subprocess.run(
+            [sys.executable, "-c", f"import yolo_attn; from ultralytics.cfg import entrypoint; entrypoint({words!r})"],
+            env=child_environment(threads),
+            check=True,
+            capture_output=True,
+        )
+        return self.now() - began
+
+
+def _processor_seconds() -> float:
+    """Return the processor time of this process and of those that have ended, which excludes what others do."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
 
 
 def _compare(
@@ -201,4 +243,5 @@ PARTS: dict[str, Callable[..., Found]] = {
 }
 
 if __name__ == "__main__":
+    LOGGER.setLevel(logging.WARNING)  # its lines would be among those of the table
     sys.exit(main(sys.argv[1:]))

@@ -294,14 +294,13 @@ def test_the_commands_in_help_and_messages_are_valid(
     """Training and measuring are replaced; words, models and data are checked."""
     import torch as pytorch
 
-    from yolo_attn import study
     from yolo_attn.analysis import profile, viewer
     from yolo_attn.host import command as stock
-    from yolo_attn.study import report
+    from yolo_attn.study import engine, report
 
     ran: list[Any] = []
     monkeypatch.setattr(stock, "run_stock", ran.append)
-    monkeypatch.setattr(study, "compare", lambda keys, command: ran.append(keys) or type("", (), {"exit_status": 0}))
+    monkeypatch.setattr(engine, "compare", lambda keys, command: ran.append(keys) or type("", (), {"exit_status": 0}))
     monkeypatch.setattr(report, "make_report", lambda folder, out, data: folder / "report.html")
     monkeypatch.setattr(report, "read_results", lambda folder: {})
     monkeypatch.setattr(report, "text_table", lambda results: "")

@@ -86,7 +86,7 @@ def test_the_functions_work_as_shown(
     import numpy as np
     from ultralytics import YOLO
 
-    from yolo_attn import study
+    from yolo_attn.study import engine
     from yolo_attn.study.comparison import Results
     from yolo_attn.study.results.records import ArmSummary, RunSummary, StudyInfo, StudyResults
     from yolo_attn.study.specification.study import Study
@@ -99,7 +99,7 @@ def test_the_functions_work_as_shown(
         arm = ArmSummary("yolo11n", "baseline", runs=runs, params=1, gflops=1.0)
         return Results(Path("runs/compare/compare"), StudyResults(StudyInfo(), [arm]))
 
-    monkeypatch.setattr(study, "compare", compare)
+    monkeypatch.setattr(engine, "compare", compare)
     for key, value in {"imgsz": 64, "rounds": 2}.items():
         monkeypatch.setitem(yolo_attn.profile.__kwdefaults__, key, value)
     monkeypatch.setattr(YOLO, "train", lambda self, **words: asked.append(words))

@@ -113,7 +113,7 @@ def compare(
     Raises:
         UserError: Invalid arguments, a folder in use by another process, or a full disk. Finished work is kept.
     """
-    from yolo_attn.study import compare as run_study
+    from yolo_attn.study.engine import compare as run_study
 
     given: dict[str, object] = {
         "study": study,

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from yolo_attn.host.checkpoint import read_checkpoint
-from yolo_attn.study import compare
+from yolo_attn.study.engine import compare
 
 pytestmark = pytest.mark.slow
 

@@ -78,7 +78,7 @@ contains these keys, and train: {{epochs: 100, ...}}; in it, train: {{workers: 8
 
 
 def _run(words: list[str]) -> int:
-    from yolo_attn.study import compare
+    from yolo_attn.study.engine import compare
 
     return compare(parse_keys(words), command=" ".join(["yolo-attn", "compare", *words])).exit_status
 

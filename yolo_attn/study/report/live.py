@@ -17,7 +17,7 @@ from yolo_attn.study.results.records import StudyResults
 __all__ = ["RELOAD_SECONDS", "LivePage"]
 
 RELOAD_SECONDS = 30  # interval at which an open page reloads itself
-_MAX_SHARE = 0.05  # of the time is spent on rendering
+_MAX_SHARE = 0.01  # of the time is spent on rendering
 _NICENESS = 10  # training has priority
 
 
