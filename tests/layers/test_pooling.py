@@ -1,4 +1,4 @@
-"""Adaptive pooling as matrix products, windows as convolutions, upsampled factors as broadcast ones."""
+"""Adaptive pooling as matrix products, windows as convolutions, upsampling as copies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from yolo_attn.layers.pooling import adaptive_mean, times_nearest, window_mean
+from yolo_attn.layers.pooling import adaptive_mean, nearest, window_mean
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (8, 9), (20, 13)])
@@ -30,7 +30,6 @@ def test_windows_equal_pytorch(size: tuple[int, int], extent: int) -> None:
 
 
 @pytest.mark.parametrize("size", [(4, 4), (8, 12), (7, 8)])
-def test_nearest_factors_equal_pytorch(size: tuple[int, int]) -> None:
-    x = torch.randn(2, 3, *size)
-    factor = torch.randn(2, 3, -(-size[0] // 4), -(-size[1] // 4))
-    torch.testing.assert_close(times_nearest(x, factor, 4), x * F.interpolate(factor, size=size))
+def test_nearest_neighbors_equal_pytorch(size: tuple[int, int]) -> None:
+    x = torch.randn(2, 3, -(-size[0] // 4), -(-size[1] // 4))
+    assert torch.equal(nearest(x, *size, 4), F.interpolate(x, size=size))

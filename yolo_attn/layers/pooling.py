@@ -1,4 +1,4 @@
-"""Means over bins and windows, and upsampled factors, where PyTorch's operators do not export or are slow.
+"""Means over bins and windows, and upsampling, where PyTorch's operators do not export or are slow.
 
 PyTorch's adaptive pooling exports to ONNX only if the size of the map is a known multiple of the output size. Its
 average pooling and nearest-neighbor upsampling are scalar loops on a CPU.
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from yolo_attn.layers.numerics import is_traced, no_autocast, widen
 
-__all__ = ["adaptive_mean", "averaging_matrix", "times_nearest", "window_mean"]
+__all__ = ["adaptive_mean", "averaging_matrix", "nearest", "window_mean"]
 
 
 def adaptive_mean(x: Tensor, height: int, width: int) -> Tensor:
@@ -69,16 +69,16 @@ def _covered(length: int, extent: int) -> list[int]:
     return [min(center + extent, length) - max(center - extent + 1, 0) for center in range(0, length, extent)]
 
 
-def times_nearest(x: Tensor, factor: Tensor, extent: int) -> Tensor:
-    """Return the product of a map and a factor that is upsampled to its size by nearest neighbor.
+def nearest(x: Tensor, height: int, width: int, extent: int) -> Tensor:
+    """Return a map of windows upsampled by nearest neighbor, like `F.interpolate`.
 
     Args:
-        x: (B, C, H, W).
-        factor: (B, C, ceil(H / extent), ceil(W / extent)).
-        extent: Positions per element of the factor, along both axes.
+        x: (B, C, ceil(height / extent), ceil(width / extent)).
+        height: Rows of the result.
+        width: Columns of the result.
+        extent: Rows and columns per window.
     """
-    if is_traced() or x.shape[2] % extent or x.shape[3] % extent:
-        return x * F.interpolate(factor, size=x.shape[2:]).to(x.dtype)  # autocast may have changed it
-    lines = factor.repeat_interleave(extent, 3)[:, :, :, None]  # one line for each `extent` rows of x
-    b, c, h, w = x.shape
-    return (x.reshape(b, c, -1, extent, w) * lines).reshape(b, c, h, w)
+    if is_traced() or height % extent or width % extent:
+        return F.interpolate(x, size=(height, width))
+    lines = x.repeat_interleave(extent, 3)[:, :, :, None]
+    return lines.expand(-1, -1, -1, extent, -1).reshape(*x.shape[:2], height, width)

@@ -78,5 +78,6 @@ def single_channel(conv: nn.Conv2d, x: Tensor) -> Tensor:
     if is_traced():
         convolved: Tensor = conv(x)
         return convolved
-    y = (conv.weight.flatten(1) @ x.flatten(2)).reshape(-1, 1, *x.shape[2:])
+    weight = conv.weight.flatten(1).expand(x.shape[0], 1, -1)  # a single matrix would be multiplied with a copy of x
+    y = (weight @ x.flatten(2)).reshape(-1, 1, *x.shape[2:])
     return y if conv.bias is None else y + conv.bias.to(y.dtype)

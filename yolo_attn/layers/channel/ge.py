@@ -23,13 +23,12 @@ error.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from yolo_attn.layers.base import Gate
 from yolo_attn.layers.checks import check_choice, check_integer, check_positive
 from yolo_attn.layers.norms import BatchNorm
-from yolo_attn.layers.pooling import adaptive_mean, times_nearest, window_mean
+from yolo_attn.layers.pooling import adaptive_mean, nearest, window_mean
 from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
@@ -89,20 +88,9 @@ class GE(Gate):
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, H, W), or (B, C, 1, 1) for the whole map."""
-        gate = self._gathered_gate(x)
-        return F.interpolate(gate, size=x.shape[2:]) if self.extent else gate
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Scale x by its gate, which is never as large as x."""
-        if not self.extent:
-            return super().forward(x)
-        self.check_input(x)
-        return times_nearest(x, self.fade(self._gathered_gate(x)).to(x.dtype), self.extent)
-
-    def _gathered_gate(self, x: Tensor) -> Tensor:
-        """Return the gate before it is upsampled."""
         context = self._context(x)
-        return torch.sigmoid(context if self.excite is None else self.excite(context))
+        gate = torch.sigmoid(context if self.excite is None else self.excite(context))
+        return nearest(gate, x.shape[2], x.shape[3], self.extent) if self.extent else gate
 
     def _context(self, x: Tensor) -> Tensor:
         """Return the gathered context z."""
