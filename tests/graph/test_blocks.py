@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from yolo_attn import UserError
-from yolo_attn.graph import Insertion, ModelGraph, align, block_of, layer_in, list_blocks, parse_sites, place
+from yolo_attn.graph import Insertion, ModelGraph, align, block_of, layers_in, list_blocks, parse_sites, place
+from yolo_attn.graph.blocks import split_args
 
 DOCUMENT: dict[str, Any] = {
     "nc": 2,
@@ -29,8 +30,9 @@ def rows(graph: ModelGraph) -> list[list[Any]]:
 
 
 def test_names() -> None:
-    assert (block_of("C3k2+EMA"), layer_in("C3k2+EMA")) == ("C3k2", "EMA")
-    assert (block_of("C3k2"), layer_in("C3k2")) == ("C3k2", "")
+    assert (block_of("C3k2+EMA"), layers_in("C3k2+EMA")) == ("C3k2", ["EMA"])
+    assert (block_of("C3k2+SE+CBAM"), layers_in("C3k2+SE+CBAM")) == ("C3k2", ["SE", "CBAM"])
+    assert (block_of("C3k2"), layers_in("C3k2")) == ("C3k2", [])
     assert list_blocks(ModelGraph(DOCUMENT)) == {"Conv": [0], "C2f": [1, 5], "SPPF": [2], "Concat": [4]}
 
 
@@ -97,8 +99,26 @@ def test_unknown_sites(site: str, words: str) -> None:
     assert rows(graph) == before
 
 
-def test_a_block_contains_at_most_one_layer() -> None:
+@pytest.mark.parametrize(
+    ("options", "args"),
+    [
+        (({}, {}), []),
+        (({"reduction": 8}, {}), [{"reduction": 8}, {}]),
+        (({}, {"kernel_size": 3}), [{}, {"kernel_size": 3}]),
+    ],
+)
+def test_a_layer_follows_those_in_the_block(options: tuple[dict[str, int], ...], args: list[dict[str, int]]) -> None:
     graph = ModelGraph(DOCUMENT)
-    place(graph, STRIDES, "SE", parse_sites("inside:5"))
-    with pytest.raises(UserError, match=r"row 5: C2f\+SE already contains a layer, and a block takes one"):
-        place(graph, STRIDES, "CBAM", parse_sites("inside:C2f"))
+    place(graph, STRIDES, "SE", parse_sites("inside:5"), options[0])
+    (placed,) = place(graph, STRIDES, "CBAM", parse_sites("inside:5"), options[1])
+    row = graph.rows[5]
+    assert (placed.block, row.module, row.args) == ("C2f+SE", "C2f+SE+CBAM", [16, *args])
+    assert split_args(row.module, row.args) == ([16], list(options))
+    assert list_blocks(graph)["C2f"] == [1, 5]
+
+
+def test_a_chain_has_options_for_all_layers_or_none() -> None:
+    for args in ([16, {}], [16, {}, {}, {}]):
+        words = "C2f\\+SE\\+CBAM has 2 layers and .* of options; write one mapping for each layer"
+        with pytest.raises(UserError, match=words):
+            split_args("C2f+SE+CBAM", args)

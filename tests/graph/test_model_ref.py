@@ -18,6 +18,8 @@ from yolo_attn.graph.placed_layers import parse_placed_layers
         ("yolo11n-seg.yaml+CBAM@neck.P4,neck.P5", "yolo11n-seg.yaml", "yolo11n-seg+CBAM@neck.P4,neck.P5.yaml"),
         ("runs/a.b/best.pt+SE@after:4", "runs/a.b/best.pt", "runs/a.b/best.pt+SE@after:4.yaml"),
         ("mine.yml+SE@neck", "mine.yml", "mine.yml+SE@neck.yaml"),
+        ("x.yaml+SE+CBAM@neck", "x.yaml", "x+SE+CBAM@neck.yaml"),
+        ("x.pt+SE[reduction=8]+CBAM@neck+CA@after:3", "x.pt", "x.pt+SE[reduction=8]+CBAM@neck+CA@after:3.yaml"),
         ("a+b/x.yaml+SE@neck+EMA@inside:C3k2", "a+b/x.yaml", "a+b/x+SE@neck+EMA@inside:C3k2.yaml"),
         ("x.yaml+SE[reduction=8,init=identity]@neck", "x.yaml", "x+SE[reduction=8,init=identity]@neck.yaml"),
         ("/me@lab/x.yaml+SE@neck", "/me@lab/x.yaml", "/me@lab/x+SE@neck.yaml"),
@@ -43,6 +45,7 @@ def test_the_name_of_a_placed_model_parses_to_the_same_reference(text: str, base
         "x+y.yaml",
         "x+SE@b/y.yaml",
         "x.pt+a/y.yaml",
+        "x+SE@neck+CBAM.yaml",
     ],
 )
 def test_other_names_are_not_split(text: str) -> None:
@@ -81,6 +84,11 @@ def test_layers_with_options() -> None:
     ]
 
 
+def test_layers_without_sites_have_those_of_the_next() -> None:
+    expected = parse_placed_layers("CA@backbone.P5+SE[reduction=8]@neck,after:3+CBAM@neck,after:3")
+    assert parse_placed_layers("CA@backbone.P5+SE[reduction=8]+CBAM@neck,after:3") == expected
+
+
 def test_numbers_with_an_exponent() -> None:
     (layer,) = parse_placed_layers("X[a=1e-4,b=[2E3, '1e-4'],c=.5e+1,d=1e,e=\"1e-4\"]@neck")
     assert layer.options == {"a": 1e-4, "b": [2000.0, "1e-4"], "c": 5.0, "d": "1e", "e": "1e-4"}
@@ -96,6 +104,8 @@ def test_stems() -> None:
     [
         ("CBAM", "variant 'CBAM': write Layer@site or Layer[option=value]@site, such as CBAM@neck"),
         ("SE@neck+", "variant '': write Layer@site or Layer[option=value]@site, such as CBAM@neck"),
+        ("SE@neck+CBAM", "variant 'CBAM': write Layer@site or Layer[option=value]@site, such as CBAM@neck"),
+        ("SE@+CBAM@neck", "variant 'SE@': write Layer@site or Layer[option=value]@site, such as CBAM@neck"),
         ("SE@", "variant 'SE@': write Layer@site or Layer[option=value]@site, such as CBAM@neck"),
         ("SE[8]@neck", "variant 'SE[8]@neck': '8' is not option=value"),
         ("SE[reduction={]@neck", "'{' is not a valid YAML value"),

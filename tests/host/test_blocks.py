@@ -214,7 +214,9 @@ def by_formula(row: nn.Module, variant: nn.Module, layer: str) -> nn.Module:
     holder = nn.ModuleDict({"row": copy.deepcopy(row)})
     for path in residual_blocks(row):
         there = variant.get_submodule(path)
-        (own,) = [m for name, m in there.named_modules() if f".{name}".endswith(f".{CHILD}.{layer}")]
+        ends = tuple(f".{CHILD}.{name}" for name in layer.split("+"))
+        own = nn.Sequential(*(m for name, m in there.named_modules() if f".{name}".endswith(ends)))
+        assert len(own) == len(ends)
         parent, _, name = f"row.{path}".rstrip(".").rpartition(".")
         owner = holder.get_submodule(parent)
         owner._modules[name] = Reference(owner._modules[name], own)
@@ -246,6 +248,40 @@ def test_the_layer_is_on_each_branch_before_the_add(row: tuple[str, int, list[An
         expected = by_formula(before, after, layer)(x)
         assert torch.allclose(after(x), expected, atol=1e-5)
         assert not torch.allclose(expected, before(x), atol=1e-3)
+
+
+def test_layers_of_a_chain_follow_one_another_on_each_branch() -> None:
+    """In every kind of place: a bottleneck's convolution, a sequence, a whole block, a repeated one."""
+    for row in (row for row in ROWS if row[0] in ("C3k2", "C2PSA", "Focus", "Conv")):
+        base = document([row[:3]])
+        before = trained(tasks.parse_model(copy.deepcopy(base), 3, False)[0])[2]
+        chained = inside(base, "SE+CBAM+SE")
+        chained["backbone"][2][3] += [{"reduction": 4}, {"kernel_size": 3}, {"init": "identity"}]
+        after = tasks.parse_model(chained, 3, False)[0].eval()[2]
+        after.load_state_dict({**after.state_dict(), **before.state_dict()})
+        layers = {name: part for name, part in after.named_modules() if f".{name}".endswith(f".{CHILD}.SE_")}
+        assert count_inside(after, "SE") == count_inside(after, "CBAM") == len(layers) == row[3]
+        x = torch.randn(2, 64, 16, 16)
+        with torch.no_grad():
+            assert torch.allclose(after(x), by_formula(before, after, "SE+CBAM+SE_")(x), atol=1e-5)
+            reverse = by_formula(before, after, "SE+CBAM+SE_")
+            for part in [part for part in reverse.modules() if type(part) is nn.Sequential and len(part) == 3]:
+                part[0], part[1] = part[1], part[0]
+            assert not torch.allclose(after(x), reverse(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [GATE, "SE+CBAM"])
+def test_a_chain_transfers_like_its_layers(layer: str, tmp_path: Path) -> None:
+    """The base's tensors and those of the layers that the source has arrive; the file, too, is the same model."""
+    source = marked(build(model_yaml("yolov8n.yaml+CBAM@inside:C2f")))
+    model = build(model_yaml(f"yolov8n.yaml+{layer}@inside:C2f"))
+    model.load(source, verbose=False)
+    report = last_transfer(model)
+    assert report is not None
+    assert report.arrived == report.base == len(build(model_yaml("yolov8n.yaml")).state_dict())
+    gates = sum(".CBAM." in key for key in model.state_dict())
+    assert report.attention_arrived == gates > 0
+    assert len(report.new) == (8 if layer != GATE else 0)
 
 
 @pytest.mark.parametrize("layer", [GATE, MIXER])
@@ -468,7 +504,14 @@ def test_lint_compares_a_model_with_layers_inside_blocks_with_its_base(tmp_path:
             [64],
             "row 2: unknown layer '' in 'C2f+'; yolo-attn layers lists the layers, and layers=FILE adds custom ones",
         ),
-        ("C2f+SE+EMA", [64], "row 2: unknown layer 'SE+EMA'"),
+        ("C2f+SE+EMMA", [64], "row 2: unknown layer 'EMMA' in 'C2f+SE+EMMA'; did you mean EMA?"),
+        ("C2f+SE+EMA", [64, {"reduction": 8}], "row 2: C2f+SE+EMA has 2 layers and 1 mapping of options; write one"),
+        ("C2f+SE+GMU", [64], "row 2: 'C2f+SE+GMU': GMU reads several rows, but a block has one map"),
+        (
+            "C2f+SE+SEBasicBlock+EMA",
+            [64, {}, {"out_channels": 32}, {}],
+            "row 2: 'C2f+SE+SEBasicBlock+EMA': a layer inside a block keeps the channels, so SEBasicBlock takes no",
+        ),
         ("SE+EMA", [], "row 2: 'SE+EMA': SE is not a block of Ultralytics; write a separate row for each layer"),
         ("nn.Upsample+EMA", [None, 2, "nearest"], "row 2: 'nn.Upsample+EMA': a layer cannot go inside nn.Upsample"),
         ("C2f+GMU", [64], "row 2: 'C2f+GMU': GMU reads several rows, but a block has one map"),

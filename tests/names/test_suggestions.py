@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from ultralytics.nn import tasks
 
-from yolo_attn.graph import block_of, layer_in
+from yolo_attn.graph import block_of, layers_in
 from yolo_attn.host.blocks import count_inside, hosting_blocks, module_hint
 from yolo_attn.host.parser import build_rows, name_problem
 from yolo_attn.names.spellings import OPTIONS, OTHER_MECHANISMS, SPELLINGS
@@ -177,7 +177,7 @@ def test_a_suggested_block_builds_with_the_layer(meant: str) -> None:
     rows = [[-1, 1, "Conv", [64, 3, 2]], [-1, 1, meant, [64]], [[1], 1, "Detect", ["nc"]]]
     with torch.device("meta"):
         built = build_rows({"nc": 2, "backbone": rows[:2], "head": rows[2:]}, 3)
-    assert count_inside(built[1], get_layer(layer_in(meant)).name)
+    assert count_inside(built[1], get_layer("".join(layers_in(meant))).name)
 
 
 def test_every_block_that_is_suggested_builds_with_a_layer_inside() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from yolo_attn.graph.align import align
-from yolo_attn.graph.blocks import block_of, layer_in
+from yolo_attn.graph.blocks import block_of, layers_in
 from yolo_attn.graph.document import dump_model, line_numbers, read_model
 from yolo_attn.graph.model_ref import ModelKind, ModelRef
 from yolo_attn.graph.place import Insertion, insert_layer, place
@@ -25,7 +25,7 @@ __all__ = [
     "check_row",
     "dump_model",
     "insert_layer",
-    "layer_in",
+    "layers_in",
     "line_numbers",
     "list_blocks",
     "list_sites",

@@ -4,6 +4,7 @@
     BASE+Layer@sites                       yolo11n.yaml+CBAM@neck, best.pt+SE@neck.P4,neck.P5
     BASE+Layer[option=value,...]@sites     yolo11n.yaml+SE[reduction=8,init=identity]@neck
     BASE+Layer@sites+Layer@sites           yolo11n.yaml+SE@neck+CBAM@backbone.P5
+    BASE+Layer+Layer@sites                 yolo11n.yaml+SE+CBAM@neck: one after the other
 
 A base with placed layers also has a name that ends in .yaml, `yolo11n+CBAM@neck.yaml`. Ultralytics accepts it wherever
 it takes a model YAML, and another process can build the same model from it.
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from yolo_attn.graph.placed_layers import PlacedLayer, is_placed_layer, parse_placed_layers, split_outside_brackets
+from yolo_attn.graph.placed_layers import PlacedLayer, are_placed_layers, parse_placed_layers, split_outside_brackets
 from yolo_attn.system.files import YAML_SUFFIXES, is_file, shortened
 
 __all__ = ["ModelKind", "ModelRef"]
@@ -124,6 +125,6 @@ def _split(text: str) -> tuple[str, str | None]:
     if end := _END_OF_BASE.search(name):
         return folder + name[: end.end() - 1], name[end.end() :].removesuffix(".yaml")
     stem, *parts = split_outside_brackets(name.removesuffix(".yaml"), "+")
-    if name.endswith(".yaml") and stem and "@" not in stem and parts and all(map(is_placed_layer, parts)):
+    if name.endswith(".yaml") and stem and "@" not in stem and are_placed_layers(parts):
         return f"{folder}{stem}.yaml", "+".join(parts)
     return text, None

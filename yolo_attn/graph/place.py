@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from yolo_attn.graph.blocks import block_of, put_inside
+from yolo_attn.graph.blocks import put_inside
 from yolo_attn.graph.rows import ModelGraph
 from yolo_attn.graph.sites import Site, SiteRows, Strides, resolve_sites
 
@@ -25,7 +25,7 @@ class Insertion:
         row: Index of the new row, or of the row with the block.
         follows: Index of the row it reads, or of that block, before the insertion.
         consumers: Number of rows that read it.
-        block: Name of the block that contains it; "" for a new row.
+        block: Module of the row before, such as "C3k2", if the layer is inside its block; "" for a new row.
     """
 
     row: int
@@ -50,7 +50,7 @@ def place(
         The insertions, in order of rows.
 
     Raises:
-        UserError: The model does not have a site, or a block already contains a layer.
+        UserError: The model does not have a site, or a layer cannot go inside a row.
     """
     return insert_layer(graph, layer, resolve_sites(graph, strides, sites), options)
 
@@ -70,8 +70,9 @@ def insert_layer(
         The insertions, in order of rows.
 
     Raises:
-        RowError: A block already contains a layer.
+        RowError: A layer cannot go inside a row.
     """
+    blocks = {index: graph.rows[index].module for index in rows.inside}
     for index in rows.inside:
         put_inside(graph, index, layer, options or {})
     args = [dict(options)] if options else []
@@ -79,7 +80,7 @@ def insert_layer(
     inserted = [
         Insertion(new, index, len(graph.consumers(new))) for new, index in zip(new_rows, rows.after, strict=True)
     ]
-    for index in rows.inside:
+    for index, block in blocks.items():
         row = index + sum(after < index for after in rows.after)
-        inserted.append(Insertion(row, index, len(graph.consumers(row)), block_of(graph.rows[row].module)))
+        inserted.append(Insertion(row, index, len(graph.consumers(row)), block))
     return sorted(inserted, key=lambda insertion: insertion.row)

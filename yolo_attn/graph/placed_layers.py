@@ -1,9 +1,12 @@
-"""Layers to place in a base, written `Layer[option=value,...]@site,site` and joined with "+"."""
+"""Layers to place in a base, written `Layer[option=value,...]@site,site` and joined with "+".
+
+A layer without sites has those of the next one, `SE+CBAM@neck`: the two follow one another at each site.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +16,11 @@ from yolo_attn.errors import UserError
 from yolo_attn.graph.sites import Site, parse_sites
 from yolo_attn.system.files import EXPONENT
 
-__all__ = ["PlacedLayer", "is_placed_layer", "parse_placed_layers", "parse_value", "split_outside_brackets"]
+__all__ = ["PlacedLayer", "are_placed_layers", "parse_placed_layers", "parse_value", "split_outside_brackets"]
 
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 _EXAMPLE = "write Layer@site or Layer[option=value]@site, such as CBAM@neck"
-_PLACED_LAYER = re.compile(r"(?P<layer>\w+)(?:\[(?P<options>.*)\])?@(?P<sites>.*)")
+_PLACED_LAYER = re.compile(r"(?P<layer>\w+)(?:\[(?P<options>.*)\])?(?:@(?P<sites>.*))?")
 
 
 class _Loader(yaml.SafeLoader):
@@ -42,34 +45,42 @@ class PlacedLayer:
     options: dict[str, Any]
 
 
-def is_placed_layer(text: str) -> bool:
-    """Return whether a text has the form of a placed layer."""
-    match = _PLACED_LAYER.fullmatch(text)
-    if not match or match["layer"][0].isdecimal():
+def are_placed_layers(parts: Sequence[str]) -> bool:
+    """Return whether texts have the form of placed layers, of which the last has sites."""
+    matches = [_PLACED_LAYER.fullmatch(part) for part in parts]
+    if not all(match and not match["layer"][0].isdecimal() and "@" not in (match["sites"] or "") for match in matches):
         return False
-    return bool(match["sites"].strip(", ")) and "@" not in match["sites"]
+    sites = [match["sites"] for match in matches if match]
+    return bool(sites) and sites[-1] is not None and all(text is None or text.strip(", ") for text in sites)
 
 
 def parse_placed_layers(text: str) -> list[PlacedLayer]:
-    """Parse `SE[reduction=8]@neck+CBAM@backbone.P5`.
+    """Parse `SE[reduction=8]@neck+CBAM@backbone.P5`, and `SE+CBAM@neck` as `SE@neck+CBAM@neck`.
 
     Raises:
         UserError: A part that is not Layer@site, or an option that is not option=value.
     """
-    return [_parse_placed_layer(part) for part in split_outside_brackets(text, "+")]
+    placed: list[PlacedLayer] = []
+    sites: tuple[Site, ...] | None = None
+    for part in reversed(list(split_outside_brackets(text, "+"))):
+        match = _PLACED_LAYER.fullmatch(part)
+        written = match["sites"] if match else None
+        if match is None or (written is None and sites is None) or (written is not None and not written.strip(", ")):
+            raise UserError(f"variant {part!r}: {_EXAMPLE}")
+        sites = sites if written is None else parse_sites(written)
+        placed.insert(0, PlacedLayer(match["layer"], sites or (), _parse_options(part, match["options"])))
+    return placed
 
 
-def _parse_placed_layer(part: str) -> PlacedLayer:
-    match = _PLACED_LAYER.fullmatch(part)
-    if not match or not match["sites"].strip(", "):
-        raise UserError(f"variant {part!r}: {_EXAMPLE}")
+def _parse_options(part: str, text: str | None) -> dict[str, Any]:
+    """Parse the options of one layer, `reduction=8,init=identity`."""
     options = {}
-    for option in split_outside_brackets(match["options"], ",") if match["options"] else ():
+    for option in split_outside_brackets(text, ",") if text else ():
         key, equals, value = option.partition("=")
         if not equals or not key.strip():
             raise UserError(f"variant {part!r}: {option!r} is not option=value")
         options[key.strip()] = parse_value(value)
-    return PlacedLayer(match["layer"], parse_sites(match["sites"]), options)
+    return options
 
 
 def parse_value(text: str) -> Any:

@@ -1,9 +1,9 @@
 """Attention layers inside stock blocks, `C3k2+EMA`: on the residual branch of each bottleneck, before the addition.
 
-The stock parser builds the block. The last module of each branch then gets the layer as a child named `attention`,
-which processes its output. An `nn.Sequential` runs the child by itself. Any other module's class is replaced by a
-subclass that does. The names of the block's tensors do not change, and the block's own `forward` still runs, so changes
-of the block in new releases apply here too.
+The stock parser builds the block. The last module of each branch then gets the layer, or several layers in a chain
+(`C3k2+SE+CBAM`), as a child named `attention`, which processes its output. An `nn.Sequential` runs the child by itself.
+Any other module's class is replaced by a subclass that does. The names of the block's tensors do not change, and the
+block's own `forward` still runs, so changes of the block in new releases apply here too.
 
 A transformer block has two residual branches, self-attention and a convolutional feed-forward network. The layer is on
 the second, which corresponds to a bottleneck's convolutions.
@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
 from ultralytics.nn import modules, tasks
 from ultralytics.nn.modules import block as blocks
 
-from yolo_attn.graph import Row, block_of, layer_in
+from yolo_attn.graph import Row, block_of, layers_in
 from yolo_attn.host.binding import UnsupportedHostError
 from yolo_attn.names.suggestions import suggest_block, suggest_module, suggest_word
 from yolo_attn.registry import LIST_HINT, get_layer, is_layer, layer_hint, layer_names
@@ -34,9 +34,9 @@ __all__ = [
     "host_layers",
     "hosting_blocks",
     "is_inside",
-    "layer_inside",
     "meant_module",
     "module_hint",
+    "names_inside",
     "put_layers",
     "spelt_block",
 ]
@@ -47,7 +47,7 @@ _NO_BLOCKS = frozenset(
 )
 
 CHILD = "attention"
-"""Name of the child that contains the layer under the layer's name, which keeps other layers' tensors from matching."""
+"""Name of the child that contains the layers by name, which keeps other layers' tensors from matching."""
 
 # The child of each residual block whose output is added to the shortcut, also where the shortcut is disabled. Recent
 # releases have more of these blocks than early ones.
@@ -123,7 +123,7 @@ def meant_module(name: str) -> str:
     """Return the module that an unknown name means; "" if none is certain."""
     stock = [layer for layer in host_layers() if not re.search("(Model|Loss|Ensemble)$", layer)]  # these are not rows
     meant = suggest_module(name, hosting_blocks(), stock, layer_names())
-    return "" if layer_in(meant) and block_problem(meant) else meant
+    return "" if layers_in(meant) and block_problem(meant) else meant
 
 
 def spelt_block(name: str) -> str:
@@ -134,7 +134,7 @@ def spelt_block(name: str) -> str:
 
 def block_problem(name: str) -> str:
     """Return the problem with a module name `Block+Layer`; "" if the block can be built."""
-    block, layer = block_of(name), layer_in(name)
+    block = block_of(name)
     if is_layer(block):
         return f"{name!r}: {block} is not a block of Ultralytics; write a separate row for each layer"
     if "." not in block and not hasattr(tasks, block):
@@ -143,11 +143,12 @@ def block_problem(name: str) -> str:
     cls = getattr(tasks, block, None)
     if not isinstance(cls, type) or cls not in CLASSES:
         return f"{name!r}: a layer cannot go inside {block}; write a separate row for it"
-    if not is_layer(layer):
-        return f"unknown layer {layer!r} in {name!r}{layer_hint(layer)}"
-    spec = get_layer(layer)
-    if spec.inputs > 1 or spec.more_inputs:
-        return f"{name!r}: {spec.name} reads several rows, but a block has one map"
+    for layer in layers_in(name):
+        if not is_layer(layer):
+            return f"unknown layer {layer!r} in {name!r}{layer_hint(layer)}"
+        spec = get_layer(layer)
+        if spec.inputs > 1 or spec.more_inputs:
+            return f"{name!r}: {spec.name} reads several rows, but a block has one map"
     return ""
 
 
@@ -156,15 +157,23 @@ def count_inside(module: nn.Module, layer: str) -> int:
     return sum(f".{path}".endswith(f".{CHILD}.{layer}") for path, _ in module.named_modules())
 
 
-def layer_inside(row: Row) -> str:
-    """Return the name (not an alias) of the layer inside a row's block; "" if there is none."""
-    name = layer_in(row.module)
-    return get_layer(name).name if is_layer(name) else name
+def names_inside(module: str) -> list[str]:
+    """Return the name of each layer inside a block among the children of `attention`.
+
+    It is the layer's name (not an alias), with "_" at the end for a layer that the chain contains again.
+    """
+    names: list[str] = []
+    for written in layers_in(module):
+        name = get_layer(written).name if is_layer(written) else written
+        while name in names:
+            name += "_"
+        names.append(name)
+    return names
 
 
 def is_inside(key: str, row: Row) -> bool:
-    """Return whether a tensor of a row, by its key, belongs to the layer inside the row's block."""
-    return bool(layer_in(row.module)) and f".{CHILD}.{layer_inside(row)}." in key
+    """Return whether a tensor of a row, by its key, belongs to a layer inside the row's block."""
+    return any(f".{CHILD}.{name}." in key for name in names_inside(row.module))
 
 
 def branch_ends(module: nn.Module) -> dict[str, nn.Module]:
@@ -187,17 +196,16 @@ def branch_ends(module: nn.Module) -> dict[str, nn.Module]:
     return found or {"": module}
 
 
-def put_layers(module: nn.Module, name: str, channels: int, build: Callable[[str, int], nn.Module]) -> None:
-    """Put a layer on each branch of a built row; the row is changed in place.
+def put_layers(module: nn.Module, channels: int, build: Callable[[str, int], Mapping[str, nn.Module]]) -> None:
+    """Put layers on each branch of a built row; the row is changed in place.
 
     Args:
         module: The row's module as the stock parser built it.
-        name: The layer's name.
         channels: Channels of the row's output.
-        build: Returns the layer for a branch's path and channels.
+        build: Returns the layers by their names inside the block, for a branch's path and channels.
     """
     for path, end in branch_ends(module).items():
-        _attach(end, name, build(path, _width(end, channels)))
+        _attach(end, build(path, _width(end, channels)))
 
 
 def _width(end: nn.Module, otherwise: int) -> int:
@@ -211,7 +219,7 @@ def _width(end: nn.Module, otherwise: int) -> int:
     return int(end.conv.out_channels) if isinstance(end, modules.Conv) else otherwise
 
 
-def _attach(end: nn.Module, name: str, layer: nn.Module) -> None:
+def _attach(end: nn.Module, layers: Mapping[str, nn.Module]) -> None:
     if hasattr(end, CHILD):
         raise UnsupportedHostError(f"{type(end).__name__} already has an attribute {CHILD!r}")
     if type(end) is not nn.Sequential:
@@ -219,4 +227,4 @@ def _attach(end: nn.Module, name: str, layer: nn.Module) -> None:
         if cls is None:
             raise UnsupportedHostError(f"a branch ends in a {type(end).__name__}")
         end.__class__ = cls
-    end.add_module(CHILD, nn.Sequential(OrderedDict({name: layer})))
+    end.add_module(CHILD, nn.Sequential(OrderedDict(layers)))

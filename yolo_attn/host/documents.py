@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import UserError
-from yolo_attn.graph import ModelGraph, block_of, insert_layer, layer_in, list_blocks, read_model, resolve_sites
+from yolo_attn.graph import ModelGraph, block_of, insert_layer, layers_in, list_blocks, read_model, resolve_sites
+from yolo_attn.graph.blocks import JOINT
 from yolo_attn.graph.model_ref import ModelKind, ModelRef
 from yolo_attn.graph.placed_layers import PlacedLayer, parse_placed_layers
 from yolo_attn.graph.sites import SiteRows
@@ -169,8 +170,12 @@ def layer_to_place(name: str, document: dict[str, Any], written: str = "{layer}@
     Raises:
         UserError: There is no such layer; for a name such as C3k2_SE the message suggests SE inside C3k2.
     """
+    if JOINT in name:
+        first, _, last = name.rpartition(JOINT)
+        others = f"give the others with the model: model=yolo11n.yaml+{first}@neck layer={last} at=neck"
+        raise UserError(f"{name!r} is several layers, and one is placed at a time; {others}")
     joined = "" if is_layer(name) else spelt_block(name)
     if joined and block_of(joined) in list_blocks(ModelGraph(document)):
-        meant = written.format(layer=layer_in(joined), site=f"inside:{block_of(joined)}")
+        meant = written.format(layer="+".join(layers_in(joined)), site=f"inside:{block_of(joined)}")
         raise UserError(f"unknown layer {name!r}; did you mean {meant}?")
     return get_layer(name)

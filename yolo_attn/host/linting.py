@@ -12,7 +12,7 @@ from typing import Any
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import RowError, UserError
-from yolo_attn.graph import ModelGraph, block_of, layer_in, line_numbers, read_model
+from yolo_attn.graph import ModelGraph, block_of, layers_in, line_numbers, read_model
 from yolo_attn.graph.lint import (
     Finding,
     compare_with_base,
@@ -142,7 +142,7 @@ def _names_and_options(graph: ModelGraph) -> list[Finding]:
             findings.append(Finding(i, problem))
         elif has_layer(row):
             try:
-                (read_block_row if layer_in(row.module) else read_attention_row)(i, row)
+                (read_block_row if layers_in(row.module) else read_attention_row)(i, row)
             except RowError as error:
                 findings.append(Finding(error.row, error.problem))
     return findings

@@ -18,7 +18,7 @@ import yaml
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import RowError, UserError
-from yolo_attn.graph import IMAGE, ModelGraph, Row, block_of, layer_in, line_numbers, read_model
+from yolo_attn.graph import IMAGE, ModelGraph, Row, block_of, layers_in, line_numbers, read_model
 from yolo_attn.graph.lint import Finding, find_malformed_rows
 from yolo_attn.graph.model_ref import ModelKind, ModelRef
 from yolo_attn.graph.repair import nearest_base, repair_sources
@@ -177,14 +177,14 @@ class _Rewriting:
             return
         if name in MODULES and not block_problem(MODULES[name]):
             row.module = MODULES[name]
-            block, layer = block_of(row.module), layer_in(row.module)
-            yield f"{name} has {layer} instead of a part of {block}, here after that part"
-        elif (meant := meant_module(name)) and (is_layer(meant) or layer_in(meant)):
+            block, layers = block_of(row.module), layers_in(row.module)
+            yield f"{name} has {', '.join(layers)} instead of a part of {block}, here after that part"
+        elif (meant := meant_module(name)) and (is_layer(meant) or layers_in(meant)):
             row.module = meant
             yield f"{name} is {meant} here"
         else:
             raise UserError(_unmapped(name, meant))
-        if block := block_of(row.module) if layer_in(row.module) else "":
+        if block := block_of(row.module) if layers_in(row.module) else "":
             _check_block_args(name, block, row.args)
 
     def _read_args(self, row: Row) -> Iterator[str]:

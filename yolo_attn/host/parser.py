@@ -26,12 +26,12 @@ from torch import nn
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import RowError, UserError
-from yolo_attn.graph import IMAGE, ModelGraph, Row, check_row, layer_in
+from yolo_attn.graph import IMAGE, ModelGraph, Row, check_row, layers_in
 from yolo_attn.graph.blocks import JOINT, block_of, split_args
 from yolo_attn.graph.lint import find_dead_rows
 from yolo_attn.graph.rows import ROW_LENGTH
 from yolo_attn.host.binding import Binding, UnsupportedHostError
-from yolo_attn.host.blocks import block_problem, module_hint, put_layers
+from yolo_attn.host.blocks import block_problem, module_hint, names_inside, put_layers
 from yolo_attn.host.document_keys import find_key_problems, find_unsafe_keys
 from yolo_attn.host.positional import builds, is_width
 from yolo_attn.layers.checks import is_positive_integer
@@ -43,6 +43,7 @@ __all__ = [
     "PARSER",
     "UNREAD_BY_DESIGN",
     "AttentionRow",
+    "BlockRow",
     "build_problem",
     "build_rows",
     "check_safe",
@@ -68,7 +69,7 @@ def is_attention_row(row: Row) -> bool:
 
 def has_layer(row: Row) -> bool:
     """Return whether a row is an attention row, or a stock block with a layer inside (`C3k2+EMA`)."""
-    return is_attention_row(row) or bool(layer_in(row.module))
+    return is_attention_row(row) or bool(layers_in(row.module))
 
 
 def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,7 +77,7 @@ def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
         """Build a model YAML, with or without attention rows."""
         names = check_safe(d)
         with _parsing():
-            if not any(is_layer(name) or layer_in(name) for name in names):
+            if not any(is_layer(name) or layers_in(name) for name in names):
                 return original(d, ch, verbose)  # type: ignore[no-any-return]
             return _Build(original, d, ch).run(verbose)
 
@@ -186,7 +187,7 @@ class AttentionRow:
 
     Args:
         index: Index of the row.
-        row: The row; for a layer inside a block, the row of the plain block.
+        row: The row; for a layer inside a block, that of the plain block.
         spec: The layer.
         options: The layer's options by name.
     """
@@ -195,6 +196,19 @@ class AttentionRow:
     row: Row
     spec: LayerSpec
     options: dict[str, Any]
+
+
+@dataclass
+class BlockRow:
+    """A checked row of a block with attention layers inside.
+
+    Args:
+        row: The row of the plain block.
+        layers: The layers in order, by their names inside the block.
+    """
+
+    row: Row
+    layers: dict[str, AttentionRow]
 
 
 class _Build:
@@ -208,7 +222,7 @@ class _Build:
         for problem in find_key_problems(document):
             raise UserError(problem)
         self.attention = {i: read_attention_row(i, row) for i, row in enumerate(self.graph) if is_attention_row(row)}
-        self.inside = {i: read_block_row(i, row) for i, row in enumerate(self.graph) if layer_in(row.module)}
+        self.inside = {i: read_block_row(i, row) for i, row in enumerate(self.graph) if layers_in(row.module)}
         if self.graph.head_index in self.inside:
             raise RowError(self.graph.head_index, "a layer goes inside a block before the head, not inside the head")
         self._check_dead_rows()
@@ -225,7 +239,7 @@ class _Build:
         for i, attention in self.attention.items():
             modules[i] = self._build_layer(attention, probe.channels, position)
         for i, block in self.inside.items():
-            self._fill_block(block, modules[i], probe.channels[position[i]])
+            self._fill_block(i, block, modules[i], probe.channels[position[i]])
         froms = self.graph.froms()
         for i, module in enumerate(modules):
             module.i, module.f = i, froms[i]
@@ -308,19 +322,17 @@ class _Build:
         layer.type = f"{type(layer).__module__}.{type(layer).__qualname__}"
         return layer  # type: ignore[no-any-return]
 
-    def _fill_block(self, attention: AttentionRow, module: Any, channels: Any) -> None:
-        """Put the layer inside a built block."""
+    def _fill_block(self, i: int, block: BlockRow, module: Any, channels: Any) -> None:
+        """Put the layers inside a built block."""
         if not isinstance(channels, int):
-            raise RowError(
-                attention.index, f"{attention.row.module} returns several maps, and a layer inside a block reads one"
-            )
+            raise RowError(i, f"{block.row.module} returns several maps, and a layer inside a block reads one")
 
-        def build(path: str, width: int) -> nn.Module:
-            return self._build(attention, f"{attention.spec.name} {path}", width, attention.options)
+        def build(path: str, width: int) -> dict[str, nn.Module]:
+            return {n: self._build(layer, f"{n} {path}", width, layer.options) for n, layer in block.layers.items()}
 
-        put_layers(module, attention.spec.name, channels, build)
+        put_layers(module, channels, build)
         module.np = sum(p.numel() for p in module.parameters())
-        module.type = f"{module.type}+{attention.spec.name}"
+        module.type = JOINT.join([module.type, *(layer.spec.name for layer in block.layers.values())])
 
     def _build(self, attention: AttentionRow, key: str, channels: Any, options: dict[str, Any]) -> nn.Module:
         """Build one layer of a row under its own random state."""
@@ -354,7 +366,7 @@ class _Build:
 
     def _table_line(self, i: int, source: int | list[int], module: nn.Module, line: str) -> str:
         if i in self.inside:
-            options = f" {self.inside[i].options}" if self.inside[i].options else ""
+            options = "".join(f" {layer.options}" for layer in self.inside[i].layers.values() if layer.options)
             args = line[38:].split(maxsplit=1)[1].rstrip()  # after the number of parameters and the type
             return f"{i:>3}{source!s:>20}{line[23:26]}{module.np:10.0f}  {module.type:<45}{args}{options}"
         if i not in self.attention:
@@ -460,20 +472,29 @@ def read_attention_row(index: int, row: Row) -> AttentionRow:
     return AttentionRow(index, row, spec, options)
 
 
-def read_block_row(index: int, row: Row) -> AttentionRow:
-    """Check a row of a block with a layer inside; the returned row is that of the plain block."""
+def read_block_row(index: int, row: Row) -> BlockRow:
+    """Check a row of a block with layers inside; the returned row is that of the plain block."""
     if problem := block_problem(row.module):
         raise RowError(index, problem)
-    spec = get_layer(layer_in(row.module))
-    args, options = split_args(row.args)
     try:
-        options = spec.read_options(options)
-        if options.get(OUT_CHANNELS) is not None:
-            problem = f"a layer inside a block keeps the channels, so {spec.name} takes no {OUT_CHANNELS}"
-            raise UserError(f"{row.module!r}: {problem}")
+        args, options = split_args(row.module, row.args)
+        plain = replace(row, module=block_of(row.module), args=args)
+        layers = [
+            AttentionRow(index, plain, spec, _read_inside(row.module, spec, given))
+            for spec, given in zip(map(get_layer, layers_in(row.module)), options, strict=True)
+        ]
     except UserError as error:
         raise RowError(index, str(error)) from error
-    return AttentionRow(index, replace(row, module=block_of(row.module), args=args), spec, options)
+    return BlockRow(plain, dict(zip(names_inside(row.module), layers, strict=True)))
+
+
+def _read_inside(module: str, spec: LayerSpec, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a layer inside a block, which must keep the channels for the next one and the addition."""
+    options = spec.read_options(given)
+    if options.get(OUT_CHANNELS) is not None:
+        problem = f"a layer inside a block keeps the channels, so {spec.name} takes no {OUT_CHANNELS}"
+        raise UserError(f"{module!r}: {problem}")
+    return options
 
 
 def _read_options(spec: LayerSpec, row: Row) -> dict[str, Any]:

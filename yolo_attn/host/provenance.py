@@ -128,7 +128,7 @@ def describe(model: nn.Module) -> dict[str, Any]:
     revision = git_revision(Path.cwd())
     custom = {found.spec.name: code_of(found.spec.cls) for found, _ in layers if not found.spec.built_in}
     return {
-        "layers": [_layer(found, module) for found, module in layers],
+        "layers": [_layer(found, parameters) for found, parameters in layers],
         **({"transfer": transfer} if transfer else {}),
         "versions": {"yolo_attn": __version__, "ultralytics": ultralytics_version(), "torch": str(torch.__version__)},
         **({"git": revision} if revision else {}),
@@ -136,28 +136,31 @@ def describe(model: nn.Module) -> dict[str, Any]:
     }
 
 
-def _attention_rows(model: Any) -> Iterator[tuple[AttentionRow, nn.Module]]:
-    """Yield the rows of a model that are or contain an attention layer, with their modules."""
+def _attention_rows(model: Any) -> Iterator[tuple[AttentionRow, list[nn.Parameter]]]:
+    """Yield the attention layers of a model, in rows and inside blocks, with their parameters."""
     document, modules = getattr(model, "yaml", None), getattr(model, "model", None)
     if not isinstance(document, dict) or not isinstance(modules, nn.Sequential):
         return
     for index, (row, module) in enumerate(zip(ModelGraph(document), modules, strict=True)):
         if has_layer(row):
-            yield (read_attention_row if is_attention_row(row) else read_block_row)(index, row), module
+            if is_attention_row(row):
+                yield read_attention_row(index, row), list(module.parameters())
+                continue
+            for name, layer in read_block_row(index, row).layers.items():
+                own = (p for key, p in module.named_parameters() if f".{CHILD}.{name}." in f".{key}")
+                yield layer, list(own)
 
 
-def _layer(found: AttentionRow, module: nn.Module) -> dict[str, Any]:
-    """Return what an attention row is, as plain values."""
+def _layer(found: AttentionRow, parameters: list[nn.Parameter]) -> dict[str, Any]:
+    """Return what an attention layer is, as plain values."""
     inside = "" if is_attention_row(found.row) else found.row.module
-    named = module.named_parameters()
-    own = [p for key, p in named if not inside or f".{CHILD}." in f".{key}"]
     return {
         "row": found.index,
         "layer": found.spec.name,
         **({"inside": inside} if inside else {}),
         "reads": list(found.row.sources),
         "options": json.loads(json.dumps({**found.spec.options, **found.options}, default=str)),  # plain values
-        "parameters": sum(parameter.numel() for parameter in own),
+        "parameters": sum(parameter.numel() for parameter in parameters),
     }
 
 

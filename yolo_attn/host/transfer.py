@@ -26,7 +26,7 @@ from yolo_attn.errors import UserError
 from yolo_attn.graph import ModelGraph, Row, align, block_of
 from yolo_attn.graph.align import Fit
 from yolo_attn.host.binding import Binding
-from yolo_attn.host.blocks import is_inside, layer_inside
+from yolo_attn.host.blocks import is_inside, names_inside
 from yolo_attn.host.geometry import build_on_meta
 from yolo_attn.host.model_kind import task_of
 from yolo_attn.host.parser import has_layer, is_attention_row
@@ -311,4 +311,4 @@ def _is_new(
         return True
     if is_attention_row(row) or index not in mapping:
         return has_layer(row) and index not in mapping
-    return layer_inside(row) not in ("", layer_inside(graphs[1].rows[mapping[index]]))
+    return names_inside(row.module) not in ([], names_inside(graphs[1].rows[mapping[index]].module))

@@ -62,11 +62,11 @@ def check_layer_code(inputs: Inputs) -> None:
 
 def _custom_classes(model: Mapping[str, object]) -> dict[str, type]:
     """Return the classes of a model's custom layers by name of the layer."""
-    from yolo_attn.graph import ModelGraph, block_of, layer_in
+    from yolo_attn.graph import ModelGraph, block_of, layers_in
     from yolo_attn.layer_files import package_of
     from yolo_attn.registry import get_layer, is_layer
 
     modules = [row.module for row in ModelGraph(dict(model))]
-    names = {name for module in modules for name in (block_of(module), layer_in(module)) if is_layer(name)}
+    names = {name for module in modules for name in (block_of(module), *layers_in(module)) if is_layer(name)}
     classes = {spec.name: spec.cls for spec in map(get_layer, sorted(names))}
     return {name: cls for name, cls in classes.items() if package_of(cls.__module__) != "yolo_attn"}
