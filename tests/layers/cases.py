@@ -71,6 +71,11 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "SK": [{"kernel_sizes": [1, 3, 5], "dilated": False, "groups": 1, "norm": False}],
     "TransformerDecoder": [{"normalize_before": True, "layers": 2}],
     "TransformerEncoder": [{"normalize_before": True, "layers": 2}],
+    "FocusedLinear": [{"position_size": [4, 5], "power": 2, "qkv_bias": False}],
+    "LiteMLA": [{"head_width": 8, "kernel_sizes": [3, 5]}],
+    "MDTA": [{"dilation": 2, "bias": True}],
+    "PolaLinear": [{"position_size": [4, 5], "qkv_bias": False, "alpha": 3}],
+    "XCA": [{"qkv_bias": False}],
     "Triplet": [{"no_spatial": True, "kernel_size": 3}],
 }
 """Option sets that take a different code path from the defaults."""
@@ -102,6 +107,7 @@ MAGNITUDE = {
     "MSCA": 100.0,
     "NonLocal-1": 10.0,
     "NonLocal-2": 100.0,
+    "PolaLinear": 100.0,
     "SelfAttention": 10.0,
     "SelfAttention-0": 10.0,
     "SelfAttention-2": 10.0,

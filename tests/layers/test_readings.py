@@ -13,6 +13,7 @@ from yolo_attn import layers
 from yolo_attn.analysis.queries import reading_problem
 from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Layer
+from yolo_attn.layers.self_attention._linear import shared_convolution
 from yolo_attn.layers.self_attention._tokens import to_map, to_tokens
 
 from .cases import CHANNELS, Case, call, cases
@@ -111,6 +112,12 @@ def of_local(layer: Any, xs: list[Tensor], contexts: list[Tensor]) -> Tensor:
     return to_map(torch.tanh(layer.combine(joined)), xs[0])
 
 
+def of_halves(layer: Any, xs: list[Tensor], contexts: list[Tensor]) -> Tensor:
+    _, _, value, factor = layer.qkvg(xs[0]).chunk(4, 1)
+    context = torch.cat([c.unflatten(1, (layer.heads, -1)) for c in contexts], 2).flatten(1, 2)
+    return layer.proj((context + shared_convolution(layer.dwconv, value)) * factor)
+
+
 OUTPUTS: dict[str, Callable[[Any, list[Tensor], list[Tensor]], Tensor]] = {
     "A2": lambda layer, xs, c: (xs[0] if layer.residual else 0) + layer.proj(layer.features(c[0])),
     "ACmix": of_acmix,
@@ -120,11 +127,17 @@ OUTPUTS: dict[str, Callable[[Any, list[Tensor], list[Tensor]], Tensor]] = {
     "CrissCross": lambda layer, xs, c: xs[0] + layer.residual_scale * sum(c),
     "CrossAttention": of_attention,
     "DAttention": lambda layer, xs, c: layer.proj(c[0]),
+    "FocusedLinear": lambda layer, xs, c: layer.proj(
+        c[0] + shared_convolution(layer.dwconv, layer.qkv(xs[0]).chunk(3, 1)[2])
+    ),
     "HiLo": lambda layer, xs, c: torch.cat([layer.high.proj(c[0]), layer.low.proj(c[1])], 1),
+    "LiteMLA": lambda layer, xs, c: layer.norm(layer.proj(torch.cat(c, 1))),
     "LocalAttention": of_local,
     "MHSA": of_attention,
+    "MLLA": lambda layer, xs, c: c[0] + layer.dwconv(xs[0]),
     "NonLocal": lambda layer, xs, c: xs[0] + layer.norm(layer.expand(c[0])),
     "Outlook": lambda layer, xs, c: layer.proj(c[0]),
+    "PolaLinear": of_halves,
     "PAM": lambda layer, xs, c: xs[0] + layer.residual_scale * c[0],
     "SelfAttention": of_attention,
     "TransformerDecoder": of_decoder,
@@ -133,7 +146,7 @@ OUTPUTS: dict[str, Callable[[Any, list[Tensor], list[Tensor]], Tensor]] = {
 }
 """A layer's output by the contexts of its readings, written from its formula."""
 
-UNNORMALIZED = {"NonLocal-1", "NonLocal-2", "Outlook"}
+UNNORMALIZED = {"FocusedLinear", "LiteMLA", "MLLA", "NonLocal-1", "NonLocal-2", "Outlook", "PolaLinear"}
 """Layers whose weights are no softmax, or a sum of several."""
 
 

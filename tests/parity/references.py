@@ -437,6 +437,16 @@ def external(net: Net, x: Tensor) -> Tensor:
     return (x + net.batch_norm(net.conv(answer, "conv2.0"), "conv2.1")).relu()
 
 
+def lite_mla(net: Net, x: Tensor) -> Tensor:
+    """Return LiteMLA with one scale; heads of 8 channels, each with its queries, keys and values side by side."""
+    qkv = net.conv(x, "qkv.conv")
+    near = net.conv(net.conv(qkv, "aggreg.0.0"), "aggreg.0.1")
+    q, k, v = torch.cat([qkv, near], 1).unflatten(1, (-1, 24)).flatten(3).split(8, 2)
+    products = k.relu().transpose(2, 3) @ q.relu()  # (B, heads, N, N)
+    out = v @ products / (products.sum(2, keepdim=True) + 1e-15)
+    return net.batch_norm(net.conv(out.reshape(len(x), -1, *x.shape[2:]), "proj.conv"), "proj.norm")
+
+
 # --- fusion and blocks ------------------------------------------------------------------------------------------------
 
 
@@ -502,6 +512,7 @@ REFERENCES: dict[str, Callable[..., Tensor]] = {
     "ge_srm": gather_excite_of_srm,
     "iaff_fixed": iaff,
     "irmb": irmb,
+    "lite_mla": lite_mla,
     "mixed_pooling_mpm": mixed_pooling,
     "ms_cam": ms_cam,
     "nam_channel_grad": nam,

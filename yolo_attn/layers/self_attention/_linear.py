@@ -1,0 +1,81 @@
+"""Linear attention: a product of positive features of queries and keys replaces the softmax.
+
+    c_n = (V K^T q_n) / (sum over m of k_m . q_n)               m, n: positions; V K^T (d, d) in each head
+
+The d x d product is computed once, so the cost is linear in the map.
+
+Paper: Katharopoulos et al., arXiv 2006.16236.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from yolo_attn.layers.checks import check, is_positive_integer
+from yolo_attn.layers.numerics import no_autocast, widen
+
+__all__ = ["KeyPositions", "check_position_size", "gathered", "per_head", "shared_convolution", "totals"]
+
+
+def per_head(x: Tensor, heads: int) -> Tensor:
+    """Return a map (B, C, H, W) as (B, heads, C / heads, HW)."""
+    b, c = x.shape[:2]
+    return x.reshape(b, heads, c // heads, -1)
+
+
+def gathered(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Return the mean over m of v_m (k_m . q_n), (B, heads, any, N), in at least float32.
+
+    Args:
+        query: (B, heads, d, N).
+        key: (B, heads, d, M).
+        value: (B, heads, any, M).
+    """
+    with no_autocast(query):
+        return widen(value) @ (key / key.shape[3]).transpose(2, 3) @ query
+
+
+def totals(query: Tensor, key: Tensor) -> Tensor:
+    """Return the mean over m of k_m . q_n, (B, heads, 1, N); the arguments are those of `gathered`."""
+    with no_autocast(query):
+        return key.mean(3)[:, :, None] @ query
+
+
+def shared_convolution(conv: nn.Conv2d, value: Tensor) -> Tensor:
+    """Return a depthwise convolution of d channels applied to each head of a map (B, heads d, H, W)."""
+    height, width = value.shape[2:]
+    y: Tensor = conv(value.reshape(-1, conv.in_channels, height, width))
+    return y.reshape(value.shape)
+
+
+def check_position_size(layer: nn.Module, position_size: Any) -> None:
+    """Raise ValueError unless a size of key positions is None or a list of two positive integers."""
+    pair = (
+        isinstance(position_size, (list, tuple))
+        and len(position_size) == 2
+        and all(map(is_positive_integer, position_size))
+    )
+    check(layer, position_size is None or pair, "position_size", position_size, "a list [height, width], or null")
+
+
+class KeyPositions(nn.Module):
+    """A learned table that is added to the keys, resized to the map.
+
+    Args:
+        channels: Channels of the keys.
+        size: Height and width of the table.
+    """
+
+    def __init__(self, channels: int, size: Sequence[int]) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(channels, *size))
+
+    def forward(self, key: Tensor) -> Tensor:
+        """Return the keys (B, C, H, W) plus the table."""
+        table = F.interpolate(widen(self.table)[None], size=key.shape[2:], mode="bilinear")
+        return key + table.to(key.dtype)
