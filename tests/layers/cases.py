@@ -76,6 +76,10 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "MDTA": [{"dilation": 2, "bias": True}],
     "PolaLinear": [{"position_size": [4, 5], "qkv_bias": False, "alpha": 3}],
     "XCA": [{"qkv_bias": False}],
+    "ASSA": [{"window": 3, "shift": 1, "qkv_bias": False}],
+    "CascadedGroupAttention": [{"heads": 2, "key_width": 4, "kernel_sizes": [7, 3], "max_distance": 3}],
+    "LocalWindowAttention": [{"heads": 2, "key_width": 4, "kernel_sizes": [7, 3], "window": 4}],
+    "SwinWindow": [{"window": 3, "shift": 1, "qkv_bias": False}],
     "Triplet": [{"no_spatial": True, "kernel_size": 3}],
 }
 """Option sets that take a different code path from the defaults."""
@@ -108,6 +112,10 @@ MAGNITUDE = {
     "NonLocal-1": 10.0,
     "NonLocal-2": 100.0,
     "PolaLinear": 100.0,
+    "LocalWindowAttention": 10.0,
+    "CascadedGroupAttention": 10.0,
+    "ASSA": 3.0,
+    "SwinWindow": 10.0,
     "SelfAttention": 10.0,
     "SelfAttention-0": 10.0,
     "SelfAttention-2": 10.0,

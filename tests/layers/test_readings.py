@@ -118,12 +118,19 @@ def of_halves(layer: Any, xs: list[Tensor], contexts: list[Tensor]) -> Tensor:
     return layer.proj((context + shared_convolution(layer.dwconv, value)) * factor)
 
 
+def of_cascade(layer: Any, xs: list[Tensor], contexts: list[Tensor]) -> Tensor:
+    cascade = layer.cascade
+    return xs[0] + cascade.proj_norm(cascade.proj(torch.cat(contexts, 1).relu()))
+
+
 OUTPUTS: dict[str, Callable[[Any, list[Tensor], list[Tensor]], Tensor]] = {
+    "ASSA": lambda layer, xs, c: layer.proj(c[0]),
     "A2": lambda layer, xs, c: (xs[0] if layer.residual else 0) + layer.proj(layer.features(c[0])),
     "ACmix": of_acmix,
     "AgentAttention": of_agents,
     "Axial": of_axial,
     "BRA": of_bra,
+    "CascadedGroupAttention": of_cascade,
     "CrissCross": lambda layer, xs, c: xs[0] + layer.residual_scale * sum(c),
     "CrossAttention": of_attention,
     "DAttention": lambda layer, xs, c: layer.proj(c[0]),
@@ -133,6 +140,7 @@ OUTPUTS: dict[str, Callable[[Any, list[Tensor], list[Tensor]], Tensor]] = {
     "HiLo": lambda layer, xs, c: torch.cat([layer.high.proj(c[0]), layer.low.proj(c[1])], 1),
     "LiteMLA": lambda layer, xs, c: layer.norm(layer.proj(torch.cat(c, 1))),
     "LocalAttention": of_local,
+    "LocalWindowAttention": of_cascade,
     "MHSA": of_attention,
     "MLLA": lambda layer, xs, c: c[0] + layer.dwconv(xs[0]),
     "NonLocal": lambda layer, xs, c: xs[0] + layer.norm(layer.expand(c[0])),
@@ -140,13 +148,14 @@ OUTPUTS: dict[str, Callable[[Any, list[Tensor], list[Tensor]], Tensor]] = {
     "PolaLinear": of_halves,
     "PAM": lambda layer, xs, c: xs[0] + layer.residual_scale * c[0],
     "SelfAttention": of_attention,
+    "SwinWindow": lambda layer, xs, c: layer.proj(c[0]),
     "TransformerDecoder": of_decoder,
     "TransformerEncoder": of_encoder,
     "iRMB": of_irmb,
 }
 """A layer's output by the contexts of its readings, written from its formula."""
 
-UNNORMALIZED = {"FocusedLinear", "LiteMLA", "MLLA", "NonLocal-1", "NonLocal-2", "Outlook", "PolaLinear"}
+UNNORMALIZED = {"ASSA", "FocusedLinear", "LiteMLA", "MLLA", "NonLocal-1", "NonLocal-2", "Outlook", "PolaLinear"}
 """Layers whose weights are no softmax, or a sum of several."""
 
 

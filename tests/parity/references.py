@@ -437,6 +437,33 @@ def external(net: Net, x: Tensor) -> Tensor:
     return (x + net.batch_norm(net.conv(answer, "conv2.0"), "conv2.1")).relu()
 
 
+def cascade(net: Net, x: Tensor, prefix: str, window: int) -> Tensor:
+    """Return cascaded group attention of 4 heads with 8 channels of keys, within windows padded with zeros."""
+    b, c, height, width = x.shape
+    x = F.pad(x, (0, -width % window, 0, -height % window))
+    rows, columns = x.shape[2] // window, x.shape[3] // window
+    x = x.reshape(b, c, rows, window, columns, window).permute(0, 2, 4, 1, 3, 5).reshape(-1, c, window, window)
+    place = torch.arange(window**2)
+    row, column = place // window, place % window
+    index = (row[:, None] - row).abs() * window + (column[:, None] - column).abs()
+    outputs: list[Tensor] = []
+    for n, part in enumerate(x.chunk(4, 1)):
+        features = part + outputs[-1] if outputs else part
+        qkv = net.batch_norm(net.conv(features, f"{prefix}qkvs.{n}.c"), f"{prefix}qkvs.{n}.bn")
+        q, k, v = qkv.split((8, 8, part.shape[1]), 1)
+        q = net.batch_norm(net.conv(q, f"{prefix}dws.{n}.c"), f"{prefix}dws.{n}.bn")
+        logits = q.flatten(2).transpose(1, 2) @ k.flatten(2) * 8**-0.5
+        weights = (logits + net[f"{prefix}attention_biases"][n, index]).softmax(2)
+        outputs.append((v.flatten(2) @ weights.transpose(1, 2)).reshape(v.shape))
+    y = net.batch_norm(net.conv(torch.cat(outputs, 1).relu(), f"{prefix}proj.1.c"), f"{prefix}proj.1.bn")
+    y = y.reshape(b, rows, columns, c, window, window).permute(0, 3, 1, 4, 2, 5)
+    return y.reshape(b, c, rows * window, columns * window)[:, :, :height, :width]
+
+
+def cascaded(prefix: str, window: int) -> Callable[[Net, Tensor], Tensor]:
+    return lambda net, x: cascade(net, x, prefix, window)
+
+
 def lite_mla(net: Net, x: Tensor) -> Tensor:
     """Return LiteMLA with one scale; heads of 8 channels, each with its queries, keys and values side by side."""
     qkv = net.conv(x, "qkv.conv")
@@ -493,6 +520,9 @@ REFERENCES: dict[str, Callable[..., Tensor]] = {
     "caa": caa,
     "cbam": cbam,
     "cbam_spatial": cbam_spatial,
+    "cga": cascaded("", 8),
+    "cga_window": cascaded("attn.", 7),
+    "cga_window__fit": cascaded("attn.", 4),
     "coordatt": coordinate,
     "cot": cot,
     "ela": ela(16),

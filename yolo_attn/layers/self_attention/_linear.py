@@ -21,6 +21,8 @@ from yolo_attn.layers.numerics import no_autocast, widen
 
 __all__ = ["KeyPositions", "check_position_size", "gathered", "per_head", "shared_convolution", "totals"]
 
+AXES = 2
+
 
 def per_head(x: Tensor, heads: int) -> Tensor:
     """Return a map (B, C, H, W) as (B, heads, C / heads, HW)."""
@@ -55,12 +57,9 @@ def shared_convolution(conv: nn.Conv2d, value: Tensor) -> Tensor:
 
 def check_position_size(layer: nn.Module, position_size: Any) -> None:
     """Raise ValueError unless a size of key positions is None or a list of two positive integers."""
-    pair = (
-        isinstance(position_size, (list, tuple))
-        and len(position_size) == 2
-        and all(map(is_positive_integer, position_size))
-    )
-    check(layer, position_size is None or pair, "position_size", position_size, "a list [height, width], or null")
+    pair = isinstance(position_size, (list, tuple)) and len(position_size) == AXES
+    good = position_size is None or (pair and all(map(is_positive_integer, position_size)))
+    check(layer, good, "position_size", position_size, "a list [height, width], or null")
 
 
 class KeyPositions(nn.Module):

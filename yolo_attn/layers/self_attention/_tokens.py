@@ -20,6 +20,7 @@ from yolo_attn.layers.projections import convolves, linear
 
 __all__ = [
     "attend",
+    "attend_any_width",
     "axis_coordinates",
     "check_sine",
     "chunked",
@@ -92,6 +93,23 @@ def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Return softmax(q k^T) v of one head of one image, (1, N, d), with stored weights."""
     weights = linear(query, key.squeeze(0)).softmax(-1)
     return linear(weights, value.squeeze(0).t())
+
+
+def attend_any_width(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None = None) -> Tensor:
+    """Return `attend` for values of another width than keys; the narrower ones are padded with zeros.
+
+    Args:
+        query: (B, heads, N, d).
+        key: (B, heads, M, d).
+        value: (B, heads, M, e).
+        bias: Added to the logits.
+    """
+    width, depth = query.shape[3], value.shape[3]
+    if width == depth or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return attend(query, key, value, bias=bias)  # an exported graph has no fused kernels
+    wider = max(width, depth)
+    q, k, v = (F.pad(t, (0, wider - t.shape[3])) for t in (query, key, value))
+    return attend(q, k, v, scale=width**-0.5, bias=bias)[..., :depth]
 
 
 def chunked(function: Callable[..., Tensor], *queries: Tensor, elements_per_query: int) -> Tensor:

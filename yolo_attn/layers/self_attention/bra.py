@@ -33,7 +33,8 @@ from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag, check_integer, check_odd
 from yolo_attn.layers.numerics import at_least_one, no_autocast, widen
-from yolo_attn.layers.self_attention._tokens import attend, join_heads, split_heads, to_map, to_tokens
+from yolo_attn.layers.self_attention._tokens import attend, join_heads, split_heads, to_map
+from yolo_attn.layers.self_attention._windows import Grid
 from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
@@ -142,49 +143,6 @@ class BRA(Mixer):
         q, k, v = (split_heads(t, self.heads) for t in (q.flatten(0, 1), k, v))
         y = join_heads(attend(q, k, v, scale=self.scale, bias=mask))
         return to_map(grid.join(y.reshape(shape)), query)
-
-
-class Grid:
-    """Regions of equal size over a map; the last ones may extend beyond it.
-
-    Positions are gathered into regions and back by index. Padding and reshaping would give the same result, but
-    `torch.compile` takes half a minute to resolve the resulting symbolic sizes.
-
-    Args:
-        x: The map.
-        tall: Height of a region.
-        wide: Width of a region.
-        rows: Number of rows of regions.
-        columns: Number of columns of regions.
-    """
-
-    def __init__(self, x: Tensor, tall: int, wide: int, rows: int, columns: int) -> None:
-        height, width = x.shape[2:]
-        row = _segments(rows, tall, x.device)[:, None, :, None]
-        column = _segments(columns, wide, x.device)[:, None]
-        index = row.clamp(max=height - 1) * width + column.clamp(max=width - 1)
-        self.index = index.flatten(2).flatten(0, 1)  # (regions, positions)
-        self.valid = ((row < height) & (column < width)).flatten(2).flatten(0, 1)  # (regions, positions): on the map
-        row, column = torch.arange(height, device=x.device)[:, None], torch.arange(width, device=x.device)
-        region = _divide(row, tall) * columns + _divide(column, wide)
-        self.inverse = (region * (tall * wide) + row % tall * wide + column % wide).flatten()  # (HW,), over all regions
-
-    def split(self, x: Tensor) -> Tensor:
-        """Return the positions of each region, (B, regions, positions, C); those beyond the map repeat its edge."""
-        return to_tokens(x)[:, self.index]
-
-    def join(self, x: Tensor) -> Tensor:
-        """Return regions (B, regions, positions, C) as the positions of the map, (B, HW, C)."""
-        return x.flatten(1, 2)[:, self.inverse]
-
-
-def _segments(count: int, size: int, device: torch.device) -> Tensor:
-    """Return the indices of consecutive segments of `size` positions, (count, size)."""
-    return torch.arange(count, device=device)[:, None] * size + torch.arange(size, device=device)
-
-
-def _divide(x: Tensor, by: int) -> Tensor:
-    return torch.div(x, by, rounding_mode="floor")
 
 
 def _routed(x: Tensor, route: Tensor) -> Tensor:
