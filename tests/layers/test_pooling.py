@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from yolo_attn.layers.pooling import adaptive_mean, nearest, window_mean
+from yolo_attn.layers.pooling import adaptive_max, adaptive_mean, nearest, window_mean
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (8, 9), (20, 13)])
@@ -14,6 +14,7 @@ from yolo_attn.layers.pooling import adaptive_mean, nearest, window_mean
 def test_equals_pytorch(size: tuple[int, int], grid: tuple[int, int]) -> None:
     x = torch.randn(2, 3, *size)
     torch.testing.assert_close(adaptive_mean(x, *grid), F.adaptive_avg_pool2d(x, grid))
+    assert torch.equal(adaptive_max(x, *grid), F.adaptive_max_pool2d(x, grid))
 
 
 def test_keeps_the_dtype_and_sums_in_float32() -> None:

@@ -123,14 +123,20 @@ def of_cascade(layer: Any, xs: list[Tensor], contexts: list[Tensor]) -> Tensor:
     return xs[0] + cascade.proj_norm(cascade.proj(torch.cat(contexts, 1).relu()))
 
 
+def of_clo(layer: Any, xs: list[Tensor], contexts: list[Tensor]) -> Tensor:
+    return layer.proj(torch.cat([*(branch(xs[0]) for branch in layer.local_branches), contexts[0]], 1))
+
+
 OUTPUTS: dict[str, Callable[[Any, list[Tensor], list[Tensor]], Tensor]] = {
     "ASSA": lambda layer, xs, c: layer.proj(c[0]),
     "A2": lambda layer, xs, c: (xs[0] if layer.residual else 0) + layer.proj(layer.features(c[0])),
     "ACmix": of_acmix,
     "AgentAttention": of_agents,
+    "AreaAttention": lambda layer, xs, c: layer.proj(c[0] + layer.local(layer.qkv(xs[0]).chunk(3, 1)[2])),
     "Axial": of_axial,
     "BRA": of_bra,
     "CascadedGroupAttention": of_cascade,
+    "CloAttention": of_clo,
     "CrissCross": lambda layer, xs, c: xs[0] + layer.residual_scale * sum(c),
     "CrossAttention": of_attention,
     "DAttention": lambda layer, xs, c: layer.proj(c[0]),
@@ -142,12 +148,17 @@ OUTPUTS: dict[str, Callable[[Any, list[Tensor], list[Tensor]], Tensor]] = {
     "LocalAttention": of_local,
     "LocalWindowAttention": of_cascade,
     "MHSA": of_attention,
+    "MaSA": lambda layer, xs, c: layer.proj(c[0] + layer.dwconv(layer.value(xs[0]))),
     "MLLA": lambda layer, xs, c: c[0] + layer.dwconv(xs[0]),
+    "MSDA": lambda layer, xs, c: layer.proj(torch.cat(c, 1)),
     "NonLocal": lambda layer, xs, c: xs[0] + layer.norm(layer.expand(c[0])),
     "Outlook": lambda layer, xs, c: layer.proj(c[0]),
     "PolaLinear": of_halves,
     "PAM": lambda layer, xs, c: xs[0] + layer.residual_scale * c[0],
     "SelfAttention": of_attention,
+    "SHSA": lambda layer, xs, c: (
+        xs[0] + layer.proj_norm(layer.proj(torch.cat([c[0], xs[0][:, layer.part :]], 1).relu()))
+    ),
     "SwinWindow": lambda layer, xs, c: layer.proj(c[0]),
     "TransformerDecoder": of_decoder,
     "TransformerEncoder": of_encoder,
@@ -155,7 +166,7 @@ OUTPUTS: dict[str, Callable[[Any, list[Tensor], list[Tensor]], Tensor]] = {
 }
 """A layer's output by the contexts of its readings, written from its formula."""
 
-UNNORMALIZED = {"ASSA", "FocusedLinear", "LiteMLA", "MLLA", "NonLocal-1", "NonLocal-2", "Outlook", "PolaLinear"}
+UNNORMALIZED = {"ASSA", "FocusedLinear", "LiteMLA", "MLLA", "MSDA", "NonLocal-1", "NonLocal-2", "Outlook", "PolaLinear"}
 """Layers whose weights are no softmax, or a sum of several."""
 
 

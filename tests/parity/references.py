@@ -437,6 +437,46 @@ def external(net: Net, x: Tensor) -> Tensor:
     return (x + net.batch_norm(net.conv(answer, "conv2.0"), "conv2.1")).relu()
 
 
+def additive_token(net: Net, x: Tensor) -> Tensor:
+    def gated(t: Tensor, name: str) -> Tensor:
+        spatial = net.batch_norm(net.conv(t, f"{name}.0.block.0"), f"{name}.0.block.1").relu()
+        t = t * net.conv(spatial, f"{name}.0.block.3").sigmoid()
+        return t * net.conv(pooled(t), f"{name}.1.block.1").sigmoid()
+
+    q, k, v = net.conv(x, "qkv").chunk(3, 1)
+    return net.conv(net.conv(gated(q, "oper_q") + gated(k, "oper_k"), "dwc") * v, "proj")
+
+
+def area(areas: int, heads: int) -> Callable[[Net, Tensor], Tensor]:
+    """Return area attention of the authors or, with one matrix for queries, keys and values, of Ultralytics."""
+
+    def attention(net: Net, x: Tensor) -> Tensor:
+        if "qkv.conv.weight" in net.weights:
+            qkv = net.batch_norm(net.conv(x, "qkv.conv"), "qkv.bn").flatten(2)
+            q, k, v = qkv.unflatten(1, (heads, 3, -1)).unbind(2)  # (B, heads, d, N)
+        else:
+            parts = (net.batch_norm(net.conv(x, f"{name}.conv"), f"{name}.bn").flatten(2) for name in ("qk", "v"))
+            q, k, v = (t.unflatten(1, (heads, -1)) for t in torch.cat([*parts], 1).chunk(3, 1))
+        value = v.flatten(1, 2).reshape(x.shape)
+        q, k, v = (t.unflatten(3, (areas, -1)).transpose(2, 3) for t in (q, k, v))  # (B, heads, areas, d, n)
+        weights = (q.transpose(3, 4) @ k * q.shape[3] ** -0.5).softmax(4)
+        mixed = (v @ weights.transpose(3, 4)).transpose(2, 3).reshape(x.shape)
+        local = net.batch_norm(net.conv(value, "pe.conv"), "pe.bn")
+        return net.batch_norm(net.conv(mixed + local, "proj.conv"), "proj.bn")
+
+    return attention
+
+
+def shsa(net: Net, x: Tensor) -> Tensor:
+    q, k, v = (
+        net.batch_norm(net.conv(net.group_norm(x[:, :8], "pre_norm", 1), "qkv.c"), "qkv.bn")
+        .flatten(2)
+        .split((16, 16, 8), 1)
+    )
+    context = (v @ (q.transpose(1, 2) @ k / 4).softmax(2).transpose(1, 2)).reshape(x[:, :8].shape)
+    return net.batch_norm(net.conv(torch.cat([context, x[:, 8:]], 1).relu(), "proj.1.c"), "proj.1.bn")
+
+
 def cascade(net: Net, x: Tensor, prefix: str, window: int) -> Tensor:
     """Return cascaded group attention of 4 heads with 8 channels of keys, within windows padded with zeros."""
     b, c, height, width = x.shape
@@ -512,7 +552,11 @@ def basic_block(net: Net, x: Tensor) -> Tensor:
 
 
 REFERENCES: dict[str, Callable[..., Tensor]] = {
+    "additive_token": additive_token,
     "aff": aff,
+    "area": area(4, 4),
+    "area__whole": area(1, 2),
+    "area_stock": area(4, 4),
     "axial_deeplab": axial,
     "bam": bam(torch.mul),
     "bam_additive": bam(torch.add),
@@ -559,6 +603,7 @@ REFERENCES: dict[str, Callable[..., Tensor]] = {
     "scsa": scsa,
     "se_basic_block": basic_block,
     "shuffle_attention": shuffle_attention,
+    "shsa": shsa,
     "sk": sk,
     "sk_xmu": sk_article,
     "srm": srm,

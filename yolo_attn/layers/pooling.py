@@ -12,7 +12,7 @@ from torch import Tensor
 
 from yolo_attn.layers.numerics import is_traced, no_autocast, widen
 
-__all__ = ["adaptive_mean", "averaging_matrix", "nearest", "window_mean"]
+__all__ = ["adaptive_max", "adaptive_mean", "averaging_matrix", "bin_limits", "nearest", "window_mean"]
 
 
 def adaptive_mean(x: Tensor, height: int, width: int) -> Tensor:
@@ -35,11 +35,40 @@ def adaptive_mean(x: Tensor, height: int, width: int) -> Tensor:
         return (rows @ averaging_matrix(width, x.shape[3], wide).T).to(x.dtype)
 
 
+def adaptive_max(x: Tensor, height: int, width: int) -> Tensor:
+    """Return the result of `F.adaptive_max_pool2d`: the maxima of the bins of `adaptive_mean`.
+
+    Args:
+        x: (B, C, H, W).
+        height: Rows of bins.
+        width: Columns of bins.
+
+    Returns:
+        (B, C, height, width).
+    """
+    return _max_along(_max_along(x, 2, height), 3, width)
+
+
+def _max_along(x: Tensor, dim: int, bins: int) -> Tensor:
+    """Return the maxima of the bins along one dimension."""
+    length = x.shape[dim]
+    first, end = bin_limits(bins, length, x.device)
+    longest = (length + bins - 1) // bins + 1
+    index = torch.minimum(first + torch.arange(longest, device=x.device), end - 1)  # short bins repeat their last one
+    shape = [*x.shape[:dim], bins, longest, *x.shape[dim + 1 :]]
+    return x.index_select(dim, index.flatten()).reshape(shape).amax(dim + 1)
+
+
+def bin_limits(bins: int, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the first position of each bin along an axis, and the one after its last, (bins, 1) each."""
+    index = torch.arange(bins, device=device)[:, None]
+    return index * length // bins, ((index + 1) * length + bins - 1) // bins
+
+
 def averaging_matrix(bins: int, length: int, like: Tensor) -> Tensor:
     """Return the matrix (bins, length) that averages along one axis, with the dtype and device of `like`."""
-    index = torch.arange(bins, device=like.device)[:, None]
+    first, end = bin_limits(bins, length, like.device)
     position = torch.arange(length, device=like.device)
-    first, end = index * length // bins, ((index + 1) * length + bins - 1) // bins
     inside = ((position >= first) & (position < end)).to(like.dtype)
     return inside / inside.sum(1, keepdim=True)
 

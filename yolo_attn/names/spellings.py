@@ -67,19 +67,18 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
 
 OTHER_MECHANISMS: frozenset[str] = frozenset(
     """
-    AAttn AdaptiveSparseSA AdditiveAttention AdditiveTokenMixer AFGCAttention AggregatedAttention AreaAttention ASF
-    asf_attention_model Attention Attention_histogram attention_model AttentionModule BahdanauAttention BiFPN_Concat
-    BiFPN_Concat2 BiFPN_Concat3 BoT3 BoTMHSA BoTNet C2fAtt C2fAttention C3STR CAB CAFMFusion CALayer CARAFE CGA
-    CGAFusion Channel_Att ChannelAttention_HSFPN ChannelAttentionBlock ChannelGate CLA ClassAttention CloAttention
-    CoordAttMeanPool CoordConv CPA CSA CSE CSRA DASI DCN DHSA DLA DSConv DSM DyHead EfficientAttention EMANet EMAU
-    EMSA EPSA ESA FocalAttention FocalSelfAttention FSAS GlobalAttention GLSA gnConv GSConv HorBlock HSA HSFPN
-    HSMSSD HyperACE Involution LCA LinearAttention LSA LSKAttention LuongAttention MaSA MLA MLLABlock MLLAttention
-    MobileViTBlock MobileViTv2Block MobileViTv3 ModelEMA Moga MogaBlock MPCA MSDA MSDeformAttn
-    MultiDilatelocalAttention MultiSEAM OCA ODConv OmniKernel PCA PConv PPA PSAModule RAM RCA RCM RetBlock RFAConv
-    RFCAConv RFCBAMConv SABlock SAConv SAFM SAGAN SAModule SCA SCConv ScConv SEAM SequentialPolarizedSelfAttention
-    SGE SHSA ShuffleBlock ShuffleNet SKA SMFA SOA Spatial_Att SpatialGate SpatialGroupEnhance SpatialSE
-    SplitAttention SS2D SSA SSE StripBlock SwinTransformerBlock TA TransformerBlock TransformerLayer
-    TransNeXt_AggregatedAttention TSSA VisionRetentionChunk VSSBlock WindowAttention
+    AAttn AdaptiveSparseSA AdditiveAttention AFGCAttention ASF asf_attention_model Attention Attention_histogram
+    attention_model AttentionModule BahdanauAttention BiFPN_Concat BiFPN_Concat2 BiFPN_Concat3 BoT3 BoTMHSA BoTNet
+    C2fAtt C2fAttention C3STR CAB CAFMFusion CALayer CARAFE CGA CGAFusion Channel_Att ChannelAttention_HSFPN
+    ChannelAttentionBlock ChannelGate CLA ClassAttention CoordAttMeanPool CoordConv CPA CSA CSE CSRA DASI DCN DHSA
+    DLA DSConv DSM DyHead EfficientAttention EMANet EMAU EMSA EPSA ESA FocalAttention FocalSelfAttention FSAS
+    GlobalAttention GLSA GSConv HorBlock HSA HSFPN HyperACE Involution LCA LinearAttention LSA LSKAttention
+    LuongAttention MLA MLLABlock MLLAttention MobileViTBlock MobileViTv2Block MobileViTv3 ModelEMA MogaBlock MPCA
+    MSDeformAttn MultiSEAM OCA ODConv OmniKernel PCA PConv PPA PSAModule RAM RCA RCM RetBlock RFAConv RFCAConv
+    RFCBAMConv SABlock SAConv SAGAN SAModule SCA SCConv ScConv SEAM SequentialPolarizedSelfAttention SGE
+    ShuffleBlock ShuffleNet SKA SOA Spatial_Att SpatialGate SpatialGroupEnhance SpatialSE SplitAttention SS2D SSA
+    SSE StripBlock SwinTransformerBlock TA TransformerBlock TransformerLayer VisionRetentionChunk VSSBlock
+    WindowAttention
     """.split()  # noqa: SIM905 (readable as a table)
 )
 """Names in use for other mechanisms, or for several; nothing is suggested for them."""

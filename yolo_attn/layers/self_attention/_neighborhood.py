@@ -14,20 +14,24 @@ from yolo_attn.layers.numerics import at_least_one
 __all__ = ["neighbors", "reflect", "shifted"]
 
 
-def neighbors(x: Tensor, k: int) -> list[Tensor]:
+def neighbors(x: Tensor, k: int, dilation: int = 1) -> list[Tensor]:
     """Return the k * k neighbors of each position, row by row, zero beyond the border: k * k maps like x.
 
     Args:
         x: (..., H, W).
         k: Height and width of the neighborhood, odd.
+        dilation: Distance of adjacent neighbors.
     """
-    return shifted(F.pad(x, (k // 2, k // 2, k // 2, k // 2)), k)
+    border = k // 2 * dilation
+    return shifted(F.pad(x, (border, border, border, border)), k, dilation)
 
 
-def shifted(padded: Tensor, k: int) -> list[Tensor]:
-    """Return the k * k views (..., H, W) of a map padded by k - 1 rows and columns, row by row."""
-    height, width = padded.shape[-2] - (k - 1), padded.shape[-1] - (k - 1)
-    return [padded[..., row : row + height, column : column + width] for row in range(k) for column in range(k)]
+def shifted(padded: Tensor, k: int, dilation: int = 1) -> list[Tensor]:
+    """Return the k * k views (..., H, W) of a map padded by (k - 1) * dilation rows and columns, row by row."""
+    border = (k - 1) * dilation
+    height, width = padded.shape[-2] - border, padded.shape[-1] - border
+    starts = range(0, k * dilation, dilation)
+    return [padded[..., row : row + height, column : column + width] for row in starts for column in starts]
 
 
 def reflect(x: Tensor, border: int) -> Tensor:
