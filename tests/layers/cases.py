@@ -92,6 +92,9 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "SAFM": [{"levels": 3}],
     "SMFA": [{"pool": 3}],
     "TSSA": [{"heads": 4, "qkv_bias": True}],
+    "DHSA": [{"heads": 4, "bias": True}],
+    "FSAS": [{"patch": 5, "correlation": False, "bias": True}],
+    "SS2D": [{"states": 1, "expansion": 1, "gated": False}],
     "Triplet": [{"no_spatial": True, "kernel_size": 3}],
 }
 """Option sets that take a different code path from the defaults."""

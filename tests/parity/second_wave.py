@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from yolo_attn.layers import (
     ASSA,
     CAFM,
+    DHSA,
+    FSAS,
     HSMSSD,
     MDTA,
     MLLA,
@@ -18,6 +20,7 @@ from yolo_attn.layers import (
     SAFM,
     SHSA,
     SMFA,
+    SS2D,
     TSSA,
     XCA,
     AdditiveToken,
@@ -233,10 +236,34 @@ def hsmssd(weights: Weights) -> Weights:
     return state | {"features.weight": state["features.weight"][..., None]}
 
 
+def ss2d(weights: Weights) -> Weights:
+    names = {"features": "x_proj_weight", "step_weight": "dt_projs_weight", "step_bias": "dt_projs_bias"}
+    names |= {"decay": "A_logs", "skip_scale": "Ds", "expand": "in_proj", "dwconv": "conv2d", "norm": "out_norm"}
+    state = flat(rename(weights, **names, proj="out_proj"), "step_bias")
+    state["decay"] = state["decay"].reshape(4, -1, state["decay"].shape[1])
+    state.setdefault("dwconv.bias", torch.zeros(state["dwconv.weight"].shape[0]))
+    return as_conv(state, "expand.weight", "proj.weight")
+
+
+def dhsa(weights: Weights) -> Weights:
+    state = rename(weights, temperature="temperature", proj="project_out", qkv="qkv", conv="qkv_dwconv")
+    for name, part in (("qkv", ""), ("conv", "_conv")):
+        query_key, value = state.pop(f"{name}.weight").split((128, 32))
+        state |= {f"query_key{part}.weight": query_key, f"value{part}.weight": value}
+    return flat(state, "temperature")
+
+
 GNCONV = {"expand": "proj_in", "dwconv": "dwconv", "orders": "pws", "proj": "proj_out"}
 CASCADE = {"heads": 4, "key_width": 8}
 
 MAPPINGS = {
+    "dhsa": Mapping(layer(DHSA, heads=4), dhsa),
+    "fsas": Mapping(
+        layer(FSAS, correlation=False),
+        renamed(qkv="to_hidden", dwconv="to_hidden_dw", norm="norm__body", proj="project_out"),
+    ),
+    "ss2d": Mapping(layer(SS2D), ss2d),
+    "ss2d_v05": Mapping(layer(SS2D, states=1, expansion=1, gated=False), ss2d),
     "additive_token": Mapping(layer(AdditiveToken), additive),
     "gnconv": Mapping(layer(gnConv, order=3), renamed(**GNCONV)),
     "gnconv__order5": Mapping(layer(gnConv, scale=1), renamed(**GNCONV)),

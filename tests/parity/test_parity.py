@@ -21,6 +21,8 @@ from .mappings import MAPPINGS
 
 VECTORS = Path(__file__).parent / "vectors"
 TOLERANCE = 1e-5  # of the largest value; float32 in another order of operations
+UNSEEN_EPS = {"fsas": "its correlations have a variance far above eps"}
+"""Vectors that do not depend on the eps of their norms, with the reason."""
 STORED = 2e-6  # of the largest value; rounding errors of the references alone
 
 
@@ -90,7 +92,7 @@ def test_equals_the_reference_in_float64_with_its_eps(name: str) -> None:
     # In float64 the stored float32 numbers distinguish an eps from one ten times smaller or larger.
     errors = max(relative_errors(name, torch.float64))
     assert errors < STORED
-    if norms(fresh_layer(name)):
+    if norms(fresh_layer(name)) and name not in UNSEEN_EPS:
         assert errors < 0.7 * min(max(relative_errors(name, torch.float64, factor)) for factor in (0.1, 10))
 
 

@@ -13,7 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["BatchNorm", "GroupNorm"]
+from yolo_attn.layers.numerics import no_autocast, widen
+
+__all__ = ["BatchNorm", "GroupNorm", "normalize_channels"]
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -44,3 +46,16 @@ class GroupNorm(nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
         """Normalize each group of channels."""
         return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
+def normalize_channels(norm: nn.LayerNorm, x: Tensor) -> Tensor:
+    """Return a map (B, C, H, W) whose channels are normalized at each position, in at least float32.
+
+    Args:
+        norm: Layer normalization of C channels.
+        x: The map.
+    """
+    with no_autocast(x):
+        weight, bias = widen(norm.weight), widen(norm.bias)
+        y = F.layer_norm(widen(x).permute(0, 2, 3, 1), norm.normalized_shape, weight, bias, norm.eps)
+    return y.permute(0, 3, 1, 2)

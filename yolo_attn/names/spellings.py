@@ -70,15 +70,14 @@ OTHER_MECHANISMS: frozenset[str] = frozenset(
     AAttn AdaptiveSparseSA AdditiveAttention AFGCAttention ASF asf_attention_model Attention Attention_histogram
     attention_model AttentionModule BahdanauAttention BiFPN_Concat BiFPN_Concat2 BiFPN_Concat3 BoT3 BoTMHSA BoTNet
     C2fAtt C2fAttention C3STR CAB CAFMFusion CALayer CARAFE CGA CGAFusion Channel_Att ChannelAttention_HSFPN
-    ChannelAttentionBlock ChannelGate CLA ClassAttention CoordAttMeanPool CoordConv CPA CSA CSE CSRA DASI DCN DHSA
-    DLA DSConv DSM DyHead EfficientAttention EMANet EMAU EMSA EPSA ESA FocalAttention FocalSelfAttention FSAS
-    GlobalAttention GLSA GSConv HorBlock HSA HSFPN HyperACE Involution LCA LinearAttention LSA LSKAttention
-    LuongAttention MLA MLLABlock MLLAttention MobileViTBlock MobileViTv2Block MobileViTv3 ModelEMA MogaBlock MPCA
-    MSDeformAttn MultiSEAM OCA ODConv OmniKernel PCA PConv PPA PSAModule RAM RCA RCM RetBlock RFAConv RFCAConv
-    RFCBAMConv SABlock SAConv SAGAN SAModule SCA SCConv ScConv SEAM SequentialPolarizedSelfAttention SGE
-    ShuffleBlock ShuffleNet SKA SOA Spatial_Att SpatialGate SpatialGroupEnhance SpatialSE SplitAttention SS2D SSA
-    SSE StripBlock SwinTransformerBlock TA TransformerBlock TransformerLayer VisionRetentionChunk VSSBlock
-    WindowAttention
+    ChannelAttentionBlock ChannelGate CLA ClassAttention CoordAttMeanPool CoordConv CPA CSA CSE CSRA DASI DCN DLA
+    DSConv DSM DyHead EfficientAttention EMANet EMAU EMSA EPSA ESA FocalAttention FocalSelfAttention GlobalAttention
+    GLSA GSConv HorBlock HSA HSFPN HyperACE Involution LCA LinearAttention LSA LSKAttention LuongAttention MLA
+    MLLABlock MLLAttention MobileViTBlock MobileViTv2Block MobileViTv3 ModelEMA MogaBlock MPCA MSDeformAttn
+    MultiSEAM OCA ODConv OmniKernel PCA PConv PPA PSAModule RAM RCA RCM RetBlock RFAConv RFCAConv RFCBAMConv SABlock
+    SAConv SAGAN SAModule SCA SCConv ScConv SEAM SequentialPolarizedSelfAttention SGE ShuffleBlock ShuffleNet SKA
+    SOA Spatial_Att SpatialGate SpatialGroupEnhance SpatialSE SplitAttention SSA SSE StripBlock SwinTransformerBlock
+    TA TransformerBlock TransformerLayer VisionRetentionChunk VSSBlock WindowAttention
     """.split()  # noqa: SIM905 (readable as a table)
 )
 """Names in use for other mechanisms, or for several; nothing is suggested for them."""
