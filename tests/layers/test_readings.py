@@ -128,9 +128,9 @@ def of_clo(layer: Any, xs: list[Tensor], contexts: list[Tensor]) -> Tensor:
 
 
 OUTPUTS: dict[str, Callable[[Any, list[Tensor], list[Tensor]], Tensor]] = {
-    "ASSA": lambda layer, xs, c: layer.proj(c[0]),
     "A2": lambda layer, xs, c: (xs[0] if layer.residual else 0) + layer.proj(layer.features(c[0])),
     "ACmix": of_acmix,
+    "ASSA": lambda layer, xs, c: layer.proj(c[0]),
     "AgentAttention": of_agents,
     "AreaAttention": lambda layer, xs, c: layer.proj(c[0] + layer.local(layer.qkv(xs[0]).chunk(3, 1)[2])),
     "Axial": of_axial,
@@ -148,17 +148,17 @@ OUTPUTS: dict[str, Callable[[Any, list[Tensor], list[Tensor]], Tensor]] = {
     "LocalAttention": of_local,
     "LocalWindowAttention": of_cascade,
     "MHSA": of_attention,
-    "MaSA": lambda layer, xs, c: layer.proj(c[0] + layer.dwconv(layer.value(xs[0]))),
     "MLLA": lambda layer, xs, c: c[0] + layer.dwconv(xs[0]),
     "MSDA": lambda layer, xs, c: layer.proj(torch.cat(c, 1)),
+    "MaSA": lambda layer, xs, c: layer.proj(c[0] + layer.dwconv(layer.value(xs[0]))),
     "NonLocal": lambda layer, xs, c: xs[0] + layer.norm(layer.expand(c[0])),
     "Outlook": lambda layer, xs, c: layer.proj(c[0]),
-    "PolaLinear": of_halves,
     "PAM": lambda layer, xs, c: xs[0] + layer.residual_scale * c[0],
-    "SelfAttention": of_attention,
+    "PolaLinear": of_halves,
     "SHSA": lambda layer, xs, c: (
         xs[0] + layer.proj_norm(layer.proj(torch.cat([c[0], xs[0][:, layer.part :]], 1).relu()))
     ),
+    "SelfAttention": of_attention,
     "SwinWindow": lambda layer, xs, c: layer.proj(c[0]),
     "TransformerDecoder": of_decoder,
     "TransformerEncoder": of_encoder,

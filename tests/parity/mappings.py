@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import channel, cross, fusion, hybrid, large_kernel, mixers, second_wave, self_attention, spatial
+from . import channel, cross, fusion, hybrid, large_kernel, mixers, recent, self_attention, spatial
 from .mapping import Mapping
 
 MAPPINGS: dict[str, Mapping] = {
@@ -12,7 +12,7 @@ MAPPINGS: dict[str, Mapping] = {
     **large_kernel.MAPPINGS,
     **self_attention.MAPPINGS,
     **mixers.MAPPINGS,
-    **second_wave.MAPPINGS,
+    **recent.MAPPINGS,
     **fusion.MAPPINGS,
     **cross.MAPPINGS,
 }

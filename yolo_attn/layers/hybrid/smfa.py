@@ -72,7 +72,8 @@ class SMFA(Mixer):
     def mix(self, x: Tensor) -> Tensor:
         """Return the modulated features plus the details, projected."""
         features, modulated = self.expand(x).chunk(2, 1)
-        y: Tensor = self.proj(saturate(modulated * self._modulator(modulated)) + self.details(features))
+        details = self.details[2:](saturate(self.details[:2](features)))  # gelu of minus infinity is NaN
+        y: Tensor = self.proj(saturate(modulated * self._modulator(modulated)) + details)
         return y
 
     def _modulator(self, u: Tensor) -> Tensor:
@@ -82,7 +83,7 @@ class SMFA(Mixer):
         scales = (scale[:, None, None] for scale in (self.max_scale, self.variance_scale))
         of_max, of_variance = scales
         statistics = self.dwconv(pooled) * of_max + _variance(u) * of_variance
-        m = F.gelu(self.modulator(saturate(statistics, u.dtype).to(u.dtype)))
+        m = F.gelu(saturate(self.modulator(saturate(statistics, u.dtype).to(u.dtype))))
         return F.interpolate(m, size=(height, width), mode="nearest")
 
 

@@ -71,12 +71,11 @@ class HSMSSD(Mixer):
             gates = widen(logits).flatten(2).softmax(2) * widen(enter).flatten(2)  # (B, S, HW)
             states = widen(x).flatten(2) @ gates.transpose(1, 2)  # (B, C, S)
         mixed = self._mix_states(saturate(states, enter.dtype).to(enter.dtype))
-        y: Tensor = (mixed @ read.flatten(2)).reshape(x.shape)
-        return y
+        return saturate(mixed @ read.flatten(2)).reshape(x.shape)
 
     def _mix_states(self, states: Tensor) -> Tensor:
         """Return the states (B, C, S) after the gated projection."""
-        u, z = self.expand(states).chunk(2, 1)
+        u, z = saturate(self.expand(states)).chunk(2, 1)
         y: Tensor = self.proj(saturate(u * F.silu(z) + u * self.skip_scale.to(u.dtype)))
         return y
 

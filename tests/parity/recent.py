@@ -56,11 +56,11 @@ def middle(weights: Weights) -> Weights:
     return {name: value[:, :, value.shape[2] // 2] if value.ndim == 5 else value for name, value in weights.items()}
 
 
-def linear(weights: Weights, names: dict[str, str], *vectors: str) -> Weights:
+def linear(weights: Weights, names: dict[str, str], *flattened: str) -> Weights:
     """Return the weights of a linear attention, with its table of positions (8, 9) unless that is zero."""
     weights = dict(weights)
     positions = weights.pop("positional_encoding")[0]
-    state = matrices(flat(rename(weights, scale="scale", proj="proj", dwconv="dwc", **names), "scale", *vectors))
+    state = matrices(flat(rename(weights, scale="scale", proj="proj", dwconv="dwc", **names), "scale", *flattened))
     return state | ({"positions.table": positions.t().reshape(-1, 8, 9)} if positions.any() else {})
 
 
@@ -257,27 +257,8 @@ GNCONV = {"expand": "proj_in", "dwconv": "dwconv", "orders": "pws", "proj": "pro
 CASCADE = {"heads": 4, "key_width": 8}
 
 MAPPINGS = {
-    "dhsa": Mapping(layer(DHSA, heads=4), dhsa),
-    "fsas": Mapping(
-        layer(FSAS, correlation=False),
-        renamed(qkv="to_hidden", dwconv="to_hidden_dw", norm="norm__body", proj="project_out"),
-    ),
-    "ss2d": Mapping(layer(SS2D), ss2d),
-    "ss2d_v05": Mapping(layer(SS2D, states=1, expansion=1, gated=False), ss2d),
     "additive_token": Mapping(layer(AdditiveToken), additive),
-    "gnconv": Mapping(layer(gnConv, order=3), renamed(**GNCONV)),
-    "gnconv__order5": Mapping(layer(gnConv, scale=1), renamed(**GNCONV)),
-    "hsm_ssd": Mapping(layer(HSMSSD, states=16), hsmssd),
-    "moga": Mapping(layer(Moga), moga),
-    "safm": Mapping(layer(SAFM), renamed(dwconvs="mfr", proj="aggr")),
-    "smfa": Mapping(layer(SMFA), smfa),
-    "smfa__2x2": Mapping(layer(SMFA), smfa),
-    "tssa": Mapping(layer(TSSA, heads=4), tssa),
     "aggregated": Mapping(layer(AggregatedAttention, heads=4, pool=2), aggregated),
-    "msda": Mapping(layer(MSDA, heads=6, dilations=[1, 2, 3]), lambda w: matrices(rename(w, qkv="qkv", proj="proj"))),
-    "msda__two": Mapping(
-        layer(MSDA, heads=4, dilations=[1, 2], qkv_bias=False), lambda w: matrices(rename(w, qkv="qkv", proj="proj"))
-    ),
     "area": Mapping(layer(AreaAttention, head_width=8, kernel_size=5), area),
     "area__whole": Mapping(layer(AreaAttention, head_width=16, areas=1, kernel_size=5), area),
     "area_stock": Mapping(layer(AreaAttention, head_width=8), area_stock),
@@ -297,8 +278,16 @@ MAPPINGS = {
     ),
     "clo": Mapping(layer(CloAttention, heads=4), clo),
     "clo__two_kernels": Mapping(layer(CloAttention, heads=4, kernel_sizes=[3, 7], pool=1), clo),
+    "dhsa": Mapping(layer(DHSA, heads=4), dhsa),
     "focused_linear": Mapping(layer(FocusedLinear, heads=4), focused),
     "focused_linear__pos": Mapping(layer(FocusedLinear, heads=4, position_size=[8, 9]), focused),
+    "fsas": Mapping(
+        layer(FSAS, correlation=False),
+        renamed(qkv="to_hidden", dwconv="to_hidden_dw", norm="norm__body", proj="project_out"),
+    ),
+    "gnconv": Mapping(layer(gnConv, order=3), renamed(**GNCONV)),
+    "gnconv__order5": Mapping(layer(gnConv, scale=1), renamed(**GNCONV)),
+    "hsm_ssd": Mapping(layer(HSMSSD, states=16), hsmssd),
     "lite_mla": Mapping(
         layer(LiteMLA, head_width=8),
         renamed(qkv="qkv__conv", scales="aggreg", proj="proj__conv", norm="proj__norm"),
@@ -309,15 +298,26 @@ MAPPINGS = {
     "masa_full__norope": Mapping(layer(MaSA, heads=4, decomposed=False, decay_range=6, rotation=False), masa),
     "mdta": Mapping(layer(MDTA, heads=4), mdta),
     "mlla": Mapping(layer(MLLA, heads=4), lambda w: matrices(rename(w, query_key="qk", dwconv="lepe"))),
+    "moga": Mapping(layer(Moga), moga),
+    "msda": Mapping(layer(MSDA, heads=6, dilations=[1, 2, 3]), lambda w: matrices(rename(w, qkv="qkv", proj="proj"))),
+    "msda__two": Mapping(
+        layer(MSDA, heads=4, dilations=[1, 2], qkv_bias=False), lambda w: matrices(rename(w, qkv="qkv", proj="proj"))
+    ),
     "pola": Mapping(layer(PolaLinear, heads=4), pola),
     "pola__pos": Mapping(layer(PolaLinear, heads=4, position_size=[8, 9]), pola),
+    "safm": Mapping(layer(SAFM), renamed(dwconvs="mfr", proj="aggr")),
     "shsa": Mapping(lambda c: Branch(SHSA(c, reduction=4)).eval(), inner(shsa)),
+    "smfa": Mapping(layer(SMFA), smfa),
+    "smfa__2x2": Mapping(layer(SMFA), smfa),
+    "ss2d": Mapping(layer(SS2D), ss2d),
+    "ss2d_v05": Mapping(layer(SS2D, states=1, expansion=1, gated=False), ss2d),
     "swin_window": Mapping(layer(SwinWindow, heads=4, window=4), swin),
     "swin_window__shift": Mapping(layer(SwinWindow, heads=4, window=4, shift=2), swin),
     "swin_window__tv_pad": Mapping(lambda c: Padded(SwinWindow(c, heads=4, window=4), 4).eval(), inner(swin)),
     "swin_window__tv_pad_shift": Mapping(
         lambda c: Padded(SwinWindow(c, heads=4, window=5, shift=2), 5).eval(), inner(swin)
     ),
+    "tssa": Mapping(layer(TSSA, heads=4), tssa),
     "xca": Mapping(
         layer(XCA, heads=4),
         lambda w: matrices(flat(rename(w, temperature="temperature", qkv="qkv", proj="proj"), "temperature")),
