@@ -46,7 +46,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "FSAS": [{"patch": 5, "correlation": False, "bias": True}],
     "GAM": [{"groups": 4, "kernel_size": 3}, {"channel_sigmoid": False, "padding_mode": "replicate"}],
     "GE": [{"variant": "theta-"}, {"variant": "theta-", "extent": 4}, {"variant": "theta", "extent": 4}],
-    "gnConv": [{"order": 1}, {"order": 3, "scale": 1, "kernel_size": 3}],
+    "gnConv": [{"order": 1}, {"order": 5, "scale": 1, "kernel_size": 3}],
     "HiLo": [{"window": 3, "alpha": 0.25, "qkv_bias": True}],
     "HSMSSD": [{"states": 3}],
     "iRMB": [{"attention_first": True, "head_width": 8, "window": 3, "activation": "silu"}],

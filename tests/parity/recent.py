@@ -285,8 +285,8 @@ MAPPINGS = {
         layer(FSAS, correlation=False),
         renamed(qkv="to_hidden", dwconv="to_hidden_dw", norm="norm__body", proj="project_out"),
     ),
-    "gnconv": Mapping(layer(gnConv, order=3), renamed(**GNCONV)),
-    "gnconv__order5": Mapping(layer(gnConv, scale=1), renamed(**GNCONV)),
+    "gnconv": Mapping(layer(gnConv), renamed(**GNCONV)),
+    "gnconv__order5": Mapping(layer(gnConv, order=5, scale=1), renamed(**GNCONV)),
     "hsm_ssd": Mapping(layer(HSMSSD, states=16), hsmssd),
     "lite_mla": Mapping(
         layer(LiteMLA, head_width=8),

@@ -11,7 +11,7 @@ Code: https://github.com/raoyongming/HorNet
 Shapes: x (B, C, H, W), y the same.
 Deviations: the order is lowered until 2^(n-1) divides C, where the code raises an error. Products are limited to the
 range of float16. The published models have s = 1/3 and orders from 2 to 5, growing with the stages; the class alone has
-s = 1. Their other kind of convolution, by Fourier transforms of one size, is not an option here.
+s = 1 and order 5. Their other kind of convolution, by Fourier transforms of one size, is not an option here.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class gnConv(Mixer):
     """
 
     def __init__(
-        self, channels: int, *, order: int = 5, scale: float = 1 / 3, kernel_size: int = 7, init: str = "paper"
+        self, channels: int, *, order: int = 3, scale: float = 1 / 3, kernel_size: int = 7, init: str = "paper"
     ) -> None:
         super().__init__(channels, init=init)
         check_integer(self, order=order)

@@ -82,13 +82,13 @@ class DHSA(Mixer):
 
     def _attend(self, x: Tensor) -> Tensor:
         """Return the product of both attentions, (B, C, H, W)."""
-        shape, dtype = x.shape, x.dtype
         query_keys = self.query_key_conv(self.query_key(x)).flatten(2).chunk(4, 1)
         with no_autocast(x):
             value, order = _wide_conv(self.value_conv, _wide_conv(self.value, widen(x))).flatten(2).sort(2)
             q1, k1, q2, k2 = (widen(t).gather(2, order) for t in query_keys)
             product = self._read(q1, k1, value, spread=False) * self._read(q2, k2, value, spread=True)
-            found = _put_back(product, order, 2).reshape(shape)
+            found = _put_back(product, order, 2).reshape(x.shape)
+        dtype = query_keys[0].dtype  # that of the projection, which autocast may have changed
         return saturate(found, dtype).to(dtype)
 
     def _read(self, query: Tensor, key: Tensor, value: Tensor, *, spread: bool) -> Tensor:

@@ -76,8 +76,7 @@ class HSMSSD(Mixer):
     def _mix_states(self, states: Tensor) -> Tensor:
         """Return the states (B, C, S) after the gated projection."""
         u, z = saturate(self.expand(states)).chunk(2, 1)
-        y: Tensor = self.proj(saturate(u * F.silu(z) + u * self.skip_scale.to(u.dtype)))
-        return y
+        return saturate(self.proj(saturate(saturate(u * F.silu(z)) + u * self.skip_scale.to(u.dtype))))
 
     def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
         """Return the weights that each state is gathered with."""
