@@ -88,18 +88,18 @@ def table(weights: Weights) -> Weights:
     rows = weights[name]
     side = round(len(rows) ** 0.5)
     rest = {key: value for key, value in weights.items() if key != name}
-    return rest | {"bias.table": rows.t().reshape(-1, side, side)}
+    return rest | {"distances.table": rows.t().reshape(-1, side, side)}
 
 
 def swin(weights: Weights) -> Weights:
-    return matrices(rename(table(weights), bias="bias", qkv="qkv", proj="proj"))
+    return matrices(rename(table(weights), distances="distances", qkv="qkv", proj="proj"))
 
 
 def assa(weights: Weights) -> Weights:
     weights = table(weights)
     for kind in ("weight", "bias"):
         weights[f"qkv.{kind}"] = torch.cat([weights.pop(f"qkv.to_q.{kind}"), weights.pop(f"qkv.to_kv.{kind}")])
-    return matrices(rename(weights, bias="bias", qkv="qkv", proj="proj", branch_weight="w"))
+    return matrices(rename(weights, distances="distances", qkv="qkv", proj="proj", branch_weight="w"))
 
 
 class Padded(nn.Module):

@@ -70,7 +70,7 @@ def test_windows_contain_the_positions_of_the_map_only(layer_class: type, shift:
         bias = torch.stack(
             [
                 of_pairs(size, lambda a, b, t=table: t[a[0] - b[0] + 2, a[1] - b[1] + 2] if same(a, b) else NEVER)
-                for table in layer.bias.table
+                for table in layer.distances.table
             ]
         )
         query, key, value = layer.qkv(x).chunk(3, 1)

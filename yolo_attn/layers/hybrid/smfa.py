@@ -35,7 +35,7 @@ __all__ = ["SMFA"]
     paper="SMFANet: A Lightweight Self-Modulation Feature Aggregation Network for Efficient Image Super-Resolution, "
     "ECCV 2024",
     year=2024,
-    url="https://doi.org/10.1007/978-3-031-72973-7_21",
+    url="https://eccv2024.ecva.net/virtual/2024/poster/309",
     repository="https://github.com/Zheng-MJ/SMFANet",
     cost="O(C^2 HW)",
     renamed={"down_scale": "pool"},

@@ -82,7 +82,7 @@ class ASSA(Mixer):
         self.window = window
         self.shift = shift
         self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=qkv_bias)
-        self.bias = WindowBias(self.heads, window)
+        self.distances = WindowBias(self.heads, window)
         self.branch_weight = nn.Parameter(torch.ones(2))
         self.proj = nn.Conv2d(channels, channels, 1)
 
@@ -103,7 +103,7 @@ class ASSA(Mixer):
         q, k = (widen(to_windows(t, grid, self.heads)) for t in (query, key))
         dense, sparse = widen(self.branch_weight).softmax(0).unbind()
         with no_autocast(x):
-            logits = q @ k.transpose(2, 3) * q.shape[3] ** -0.5 + masked(widen(self.bias()), grid)
+            logits = q @ k.transpose(2, 3) * q.shape[3] ** -0.5 + masked(widen(self.distances()), grid)
             weights = dense * logits.softmax(3) + sparse * torch.relu(logits).square()
 
         def contexts(values: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ class SwinWindow(Mixer):
         self.window = window
         self.shift = shift
         self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=qkv_bias)
-        self.bias = WindowBias(self.heads, window)
+        self.distances = WindowBias(self.heads, window)
         self.proj = nn.Conv2d(channels, channels, 1)
 
     def mix(self, x: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ class SwinWindow(Mixer):
         query, key, value = self.qkv(x).chunk(3, 1)
         grid = windows(x, self.window, self.shift)
         q, k = (to_windows(t, grid, self.heads) for t in (query, key))
-        bias = masked(self.bias().to(q.dtype), grid)
+        bias = masked(self.distances().to(q.dtype), grid)
 
         def contexts(values: Tensor) -> Tensor:
             return from_windows(attend(q, k, to_windows(values, grid, self.heads), bias=bias), grid, x)
