@@ -32,7 +32,7 @@ GIVEN = {
     **{"C2f_EMA_attention": "C2f+EMA", "C3SE": "C3+SE", "C3CBAM": "C3+CBAM", "C3ECA": "C3+ECA"},
     **{"C2fCBAM": "C2f+CBAM"},
     **{"SE_C3k2": "C3k2+SE", "CBAMC2f": "C2f+CBAM", "SEC3": "C3+SE", "CBAM_C3": "C3+CBAM"},
-    **{"CBAM_A2C2f": "A2C2f+CBAM", "C2f_MSDA": "C2f+MSDA", "C3k2_SHSA": "C3k2+SHSA"},
+    **{"CBAM_A2C2f": "A2C2f+CBAM", "C2f_MSDA": "C2f+MSDA", "C3k2_SHSA": "C3k2+SHSA", "C2fMLLABlock": "C2f+MLLA"},
     **{"C2f_SimAM": "C2f+SimAM", "C2f_simam_module": "C2f+SimAM", "C3k2_MLCA": "C3k2+MLCA", "C2f_iRMB": "C2f+iRMB"},
     **{"C2f_DAttention": "C2f+DAttention", "C2f_CoordAtt": "C2f+CA", "C3k2_SEAttention": "C3k2+SE"},
     **{"c3k2_se": "C3k2+SE"},
@@ -63,7 +63,7 @@ GIVEN = {
     # another mechanism, or several: nothing
     **dict.fromkeys(["C2PSA_SEAM", "C2f_SHSA_CGLU", "C2f_Faster_EMA"], NONE),
     **dict.fromkeys(["C2f_iRMB_Cascaded"], NONE),
-    **dict.fromkeys(["C2f_Att", "C2f_Attention", "C3STR", "C2CGA", "C2fMLLABlock", "C3k2_Faster", "C2f_DCN"], NONE),
+    **dict.fromkeys(["C2f_Att", "C2f_Attention", "C3STR", "C2CGA", "C3k2_Faster", "C2f_DCN"], NONE),
     **dict.fromkeys(["C3k2_C2f"], NONE),
     **dict.fromkeys(["C3_BiFPN", "C2f_AFF", "CBAMConv", "SAConv", "RFCBAMConv", "PConv", "DSConv", "GSConv"], NONE),
     **dict.fromkeys(["ODConv"], NONE),

@@ -73,11 +73,11 @@ OTHER_MECHANISMS: frozenset[str] = frozenset(
     ChannelAttentionBlock ChannelGate CLA ClassAttention CoordAttMeanPool CoordConv CPA CSA CSE CSRA DASI DCN DLA
     DSConv DSM DyHead EfficientAttention EMANet EMAU EMSA EPSA ESA FocalAttention FocalSelfAttention GlobalAttention
     GLSA GSConv HorBlock HSA HSFPN HyperACE Involution LCA LinearAttention LSA LSKAttention LuongAttention MLA
-    MLLABlock MLLAttention MobileViTBlock MobileViTv2Block MobileViTv3 ModelEMA MogaBlock MPCA MSDeformAttn
-    MultiSEAM OCA ODConv OmniKernel PCA PConv PPA PSAModule RAM RCA RCM RetBlock RFAConv RFCAConv RFCBAMConv SABlock
-    SAConv SAGAN SAModule SCA SCConv ScConv SEAM SequentialPolarizedSelfAttention SGE ShuffleBlock ShuffleNet SKA
-    SOA Spatial_Att SpatialGate SpatialGroupEnhance SpatialSE SplitAttention SSA SSE StripBlock SwinTransformerBlock
-    TA TransformerBlock TransformerLayer VisionRetentionChunk VSSBlock WindowAttention
+    MLLAttention MobileViTBlock MobileViTv2Block MobileViTv3 ModelEMA MPCA MSDeformAttn MultiSEAM OCA ODConv
+    OmniKernel PCA PConv PPA PSAModule RAM RCA RCM RetBlock RFAConv RFCAConv RFCBAMConv SABlock SAConv SAGAN
+    SAModule SCA SCConv ScConv SEAM SequentialPolarizedSelfAttention SGE ShuffleBlock ShuffleNet SKA SOA Spatial_Att
+    SpatialGate SpatialGroupEnhance SpatialSE SplitAttention SSA SSE StripBlock SwinTransformerBlock TA
+    TransformerBlock TransformerLayer VisionRetentionChunk VSSBlock WindowAttention
     """.split()  # noqa: SIM905 (readable as a table)
 )
 """Names in use for other mechanisms, or for several; nothing is suggested for them."""

@@ -40,23 +40,21 @@ def test_chunks_equal_the_whole_with_their_gradients(monkeypatch: pytest.MonkeyP
         torch.testing.assert_close(chunked, whole)
 
 
-def test_four_directions() -> None:
+def test_directions_with_equal_weights_commute_with_turns_of_the_map() -> None:
     torch.manual_seed(0)
-    layer = SS2D(4, states=2, expansion=1).eval()
+    layer = SS2D(4, states=2, expansion=1).eval().double()
+    u = torch.randn(1, 4, 3, 5).double()
     with torch.no_grad():
-        layer.features[1:] = layer.features[:1]
-        layer.step_weight[1:] = layer.step_weight[:1]
-        layer.step_bias.copy_(layer.step_bias[:4].repeat(4))
-        layer.skip_scale.zero_()
-        u = torch.zeros(1, 4, 4, 5)
-        u[:, :, 1, 2] = 1
-        reached = layer._scan_map(u).abs().sum(1)[0]
-    order = torch.arange(20).reshape(4, 5)
-    by_row, by_column = order, torch.arange(20).reshape(5, 4).T
-    assert (reached > 0).all()  # forward or backward, every position is after this one
-    at_row, at_column = int(by_row[1, 2]), int(by_column[1, 2])
-    steps = torch.minimum((by_row - at_row).abs(), (by_column - at_column).abs())
-    assert reached[1, 2] == reached.max() and reached[steps == 1].min() > reached[steps > 4].max()
+        for weight in (layer.features, layer.step_weight, layer.decay):
+            weight.copy_(torch.randn_like(weight[:1]))
+        for weight in (layer.step_bias, layer.skip_scale):
+            weight.copy_(torch.randn_like(weight[:4]).repeat(4))
+        expected = layer._scan_map(u)
+        torch.testing.assert_close(layer._scan_map(u.flip(2, 3)), expected.flip(2, 3))
+        torch.testing.assert_close(layer._scan_map(u.transpose(2, 3)), expected.transpose(2, 3))
+        layer.decay[3] += 1  # columns backwards
+        assert not torch.allclose(layer._scan_map(u.flip(2, 3)), layer._scan_map(u).flip(2, 3))
+        assert not torch.allclose(layer._scan_map(u.transpose(2, 3)), layer._scan_map(u).transpose(2, 3))
 
 
 def test_initial_steps_are_in_their_range() -> None:
