@@ -24,6 +24,7 @@ from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_integer
 from yolo_attn.layers.numerics import at_least_one, saturate, widen
 from yolo_attn.layers.pooling import adaptive_max
+from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
 
 __all__ = ["SMFA"]
@@ -91,5 +92,5 @@ def _variance(x: Tensor) -> Tensor:
     """Return the unbiased variance over the map, (B, C, 1, 1), in at least float32; 0 for a single position."""
     x = widen(x)
     count = x.shape[2] * x.shape[3]
-    centered = x - x.mean((2, 3), keepdim=True)
+    centered = x - mean(x, 2, 3, keepdim=True)
     return centered.square().sum((2, 3), keepdim=True) / at_least_one(count - 1)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.numerics import saturate
+from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
 
 __all__ = ["Moga"]
@@ -65,7 +66,7 @@ class Moga(Mixer):
     def mix(self, x: Tensor) -> Tensor:
         """Return x plus the gated features."""
         u = self.expand(x)
-        change = u - u.mean((2, 3), keepdim=True)
+        change = u - mean(u, 2, 3, keepdim=True)
         u = F.silu(saturate(u + (self.scale[:, None, None] * change).to(u.dtype)))
         first, middle, last = torch.split(self.conv(u), self.widths, 1)
         value = self.value(torch.cat([first, self.middle_conv(middle), self.last_conv(last)], 1))

@@ -23,6 +23,7 @@ from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag
 from yolo_attn.layers.norms import BatchNorm
 from yolo_attn.layers.numerics import saturate
+from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
 
 __all__ = ["AdditiveToken"]
@@ -89,5 +90,5 @@ class _Gated(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x * self.spatial(x)
-        y: Tensor = x * self.channel(x.mean((2, 3), keepdim=True))
+        y: Tensor = x * self.channel(mean(x, 2, 3, keepdim=True))
         return y
