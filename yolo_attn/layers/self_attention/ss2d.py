@@ -9,9 +9,8 @@
     o_l = c_l . h_l + D u_l                     D: learned for each channel
     y = Wo (LN (sum of o over the directions) * silu(z))
 
-Papers: Liu et al., "VMamba: Visual State Space Model", NeurIPS 2024, arXiv 2401.10166; Wang et al., "Mamba YOLO",
-AAAI 2025, arXiv 2406.05835.
-Paper: the first one.
+Paper: Liu et al., "VMamba: Visual State Space Model", NeurIPS 2024, arXiv 2401.10166. In detectors: Wang et al., "Mamba
+YOLO", AAAI 2025, arXiv 2406.05835.
 Code: https://github.com/MzeroMiko/VMamba
 Shapes: x (B, C, H, W), y the same.
 Cost: 4 E S HW multiplications, in plain PyTorch: blocks of the sequences are scanned side by side, so the number of
