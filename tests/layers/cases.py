@@ -77,6 +77,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "SCSA": [{"heads": 1, "window": None, "qkv_bias": True}],
     "SCSE": [{"combine": "sum"}],
     "SE": [{"bias": True, "reduction": 4}],
+    "SEAM": [{"depth": 2, "reduction": 4}],
     "SEBasicBlock": [{"reduction": None}],
     "SelfAttention": [
         {"score": "general", "project": False, "combine": "tanh"},
@@ -84,6 +85,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"score": "dot"},
     ],
     "SeparableSelfAttention": [{"patch_size": 2}],
+    "SGE": [{"groups": 4}],
     "SHSA": [{"key_width": 3, "reduction": 2}],
     "ShuffleAttention": [{"groups": 2, "shuffle": False}],
     "SimAM": [{"window": 4}],

@@ -38,6 +38,7 @@ GIVEN = {
     **{"c3k2_se": "C3k2+SE"},
     **{"SPPF_LSKA": "SPPF+LSKA", "SEBottleneck": "Bottleneck+SE", "Bottleneck_CBAM": "Bottleneck+CBAM"},
     **{"Conv_CBAM": "Conv+CBAM", "C2f_EMMA": "C2f+EMA", "C2f_deformable_LKA": "C2f+DLKA", "C2PSA-CAA": "C2PSA+CAA"},
+    **{"C2PSA_SEAM": "C2PSA+SEAM", "C3k2_AFGCAttention": "C3k2+AFGC", "SpatialGroupEnhance_Block": "SGE"},
     # separators, case, generic words
     **{"SE_Block": "SE", "SEBlock": "SE", "se_block": "SE", "SEModule": "SE", "se_layer": "SE", "Cbam": "CBAM"},
     **{"CBAM_Block": "CBAM", "cbam": "CBAM", "simam_module": "SimAM", "Simam": "SimAM", "CA_Block": "CA"},
@@ -61,13 +62,13 @@ GIVEN = {
     **{"TripleAttention": "Triplet", "CBAMChanel": "CBAMChannel", "SEBlok": "SE", "ExternelAttention": "External"},
     **{"Conw": "Conv", "C3k3": "C3k2", "c2f": "C2f", "Concta": "Concat", "SCdown": "SCDown"},
     # another mechanism, or several: nothing
-    **dict.fromkeys(["C2PSA_SEAM", "C2f_SHSA_CGLU", "C2f_Faster_EMA"], NONE),
+    **dict.fromkeys(["C2f_SHSA_CGLU", "C2f_Faster_EMA"], NONE),
     **dict.fromkeys(["C2f_iRMB_Cascaded"], NONE),
     **dict.fromkeys(["C2f_Att", "C2f_Attention", "C3STR", "C2CGA", "C3k2_Faster", "C2f_DCN"], NONE),
     **dict.fromkeys(["C3k2_C2f"], NONE),
     **dict.fromkeys(["C3_BiFPN", "C2f_AFF", "CBAMConv", "SAConv", "RFCBAMConv", "PConv", "DSConv", "GSConv"], NONE),
     **dict.fromkeys(["ODConv"], NONE),
-    **dict.fromkeys(["SGE", "SEAM", "ASF", "CALayer", "MSA2", "LKS", "FocalAttention"], NONE),
+    **dict.fromkeys(["ASF", "CALayer", "MSA2", "LKS", "FocalAttention"], NONE),
     **dict.fromkeys(["MLA"], NONE),
     **dict.fromkeys(["GlobalAttention", "LinearAttention", "ShuffleBlock", "TransformerBlock", "SKBasicBlock"], NONE),
     **dict.fromkeys(["SEUNet"], NONE),

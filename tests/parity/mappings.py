@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import channel, cross, fusion, hybrid, large_kernel, mixers, recent, self_attention, spatial
+from . import channel, cross, fusion, gates, hybrid, large_kernel, mixers, recent, self_attention, spatial
 from .mapping import Mapping
 
 MAPPINGS: dict[str, Mapping] = {
@@ -13,6 +13,7 @@ MAPPINGS: dict[str, Mapping] = {
     **self_attention.MAPPINGS,
     **mixers.MAPPINGS,
     **recent.MAPPINGS,
+    **gates.MAPPINGS,
     **fusion.MAPPINGS,
     **cross.MAPPINGS,
 }

@@ -151,6 +151,32 @@ def gc(net: Net, x: Tensor) -> Tensor:
     return x + net.conv(hidden, "channel_add_conv.3")
 
 
+def description(net: Net, x: Tensor, name: str) -> Tensor:
+    """Return one step of the description of SEAM."""
+    u = x + net.batch_norm(F.gelu(net.conv(x, f"{name}.0.fn.0")), f"{name}.0.fn.2")
+    return net.batch_norm(F.gelu(net.conv(u, f"{name}.1")), f"{name}.3")
+
+
+def amplified(net: Net, x: Tensor, means: Tensor) -> Tensor:
+    return x * net.linear(net.linear(means, "fc.0").relu(), "fc.2").sigmoid().exp()[..., None, None]
+
+
+def seam(net: Net, x: Tensor) -> Tensor:
+    d = x
+    for n in range(2 if "DCovN.1.1.weight" in net.weights else 1):
+        d = description(net, d, f"DCovN.{n}")
+    return amplified(net, x, d.mean((2, 3)))
+
+
+def multi_seam(net: Net, x: Tensor) -> Tensor:
+    means = [x.mean((2, 3))]
+    for n, patch in enumerate((3, 5, 7)):
+        patches = F.gelu(net.conv(x, f"DCovN{n}.0", padding=0, stride=patch))
+        patches = net.batch_norm(patches, f"DCovN{n}.2")
+        means.append(description(net, patches, f"DCovN{n}.3").mean((2, 3)))
+    return amplified(net, x, torch.stack(means).mean(0))
+
+
 # --- spatial and hybrid -----------------------------------------------------------------------------------------------
 
 
@@ -589,6 +615,7 @@ REFERENCES: dict[str, Callable[..., Tensor]] = {
     "lite_mla": lite_mla,
     "mixed_pooling_mpm": mixed_pooling,
     "ms_cam": ms_cam,
+    "multiseam": multi_seam,
     "nam_channel_grad": nam,
     "nam_spatial": nam_spatial,
     "nonlocal_concatenation": non_local("concatenation"),
@@ -601,6 +628,8 @@ REFERENCES: dict[str, Callable[..., Tensor]] = {
     "residual_attention__stage1": residual_attention(3),
     "residual_attention__stage3": residual_attention(1),
     "scsa": scsa,
+    "seam": seam,
+    "seam__n2": seam,
     "se_basic_block": basic_block,
     "shsa": shsa,
     "shuffle_attention": shuffle_attention,

@@ -12,6 +12,7 @@ __all__ = ["ACTIVATIONS", "OPTIONS", "OTHER_MECHANISMS", "SPELLINGS"]
 SPELLINGS: dict[str, tuple[str, ...]] = {
     "A2": ("A2Net", "A2Nets"),
     "ACmix": ("SelfAttentionConvolutionMix",),
+    "AFGC": ("AdaptiveFineGrainedChannelAttention",),
     "AFF": ("AttentionalFeatureFusion",),
     "ASFF": ("AdaptivelySpatialFeatureFusion", "AdaptiveSpatialFeatureFusion", "ASFF_2", "ASFF_3", "ASFFV5"),
     "Axial": ("AxialBlock",),
@@ -56,6 +57,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "SOCA": ("SecondOrderChannelAttention",),
     "SRM": ("StyleBasedRecalibration", "StyleRecalibration"),
     "STN": ("SpatialTransformerNet", "SpatialTransformerNetwork"),
+    "SEAM": ("SeparatedAndEnhancementAttention",),
     "ShuffleAttention": ("SANet",),
     "StripPooling": ("SPM",),
     "Triplet": ("TAM",),
@@ -67,16 +69,16 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
 
 OTHER_MECHANISMS: frozenset[str] = frozenset(
     """
-    AAttn AdaptiveSparseSA AdditiveAttention AFGCAttention ASF asf_attention_model Attention Attention_histogram
+    AAttn AdaptiveSparseSA AdditiveAttention ASF asf_attention_model Attention Attention_histogram
     attention_model AttentionModule BahdanauAttention BiFPN_Concat BiFPN_Concat2 BiFPN_Concat3 BoT3 BoTMHSA BoTNet
     C2fAtt C2fAttention C3STR CAB CAFMFusion CALayer CARAFE CGA CGAFusion Channel_Att ChannelAttention_HSFPN
     ChannelAttentionBlock ChannelGate CLA ClassAttention CoordAttMeanPool CoordConv CPA CSA CSE CSRA DASI DCN DLA
     DSConv DSM DyHead EfficientAttention EMANet EMAU EMSA EPSA ESA FocalAttention FocalSelfAttention GlobalAttention
     GLSA GSConv HorBlock HSA HSFPN HyperACE Involution LCA LinearAttention LSA LSKAttention LuongAttention MLA
-    MLLAttention MobileViTBlock MobileViTv2Block MobileViTv3 ModelEMA MPCA MSDeformAttn MultiSEAM OCA ODConv
+    MLLAttention MobileViTBlock MobileViTv2Block MobileViTv3 ModelEMA MPCA MSDeformAttn OCA ODConv
     OmniKernel PCA PConv PPA PSAModule RAM RCA RCM RetBlock RFAConv RFCAConv RFCBAMConv SABlock SAConv SAGAN
-    SAModule SCA SCConv ScConv SEAM SequentialPolarizedSelfAttention SGE ShuffleBlock ShuffleNet SKA SOA Spatial_Att
-    SpatialGate SpatialGroupEnhance SpatialSE SplitAttention SSA SSE StripBlock SwinTransformerBlock TA
+    SAModule SCA SCConv ScConv SequentialPolarizedSelfAttention ShuffleBlock ShuffleNet SKA SOA Spatial_Att
+    SpatialGate SpatialSE SplitAttention SSA SSE StripBlock SwinTransformerBlock TA
     TransformerBlock TransformerLayer VisionRetentionChunk VSSBlock WindowAttention
     """.split()  # noqa: SIM905 (readable as a table)
 )
