@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from yolo_attn.layers import AFGC, SEAM, SGE, MultiSEAM
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from .mapping import Mapping, Weights, as_linear, layer, rename, vectors
+from yolo_attn.layers import AFGC, DSM, MPCA, RCA, RCM, SEAM, SGE, MultiSEAM, StripAttention
+from yolo_attn.layers.norms import BatchNorm
+
+from .mapping import Mapping, Weights, as_linear, layer, rename, renamed, vectors, without_conv_bias
 
 AMPLIFIER = {"amplifier__fc1": "fc__0", "amplifier__fc2": "fc__2"}
 
@@ -33,11 +37,75 @@ def afgc(weights: Weights) -> Weights:
     return as_linear(rename(weights, conv="conv1", fc="fc", mix="mix__w"), "fc.weight")
 
 
+DETAILS = {"conv": "spatial__conv", "wide__0": "dw1__0__conv", "wide__1": "dw1__1__conv", "near": "dw2__conv"}
+
+
+def dsm(weights: Weights) -> Weights:
+    names = {f"spatial__{ours}": f"spatial_gate__{theirs}" for ours, theirs in DETAILS.items()}
+    scales = {"deviation_scale": "local_attention__0__a", "detail_scale": "local_attention__0__b"}
+    state = rename(weights, **names, **scales, scale="a", skip_scale="b")
+    return state | vectors({name: state[name] for name in (*scales, "scale", "skip_scale")})
+
+
+def rca(weights: Weights) -> Weights:
+    return rename(without_conv_bias(weights, "excite.0", "excite.1"), dwconv="dwconv_hw", bands="excite")
+
+
+def rcm(weights: Weights) -> Weights:
+    weights = without_conv_bias(weights, "token_mixer.excite.0", "token_mixer.excite.1")
+    names = {"rca__dwconv": "token_mixer__dwconv_hw", "rca__bands": "token_mixer__excite", "norm": "norm"}
+    return rename(weights, **names, mlp__0="mlp__fc1", mlp__2="mlp__fc2", scale="gamma")
+
+
+STRIPS = {"near": "conv0", "strips__0": "conv_spatial1", "strips__1": "conv_spatial2", "pointwise": "conv1"}
+PROJECTED_STRIPS = {name: f"spatial_gating_unit__{reference}" for name, reference in STRIPS.items()}
+PROJECTED_STRIPS |= {"proj_in": "proj_1", "proj_out": "proj_2"}
+
+
+class StripBlock(nn.Module):
+    """The block of Strip R-CNN around StripAttention.
+
+    Args:
+        channels: Channels of the input.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = BatchNorm(channels), BatchNorm(channels)
+        self.attention = StripAttention(channels, project=True)
+        self.fc1 = nn.Conv2d(channels, 4 * channels, 1)
+        self.dwconv = nn.Conv2d(4 * channels, 4 * channels, 3, padding=1, groups=4 * channels)
+        self.fc2 = nn.Conv2d(4 * channels, channels, 1)
+        self.scale1, self.scale2 = nn.Parameter(Tensor(channels)), nn.Parameter(Tensor(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.scale1[:, None, None] * self.attention(self.norm1(x))
+        y: Tensor = self.fc2(F.gelu(self.dwconv(self.fc1(self.norm2(x)))))
+        return x + self.scale2[:, None, None] * y
+
+
+STRIP_BLOCK = {f"attention__{name}": f"attn__{reference}" for name, reference in PROJECTED_STRIPS.items()}
+STRIP_BLOCK |= {"norm1": "norm1", "norm2": "norm2", "scale1": "layer_scale_1", "scale2": "layer_scale_2"}
+STRIP_BLOCK |= {"fc1": "mlp__fc1", "dwconv": "mlp__dwconv__dwconv", "fc2": "mlp__fc2"}
+
+MPCA_NAMES = {"strips": "conv_hw__conv", "norm": "conv_hw__bn", "select__0": "conv_pool_hw__conv"}
+MPCA_NAMES |= {"select__1": "conv_pool_hw__bn", "pool__0": "gap__1__conv", "pool__1": "gap__1__bn"}
+
 MAPPINGS = {
     "afgc": Mapping(layer(AFGC), afgc),
+    "dsm": Mapping(layer(DSM), dsm),
+    "dsm__spatial": Mapping(lambda c: DSM(c).spatial.eval(), renamed(**DETAILS)),
+    "mpca": Mapping(layer(MPCA, joined=True), renamed(**MPCA_NAMES)),
     "multiseam": Mapping(layer(MultiSEAM), multi_seam),
+    "rca": Mapping(layer(RCA), rca),
+    "rca__k1": Mapping(layer(RCA, kernel_size=1, reduction=2), rca),
+    "rca__ratio2": Mapping(layer(RCA, reduction=2), rca),
+    "rcm": Mapping(layer(RCM), rcm),
     "seam": Mapping(layer(SEAM), seam),
     "seam__n2": Mapping(layer(SEAM, depth=2), seam),
     "sge": Mapping(layer(SGE, groups=8), vectors),
     "sge__g64": Mapping(layer(SGE), vectors),
+    "strip": Mapping(layer(StripAttention), renamed(**STRIPS)),
+    "strip__attention": Mapping(layer(StripAttention, project=True), renamed(**PROJECTED_STRIPS)),
+    "strip__block": Mapping(lambda c: StripBlock(c).eval(), renamed(**STRIP_BLOCK)),
 }

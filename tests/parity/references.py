@@ -540,6 +540,24 @@ def lite_mla(net: Net, x: Tensor) -> Tensor:
     return net.batch_norm(net.conv(out.reshape(len(x), -1, *x.shape[2:]), "proj.conv"), "proj.norm")
 
 
+def rca(net: Net, x: Tensor, prefix: str = "") -> Tensor:
+    """Return RCA; batch norms after a convolution with bias."""
+    q = x.mean(2, keepdim=True) + x.mean(3, keepdim=True)
+    bands = net.batch_norm(net.conv(q, f"{prefix}excite.0"), f"{prefix}excite.1").relu()
+    return net.conv(bands, f"{prefix}excite.3").sigmoid() * net.conv(x, f"{prefix}dwconv_hw")
+
+
+def mpca(net: Net, x: Tensor) -> Tensor:
+    def unit(y: Tensor, name: str) -> Tensor:
+        return F.silu(net.batch_norm(net.conv(y, f"{name}.conv"), f"{name}.bn"))
+
+    t = unit(torch.cat([x.mean(3), x.mean(2)], 2)[..., None], "conv_hw")
+    w = unit(t, "conv_pool_hw").sigmoid()
+    rows, columns = (t * w).sigmoid().split([x.shape[2], x.shape[3]], 2)
+    channels = (unit(pooled(x), "gap.1") * w.mean(2, keepdim=True)).sigmoid()
+    return x * rows * columns.transpose(2, 3) * channels
+
+
 # --- fusion and blocks ------------------------------------------------------------------------------------------------
 
 
@@ -575,6 +593,22 @@ def basic_block(net: Net, x: Tensor) -> Tensor:
     if "se.fc.0.weight" in net.weights:
         y = y * net.linear(net.linear(y.mean((2, 3)), "se.fc.0").relu(), "se.fc.2").sigmoid()[..., None, None]
     return (x + y).relu()
+
+
+def rcm(net: Net, x: Tensor) -> Tensor:
+    hidden = F.gelu(net.conv(net.batch_norm(rca(net, x, "token_mixer."), "norm"), "mlp.fc1"))
+    return x + net["gamma"][:, None, None] * net.conv(hidden, "mlp.fc2")
+
+
+def strip_block(net: Net, x: Tensor) -> Tensor:
+    """Return the block of Strip R-CNN: attention and an MLP, each with a batch norm before it and a scaled shortcut."""
+    normed = net.batch_norm(x, "norm1")
+    u = a = F.gelu(net.conv(normed, "attn.proj_1"))
+    for name in ("conv0", "conv_spatial1", "conv_spatial2", "conv1"):
+        a = net.conv(a, f"attn.spatial_gating_unit.{name}")
+    x = x + net["layer_scale_1"][:, None, None] * (normed + net.conv(u * a, "attn.proj_2"))
+    hidden = F.gelu(net.conv(net.conv(net.batch_norm(x, "norm2"), "mlp.fc1"), "mlp.dwconv.dwconv"))
+    return x + net["layer_scale_2"][:, None, None] * net.conv(hidden, "mlp.fc2")
 
 
 REFERENCES: dict[str, Callable[..., Tensor]] = {
@@ -614,6 +648,7 @@ REFERENCES: dict[str, Callable[..., Tensor]] = {
     "irmb": irmb,
     "lite_mla": lite_mla,
     "mixed_pooling_mpm": mixed_pooling,
+    "mpca": mpca,
     "ms_cam": ms_cam,
     "multiseam": multi_seam,
     "nam_channel_grad": nam,
@@ -624,6 +659,10 @@ REFERENCES: dict[str, Callable[..., Tensor]] = {
     "nonlocal_gaussian": non_local("gaussian"),
     "parnet": parnet,
     "polarized_s": polarized_s,
+    "rca": rca,
+    "rca__k1": rca,
+    "rca__ratio2": rca,
+    "rcm": rcm,
     "residual_attention": residual_attention(2),
     "residual_attention__stage1": residual_attention(3),
     "residual_attention__stage3": residual_attention(1),
@@ -636,6 +675,7 @@ REFERENCES: dict[str, Callable[..., Tensor]] = {
     "sk": sk,
     "sk_xmu": sk_article,
     "srm": srm,
+    "strip__block": strip_block,
     "strip_pooling": strip_pooling,
     "triplet": triplet,
 }

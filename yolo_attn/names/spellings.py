@@ -73,10 +73,10 @@ OTHER_MECHANISMS: frozenset[str] = frozenset(
     attention_model AttentionModule BahdanauAttention BiFPN_Concat BiFPN_Concat2 BiFPN_Concat3 BoT3 BoTMHSA BoTNet
     C2fAtt C2fAttention C3STR CAB CAFMFusion CALayer CARAFE CGA CGAFusion Channel_Att ChannelAttention_HSFPN
     ChannelAttentionBlock ChannelGate CLA ClassAttention CoordAttMeanPool CoordConv CPA CSA CSE CSRA DASI DCN DLA
-    DSConv DSM DyHead EfficientAttention EMANet EMAU EMSA EPSA ESA FocalAttention FocalSelfAttention GlobalAttention
+    DSConv DyHead EfficientAttention EMANet EMAU EMSA EPSA ESA FocalAttention FocalSelfAttention GlobalAttention
     GLSA GSConv HorBlock HSA HSFPN HyperACE Involution LCA LinearAttention LSA LSKAttention LuongAttention MLA
-    MLLAttention MobileViTBlock MobileViTv2Block MobileViTv3 ModelEMA MPCA MSDeformAttn OCA ODConv
-    OmniKernel PCA PConv PPA PSAModule RAM RCA RCM RetBlock RFAConv RFCAConv RFCBAMConv SABlock SAConv SAGAN
+    MLLAttention MobileViTBlock MobileViTv2Block MobileViTv3 ModelEMA MSDeformAttn OCA ODConv
+    OmniKernel PCA PConv PPA PSAModule RAM RetBlock RFAConv RFCAConv RFCBAMConv SABlock SAConv SAGAN
     SAModule SCA SCConv ScConv SequentialPolarizedSelfAttention ShuffleBlock ShuffleNet SKA SOA Spatial_Att
     SpatialGate SpatialSE SplitAttention SSA SSE StripBlock SwinTransformerBlock TA
     TransformerBlock TransformerLayer VisionRetentionChunk VSSBlock WindowAttention

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from yolo_attn.layers import LKA, LSK, LSKA, MSCA
+from yolo_attn.layers import LKA, LSK, LSKA, MSCA, StripAttention
 from yolo_attn.layers.large_kernel._large_kernel import LargeKernel
 
 
@@ -27,12 +27,13 @@ def test_lska_has_its_nominal_receptive_field(kernel_size: int) -> None:
     assert receptive_field(layer) == [kernel_size, kernel_size]
 
 
-def test_lka_and_msca_have_the_documented_receptive_fields() -> None:
+def test_layers_have_the_documented_receptive_fields() -> None:
     assert receptive_field(LKA(2)) == [23, 23]
     assert receptive_field(MSCA(2, kernel_sizes=(7, 11, 21))) == [25, 25]
+    assert receptive_field(StripAttention(2)) == [23, 23]  # 5 + 19 - 1
 
 
-@pytest.mark.parametrize("cls", [LKA, LSKA, LSK, MSCA])
+@pytest.mark.parametrize("cls", [LKA, LSKA, LSK, MSCA, StripAttention])
 def test_weights_multiply_the_input_or_its_projection(cls: type[LargeKernel]) -> None:
     x = torch.randn(2, 8, 9, 7)
     layer = cls(8)  # type: ignore[call-arg]
