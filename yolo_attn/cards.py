@@ -134,7 +134,7 @@ def card(spec: LayerSpec, width: int = 80) -> str:
     facts = {
         "family": spec.family,
         "aliases": ", ".join(spec.aliases),
-        "inputs": f"{spec.inputs}{' or more' if spec.more_inputs else ''}",
+        "inputs": spec.input_count,
         "paper": ", ".join(str(v) for v in (spec.paper, spec.year) if v),
         "link": spec.url,
         "code": spec.repository,

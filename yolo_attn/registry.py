@@ -52,6 +52,7 @@ class LayerSpec:
         aliases: Other names, as used in tutorials.
         inputs: Number of input rows, or their least number with `more_inputs`.
         more_inputs: Whether the layer takes any number of inputs from `inputs` on.
+        optional_inputs: Number of inputs, of `inputs`, that a row may omit.
         paper: Title and venue.
         year: Year of the paper.
         url: Address of the paper.
@@ -68,6 +69,7 @@ class LayerSpec:
     aliases: tuple[str, ...] = ()
     inputs: int = 1
     more_inputs: bool = False
+    optional_inputs: int = 0
     paper: str = ""
     year: int | None = None
     url: str = ""
@@ -83,6 +85,12 @@ class LayerSpec:
     def built_in(self) -> bool:
         """Whether the layer is part of this package, not third-party."""
         return self.cls.__module__.startswith("yolo_attn.layers.")
+
+    @property
+    def input_count(self) -> str:
+        """How many inputs the layer takes: "2", "2 or more" or "2 to 3"."""
+        least = f"{self.inputs - self.optional_inputs} to " if self.optional_inputs else ""
+        return f"{least}{self.inputs}{' or more' if self.more_inputs else ''}"
 
     @property
     def options(self) -> dict[str, Any]:
@@ -134,6 +142,7 @@ def register_layer(
     aliases: tuple[str, ...] = (),
     inputs: int = 1,
     more_inputs: bool = False,
+    optional_inputs: int = 0,
     paper: str = "",
     year: int | None = None,
     url: str = "",
@@ -163,6 +172,7 @@ def register_layer(
             aliases=aliases,
             inputs=inputs,
             more_inputs=more_inputs,
+            optional_inputs=optional_inputs,
             paper=paper,
             year=year,
             url=url,
@@ -269,15 +279,26 @@ def get_layer(name: str) -> LayerSpec:
 
 
 def in_any_case(name: str) -> str:
-    """Return the name or alias that equals a word except for case, or the word itself if there is none."""
-    same = [known for known in _names if known.casefold() == name.casefold()]
-    return name if name in _names or not same else same[0]
+    """Return the name or alias that equals a word except for case, or the word itself for none or several layers."""
+    same = _in_other_case(name)
+    return next(iter(same.values())) if name not in _names and len(same) == 1 else name
+
+
+def _in_other_case(name: str) -> dict[str, str]:
+    """Return the layers with a name or alias that equals a word except for case, and that name."""
+    return {_names[known]: known for known in reversed(_names) if known.casefold() == name.casefold()}
+
+
+def case_hint(name: str) -> str:
+    """Return a hint for a name that equals those of several layers except for case, else ""."""
+    same = _in_other_case(name)
+    return f"; did you mean {' or '.join(sorted(same.values()))}?" if len(same) > 1 else ""
 
 
 def layer_hint(name: str) -> str:
     """Return the end of a message about an unknown layer: a similar name, or how to list the layers."""
     meant = suggest_layer(name, _names)
-    return f"; did you mean {meant}?" if meant else LIST_HINT
+    return case_hint(name) or (f"; did you mean {meant}?" if meant else LIST_HINT)
 
 
 def list_layers(pattern: str = "*", *, family: str | None = None) -> list[LayerSpec]:
@@ -318,7 +339,8 @@ def build(name: str, channels: int | list[int], **options: Any) -> nn.Module:
 
 def check_inputs(spec: LayerSpec, given: int) -> None:
     """Raise UserError if a layer does not take this number of inputs."""
-    if given == spec.inputs or (spec.more_inputs and given > spec.inputs):
+    least = spec.inputs - spec.optional_inputs
+    if given >= least and (given <= spec.inputs or spec.more_inputs):
         return
-    least = "at least " if spec.more_inputs else ""
-    raise UserError(f"{spec.name} reads {least}{counted(spec.inputs, 'input')}, not {given}")
+    between = f"{least} to " if spec.optional_inputs else "at least " if spec.more_inputs else ""
+    raise UserError(f"{spec.name} reads {between}{counted(spec.inputs, 'input')}, not {given}")

@@ -117,7 +117,7 @@ def _facts(spec: LayerSpec, facts: dict[str, Any]) -> list[tuple[str, ...]]:
         "code": f"<{spec.repository}>" if spec.repository.startswith("http") else spec.repository,
         "family": spec.family.replace("_", " "),
         "other names": ", ".join(f"`{alias}`" for alias in spec.aliases),
-        "inputs": f"{spec.inputs}{' or more' if spec.more_inputs else ''}",
+        "inputs": spec.input_count,
         "parameters": f"{facts['params_256']:,} at 256 channels",
         "cost": spec.cost,
         "`init: identity`": spec.identity,

@@ -359,7 +359,8 @@ def test_autocast_of_maps_in_half_precision(case: Case, dtype: torch.dtype, tole
 def test_fuses_maps_of_different_dtypes_into_the_dtype_of_the_first(case: Case, init: str) -> None:
     # Under autocast, rows that end in a layer norm return float32, and rows that end in a convolution half precision.
     dtypes = (torch.float32, torch.bfloat16, torch.float16)
-    counts = (2, 3) if case.spec.more_inputs else (2,)
+    least = case.spec.inputs - case.spec.optional_inputs
+    counts = range(least, case.spec.inputs + case.spec.more_inputs + 1)
     for count, autocast in itertools.product(counts, dtypes[1:]):
         for mixed in itertools.product(dtypes, repeat=count):
             layer = case.build(inputs=count, init=init).eval()

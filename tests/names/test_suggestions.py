@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from ultralytics.nn import tasks
 
+from yolo_attn.errors import UserError
 from yolo_attn.graph import block_of, layers_in
 from yolo_attn.host.blocks import count_inside, hosting_blocks, module_hint
 from yolo_attn.host.parser import build_rows, name_problem
@@ -100,6 +101,17 @@ def test_suggestions(given: str, meant: str) -> None:
 SUFFIXES = ("", "Block", "_Block", "-module", "_layer", "Attention", "_attention", "Attn", "_Attention_Block")
 SINGLE = [s for s in list_layers() if s.inputs == 1 and not s.more_inputs]
 JOINTS = ("{block}_{layer}", "{block}-{layer}", "{layer}_{block}", "{block}_{layer}Block", "{block}_{layer}_attention")
+
+
+def test_names_that_differ_in_case_only_are_read_as_written() -> None:
+    for name, layer in (("SCConv", "SelfCalibrated"), ("ScConv", "SpatialChannelReconstruction")):
+        assert get_layer(name).name == suggest_layer(name, layer_names()) == layer
+        assert suggested(f"C2f_{name}") == f"C2f+{layer}"
+    for name in ("scconv", "SC_Conv", "ScConvBlock"):
+        assert suggest_layer(name, layer_names()) == ""
+    with pytest.raises(UserError, match=r"^unknown layer 'scconv'; did you mean SCConv or ScConv\?$"):
+        get_layer("scconv")
+    assert name_problem("scconv") == "unknown layer 'scconv'; did you mean SCConv or ScConv?"
 
 
 @pytest.mark.parametrize("spec", list_layers(), ids=lambda spec: spec.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from yolo_attn.layers import AFF, GMU, MSCAM, SEBasicBlock, WeightedFusion, iAFF
+from yolo_attn.layers import AFF, DASI, GMU, MSCAM, ASFAttention, SEBasicBlock, WeightedFusion, iAFF
 
 from .mapping import Mapping, Weights, layer, rename, renamed, without_conv_bias
 
@@ -38,7 +38,31 @@ def iaff_port(weights: Weights) -> Weights:
     return first | context(weights, "context2", "local_att2", "global_att")
 
 
+def dasi(weights: Weights) -> Weights:
+    """Return the weights for three inputs, whose reference does not use its convolution of quarters."""
+    names = {"query": "skips__conv", "align__coarser": "skips_2__conv", "align__finer": "skips_3"}
+    weights = without_conv_bias(weights, "tail_conv.0.conv", "bns")
+    used = {name: value for name, value in weights.items() if not name.startswith("conv.")}
+    return rename(used, **names, proj="tail_conv__0__conv", norm="bns")
+
+
+def dasi_low(weights: Weights) -> Weights:
+    """Return the weights for two inputs, whose reference does not use the convolution of the third."""
+    names = {"query": "skips__conv", "align__coarser": "skips_2__conv", "merge": "conv__0__conv"}
+    weights = without_conv_bias(weights, "tail_conv.0.conv", "bns")
+    used = {name: value for name, value in weights.items() if not name.startswith("skips_3.")}
+    return rename(used, **names, proj="tail_conv__0__conv", norm="bns")
+
+
+ASF = {"reduce": "conv_1x1", "norm": "bn", "conv_h": "F_h", "conv_w": "F_w"}
+
 MAPPINGS = {
+    "asf_attention": Mapping(
+        layer(ASFAttention),
+        renamed(eca__conv="channel_att__conv", **{name: f"local_att__{theirs}" for name, theirs in ASF.items()}),
+    ),
+    "dasi": Mapping(layer(DASI), dasi),
+    "dasi__low": Mapping(layer(DASI), dasi_low),
     "aff": Mapping(layer(AFF), aff),
     "iaff": Mapping(layer(iAFF), iaff_port),
     "iaff_fixed": Mapping(layer(iAFF), iaff),

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from . import channel, cross, fusion, gates, hybrid, large_kernel, mixers, recent, self_attention, spatial
+from . import (
+    channel,
+    cross,
+    fusion,
+    gated_convolutions,
+    gates,
+    hybrid,
+    large_kernel,
+    mixers,
+    recent,
+    self_attention,
+    spatial,
+)
 from .mapping import Mapping
 
 MAPPINGS: dict[str, Mapping] = {
@@ -15,5 +27,6 @@ MAPPINGS: dict[str, Mapping] = {
     **recent.MAPPINGS,
     **gates.MAPPINGS,
     **fusion.MAPPINGS,
+    **gated_convolutions.MAPPINGS,
     **cross.MAPPINGS,
 }

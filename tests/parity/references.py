@@ -611,12 +611,43 @@ def strip_block(net: Net, x: Tensor) -> Tensor:
     return x + net["layer_scale_2"][:, None, None] * net.conv(hidden, "mlp.fc2")
 
 
+def asf_attention(net: Net, x: Tensor, y: Tensor) -> Tensor:
+    gate = net.conv(x.mean((2, 3))[:, None], "channel_att.conv").sigmoid()
+    z = x * gate.transpose(1, 2)[..., None] + y
+    strips = torch.cat([z.mean(3), z.mean(2)], 2)[:, :, None]  # (B, C, 1, H + W)
+    hidden = net.batch_norm(net.conv(strips, "local_att.conv_1x1"), "local_att.bn").relu()
+    rows, columns = hidden.split([x.shape[2], x.shape[3]], 3)
+    gates = net.conv(rows, "local_att.F_h").sigmoid().transpose(2, 3), net.conv(columns, "local_att.F_w").sigmoid()
+    return z * gates[0] * gates[1]
+
+
+def dasi(net: Net, x: Tensor, low: Tensor, high: Tensor | None = None) -> Tensor:
+    """Return DASI; without a finer map each quarter of the others is joined to the same quarter of x."""
+    x = net.conv(x, "skips.conv")
+    coarse = F.interpolate(net.conv(low, "skips_2.conv"), x.shape[2:], mode="bilinear", align_corners=True)
+    if high is None:
+        pairs = zip(x.chunk(4, 1), coarse.chunk(4, 1), strict=True)
+        mixed = torch.cat([net.conv(torch.cat(pair, 1), "conv.0.conv") for pair in pairs], 1)
+    else:
+        fine = net.conv(high, "skips_3", stride=2, padding=2, dilation=2)
+        mixed = x.sigmoid() * coarse + (1 - x.sigmoid()) * fine
+    return net.batch_norm(net.conv(mixed, "tail_conv.0.conv") + x, "bns").relu()
+
+
+def self_calibrated(net: Net, x: Tensor) -> Tensor:
+    coarse, features = F.avg_pool2d(x, 4), net.batch_norm(net.conv(x, "k3.0"), "k3.1")
+    coarse = net.batch_norm(net.conv(coarse, "k2.1"), "k2.2")
+    gated = features * (x + F.interpolate(coarse, x.shape[2:])).sigmoid()
+    return net.batch_norm(net.conv(gated, "k4.0"), "k4.1")
+
+
 REFERENCES: dict[str, Callable[..., Tensor]] = {
     "additive_token": additive_token,
     "aff": aff,
     "area": area(4, 4),
     "area__whole": area(1, 2),
     "area_stock": area(4, 4),
+    "asf_attention": asf_attention,
     "axial_deeplab": axial,
     "bam": bam(torch.mul),
     "bam_additive": bam(torch.add),
@@ -629,6 +660,8 @@ REFERENCES: dict[str, Callable[..., Tensor]] = {
     "cga_window__fit": cascaded("attn.", 4),
     "coordatt": coordinate,
     "cot": cot,
+    "dasi": dasi,
+    "dasi__low": dasi,
     "ela": ela(16),
     "ela__b": ela(16),
     "ela__l": ela(16),
@@ -666,6 +699,7 @@ REFERENCES: dict[str, Callable[..., Tensor]] = {
     "residual_attention": residual_attention(2),
     "residual_attention__stage1": residual_attention(3),
     "residual_attention__stage3": residual_attention(1),
+    "scconv": self_calibrated,
     "scsa": scsa,
     "seam": seam,
     "seam__n2": seam,

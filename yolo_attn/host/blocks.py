@@ -23,7 +23,7 @@ from ultralytics.nn.modules import block as blocks
 from yolo_attn.graph import Row, block_of, layers_in
 from yolo_attn.host.binding import UnsupportedHostError
 from yolo_attn.names.suggestions import suggest_block, suggest_module, suggest_word
-from yolo_attn.registry import LIST_HINT, get_layer, is_layer, layer_hint, layer_names
+from yolo_attn.registry import LIST_HINT, case_hint, get_layer, is_layer, layer_hint, layer_names
 
 __all__ = [
     "CHILD",
@@ -116,7 +116,7 @@ def hosting_blocks() -> list[str]:
 def module_hint(name: str) -> str:
     """Return the hint for an unknown module's name: the module that it means, or how to list the layers."""
     meant = meant_module(name)
-    return f"; did you mean {meant}?" if meant else LIST_HINT
+    return case_hint(name) or (f"; did you mean {meant}?" if meant else LIST_HINT)
 
 
 def meant_module(name: str) -> str:

@@ -250,7 +250,8 @@ class Fusion(Layer):
     channels: list[int]
 
     def __init__(self, channels: Sequence[int], *, init: str = "paper") -> None:
-        count = str(self.least) if self.most == self.least else f"{self.least} or more"
+        others = {None: " or more", self.least: ""}
+        count = f"{self.least}{others.get(self.most, f' to {self.most}')}"
         good = isinstance(channels, (list, tuple)) and all(map(is_positive_integer, channels))
         check(self, good, "channels", channels, f"a list of {count} positive integers, one for each input")
         enough = len(channels) >= self.least and (self.most is None or len(channels) <= self.most)

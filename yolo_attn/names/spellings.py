@@ -58,6 +58,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "SRM": ("StyleBasedRecalibration", "StyleRecalibration"),
     "STN": ("SpatialTransformerNet", "SpatialTransformerNetwork"),
     "SEAM": ("SeparatedAndEnhancementAttention",),
+    "SelfCalibrated": ("SelfCalibratedConvolution",),
     "ShuffleAttention": ("SANet",),
     "StripPooling": ("SPM",),
     "Triplet": ("TAM",),
@@ -69,15 +70,15 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
 
 OTHER_MECHANISMS: frozenset[str] = frozenset(
     """
-    AAttn AdaptiveSparseSA AdditiveAttention ASF asf_attention_model Attention Attention_histogram
+    AAttn AdaptiveSparseSA AdditiveAttention ASF Attention Attention_histogram
     attention_model AttentionModule BahdanauAttention BiFPN_Concat BiFPN_Concat2 BiFPN_Concat3 BoT3 BoTMHSA BoTNet
-    C2fAtt C2fAttention C3STR CAB CAFMFusion CALayer CARAFE CGA CGAFusion Channel_Att ChannelAttention_HSFPN
-    ChannelAttentionBlock ChannelGate CLA ClassAttention CoordAttMeanPool CoordConv CPA CSA CSE CSRA DASI DCN DLA
+    C2fAtt C2fAttention C3STR CAB CALayer CARAFE CGA Channel_Att
+    ChannelAttentionBlock ChannelGate CLA ClassAttention CoordAttMeanPool CoordConv CPA CSA CSE CSRA DCN DLA
     DSConv DyHead EfficientAttention EMANet EMAU EMSA EPSA ESA FocalAttention FocalSelfAttention GlobalAttention
-    GLSA GSConv HorBlock HSA HSFPN HyperACE Involution LCA LinearAttention LSA LSKAttention LuongAttention MLA
+    GLSA GSConv HorBlock HSA Involution LCA LinearAttention LSA LSKAttention LuongAttention MLA
     MLLAttention MobileViTBlock MobileViTv2Block MobileViTv3 ModelEMA MSDeformAttn OCA ODConv
-    OmniKernel PCA PConv PPA PSAModule RAM RetBlock RFAConv RFCAConv RFCBAMConv SABlock SAConv SAGAN
-    SAModule SCA SCConv ScConv SequentialPolarizedSelfAttention ShuffleBlock ShuffleNet SKA SOA Spatial_Att
+    PCA PConv PPA PSAModule RAM RetBlock RFAConv RFCAConv RFCBAMConv SABlock SAConv SAGAN
+    SAModule SCA SequentialPolarizedSelfAttention ShuffleBlock ShuffleNet SKA SOA Spatial_Att
     SpatialGate SpatialSE SplitAttention SSA SSE StripBlock SwinTransformerBlock TA
     TransformerBlock TransformerLayer VisionRetentionChunk VSSBlock WindowAttention
     """.split()  # noqa: SIM905 (readable as a table)

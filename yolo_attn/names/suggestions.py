@@ -58,6 +58,8 @@ def suggest_layer(name: str, names: Mapping[str, str]) -> str:
         name: The unknown name.
         names: Every name and alias that a row may use, with the layer's own name.
     """
+    if name in names:
+        return names[name]  # some names differ in case only
     if is_other_mechanism(name) and fold(name) not in _words(names):
         return ""
     return _by_spelling(name, names) or _by_typo(name, names)
@@ -113,7 +115,7 @@ def nearest_layer(name: str, blocks: Collection[str], names: Mapping[str, str]) 
     words = _words(names)
     for part in (*(fold(rest) for _, rest in _parts(name, blocks)), fold(name)):
         if near := difflib.get_close_matches(part, words, n=1, cutoff=0.5):
-            return words[near[0]][0]
+            return next(iter(words[near[0]]))
     return ""
 
 
@@ -160,29 +162,36 @@ def _by_spelling(name: str, names: Mapping[str, str]) -> str:
     """Return the layer with this name or spelling, except for case, separators and generic words."""
     words = _words(names)
     if fold(name) in words:
-        return words[fold(name)][0]
-    return _only(_forms(words.values()).get(_form(fold(name)), {}))
+        return _only(words[fold(name)])
+    return _only(_forms(words).get(_form(fold(name)), {}))
 
 
 def _by_typo(name: str, names: Mapping[str, str]) -> str:
     """Return the layer with this name or spelling, except for one typo."""
-    given, forms = fold(name), _forms(_words(names).values())
+    given, forms = fold(name), _forms(_words(names))
     if _form(given) in forms:
         return ""  # the name means several layers
     near = (layers for known, layers in forms.items() if _is_near(given, _form(given), known, layers))
     return _only({layer: "" for layers in near for layer in layers})
 
 
-def _words(names: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Return the layer and the written form of every folded name and spelling; names take precedence."""
+def _words(names: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return the layers of every folded name and spelling, with its written form; names take precedence."""
     spellings = {word: layer for layer, words in SPELLINGS.items() if layer in names for word in words}
-    return {fold(word): (layer, word) for word, layer in {**spellings, **names}.items()}
+    found: dict[str, dict[str, str]] = {}
+    for table in (names, spellings):
+        known = set(found)
+        for word, layer in table.items():
+            if fold(word) not in known:
+                found.setdefault(fold(word), {})[layer] = word
+    return found
 
 
-def _forms(words: Iterable[tuple[str, str]]) -> dict[_Form, dict[str, str]]:
+def _forms(words: Mapping[str, Mapping[str, str]]) -> dict[_Form, dict[str, str]]:
     """Return the layers of every form, with the written forms of their stems."""
     forms: dict[_Form, dict[str, str]] = {}
-    for layer, word in sorted(words, key=lambda pair: _is_wrapped(fold(pair[1]))):
+    pairs = [pair for layers in words.values() for pair in layers.items()]
+    for layer, word in sorted(pairs, key=lambda pair: _is_wrapped(fold(pair[1]))):
         stem, attention = _form(fold(word))
         written = re.sub(r"[\W_]+", "", word)[: len(stem)]
         for form in (_Form(stem, attention), _Form(stem, attention=True)):
