@@ -27,10 +27,13 @@ from yolo_attn.system.files import EXPONENT
 
 __all__ = ["LayerSpec", "build", "get_layer", "list_layers", "register_layer"]
 
-FAMILIES = ("channel", "spatial", "hybrid", "self_attention", "large_kernel", "fusion", "block")
+FAMILIES = ("channel", "spatial", "hybrid", "self_attention", "large_kernel", "fusion", "block", "convolution")
 
 OUT_CHANNELS = "out_channels"
 """The option for a layer's number of output channels, if the layer has one."""
+
+CONV_ARGS = (OUT_CHANNELS, "kernel_size", "stride")
+"""The options that a row in the place of `Conv` may give without their names, in the order of Conv's arguments."""
 
 LIST_HINT = "; yolo-attn layers lists the layers, and layers=FILE adds custom ones"
 """Hint for an unknown layer without a similar name."""
@@ -97,6 +100,11 @@ class LayerSpec:
         """The layer's options by name, with their defaults."""
         parameters = inspect.signature(self.cls).parameters.values()
         return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+    @property
+    def replaces_conv(self) -> bool:
+        """Whether a row of the layer can take the place of `Conv`: it has a width, a kernel size and a stride."""
+        return self.options.keys() >= set(CONV_ARGS)
 
     def check_options(self, options: Iterable[str]) -> None:
         """Raise UserError if one of these names is not an option of the layer."""

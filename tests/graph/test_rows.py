@@ -89,7 +89,7 @@ def test_sites() -> None:
     assert resolve_sites(tiny(), STRIDES, parse_sites("backbone,backbone.end")).after == [2]
 
 
-@pytest.mark.parametrize("site", ["nek", "neck.P5", "after:5", "after:x", ""])
+@pytest.mark.parametrize("site", ["nek", "neck.P5", "after:5", "after:x", "replace:5", "replace:x", ""])
 def test_an_unknown_site_lists_those_that_exist(site: str) -> None:
     with pytest.raises(UserError) as caught:
         resolve_sites(tiny(), STRIDES, parse_sites(site))
@@ -101,6 +101,58 @@ def test_place_returns_rows_and_consumers() -> None:
     inserted = place(graph, STRIDES, "SE", parse_sites("neck"), {"reduction": 4})
     assert [(i.row, i.follows, i.consumers) for i in inserted] == [(3, 2, 3), (6, 4, 1)]
     assert graph.rows[6].args == [{"reduction": 4}]
+
+
+def test_place_replaces_a_convolution_of_the_same_width_kernel_and_stride() -> None:
+    graph = tiny()
+    inserted = place(graph, STRIDES, "RFAConv", parse_sites("replace:1,after:0"), {"activation": "silu"})
+    assert [(i.row, i.follows, i.consumers, i.replaced, i.new) for i in inserted] == [
+        (1, 0, 1, "", True),
+        (2, 1, 1, "Conv", False),
+    ]
+    assert graph.to_document()["backbone"][2] == [
+        -1,
+        1,
+        "RFAConv",
+        [16, {"kernel_size": 3, "stride": 2, "activation": "silu"}],
+    ]
+    other = tiny()
+    other.rows[1].args = [16]
+    place(other, STRIDES, "RFAConv", parse_sites("replace:1"), {"kernel_size": 5})
+    assert other.rows[1].args == [16, {"kernel_size": 5, "stride": 1}]  # Conv has stride 1 by default
+
+
+@pytest.mark.parametrize(
+    ("site", "args", "options", "message"),
+    [
+        ("replace:2", [16, True], {}, "row 2: C2f cannot be replaced by RFAConv; the rows of Conv are 0, 1, 3"),
+        ("replace:1", [16, 3, 2, None, 4], {}, "row 1: Conv with [16, 3, 2, null, 4] has more than a width"),
+        ("replace:1", [16, 3, 2], {"stride": 1}, "stride=1, but row 1 has 2"),
+        ("replace:1", [16, 3, 2], {"out_channels": 8}, "out_channels=8, but row 1 has 16"),
+    ],
+)
+def test_a_row_that_cannot_be_replaced(site: str, args: list[Any], options: dict[str, Any], message: str) -> None:
+    graph = tiny()
+    graph.rows[int(site[-1])].args = args
+    with pytest.raises(UserError) as caught:
+        place(graph, STRIDES, "RFAConv", parse_sites(site), options)
+    assert message in str(caught.value)
+
+
+def test_align_numbers_a_replacement_like_the_row_in_its_place() -> None:
+    source, target = tiny(), tiny()
+    for graph in (source, target):
+        graph.rows[1].module = "RFAConv"
+    target.insert_after(1, "SE", [])
+    target.rows[4].module = "RFAConv"  # only there
+
+    def map_rows(given: ModelGraph) -> dict[int, int]:
+        return align(target, given, lambda row: row.module == "SE", None, lambda row: row.module == "RFAConv")
+
+    assert map_rows(source) == {0: 0, 1: 1, 3: 2, 5: 4, 6: 5}
+    assert map_rows(tiny()) == {0: 0, 3: 2, 5: 4, 6: 5}
+    source.insert_after(1, "SE", [])
+    assert map_rows(source) == {0: 0, 1: 1, 2: 2, 3: 3, 5: 5, 6: 6}  # what follows a replacement is paired too
 
 
 def test_align_skips_inserted_rows_and_pairs_them_by_name() -> None:

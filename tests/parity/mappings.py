@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import (
     channel,
+    convolutions,
     cross,
     fusion,
     gated_convolutions,
@@ -29,4 +30,5 @@ MAPPINGS: dict[str, Mapping] = {
     **fusion.MAPPINGS,
     **gated_convolutions.MAPPINGS,
     **cross.MAPPINGS,
+    **convolutions.MAPPINGS,
 }

@@ -558,6 +558,29 @@ def mpca(net: Net, x: Tensor) -> Tensor:
     return x * rows * columns.transpose(2, 3) * channels
 
 
+# --- convolutions -----------------------------------------------------------------------------------------------------
+
+
+def rfa(stride: int = 1) -> Callable[..., Tensor]:
+    """Return RFAConv of learned features: a softmax weights k x k values, laid out as a map and convolved."""
+
+    def forward(net: Net, x: Tensor) -> Tensor:
+        f = net.conv(x, "generate_feature.0", stride=stride, padding=1)
+        f = net.batch_norm(f, "generate_feature.1").relu()
+        a = net.conv(F.avg_pool2d(x, 3, stride, 1), "get_weight.1").unflatten(1, (-1, 9)).softmax(2).flatten(1, 2)
+        y = net.conv(F.pixel_shuffle(a * f, 3), "conv.0", stride=3, padding=0)
+        return net.batch_norm(y, "conv.1").relu()
+
+    return forward
+
+
+def rfa_unfold(net: Net, x: Tensor) -> Tensor:
+    """Return RFAConv of the values themselves."""
+    f = F.unfold(x, 3, padding=1).unflatten(2, x.shape[2:])
+    a = net.batch_norm(net.conv(f, "get_weights.0"), "get_weights.1").unflatten(1, (-1, 9)).softmax(2).flatten(1, 2)
+    return net.batch_norm(net.conv(F.pixel_shuffle(a * f, 3), "conv", stride=3, padding=0), "bn").relu()
+
+
 # --- fusion and blocks ------------------------------------------------------------------------------------------------
 
 
@@ -699,6 +722,9 @@ REFERENCES: dict[str, Callable[..., Tensor]] = {
     "residual_attention": residual_attention(2),
     "residual_attention__stage1": residual_attention(3),
     "residual_attention__stage3": residual_attention(1),
+    "rfa": rfa(),
+    "rfa__stride2": rfa(2),
+    "rfa__unfold": rfa_unfold,
     "scconv": self_calibrated,
     "scsa": scsa,
     "seam": seam,

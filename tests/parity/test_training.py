@@ -71,10 +71,11 @@ def test_reference_reproduces_the_stored_numbers(name: str) -> None:
 @pytest.mark.parametrize("name", REFERENCES)
 def test_training_equals_the_reference(name: str, scale: float) -> None:
     generator = torch.Generator().manual_seed(0)
-    shapes = [(3, *x.shape[1:]) for x in inputs(read(name))]  # a batch norm maps two pooled vectors to 1 and -1
-    *xs, ct = (torch.randn(shape, generator=generator).double() for shape in [*shapes, shapes[0]])
+    vector = read(name)
+    shapes = [(3, *x.shape[1:]) for x in (*inputs(vector), vector["y"])]  # a batch norm maps two vectors to 1 and -1
+    *xs, ct = (torch.randn(shape, generator=generator).double() for shape in shapes)
     xs = [scale * x for x in xs]
-    given = wide(weights(read(name)))
+    given = wide(weights(vector))
     leaves = {key: value.requires_grad_() for key, value in given.items() if not is_buffer(key)}
 
     net = Net(given, training=True)

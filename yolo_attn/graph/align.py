@@ -17,7 +17,11 @@ row, or None if the rows are different kinds of layers or not all tensors fit.""
 
 
 def align(
-    target: ModelGraph, source: ModelGraph, is_inserted: Callable[[Row], bool], fit: Fit | None = None
+    target: ModelGraph,
+    source: ModelGraph,
+    is_inserted: Callable[[Row], bool],
+    fit: Fit | None = None,
+    is_replacement: Callable[[Row], bool] = lambda row: False,
 ) -> dict[int, int]:
     """Map row indices of the target to the rows of the source that are the same layer.
 
@@ -30,6 +34,9 @@ def align(
     - If this pairs only rows of the same number, or no row of the same number fits (as between two scales), row n is
       row n, as in the stock `load()`.
 
+    A replacement is numbered like the stock row in whose place it is, and can be in that of any. It is paired with a
+    row of the same module alone.
+
     Inserted rows are paired by name if they follow the same stock row. The checkpoint of a variant therefore also
     provides its attention layers.
 
@@ -39,6 +46,7 @@ def align(
         is_inserted: Whether a row is not a stock row.
         fit: Counts the tensors of two stock rows that fit; called only if the sequences of stock modules differ. By
             default rows of the same module fit.
+        is_replacement: Whether a row is in the place of a stock row.
 
     Returns:
         Target index to source index, for every row that has a counterpart.
@@ -47,6 +55,8 @@ def align(
     source_rows = [i for i, row in enumerate(source) if not is_inserted(row)]
     names = [block_of(target.rows[i].module) for i in rows]
     source_names = [block_of(source.rows[i].module) for i in source_rows]
+    replaced = {n for n, i in enumerate(rows) if is_replacement(target.rows[i])}
+    replaced |= {n for n, i in enumerate(source_rows) if is_replacement(source.rows[i])}
 
     def fit_by_number(a: int, b: int) -> int | None:
         if fit is not None:
@@ -55,11 +65,17 @@ def align(
 
     numbers = range(min(len(rows), len(source_rows)))
     pairs = {n: n for n in numbers}
-    if names != source_names:
+    same_length = len(rows) == len(source_rows)
+    if not same_length or any(names[n] != source_names[n] for n in numbers if n not in replaced):
         pairs = _pair(len(rows), len(source_rows), fit_by_number) or pairs
     mapping = {rows[a]: source_rows[b] for a, b in pairs.items()}
     mapping.update(_pair_inserted(target, source, mapping, is_inserted))
-    return mapping
+    return {i: j for i, j in mapping.items() if _is_same_layer(target.rows[i], source.rows[j], is_replacement)}
+
+
+def _is_same_layer(row: Row, source: Row, is_replacement: Callable[[Row], bool]) -> bool:
+    """Return whether a pair of rows shares tensors: a replacement shares none with the row that it replaces."""
+    return row.module == source.module or not (is_replacement(row) or is_replacement(source))
 
 
 def _pair(length: int, source_length: int, fit: Fit) -> dict[int, int]:

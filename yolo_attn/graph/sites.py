@@ -6,6 +6,8 @@ row at stride 16 that the head reads, and `after:12` is row 12. `backbone` and `
 Inside a block: `inside:C3k2` is every row of that block, `inside:backbone.C3k2` and `inside:neck.C3k2` are those before
 and after the end of the backbone, and `inside:8` is the block in row 8.
 
+In the place of a row: `replace:3` is row 3, a `Conv`.
+
 Each kind of site is one class in `SITE_KINDS`, which also describes the kind for help pages and messages.
 """
 
@@ -25,6 +27,7 @@ __all__ = [
     "AfterRow",
     "InsideBlock",
     "LevelSite",
+    "ReplacedRow",
     "Site",
     "SiteRows",
     "Strides",
@@ -53,8 +56,8 @@ class Site(ABC):
     """The form of such a site in help pages and messages, such as "after:<row>"."""
     summary: ClassVar[str]
     """The positions of the layer, for help pages."""
-    inside: ClassVar[bool] = False
-    """Whether the layer goes inside the blocks of the rows, instead of into a new row after them."""
+    use: ClassVar[str] = "after"
+    """What a layer does with the rows, one of the fields of `SiteRows`."""
 
     @classmethod
     @abstractmethod
@@ -111,7 +114,7 @@ class InsideBlock(Site):
     block: str
     form: ClassVar[str] = "inside:<block>"
     summary: ClassVar[str] = "inside each block of a kind"
-    inside: ClassVar[bool] = True
+    use: ClassVar[str] = "inside"
 
     @classmethod
     def parse(cls, text: str) -> Site | None:
@@ -133,6 +136,31 @@ class InsideBlock(Site):
         if not rows:
             raise _unknown_site(self, [f"inside:{block}" for block in blocks], ["inside:<row>"])
         return rows
+
+
+@dataclass(frozen=True)
+class ReplacedRow(Site):
+    """The place of one row: `replace:3`.
+
+    Args:
+        text: The site as written.
+        row: Index of the row.
+    """
+
+    row: int
+    form: ClassVar[str] = "replace:<row>"
+    summary: ClassVar[str] = "in the place of a row of Conv, for convolutions"
+    use: ClassVar[str] = "replaced"
+
+    @classmethod
+    def parse(cls, text: str) -> Site | None:
+        """Parse "replace:" and a row number."""
+        kind, colon, row = text.partition(":")
+        return cls(text, int(row)) if kind == "replace" and colon and row.isdecimal() else None
+
+    def rows(self, graph: ModelGraph, strides: Strides) -> list[int]:
+        """Return the row, which must be before the head."""
+        return [_row_before_head(graph, self, self.row)]
 
 
 @dataclass(frozen=True)
@@ -158,19 +186,21 @@ class LevelSite(Site):
         return rows
 
 
-SITE_KINDS: tuple[type[Site], ...] = (AfterRow, InsideBlock, LevelSite)
+SITE_KINDS: tuple[type[Site], ...] = (AfterRow, ReplacedRow, InsideBlock, LevelSite)
 """The kinds of sites in the order in which they parse a text; the last accepts any text."""
 
 
 class SiteRows(NamedTuple):
-    """The rows that sites select.
+    """The rows that sites select, in order, each once.
 
     Args:
-        after: The rows after which a new row goes, in order, each once.
-        inside: The rows whose blocks get a layer inside, in order, each once.
+        after: The rows after which a new row goes.
+        replaced: The rows that a layer replaces.
+        inside: The rows whose blocks get a layer inside.
     """
 
     after: list[int]
+    replaced: list[int]
     inside: list[int]
 
 
@@ -195,10 +225,10 @@ def resolve_sites(graph: ModelGraph, strides: Strides, sites: Iterable[Site]) ->
     Raises:
         UserError: The model does not have a site; the message lists its sites.
     """
-    rows: dict[bool, set[int]] = {True: set(), False: set()}
-    for site in sorted(sites, key=lambda site: site.inside):
-        rows[site.inside].update(site.rows(graph, strides))
-    return SiteRows(sorted(rows[False]), sorted(rows[True]))
+    rows: dict[str, set[int]] = {use: set() for use in SiteRows._fields}
+    for site in sorted(sites, key=lambda site: SiteRows._fields.index(site.use)):
+        rows[site.use].update(site.rows(graph, strides))
+    return SiteRows(**{use: sorted(found) for use, found in rows.items()})
 
 
 def list_sites(graph: ModelGraph, strides: Strides) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,20 @@ from yolo_attn.graph import ModelGraph, block_of, insert_layer, layers_in, list_
 from yolo_attn.graph.blocks import JOINT
 from yolo_attn.graph.model_ref import ModelKind, ModelRef
 from yolo_attn.graph.placed_layers import PlacedLayer, parse_placed_layers
-from yolo_attn.graph.sites import SiteRows
+from yolo_attn.graph.sites import ReplacedRow, Site, SiteRows
 from yolo_attn.host.blocks import spelt_block
 from yolo_attn.host.checkpoint import read_checkpoint
 from yolo_attn.host.geometry import row_strides
 from yolo_attn.host.model_files import find_model_yaml, model_scale
-from yolo_attn.registry import LayerSpec, get_layer, is_layer
+from yolo_attn.registry import LayerSpec, get_layer, is_layer, list_layers
+from yolo_attn.system.files import as_yaml
 
 __all__ = [
     "Variant",
+    "check_sites",
     "layer_to_place",
     "make_variant",
     "model_yaml",
-    "several_rows",
     "with_layers",
     "with_scale",
     "without_dataset",
@@ -143,20 +144,33 @@ def with_layers(document: dict[str, Any], layers: Sequence[PlacedLayer]) -> dict
     for placed in layers:
         spec = layer_to_place(placed.layer, document)
         spec.check_options(placed.options)
-        if spec.inputs > 1 or spec.more_inputs:
-            raise UserError(several_rows(spec))
-        after, inside = resolve_sites(base, strides, placed.sites)
-        rows = SiteRows([current[row + 1] - 1 for row in after], [current[row] for row in inside])
+        check_sites(spec, placed.sites, placed.options)
+        found = resolve_sites(base, strides, placed.sites)
+        rows = SiteRows(
+            after=[current[row + 1] - 1 for row in found.after],
+            replaced=[current[row] for row in found.replaced],
+            inside=[current[row] for row in found.inside],
+        )
         for insertion in insert_layer(graph, spec.name, rows, placed.options):
-            if not insertion.block:
+            if insertion.new:
                 current = [row + (row >= insertion.row) for row in current]
     return graph.to_document()
 
 
-def several_rows(spec: LayerSpec) -> str:
-    """Return the error message for a layer that cannot be placed at a site because it reads several rows."""
-    row = f"[[-1, N], 1, {spec.name}, []]"
-    return f"{spec.name} reads several rows, but a site is one row; write {row} into a YAML, where N is the other row"
+def check_sites(spec: LayerSpec, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
+    """Raise UserError if a layer with these options cannot be placed at one of the sites, whatever the model."""
+    if spec.inputs > 1 or spec.more_inputs:
+        row = f"[[-1, N], 1, {spec.name}, []]"
+        problem = f"{spec.name} reads several rows, but a site is one row"
+        raise UserError(f"{problem}; write {row} into a YAML, where N is the other row")
+    for site in sites:
+        if isinstance(site, ReplacedRow) and not spec.replaces_conv:
+            able = ", ".join(other.name for other in list_layers() if other.replaces_conv)
+            problem = f"site '{site}': {spec.name} has no width and stride, so it cannot replace a row"
+            raise UserError(f"{problem}; place it at after:{site.row}, or choose one of {able}")
+        if not isinstance(site, ReplacedRow) and spec.replaces_conv and options.get("stride", 1) != 1:
+            problem = f"stride={as_yaml(options['stride'])} at '{site}', whose consumers need the size of the map"
+            raise UserError(f"{spec.name}: {problem}; place it at replace:N, where row N is a Conv with that stride")
 
 
 def layer_to_place(name: str, document: dict[str, Any], written: str = "{layer}@{site}") -> LayerSpec:

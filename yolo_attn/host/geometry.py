@@ -18,11 +18,13 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from yolo_attn.errors import RowError, UserError
-from yolo_attn.graph import block_of
+from yolo_attn.graph import ModelGraph, block_of
+from yolo_attn.graph.lint import find_head_problems
 from yolo_attn.host.model_kind import input_channels, is_rtdetr
 from yolo_attn.host.parser import build_rows, check_safe
+from yolo_attn.layers.base import Convolution
 
-__all__ = ["Cost", "build_on_meta", "model_cost", "row_strides", "run_on_meta"]
+__all__ = ["Cost", "build_on_meta", "check_strides", "model_cost", "row_strides", "run_on_meta"]
 
 _SIDE = 256  # a multiple of every stride in use
 _WEIGHTS = 2  # index of the weights to download in a TorchVision row [channels, model, weights, ...]
@@ -64,6 +66,16 @@ def _strides(document: str) -> tuple[float | None, ...]:
     maps = [x if isinstance(x, torch.Tensor) and x.ndim == 4 else None for x in outputs]  # noqa: PLR2004 - B, C, H, W
     strides = (None if x is None else _SIDE / x.shape[2] for x in maps)
     return (*strides, *[None] * (len(modules) - len(maps)))
+
+
+def check_strides(document: dict[str, Any]) -> None:
+    """Check that the rows and the head of a model can read the maps that its convolutions of attention return.
+
+    Raises:
+        RowError: A row or the head cannot; the message has the strides of these convolutions.
+    """
+    for finding in find_head_problems(ModelGraph(document), row_strides(document)):
+        raise RowError(finding.row or 0, finding.message + _own_strides(build_on_meta(document)))
 
 
 def model_cost(document: dict[str, Any], imgsz: int = 640) -> Cost:
@@ -111,11 +123,20 @@ def _run(
             source: Any = module.f
             if source != -1:
                 x = outputs[source] if isinstance(source, int) else [x if s == -1 else outputs[s] for s in source]
-            x = _call(i, module, x, text)
+            try:
+                x = _call(i, module, x, text)
+            except RowError as error:
+                raise RowError(error.row, error.problem + _own_strides(modules[:i])) from error
             if type(module).__name__ == "ImagePoolingAttn":
                 text = x
             outputs.append(x)
     return modules, outputs
+
+
+def _own_strides(modules: nn.Sequential) -> str:
+    """Return the end of a message about maps of the wrong sizes: the strides of the convolutions of attention."""
+    convolutions = [(i, module) for i, module in enumerate(modules) if isinstance(module, Convolution)]
+    return "".join(f"; row {i} {type(module).__name__} has stride {module.stride}" for i, module in convolutions)
 
 
 def build_on_meta(document: dict[str, Any]) -> nn.Sequential:

@@ -6,13 +6,14 @@ import contextlib
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
+from operator import eq, or_
 from pathlib import Path
 from typing import Any
 
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import RowError, UserError
-from yolo_attn.graph import ModelGraph, block_of, layers_in, line_numbers, read_model
+from yolo_attn.graph import ModelGraph, Row, block_of, layers_in, line_numbers, read_model
 from yolo_attn.graph.lint import (
     Finding,
     compare_with_base,
@@ -22,6 +23,7 @@ from yolo_attn.graph.lint import (
     find_malformed_rows,
 )
 from yolo_attn.graph.model_ref import ModelKind, ModelRef
+from yolo_attn.graph.place import CONV, conv_options
 from yolo_attn.host.document_keys import find_key_problems
 from yolo_attn.host.documents import model_yaml, with_scale
 from yolo_attn.host.geometry import row_strides
@@ -33,6 +35,7 @@ from yolo_attn.host.parser import (
     UNREAD_BY_DESIGN,
     has_layer,
     is_attention_row,
+    is_replacement,
     name_problem,
     read_attention_row,
     read_block_row,
@@ -93,7 +96,7 @@ def _lint(
     findings += _names_and_options(graph) + _captured_strings(graph) + _unknown_weights(graph)
     findings += _without_head(document, graph)
     findings += find_dead_rows(graph, UNREAD_BY_DESIGN)
-    findings += find_bypasses(graph, is_attention_row)
+    findings += find_bypasses(graph, _is_inserted)
     findings += _against_base(graph)
     return findings or _by_building(graph, with_its_scale)
 
@@ -193,9 +196,47 @@ def _against_base(graph: ModelGraph) -> list[Finding]:
     """Compare a model with the stock models of the same rows, and return the differences from the most similar one."""
     if not any(has_layer(row) for row in graph):
         return []
-    modules = tuple(block_of(row.module) for row in graph if not is_attention_row(row))
-    reports = [compare_with_base(graph, base, name, is_attention_row) for name, base in stock_models().get(modules, [])]
+    reports = [
+        compare_with_base(graph, base, name, _is_inserted) + _other_strides(graph, base, name)
+        for name, base in _bases_of(graph)
+    ]
     return min(reports, key=len, default=[])
+
+
+def _is_inserted(row: Row) -> bool:
+    """Return whether a row is an attention layer between stock rows, not in the place of one."""
+    return is_attention_row(row) and not is_replacement(row)
+
+
+def _bases_of(graph: ModelGraph) -> list[tuple[str, ModelGraph]]:
+    """Return the stock models with the rows of a model, where layers in the place of rows are in that of any."""
+    rows = [row for row in graph if not _is_inserted(row)]
+    replaced = [is_replacement(row) for row in rows]
+    modules = tuple(block_of(row.module) for row in rows)
+    if not any(replaced):
+        return stock_models().get(modules, [])
+    return [
+        model
+        for stock, models in stock_models().items()
+        if len(stock) == len(modules) and all(map(or_, replaced, map(eq, stock, modules)))
+        for model in models
+    ]
+
+
+def _other_strides(graph: ModelGraph, base: ModelGraph, name: str) -> list[Finding]:
+    """Return the layers in the place of a `Conv` of the base that have another stride."""
+    rows = [i for i, row in enumerate(graph) if not _is_inserted(row)]
+    findings = []
+    for i, stock in zip(rows, base, strict=True):
+        row = graph.rows[i]
+        if not is_replacement(row) or stock.module != CONV:
+            continue
+        with contextlib.suppress(RowError):  # invalid options have a finding of their own
+            stride, right = read_attention_row(i, row).options.get("stride", 1), conv_options(stock)["stride"]
+            if stride != right:
+                hint = f"the {CONV} in its place in {name} has {right}; write that, unless this is intended"
+                findings.append(Finding(i, f"{row.module} has stride {stride}; {hint}"))
+    return findings
 
 
 @functools.cache

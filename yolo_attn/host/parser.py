@@ -16,7 +16,7 @@ import hashlib
 import logging
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.error import URLError
@@ -36,7 +36,7 @@ from yolo_attn.host.document_keys import find_key_problems, find_unsafe_keys
 from yolo_attn.host.positional import builds, is_width
 from yolo_attn.layers.checks import is_positive_integer
 from yolo_attn.names.suggestions import suggest_word
-from yolo_attn.registry import OUT_CHANNELS, LayerSpec, check_inputs, get_layer, is_layer
+from yolo_attn.registry import CONV_ARGS, OUT_CHANNELS, LayerSpec, check_inputs, get_layer, is_layer
 from yolo_attn.system.files import as_yaml
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "check_safe",
     "has_layer",
     "is_attention_row",
+    "is_replacement",
     "name_problem",
     "read_attention_row",
     "read_block_row",
@@ -67,6 +68,19 @@ def is_attention_row(row: Row) -> bool:
     return is_layer(row.module)
 
 
+def is_replacement(row: Row) -> bool:
+    """Return whether an attention row is in the place of a stock row, not between stock rows.
+
+    A layer that can replace `Conv` does so in a row with a width, as `Conv` has, or with a stride. Without them it
+    keeps the shape, as every inserted layer does.
+    """
+    if not is_attention_row(row) or not get_layer(row.module).replaces_conv:
+        return False
+    *values, last = row.args or [{}]
+    named = last if isinstance(last, dict) else {OUT_CHANNELS: last}
+    return bool(values) or bool({OUT_CHANNELS, "stride"} & named.keys())
+
+
 def has_layer(row: Row) -> bool:
     """Return whether a row is an attention row, or a stock block with a layer inside (`C3k2+EMA`)."""
     return is_attention_row(row) or bool(layers_in(row.module))
@@ -76,6 +90,10 @@ def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
     def parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:
         """Build a model YAML, with or without attention rows."""
         names = check_safe(d)
+        if any(is_layer(name) and get_layer(name).replaces_conv for name in names):
+            from yolo_attn.host.geometry import check_strides  # which builds models with this module
+
+            check_strides(d)
         with _parsing():
             if not any(is_layer(name) or layers_in(name) for name in names):
                 return original(d, ch, verbose)  # type: ignore[no-any-return]
@@ -294,6 +312,8 @@ class _Build:
         out = self.attention[i].options.get(OUT_CHANNELS)
         if out is None:
             return [[sources[0], 1, "nn.Identity", []]], 0  # keeps the channels of the first input
+        if is_replacement(row):  # takes the random numbers of the Conv in its place: later rows have those of the base
+            return [[sources[0], 1, "Conv", [out, self.attention[i].options.get("kernel_size", 3)]]], 0
         # A Conv scales its width like every stock row. Its random numbers must not change those of later rows.
         return [[-1, 1, _KEEP, []], [sources[0], 1, "Conv", [out, 1, 1]], [-1, 1, _RESTORE, []]], 1
 
@@ -456,9 +476,9 @@ def read_attention_row(index: int, row: Row) -> AttentionRow:
         if row.repeats != 1:
             raise UserError(f"{row.module} cannot be repeated; write 1, and one row for each repetition")
         options = _read_options(spec, row)
-        out = options.get(OUT_CHANNELS)
-        if out is not None and not is_positive_integer(out):  # before it is scaled by the width
-            raise UserError(f"{spec.name}: {OUT_CHANNELS}={as_yaml(out)}; use a positive integer")
+        for name in {OUT_CHANNELS, *(CONV_ARGS if spec.replaces_conv else ())} & options.keys():
+            if options[name] is not None and not is_positive_integer(options[name]):  # before the stock parser reads it
+                raise UserError(f"{spec.name}: {name}={as_yaml(options[name])}; use a positive integer")
         if not row.several and (spec.inputs > 1 or spec.more_inputs):
             raise UserError(f"{row.module} reads several rows; write their numbers as a list, as in [-1, N]")
         if row.several and len(row.sources) > spec.inputs == 1 and not spec.more_inputs:
@@ -489,24 +509,50 @@ def read_block_row(index: int, row: Row) -> BlockRow:
 
 
 def _read_inside(module: str, spec: LayerSpec, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of a layer inside a block, which must keep the channels for the next one and the addition."""
+    """Return the options of a layer inside a block, which keeps the shape for the next one and the addition."""
     options = spec.read_options(given)
-    if options.get(OUT_CHANNELS) is not None:
-        problem = f"a layer inside a block keeps the channels, so {spec.name} takes no {OUT_CHANNELS}"
+    for name in _shape_options(spec, options):
+        problem = f"a layer inside a block keeps the shape of the map, so {spec.name} takes no {name}"
         raise UserError(f"{module!r}: {problem}")
     return options
 
 
+def _shape_options(spec: LayerSpec, options: Mapping[str, Any]) -> list[str]:
+    """Return the given options of a layer that change the shape of the map."""
+    wide = options.get(OUT_CHANNELS) is not None
+    return [OUT_CHANNELS] * wide + ["stride"] * (spec.replaces_conv and options.get("stride", 1) != 1)
+
+
 def _read_options(spec: LayerSpec, row: Row) -> dict[str, Any]:
-    """Return the options of an attention row, whose arguments are one mapping or empty."""
+    """Return the options of an attention row, whose arguments are one mapping or empty.
+
+    Those of a layer that replaces `Conv` may begin with width, kernel size and stride, as the arguments of `Conv` do.
+    """
     if not row.args:
         return {}
+    if spec.replaces_conv:
+        return _read_conv_options(spec, row)
     if len(row.args) != 1 or not isinstance(row.args[0], dict):
         raise UserError(
             f"{row.module} takes its options by name, in one mapping, and no channels (they are inferred): "
             f"write {_right_args(spec, row.args)}, not {as_yaml(row.args)}"
         )
     return spec.read_options(row.args[0])
+
+
+def _read_conv_options(spec: LayerSpec, row: Row) -> dict[str, Any]:
+    """Return the options of a row such as [256, {kernel_size: 3, stride: 2}] or [256, 3, 2]."""
+    named = row.args[-1] if isinstance(row.args[-1], dict) else {}
+    values = row.args[: len(row.args) - bool(named)]
+    if len(values) > len(CONV_ARGS) or not all(map(is_positive_integer, values)):
+        raise UserError(
+            f"{row.module} takes {', '.join(CONV_ARGS)} like Conv, then its other options by name in one mapping: "
+            f"write [256, {{kernel_size: 3, stride: 2}}], not {as_yaml(row.args)}"
+        )
+    given = dict(zip(CONV_ARGS, values, strict=False))
+    for name in given.keys() & named.keys():
+        raise UserError(f"{row.module} has {name} twice in {as_yaml(row.args)}; write it once")
+    return spec.read_options({**given, **named})
 
 
 def _right_args(spec: LayerSpec, given: list[Any]) -> str:

@@ -14,7 +14,7 @@ from yolo_attn.graph import IMAGE, Insertion, ModelGraph, dump_model, list_sites
 from yolo_attn.graph.model_ref import ModelRef
 from yolo_attn.graph.sites import parse_sites
 from yolo_attn.host.blocks import count_inside
-from yolo_attn.host.documents import layer_to_place, model_yaml, several_rows
+from yolo_attn.host.documents import check_sites, layer_to_place, model_yaml
 from yolo_attn.host.geometry import Cost, build_on_meta, model_cost, row_strides
 from yolo_attn.host.transfer import count_transferable
 from yolo_attn.registry import LayerSpec
@@ -71,7 +71,7 @@ class Placement:
     def text(self) -> str:
         """Return the model YAML as text, with a header that records its origin."""
         sites = [site for i, site in zip(self.insertions, self.sites, strict=True) if not i.block]
-        sites += dict.fromkeys(str(site) for site in parse_sites(self.at) if site.inside)
+        sites += dict.fromkeys(str(site) for site in parse_sites(self.at) if site.use == "inside")
         options = ", ".join(f"{key}={as_yaml(value)}" for key, value in self.options.items())
         paper = f"{self.layer.paper}, {self.layer.url}" if self.layer.paper else self.layer.summary
         header = "\n".join(
@@ -86,7 +86,7 @@ class Placement:
 
     @property
     def notes(self) -> dict[int, str]:
-        """The site of each new row, by its index."""
+        """The site of each of the layer's own rows, by its index."""
         return {i.row: site for i, site in zip(self.insertions, self.sites, strict=True) if not i.block}
 
     def save(self, file: str | Path, *, exist_ok: bool = False) -> Path:
@@ -138,7 +138,10 @@ class Placement:
         lines.append(f"GFLOPs at 640: {self.before.gflops:.2f} -> {self.after.gflops:.2f}")
         arriving, tensors = self.transfer()
         new = len(self.modules.state_dict()) - arriving
-        lines.append(f"pretrained weights: {arriving}/{tensors} base tensors transfer into their own layers, {new} new")
+        replaced = [f"row {i.row}" for i in self.insertions if i.replaced]
+        lost = f" (the others were those of {', '.join(replaced)})" if replaced else ""
+        kept = f"{arriving}/{tensors} base tensors transfer into their own layers{lost}, {new} new"
+        lines.append(f"pretrained weights: {kept}")
         return "\n".join(lines)
 
     def _change(self, insertion: Insertion, site: str) -> str:
@@ -148,8 +151,22 @@ class Placement:
             layers = counted(count_inside(self.modules[insertion.row], self.layer.name), "layer")
             return f"{row} {block} -> {block}+{self.layer.name}, {layers} inside"
         consumers = counted(insertion.consumers, "row")
+        if insertion.replaced:
+            return f"{row} {insertion.replaced} -> {self.layer.name}, read by {consumers}"
         reads = f"reads {_row_name(insertion.row - 1)}, read by {consumers} that read it before"
         return f"{row} {self.layer.name} at {site}, {reads}"
+
+
+def _site_name(insertion: Insertion, levels: dict[int, str]) -> str:
+    """Return the name of an insertion's site.
+
+    Args:
+        insertion: The insertion.
+        levels: The names of the levels, by the row that they follow.
+    """
+    if insertion.new:
+        return levels.get(insertion.follows, f"row {insertion.follows} of the base")
+    return f"{'inside' if insertion.block else 'replace'}:{insertion.follows}"
 
 
 def _row_name(index: int) -> str:
@@ -174,26 +191,28 @@ def model_file(out: str | Path) -> Path:
 def place_layer(model: str, layer: str, at: str, options: dict[str, Any] | None = None) -> Placement:
     """Place a layer in a model at sites.
 
-    A new row shifts the indices after it, and its consumers are redirected. A layer inside a block moves no row.
+    A new row shifts the indices after it, and its consumers are redirected. A layer inside a block or in the place of a
+    row moves no row.
 
     Args:
         model: A model YAML's name or path, or a checkpoint.
         layer: The layer's name or an alias.
-        at: Sites with commas between them, such as "neck", "backbone.P4,neck.P3" or "inside:C3k2".
+        at: Sites with commas between them, such as "neck", "backbone.P4,neck.P3", "inside:C3k2" or
+            "replace:3".
         options: The layer's options by name.
 
     Raises:
-        UserError: Unknown layer, option or site, or a layer of several inputs. Errors that only occur on building (the
-            value of an option, unsuitable channels) are raised by `after` and `summary`.
+        UserError: Unknown layer, option or site, or a layer that cannot be at a site. Errors that only occur on
+            building (the value of an option, unsuitable channels) are raised by `after` and `summary`.
     """
     base, options = model_yaml(model), dict(options or {})
     spec = layer_to_place(layer, base, "layer={layer} at={site}")
     spec.check_options(options)
-    if spec.inputs > 1 or spec.more_inputs:
-        raise UserError(several_rows(spec))
+    sites = parse_sites(at)
+    check_sites(spec, sites, options)
     graph, strides = ModelGraph(base), row_strides(base)
     names = {row: name for name, row in reversed(list_sites(graph, strides).items())}
-    insertions = place(graph, strides, spec.name, parse_sites(at), options)
+    insertions = place(graph, strides, spec.name, sites, options)
     document = graph.to_document()
     return Placement(
         base=model,
@@ -202,9 +221,6 @@ def place_layer(model: str, layer: str, at: str, options: dict[str, Any] | None 
         options=options,
         document=document,
         insertions=tuple(insertions),
-        sites=tuple(
-            f"inside:{i.follows}" if i.block else names.get(i.follows, f"row {i.follows} of the base")
-            for i in insertions
-        ),
+        sites=tuple(_site_name(insertion, names) for insertion in insertions),
         base_document=base,
     )

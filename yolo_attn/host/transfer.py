@@ -29,7 +29,7 @@ from yolo_attn.host.binding import Binding
 from yolo_attn.host.blocks import is_inside, names_inside
 from yolo_attn.host.geometry import build_on_meta
 from yolo_attn.host.model_kind import task_of
-from yolo_attn.host.parser import has_layer, is_attention_row
+from yolo_attn.host.parser import has_layer, is_attention_row, is_replacement
 
 __all__ = [
     "IDENTITY",
@@ -103,8 +103,11 @@ def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def is_inserted_row(row: Row) -> bool:
-    """Return whether a row was inserted between the rows of a base: an attention row or an identity."""
-    return is_attention_row(row) or row.module == IDENTITY
+    """Return whether a row was inserted between the rows of a base: an attention row or an identity.
+
+    A layer in the place of a stock row was not inserted.
+    """
+    return (is_attention_row(row) and not is_replacement(row)) or row.module == IDENTITY
 
 
 def align_rows(target: ModelGraph, source: ModelGraph) -> dict[int, int]:
@@ -116,7 +119,7 @@ def align_rows(target: ModelGraph, source: ModelGraph) -> dict[int, int]:
         target: The model that receives weights.
         source: The model that provides them.
     """
-    return align(target, source, is_inserted_row, _fit(target, source))
+    return align(target, source, is_inserted_row, _fit(target, source), is_replacement)
 
 
 def count_transferable(document: dict[str, Any], base: dict[str, Any]) -> tuple[int, int]:

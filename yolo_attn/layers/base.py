@@ -4,6 +4,7 @@
 - `Chain`: several gates in sequence, each applied to the output of the one before. Implement nothing.
 - `Mixer`: y = f(x), any other mechanism that keeps the shape. Implement `mix`.
 - `Block`: y = f(x), like `Mixer`, with the option `out_channels` for the number of output channels. Implement `mix`.
+- `Convolution`: a `Block` in the place of a convolution, with `kernel_size` and `stride`. Implement `mix`.
 - `Fusion`: y = f(x0, x1, ...), several inputs, the shape of the first. Implement `fuse`.
 
 With `init="identity"` a zero-initialized gamma, one per channel, fades the mechanism in:
@@ -23,10 +24,10 @@ from torch import Tensor, nn
 
 from yolo_attn.errors import RowError, UserError
 from yolo_attn.layers.attention_values import AttentionValues, Reading, gate_values
-from yolo_attn.layers.checks import check, check_choice, check_integer, is_positive_integer
+from yolo_attn.layers.checks import check, check_choice, check_integer, check_odd, is_positive_integer
 from yolo_attn.layers.numerics import one_dtype, saturate
 
-__all__ = ["Block", "Chain", "Fusion", "Gate", "Layer", "Mixer"]
+__all__ = ["Block", "Chain", "Convolution", "Fusion", "Gate", "Layer", "Mixer"]
 
 INITS = ("paper", "identity")
 MAP_RANK = 4  # batch, channels, height, width
@@ -223,6 +224,46 @@ class Mixer(Block):
 
     def __init__(self, channels: int, *, init: str = "paper") -> None:
         super().__init__(channels, init=init)
+
+
+class Convolution(Block):
+    """A mechanism in the place of a convolution, which may change channels and size: y = mix(x).
+
+    Args:
+        channels: Channels of the input.
+        out_channels: Channels of the output; None keeps those of the input.
+        kernel_size: Side of the kernel, odd.
+        stride: Step between the positions of the output.
+        init: "paper", or "identity" if neither channels nor size change.
+
+    Shape:
+        x: (B, C, H, W), y: (B, out_channels, ceil(H / stride), ceil(W / stride)).
+
+    Raises:
+        ValueError: An argument is out of range, or `init` is "identity" and the shape changes.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        out_channels: int | None = None,
+        kernel_size: int = 3,
+        stride: int = 1,
+        init: str = "paper",
+    ) -> None:
+        super().__init__(channels, out_channels=out_channels, init=init)
+        check_odd(self, kernel_size=kernel_size)
+        check_integer(self, stride=stride)
+        valid = f"init=paper, because the identity cannot have stride {stride}"
+        check(self, init == "paper" or stride == 1, "init", init, valid)
+        self.kernel_size = kernel_size
+        self.stride = stride
+
+    def extra_repr(self) -> str:
+        """Return the channels, the output's channels, kernel size and stride, and the initialization."""
+        shape = f"{self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        return f"{self.channels}, {shape}" + (f", init={self.init!r}" if self.init != "paper" else "")
 
 
 class Fusion(Layer):

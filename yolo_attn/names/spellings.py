@@ -77,7 +77,7 @@ OTHER_MECHANISMS: frozenset[str] = frozenset(
     DSConv DyHead EfficientAttention EMANet EMAU EMSA EPSA ESA FocalAttention FocalSelfAttention GlobalAttention
     GLSA GSConv HorBlock HSA Involution LCA LinearAttention LSA LSKAttention LuongAttention MLA
     MLLAttention MobileViTBlock MobileViTv2Block MobileViTv3 ModelEMA MSDeformAttn OCA ODConv
-    PCA PConv PPA PSAModule RAM RetBlock RFAConv RFCAConv RFCBAMConv SABlock SAConv SAGAN
+    PCA PConv PPA PSAModule RAM RetBlock RFCAConv RFCBAMConv SABlock SAConv SAGAN
     SAModule SCA SequentialPolarizedSelfAttention ShuffleBlock ShuffleNet SKA SOA Spatial_Att
     SpatialGate SpatialSE SplitAttention SSA SSE StripBlock SwinTransformerBlock TA
     TransformerBlock TransformerLayer VisionRetentionChunk VSSBlock WindowAttention

@@ -27,35 +27,35 @@ _OTHER_SEEDS = 1000  # more than the seeds of any usual study, so that no run is
 
 
 def null_model(base: Model, variants: Sequence[Model]) -> dict[str, object]:
-    """Return the base with an identity layer after every row that is followed by an attention row in any variant.
+    """Return the base with an identity layer after every row after which a variant has an inserted attention row.
 
     Args:
         base: The base's model YAML.
         variants: The variants' model YAMLs.
 
     Raises:
-        UserError: No variant has an attention row, which leaves no position for an identity layer.
+        UserError: No variant has such a row, which leaves no position for an identity layer.
     """
     from yolo_attn.host.transfer import IDENTITY
 
     graph = ModelGraph(dict(base))
     rows = sorted({row for variant in variants for row in _followed_rows(graph, ModelGraph(dict(variant)))})
     if not rows:
-        raise UserError("controls: null needs a variant with a row of attention, and none of the variants has one")
+        raise UserError("controls: null needs a variant with a new row of attention, and none of the variants has one")
     for shift, row in enumerate(rows):
         graph.insert_after(row + shift, IDENTITY, [])
     return graph.to_document()
 
 
 def _followed_rows(base: ModelGraph, variant: ModelGraph) -> set[int]:
-    """Return the rows of the base that are followed by attention rows in a variant."""
-    from yolo_attn.host.parser import is_attention_row
+    """Return the rows of the base that are followed by inserted attention rows in a variant."""
+    from yolo_attn.host.parser import is_attention_row, is_replacement
     from yolo_attn.host.transfer import align_rows
 
     to_base = align_rows(variant, base)
     followed = set()
     for row in variant:
-        if not is_attention_row(row):
+        if not is_attention_row(row) or is_replacement(row):
             continue
         source = row.sources[0]
         while source != IMAGE and is_attention_row(variant.rows[source]):

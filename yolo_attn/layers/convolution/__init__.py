@@ -1,0 +1,1 @@
+"""Convolutions with attention, for rows in the place of Conv."""
