@@ -41,6 +41,7 @@ GIVEN = {
     **{"Conv_CBAM": "Conv+CBAM", "C2f_EMMA": "C2f+EMA", "C2f_deformable_LKA": "C2f+DLKA", "C2PSA-CAA": "C2PSA+CAA"},
     **{"C2PSA_SEAM": "C2PSA+SEAM", "C3k2_AFGCAttention": "C3k2+AFGC", "SpatialGroupEnhance_Block": "SGE"},
     **{"Strip_Attention": "StripAttention", "C3k2_RCM": "C3k2+RCM", "C2f_MPCA": "C2f+MPCA", "StripBlock": NONE},
+    **{"C3k2_PPA": "C3k2+PPA", "C2f_PPA": "C2f+PPA", "GLSA_Block": "GLSA"},
     # separators, case, generic words
     **{"SE_Block": "SE", "SEBlock": "SE", "se_block": "SE", "SEModule": "SE", "se_layer": "SE", "Cbam": "CBAM"},
     **{"CBAM_Block": "CBAM", "cbam": "CBAM", "simam_module": "SimAM", "Simam": "SimAM", "CA_Block": "CA"},

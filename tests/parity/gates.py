@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers import AFGC, DSM, MPCA, RCA, RCM, SEAM, SGE, MultiSEAM, StripAttention
+from yolo_attn.layers import AFGC, DSM, GLSA, MPCA, PPA, RCA, RCM, SEAM, SGE, MultiSEAM, StripAttention
+from yolo_attn.layers.block.ppa import PatchAttention
 from yolo_attn.layers.norms import BatchNorm
 
-from .mapping import Mapping, Weights, as_linear, layer, rename, renamed, vectors, without_conv_bias
+from .mapping import Mapping, Weights, as_conv, as_linear, layer, rename, renamed, vectors, without_conv_bias
 
 AMPLIFIER = {"amplifier__fc1": "fc__0", "amplifier__fc2": "fc__2"}
 
@@ -91,12 +92,58 @@ STRIP_BLOCK |= {"fc1": "mlp__fc1", "dwconv": "mlp__dwconv__dwconv", "fc2": "mlp_
 MPCA_NAMES = {"strips": "conv_hw__conv", "norm": "conv_hw__bn", "select__0": "conv_pool_hw__conv"}
 MPCA_NAMES |= {"select__1": "conv_pool_hw__bn", "pool__0": "gap__1__conv", "pool__1": "gap__1__bn"}
 
+UNUSED = ("conv1_1_1.", "local.ca.", "local.sa.", "GlobelBlock.conv_mask.bias")  # the softmax cancels the bias
+
+
+def glsa(weights: Weights) -> Weights:
+    weights = {name: value for name, value in weights.items() if not name.startswith(UNUSED)}
+    names = {"local": "local_11conv", "whole": "global_11conv", "proj": "conv1_1__conv", "norm": "conv1_1__bn"}
+    for n in range(3):
+        names |= {f"details__{n}__pointwise": f"local__conv{2 * n + 1}"}
+        names |= {f"details__{n}__depthwise": f"local__conv{2 * n + 2}"}
+    gate = {"attn": "conv_mask", "fc1": "channel_mul_conv__0", "norm": "channel_mul_conv__1"}
+    gate |= {"fc2": "channel_mul_conv__3"}
+    names |= {f"context__{ours}": f"GlobelBlock__{theirs}" for ours, theirs in gate.items()}
+    state = rename(weights, **names, details__3="local__conv7__0")
+    state |= vectors({name: value for name, value in state.items() if name.startswith("context.norm.")})
+    return as_linear(state, "context.fc1.weight", "context.fc2.weight")
+
+
+def patch_attention(weights: Weights) -> Weights:
+    names = {"fc1": "mlp1", "norm": "norm", "fc2": "mlp2", "prompt": "prompt", "proj": "conv"}
+    state = rename(weights, **names, transform__weight="top_down_transform")
+    hidden, positions = state["fc1.weight"].shape
+    side = round(positions**0.5)
+    state["fc1.weight"] = state["fc1.weight"].reshape(hidden, 1, side, side)
+    state["transform.weight"] = state["transform.weight"].t()
+    return as_conv(state, "fc2.weight", "transform.weight")
+
+
+def ppa(weights: Weights) -> Weights:
+    blocks = {"skip": "skip", **{f"convs__{n}": f"c{n + 1}" for n in range(3)}}
+    names = {"channel_gate__conv": "cn__conv__0", "spatial_gate": "sa__conv2d", "norm": "bn1"}
+    patches: list[Weights] = []
+    for name in ("lga2.", "lga4."):
+        part = {key.removeprefix(name): value for key, value in weights.items() if key.startswith(name)}
+        patches.append({f"patches.{len(patches)}.{key}": value for key, value in patch_attention(part).items()})
+    weights = {key: value for key, value in weights.items() if not key.startswith(("lga2.", "lga4."))}
+    for ours, theirs in blocks.items():
+        weights = without_conv_bias(weights, f"{theirs}.conv", f"{theirs}.norm")
+        names |= {f"{ours}__0": f"{theirs}__conv", f"{ours}__1": f"{theirs}__norm"}
+    return rename(weights, **names) | patches[0] | patches[1]
+
+
 MAPPINGS = {
     "afgc": Mapping(layer(AFGC), afgc),
     "dsm": Mapping(layer(DSM), dsm),
     "dsm__spatial": Mapping(lambda c: DSM(c).spatial.eval(), renamed(**DETAILS)),
+    "glsa": Mapping(layer(GLSA), glsa),
+    "glsa__e24": Mapping(layer(GLSA, out_channels=24), glsa),
     "mpca": Mapping(layer(MPCA, joined=True), renamed(**MPCA_NAMES)),
     "multiseam": Mapping(layer(MultiSEAM), multi_seam),
+    "ppa_fixed": Mapping(layer(PPA), ppa),
+    "ppa_fixed__lga": Mapping(lambda c: PatchAttention(c, 2).eval(), patch_attention),
+    "ppa_fixed__ragged": Mapping(layer(PPA, out_channels=24), ppa),
     "rca": Mapping(layer(RCA), rca),
     "rca__k1": Mapping(layer(RCA, kernel_size=1, reduction=2), rca),
     "rca__ratio2": Mapping(layer(RCA, reduction=2), rca),

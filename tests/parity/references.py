@@ -664,6 +664,56 @@ def self_calibrated(net: Net, x: Tensor) -> Tensor:
     return net.batch_norm(net.conv(gated, "k4.0"), "k4.1")
 
 
+def glsa(net: Net, x: Tensor) -> Tensor:
+    def unit(y: Tensor, name: str) -> Tensor:
+        return net.batch_norm(net.conv(y, f"local.{name}.0"), f"local.{name}.1")
+
+    first, second = x.chunk(2, 1)
+    u, v = net.conv(first, "local_11conv"), net.conv(second, "global_11conv")
+    t = u
+    for n, activation in enumerate((F.relu, F.relu, F.silu)):
+        t = activation(unit(t, f"conv{2 * n + 1}"))
+        t = t + unit(t, f"conv{2 * n + 2}").relu()
+    m = net.conv(t, "local.conv7.0").relu().sigmoid()
+    weights = net.conv(v, "GlobelBlock.conv_mask").flatten(2).softmax(2)
+    k = net.conv((v.flatten(2) * weights).sum(2)[..., None, None], "GlobelBlock.channel_mul_conv.0")
+    k = net.group_norm(k, "GlobelBlock.channel_mul_conv.1", 1).relu()
+    g = net.conv(k, "GlobelBlock.channel_mul_conv.3").sigmoid()
+    return net.batch_norm(net.conv(torch.cat([u + u * m, v + v * g], 1), "conv1_1.conv"), "conv1_1.bn").relu()
+
+
+def patch_attention(net: Net, x: Tensor, prefix: str, patch: int) -> Tensor:
+    """Return the attention of patches of PPA, with the means of each patch in the order of its positions."""
+    rows, columns = x.shape[2] // patch, x.shape[3] // patch
+    values = x.mean(1)[:, : rows * patch, : columns * patch].reshape(len(x), rows, patch, columns, patch)
+    r = values.transpose(2, 3).flatten(3)  # (B, rows, columns, positions of a patch)
+    hidden = net.linear(r, f"{prefix}mlp1").permute(0, 3, 1, 2)
+    centered = hidden - hidden.mean(1, keepdim=True)
+    normed = (centered / (centered.square().mean(1, keepdim=True) + 1e-5).sqrt()).permute(0, 2, 3, 1)
+    t = net.linear(normed * net[f"{prefix}norm.weight"] + net[f"{prefix}norm.bias"], f"{prefix}mlp2")
+    o, prompt = t * t.softmax(3), net[f"{prefix}prompt"]
+    likeness = (o @ prompt)[..., None] / (o.norm(dim=3, keepdim=True) * prompt.norm())
+    o = (o * likeness.clamp(0, 1)) @ net[f"{prefix}top_down_transform"]
+    resized = F.interpolate(o.permute(0, 3, 1, 2), x.shape[2:], mode="bilinear")
+    return net.conv(resized, f"{prefix}conv")
+
+
+def ppa(net: Net, x: Tensor) -> Tensor:
+    """Return PPA without dropout; batch norms after convolutions with bias."""
+
+    def unit(y: Tensor, name: str) -> Tensor:
+        return net.batch_norm(net.conv(y, f"{name}.conv"), f"{name}.norm")
+
+    q = unit(x, "skip")
+    z, c = q + patch_attention(net, q, "lga2.", 2) + patch_attention(net, q, "lga4.", 4), x
+    for name in ("c1", "c2", "c3"):
+        c = unit(c, name).relu()
+        z = z + c
+    z = z * net.conv(z.mean((2, 3))[:, None], "cn.conv.0").sigmoid().transpose(1, 2)[..., None]
+    two = torch.cat([z.mean(1, keepdim=True), z.amax(1, keepdim=True)], 1)
+    return net.batch_norm(z * net.conv(two, "sa.conv2d").sigmoid(), "bn1").relu()
+
+
 REFERENCES: dict[str, Callable[..., Tensor]] = {
     "additive_token": additive_token,
     "aff": aff,
@@ -700,6 +750,8 @@ REFERENCES: dict[str, Callable[..., Tensor]] = {
     "ge__plus_global": gather_excite,
     "ge__theta_e4": gather_excite,
     "ge_srm": gather_excite_of_srm,
+    "glsa": glsa,
+    "glsa__e24": glsa,
     "iaff_fixed": iaff,
     "irmb": irmb,
     "lite_mla": lite_mla,
@@ -715,6 +767,8 @@ REFERENCES: dict[str, Callable[..., Tensor]] = {
     "nonlocal_gaussian": non_local("gaussian"),
     "parnet": parnet,
     "polarized_s": polarized_s,
+    "ppa_fixed": ppa,
+    "ppa_fixed__ragged": ppa,
     "rca": rca,
     "rca__k1": rca,
     "rca__ratio2": rca,

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from yolo_attn.layers.numerics import is_traced, no_autocast, widen
+from yolo_attn.layers.numerics import at_least_one, is_traced, no_autocast, widen
 
-__all__ = ["adaptive_max", "adaptive_mean", "averaging_matrix", "bin_limits", "nearest", "window_mean"]
+__all__ = ["adaptive_max", "adaptive_mean", "averaging_matrix", "bin_limits", "nearest", "padded_to", "window_mean"]
 
 
 def adaptive_mean(x: Tensor, height: int, width: int) -> Tensor:
@@ -111,3 +111,16 @@ def nearest(x: Tensor, height: int, width: int, extent: int) -> Tensor:
         return F.interpolate(x, size=(height, width))
     lines = x.repeat_interleave(extent, 3)[:, :, :, None]
     return lines.expand(-1, -1, -1, extent, -1).reshape(*x.shape[:2], height, width)
+
+
+def padded_to(x: Tensor, side: int) -> Tensor:
+    """Return x, padded with zeros at the bottom and right to a height and width of at least `side`.
+
+    Args:
+        x: (B, C, H, W).
+        side: Height and width of a patch, of which the map then has at least one.
+    """
+    down, right = (at_least_one(side + 1 - length) - 1 for length in x.shape[2:])
+    if not is_traced() and down == right == 0:
+        return x  # padding by nothing copies the map
+    return F.pad(x, (0, right, 0, down))

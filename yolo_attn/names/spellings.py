@@ -75,9 +75,9 @@ OTHER_MECHANISMS: frozenset[str] = frozenset(
     C2fAtt C2fAttention C3STR CAB CALayer CARAFE CGA Channel_Att
     ChannelAttentionBlock ChannelGate CLA ClassAttention CoordAttMeanPool CoordConv CPA CSA CSE CSRA DCN DLA
     DSConv DyHead EfficientAttention EMANet EMAU EMSA EPSA ESA FocalAttention FocalSelfAttention GlobalAttention
-    GLSA GSConv HorBlock HSA Involution LCA LinearAttention LSA LSKAttention LuongAttention MLA
+    GSConv HorBlock HSA Involution LCA LinearAttention LSA LSKAttention LuongAttention MLA
     MLLAttention MobileViTBlock MobileViTv2Block MobileViTv3 ModelEMA MSDeformAttn OCA ODConv
-    PCA PConv PPA PSAModule RAM RetBlock RFCAConv RFCBAMConv SABlock SAConv SAGAN
+    PCA PConv PSAModule RAM RetBlock RFCAConv RFCBAMConv SABlock SAConv SAGAN
     SAModule SCA SequentialPolarizedSelfAttention ShuffleBlock ShuffleNet SKA SOA Spatial_Att
     SpatialGate SpatialSE SplitAttention SSA SSE StripBlock SwinTransformerBlock TA
     TransformerBlock TransformerLayer VisionRetentionChunk VSSBlock WindowAttention

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from yolo_attn.layers.attention_values import WEIGHT, AttentionValues
 from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.channel._context import pooled_context, position_weights
 from yolo_attn.layers.checks import check_positive
-from yolo_attn.layers.numerics import no_autocast, widen
 from yolo_attn.layers.projections import single_channel
 from yolo_attn.layers.sizes import hidden_width
 from yolo_attn.registry import register_layer
@@ -75,14 +75,10 @@ class GC(Mixer):
 
     def weights(self, x: Tensor) -> Tensor:
         """Return the attention over the positions, (B, H W)."""
-        return widen(single_channel(self.attn, x)).flatten(1).softmax(1)
+        return position_weights(single_channel(self.attn, x))
 
     def mix(self, x: Tensor) -> Tensor:
         """Return x with its context added."""
-        weights = self.weights(x)
-        with no_autocast(x):
-            values = widen(x).flatten(2)
-            context = (values @ weights.to(values.dtype)[..., None])[..., 0]
-        hidden = torch.relu(self.norm(self.fc1(context.to(x.dtype))))
+        hidden = torch.relu(self.norm(self.fc1(pooled_context(x, self.weights(x)))))
         added: Tensor = self.fc2(hidden)[..., None, None]
         return x + added

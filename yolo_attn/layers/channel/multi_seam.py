@@ -15,14 +15,14 @@ error. With C < r that code has no hidden unit and a gate of exactly exp(1/2); h
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from yolo_attn.layers.base import Gate
 from yolo_attn.layers.channel._seam import Amplifier, Description
 from yolo_attn.layers.checks import check_integer, check_positive
 from yolo_attn.layers.norms import BatchNorm
-from yolo_attn.layers.numerics import at_least_one, is_traced, total
+from yolo_attn.layers.numerics import total
+from yolo_attn.layers.pooling import padded_to
 from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
 
@@ -62,7 +62,7 @@ class MultiSEAM(Gate):
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, 1, 1)."""
-        maps = (description(_at_least(x, patch)) for description, patch in zip(self.descriptions, PATCHES, strict=True))
+        maps = (description(padded_to(x, patch)) for description, patch in zip(self.descriptions, PATCHES, strict=True))
         means = [mean(map_, 2, 3) for map_ in (*maps, x)]
         gate: Tensor = self.amplifier(total(means) / len(means))
         return gate
@@ -72,11 +72,3 @@ def _description(channels: int, patch: int, depth: int) -> nn.Sequential:
     """Return the convolution of the patches, followed by the steps of their description."""
     convolution = nn.Conv2d(channels, channels, patch, stride=patch)
     return nn.Sequential(convolution, nn.GELU(), BatchNorm(channels), *(Description(channels) for _ in range(depth)))
-
-
-def _at_least(x: Tensor, side: int) -> Tensor:
-    """Return x, padded at the bottom and right with zeros to a height and width of at least `side`."""
-    down, right = (at_least_one(side + 1 - length) - 1 for length in x.shape[2:])
-    if not is_traced() and down == right == 0:
-        return x  # padding by nothing copies the map
-    return F.pad(x, (0, right, 0, down))
