@@ -32,7 +32,7 @@ from tests.exports.table import (  # noqa: E402
     DOCUMENT,
     LAYERS,
     RECORD,
-    complete_formats,
+    measured_formats,
     read_cells,
     read_record,
     with_table,
@@ -57,7 +57,7 @@ def main() -> None:
         for form, layer in cells_due(again, arguments.format.split(",")):
             store(form, layer, in_own_process(layer, form))
     write_atomically(DOCUMENT, with_table(DOCUMENT.read_text(encoding="utf-8")))
-    print(f"{DOCUMENT}: {', '.join(complete_formats())}")
+    print(f"{DOCUMENT}: {', '.join(measured_formats())}")
 
 
 def cells_due(again: list[str], formats: list[str]) -> Iterator[tuple[str, str]]:

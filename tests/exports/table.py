@@ -10,7 +10,7 @@ from tests.conftest import SOURCE
 from tests.exports.measure import FORMATS, Cell
 from yolo_attn.registry import list_layers
 
-__all__ = ["DOCUMENT", "LAYERS", "REASONS", "RECORD", "complete_formats", "read_cells", "read_record", "with_table"]
+__all__ = ["DOCUMENT", "LAYERS", "REASONS", "RECORD", "measured_formats", "read_cells", "read_record", "with_table"]
 
 RECORD = SOURCE / "benchmarks" / "exports.json"
 DOCUMENT = SOURCE / "docs" / "export.md"
@@ -183,10 +183,10 @@ def read_cells() -> dict[tuple[str, str], Cell]:
     return {(form, layer): Cell(**cell) for form, layers in cells.items() for layer, cell in layers.items()}
 
 
-def complete_formats() -> list[str]:
-    """Return the formats in which all layers are measured: the columns of the table."""
-    cells = read_cells()
-    return [form for form in FORMATS if all((form, layer) in cells for layer in LAYERS)]
+def measured_formats() -> list[str]:
+    """Return the formats in which layers are measured: the columns of the table."""
+    forms = {form for form, _ in read_cells()}
+    return [form for form in FORMATS if form in forms]
 
 
 def number_of(form: str, layer: str, cell: Cell) -> int | None:
@@ -197,12 +197,11 @@ def number_of(form: str, layer: str, cell: Cell) -> int | None:
 
 def with_table(text: str) -> str:
     """Return a document with the table and the reasons between their markers."""
-    formats, cells = complete_formats(), read_cells()
+    formats, cells = measured_formats(), read_cells()
     head = ["layer", *(FORMATS[form].title for form in formats)]
-    rows = [[layer, *(_in_words(form, layer, cells[form, layer]) for form in formats)] for layer in LAYERS]
+    rows = [[layer, *(_in_words(form, layer, cells.get((form, layer))) for form in formats)] for layer in LAYERS]
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
-    shown = [(n, reason) for n, reason in enumerate(REASONS, 1) if reason.form in formats]
-    reasons = "\n".join(f"- ({n}) {FORMATS[reason.form].title}: {reason.text}" for n, reason in shown)
+    reasons = "\n".join(f"- ({n}) {FORMATS[reason.form].title}: {reason.text}" for n, reason in enumerate(REASONS, 1))
     measured = "\n".join(f"- {FORMATS[form].title}: {_versions(form)}" for form in read_record()["cells"])
     before, _, rest = text.partition(START)
     table = "\n".join(lines)
@@ -210,15 +209,14 @@ def with_table(text: str) -> str:
 
 
 def _versions(form: str) -> str:
-    """Return the versions of a format's packages, and how many layers are measured if that are not all."""
-    record = read_record()
-    versions = ", ".join(f"{name} {version}" for name, version in record["versions"][form].items())
-    count = len(record["cells"][form])
-    return versions if count == len(LAYERS) else f"{versions} ({count} of {len(LAYERS)} layers, so no column yet)"
+    """Return the versions of a format's packages."""
+    return ", ".join(f"{name} {version}" for name, version in read_record()["versions"][form].items())
 
 
-def _in_words(form: str, layer: str, cell: Cell) -> str:
-    """Return the text of a cell: exact, or the difference or "no" with the number of the reason."""
+def _in_words(form: str, layer: str, cell: Cell | None) -> str:
+    """Return the text of a cell: exact, the difference or "no" with the number of the reason, or - if unmeasured."""
+    if cell is None:
+        return "-"
     if cell.verdict == "exact":
         return "exact"
     words = f"{cell.difference:.0e}".replace("e-0", "e-") if cell.verdict == "tolerance" else "no"
