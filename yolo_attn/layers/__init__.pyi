@@ -1,21 +1,29 @@
 """The attention layers."""
 
+from yolo_attn.layers.block.ppa import PPA as PPA
+from yolo_attn.layers.block.rcm import RCM as RCM
 from yolo_attn.layers.block.se_basic_block import SEBasicBlock as SEBasicBlock
+from yolo_attn.layers.channel.afgc import AFGC as AFGC
 from yolo_attn.layers.channel.cbam_channel import CBAMChannel as CBAMChannel
 from yolo_attn.layers.channel.eca import ECA as ECA
 from yolo_attn.layers.channel.ese import ESE as ESE
 from yolo_attn.layers.channel.fca import FCA as FCA
 from yolo_attn.layers.channel.gc import GC as GC
 from yolo_attn.layers.channel.ge import GE as GE
+from yolo_attn.layers.channel.multi_seam import MultiSEAM as MultiSEAM
 from yolo_attn.layers.channel.nam import NAM as NAM
 from yolo_attn.layers.channel.parnet import ParNet as ParNet
 from yolo_attn.layers.channel.se import SE as SE
+from yolo_attn.layers.channel.seam import SEAM as SEAM
 from yolo_attn.layers.channel.sk import SK as SK
 from yolo_attn.layers.channel.soca import SOCA as SOCA
 from yolo_attn.layers.channel.srm import SRM as SRM
+from yolo_attn.layers.convolution.rfa_conv import RFAConv as RFAConv
 from yolo_attn.layers.fusion.aff import AFF as AFF
+from yolo_attn.layers.fusion.asf_attention import ASFAttention as ASFAttention
 from yolo_attn.layers.fusion.asff import ASFF as ASFF
 from yolo_attn.layers.fusion.cross_attention import CrossAttention as CrossAttention
+from yolo_attn.layers.fusion.dasi import DASI as DASI
 from yolo_attn.layers.fusion.gmu import GMU as GMU
 from yolo_attn.layers.fusion.iaff import iAFF as iAFF
 from yolo_attn.layers.fusion.transformer_decoder import TransformerDecoder as TransformerDecoder
@@ -25,20 +33,26 @@ from yolo_attn.layers.hybrid.ca import CA as CA
 from yolo_attn.layers.hybrid.caa import CAA as CAA
 from yolo_attn.layers.hybrid.cbam import CBAM as CBAM
 from yolo_attn.layers.hybrid.cpca import CPCA as CPCA
+from yolo_attn.layers.hybrid.dsm import DSM as DSM
 from yolo_attn.layers.hybrid.ela import ELA as ELA
 from yolo_attn.layers.hybrid.ema import EMA as EMA
 from yolo_attn.layers.hybrid.gam import GAM as GAM
+from yolo_attn.layers.hybrid.glsa import GLSA as GLSA
 from yolo_attn.layers.hybrid.mca import MCA as MCA
 from yolo_attn.layers.hybrid.mlca import MLCA as MLCA
+from yolo_attn.layers.hybrid.mpca import MPCA as MPCA
 from yolo_attn.layers.hybrid.ms_cam import MSCAM as MSCAM
 from yolo_attn.layers.hybrid.polarized import Polarized as Polarized
+from yolo_attn.layers.hybrid.rca import RCA as RCA
 from yolo_attn.layers.hybrid.residual_attention import ResidualAttention as ResidualAttention
 from yolo_attn.layers.hybrid.safm import SAFM as SAFM
 from yolo_attn.layers.hybrid.scsa import SCSA as SCSA
 from yolo_attn.layers.hybrid.scse import SCSE as SCSE
+from yolo_attn.layers.hybrid.self_calibrated import SelfCalibrated as SelfCalibrated
 from yolo_attn.layers.hybrid.shuffle_attention import ShuffleAttention as ShuffleAttention
 from yolo_attn.layers.hybrid.simam import SimAM as SimAM
 from yolo_attn.layers.hybrid.smfa import SMFA as SMFA
+from yolo_attn.layers.hybrid.spatial_channel_reconstruction import SpatialChannelReconstruction as SpatialChannelReconstruction
 from yolo_attn.layers.hybrid.triplet import Triplet as Triplet
 from yolo_attn.layers.large_kernel.dlka import DLKA as DLKA
 from yolo_attn.layers.large_kernel.gnconv import gnConv as gnConv
@@ -47,6 +61,7 @@ from yolo_attn.layers.large_kernel.lsk import LSK as LSK
 from yolo_attn.layers.large_kernel.lska import LSKA as LSKA
 from yolo_attn.layers.large_kernel.moga import Moga as Moga
 from yolo_attn.layers.large_kernel.msca import MSCA as MSCA
+from yolo_attn.layers.large_kernel.strip_attention import StripAttention as StripAttention
 from yolo_attn.layers.self_attention.a2 import A2 as A2
 from yolo_attn.layers.self_attention.acmix import ACmix as ACmix
 from yolo_attn.layers.self_attention.additive_token import AdditiveToken as AdditiveToken
@@ -98,6 +113,7 @@ from yolo_attn.layers.spatial.cbam_spatial import CBAMSpatial as CBAMSpatial
 from yolo_attn.layers.spatial.hard_attention import HardAttention as HardAttention
 from yolo_attn.layers.spatial.mixed_pooling import MixedPooling as MixedPooling
 from yolo_attn.layers.spatial.nam_spatial import NAMSpatial as NAMSpatial
+from yolo_attn.layers.spatial.sge import SGE as SGE
 from yolo_attn.layers.spatial.stn import STN as STN
 from yolo_attn.layers.spatial.strip_pooling import StripPooling as StripPooling
 
