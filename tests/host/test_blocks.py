@@ -515,7 +515,7 @@ def test_lint_compares_a_model_with_layers_inside_blocks_with_its_base(tmp_path:
         ("SE+EMA", [], "row 2: 'SE+EMA': SE is not a block of Ultralytics; write a separate row for each layer"),
         ("nn.Upsample+EMA", [None, 2, "nearest"], "row 2: 'nn.Upsample+EMA': a layer cannot go inside nn.Upsample"),
         ("C2f+GMU", [64], "row 2: 'C2f+GMU': GMU reads several rows, but a block has one map"),
-        ("C2f+SEBasicBlock", [64, {"out_channels": 32}], "a layer inside a block keeps the channels"),
+        ("C2f+SEBasicBlock", [64, {"out_channels": 32}], "a layer inside a block keeps the shape of the map"),
         ("C2f+SE", [64, {"reductoin": 8}], "row 2: SE has no option 'reductoin'; did you mean reduction?"),
         ("C2f+SE", [64, {"reduction": -1}], "row 2: SE: reduction=-1"),
         ("C2f+SCSA", [16, True, 1, 0.375], "row 2: SCSA: channels=6; use a multiple of 4"),

@@ -581,6 +581,56 @@ def rfa_unfold(net: Net, x: Tensor) -> Tensor:
     return net.batch_norm(net.conv(F.pixel_shuffle(a * f, 3), "conv", stride=3, padding=0), "bn").relu()
 
 
+def rfcbam(stride: int = 1) -> Callable[..., Tensor]:
+    """Return RFCBAMConv: a gate for each channel, and one for each position of the map that is laid out."""
+
+    def forward(net: Net, x: Tensor) -> Tensor:
+        f = net.batch_norm(net.conv(x, "generate.0", stride=stride, padding=1), "generate.1").relu()
+        f = F.pixel_shuffle(f, 3)
+        channel = net.linear(net.linear(x.mean((2, 3)), "se.fc.0").relu(), "se.fc.2").sigmoid()[..., None, None]
+        spatial = net.conv(torch.cat([f.amax(1, True), f.mean(1, True)], 1), "get_weight.0").sigmoid()
+        return net.batch_norm(net.conv(f * channel * spatial, "conv.0", stride=3, padding=0), "conv.1").relu()
+
+    return forward
+
+
+def rfca(stride: int = 1) -> Callable[..., Tensor]:
+    """Return RFCAConv: coordinate attention of the map that is laid out."""
+
+    def forward(net: Net, x: Tensor) -> Tensor:
+        f = net.batch_norm(net.conv(x, "generate.0", stride=stride, padding=1), "generate.1").relu()
+        f = F.pixel_shuffle(f, 3)
+        strips = torch.cat([f.mean(3), f.mean(2)], 2)[..., None]
+        hidden = F.hardswish(net.batch_norm(net.conv(strips, "conv1"), "bn1"))
+        rows, columns = hidden.split([f.shape[2], f.shape[3]], 2)
+        gates = net.conv(rows, "conv_h").sigmoid(), net.conv(columns, "conv_w").sigmoid().transpose(2, 3)
+        return net.conv(f * gates[0] * gates[1], "conv.0", stride=3, padding=0)
+
+    return forward
+
+
+def odconv(stride: int = 1) -> Callable[..., Tensor]:
+    """Return ODConv, image by image."""
+
+    def gate(net: Net, hidden: Tensor, name: str) -> Tensor:
+        known = f"attention.{name}.weight" in net.weights
+        return net.conv(hidden, f"attention.{name}").sigmoid() if known else torch.ones_like(hidden[:, :1])
+
+    def forward(net: Net, x: Tensor) -> Tensor:
+        hidden = net.batch_norm(net.conv(pooled(x), "attention.fc"), "attention.bn").relu()
+        kernels, k = net["weight"], net["weight"].shape[-1]
+        single = torch.ones_like(hidden[:, : len(kernels)])
+        mixing = net.conv(hidden, "attention.kernel_fc").softmax(1) if len(kernels) > 1 else single
+        taps = gate(net, hidden, "spatial_fc").expand(-1, k * k, 1, 1).reshape(-1, 1, 1, k, k)
+        x, images = x * gate(net, hidden, "channel_fc"), []
+        for image, weights, tap in zip(x, mixing, taps, strict=True):
+            kernel = (weights[..., None, None] * kernels).sum(0) * tap
+            images.append(F.conv2d(image[None], kernel, None, stride, k // 2, groups=len(image) // kernel.shape[1]))
+        return torch.cat(images) * gate(net, hidden, "filter_fc")
+
+    return forward
+
+
 # --- fusion and blocks ------------------------------------------------------------------------------------------------
 
 
@@ -765,6 +815,10 @@ REFERENCES: dict[str, Callable[..., Tensor]] = {
     "nonlocal_dot_product": non_local("dot_product"),
     "nonlocal_embedded_gaussian": non_local("embedded_gaussian"),
     "nonlocal_gaussian": non_local("gaussian"),
+    "odconv": odconv(),
+    "odconv__1x1": odconv(),
+    "odconv__depthwise": odconv(),
+    "odconv__stride2": odconv(2),
     "parnet": parnet,
     "polarized_s": polarized_s,
     "ppa_fixed": ppa,
@@ -779,11 +833,15 @@ REFERENCES: dict[str, Callable[..., Tensor]] = {
     "rfa": rfa(),
     "rfa__stride2": rfa(2),
     "rfa__unfold": rfa_unfold,
+    "rfca": rfca(),
+    "rfca__stride2": rfca(2),
+    "rfcbam": rfcbam(),
+    "rfcbam__stride2": rfcbam(2),
     "scconv": self_calibrated,
     "scsa": scsa,
+    "se_basic_block": basic_block,
     "seam": seam,
     "seam__n2": seam,
-    "se_basic_block": basic_block,
     "shsa": shsa,
     "shuffle_attention": shuffle_attention,
     "sk": sk,

@@ -52,7 +52,9 @@ from yolo_attn.layers.hybrid.self_calibrated import SelfCalibrated as SelfCalibr
 from yolo_attn.layers.hybrid.shuffle_attention import ShuffleAttention as ShuffleAttention
 from yolo_attn.layers.hybrid.simam import SimAM as SimAM
 from yolo_attn.layers.hybrid.smfa import SMFA as SMFA
-from yolo_attn.layers.hybrid.spatial_channel_reconstruction import SpatialChannelReconstruction as SpatialChannelReconstruction
+from yolo_attn.layers.hybrid.spatial_channel_reconstruction import (
+    SpatialChannelReconstruction as SpatialChannelReconstruction,
+)
 from yolo_attn.layers.hybrid.triplet import Triplet as Triplet
 from yolo_attn.layers.large_kernel.dlka import DLKA as DLKA
 from yolo_attn.layers.large_kernel.gnconv import gnConv as gnConv

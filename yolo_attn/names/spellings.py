@@ -76,8 +76,8 @@ OTHER_MECHANISMS: frozenset[str] = frozenset(
     ChannelAttentionBlock ChannelGate CLA ClassAttention CoordAttMeanPool CoordConv CPA CSA CSE CSRA DCN DLA
     DSConv DyHead EfficientAttention EMANet EMAU EMSA EPSA ESA FocalAttention FocalSelfAttention GlobalAttention
     GSConv HorBlock HSA Involution LCA LinearAttention LSA LSKAttention LuongAttention MLA
-    MLLAttention MobileViTBlock MobileViTv2Block MobileViTv3 ModelEMA MSDeformAttn OCA ODConv
-    PCA PConv PSAModule RAM RetBlock RFCAConv RFCBAMConv SABlock SAConv SAGAN
+    MLLAttention MobileViTBlock MobileViTv2Block MobileViTv3 ModelEMA MSDeformAttn OCA
+    PCA PConv PSAModule RAM RetBlock SABlock SAConv SAGAN
     SAModule SCA SequentialPolarizedSelfAttention ShuffleBlock ShuffleNet SKA SOA Spatial_Att
     SpatialGate SpatialSE SplitAttention SSA SSE StripBlock SwinTransformerBlock TA
     TransformerBlock TransformerLayer VisionRetentionChunk VSSBlock WindowAttention

@@ -10,43 +10,41 @@ grid.
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from yolo_attn.layers.base import Convolution
-from yolo_attn.layers.checks import check, check_choice
+from yolo_attn.layers.checks import check
+from yolo_attn.layers.convolution._activation import norm_and_activation
 from yolo_attn.layers.norms import BatchNorm
 
-ACTIVATIONS = {"relu": F.relu, "silu": F.silu, "none": None}
 MIN_KERNEL = 3  # a 1 x 1 kernel has a single value, and nothing to weight
 
 
 class ReceptiveFieldConvolution(Convolution):
-    """A convolution of weighted receptive-field features. Implement `weighted`.
+    """A convolution of weighted k x k values. Implement `weighted`.
 
     Args:
         channels: Channels of the input.
         out_channels: Channels of the output; None keeps those of the input.
         kernel_size: k, odd, at least 3.
         stride: Step between the positions of the output.
-        activation: "relu" or "silu" after a batch norm; "none" for neither, but a bias.
+        activation: "relu" or "silu" after a batch norm; "none" for neither, but with a bias.
         init: "paper" or "identity".
 
     Raises:
         ValueError: An argument is out of range.
     """
 
+    no_attention_maps = "its weights belong to k x k values at each position, not to the positions of a map"
+
     def __init__(
         self, channels: int, *, out_channels: int | None, kernel_size: int, stride: int, activation: str, init: str
     ) -> None:
         super().__init__(channels, out_channels=out_channels, kernel_size=kernel_size, stride=stride, init=init)
         check(self, kernel_size >= MIN_KERNEL, "kernel_size", kernel_size, "an odd integer from 3 on")
-        check_choice(self, "activation", activation, ACTIVATIONS)
-        self.activation = activation
         self.taps = kernel_size**2
-        plain = activation == "none"
-        self.conv = nn.Conv2d(channels * self.taps, self.out_channels, 1, bias=plain)
-        self.norm = nn.Identity() if plain else BatchNorm(self.out_channels)
+        self.conv = nn.Conv2d(channels * self.taps, self.out_channels, 1, bias=activation == "none")
+        self.activation = norm_and_activation(self, activation)
 
     def weighted(self, x: Tensor) -> Tensor:
         """Return the weighted features (B, C k^2, H', W'), the k^2 of each channel next to each other, row by row."""
@@ -54,9 +52,8 @@ class ReceptiveFieldConvolution(Convolution):
 
     def mix(self, x: Tensor) -> Tensor:
         """Return the convolution of the weighted features."""
-        y: Tensor = self.norm(self.conv(self.weighted(x)))
-        activate = ACTIVATIONS[self.activation]
-        return y if activate is None else activate(y)
+        y: Tensor = self.activation(self.conv(self.weighted(x)))
+        return y
 
 
 def receptive_field_features(channels: int, kernel_size: int, stride: int) -> nn.Sequential:
