@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from yolo_attn.layers import AFF, DASI, GMU, MSCAM, ASFAttention, SEBasicBlock, WeightedFusion, iAFF
+from yolo_attn.layers import (
+    AFF,
+    DASI,
+    GMU,
+    HSFPN,
+    MSCAM,
+    ASFAttention,
+    CGAFusion,
+    ContextGuided,
+    HSFPNGate,
+    SEBasicBlock,
+    WeightedFusion,
+    iAFF,
+)
 
-from .mapping import Mapping, Weights, layer, rename, renamed, without_conv_bias
+from .mapping import Mapping, Weights, as_linear, layer, rename, renamed, without_conv_bias
 
 BLOCK = {"conv1": "conv1", "norm1": "bn1", "conv2": "conv2", "norm2": "bn2"}
 
@@ -54,6 +67,17 @@ def dasi_low(weights: Weights) -> Weights:
     return rename(used, **names, proj="tail_conv__0__conv", norm="bns")
 
 
+def hsfpn(weights: Weights, prefix: str = "", gate: str = "") -> Weights:
+    """Return the weights of the gate, and those of a transposed convolution if there is one."""
+    names = {f"{gate}mlp__0": f"{prefix}conv1", f"{gate}mlp__2": f"{prefix}conv2", "upsample": "up_sample_conv"}
+    state = rename(weights, **names)
+    return as_linear(state, *(name for name in state if "mlp" in name))
+
+
+def hsfpn_select(weights: Weights) -> Weights:
+    return hsfpn(weights, "weight_conv__", "select__")
+
+
 ASF = {"reduce": "conv_1x1", "norm": "bn", "conv_h": "F_h", "conv_w": "F_w"}
 
 MAPPINGS = {
@@ -61,6 +85,26 @@ MAPPINGS = {
         layer(ASFAttention),
         renamed(eca__conv="channel_att__conv", **{name: f"local_att__{theirs}" for name, theirs in ASF.items()}),
     ),
+    "cga_fusion": Mapping(
+        layer(CGAFusion, double_sigmoid=True),
+        renamed(channel__0="ca__ca__0", channel__2="ca__ca__2", spatial="sa__sa", gate="pa__pa2", proj="conv"),
+    ),
+    "context_guided": Mapping(
+        layer(ContextGuided),
+        renamed(
+            reduce="conv1x1__conv",
+            reduce_norm__0="conv1x1__bn",
+            reduce_norm__1="conv1x1__act",
+            local="F_loc__conv",
+            surrounding="F_sur__conv",
+            joint_norm__0="bn_prelu__bn",
+            joint_norm__1="bn_prelu__act",
+            mlp="F_glo__fc",
+        ),
+    ),
+    "hsfpn_attention": Mapping(layer(HSFPNGate), hsfpn),
+    "hsfpn_select": Mapping(layer(HSFPN, transposed=False), hsfpn_select),
+    "hsfpn_select__up": Mapping(layer(HSFPN), hsfpn_select),
     "dasi": Mapping(layer(DASI), dasi),
     "dasi__low": Mapping(layer(DASI), dasi_low),
     "aff": Mapping(layer(AFF), aff),

@@ -707,6 +707,17 @@ def dasi(net: Net, x: Tensor, low: Tensor, high: Tensor | None = None) -> Tensor
     return net.batch_norm(net.conv(mixed, "tail_conv.0.conv") + x, "bns").relu()
 
 
+def context_guided(net: Net, x: Tensor) -> Tensor:
+    def normed(x: Tensor, name: str) -> Tensor:
+        x = net.batch_norm(x, f"{name}.bn", eps=1e-3)
+        return torch.where(x > 0, x, net[f"{name}.act.weight"][:, None, None] * x)
+
+    u = normed(net.conv(x, "conv1x1.conv"), "conv1x1")
+    joint = normed(torch.cat([net.conv(u, "F_loc.conv"), net.conv(u, "F_sur.conv", dilation=2)], 1), "bn_prelu")
+    hidden = net.linear(joint.mean((2, 3)), "F_glo.fc.0").relu()
+    return x + joint * net.linear(hidden, "F_glo.fc.2").sigmoid()[..., None, None]
+
+
 def self_calibrated(net: Net, x: Tensor) -> Tensor:
     coarse, features = F.avg_pool2d(x, 4), net.batch_norm(net.conv(x, "k3.0"), "k3.1")
     coarse = net.batch_norm(net.conv(coarse, "k2.1"), "k2.2")
@@ -782,6 +793,7 @@ REFERENCES: dict[str, Callable[..., Tensor]] = {
     "cga_window": cascaded("attn.", 7),
     "cga_window__fit": cascaded("attn.", 4),
     "coordatt": coordinate,
+    "context_guided": context_guided,
     "cot": cot,
     "dasi": dasi,
     "dasi__low": dasi,
