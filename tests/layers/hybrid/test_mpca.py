@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from yolo_attn.layers import MPCA
 
@@ -25,9 +26,11 @@ def test_joined_changes_the_convolution_at_the_seam_only() -> None:
     assert [n for n, equal in enumerate(same) if not equal] == [4, 5]
 
 
-def test_gate_is_the_product_of_three() -> None:
+def test_gate_is_the_product_of_those_of_rows_columns_and_channels() -> None:
     torch.manual_seed(0)
     layer, x = MPCA(8).eval(), torch.randn(2, 8, 5, 6)
-    rows, columns, channels = layer.gates(x)
-    assert [tuple(g.shape[2:]) for g in (rows, columns, channels)] == [(5, 1), (1, 6), (1, 1)]
-    torch.testing.assert_close(layer(x), x * rows * columns * channels)
+    hidden = F.silu(layer.norm(torch.cat([layer.strips(x.mean(3)[..., None]), layer.strips(x.mean(2)[..., None])], 2)))
+    weights = layer.select(hidden).sigmoid()
+    rows, columns = (hidden * weights).sigmoid().split([5, 6], 2)
+    channels = (layer.pool(x.mean((2, 3), keepdim=True)) * weights.mean(2, keepdim=True)).sigmoid()
+    torch.testing.assert_close(layer(x), x * rows * columns.transpose(2, 3) * channels)

@@ -8,7 +8,7 @@
 
 Paper: none; the layer is only known from code in forks of Ultralytics YOLO.
 Code: https://github.com/LMGYOLO/LMG-YOLO (ultralytics/nn/extra_modules/attention.py)
-Shapes: x (B, C, H, W), y the same; gate (B, C, H, W), a product of (B, C, H, 1), (B, C, 1, W) and (B, C, 1, 1).
+Shapes: x (B, C, H, W), y the same; gate (B, C, H, W), a product of (B, C, H, 1) and (B, C, 1, W).
 Deviations: the code applies K3 to rows and columns as one strip, so that the last row and the first column, which are
 not neighbors, mix (`joined=True`). In training a single image's mean is normalized with the running statistics (see
 `BatchNorm`), where the code raises an error.
@@ -62,18 +62,18 @@ class MPCA(Gate):
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, H, W)."""
-        rows, columns, channels = self.gates(x)
-        return rows * columns * channels
+        rows, columns = self.gates(x)
+        return rows * columns
 
     def gates(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return the gates of the rows (B, C, H, 1), of the columns (B, C, 1, W) and of the channels (B, C, 1, 1)."""
+        """Return the gates of rows and channels (B, C, H, 1), and of the columns (B, C, 1, W)."""
         height = x.shape[2]
         hidden = F.silu(self.norm(self._strips(mean(x, 3, keepdim=True), mean(x, 2)[..., None])))
         weights = torch.sigmoid(self.select(hidden))
         along = torch.sigmoid(hidden * weights)
         rows, columns = along[:, :, :height], along[:, :, height:]
         channels = torch.sigmoid(self.pool(mean(x, 2, 3, keepdim=True)) * mean(weights, 2, 3, keepdim=True))
-        return rows.to(x.dtype), columns.transpose(2, 3).to(x.dtype), channels.to(x.dtype)
+        return (rows * channels).to(x.dtype), columns.transpose(2, 3).to(x.dtype)
 
     def _strips(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Return the convolution of the means of rows (B, C, H, 1) and columns (B, C, W, 1), (B, C, H + W, 1)."""
