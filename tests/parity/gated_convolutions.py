@@ -1,12 +1,12 @@
-"""Mappings of convolutions that weight their own features."""
+"""Mappings of convolutions that weight their own features, and of the hypergraph computation."""
 
 from __future__ import annotations
 
 from torch import nn
 
-from yolo_attn.layers import SelfCalibrated, SpatialChannelReconstruction
+from yolo_attn.layers import HyperACE, OmniKernel, SelfCalibrated, SpatialChannelReconstruction
 
-from .mapping import Mapping, layer, renamed
+from .mapping import Mapping, Weights, layer, rename, renamed, vectors
 
 SRU = {"norm": "gn"}
 CRU = {
@@ -18,13 +18,44 @@ CRU = {
 }
 
 
-def unit(name: str, channels: int | list[int]) -> nn.Module:
-    """Return one unit of SpatialChannelReconstruction."""
-    assert isinstance(channels, int)
-    return SpatialChannelReconstruction(channels).get_submodule(name).eval()
+def unit(cls: type[nn.Module], name: str, channels: int | list[int]) -> nn.Module:
+    """Return one unit of a layer."""
+    return cls(channels).get_submodule(name).eval()
+
+
+def hyper_ace(weights: Weights) -> Weights:
+    """Return the weights without the bias of the projected positions, which has no effect."""
+    used = {name: value for name, value in weights.items() if not name.endswith("pre_head_proj.bias")}
+    names = {"prototypes": "edge_generator__prototype_base", "context": "edge_generator__context_net"}
+    names |= {"vertex": "edge_generator__pre_head_proj", "edge": "edge_proj__0", "node": "node_proj__0"}
+    state = rename(used, **{name: f"hgnn__{theirs}" for name, theirs in names.items()})
+    return state | {"prototypes": state["prototypes"][None]}
+
+
+FGM = {"alpha": "alpha", "beta": "beta", "factor": "dwconv1", "spectrum": "dwconv2"}
+OMNI = {"reduce": "in_conv__0", "frequency": "fac_conv", "channel": "conv", "proj": "out_conv"}
+OMNI |= {f"dwconvs__{n}": f"dw_{name}" for n, name in enumerate(("33", "13", "31", "11"))}
+
+
+def fgm(weights: Weights) -> Weights:
+    """Return the weights of the modulation without a convolution that has no effect."""
+    state = rename({name: value for name, value in weights.items() if not name.startswith("conv.")}, **FGM)
+    return state | vectors({name: state[name] for name in ("alpha", "beta")})
+
+
+def omni(weights: Weights) -> Weights:
+    inner = {name.removeprefix("fgm."): value for name, value in weights.items() if name.startswith("fgm.")}
+    outer = {name: value for name, value in weights.items() if not name.startswith("fgm.")}
+    return rename(outer, **OMNI) | {f"modulation.{name}": value for name, value in fgm(inner).items()}
 
 
 MAPPINGS = {
+    "hyper_ace": Mapping(layer(HyperACE, heads=2), hyper_ace),
+    "hyper_ace__max": Mapping(layer(HyperACE, heads=4, context="max"), hyper_ace),
+    "hyper_ace__mean": Mapping(layer(HyperACE, heads=4, context="mean"), hyper_ace),
+    "omni_kernel": Mapping(layer(OmniKernel), omni),
+    "omni_kernel__fgm": Mapping(lambda c: unit(OmniKernel, "modulation", c), fgm),
+    "omni_kernel__k31": Mapping(layer(OmniKernel, kernel_size=31), omni),
     "scconv": Mapping(
         layer(SelfCalibrated),
         renamed(
@@ -42,6 +73,6 @@ MAPPINGS = {
             **{f"channel__{name}": f"CRU__{theirs}" for name, theirs in CRU.items()},
         ),
     ),
-    "sru_cru__cru": Mapping(lambda c: unit("channel", c), renamed(**CRU)),
-    "sru_cru__sru": Mapping(lambda c: unit("spatial", c), renamed(**SRU)),
+    "sru_cru__cru": Mapping(lambda c: unit(SpatialChannelReconstruction, "channel", c), renamed(**CRU)),
+    "sru_cru__sru": Mapping(lambda c: unit(SpatialChannelReconstruction, "spatial", c), renamed(**SRU)),
 }
