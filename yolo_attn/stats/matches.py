@@ -25,6 +25,7 @@ MAX_DETECTIONS = 100
 """Largest number of detections per image and class that are matched, unless a study's recipe gives `max_det`."""
 # Name and limits (inclusive) in square pixels of the original image.
 AREAS = (("all", 0.0, 1e10), ("small", 0.0, 32.0**2), ("medium", 32.0**2, 96.0**2), ("large", 96.0**2, 1e10))
+_LOWEST, _HIGHEST = np.array([bounds for _, *bounds in AREAS], np.float32).T[..., None]  # [4, 1] each
 # Area and thresholds that each metric averages over.
 METRICS: Mapping[str, tuple[int, slice]] = {
     "mAP50-95": (0, slice(None)),
@@ -209,7 +210,8 @@ def _unpacked(bits: NDArray[np.uint8], count: int) -> Bools:
 def in_area(area: ArrayLike) -> Bools:
     """Return [4, n] whether areas in square pixels are in each of `AREAS`."""
     values = np.asarray(area, np.float32)
-    return np.stack([(values >= low) & (values <= high) for _, low, high in AREAS])
+    inside: Bools = (values >= _LOWEST) & (values <= _HIGHEST)
+    return inside
 
 
 class MatchesBuilder:
@@ -330,7 +332,8 @@ def _match(
     hit = np.zeros((*cells, similarity.shape[1]), np.bool_)
     ignored = np.repeat(~in_area(detections["det_area"])[:, None], len(THRESHOLDS), axis=1)
     taken = np.zeros((*cells, len(crowd)), np.bool_)
-    for name in np.intersect1d(objects["gt_class"], detections["det_class"]):
+    near = (similarity >= THRESHOLDS[0]) & (objects["gt_class"][:, None] == detections["det_class"])
+    for name in np.unique(objects["gt_class"][near.any(axis=1)]):
         mine = np.flatnonzero(objects["gt_class"] == name)
         chosen = np.flatnonzero(detections["det_class"] == name)
         _match_class(similarity[np.ix_(mine, chosen)], mine, chosen, (counted, crowd, hit, ignored, taken))
