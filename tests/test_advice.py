@@ -16,6 +16,7 @@ import torch
 import yaml
 from torch import nn
 
+from tests.layers.representatives import others_slow
 from yolo_attn import cards
 from yolo_attn.cli import COMMANDS, main
 from yolo_attn.cli import stock as stock_commands
@@ -132,7 +133,7 @@ PHRASES: dict[str, Callable[[re.Match[str]], list[Any]]] = {
 WRONG: list[Any] = [None, -1, 0, 2, "x", [], [2], {}, 2.5, True, "8", [3, "x"], "", 50]
 
 
-@pytest.mark.parametrize("spec", LAYERS, **ids)
+@pytest.mark.parametrize("spec", others_slow(LAYERS))
 def test_the_message_for_an_invalid_value_gives_valid_ones(spec: LayerSpec) -> None:
     asked = 0
     for option in spec.options:

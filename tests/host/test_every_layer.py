@@ -17,6 +17,7 @@ from ultralytics.utils import DEFAULT_CFG
 from ultralytics.utils.torch_utils import ModelEMA
 
 from tests.host.helpers import build, exports_onnx
+from tests.layers.representatives import others_slow
 from yolo_attn import cards
 from yolo_attn.graph import ModelGraph
 from yolo_attn.host.documents import model_yaml
@@ -51,7 +52,7 @@ def model_with(specs: list[LayerSpec], base: str = "yolov8n.yaml") -> dict[str, 
 
 
 @pytest.mark.parametrize("name", layer_names())
-@pytest.mark.parametrize("scale", ["n", "x"])
+@pytest.mark.parametrize("scale", ["n", pytest.param("x", marks=pytest.mark.slow)])
 def test_every_name_makes_a_row_of_yolo11(name: str, scale: str) -> None:
     graph = ModelGraph(model_yaml(f"yolo11{scale}.yaml"))
     new = put(graph, spec_of(name), 10)
@@ -106,7 +107,7 @@ def test_training_steps_ema_and_fusing(specs: list[LayerSpec]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:TF32 acceleration")
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", others_slow(SPECS))
 def test_mixed_precision_training_in_the_neck(spec: LayerSpec) -> None:
     """Two steps as in Ultralytics' trainer with amp=True, which it rejects on a CPU."""
     model = build(_in_the_neck(spec), nc=10)

@@ -21,19 +21,19 @@ from yolo_attn.host.transfer import last_transfer
 BASES = [
     f"{name}.yaml"
     for name in (
+        "yolov8n-seg",
+        "yolov10n",
         "yolov3-tiny",
         "yolov5n",
         "yolov6n",
-        "yolov8n-seg",
         "yolov9t",
-        "yolov10n",
         "yolo11n-pose",
         "yolo11n-obb",
     )
 ]
 
 
-@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("base", [*BASES[:2], *(pytest.param(base, marks=pytest.mark.slow) for base in BASES[2:])])
 def test_every_site_of_a_stock_model(base: str) -> None:
     """The model builds, strides stay, consumers are redirected, no row is dead, and parameters add up."""
     document = model_yaml(base)

@@ -22,6 +22,7 @@ from yolo_attn.registry import build
 from .cases import CHANNELS, ESTIMATED_GRADIENTS, Case, call, cases, fusions
 from .memory import peak_bytes
 from .onnx_check import onnx_error
+from .representatives import others_slow
 
 each = pytest.mark.parametrize("case", cases(), ids=lambda case: case.id)
 each_layer = pytest.mark.parametrize("case", cases(options=False), ids=lambda case: case.id)
@@ -375,7 +376,7 @@ def test_fuses_maps_of_different_dtypes_into_the_dtype_of_the_first(case: Case, 
 
 
 @each
-@pytest.mark.parametrize("magnitude", [100, 1000, 3000])
+@pytest.mark.parametrize("magnitude", [*(pytest.param(low, marks=pytest.mark.slow) for low in (100, 1000)), 3000])
 def test_identity_init_is_exact_where_float16_overflows(case: Case, magnitude: float) -> None:
     for training in (False, True):
         layer = case.build(init="identity").half().train(training)
@@ -403,7 +404,7 @@ def test_runs_on_the_meta_device(case: Case) -> None:
 # --- compilers --------------------------------------------------------------------------------------------------------
 
 
-@each
+@pytest.mark.parametrize("case", others_slow(cases()))
 def test_compiles_without_breaks(case: Case) -> None:
     torch._dynamo.reset()
     layer = case.trained()
@@ -423,7 +424,7 @@ def test_exports_to_onnx(case: Case, dynamic: bool) -> None:
     assert onnx_error(case, dynamic) <= 1e-4
 
 
-@each
+@pytest.mark.parametrize("case", others_slow(cases()))
 def test_memory_of_inference_on_a_large_map(case: Case) -> None:
     shapes = [(1, 64, 160, 160)] * case.spec.inputs  # one such map is 6.6 MB
     assert peak_bytes(lambda: case.build(64), *shapes) < 600e6

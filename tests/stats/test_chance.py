@@ -79,7 +79,14 @@ def nothing(dice: np.random.Generator, size: Array, boxes: Array, names: Array) 
 
 
 @pytest.mark.parametrize(
-    ("blind", "large"), [(whole, True), (equal, True), (usual, True), (anywhere, False), (anywhere, True)]
+    ("blind", "large"),
+    [
+        (usual, True),
+        pytest.param(whole, True, marks=pytest.mark.slow),
+        pytest.param(equal, True, marks=pytest.mark.slow),
+        pytest.param(anywhere, False, marks=pytest.mark.slow),
+        pytest.param(anywhere, True, marks=pytest.mark.slow),
+    ],
 )
 def test_detector_that_ignores_images_has_not_learned(blind: Detector, large: bool) -> None:
     found = [find_chance(evaluated(seed, blind, large=large)) for seed in range(20)]

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from yolo_attn.host.installation import settings_folder
+from yolo_attn.stats import chance
 from yolo_attn.study import engine, planning, report, reporting
 from yolo_attn.study.engine import compare
 from yolo_attn.study.job import Inputs, Job, Platform
@@ -65,6 +66,8 @@ def fake_study(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(reporting, "count_shared_tensors", lambda *_, **__: (499, 499))
     write = report.write_reports
     monkeypatch.setattr(report, "write_reports", lambda *given, **how: write(*given, **{**how, "html": False}))
+    monkeypatch.setattr(report, "write_interim_page", lambda *given: None)  # tests/study/report/test_live.py writes it
+    monkeypatch.setattr(chance, "SHUFFLES", 4)  # the fake images are all alike
     monkeypatch.setattr(os, "fsync", lambda handle: None)  # these studies do not have to survive a power failure
     monkeypatch.setenv("FAKE_JOURNAL", str(fresh_folder / "journal"))
     monkeypatch.setenv("FAKE_SETTINGS", str(settings_folder()))

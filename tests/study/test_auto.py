@@ -74,6 +74,7 @@ def test_each_arm_gets_seeds_until_it_is_decided(fake: Fake) -> None:
     assert len(fake.starts()) == 17
 
 
+@pytest.mark.slow
 @forking
 def test_a_killed_study_continues_with_the_same_result(
     fake: Fake, wait_for: Callable[[Callable[[], bool]], None]
@@ -139,6 +140,7 @@ def test_failed_and_interrupted_arms_do_not_stop_others(fake: Fake) -> None:
     assert verdicts(fake)["killed.x"] == "equivalent"
 
 
+@pytest.mark.slow
 def test_seeds_added_by_hand_are_unplanned_looks(fake: Fake) -> None:
     fake.compare(variants="unsure", seeds=3)
     assert [(look["seeds"], look["planned"]) for look in looks(fake)] == [(3, True)]
@@ -157,6 +159,7 @@ def test_seeds_added_by_hand_are_unplanned_looks(fake: Fake) -> None:
     assert notes(fake, "unplanned") == [note]
 
 
+@pytest.mark.slow
 def test_looks_at_another_recipe_do_not_count(fake: Fake) -> None:
     fake.compare(variants="A", seeds=3)
     fake.compare(variants="A", seeds=4, epochs=4, exist_ok=True)

@@ -149,6 +149,7 @@ def test_a_base_that_fails_ends_the_runs_that_need_it(fake: Fake, bases: int) ->
     assert len(fake.starts()) == 2 * bases
 
 
+@pytest.mark.slow
 def test_one_of_three_bases_that_fails_leaves_no_verdict(fake: Fake) -> None:
     """The units of training noise are the bases, and two are too few."""
     given = {"variants": "B", "pretrain": 7, "bases": 3, "seeds": 6}
@@ -317,6 +318,7 @@ def test_the_width_control_has_a_base_of_its_own(fake: Fake) -> None:
     assert [(base["arm"], base["status"]) for base in fake.results()["bases"]] == [(None, "done"), ("width", "done")]
 
 
+@pytest.mark.slow
 def test_an_arm_with_one_base_of_its_own_has_no_verdict(fake: Fake) -> None:
     """Its difference contains the luck of two trainings, and one base each does not show how much that is."""
     given = {"variants": "B", "controls": "width", "pretrain": 7, "seeds": 3}

@@ -112,6 +112,7 @@ def test_without_earlier_results_the_noise_is_unknown_and_a_pilot_is_suggested(f
     assert line(found, "noise").endswith("points of mAP50-95 (runs/compare/pilot)")
 
 
+@pytest.mark.slow
 def test_the_detectable_range_follows_from_the_noise_of_earlier_runs(fake: Fake) -> None:
     fake.compare(variants="B,crippled", seeds=4)
     found = plan(fake, variants="B,crippled", seeds=6, exist_ok=True)
@@ -128,6 +129,7 @@ def test_the_detectable_range_follows_from_the_noise_of_earlier_runs(fake: Fake)
     assert text in fake.output()
 
 
+@pytest.mark.slow
 def test_seeds_auto_accounts_for_its_looks(fake: Fake) -> None:
     fake.compare(variants="B,crippled", seeds=4, name="pilot")
     found = plan(fake, variants="B,crippled", seeds="auto", max_seeds=8)
@@ -156,6 +158,7 @@ def test_the_most_similar_study_is_used_and_its_differences_are_named(fake: Fake
         shutil.rmtree(Path("runs/compare") / name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "other", [{"data": "mine.yaml"}, {"groups": "."}, {"pretrain": 7}, {"seeds": 2}, {"project": "elsewhere"}]
 )
@@ -171,6 +174,7 @@ def test_damaged_results_of_other_studies_are_ignored(fake: Fake) -> None:
     assert plan(fake, variants="B").noise is None
 
 
+@pytest.mark.slow
 def test_impossible_noise_of_other_studies_is_ignored(fake: Fake) -> None:
     fake.compare(variants="B", seeds=3, name="other")
     path = Path("runs/compare/other/results.json")
@@ -215,6 +219,7 @@ def test_the_noise_of_bases_is_known_only_from_studies_with_several() -> None:
 # --- detect -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_cheapest_study_for_a_difference_is_named(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     splits = {"train": SplitSummary(8, 8, 9), "val": SplitSummary(40, 40, 40)}
     monkeypatch.setattr(

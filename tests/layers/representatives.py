@@ -1,0 +1,39 @@
+"""Layers that stand for their kind in the fast tests, where a test of all layers takes too long."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from tests.layers.cases import Case
+from yolo_attn.registry import LayerSpec
+
+__all__ = ["REPRESENTATIVES", "others_slow"]
+
+REPRESENTATIVES = frozenset({"SE", "CBAM", "EMA", "MHSA", "DAttention", "SwinWindow", "RCM", "RFAConv", "ASFF"})
+"""Gates of channels, of both and in groups; attention to all positions, to sampled ones and in windows; a block, a
+convolution and a fusion."""
+
+
+def others_slow(items: Sequence[Case | LayerSpec | str]) -> list[Any]:
+    """Return the parameters of a test that runs for all layers, of which only the representatives are fast.
+
+    Args:
+        items: Cases, layers or names of layers.
+    """
+    return [
+        pytest.param(item, id=_id(item), marks=() if _name(item) in REPRESENTATIVES else pytest.mark.slow)
+        for item in items
+    ]
+
+
+def _name(item: Case | LayerSpec | str) -> str:
+    if isinstance(item, Case):
+        return item.spec.name
+    return item.name if isinstance(item, LayerSpec) else item
+
+
+def _id(item: Case | LayerSpec | str) -> str:
+    return item.id if isinstance(item, Case) else _name(item)
