@@ -9,6 +9,7 @@ letter is another acronym, not a typo.
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -163,12 +164,12 @@ def _by_spelling(name: str, names: Mapping[str, str]) -> str:
     words = _words(names)
     if fold(name) in words:
         return _only(words[fold(name)])
-    return _only(_forms(words).get(_form(fold(name)), {}))
+    return _only(_forms(names).get(_form(fold(name)), {}))
 
 
 def _by_typo(name: str, names: Mapping[str, str]) -> str:
     """Return the layer with this name or spelling, except for one typo."""
-    given, forms = fold(name), _forms(_words(names))
+    given, forms = fold(name), _forms(names)
     if _form(given) in forms:
         return ""  # the name means several layers
     near = (layers for known, layers in forms.items() if _is_near(given, _form(given), known, layers))
@@ -177,9 +178,15 @@ def _by_typo(name: str, names: Mapping[str, str]) -> str:
 
 def _words(names: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Return the layers of every folded name and spelling, with its written form; names take precedence."""
-    spellings = {word: layer for layer, words in SPELLINGS.items() if layer in names for word in words}
+    return _words_of(tuple(names.items()))
+
+
+@functools.lru_cache(maxsize=8)
+def _words_of(names: tuple[tuple[str, str], ...]) -> dict[str, dict[str, str]]:
+    layers = {layer for _, layer in names}
+    spellings = {word: layer for layer, words in SPELLINGS.items() if layer in layers for word in words}
     found: dict[str, dict[str, str]] = {}
-    for table in (names, spellings):
+    for table in (dict(names), spellings):
         known = set(found)
         for word, layer in table.items():
             if fold(word) not in known:
@@ -187,10 +194,15 @@ def _words(names: Mapping[str, str]) -> dict[str, dict[str, str]]:
     return found
 
 
-def _forms(words: Mapping[str, Mapping[str, str]]) -> dict[_Form, dict[str, str]]:
+def _forms(names: Mapping[str, str]) -> dict[_Form, dict[str, str]]:
     """Return the layers of every form, with the written forms of their stems."""
+    return _forms_of(tuple(names.items()))
+
+
+@functools.lru_cache(maxsize=8)
+def _forms_of(names: tuple[tuple[str, str], ...]) -> dict[_Form, dict[str, str]]:
     forms: dict[_Form, dict[str, str]] = {}
-    pairs = [pair for layers in words.values() for pair in layers.items()]
+    pairs = [pair for layers in _words_of(names).values() for pair in layers.items()]
     for layer, word in sorted(pairs, key=lambda pair: _is_wrapped(fold(pair[1]))):
         stem, attention = _form(fold(word))
         written = re.sub(r"[\W_]+", "", word)[: len(stem)]
