@@ -135,7 +135,7 @@ def test_the_sites_are_those_of_the_table() -> None:
     document = model_yaml("yolo11n.yaml")
     graph, strides = ModelGraph(document), row_strides(document)
     table = re.findall(r"^\| (`.*?) \| .*? \| ([\d;, .]+) \|$", TEXTS[ROOT / "docs" / "placement.md"], re.MULTILINE)
-    assert len(table) == 9
+    assert len(table) == 10
     for names, rows in table:
         for site, expected in zip(re.findall("`(.*?)`", names), rows.split(";"), strict=False):
             found = resolve_sites(graph, strides, parse_sites(site))

@@ -102,6 +102,11 @@ class LayerSpec:
         return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
     @property
+    def can_return_levels(self) -> bool:
+        """Whether a row of the layer may return a map for each that it reads."""
+        return getattr(self.cls, "can_return_levels", False)
+
+    @property
     def replaces_conv(self) -> bool:
         """Whether a row of the layer can take the place of `Conv`: it has a width, a kernel size and a stride."""
         return self.options.keys() >= set(CONV_ARGS)

@@ -12,6 +12,7 @@ from . import (
     hybrid,
     large_kernel,
     mixers,
+    pyramid,
     recent,
     self_attention,
     spatial,
@@ -31,4 +32,5 @@ MAPPINGS: dict[str, Mapping] = {
     **gated_convolutions.MAPPINGS,
     **cross.MAPPINGS,
     **convolutions.MAPPINGS,
+    **pyramid.MAPPINGS,
 }

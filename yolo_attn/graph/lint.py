@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from yolo_attn.errors import RowError
+from yolo_attn.graph.levels import LEVEL, level_source
 from yolo_attn.graph.rows import IMAGE, ModelGraph, Row, check_row
 
 __all__ = [
@@ -139,7 +140,8 @@ def compare_with_base(
     def stock_source(source: int) -> int:
         """Return the number of the stock row that a row is derived from through attention rows."""
         while source != IMAGE and source not in number:
-            source = graph.rows[source].sources[0]
+            is_level = graph.rows[source].module == LEVEL
+            source = level_source(graph, source) if is_level else graph.rows[source].sources[0]
         return IMAGE if source == IMAGE else number[source]
 
     findings = []

@@ -12,6 +12,7 @@ from typing import Any
 
 from yolo_attn.errors import RowError, UserError
 from yolo_attn.graph.blocks import put_inside
+from yolo_attn.graph.levels import insert_levels
 from yolo_attn.graph.rows import ModelGraph, Row
 from yolo_attn.graph.sites import Site, SiteRows, Strides, resolve_sites
 from yolo_attn.system.files import as_yaml
@@ -33,6 +34,7 @@ class Insertion:
         consumers: Number of rows that read it.
         block: Module of the row before, such as "C3k2", if the layer is inside its block; "" for a new row.
         replaced: Name of the module that it replaces, or "".
+        levels: Number of rows of `Level` that follow it, one for each of its maps.
     """
 
     row: int
@@ -40,6 +42,7 @@ class Insertion:
     consumers: int
     block: str = ""
     replaced: str = ""
+    levels: int = 0
 
     @property
     def new(self) -> bool:
@@ -97,8 +100,12 @@ def insert_layer(
     ]
     for index in (*rows.inside, *rows.replaced):
         row = index + sum(after < index for after in rows.after)
-        kind = {"replaced": CONV} if index in rows.replaced else {"block": blocks[index]}
-        inserted.append(Insertion(row, index, len(graph.consumers(row)), **kind))
+        replaced = index in rows.replaced
+        block = "" if replaced else blocks[index]
+        inserted.append(Insertion(row, index, len(graph.consumers(row)), block, CONV if replaced else ""))
+    for head in rows.head:
+        new = insert_levels(graph, layer, args)
+        inserted.append(Insertion(new, head, levels=len(graph.rows[new].sources), consumers=len(graph.consumers(new))))
     return sorted(inserted, key=lambda insertion: insertion.row)
 
 

@@ -6,7 +6,7 @@ row at stride 16 that the head reads, and `after:12` is row 12. `backbone` and `
 Inside a block: `inside:C3k2` is every row of that block, `inside:backbone.C3k2` and `inside:neck.C3k2` are those before
 and after the end of the backbone, and `inside:8` is the block in row 8.
 
-In the place of a row: `replace:3` is row 3, a `Conv`.
+In the place of a row: `replace:3` is row 3, a `Conv`. Between the head and all its inputs together: `head`.
 
 Each kind of site is one class in `SITE_KINDS`, which also describes the kind for help pages and messages.
 """
@@ -25,6 +25,7 @@ from yolo_attn.graph.rows import ModelGraph
 __all__ = [
     "SITE_KINDS",
     "AfterRow",
+    "HeadSite",
     "InsideBlock",
     "LevelSite",
     "ReplacedRow",
@@ -164,6 +165,24 @@ class ReplacedRow(Site):
 
 
 @dataclass(frozen=True)
+class HeadSite(Site):
+    """The position before the head, between it and all its inputs together: `head`."""
+
+    form: ClassVar[str] = "head"
+    summary: ClassVar[str] = "all inputs of the head together, for layers such as DyHead"
+    use: ClassVar[str] = "head"
+
+    @classmethod
+    def parse(cls, text: str) -> Site | None:
+        """Parse "head"."""
+        return cls(text) if text == cls.form else None
+
+    def rows(self, graph: ModelGraph, strides: Strides) -> list[int]:
+        """Return the head."""
+        return [graph.head_index]
+
+
+@dataclass(frozen=True)
 class LevelSite(Site):
     """The end of a level of the backbone or the neck, or of all levels: `backbone.P3`, `backbone.end`, `neck`."""
 
@@ -186,7 +205,7 @@ class LevelSite(Site):
         return rows
 
 
-SITE_KINDS: tuple[type[Site], ...] = (AfterRow, ReplacedRow, InsideBlock, LevelSite)
+SITE_KINDS: tuple[type[Site], ...] = (AfterRow, ReplacedRow, InsideBlock, HeadSite, LevelSite)
 """The kinds of sites in the order in which they parse a text; the last accepts any text."""
 
 
@@ -197,11 +216,13 @@ class SiteRows(NamedTuple):
         after: The rows after which a new row goes.
         replaced: The rows that a layer replaces.
         inside: The rows whose blocks get a layer inside.
+        head: The head, if a layer goes between it and all its inputs.
     """
 
     after: list[int]
     replaced: list[int]
     inside: list[int]
+    head: list[int]
 
 
 def parse_site(text: str) -> Site:

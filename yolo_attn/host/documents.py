@@ -12,7 +12,7 @@ from yolo_attn.graph import ModelGraph, block_of, insert_layer, layers_in, list_
 from yolo_attn.graph.blocks import JOINT
 from yolo_attn.graph.model_ref import ModelKind, ModelRef
 from yolo_attn.graph.placed_layers import PlacedLayer, parse_placed_layers
-from yolo_attn.graph.sites import ReplacedRow, Site, SiteRows
+from yolo_attn.graph.sites import HeadSite, ReplacedRow, Site, SiteRows
 from yolo_attn.host.blocks import spelt_block
 from yolo_attn.host.checkpoint import read_checkpoint
 from yolo_attn.host.geometry import row_strides
@@ -150,15 +150,24 @@ def with_layers(document: dict[str, Any], layers: Sequence[PlacedLayer]) -> dict
             after=[current[row + 1] - 1 for row in found.after],
             replaced=[current[row] for row in found.replaced],
             inside=[current[row] for row in found.inside],
+            head=[current[row] for row in found.head],
         )
         for insertion in insert_layer(graph, spec.name, rows, placed.options):
             if insertion.new:
-                current = [row + (row >= insertion.row) for row in current]
+                current = [row + (row >= insertion.row) * (1 + insertion.levels) for row in current]
     return graph.to_document()
 
 
 def check_sites(spec: LayerSpec, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
     """Raise UserError if a layer with these options cannot be placed at one of the sites, whatever the model."""
+    for site in sites:
+        if isinstance(site, HeadSite) != spec.can_return_levels:
+            others = " or ".join(other.name for other in list_layers() if other.can_return_levels)
+            fix = "place it at 'head'" if spec.can_return_levels else f"place it at 'neck', or choose {others}"
+            reads = "all levels together" if spec.can_return_levels else "one row"
+            raise UserError(f"site '{site}': {spec.name} reads {reads}; {fix}")
+    if spec.can_return_levels:
+        return
     if spec.inputs > 1 or spec.more_inputs:
         row = f"[[-1, N], 1, {spec.name}, []]"
         problem = f"{spec.name} reads several rows, but a site is one row"

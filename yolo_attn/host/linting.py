@@ -14,6 +14,7 @@ from ultralytics.nn import tasks
 
 from yolo_attn.errors import RowError, UserError
 from yolo_attn.graph import ModelGraph, Row, block_of, layers_in, line_numbers, read_model
+from yolo_attn.graph.levels import LEVEL, find_level_problem
 from yolo_attn.graph.lint import (
     Finding,
     compare_with_base,
@@ -143,6 +144,8 @@ def _names_and_options(graph: ModelGraph) -> list[Finding]:
     for i, row in enumerate(graph):
         if problem := name_problem(row.module):
             findings.append(Finding(i, problem))
+        elif level_problem := find_level_problem(graph, i):
+            findings.append(Finding(i, level_problem.problem))
         elif has_layer(row):
             try:
                 (read_block_row if layers_in(row.module) else read_attention_row)(i, row)
@@ -194,7 +197,7 @@ def _stock_strings() -> frozenset[str]:
 
 def _against_base(graph: ModelGraph) -> list[Finding]:
     """Compare a model with the stock models of the same rows, and return the differences from the most similar one."""
-    if not any(has_layer(row) for row in graph):
+    if not any(has_layer(row) for row in graph) or any(find_level_problem(graph, i) for i in range(len(graph))):
         return []
     reports = [
         compare_with_base(graph, base, name, _is_inserted) + _other_strides(graph, base, name)
@@ -205,7 +208,7 @@ def _against_base(graph: ModelGraph) -> list[Finding]:
 
 def _is_inserted(row: Row) -> bool:
     """Return whether a row is an attention layer between stock rows, not in the place of one."""
-    return is_attention_row(row) and not is_replacement(row)
+    return (is_attention_row(row) and not is_replacement(row)) or row.module == LEVEL
 
 
 def _bases_of(graph: ModelGraph) -> list[tuple[str, ModelGraph]]:

@@ -28,12 +28,14 @@ from ultralytics.nn import tasks
 from yolo_attn.errors import RowError, UserError
 from yolo_attn.graph import IMAGE, ModelGraph, Row, check_row, layers_in
 from yolo_attn.graph.blocks import JOINT, block_of, split_args
+from yolo_attn.graph.levels import LEVEL, find_level_problem, level_source, returns_levels
 from yolo_attn.graph.lint import find_dead_rows
 from yolo_attn.graph.rows import ROW_LENGTH
 from yolo_attn.host.binding import Binding, UnsupportedHostError
 from yolo_attn.host.blocks import block_problem, module_hint, names_inside, put_layers
 from yolo_attn.host.document_keys import find_key_problems, find_unsafe_keys
 from yolo_attn.host.positional import builds, is_width
+from yolo_attn.layers.base import Level
 from yolo_attn.layers.checks import is_positive_integer
 from yolo_attn.names.suggestions import suggest_word
 from yolo_attn.registry import CONV_ARGS, OUT_CHANNELS, LayerSpec, check_inputs, get_layer, is_layer
@@ -145,7 +147,7 @@ def name_problem(name: str) -> str:
     """Return the problem with a row's module name; "" if it is a layer of Ultralytics or the registry."""
     if JOINT in name:
         return block_problem(name)
-    if is_layer(name):
+    if is_layer(name) or name == LEVEL:
         return ""
     found = _host_global(name)
     if isinstance(found, type) and issubclass(found, nn.Module) and not issubclass(found, tasks.BaseModel):
@@ -243,6 +245,8 @@ class _Build:
         self.inside = {i: read_block_row(i, row) for i, row in enumerate(self.graph) if layers_in(row.module)}
         if self.graph.head_index in self.inside:
             raise RowError(self.graph.head_index, "a layer goes inside a block before the head, not inside the head")
+        self.levels = [i for i, row in enumerate(self.graph) if row.module == LEVEL]
+        self._check_levels()
         self._check_dead_rows()
         self.seed = torch.get_rng_state()
 
@@ -256,6 +260,8 @@ class _Build:
         modules = [parsed[position[i]] for i in range(len(self.graph))]
         for i, attention in self.attention.items():
             modules[i] = self._build_layer(attention, probe.channels, position)
+        for i in self.levels:
+            modules[i] = self._named(Level(self.graph.rows[i].args[0]))
         for i, block in self.inside.items():
             self._fill_block(i, block, modules[i], probe.channels[position[i]])
         froms = self.graph.froms()
@@ -289,13 +295,26 @@ class _Build:
         for finding in find_dead_rows(self.graph, UNREAD_BY_DESIGN):
             raise RowError(finding.row, finding.message) if finding.row is not None else UserError(finding.message)
 
+    def _check_levels(self) -> None:
+        """Check rows of `Level`, and that rows with several maps are read by such rows alone."""
+        for i, row in enumerate(self.graph):
+            if problem := find_level_problem(self.graph, i):
+                raise problem
+            if row.module == LEVEL and not self._returns_levels(row.sources[0]):
+                module = self.graph.rows[row.sources[0]].module
+                raise RowError(i, f"{LEVEL} reads a row that returns several maps, but {module} returns one")
+
+    def _returns_levels(self, i: int) -> bool:
+        return i in self.attention and self.attention[i].spec.can_return_levels and returns_levels(self.graph, i)
+
     def _stand_in(self) -> tuple[dict[str, Any], list[int]]:
         """Return a document of stock rows with the same channels, and the position of each row in it."""
         sections: dict[str, list[list[Any]]] = {"backbone": [], "head": []}
         position: list[int] = []
         emitted = 0
         for i, row in enumerate(self.graph):
-            sources = [s if s == IMAGE else position[s] for s in row.sources]
+            read = [level_source(self.graph, i)] if i in self.levels else row.sources
+            sources = [s if s == IMAGE else position[s] for s in read]
             rows, offset = self._placeholders(i, row, sources)
             sections["backbone" if i < self.graph.backbone_length else "head"].extend(rows)
             position.append(emitted + offset)
@@ -307,6 +326,8 @@ class _Build:
         """Return the stock rows that replace one row, and the position of its output among them."""
         if i in self.inside:
             row = self.inside[i].row
+        if i in self.levels:
+            return [[sources[0], 1, "nn.Identity", []]], 0
         if i not in self.attention:
             return [[sources if row.several else sources[0], row.repeats, row.module, copy.deepcopy(row.args)]], 0
         out = self.attention[i].options.get(OUT_CHANNELS)
@@ -333,11 +354,17 @@ class _Build:
         if OUT_CHANNELS in options:
             options[OUT_CHANNELS] = table[position[attention.index]]
         width = channels if attention.row.several else channels[0]
+        if self._returns_levels(attention.index):
+            return self._named(self._build(attention, attention.spec.name, width, options, every_level=True))
         layer: Any = self._build(attention, attention.spec.name, width, options)
         for attribute in HOST_ATTRIBUTES:
             if attribute in {*layer.__dict__, *layer._modules, *layer._parameters, *layer._buffers}:
                 problem = f"{attention.spec.name} has an attribute {attribute!r}, which Ultralytics sets on every layer"
                 raise RowError(attention.index, f"{problem}; rename it")
+        return self._named(layer)
+
+    def _named(self, layer: Any) -> nn.Module:
+        """Return a layer with the attributes that the stock parser gives every module."""
         layer.np = sum(p.numel() for p in layer.parameters())
         layer.type = f"{type(layer).__module__}.{type(layer).__qualname__}"
         return layer  # type: ignore[no-any-return]
@@ -354,12 +381,14 @@ class _Build:
         module.np = sum(p.numel() for p in module.parameters())
         module.type = JOINT.join([module.type, *(layer.spec.name for layer in block.layers.values())])
 
-    def _build(self, attention: AttentionRow, key: str, channels: Any, options: dict[str, Any]) -> nn.Module:
+    def _build(
+        self, attention: AttentionRow, key: str, channels: Any, options: dict[str, Any], *, every_level: bool = False
+    ) -> nn.Module:
         """Build one layer of a row under its own random state."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self._seed(f"{attention.index} {key}"))
             try:
-                return attention.spec.cls(channels, **options)
+                return attention.spec.cls(channels, *([True] if every_level else []), **options)
             except (TypeError, ValueError) as error:
                 raise RowError(attention.index, str(error)) from error
 
@@ -389,6 +418,8 @@ class _Build:
             options = "".join(f" {layer.options}" for layer in self.inside[i].layers.values() if layer.options)
             args = line[38:].split(maxsplit=1)[1].rstrip()  # after the number of parameters and the type
             return f"{i:>3}{source!s:>20}{line[23:26]}{module.np:10.0f}  {module.type:<45}{args}{options}"
+        if i in self.levels:
+            return f"{i:>3}{source!s:>20}{1:>3}{0:10.0f}  {module.type:<45}{self.graph.rows[i].args!s:<30}"
         if i not in self.attention:
             return f"{i:>3}{source!s:>20}{line[23:]}"
         attention = self.attention[i]
@@ -484,7 +515,8 @@ def read_attention_row(index: int, row: Row) -> AttentionRow:
         if row.several and len(row.sources) > spec.inputs == 1 and not spec.more_inputs:
             fix = "join them in a row of Concat before it"
             raise UserError(f"{row.module} reads 1 input, not {len(row.sources)}; {fix}")
-        check_inputs(spec, len(row.sources))
+        if not spec.can_return_levels:  # whose number of inputs depends on the rows that read it
+            check_inputs(spec, len(row.sources))
         if row.several and spec.inputs == 1 and not spec.more_inputs:
             row.several = False  # [-1] and -1 are equivalent
     except UserError as error:

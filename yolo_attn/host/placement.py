@@ -153,6 +153,9 @@ class Placement:
         consumers = counted(insertion.consumers, "row")
         if insertion.replaced:
             return f"{row} {insertion.replaced} -> {self.layer.name}, read by {consumers}"
+        if insertion.levels:
+            rows = ", ".join(map(str, ModelGraph(self.document).rows[insertion.row].sources))
+            return f"{row} {self.layer.name} before the head, reads rows {rows}, returns {insertion.levels} levels"
         reads = f"reads {_row_name(insertion.row - 1)}, read by {consumers} that read it before"
         return f"{row} {self.layer.name} at {site}, {reads}"
 
@@ -164,6 +167,8 @@ def _site_name(insertion: Insertion, levels: dict[int, str]) -> str:
         insertion: The insertion.
         levels: The names of the levels, by the row that they follow.
     """
+    if insertion.levels:
+        return "head"
     if insertion.new:
         return levels.get(insertion.follows, f"row {insertion.follows} of the base")
     return f"{'inside' if insertion.block else 'replace'}:{insertion.follows}"

@@ -27,7 +27,7 @@ from yolo_attn.layers.attention_values import AttentionValues, Reading, gate_val
 from yolo_attn.layers.checks import check, check_choice, check_integer, check_odd, is_positive_integer
 from yolo_attn.layers.numerics import one_dtype, saturate
 
-__all__ = ["Block", "Chain", "Convolution", "Fusion", "Gate", "Layer", "Mixer"]
+__all__ = ["Block", "Chain", "Convolution", "Fusion", "Gate", "Layer", "Level", "Mixer"]
 
 INITS = ("paper", "identity")
 MAP_RANK = 4  # batch, channels, height, width
@@ -61,7 +61,7 @@ class Layer(nn.Module):
 
     def fade_in(self, x: Tensor, y: Tensor) -> Tensor:
         """Return y, or x + gamma (y - x) where there is a gamma, in the dtype of x, which autocast may have changed."""
-        return y.to(x.dtype) if self.gamma is None else _fade(x, y, self.gamma, x.dtype)
+        return y.to(x.dtype) if self.gamma is None else faded(x, y, self.gamma, x.dtype)
 
     def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
         """Return the layer's attention for one image, for viewing; none by default (see `no_attention_maps`).
@@ -137,7 +137,7 @@ class Gate(SingleInputLayer):
 
     def fade(self, gate: Tensor) -> Tensor:
         """Return 1 + gamma (gate - 1), or the gate itself where there is no gamma."""
-        return gate if self.gamma is None else _fade(1, gate, self.gamma, gate.dtype)
+        return gate if self.gamma is None else faded(1, gate, self.gamma, gate.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x by its gate."""
@@ -287,6 +287,8 @@ class Fusion(Layer):
     """The greatest number of inputs; None for any."""
     same_size = True
     """Whether all maps must have the height and width of the first."""
+    can_return_levels = False
+    """Whether a row may have an output for each input: the class is then called with True as its second argument."""
 
     channels: list[int]
 
@@ -323,7 +325,7 @@ class Fusion(Layer):
             raise _input_error(self, f"the inputs have sizes {sizes}; resize them with nn.Upsample or a stride")
 
 
-def _fade(first: Tensor | int, last: Tensor, gamma: Tensor, dtype: torch.dtype) -> Tensor:
+def faded(first: Tensor | int, last: Tensor, gamma: Tensor, dtype: torch.dtype) -> Tensor:
     """Return first + gamma (last - first) in the given dtype; where gamma is 0, `first` even if `last` overflows.
 
     Gamma keeps its own dtype, float32 under autocast, because its gradient is a sum over the map that float16 may not
@@ -341,3 +343,26 @@ def _input_error(layer: nn.Module, problem: str) -> UserError:
 
 def _describe(x: Any) -> str:
     return f"{len(x)} tensors" if isinstance(x, (list, tuple)) else type(x).__name__
+
+
+class Level(nn.Module):
+    """One of the maps of a row that returns several.
+
+    Args:
+        number: Its number, from 0 for the first.
+
+    Shape:
+        xs: a list of maps; y: one of them.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def forward(self, xs: list[Tensor]) -> Tensor:
+        """Return the map."""
+        return xs[self.number]
+
+    def extra_repr(self) -> str:
+        """Return the number."""
+        return str(self.number)

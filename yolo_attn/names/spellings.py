@@ -74,7 +74,7 @@ OTHER_MECHANISMS: frozenset[str] = frozenset(
     attention_model AttentionModule BahdanauAttention BiFPN_Concat BiFPN_Concat2 BiFPN_Concat3 BoT3 BoTMHSA BoTNet
     C2fAtt C2fAttention C3STR CAB CALayer CARAFE CGA Channel_Att
     ChannelAttentionBlock ChannelGate CLA ClassAttention CoordAttMeanPool CoordConv CPA CSA CSE CSRA DCN DLA
-    DSConv DyHead EfficientAttention EMANet EMAU EMSA EPSA ESA FocalAttention FocalSelfAttention GlobalAttention
+    DSConv EfficientAttention EMANet EMAU EMSA EPSA ESA FocalAttention FocalSelfAttention GlobalAttention
     GSConv HorBlock HSA Involution LCA LinearAttention LSA LSKAttention LuongAttention MLA
     MLLAttention MobileViTBlock MobileViTv2Block MobileViTv3 ModelEMA MSDeformAttn OCA
     PCA PConv PSAModule RAM RetBlock SABlock SAConv SAGAN
