@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from yolo_attn.layers import HyperACE, OmniKernel, SelfCalibrated, SpatialChannelReconstruction
 
@@ -32,6 +34,36 @@ def hyper_ace(weights: Weights) -> Weights:
     return state | {"prototypes": state["prototypes"][None]}
 
 
+class Branches(nn.Module):
+    """The block C3AH of YOLOv13 in evaluation, where batch norms are part of the 1 x 1 convolutions.
+
+    Args:
+        channels: Channels of the map.
+    """
+
+    def __init__(self, channels: int | list[int]) -> None:
+        super().__init__()
+        assert isinstance(channels, int)
+        self.cv1 = nn.Conv2d(channels, channels, 1)
+        self.cv2 = nn.Conv2d(channels, channels, 1)
+        self.cv3 = nn.Conv2d(2 * channels, channels, 1)
+        self.m = HyperACE(channels, edges=4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        both = torch.cat([self.m(F.silu(self.cv1(x))), F.silu(self.cv2(x))], 1)
+        return F.silu(self.cv3(both))
+
+
+def c3ah(weights: Weights) -> Weights:
+    inner = {name.removeprefix("m."): value for name, value in weights.items() if name.startswith("m.")}
+    state = {f"m.{name}": value for name, value in hyper_ace(inner).items()}
+    for name in ("cv1", "cv2", "cv3"):
+        scale = weights[f"{name}.bn.weight"] / (weights[f"{name}.bn.running_var"] + 1e-5).sqrt()
+        state[f"{name}.weight"] = weights[f"{name}.conv.weight"] * scale[:, None, None, None]
+        state[f"{name}.bias"] = weights[f"{name}.bn.bias"] - scale * weights[f"{name}.bn.running_mean"]
+    return state
+
+
 FGM = {"alpha": "alpha", "beta": "beta", "factor": "dwconv1", "spectrum": "dwconv2"}
 OMNI = {"reduce": "in_conv__0", "frequency": "fac_conv", "channel": "conv", "proj": "out_conv"}
 OMNI |= {f"dwconvs__{n}": f"dw_{name}" for n, name in enumerate(("33", "13", "31", "11"))}
@@ -51,6 +83,7 @@ def omni(weights: Weights) -> Weights:
 
 MAPPINGS = {
     "hyper_ace": Mapping(layer(HyperACE, heads=2), hyper_ace),
+    "hyper_ace__c3ah": Mapping(lambda c: Branches(c).eval(), c3ah),
     "hyper_ace__max": Mapping(layer(HyperACE, heads=4, context="max"), hyper_ace),
     "hyper_ace__mean": Mapping(layer(HyperACE, heads=4, context="mean"), hyper_ace),
     "omni_kernel": Mapping(layer(OmniKernel), omni),
