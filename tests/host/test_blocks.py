@@ -510,7 +510,7 @@ def test_lint_compares_a_model_with_layers_inside_blocks_with_its_base(tmp_path:
         (
             "C2f+SE+SEBasicBlock+EMA",
             [64, {}, {"out_channels": 32}, {}],
-            "row 2: 'C2f+SE+SEBasicBlock+EMA': a layer inside a block keeps the shape of the map, so SEBasicBlock takes no",
+            "row 2: 'C2f+SE+SEBasicBlock+EMA': a layer inside a block keeps the shape of the map, so SEBasicBlock",
         ),
         ("SE+EMA", [], "row 2: 'SE+EMA': SE is not a block of Ultralytics; write a separate row for each layer"),
         ("nn.Upsample+EMA", [None, 2, "nearest"], "row 2: 'nn.Upsample+EMA': a layer cannot go inside nn.Upsample"),
