@@ -35,6 +35,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "CGAFusion": [{"reduction": 4, "double_sigmoid": True}],
     "CloAttention": [{"alpha": 0.25, "kernel_sizes": [3, 7], "pool": 2, "qkv_bias": False}, {"alpha": 1, "pool": 1}],
     "ContextGuided": [{"dilation": 3, "reduction": 4}],
+    "ContextGuidedDown": [{"kernel_size": 5, "dilation": 3, "reduction": 4}],
     "CPCA": [{"shared": False, "kernel_sizes": [3]}],
     "CrissCross": [{"recurrence": 1}],
     "CrossAttention": [{"score": "concat", "norm": True, "position": "sine", "residual": False}],

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from yolo_attn.layers import ODConv, RFAConv, RFCAConv, RFCBAMConv
+from yolo_attn.layers import ContextGuidedDown, ODConv, RFAConv, RFCAConv, RFCBAMConv
 
-from .mapping import Mapping, Weights, layer, rename, without_conv_bias
+from .mapping import Mapping, Weights, layer, rename, renamed, without_conv_bias
 
 
 def taps(weights: Weights, **names: str) -> Weights:
@@ -47,6 +47,20 @@ def odconv(weights: Weights) -> Weights:
 
 
 MAPPINGS = {
+    "context_guided__down": Mapping(
+        layer(ContextGuidedDown, out_channels=32, stride=2, reduction=8),
+        renamed(
+            conv="conv1x1__conv",
+            conv_norm__0="conv1x1__bn",
+            conv_norm__1="conv1x1__act",
+            local="F_loc__conv",
+            surrounding="F_sur__conv",
+            joint_norm__0="bn",
+            joint_norm__1="act",
+            reduce="reduce__conv",
+            mlp="F_glo__fc",
+        ),
+    ),
     "odconv": Mapping(layer(ODConv, activation="none"), odconv),
     "odconv__stride2": Mapping(layer(ODConv, out_channels=24, stride=2, activation="none"), odconv),
     "odconv__1x1": Mapping(layer(ODConv, out_channels=24, kernel_size=1, kernels=1, activation="none"), odconv),

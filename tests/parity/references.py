@@ -718,6 +718,18 @@ def context_guided(net: Net, x: Tensor) -> Tensor:
     return x + joint * net.linear(hidden, "F_glo.fc.2").sigmoid()[..., None, None]
 
 
+def context_guided_down(net: Net, x: Tensor) -> Tensor:
+    def normed(x: Tensor, norm: str, act: str) -> Tensor:
+        x = net.batch_norm(x, norm, eps=1e-3)
+        return torch.where(x > 0, x, net[f"{act}.weight"][:, None, None] * x)
+
+    u = normed(net.conv(x, "conv1x1.conv", stride=2, padding=1), "conv1x1.bn", "conv1x1.act")
+    joint = torch.cat([net.conv(u, "F_loc.conv"), net.conv(u, "F_sur.conv", dilation=2)], 1)
+    joint = net.conv(normed(joint, "bn", "act"), "reduce.conv")
+    hidden = net.linear(joint.mean((2, 3)), "F_glo.fc.0").relu()
+    return joint * net.linear(hidden, "F_glo.fc.2").sigmoid()[..., None, None]
+
+
 def self_calibrated(net: Net, x: Tensor) -> Tensor:
     coarse, features = F.avg_pool2d(x, 4), net.batch_norm(net.conv(x, "k3.0"), "k3.1")
     coarse = net.batch_norm(net.conv(coarse, "k2.1"), "k2.2")
@@ -794,6 +806,7 @@ REFERENCES: dict[str, Callable[..., Tensor]] = {
     "cga_window__fit": cascaded("attn.", 4),
     "coordatt": coordinate,
     "context_guided": context_guided,
+    "context_guided__down": context_guided_down,
     "cot": cot,
     "dasi": dasi,
     "dasi__low": dasi,

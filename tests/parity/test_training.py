@@ -35,6 +35,7 @@ PUBLISHED = {
     "CBAM": {"eps": 1e-5, "momentum": 0.01},
     "CBAMSpatial": {"eps": 1e-5, "momentum": 0.01},
     "ContextGuided": {"eps": 1e-3, "momentum": 0.1},
+    "ContextGuidedDown": {"eps": 1e-3, "momentum": 0.1},
     "iRMB": {"eps": 1e-6, "momentum": 0.1},
     "Triplet": {"eps": 1e-5, "momentum": 0.01},
 }
