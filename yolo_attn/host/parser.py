@@ -334,7 +334,8 @@ class _Build:
         if out is None:
             return [[sources[0], 1, "nn.Identity", []]], 0  # keeps the channels of the first input
         if is_replacement(row):  # takes the random numbers of the Conv in its place: later rows have those of the base
-            return [[sources[0], 1, "Conv", [out, self.attention[i].options.get("kernel_size", 3)]]], 0
+            kernel = self.attention[i].options.get("kernel_size", 3)
+            return [[sources[0], 1, "Conv", [out, kernel if is_positive_integer(kernel) else 1]]], 0
         # A Conv scales its width like every stock row. Its random numbers must not change those of later rows.
         return [[-1, 1, _KEEP, []], [sources[0], 1, "Conv", [out, 1, 1]], [-1, 1, _RESTORE, []]], 1
 
@@ -507,9 +508,9 @@ def read_attention_row(index: int, row: Row) -> AttentionRow:
         if row.repeats != 1:
             raise UserError(f"{row.module} cannot be repeated; write 1, and one row for each repetition")
         options = _read_options(spec, row)
-        for name in {OUT_CHANNELS, *(CONV_ARGS if spec.replaces_conv else ())} & options.keys():
-            if options[name] is not None and not is_positive_integer(options[name]):  # before the stock parser reads it
-                raise UserError(f"{spec.name}: {name}={as_yaml(options[name])}; use a positive integer")
+        out = options.get(OUT_CHANNELS)
+        if out is not None and not is_positive_integer(out):  # before it is scaled by the width
+            raise UserError(f"{spec.name}: {OUT_CHANNELS}={as_yaml(out)}; use a positive integer")
         if not row.several and (spec.inputs > 1 or spec.more_inputs):
             raise UserError(f"{row.module} reads several rows; write their numbers as a list, as in [-1, N]")
         if row.several and len(row.sources) > spec.inputs == 1 and not spec.more_inputs:
