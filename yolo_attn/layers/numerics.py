@@ -11,14 +11,17 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "FLOAT16_MAX",
     "at_least_one",
     "channel_shuffle",
     "is_traced",
+    "length",
     "lerp",
     "no_autocast",
     "one_dtype",
     "saturate",
     "total",
+    "unit",
     "wide",
     "widen",
 ]
@@ -26,6 +29,8 @@ __all__ = [
 Size = TypeVar("Size", int, Tensor)
 
 FLOAT16_MAX = torch.finfo(torch.float16).max  # 65504; other types have ample range
+SHORTEST = 1e-12
+"""Least length of a vector that divides; it would be zero in float16."""
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
@@ -77,6 +82,25 @@ def lerp(start: Tensor, end: Tensor, weight: Tensor) -> Tensor:
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return start + weight * (end - start)
     return torch.lerp(start, end, weight)
+
+
+def length(x: Tensor, *dims: int) -> Tensor:
+    """Return the Euclidean length over dimensions, which remain with length 1; at least 1e-12, as in `F.normalize`.
+
+    Args:
+        x: Of float32 or wider.
+        dims: The dimensions of a vector.
+    """
+    if dims != (x.ndim - 1,) or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        # PyTorch's norm is faster along the last dimension only. MNN loses its dimensions, without an error.
+        return x.square().sum(dims, keepdim=True).clamp(min=SHORTEST**2).sqrt()
+    lengths: Tensor = torch.linalg.vector_norm(x, dim=dims, keepdim=True)
+    return lengths.clamp(min=SHORTEST)
+
+
+def unit(x: Tensor, *dims: int) -> Tensor:
+    """Return x divided by its `length` over dimensions."""
+    return x / length(x, *dims)
 
 
 def is_traced() -> bool:

@@ -36,7 +36,7 @@ from yolo_attn.layers.attention_values import GATE, AttentionValues
 from yolo_attn.layers.base import Block
 from yolo_attn.layers.channel.eca import ECA
 from yolo_attn.layers.norms import BatchNorm, normalize_channels
-from yolo_attn.layers.numerics import total, widen
+from yolo_attn.layers.numerics import total, unit, widen
 from yolo_attn.layers.pooling import padded_to
 from yolo_attn.layers.statistics import mean, mean_and_max
 from yolo_attn.registry import register_layer
@@ -132,8 +132,8 @@ class PatchAttention(nn.Module):
         patches = self.fc1(mean(padded_to(x, self.patch), 1, keepdim=True))
         features = widen(self.fc2(normalize_channels(self.norm, patches).to(x.dtype)))
         features = features * features.softmax(1)
-        direction = F.normalize(widen(self.prompt), dim=0)[:, None, None]
-        likeness = (F.normalize(features, dim=1) * direction).sum(1, keepdim=True).clamp(0, 1)
+        direction = unit(widen(self.prompt), 0)[:, None, None]
+        likeness = (unit(features, 1) * direction).sum(1, keepdim=True).clamp(0, 1)
         selected = self.proj(self.transform((features * likeness).to(x.dtype)))
         return F.interpolate(selected, size=x.shape[2:], mode="bilinear", align_corners=False)
 

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_odd
-from yolo_attn.layers.numerics import is_traced, no_autocast, saturate, total, widen
+from yolo_attn.layers.numerics import is_traced, length, no_autocast, saturate, total, widen
 from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
 
@@ -159,8 +159,7 @@ def _modulated(factor: Tensor, x: Tensor) -> Tensor:
     parts = torch.stack([real, imaginary]) / (height * width)
     # The squares of large parts exceed float32. The factor cancels, so no gradient flows through it.
     largest = parts.detach().abs().amax((0, 3, 4), keepdim=True).clamp(min=1)
-    lengths: Tensor = torch.linalg.vector_norm(parts / largest, dim=0)
-    return lengths * largest[0]
+    return length(parts / largest, 0)[0] * largest[0]
 
 
 def _table(length: int, like: Tensor) -> tuple[Tensor, Tensor]:

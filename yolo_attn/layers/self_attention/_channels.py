@@ -8,16 +8,12 @@ Papers: Ali et al., arXiv 2106.09681; Zamir et al., arXiv 2111.09881.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from yolo_attn.layers.attention_values import WEIGHT, AttentionValues
-from yolo_attn.layers.numerics import no_autocast, widen
+from yolo_attn.layers.numerics import length, no_autocast, widen
 
 __all__ = ["channel_contexts", "channel_values", "channel_weights", "cosines"]
-
-EPS = 1e-12
-"""Least length of a channel; it would be zero in float16."""
 
 
 def channel_weights(query: Tensor, key: Tensor, temperature: Tensor) -> Tensor:
@@ -37,12 +33,7 @@ def channel_weights(query: Tensor, key: Tensor, temperature: Tensor) -> Tensor:
 def cosines(query: Tensor, key: Tensor) -> Tensor:
     """Return the cosine of each row of `query` and each row of `key`, (..., n, m)."""
     product = query @ key.transpose(-2, -1)
-    return product / _lengths(query) / _lengths(key).transpose(-2, -1)
-
-
-def _lengths(x: Tensor) -> Tensor:
-    lengths: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return lengths.clamp(min=EPS)
+    return product / length(query, -1) / length(key, -1).transpose(-2, -1)
 
 
 def channel_contexts(weights: Tensor, value: Tensor) -> Tensor:

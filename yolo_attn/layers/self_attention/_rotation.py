@@ -19,6 +19,6 @@ def rotate(x: Tensor, sine: Tensor, cosine: Tensor) -> Tensor:
         sine: Sines of the angles, (C / 2, H, W).
         cosine: Their cosines.
     """
-    first, second = x[:, 0::2], x[:, 1::2]
+    first, second = torch.unflatten(x, 1, (-1, 2)).unbind(2)  # NCNN has no slices with steps
     turned = first * cosine - second * sine, first * sine + second * cosine
     return torch.stack(turned, 2).reshape(x.shape)

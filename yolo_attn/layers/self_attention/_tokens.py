@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from yolo_attn.layers.checks import check
-from yolo_attn.layers.numerics import at_least_one, wide
+from yolo_attn.layers.numerics import FLOAT16_MAX, at_least_one, is_traced, wide
 from yolo_attn.layers.projections import convolves, linear
 
 __all__ = [
@@ -86,6 +86,9 @@ def attend(
         return torch.stack(
             [_attend(*image) for image in zip(scaled.unbind(), key.unbind(), value.unbind(), strict=True)]
         )
+    if bias is not None and bias.dtype == torch.bool and is_traced():
+        # Exporters look for NaN in the weights of a boolean mask, which MNN has no operator for.
+        bias = (bias.to(query.dtype) - 1) * FLOAT16_MAX
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
 
 

@@ -96,7 +96,7 @@ def from_windows(tokens: Tensor, grid: Grid, like: Tensor) -> Tensor:
 
 
 def masked(bias: Tensor, grid: Grid) -> Tensor:
-    """Return the bias of each window and head, minus infinity for keys beyond the map.
+    """Return the bias of each window and head, the least number for keys beyond the map.
 
     Args:
         bias: (heads, positions, positions) for queries and keys.
@@ -105,7 +105,7 @@ def masked(bias: Tensor, grid: Grid) -> Tensor:
     Returns:
         (1, windows heads, positions, positions).
     """
-    return bias.masked_fill(~grid.valid[:, None, None], float("-inf")).flatten(0, 1)[None]
+    return bias.masked_fill(~grid.valid[:, None, None], torch.finfo(bias.dtype).min).flatten(0, 1)[None]
 
 
 class WindowBias(nn.Module):

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag, check_integer, check_odd
-from yolo_attn.layers.numerics import at_least_one, no_autocast, total, widen
+from yolo_attn.layers.numerics import at_least_one, no_autocast, total, unit, widen
 from yolo_attn.layers.pooling import adaptive_mean, bin_limits
 from yolo_attn.layers.self_attention._neighborhood import neighbors
 from yolo_attn.layers.self_attention._tokens import chunked, to_map, to_tokens, token_positions
@@ -114,7 +114,7 @@ class AggregatedAttention(Mixer):
             count = inside.sum(0) + cell_k.shape[3] * cell_k.shape[4]
             temperature = F.softplus(widen(self.temperature))[:, None, None, None]
             scaled = (q + widen(self.embedding)[..., None]) * temperature * count.log()
-            near = self._near_logits(scaled, k).masked_fill(inside == 0, float("-inf"))
+            near = self._near_logits(scaled, k).masked_fill(inside == 0, torch.finfo(scaled.dtype).min)
             contexts, weights = self._read(scaled, near, cell_k, self._by_head(cell_value))
             factors = (weights + self._token_factors(q)).to(value.dtype).unbind(2)
         maps = zip(factors, neighbors(value, self.kernel_size), strict=True)
@@ -134,7 +134,7 @@ class AggregatedAttention(Mixer):
 
     def _unit(self, x: Tensor) -> Tensor:
         """Return a map as (B, heads, d, H, W) with vectors of length 1, in at least float32."""
-        return F.normalize(widen(self._by_head(x)), dim=2)
+        return unit(widen(self._by_head(x)), 2)
 
     def _near_logits(self, query: Tensor, key: Tensor) -> Tensor:
         """Return the logits of the neighbors, (B, heads, k k, H, W)."""
@@ -185,7 +185,8 @@ def _spaced(length: int, like: Tensor) -> Tensor:
     """Return the distances of -(L - 1) to L - 1 in half positions along one axis, logarithmically spaced."""
     half = torch.arange(4 * length - 3, device=like.device) - 2 * (length - 1)
     distance = half.to(like.dtype) * (SPAN / 2) / at_least_one(length - 1)
-    return distance.sign() * torch.log2(distance.abs() + 1) / log2(SPAN)
+    sign = distance.sign()
+    return sign * torch.log2(sign * distance + 1) / log2(SPAN)  # OpenVINO omits `abs` of what sizes determine
 
 
 def _distances(index: Tensor, length: int, cells: int) -> Tensor:

@@ -84,7 +84,7 @@ class CAFM(Mixer):
         """Return the local branch, (B, C, H, W)."""
         b, _, height, width = qkv.shape
         groups = qkv.reshape(b, -1, self.depth * height, width)  # (B, 3 heads, d H, W)
-        combined = self.combine(groups).reshape(b, PARTS, self.depth, height, width)
+        combined = self.combine(groups).reshape(b, PARTS, self.depth, height * width)  # NCNN has no five dimensions
         y: Tensor = self.conv(combined.transpose(1, 2).reshape(b, -1, height, width))
         return y
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from yolo_attn.layers.attention_values import WEIGHT, AttentionValues
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_choice
-from yolo_attn.layers.numerics import widen
+from yolo_attn.layers.numerics import unit, widen
 from yolo_attn.registry import register_layer
 
 __all__ = ["EfficientAdditive"]
@@ -65,7 +65,7 @@ class EfficientAdditive(Mixer):
     def mix(self, x: Tensor) -> Tensor:
         """Return the projected product of the global query and the keys."""
         query = self._query(x)
-        key = _unit(widen(self.key(x)), 1)
+        key = unit(widen(self.key(x)), 1)
         global_query = (self._weights(query) * query).sum((2, 3), keepdim=True)  # (B, C, 1, 1)
         y: Tensor = self.out_proj(self.proj((global_query * key).to(x.dtype)) + query.to(x.dtype))
         return y
@@ -81,16 +81,11 @@ class EfficientAdditive(Mixer):
         return self._weights(self._query(x))[:, 0]
 
     def _query(self, x: Tensor) -> Tensor:
-        return _unit(widen(self.query(x)), 1)
+        return unit(widen(self.query(x)), 1)
 
     def _weights(self, query: Tensor) -> Tensor:
         logits = (query * self.score_weight.to(query.dtype)[:, None, None]).sum(1, keepdim=True) * self.channels**-0.5
         if self.weighting == "l2":
-            return _unit(logits, 2, 3)
+            return unit(logits, 2, 3)
         weights: Tensor = logits.flatten(2).softmax(2).reshape(logits.shape)
         return weights
-
-
-def _unit(x: Tensor, *dims: int) -> Tensor:
-    """Return x with norm 1 over dimensions, like `F.normalize`, whose operations NCNN and MNN convert wrongly."""
-    return x / x.square().sum(dims, keepdim=True).clamp(min=1e-24).sqrt()

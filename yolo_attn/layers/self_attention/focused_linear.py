@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag, check_integer, check_odd, check_positive
-from yolo_attn.layers.numerics import widen
+from yolo_attn.layers.numerics import length, widen
 from yolo_attn.layers.self_attention._linear import (
     KeyPositions,
     check_position_size,
@@ -124,6 +124,6 @@ class FocusedLinear(Mixer):
         """Return the features of queries or keys (B, C, H, W), in at least float32."""
         t = (torch.relu(widen(t)) + EPS) / F.softplus(widen(self.scale))[:, None, None]
         sharp = (t / t.detach().amax(1, keepdim=True)) ** self.power  # a direction, to which no scale matters
-        lengths = [torch.linalg.vector_norm(v, dim=1, keepdim=True) for v in (t, sharp)]
+        lengths = [length(v, 1) for v in (t, sharp)]
         y: Tensor = sharp * (lengths[0] / lengths[1])
         return y

@@ -22,6 +22,7 @@ with C.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import log
 
 import torch
 from torch import Tensor, nn
@@ -155,7 +156,8 @@ class MaSA(Mixer):
         """Return log(g) of each head, (heads, 1, 1), with the dtype and device of `like`."""
         head = torch.arange(self.heads, device=like.device, dtype=like.dtype)
         exponent = -self.first_decay - head * (self.decay_range / self.heads)
-        return torch.log1p(-torch.exp2(exponent))[:, None, None]
+        # OpenVINO does not know `exp2`.
+        return torch.log1p(-torch.exp(exponent * log(2)))[:, None, None]
 
     def _rotate(self, x: Tensor) -> Tensor:
         """Return queries or keys (B, C, H, W), rotated by their positions."""

@@ -44,6 +44,8 @@ from yolo_attn.registry import register_layer
 __all__ = ["PolaLinear"]
 
 EPS = 1e-6
+LEAST = 1e-20
+"""Positive zero, whose power NCNN computes as NaN; its own power is 0 too, next to `EPS`."""
 PARTS = ("equal signs", "opposite signs")
 
 
@@ -129,7 +131,7 @@ class PolaLinear(Mixer):
         """Return the powers of the positive and negative parts, (B, heads, d, N) each, in at least float32."""
         t = widen(t) / F.softplus(widen(self.scale))[:, None, None]
         exponent = (1 + self.alpha * torch.sigmoid(widen(self.power)))[:, None, None]
-        plus, minus = (per_head(torch.relu(part) ** exponent, self.heads) for part in (t, -t))
+        plus, minus = (per_head(part.clamp(min=LEAST) ** exponent, self.heads) for part in (t, -t))
         return plus, minus
 
 

@@ -20,13 +20,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from yolo_attn.layers.attention_values import AttentionValues, split_choices
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag, check_integer
-from yolo_attn.layers.numerics import saturate, widen
+from yolo_attn.layers.numerics import saturate, unit, widen
 from yolo_attn.layers.self_attention._linear import per_head
 from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
@@ -89,5 +88,5 @@ class TSSA(Mixer):
 
     def _choice(self, w: Tensor) -> Tensor:
         """Return p, (B, heads, 1, HW)."""
-        energy = F.normalize(w, dim=3).square().sum(2, keepdim=True)
+        energy = unit(w, 3).square().sum(2, keepdim=True)
         return (energy * widen(self.temperature)[:, None, None]).softmax(1)
