@@ -15,7 +15,7 @@ from yolo_attn.registry import LayerSpec, list_layers
 
 SPECS = [spec for spec in list_layers() if spec.built_in]
 ALWAYS = ("torchscript", "onnx-dynamic")
-"""Formats in which every layer must be exact; the ONNX model is compared at two sizes."""
+"""Formats in which every layer must be exact, or give a reason; the ONNX model is compared at two sizes."""
 COMMON = ("torchscript", "onnx", "onnx-dynamic", "onnx-half", "openvino")
 """Formats in which every layer is measured; cells of the others may wait for an environment with their packages."""
 CELLS = read_cells()
@@ -43,7 +43,7 @@ def test_a_gate_self_attention_sampling_and_a_fusion(layer: str, form: str, fres
 @pytest.mark.parametrize("spec", SPECS, ids=_name)
 def test_every_layer(spec: LayerSpec, form: str, fresh_folder: Path) -> None:
     cell = _measure(spec.name, form)
-    assert cell.verdict == "exact", cell
+    assert cell.verdict == "exact" or (not cell.problem and number_of(form, spec.name, cell)), cell
 
 
 @pytest.mark.slow
@@ -107,7 +107,8 @@ def test_every_layer_is_measured_in_the_common_formats() -> None:
 
 def test_every_reason_has_cells() -> None:
     numbers = {number_of(*key, cell) for key, cell in CELLS.items() if cell.verdict != "exact"}
-    stale = [(r.form, layer) for r in REASONS for layer in r.layers if CELLS[r.form, layer].verdict == "exact"]
+    named = [(form, layer) for reason in REASONS for form in reason.forms for layer in reason.layers]
+    stale = [key for key in named if CELLS[key].verdict == "exact"]
     assert stale == []
     assert [n for n in range(1, len(REASONS) + 1) if n not in numbers] == []
 
