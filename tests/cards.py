@@ -49,6 +49,7 @@ PACKAGE = Path(cards.__file__).parent
 MEASURED = PACKAGE / "measured.json"
 TRAIN, INFER = (128, 40, 40), (128, 80, 80)  # channels, height, width
 PAIRS = 7
+LINE = 120  # characters, as for ruff
 
 
 def main() -> None:
@@ -138,8 +139,14 @@ def spellings_page() -> str:
 def stub() -> str:
     """Return the stub of the package of layers, which is what type checkers and editors read."""
     names = sorted((spec.cls.__module__, spec.cls.__name__) for spec in list_layers() if spec.built_in)
-    lines = [f"from {module} import {name} as {name}" for module, name in names]
+    lines = [_import(module, name) for module, name in names]
     return "\n".join(['"""The attention layers."""', "", *lines, "", "__all__: list[str]", ""])
+
+
+def _import(module: str, name: str) -> str:
+    """Return the import of a name that the stub hands on, as ruff formats it."""
+    line = f"from {module} import {name} as {name}"
+    return line if len(line) <= LINE else f"from {module} import (\n    {name} as {name},\n)"
 
 
 def with_count(text: str) -> str:

@@ -42,7 +42,7 @@ from yolo_attn.host.parser import (
     read_block_row,
 )
 
-__all__ = ["lint", "lint_document", "located", "stock_models"]
+__all__ = ["is_inserted", "lint", "lint_document", "located", "stock_models"]
 
 
 def lint(model: str | Path) -> list[Finding]:
@@ -97,7 +97,7 @@ def _lint(
     findings += _names_and_options(graph) + _captured_strings(graph) + _unknown_weights(graph)
     findings += _without_head(document, graph)
     findings += find_dead_rows(graph, UNREAD_BY_DESIGN)
-    findings += find_bypasses(graph, _is_inserted)
+    findings += find_bypasses(graph, is_inserted)
     findings += _against_base(graph)
     return findings or _by_building(graph, with_its_scale)
 
@@ -200,20 +200,20 @@ def _against_base(graph: ModelGraph) -> list[Finding]:
     if not any(has_layer(row) for row in graph) or any(find_level_problem(graph, i) for i in range(len(graph))):
         return []
     reports = [
-        compare_with_base(graph, base, name, _is_inserted) + _other_strides(graph, base, name)
+        compare_with_base(graph, base, name, is_inserted) + _other_strides(graph, base, name)
         for name, base in _bases_of(graph)
     ]
     return min(reports, key=len, default=[])
 
 
-def _is_inserted(row: Row) -> bool:
+def is_inserted(row: Row) -> bool:
     """Return whether a row is an attention layer between stock rows, not in the place of one."""
     return (is_attention_row(row) and not is_replacement(row)) or row.module == LEVEL
 
 
 def _bases_of(graph: ModelGraph) -> list[tuple[str, ModelGraph]]:
     """Return the stock models with the rows of a model, where layers in the place of rows are in that of any."""
-    rows = [row for row in graph if not _is_inserted(row)]
+    rows = [row for row in graph if not is_inserted(row)]
     replaced = [is_replacement(row) for row in rows]
     modules = tuple(block_of(row.module) for row in rows)
     if not any(replaced):
@@ -228,7 +228,7 @@ def _bases_of(graph: ModelGraph) -> list[tuple[str, ModelGraph]]:
 
 def _other_strides(graph: ModelGraph, base: ModelGraph, name: str) -> list[Finding]:
     """Return the layers in the place of a `Conv` of the base that have another stride."""
-    rows = [i for i, row in enumerate(graph) if not _is_inserted(row)]
+    rows = [i for i, row in enumerate(graph) if not is_inserted(row)]
     findings = []
     for i, stock in zip(rows, base, strict=True):
         row = graph.rows[i]

@@ -25,9 +25,9 @@ from yolo_attn.graph.repair import nearest_base, repair_sources
 from yolo_attn.graph.row_edits import Hunk, edit_rows
 from yolo_attn.host.blocks import block_problem, hosting_blocks, meant_module
 from yolo_attn.host.documents import with_scale
-from yolo_attn.host.linting import lint_document, located, stock_models
+from yolo_attn.host.linting import is_inserted, lint_document, located, stock_models
 from yolo_attn.host.model_files import find_model_yaml
-from yolo_attn.host.parser import is_attention_row, name_problem
+from yolo_attn.host.parser import is_attention_row, is_replacement, name_problem
 from yolo_attn.host.positional import read_positional
 from yolo_attn.host.transfer import count_transferable
 from yolo_attn.names.forks import MODULES, NEAREST
@@ -147,11 +147,11 @@ class _Rewriting:
     def repair_sources(self) -> tuple[str, ModelGraph] | None:
         """Put the sources of all rows right; return the stock model that shows them, with its name."""
         bases = [named for models in stock_models().values() for named in models]
-        base = nearest_base(self.graph, bases, is_attention_row)
+        base = nearest_base(self.graph, bases, is_inserted)
         if not base or not any(map(is_attention_row, self.graph)):
             return base  # no row was inserted
         repaired = copy.deepcopy(self.graph)
-        repair = repair_sources(repaired, base[1], base[0], is_attention_row)
+        repair = repair_sources(repaired, base[1], base[0], is_inserted)
         if repair.unknown and not self._has_modules_of(base[1]):
             return None  # a model of its own, with other connections
         self.graph = repaired
@@ -161,13 +161,15 @@ class _Rewriting:
         return base
 
     def _has_modules_of(self, base: ModelGraph) -> bool:
-        """Return whether the stock rows have the modules of a base."""
-        modules = [block_of(row.module) for row in self.graph if not is_attention_row(row)]
-        return modules == [row.module for row in base]
+        """Return whether the rows have the modules of a base, but for layers inserted or in the place of a row."""
+        rows = [row for row in self.graph if not is_inserted(row)]
+        return len(rows) == len(base) and all(
+            is_replacement(row) or block_of(row.module) == stock.module for row, stock in zip(rows, base, strict=True)
+        )
 
     def former_numbers(self) -> dict[int, int]:
-        """Return the number of each stock row without the attention rows before it."""
-        stock = [i for i, row in enumerate(self.graph) if not is_attention_row(row)]
+        """Return the number of each row without the layers inserted before it."""
+        stock = [i for i, row in enumerate(self.graph) if not is_inserted(row)]
         return {i: n for n, i in enumerate(stock)}
 
     def _read_module(self, row: Row) -> Iterator[str]:
@@ -192,8 +194,9 @@ class _Rewriting:
         if is_attention_row(row):
             if row.repeats != 1:
                 yield self._read_repeats(row)
-            if row.args and not (len(row.args) == 1 and isinstance(row.args[0], dict)):
-                reading = read_positional(get_layer(row.module), row.args, self._width(row.sources[0]))
+            spec = get_layer(row.module)
+            if row.args and not spec.replaces_conv and not (len(row.args) == 1 and isinstance(row.args[0], dict)):
+                reading = read_positional(spec, row.args, self._width(row.sources[0]))
                 row.args = [reading.options] if reading.options else []
                 yield from reading.reasons
         elif row is self.graph.rows[-1] and "anchors" in row.args:

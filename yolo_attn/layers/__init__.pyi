@@ -1,5 +1,6 @@
 """The attention layers."""
 
+from yolo_attn.layers.block.context_guided import ContextGuided as ContextGuided
 from yolo_attn.layers.block.ppa import PPA as PPA
 from yolo_attn.layers.block.rcm import RCM as RCM
 from yolo_attn.layers.block.se_basic_block import SEBasicBlock as SEBasicBlock
@@ -10,6 +11,7 @@ from yolo_attn.layers.channel.ese import ESE as ESE
 from yolo_attn.layers.channel.fca import FCA as FCA
 from yolo_attn.layers.channel.gc import GC as GC
 from yolo_attn.layers.channel.ge import GE as GE
+from yolo_attn.layers.channel.hsfpn_gate import HSFPNGate as HSFPNGate
 from yolo_attn.layers.channel.multi_seam import MultiSEAM as MultiSEAM
 from yolo_attn.layers.channel.nam import NAM as NAM
 from yolo_attn.layers.channel.parnet import ParNet as ParNet
@@ -18,13 +20,21 @@ from yolo_attn.layers.channel.seam import SEAM as SEAM
 from yolo_attn.layers.channel.sk import SK as SK
 from yolo_attn.layers.channel.soca import SOCA as SOCA
 from yolo_attn.layers.channel.srm import SRM as SRM
+from yolo_attn.layers.convolution.context_guided_down import ContextGuidedDown as ContextGuidedDown
+from yolo_attn.layers.convolution.od_conv import ODConv as ODConv
 from yolo_attn.layers.convolution.rfa_conv import RFAConv as RFAConv
+from yolo_attn.layers.convolution.rfca_conv import RFCAConv as RFCAConv
+from yolo_attn.layers.convolution.rfcbam_conv import RFCBAMConv as RFCBAMConv
 from yolo_attn.layers.fusion.aff import AFF as AFF
 from yolo_attn.layers.fusion.asf_attention import ASFAttention as ASFAttention
 from yolo_attn.layers.fusion.asff import ASFF as ASFF
+from yolo_attn.layers.fusion.cafm_fusion import CAFMFusion as CAFMFusion
+from yolo_attn.layers.fusion.cga_fusion import CGAFusion as CGAFusion
 from yolo_attn.layers.fusion.cross_attention import CrossAttention as CrossAttention
 from yolo_attn.layers.fusion.dasi import DASI as DASI
+from yolo_attn.layers.fusion.dyhead import DyHead as DyHead
 from yolo_attn.layers.fusion.gmu import GMU as GMU
+from yolo_attn.layers.fusion.hsfpn import HSFPN as HSFPN
 from yolo_attn.layers.fusion.iaff import iAFF as iAFF
 from yolo_attn.layers.fusion.transformer_decoder import TransformerDecoder as TransformerDecoder
 from yolo_attn.layers.fusion.weighted_fusion import WeightedFusion as WeightedFusion
@@ -63,6 +73,7 @@ from yolo_attn.layers.large_kernel.lsk import LSK as LSK
 from yolo_attn.layers.large_kernel.lska import LSKA as LSKA
 from yolo_attn.layers.large_kernel.moga import Moga as Moga
 from yolo_attn.layers.large_kernel.msca import MSCA as MSCA
+from yolo_attn.layers.large_kernel.omni_kernel import OmniKernel as OmniKernel
 from yolo_attn.layers.large_kernel.strip_attention import StripAttention as StripAttention
 from yolo_attn.layers.self_attention.a2 import A2 as A2
 from yolo_attn.layers.self_attention.acmix import ACmix as ACmix
@@ -89,6 +100,7 @@ from yolo_attn.layers.self_attention.focused_linear import FocusedLinear as Focu
 from yolo_attn.layers.self_attention.fsas import FSAS as FSAS
 from yolo_attn.layers.self_attention.hilo import HiLo as HiLo
 from yolo_attn.layers.self_attention.hsmssd import HSMSSD as HSMSSD
+from yolo_attn.layers.self_attention.hyper_ace import HyperACE as HyperACE
 from yolo_attn.layers.self_attention.irmb import iRMB as iRMB
 from yolo_attn.layers.self_attention.lite_mla import LiteMLA as LiteMLA
 from yolo_attn.layers.self_attention.local_attention import LocalAttention as LocalAttention
