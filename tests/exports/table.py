@@ -107,7 +107,18 @@ REASONS = (
     Reason(("ncnn",), ("BRA",), "NCNN has no `topk` and no indexing by a tensor. Export to OpenVINO."),
     Reason(
         ("ncnn",),
-        ("CoT", "DLKA", "DyHead", "FSAS", "iRMB", "MaSA", "Outlook", "RFCAConv", "SeparableSelfAttention"),
+        (
+            "CoT",
+            "DLKA",
+            "DyHead",
+            "FSAS",
+            "iRMB",
+            "MaSA",
+            "OmniKernel",
+            "Outlook",
+            "RFCAConv",
+            "SeparableSelfAttention",
+        ),
         "NCNN has no tensors of more than four dimensions, so no windows, patches and lines. The exported file cannot "
         "be loaded. Export to OpenVINO or MNN.",
     ),
