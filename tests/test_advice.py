@@ -123,6 +123,7 @@ def test_a_single_positional_value_is_kept_under_its_possible_names(layer: str, 
 PHRASES: dict[str, Callable[[re.Match[str]], list[Any]]] = {
     r"a positive integer": lambda m: [1, 8],
     r"an integer of at least (\d+)(, preferably a multiple of (\d+))?": lambda m: [int(m[1]), 2 * int(m[3] or m[1])],
+    r"an integer from (\d+) to (\d+)": lambda m: [int(m[1]), int(m[2])],
     r"a number above 0": lambda m: [1, 2.0],
     r"a number of at least 1": lambda m: [1, 8],
     r"a number from 0 to 1": lambda m: [0, 0.5, 1],
@@ -177,12 +178,14 @@ def test_the_message_for_a_fusion_shows_its_row() -> None:
             continue
         message = problem([-1, 1, spec.name, []])
         (sources,) = re.findall(r"as in (\[.*\])", message)
-        assert build([yaml.safe_load(sources.replace("N", "6")), 1, spec.name, []])
+        assert build([yaml.safe_load(re.sub(r"\b[NM]\b", "6", sources)), 1, spec.name, []])
+        if spec.can_return_levels:
+            continue  # tests/host/test_levels.py
         for name in (f"yolo11n.yaml+{spec.name}@neck",):
             with pytest.raises(UserError) as caught:
                 model_yaml(name)
             (row,) = re.findall(r"write (\[\[.*\]) into", str(caught.value))
-            assert build(yaml.safe_load(row.replace("N", "6")))
+            assert build(yaml.safe_load(re.sub(r"\bN\b", "6", row)))
 
 
 def test_the_message_for_an_invalid_from_lists_the_rows() -> None:
@@ -194,8 +197,13 @@ def test_the_message_for_an_invalid_from_lists_the_rows() -> None:
             assert ModelGraph(document_)
 
 
+LAYER_AT = {"replace:<row>": "RFAConv", "head": "DyHead[width=64]"}
+
+
 @pytest.mark.parametrize("base", ["yolo11n.yaml", "yolov8n-p2.yaml", "yolo11n-cls.yaml", "rtdetr-l.yaml"])
 def test_the_sites_in_a_message_exist(base: str) -> None:
+    rows = ModelGraph(model_yaml(base)).rows
+    conv = next(i for i, row in enumerate(rows) if row.module == "Conv" and len(row.args) <= 3)
     for wrong in ("nowhere", "inside:Nothing"):
         with pytest.raises(UserError) as caught:
             make_variant(base, f"SE@{wrong}")
@@ -204,7 +212,8 @@ def test_the_sites_in_a_message_exist(base: str) -> None:
         for site in listed:
             if site == "inside:<block>":
                 continue  # the other message lists them
-            assert make_variant(base, f"SE@{site.replace('<row>', '3')}")
+            row = conv if site.startswith("replace") else 3
+            assert make_variant(base, f"{LAYER_AT.get(site, 'SE')}@{site.replace('<row>', str(row))}")
 
 
 KEYS: list[dict[str, Any]] = [

@@ -44,7 +44,7 @@ MEANT = {
     # a folder that has no such file
     "nowhere/yolo11n-cbam.yaml": "yolo11n-cbam.yaml",
     # another mechanism, version or scale; a layer of several inputs; no model of YOLO's
-    **dict.fromkeys(["yolo11n-msda.yaml", "yolo11n-sge.yaml", "yolo11n-dam.yaml", "yolov8-C2f-DCN.yaml"]),
+    **dict.fromkeys(["yolo11n-dam.yaml", "yolov8-C2f-DCN.yaml"]),
     **dict.fromkeys(["yolo13n.yaml", "yolov7-cbam.yaml", "yolo11q-cbam.yaml", "yolo11n-bifpn.yaml", "mine.yaml"]),
 }  # fmt: skip
 

@@ -20,7 +20,8 @@ def _help() -> str:
 
     words = (f"{key}={','.join(value) if isinstance(value, list) else value}" for key, value in DEFAULT_STUDY.items())
     default = textwrap.fill(" ".join(words), 118, initial_indent="  ", subsequent_indent="  ", break_long_words=False)
-    sites = ", ".join(kind.form for kind in reversed(SITE_KINDS))
+    listed = ", ".join(kind.form for kind in reversed(SITE_KINDS))
+    sites = textwrap.fill(listed, 97).replace("\n", "\n                ")
     controls = "\n                ".join(f"{name} ({control.summary})" for name, control in CONTROLS.items())
     return f"""\
 yolo-attn compare [study=FILE] [base=MODEL] [data=DATA] [variants=A,B] [controls={",".join(CONTROLS)}] [pretrain=EPOCHS]

@@ -178,7 +178,9 @@ class HeadSite(Site):
         return cls(text) if text == cls.form else None
 
     def rows(self, graph: ModelGraph, strides: Strides) -> list[int]:
-        """Return the head."""
+        """Return the head, if it reads several rows."""
+        if len(graph.rows[graph.head_index].sources) == 1:
+            raise UserError("site 'head': this model's head reads one row; place a layer of one map at 'neck'")
         return [graph.head_index]
 
 
@@ -201,7 +203,8 @@ class LevelSite(Site):
         rows = [named[self.text]] if self.text in named else levels.get(self.text, [])
         if not rows:
             known = [*(section for section in _SECTIONS if levels[section]), *named]
-            raise _unknown_site(self, [*known, *(kind.form for kind in SITE_KINDS if kind is not LevelSite)])
+            absent = {LevelSite} if len(graph.rows[graph.head_index].sources) > 1 else {LevelSite, HeadSite}
+            raise _unknown_site(self, [*known, *(kind.form for kind in SITE_KINDS if kind not in absent)])
         return rows
 
 

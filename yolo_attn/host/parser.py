@@ -512,7 +512,8 @@ def read_attention_row(index: int, row: Row) -> AttentionRow:
         if out is not None and not is_positive_integer(out):  # before it is scaled by the width
             raise UserError(f"{spec.name}: {OUT_CHANNELS}={as_yaml(out)}; use a positive integer")
         if not row.several and (spec.inputs > 1 or spec.more_inputs):
-            raise UserError(f"{row.module} reads several rows; write their numbers as a list, as in [-1, N]")
+            rows = ", ".join(["-1", "N", "M"][: max(spec.inputs, 2)])
+            raise UserError(f"{row.module} reads several rows; write their numbers as a list, as in [{rows}]")
         if row.several and len(row.sources) > spec.inputs == 1 and not spec.more_inputs:
             fix = "join them in a row of Concat before it"
             raise UserError(f"{row.module} reads 1 input, not {len(row.sources)}; {fix}")

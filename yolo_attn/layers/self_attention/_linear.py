@@ -48,15 +48,13 @@ def totals(query: Tensor, key: Tensor) -> Tensor:
         return key.mean(3)[:, :, None] @ query
 
 
-def shared_convolution(conv: nn.Conv2d, value: Tensor) -> Tensor:
+def shared_convolution(conv: nn.Conv2d, value: Tensor, heads: int) -> Tensor:
     """Return a depthwise convolution of d channels applied to each head of a map (B, heads d, H, W)."""
-    channels, height, width = value.shape[1:]
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         # NCNN has no batch to fold the heads into.
-        heads = channels // conv.in_channels
         weight, bias = conv.weight.repeat(heads, 1, 1, 1), None if conv.bias is None else conv.bias.repeat(heads)
-        return F.conv2d(value, weight, bias, padding=conv.padding, groups=channels)
-    y: Tensor = conv(value.reshape(-1, conv.in_channels, height, width))
+        return F.conv2d(value, weight, bias, padding=conv.padding, groups=heads * conv.in_channels)
+    y: Tensor = conv(value.reshape(-1, conv.in_channels, *value.shape[2:]))
     return y.reshape(value.shape)
 
 

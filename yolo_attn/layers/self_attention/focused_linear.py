@@ -101,7 +101,7 @@ class FocusedLinear(Mixer):
     def mix(self, x: Tensor) -> Tensor:
         """Return the contexts plus the convolution of the values, projected."""
         value, contexts = self._attention(x)
-        y: Tensor = self.proj(contexts(value) + shared_convolution(self.dwconv, value))
+        y: Tensor = self.proj(contexts(value) + shared_convolution(self.dwconv, value, self.heads))
         return y
 
     def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:

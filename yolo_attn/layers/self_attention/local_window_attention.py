@@ -40,8 +40,7 @@ __all__ = ["LocalWindowAttention"]
 
 @register_layer(
     family="self_attention",
-    summary="self-attention within windows, whose heads see a part of the channels each, plus the output of the head "
-    "before; linear in the map",
+    summary="attends within windows; each head sees a part of the channels plus the output of the head before",
     paper="EfficientViT: Memory Efficient Vision Transformer with Cascaded Group Attention, CVPR 2023",
     year=2023,
     url="https://arxiv.org/abs/2305.07027",
