@@ -10,11 +10,23 @@ import pytest
 from tests.layers.cases import Case
 from yolo_attn.registry import LayerSpec
 
-__all__ = ["REPRESENTATIVES", "others_slow"]
+__all__ = ["REPRESENTATIVES", "options_slow", "others_slow"]
 
-REPRESENTATIVES = frozenset({"SE", "CBAM", "EMA", "MHSA", "DAttention", "SwinWindow", "RCM", "RFAConv", "ASFF"})
+REPRESENTATIVES = frozenset({"SE", "CBAM", "EMA", "MHSA", "DLKA", "SwinWindow", "RCM", "RFAConv", "ASFF"})
 """Gates of channels, of both and in groups; attention to all positions, to sampled ones and in windows; a block, a
 convolution and a fusion."""
+
+
+def options_slow(cases: Sequence[Case]) -> list[Any]:
+    """Return the parameters of a test for all cases, of which the fast ones are the defaults and the representatives.
+
+    Args:
+        cases: All layers with all their sets of options.
+    """
+    return [
+        pytest.param(case, id=case.id, marks=pytest.mark.slow if case.options and not _is_fast(case) else ())
+        for case in cases
+    ]
 
 
 def others_slow(items: Sequence[Case | LayerSpec | str]) -> list[Any]:
@@ -23,10 +35,11 @@ def others_slow(items: Sequence[Case | LayerSpec | str]) -> list[Any]:
     Args:
         items: Cases, layers or names of layers.
     """
-    return [
-        pytest.param(item, id=_id(item), marks=() if _name(item) in REPRESENTATIVES else pytest.mark.slow)
-        for item in items
-    ]
+    return [pytest.param(item, id=_id(item), marks=() if _is_fast(item) else pytest.mark.slow) for item in items]
+
+
+def _is_fast(item: Case | LayerSpec | str) -> bool:
+    return _name(item) in REPRESENTATIVES
 
 
 def _name(item: Case | LayerSpec | str) -> str:

@@ -22,9 +22,9 @@ from yolo_attn.registry import build
 from .cases import CHANNELS, ESTIMATED_GRADIENTS, Case, call, cases, fusions
 from .memory import peak_bytes
 from .onnx_check import onnx_error
-from .representatives import others_slow
+from .representatives import options_slow, others_slow
 
-each = pytest.mark.parametrize("case", cases(), ids=lambda case: case.id)
+each = pytest.mark.parametrize("case", options_slow(cases()))
 each_layer = pytest.mark.parametrize("case", cases(options=False), ids=lambda case: case.id)
 
 

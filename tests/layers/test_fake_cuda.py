@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from .cases import CHANNELS, Case, call, cases
 from .fake_cuda import OneDevice, autocast, fake_cuda, move
+from .representatives import options_slow
 
-each = pytest.mark.parametrize("case", cases(), ids=lambda case: case.id)
+each = pytest.mark.parametrize("case", options_slow(cases()))
 SHAPE = (2, CHANNELS, 9, 12)
 
 
