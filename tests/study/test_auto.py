@@ -98,6 +98,7 @@ def test_a_killed_study_continues_with_the_same_result(
     assert counts == [look["counts"] for look in looks(fake)] == [{"unsure": 3}, {"unsure": 4}]
 
 
+@pytest.mark.slow
 def test_hours_limit_the_seeds(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"hours=1e-09: too short for one seed of all arms; give more hours"):
         fake.compare(variants="unsure", seeds="auto", hours=1e-9)
@@ -130,6 +131,7 @@ def test_hours_that_a_first_guess_exceeds_start_nothing(fake: Fake, monkeypatch:
     assert fake.compare(variants="unsure", seeds="auto", max_seeds=3, hours=1.1).exit_status == 0
 
 
+@pytest.mark.slow
 def test_failed_and_interrupted_arms_do_not_stop_others(fake: Fake) -> None:
     arguments = {"variants": "fail.x,killed.x,B", "seeds": "auto", "max_seeds": 4}
     fake.compare(**arguments)
@@ -190,6 +192,7 @@ def test_a_fixed_study_can_get_more_seeds(fake: Fake) -> None:
     assert f"looks at 3 and 4 seeds: false alarms up to {100 * rate:.1f}%" in notes(fake, "unplanned")[0]
 
 
+@pytest.mark.slow
 def test_a_larger_number_of_seeds_after_the_last_look_is_unplanned(fake: Fake) -> None:
     fake.compare(variants="unsure", seeds="auto", max_seeds=4)
     assert not notes(fake, "unplanned")
@@ -199,6 +202,7 @@ def test_a_larger_number_of_seeds_after_the_last_look_is_unplanned(fake: Fake) -
     assert f"false alarms up to {100 * rate:.1f}%" in notes(fake, "unplanned")[0]
 
 
+@pytest.mark.slow
 def test_seeds_of_a_study_with_looks_can_be_fixed_later(fake: Fake) -> None:
     fake.compare(variants="hits20,unsure", seeds="auto", max_seeds=4)
     fake.compare(variants="hits20,unsure", seeds=2, exist_ok=True)
@@ -209,6 +213,7 @@ def test_seeds_of_a_study_with_looks_can_be_fixed_later(fake: Fake) -> None:
     assert f"up to {100 * rate:.1f}%" in notes(fake, "unplanned")[0]
 
 
+@pytest.mark.slow
 def test_more_seeds_and_variants_can_be_added_to_a_study_with_looks(fake: Fake) -> None:
     fake.compare(variants="B", seeds="auto", max_seeds=3)
     fake.compare(variants="unsure", max_seeds=4, seeds="auto", exist_ok=True)

@@ -110,6 +110,7 @@ def test_a_base_outside_the_study_is_not_read(fake: Fake) -> None:
         make_report(fake.folder)
 
 
+@pytest.mark.slow
 def test_seeds_start_from_the_bases_in_turn(fake: Fake) -> None:
     fake.workers = 2
     fake.compare(variants="A", pretrain=7, bases=3, seeds=6)

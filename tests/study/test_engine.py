@@ -132,6 +132,7 @@ def test_a_failed_latency_measurement_does_not_affect_results(fake: Fake, monkey
     assert fake.results()["arms"][0]["metrics"]["mAP50-95"]["mean"] > 0
 
 
+@pytest.mark.slow
 def test_the_detectable_difference_is_printed_before_training(fake: Fake) -> None:
     fake.compare(seeds=3)
     output = fake.output()
