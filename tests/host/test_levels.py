@@ -19,6 +19,7 @@ from yolo_attn.host.linting import lint
 from yolo_attn.host.placement import place_layer
 from yolo_attn.host.transfer import last_transfer
 from yolo_attn.layers import DyHead
+from yolo_attn.study.specification.controls import null_model
 
 OPTIONS = {"width": 32, "init": "identity"}
 X = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
@@ -157,3 +158,26 @@ def test_a_place_that_a_layer_cannot_take(words: list[str], message: str, fresh_
     assert main(["place", "model=yolo11n.yaml", *words, "out=mine.yaml"]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_a_head_that_reads_past_the_levels_is_repaired(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    right = Path("dyhead-yolo11n.yaml")
+    place_layer("yolo11n.yaml", "DyHead", "head", OPTIONS).save(right)
+    assert main(["lint", f"model={right}", "fix=True"]) == 0
+    assert "nothing to change" in capsys.readouterr().out
+    text = right.read_text()
+    Path("past-yolo11n.yaml").write_text(text.replace("[24, 25, 26], 1, Detect", "[16, 19, 22], 1, Detect"))
+    assert "Detect reads row 19, past Level in row 25" in " ".join(map(str, lint("past-yolo11n.yaml")))
+    assert main(["lint", "model=past-yolo11n.yaml", "fix=True", "out=fixed-yolo11n.yaml"]) == 0
+    assert Path("fixed-yolo11n.yaml").read_text() == text
+    Path("none-yolo11n.yaml").write_text(text.replace("[23, 1, Level, [2]]", "[23, 1, Level, [3]]"))
+    capsys.readouterr()
+    assert main(["lint", "model=none-yolo11n.yaml", "fix=True"]) == 2
+    assert "row 26: Level: row 23 returns 3 maps, so 3 is not one" in capsys.readouterr().err
+
+
+def test_the_null_control_has_an_identity_for_each_level(document: dict[str, Any]) -> None:
+    rows = null_model(model_yaml("yolo11n.yaml"), [document])["head"]
+    assert isinstance(rows, list)
+    assert [rows[i - 11][2] for i in (17, 21, 25)] == ["nn.Identity"] * 3
+    assert rows[-1][0] == [17, 21, 25]

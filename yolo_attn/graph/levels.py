@@ -12,7 +12,7 @@ from yolo_attn.errors import RowError
 from yolo_attn.graph.rows import ModelGraph, Row
 from yolo_attn.system.files import as_yaml
 
-__all__ = ["LEVEL", "find_level_problem", "insert_levels", "level_source", "returns_levels"]
+__all__ = ["LEVEL", "find_level_problem", "first_source", "insert_levels", "level_source", "returns_levels"]
 
 LEVEL = "Level"
 """The module of a row that selects a map."""
@@ -27,6 +27,13 @@ def level_source(graph: ModelGraph, index: int) -> int:
     """Return the row that a row of `Level` is derived from: the one with the same number among the levels."""
     row = graph.rows[index]
     return graph.rows[row.sources[0]].sources[int(row.args[0])]
+
+
+def first_source(graph: ModelGraph, index: int) -> int:
+    """Return the row whose map an inserted row continues: the first that it reads, or that of a level."""
+    row = graph.rows[index]
+    is_level = row.module == LEVEL and find_level_problem(graph, index) is None
+    return level_source(graph, index) if is_level else row.sources[0]
 
 
 def find_level_problem(graph: ModelGraph, index: int) -> RowError | None:

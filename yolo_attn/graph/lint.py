@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from yolo_attn.errors import RowError
-from yolo_attn.graph.levels import LEVEL, level_source
+from yolo_attn.graph.levels import first_source, returns_levels
 from yolo_attn.graph.rows import IMAGE, ModelGraph, Row, check_row
 
 __all__ = [
@@ -100,9 +100,9 @@ def find_bypasses(graph: ModelGraph, is_attention: Callable[[Row], bool]) -> lis
     """
     findings = []
     for i, row in enumerate(graph):
-        if not is_attention(row) or row.sources[0] == IMAGE:
+        source = first_source(graph, i)
+        if not is_attention(row) or returns_levels(graph, i) or source == IMAGE:
             continue
-        source = row.sources[0]
         for consumer in graph.consumers(source):
             if consumer > i and not is_attention(graph.rows[consumer]) and i not in graph.rows[consumer].sources:
                 module = graph.rows[consumer].module
@@ -140,8 +140,7 @@ def compare_with_base(
     def stock_source(source: int) -> int:
         """Return the number of the stock row that a row is derived from through attention rows."""
         while source != IMAGE and source not in number:
-            is_level = graph.rows[source].module == LEVEL
-            source = level_source(graph, source) if is_level else graph.rows[source].sources[0]
+            source = first_source(graph, source)
         return IMAGE if source == IMAGE else number[source]
 
     findings = []

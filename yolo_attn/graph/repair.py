@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from yolo_attn.graph.blocks import block_of
+from yolo_attn.graph.levels import LEVEL, first_source, returns_levels
 from yolo_attn.graph.lint import Finding
 from yolo_attn.graph.rows import IMAGE, ModelGraph, Row
 
@@ -109,7 +110,7 @@ def _repair_attention_rows(wiring: _Wiring, name: str, repair: Repair) -> None:
     unshifted = wiring.is_unshifted()
     for i, row in enumerate(wiring.graph):
         for k, source in enumerate(row.sources):
-            if i in wiring.number or row.relative[k] or source >= len(wiring.stock):
+            if i in wiring.number or row.module == LEVEL or row.relative[k] or source >= len(wiring.stock):
                 continue
             target = wiring.stock[source]
             if target == source:
@@ -168,14 +169,17 @@ class _Wiring:
         return source
 
     def _layers_on(self, index: int, consumer: int) -> list[int]:
-        """Return the attention rows before a consumer that read a row first."""
-        rows = self.graph.rows
-        return [i for i in range(index + 1, consumer) if i not in self.number and rows[i].sources[0] == index]
+        """Return the attention rows before a consumer that continue the map of a row."""
+        return [
+            i
+            for i in range(index + 1, consumer)
+            if i not in self.number and not returns_levels(self.graph, i) and first_source(self.graph, i) == index
+        ]
 
     def _stock_source(self, source: int) -> int:
         """Return the number of the stock row that a row is derived from through attention rows."""
         while source != IMAGE and source not in self.number:
-            source = self.graph.rows[source].sources[0]
+            source = first_source(self.graph, source)
         return IMAGE if source == IMAGE else self.number[source]
 
 

@@ -19,6 +19,7 @@ from ultralytics.nn import tasks
 
 from yolo_attn.errors import RowError, UserError
 from yolo_attn.graph import IMAGE, ModelGraph, Row, block_of, layers_in, line_numbers, read_model
+from yolo_attn.graph.levels import find_level_problem
 from yolo_attn.graph.lint import Finding, find_malformed_rows
 from yolo_attn.graph.model_ref import ModelKind, ModelRef
 from yolo_attn.graph.repair import nearest_base, repair_sources
@@ -150,6 +151,8 @@ class _Rewriting:
         base = nearest_base(self.graph, bases, is_inserted)
         if not base or not any(map(is_attention_row, self.graph)):
             return base  # no row was inserted
+        if any(find_level_problem(self.graph, i) for i in range(len(self.graph))):
+            return base  # unknown which rows are read; lint reports it
         repaired = copy.deepcopy(self.graph)
         repair = repair_sources(repaired, base[1], base[0], is_inserted)
         if repair.unknown and not self._has_modules_of(base[1]):

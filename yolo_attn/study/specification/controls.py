@@ -48,20 +48,25 @@ def null_model(base: Model, variants: Sequence[Model]) -> dict[str, object]:
 
 
 def _followed_rows(base: ModelGraph, variant: ModelGraph) -> set[int]:
-    """Return the rows of the base that are followed by inserted attention rows in a variant."""
-    from yolo_attn.host.parser import is_attention_row, is_replacement
-    from yolo_attn.host.transfer import align_rows
+    """Return the rows of the base that are followed by inserted attention rows in a variant.
+
+    A row that returns several maps follows each row that it reads.
+    """
+    from yolo_attn.graph.levels import first_source, returns_levels
+    from yolo_attn.host.parser import is_attention_row
+    from yolo_attn.host.transfer import align_rows, is_inserted_row
 
     to_base = align_rows(variant, base)
     followed = set()
-    for row in variant:
-        if not is_attention_row(row) or is_replacement(row):
+    for i, row in enumerate(variant):
+        if not is_attention_row(row) or not is_inserted_row(row):
             continue
-        source = row.sources[0]
-        while source != IMAGE and is_attention_row(variant.rows[source]):
-            source = variant.rows[source].sources[0]
-        if source in to_base:
-            followed.add(to_base[source])
+        for read in row.sources if returns_levels(variant, i) else row.sources[:1]:
+            source = read
+            while source != IMAGE and is_inserted_row(variant.rows[source]):
+                source = first_source(variant, source)
+            if source in to_base:
+                followed.add(to_base[source])
     return followed
 
 
