@@ -128,3 +128,9 @@ def test_an_existing_file_is_kept(fresh_folder: Path, capsys) -> None:
 def test_a_layer_of_several_inputs_cannot_be_placed_at_a_site() -> None:
     with pytest.raises(UserError, match="GMU reads several rows"):
         place_layer("yolo11n.yaml", "GMU", "neck")
+
+
+def test_a_smaller_model_has_a_negative_change() -> None:
+    summary = place_layer("yolo11n.yaml", "GLSA", "neck", {"out_channels": 64}).summary()
+    before, after = (int(word.replace(",", "")) for word in summary.split("parameters ")[1].split()[:3:2])
+    assert after < before and f"({after - before:,}, -" in summary

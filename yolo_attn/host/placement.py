@@ -134,7 +134,7 @@ class Placement:
         lines = [self._change(i, site) for i, site in zip(self.insertions, self.sites, strict=True)]
         more = self.after.params - self.before.params
         share = 100 * more / self.before.params
-        lines.append(f"parameters {self.before.params:,} -> {self.after.params:,} (+{more:,}, {share:.2f} %)")
+        lines.append(f"parameters {self.before.params:,} -> {self.after.params:,} ({more:+,}, {share:.2f} %)")
         lines.append(f"GFLOPs at 640: {self.before.gflops:.2f} -> {self.after.gflops:.2f}")
         arriving, tensors = self.transfer()
         new = len(self.modules.state_dict()) - arriving
