@@ -87,6 +87,13 @@ def test_an_inserted_convolution_keeps_the_shape_and_all_tensors_of_the_base() -
     assert torch.equal(model(x)[0], base(x)[0])
 
 
+def test_stride_1_is_not_a_replacement() -> None:
+    base = model_yaml("yolo11n.yaml")
+    model = make_variant("yolo11n.yaml", "RFAConv[stride=1]@after:4").yaml
+    rows = null_model(base, [model])["backbone"]
+    assert isinstance(rows, list) and rows[5][2] == "nn.Identity"
+
+
 def test_the_null_control_has_no_identity_for_a_replacement() -> None:
     base = model_yaml("yolo11n.yaml")
     variants = [make_variant("yolo11n.yaml", text).yaml for text in ("RFAConv@replace:3", "SE@after:4")]
@@ -139,6 +146,7 @@ def test_lint_reports_another_stride_than_that_of_the_base(stride: int, message:
         (["layer=RFAConv", "at=replace:40"], "this model's rows before the head are 0 to 22"),
         (["layer=RFAConv", "at=replace:3", "stride=1"], "stride=1, but row 3 has 2"),
         (["layer=RFAConv", "at=neck", "stride=2"], "stride=2 at 'neck', whose consumers need the size of the map"),
+        (["layer=RFAConv", "at=neck", "out_channels=64"], "out_channels=64 at 'neck', where it keeps the channels"),
         (["layer=RFAConv", "at=inside:C3k2", "stride=2"], "place it at replace:N"),
     ],
 )

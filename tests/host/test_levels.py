@@ -176,6 +176,13 @@ def test_a_head_that_reads_past_the_levels_is_repaired(fresh_folder: Path, capsy
     assert "row 26: Level: row 23 returns 3 maps, so 3 is not one" in capsys.readouterr().err
 
 
+def test_layers_at_the_end_of_the_neck_are_before_the_head_whatever_the_order() -> None:
+    texts = ("SE@neck+DyHead[width=32]@head", "DyHead[width=32]@head+SE@neck")
+    one, other = (make_variant("yolo11n.yaml", text).yaml for text in texts)
+    assert one == other
+    assert one["head"][-5][0] == [17, 21, 25]
+
+
 def test_the_null_control_has_an_identity_for_each_level(document: dict[str, Any]) -> None:
     rows = null_model(model_yaml("yolo11n.yaml"), [document])["head"]
     assert isinstance(rows, list)

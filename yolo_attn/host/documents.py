@@ -11,13 +11,14 @@ from yolo_attn.errors import UserError
 from yolo_attn.graph import ModelGraph, block_of, insert_layer, layers_in, list_blocks, read_model, resolve_sites
 from yolo_attn.graph.blocks import JOINT
 from yolo_attn.graph.model_ref import ModelKind, ModelRef
+from yolo_attn.graph.place import Insertion
 from yolo_attn.graph.placed_layers import PlacedLayer, parse_placed_layers
 from yolo_attn.graph.sites import HeadSite, ReplacedRow, Site, SiteRows
 from yolo_attn.host.blocks import spelt_block
 from yolo_attn.host.checkpoint import read_checkpoint
 from yolo_attn.host.geometry import row_strides
 from yolo_attn.host.model_files import find_model_yaml, model_scale
-from yolo_attn.registry import LayerSpec, get_layer, is_layer, list_layers
+from yolo_attn.registry import OUT_CHANNELS, LayerSpec, get_layer, is_layer, list_layers
 from yolo_attn.system.files import as_yaml
 
 __all__ = [
@@ -141,21 +142,29 @@ def with_layers(document: dict[str, Any], layers: Sequence[PlacedLayer]) -> dict
     base, graph = ModelGraph(document), ModelGraph(document)
     strides = row_strides(document)
     current = list(range(len(base)))  # current index of each row of the base
+    last = list(current)  # and of the last layer that follows it
     for placed in layers:
         spec = layer_to_place(placed.layer, document)
         spec.check_options(placed.options)
         check_sites(spec, placed.sites, placed.options)
         found = resolve_sites(base, strides, placed.sites)
         rows = SiteRows(
-            after=[current[row + 1] - 1 for row in found.after],
+            after=[last[row] for row in found.after],
             replaced=[current[row] for row in found.replaced],
             inside=[current[row] for row in found.inside],
             head=[current[row] for row in found.head],
         )
         for insertion in insert_layer(graph, spec.name, rows, placed.options):
             if insertion.new:
-                current = [row + (row >= insertion.row) * (1 + insertion.levels) for row in current]
+                current, last = _shifted(current, insertion), _shifted(last, insertion)
+                if not insertion.levels:  # rows before the head follow all its inputs, not the last of them
+                    last[last.index(insertion.row - 1)] = insertion.row
     return graph.to_document()
+
+
+def _shifted(indices: list[int], insertion: Insertion) -> list[int]:
+    """Return indices of rows after an insertion of new rows."""
+    return [index + (index >= insertion.row) * (1 + insertion.levels) for index in indices]
 
 
 def check_sites(spec: LayerSpec, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
@@ -177,9 +186,14 @@ def check_sites(spec: LayerSpec, sites: Sequence[Site], options: Mapping[str, An
             able = ", ".join(other.name for other in list_layers() if other.replaces_conv)
             problem = f"site '{site}': {spec.name} has no width and stride, so it cannot replace a row"
             raise UserError(f"{problem}; place it at after:{site.row}, or choose one of {able}")
-        if not isinstance(site, ReplacedRow) and spec.replaces_conv and options.get("stride", 1) != 1:
+        if isinstance(site, ReplacedRow) or not spec.replaces_conv:
+            continue
+        if options.get("stride", 1) != 1:
             problem = f"stride={as_yaml(options['stride'])} at '{site}', whose consumers need the size of the map"
             raise UserError(f"{spec.name}: {problem}; place it at replace:N, where row N is a Conv with that stride")
+        if options.get(OUT_CHANNELS) is not None:
+            problem = f"{OUT_CHANNELS}={as_yaml(options[OUT_CHANNELS])} at '{site}', where it keeps the channels"
+            raise UserError(f"{spec.name}: {problem}; omit {OUT_CHANNELS}, or place it at replace:N")
 
 
 def layer_to_place(name: str, document: dict[str, Any], written: str = "{layer}@{site}") -> LayerSpec:

@@ -73,14 +73,14 @@ def is_attention_row(row: Row) -> bool:
 def is_replacement(row: Row) -> bool:
     """Return whether an attention row is in the place of a stock row, not between stock rows.
 
-    A layer that can replace `Conv` does so in a row with a width, as `Conv` has, or with a stride. Without them it
-    keeps the shape, as every inserted layer does.
+    A layer that can replace `Conv` does so in a row with a width, as `Conv` has, or with a stride above 1. Without them
+    it keeps the shape, as every inserted layer does.
     """
     if not is_attention_row(row) or not get_layer(row.module).replaces_conv:
         return False
     *values, last = row.args or [{}]
     named = last if isinstance(last, dict) else {OUT_CHANNELS: last}
-    return bool(values) or bool({OUT_CHANNELS, "stride"} & named.keys())
+    return bool(values) or named.get(OUT_CHANNELS) is not None or named.get("stride", 1) != 1
 
 
 def has_layer(row: Row) -> bool:
