@@ -407,3 +407,9 @@ def test_a_model_without_attention_layers_is_reported_by_row_too(
     for words in (["profile"], ["maps", "source=."], ["export", "imgsz=32"]):
         assert main([*words, "model=mine.yaml"]) == 2
         assert expected in capsys.readouterr().err
+
+
+def test_class_names_by_numbers_and_words(tmp_path: Path) -> None:
+    file = tmp_path / "yolo11n-named.yaml"
+    file.write_text(yaml.safe_dump({**model_yaml("yolo11n.yaml"), "names": {0: "cat", "one": "dog"}}))
+    assert lint(file) == []

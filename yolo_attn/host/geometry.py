@@ -53,7 +53,7 @@ def row_strides(document: dict[str, Any]) -> list[float | None]:
     """
     check_safe(document)
     try:
-        text = json.dumps(document, sort_keys=True, default=repr)  # YAML also has dates and bytes
+        text = json.dumps(document, default=repr)  # YAML also has dates and bytes
     except (ValueError, RecursionError) as error:
         raise UserError("this model YAML refers to itself; replace every *name by its value") from error
     return list(_strides(text))
