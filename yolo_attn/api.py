@@ -176,7 +176,7 @@ def place(
         options: The layer's options: `init="identity"`, `reduction=8`.
 
     Returns:
-        The changes: `account()` describes them, `document` is the model YAML as a mapping, `text()` as text, and
+        The changes: `summary()` describes them, `document` is the model YAML as a mapping, `text()` as text, and
         `save(file)` writes it.
 
     Raises:
