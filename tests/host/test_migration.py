@@ -393,3 +393,11 @@ def test_changes_as_json(fresh_folder: Path, capsys: pytest.CaptureFixture[str])
     assert main(["lint", "model=bad.yaml", "fix=True", "format=json"]) == 2
     report = json.loads(capsys.readouterr().out)
     assert (report["out"], report["changes"], report["unknown"][0]["row"]) == (None, [], 10)
+
+
+def test_channels_after_a_convolution_of_attention_are_its_own(fresh_folder: Path) -> None:
+    text = text_of("yolo11.yaml").replace("[-1, 1, Conv, [256, 3, 2]]", "[-1, 1, RFAConv, [48, 3, 2]]", 1)
+    file = fresh_folder / "rfa-yolo11n.yaml"
+    file.write_text(after(3, "[-1, 1, CBAM, [48]]")(text))
+    assert main(["lint", f"model={file}", "fix=True", "out=fixed-yolo11n.yaml"]) == 0
+    assert "- [-1, 1, CBAM, []]" in (fresh_folder / "fixed-yolo11n.yaml").read_text()

@@ -229,7 +229,7 @@ class _Rewriting:
         if row.module == "Concat":
             widths = [self._width(source) for source in row.sources]
             return sum(widths) if all(widths) else 0
-        if is_attention_row(row) or "." in row.module:
+        if (is_attention_row(row) and not is_replacement(row)) or "." in row.module:
             return self._width(row.sources[0])
         width = row.args[0] if row.args else 0
         return width if type(width) is int else 0
