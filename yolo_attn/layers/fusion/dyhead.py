@@ -215,10 +215,10 @@ def _projections(channels: Sequence[int], outputs: Sequence[int]) -> nn.ModuleLi
 
 def _twice(x: Tensor, like: Tensor) -> Tensor:
     """Return a map that a convolution with stride 2 brings to the size of another."""
-    height, width = like.shape[2:]
-    if not is_traced() and (x.shape[2] + 1) // 2 == height and (x.shape[3] + 1) // 2 == width:
+    height, width = (2 * size - old % 2 for size, old in zip(like.shape[2:], x.shape[2:], strict=True))
+    if not is_traced() and (height, width) == x.shape[2:]:
         return x
-    return _resized(x, 2 * height, 2 * width)  # in a trace always, because sizes may vary
+    return _resized(x, height, width)  # in a trace always, because sizes may vary
 
 
 def _resized(x: Tensor, height: int, width: int) -> Tensor:
