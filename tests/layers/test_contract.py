@@ -96,6 +96,19 @@ def test_rejects_invalid_values_by_name(case: Case) -> None:
 
 
 @each_layer
+@pytest.mark.parametrize("value", [0.05, 0.3, float("inf"), float("nan")])
+def test_unusual_numbers_work_or_are_rejected(case: Case, value: float) -> None:
+    for option, default in case.spec.options.items():
+        if isinstance(default, (int, float)) and not isinstance(default, bool):
+            try:
+                layer = case.build(**{option: value})
+            except ValueError as error:
+                assert str(error).startswith(case.spec.name) and f"{option}=" in str(error) and "; use" in str(error)
+            else:
+                assert call(layer, case.inputs(5, 4)).isfinite().all()
+
+
+@each_layer
 def test_rejects_unknown_options(case: Case) -> None:
     with pytest.raises(ValueError, match=rf"{case.spec.name} has no option 'nonsense'"):
         build(case.spec.name, [8] * case.spec.inputs if case.spec.inputs > 1 else 8, nonsense=1)

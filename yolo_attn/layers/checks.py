@@ -5,6 +5,7 @@ The first argument of each check is the layer. A subclass of a layer is reported
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from yolo_attn.system.files import as_yaml
 
 __all__ = [
     "check",
+    "check_at_least_one",
     "check_choice",
     "check_flag",
     "check_integer",
@@ -50,8 +52,15 @@ def check_choice(layer: nn.Module, argument: str, value: Any, choices: Iterable[
 def check_positive(layer: nn.Module, **values: float) -> None:
     """Raise ValueError for the first value that is not a number above zero."""
     for argument, value in values.items():
-        good = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+        good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
         check(layer, good, argument, value, "a number above 0")
+
+
+def check_at_least_one(layer: nn.Module, **values: float) -> None:
+    """Raise ValueError for the first value that is not a number of at least 1."""
+    for argument, value in values.items():
+        good = isinstance(value, (int, float)) and not isinstance(value, bool) and 1 <= value < math.inf
+        check(layer, good, argument, value, "a number of at least 1")
 
 
 def check_integer(layer: nn.Module, **values: int) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
-from yolo_attn.layers.checks import check, check_integer
+from yolo_attn.layers.checks import check_at_least_one, check_integer
 from yolo_attn.layers.norms import BatchNorm, GroupNorm
 from yolo_attn.layers.self_attention._tokens import attend_any_width, to_map, to_tokens
 from yolo_attn.layers.sizes import hidden_width
@@ -61,8 +61,7 @@ class SHSA(Mixer):
     def __init__(self, channels: int, *, key_width: int = 16, reduction: float = 4.67, init: str = "paper") -> None:
         super().__init__(channels, init=init)
         check_integer(self, key_width=key_width)
-        good = isinstance(reduction, (int, float)) and not isinstance(reduction, bool) and reduction >= 1
-        check(self, good, "reduction", reduction, "a number of at least 1")
+        check_at_least_one(self, reduction=reduction)
         self.part = hidden_width(channels, reduction)
         self.key_width = key_width
         width = 2 * key_width + self.part
