@@ -87,7 +87,11 @@ class DASI(Fusion):
 
     def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
         """Return the weights of the coarser map; none with one map in addition to the first."""
-        return [] if self.merge else [AttentionValues("coarser input", GATE, self.weights(list(inputs))[0].float())]
+        return (
+            []
+            if self.merge is not None
+            else [AttentionValues("coarser input", GATE, self.weights(list(inputs))[0].float())]
+        )
 
     def weights(self, xs: list[Tensor]) -> Tensor:
         """Return the weights of the coarser map (B, C, H, W); those of the finer one are 1 minus them."""

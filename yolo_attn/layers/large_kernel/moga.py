@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from yolo_attn.layers.base import Mixer
+from yolo_attn.layers.large_kernel._large_kernel import depthwise
 from yolo_attn.layers.numerics import saturate
 from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
@@ -57,9 +58,9 @@ class Moga(Mixer):
         self.expand = nn.Conv2d(channels, channels, 1)
         self.scale = nn.Parameter(torch.full((channels,), SCALE))
         self.gate = nn.Conv2d(channels, channels, 1)
-        self.conv = _depthwise(channels, 5, 1)
-        self.middle_conv = _depthwise(middle, 5, 2) if middle else nn.Identity()
-        self.last_conv = _depthwise(last, 7, 3) if last else nn.Identity()
+        self.conv = depthwise(channels, 5, 5)
+        self.middle_conv = depthwise(middle, 5, 5, 2) if middle else nn.Identity()
+        self.last_conv = depthwise(last, 7, 7, 3) if last else nn.Identity()
         self.value = nn.Conv2d(channels, channels, 1)
         self.proj = nn.Conv2d(channels, channels, 1)
 
@@ -72,8 +73,3 @@ class Moga(Mixer):
         value = self.value(torch.cat([first, self.middle_conv(middle), self.last_conv(last)], 1))
         y: Tensor = x + self.proj(saturate(F.silu(saturate(self.gate(u))) * F.silu(saturate(value))))
         return y
-
-
-def _depthwise(channels: int, kernel: int, dilation: int) -> nn.Conv2d:
-    padding = kernel // 2 * dilation
-    return nn.Conv2d(channels, channels, kernel, padding=padding, dilation=dilation, groups=channels)
