@@ -35,6 +35,7 @@ __all__ = ["HSFPNGate"]
     url="https://arxiv.org/abs/2401.00926",
     repository="https://github.com/JustlfC03/MFDS-DETR",
     cost="O(C HW)",
+    renamed={"ratio": "reduction"},
 )
 class HSFPNGate(Gate):
     """Channel gate of HS-FPN.

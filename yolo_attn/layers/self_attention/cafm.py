@@ -45,6 +45,7 @@ PARTS = 9
     url="https://arxiv.org/abs/2403.10067",
     repository="https://github.com/summitgao/HCANet",
     cost="O(C^2 HW)",
+    renamed={"num_heads": "heads"},
 )
 class CAFM(Mixer):
     """Convolution and attention fusion module.

@@ -38,6 +38,7 @@ __all__ = ["MDTA"]
     url="https://arxiv.org/abs/2111.09881",
     repository="https://github.com/swz30/Restormer",
     cost="O(C^2 HW)",
+    renamed={"num_heads": "heads"},
 )
 class MDTA(Mixer):
     """Multi-Dconv head transposed attention.

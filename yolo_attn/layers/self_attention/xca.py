@@ -37,6 +37,7 @@ __all__ = ["XCA"]
     url="https://arxiv.org/abs/2106.09681",
     repository="https://github.com/facebookresearch/xcit",
     cost="O(C^2 HW)",
+    renamed={"num_heads": "heads"},
 )
 class XCA(Mixer):
     """Cross-covariance attention.
