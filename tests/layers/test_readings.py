@@ -132,6 +132,7 @@ OUTPUTS: dict[str, Callable[[Any, list[Tensor], list[Tensor]], Tensor]] = {
     "ACmix": of_acmix,
     "ASSA": lambda layer, xs, c: layer.proj(c[0]),
     "AgentAttention": of_agents,
+    "AggregatedAttention": lambda layer, xs, c: layer.proj(c[0] + c[1]),
     "AreaAttention": lambda layer, xs, c: layer.proj(c[0] + layer.local(layer.qkv(xs[0]).chunk(3, 1)[2])),
     "Axial": of_axial,
     "BRA": of_bra,
@@ -166,7 +167,18 @@ OUTPUTS: dict[str, Callable[[Any, list[Tensor], list[Tensor]], Tensor]] = {
 }
 """A layer's output by the contexts of its readings, written from its formula."""
 
-UNNORMALIZED = {"ASSA", "FocusedLinear", "LiteMLA", "MLLA", "MSDA", "NonLocal-1", "NonLocal-2", "Outlook", "PolaLinear"}
+UNNORMALIZED = {
+    "ASSA",
+    "AggregatedAttention",
+    "FocusedLinear",
+    "LiteMLA",
+    "MLLA",
+    "MSDA",
+    "NonLocal-1",
+    "NonLocal-2",
+    "Outlook",
+    "PolaLinear",
+}
 """Layers whose weights are no softmax, or a sum of several."""
 
 
@@ -270,6 +282,8 @@ def test_weights_of_several_positions_are_divided_among_them() -> None:
     weights = torch.tensor([[[[4.0, 8.0], [12.0, 2.0]]]])
     assert reading.on_map(weights, 4, 3)[0, 0].tolist() == [[1, 1, 4], [1, 1, 4], [3, 3, 1], [3, 3, 1]]
     assert reading.on_map(weights, 5, 4)[0, 0, 4].tolist() == [0, 0, 0, 0]  # the last of an odd number of rows
+    cells = Reading("", torch.zeros(1, 1, 2, 2), lambda values: values, step=None)
+    assert cells.on_map(weights, 4, 3)[0, 0, 0].tolist() == [1, 3, 2]  # the second column is in both cells
     unit = Reading("", torch.zeros(1, 1, 3, 3), lambda values: values)
     assert unit.on_map(torch.ones(1, 1, 3, 3), 2, 3)[0, 0].tolist() == [[1, 1, 1]] * 2  # without padding
 

@@ -243,7 +243,7 @@ def _problem_of(reading: Reading, inputs: Sequence[torch.Tensor]) -> str:
     shape = tuple(values.shape)
     if not 0 <= reading.source < len(inputs):
         return f"source={reading.source}; the layer has {len(inputs)} inputs, counted from 0"
-    if heads < 1 or reading.step < 1:
+    if heads < 1 or (reading.step is not None and reading.step < 1):
         return f"heads={heads} and step={reading.step}; use positive integers"
     if len(shape) != _MAP_RANK or shape[0] != 1 or shape[1] % heads:
         return f"values of shape {shape}; use (1, C, h, w), where heads={heads} divides C"

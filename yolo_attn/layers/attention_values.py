@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from yolo_attn.layers.pooling import averaging_matrix
+
 __all__ = ["GATE", "WEIGHT", "AttentionValues", "Reading", "gate_values", "split_choices"]
 
 GATE, WEIGHT = "gate", "weight"
@@ -58,7 +60,8 @@ class Reading:
         values: v, (1, C, h, w), at the positions attended to. Positions beyond the layer's map are padding.
         contexts: Returns c, (1, C, H, W), for values of this shape.
         heads: Number of equal groups of channels with separate weights.
-        step: Rows and columns of the layer's map that one position of the values stands for.
+        step: Rows and columns of the layer's map that one position of the values stands for; None for the cells of
+            `adaptive_mean`, which may have different sizes.
         source: Index of the layer's input that the values are taken from.
         points: Where the values are sampled if not on a grid, (groups, h, w, 2): y and x, from -1 at the center of the
             first position of the map to 1 at the center of the last; each group is an equal number of heads.
@@ -68,7 +71,7 @@ class Reading:
     values: Tensor
     contexts: Callable[[Tensor], Tensor]
     heads: int = 1
-    step: int = 1
+    step: int | None = 1
     source: int = 0
     points: Tensor | None = None
 
@@ -109,8 +112,10 @@ class Reading:
         return down.T @ weights @ across
 
 
-def _shares(count: int, step: int, length: int, like: Tensor) -> Tensor:
+def _shares(count: int, step: int | None, length: int, like: Tensor) -> Tensor:
     """Return the share of each of `length` positions in each of `count` values along one dimension, (count, length)."""
+    if step is None:
+        return averaging_matrix(count, length, like)
     value = torch.arange(count, device=like.device)[:, None]
     inside = (torch.arange(length, device=like.device) // step == value).to(like.dtype)
     return inside / inside.sum(1, keepdim=True).clamp(min=1)  # a value beyond the map is padding

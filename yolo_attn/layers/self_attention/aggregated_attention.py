@@ -20,12 +20,15 @@ gives NaN. Logits are computed in float32. The number of heads is reduced to its
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from math import log2
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag, check_integer, check_odd
 from yolo_attn.layers.numerics import at_least_one, no_autocast, total, unit, widen
@@ -72,8 +75,6 @@ class AggregatedAttention(Mixer):
         ValueError: An argument is out of range.
     """
 
-    no_attention_maps = "its values have factors beside the weights of the softmax"
-
     def __init__(
         self,
         channels: int,
@@ -106,6 +107,28 @@ class AggregatedAttention(Mixer):
 
     def mix(self, x: Tensor) -> Tensor:
         """Return the projected contexts."""
+        value, cells, read, local = self._attention(x)
+        contexts, weights = read(cells)
+        y: Tensor = self.proj(contexts + local(weights, value))
+        return y
+
+    def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
+        """Return the attention to the neighbors, with all their factors, and that to the cells."""
+        value, cells, read, local = self._attention(inputs[0])
+        near = partial(local, read(cells)[1])
+        return [
+            Reading("neighbors", value, near, self.heads),
+            Reading("cells", cells, lambda values: read(values)[0], self.heads, step=None),
+        ]
+
+    def _attention(
+        self, x: Tensor
+    ) -> tuple[Tensor, Tensor, Callable[[Tensor], tuple[Tensor, Tensor]], Callable[[Tensor, Tensor], Tensor]]:
+        """Return the values of the positions and of the cells, maps of C channels, and how they are read.
+
+        The first function returns the contexts of the cells (B, C, H, W), for their values, and the weights of the
+        neighbors; the second one the contexts of the neighbors, for their weights and values.
+        """
         query, (key, value) = self.query(x), self.key_value(x).chunk(2, 1)
         cell_key, cell_value = self.key_value(self._cells(x)).chunk(2, 1)
         with no_autocast(x):
@@ -115,12 +138,18 @@ class AggregatedAttention(Mixer):
             temperature = F.softplus(widen(self.temperature))[:, None, None, None]
             scaled = (q + widen(self.embedding)[..., None]) * temperature * count.log()
             near = self._near_logits(scaled, k).masked_fill(inside == 0, torch.finfo(scaled.dtype).min)
-            contexts, weights = self._read(scaled, near, cell_k, self._by_head(cell_value))
-            factors = (weights + self._token_factors(q)).to(value.dtype).unbind(2)
-        maps = zip(factors, neighbors(value, self.kernel_size), strict=True)
-        local = total(factor[:, :, None] * self._by_head(near) for factor, near in maps)
-        y: Tensor = self.proj((contexts.to(value.dtype) + local).flatten(1, 2))
-        return y
+            factors = self._token_factors(q)
+
+        def read(values: Tensor) -> tuple[Tensor, Tensor]:
+            with no_autocast(x):
+                contexts, weights = self._read(scaled, near, cell_k, self._by_head(values))
+            return contexts.flatten(1, 2).to(values.dtype), weights
+
+        def local(weights: Tensor, values: Tensor) -> Tensor:
+            maps = zip((weights + factors).to(values.dtype).unbind(2), neighbors(values, self.kernel_size), strict=True)
+            return total(factor[:, :, None] * self._by_head(near) for factor, near in maps).flatten(1, 2)
+
+        return value, cell_value, read, local
 
     def _cells(self, x: Tensor) -> Tensor:
         """Return the normalized features of the pooled cells, (B, C, rows, columns)."""
