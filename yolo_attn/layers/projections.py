@@ -11,9 +11,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.numerics import is_traced
+from yolo_attn.layers.numerics import is_traced, no_autocast, widen
 
-__all__ = ["TokenLinear", "convolves", "few_channels", "linear", "rows_of_channels", "single_channel", "token_rows"]
+__all__ = [
+    "TokenLinear",
+    "convolves",
+    "few_channels",
+    "linear",
+    "rows_of_channels",
+    "single_channel",
+    "token_rows",
+    "wide_conv",
+]
 
 
 class TokenLinear(nn.Linear):
@@ -81,3 +90,15 @@ def single_channel(conv: nn.Conv2d, x: Tensor) -> Tensor:
     weight = conv.weight.flatten(1).expand(x.shape[0], 1, -1)  # a single matrix would be multiplied with a copy of x
     y = (weight @ x.flatten(2)).reshape(-1, 1, *x.shape[2:])
     return y if conv.bias is None else y + conv.bias.to(y.dtype)
+
+
+def wide_conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Return the output of a convolution in at least float32, whatever the types of x and of the weights.
+
+    Args:
+        conv: The convolution, with padding by zeros.
+        x: (B, C, H, W).
+    """
+    with no_autocast(x):
+        bias = None if conv.bias is None else widen(conv.bias)
+        return F.conv2d(widen(x), widen(conv.weight), bias, conv.stride, conv.padding, conv.dilation, conv.groups)

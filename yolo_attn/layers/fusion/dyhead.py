@@ -33,7 +33,8 @@ from yolo_attn.layers.base import Fusion, faded
 from yolo_attn.layers.checks import check, check_integer
 from yolo_attn.layers.fusion._deformable import deformable_conv
 from yolo_attn.layers.norms import GroupNorm
-from yolo_attn.layers.numerics import is_traced, no_autocast, one_dtype, total, widen
+from yolo_attn.layers.numerics import is_traced, one_dtype, total
+from yolo_attn.layers.projections import wide_conv
 from yolo_attn.layers.sizes import fitting_groups, hidden_width
 from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
@@ -162,9 +163,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, finer: Tensor | None, coarser: Tensor | None) -> Tensor:
         """Return the level x, attended with its neighbors; None for a level at an end of the pyramid."""
-        with no_autocast(x):  # half precision would move the taps
-            weight, bias = widen(self.offsets.weight), cast(Tensor, self.offsets.bias)
-            moves = F.conv2d(widen(x), weight, widen(bias), padding=1)
+        moves = wide_conv(self.offsets, x)  # half precision would move the taps
         offsets, masks = moves[:, :18], moves[:, 18:].sigmoid()
         maps = {"level": x}
         if finer is not None:

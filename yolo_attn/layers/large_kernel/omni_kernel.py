@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_odd
 from yolo_attn.layers.numerics import is_traced, length, no_autocast, saturate, total, widen
+from yolo_attn.layers.projections import wide_conv
 from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
 
@@ -108,8 +109,8 @@ class OmniKernel(Mixer):
         """Return e, (B, C, H, W), in at least float32."""
         with no_autocast(hidden):  # e is of degree eight in the features
             hidden = widen(hidden)
-            f = (hidden * _wide_conv(self.frequency, mean(hidden, 2, 3, keepdim=True))).abs()
-            y: Tensor = self.modulation(f * _wide_conv(self.channel, mean(f, 2, 3, keepdim=True)))
+            f = (hidden * wide_conv(self.frequency, mean(hidden, 2, 3, keepdim=True))).abs()
+            y: Tensor = self.modulation(f * wide_conv(self.channel, mean(f, 2, 3, keepdim=True)))
         return y
 
 
@@ -134,13 +135,8 @@ class FrequencyModulation(nn.Module):
         """Return the weighted sum of the modulated map and the map."""
         with no_autocast(c):
             c = widen(c)
-            modulated = _modulated(_wide_conv(self.factor, c), _wide_conv(self.spectrum, c))
+            modulated = _modulated(wide_conv(self.factor, c), wide_conv(self.spectrum, c))
             return widen(self.alpha)[:, None, None] * modulated + widen(self.beta)[:, None, None] * c
-
-
-def _wide_conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Return a 1 x 1 convolution in at least float32."""
-    return F.conv2d(x, widen(conv.weight), None if conv.bias is None else widen(conv.bias))
 
 
 def _modulated(factor: Tensor, x: Tensor) -> Tensor:

@@ -48,6 +48,19 @@ def totals(query: Tensor, key: Tensor) -> Tensor:
         return key.mean(3)[:, :, None] @ query
 
 
+def linear_contexts(query: Tensor, key: Tensor, values: Tensor, eps: float) -> Tensor:
+    """Return the contexts of features for the values, a map (B, any, H, W) like these.
+
+    Args:
+        query: (B, heads, d, N), not negative and in at least float32.
+        key: (B, heads, d, N), likewise.
+        values: (B, any, H, W), of equal heads.
+        eps: Added to the mean over m of k_m . q_n, which may be zero.
+    """
+    mixed = gathered(query, key, per_head(values, query.shape[1])) / (totals(query, key) + eps)
+    return mixed.reshape(values.shape).to(values.dtype)
+
+
 def shared_convolution(conv: nn.Conv2d, value: Tensor, heads: int) -> Tensor:
     """Return a depthwise convolution of d channels applied to each head of a map (B, heads d, H, W)."""
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from yolo_attn.layers.checks import check
 from yolo_attn.layers.self_attention._tokens import to_map, to_tokens
 
 __all__ = ["Grid", "WindowBias", "from_windows", "masked", "to_windows", "windows"]
@@ -59,6 +62,12 @@ def _segments(count: int, size: int, device: torch.device) -> Tensor:
 
 def _divide(x: Tensor, by: int) -> Tensor:
     return torch.div(x, by, rounding_mode="floor")
+
+
+def check_shift(layer: nn.Module, shift: Any, window: int) -> None:
+    """Raise ValueError unless a shift is an integer from 0 to the last position of a window."""
+    good = isinstance(shift, int) and not isinstance(shift, bool) and 0 <= shift < window
+    check(layer, good, "shift", shift, f"an integer from 0 to {window - 1}")
 
 
 def windows(x: Tensor, size: int, shift: int = 0) -> Grid:

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag, check_integer
 from yolo_attn.layers.numerics import no_autocast, saturate, widen
+from yolo_attn.layers.projections import wide_conv
 from yolo_attn.layers.self_attention._channels import cosines
 from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
@@ -84,7 +85,7 @@ class DHSA(Mixer):
         """Return the product of both attentions, (B, C, H, W)."""
         query_keys = self.query_key_conv(self.query_key(x)).flatten(2).chunk(4, 1)
         with no_autocast(x):
-            value, order = _wide_conv(self.value_conv, _wide_conv(self.value, widen(x))).flatten(2).sort(2)
+            value, order = wide_conv(self.value_conv, wide_conv(self.value, x)).flatten(2).sort(2)
             q1, k1, q2, k2 = (widen(t).gather(2, order) for t in query_keys)
             product = self._read(q1, k1, value, spread=False) * self._read(q2, k2, value, spread=True)
             found = _put_back(product, order, 2).reshape(x.shape)
@@ -114,9 +115,3 @@ class DHSA(Mixer):
 def _put_back(x: Tensor, order: Tensor, dim: int) -> Tensor:
     """Return x with its elements along a dimension moved to the indices that they were taken from."""
     return torch.zeros_like(x).scatter(dim, order, x)
-
-
-def _wide_conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Return the convolution of x in its own type, whatever that of the weights."""
-    bias = None if conv.bias is None else conv.bias.to(x.dtype)
-    return F.conv2d(x, conv.weight.to(x.dtype), bias, padding=conv.padding, groups=conv.groups)

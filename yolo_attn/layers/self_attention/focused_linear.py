@@ -20,6 +20,7 @@ common divisor with C.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -32,10 +33,9 @@ from yolo_attn.layers.numerics import length, widen
 from yolo_attn.layers.self_attention._linear import (
     KeyPositions,
     check_position_size,
-    gathered,
+    linear_contexts,
     per_head,
     shared_convolution,
-    totals,
 )
 from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
@@ -113,12 +113,7 @@ class FocusedLinear(Mixer):
         query, key, value = self.qkv(x).chunk(3, 1)
         key = key if self.positions is None else self.positions(key)
         q, k = (per_head(self._focus(t), self.heads) for t in (query, key))
-        share = 1 / (totals(q, k) + EPS)
-
-        def contexts(values: Tensor) -> Tensor:
-            return (gathered(q, k, per_head(values, self.heads)) * share).reshape(values.shape).to(values.dtype)
-
-        return value, contexts
+        return value, partial(linear_contexts, q, k, eps=EPS)
 
     def _focus(self, t: Tensor) -> Tensor:
         """Return the features of queries or keys (B, C, H, W), in at least float32."""

@@ -26,7 +26,7 @@ from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_integer, check_odd_list
 from yolo_attn.layers.norms import BatchNorm
 from yolo_attn.layers.numerics import saturate, widen
-from yolo_attn.layers.self_attention._linear import gathered, per_head, totals
+from yolo_attn.layers.self_attention._linear import linear_contexts, per_head
 from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
@@ -97,12 +97,7 @@ class LiteMLA(Mixer):
 
     def _attention(self, qkv: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         query, key, value = per_head(qkv, self.heads).chunk(3, 2)  # (B, heads, c, HW)
-        features = (torch.relu(widen(t)) for t in (query, key))
-        return value.reshape(len(qkv), self.channels, *qkv.shape[2:]), partial(_contexts, *features)
-
-
-def _contexts(query: Tensor, key: Tensor, values: Tensor) -> Tensor:
-    """Return the linear attention of features (B, heads, c, N) to values (B, C, H, W)."""
-    # A mean instead of a sum leaves eps N times as large, which only a total of zero makes visible.
-    mixed = gathered(query, key, per_head(values, query.shape[1])) / (totals(query, key) + EPS)
-    return mixed.reshape(values.shape).to(values.dtype)
+        q, k = (torch.relu(widen(t)) for t in (query, key))
+        # A mean instead of a sum leaves eps N times as large, which only a total of zero makes visible.
+        contexts = partial(linear_contexts, q, k, eps=EPS)
+        return value.reshape(len(qkv), self.channels, *qkv.shape[2:]), contexts

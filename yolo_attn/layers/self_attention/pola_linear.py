@@ -33,10 +33,9 @@ from yolo_attn.layers.numerics import saturate, widen
 from yolo_attn.layers.self_attention._linear import (
     KeyPositions,
     check_position_size,
-    gathered,
+    linear_contexts,
     per_head,
     shared_convolution,
-    totals,
 )
 from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
@@ -120,8 +119,8 @@ class PolaLinear(Mixer):
         query, key, value, factor = self.qkvg(x).chunk(4, 1)
         key = key if self.positions is None else self.positions(key)
         (plus, minus), k = self._signs(query), torch.cat(self._signs(key), 2)
-        same = partial(_contexts, torch.cat([plus, minus], 2), k)
-        opposite = partial(_contexts, torch.cat([minus, plus], 2), k)
+        same = partial(linear_contexts, torch.cat([plus, minus], 2), k, eps=EPS)
+        opposite = partial(linear_contexts, torch.cat([minus, plus], 2), k, eps=EPS)
         width = self.channels // self.heads
         halves = torch.split(per_head(value, self.heads), (width + 1) // 2, 2)  # a head of one channel has one half
         maps = (half.reshape(len(x), -1, *x.shape[2:]) for half in halves)
@@ -133,9 +132,3 @@ class PolaLinear(Mixer):
         exponent = (1 + self.alpha * torch.sigmoid(widen(self.power)))[:, None, None]
         plus, minus = (per_head(part.clamp(min=LEAST) ** exponent, self.heads) for part in (t, -t))
         return plus, minus
-
-
-def _contexts(query: Tensor, key: Tensor, values: Tensor) -> Tensor:
-    """Return the linear attention of features (B, heads, 2 d, N) to values (B, any, H, W)."""
-    mixed = gathered(query, key, per_head(values, query.shape[1])) / (totals(query, key) + EPS)
-    return mixed.reshape(values.shape).to(values.dtype)

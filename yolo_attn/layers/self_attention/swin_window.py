@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
-from yolo_attn.layers.checks import check, check_flag, check_integer
+from yolo_attn.layers.checks import check_flag, check_integer
 from yolo_attn.layers.self_attention._tokens import attend
-from yolo_attn.layers.self_attention._windows import WindowBias, from_windows, masked, to_windows, windows
+from yolo_attn.layers.self_attention._windows import WindowBias, check_shift, from_windows, masked, to_windows, windows
 from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
@@ -70,8 +70,7 @@ class SwinWindow(Mixer):
     ) -> None:
         super().__init__(channels, init=init)
         check_integer(self, heads=heads, window=window)
-        good = isinstance(shift, int) and not isinstance(shift, bool) and 0 <= shift < window
-        check(self, good, "shift", shift, f"an integer from 0 to {window - 1}")
+        check_shift(self, shift, window)
         check_flag(self, qkv_bias=qkv_bias)
         self.heads = fitting_groups(channels, heads)
         self.window = window

@@ -19,12 +19,11 @@ position is kept, m - 1 is zero and gamma would stay at 0. Evaluation never samp
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from yolo_attn.layers.base import Gate
 from yolo_attn.layers.checks import check_choice, check_positive
-from yolo_attn.layers.numerics import no_autocast, widen
+from yolo_attn.layers.projections import wide_conv
 from yolo_attn.registry import register_layer
 
 __all__ = ["HardAttention"]
@@ -90,9 +89,7 @@ class HardAttention(Gate):
 
     def _logits(self, x: Tensor) -> Tensor:
         """Return the logits in float32, because rounding errors can flip the mask."""
-        bias = self.score.bias
-        with no_autocast(x):
-            return F.conv2d(widen(x), widen(self.score.weight), None if bias is None else widen(bias))
+        return wide_conv(self.score, x)
 
 
 def _straight_through(hard: Tensor, soft: Tensor) -> Tensor:
