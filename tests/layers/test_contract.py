@@ -24,6 +24,9 @@ from .memory import peak_bytes
 from .onnx_check import onnx_error
 from .representatives import options_slow, others_slow
 
+EXTREME = 1000
+"""Magnitude of inputs whose squares exceed the range of float16; results are compared at that of a case."""
+
 each = pytest.mark.parametrize("case", options_slow(cases()))
 each_layer = pytest.mark.parametrize("case", cases(options=False), ids=lambda case: case.id)
 
@@ -334,6 +337,13 @@ def test_half_precision(case: Case, dtype: torch.dtype, tolerance: float) -> Non
             y, reference = call(half, xs), call(wide, [x.float() for x in xs])
         assert y.dtype == dtype and y.isfinite().all()
         assert (y.float() - reference).norm() < tolerance * reference.norm()
+
+
+@pytest.mark.parametrize("case", options_slow([case for case in cases() if case.magnitude < EXTREME]))
+def test_half_precision_is_finite_where_float16_overflows(case: Case) -> None:
+    half = case.trained().half()
+    with torch.no_grad():
+        assert call(half, [(EXTREME * x).half() for x in case.inputs(20, 20)]).isfinite().all()
 
 
 @each

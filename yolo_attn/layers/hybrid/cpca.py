@@ -80,8 +80,7 @@ class CPCA(Mixer):
         hidden = F.gelu(self.pointwise[0](x))
         hidden = hidden * self._channel_gate(hidden)
         weights = self.pointwise[len(self.pointwise) // 2](self.scales(hidden))
-        y: Tensor = self.pointwise[-1](saturate(weights * hidden))
-        return y
+        return saturate(self.pointwise[-1](saturate(weights * hidden)))
 
     def _channel_gate(self, x: Tensor) -> Tensor:
         """Return the channel gate (B, C, 1, 1)."""

@@ -91,12 +91,16 @@ class GAM(Gate):
             conv(channels, hidden), BatchNorm(hidden), nn.ReLU(), conv(hidden, channels), BatchNorm(channels)
         )
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply x by its gate, which has no bound without the channel sigmoid."""
+        y = super().forward(x)
+        return y if self.channel_sigmoid else saturate(y)
+
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, H, W)."""
         channel: Tensor = self.channel(x)
-        if self.channel_sigmoid:
-            channel = torch.sigmoid(channel)
-        # Without the channel sigmoid, the product and its convolution can exceed the range of float16.
+        channel = torch.sigmoid(channel) if self.channel_sigmoid else saturate(channel)
+        # Without the channel sigmoid, the product, its convolution and the norm can exceed the range of float16.
         hidden = saturate(self.spatial[0](saturate(x * channel, channel.dtype)))
-        spatial = torch.sigmoid(self.spatial[1:](hidden))
+        spatial = torch.sigmoid(self.spatial[3:](saturate(self.spatial[1:3](hidden))))
         return channel * channel_shuffle(spatial, self.shuffle_groups)

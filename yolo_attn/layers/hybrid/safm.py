@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from yolo_attn.layers.base import Gate
 from yolo_attn.layers.checks import check_integer
-from yolo_attn.layers.numerics import at_least_one
+from yolo_attn.layers.numerics import at_least_one, saturate
 from yolo_attn.layers.pooling import adaptive_max
 from yolo_attn.registry import register_layer
 
@@ -57,6 +57,10 @@ class SAFM(Gate):
         self.widths = [(n + 1) * channels // levels - n * channels // levels for n in range(levels)]
         self.dwconvs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1, groups=width) for width in self.widths)
         self.proj = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply x by its gate, which has no bound."""
+        return saturate(super().forward(x))
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, H, W)."""

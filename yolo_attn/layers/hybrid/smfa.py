@@ -74,8 +74,7 @@ class SMFA(Mixer):
         """Return the modulated features plus the details, projected."""
         features, modulated = self.expand(x).chunk(2, 1)
         details = self.details[2:](saturate(self.details[:2](features)))  # gelu of minus infinity is NaN
-        y: Tensor = self.proj(saturate(saturate(modulated * self._modulator(modulated)) + details))
-        return y
+        return saturate(self.proj(saturate(saturate(modulated * self._modulator(modulated)) + details)))
 
     def _modulator(self, u: Tensor) -> Tensor:
         """Return m, (B, C, H, W)."""

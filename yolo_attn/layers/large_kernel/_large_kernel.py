@@ -50,7 +50,7 @@ class LargeKernel(Mixer):
             return saturate(x * self.attention(x))
         hidden = self._project_in(x)
         projected: Tensor = self.proj_out(saturate(hidden * self.attention(hidden)))
-        return x + saturate(projected)
+        return saturate(x + saturate(projected))
 
     def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
         """Return the map of factors."""

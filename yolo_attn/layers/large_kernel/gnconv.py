@@ -77,5 +77,4 @@ class gnConv(Mixer):
         product = saturate(first * factors[0])
         for conv, factor in zip(self.orders, factors[1:], strict=True):
             product = saturate(saturate(conv(product)) * factor)
-        y: Tensor = self.proj(product)
-        return y
+        return saturate(self.proj(product))

@@ -77,8 +77,7 @@ class OmniKernel(Mixer):
         """Return the projection of the sum of all branches."""
         hidden = F.gelu(self.reduce(x))
         branches = total([self._modulate(hidden), self._convolve(hidden), x])  # in at least float32
-        y: Tensor = self.proj(torch.relu(saturate(branches, hidden.dtype)).to(hidden.dtype))
-        return y
+        return saturate(self.proj(torch.relu(saturate(branches, hidden.dtype)).to(hidden.dtype)))
 
     def _convolve(self, hidden: Tensor) -> Tensor:
         """Return the sum of the depthwise convolutions, (B, C, H, W)."""

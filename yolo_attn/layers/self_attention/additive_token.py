@@ -64,8 +64,8 @@ class AdditiveToken(Mixer):
     def mix(self, x: Tensor) -> Tensor:
         """Return the values, multiplied by the sum of gated queries and keys."""
         query, key, value = self.qkv(x).chunk(3, 1)
-        y: Tensor = self.proj(saturate(self.dwconv(self.query_gate(query) + self.key_gate(key)) * value))
-        return y
+        mixed = saturate(self.dwconv(self.query_gate(query) + self.key_gate(key)) * value)
+        return saturate(self.proj(mixed))
 
     def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
         """Return the spatial gates of queries and of keys."""

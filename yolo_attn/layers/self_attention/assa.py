@@ -88,8 +88,7 @@ class ASSA(Mixer):
     def mix(self, x: Tensor) -> Tensor:
         """Return the projected contexts."""
         value, contexts = self._attention(x)
-        y: Tensor = self.proj(contexts(value))
-        return y
+        return saturate(self.proj(contexts(value)))
 
     def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
         """Return the attention of all positions to those of their window."""

@@ -76,7 +76,7 @@ class DHSA(Mixer):
         first, others = torch.split(x, [self.channels // 2, self.channels - self.channels // 2], 1)
         first, rows = first.sort(2)
         first, columns = first.sort(3)
-        y: Tensor = self.proj(self._attend(torch.cat([first, others], 1)))
+        y = saturate(self.proj(self._attend(torch.cat([first, others], 1))))
         first, others = torch.split(y, [self.channels // 2, self.channels - self.channels // 2], 1)
         first = _put_back(_put_back(first, columns, 3), rows, 2)
         return torch.cat([first, others], 1)

@@ -78,8 +78,7 @@ class FocalModulation(Mixer):
         """Return the queries, modulated by their contexts."""
         query, context, gates = self._expand(x)
         modulator = saturate(self.modulator(saturate(total(self._gated(context, gates)))))
-        y: Tensor = self.proj(saturate(query * modulator))
-        return y
+        return saturate(self.proj(saturate(query * modulator)))
 
     def _gated(self, context: Tensor, gates: Tensor) -> Iterator[Tensor]:
         """Yield the gated context of each level and of the map."""

@@ -106,8 +106,7 @@ class PolaLinear(Mixer):
         """Return the contexts plus the convolution of the values, times g, projected."""
         value, factor, halves = self._attention(x)
         context = torch.cat([per_head(contexts(v), self.heads) for v, contexts in halves], 2).reshape(value.shape)
-        y: Tensor = self.proj(saturate((context + shared_convolution(self.dwconv, value, self.heads)) * factor))
-        return y
+        return saturate(self.proj(saturate((context + shared_convolution(self.dwconv, value, self.heads)) * factor)))
 
     def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
         """Return the attention of all positions to all others, by equal signs and by opposite ones."""

@@ -68,8 +68,7 @@ class SeparableSelfAttention(Mixer):
         context = (scores * self._split_patches(key)).sum((2, 4), keepdim=True)  # (B, C, 1, p, 1, p)
         height, width = x.shape[2:]
         scaled = saturate(self._split_patches(torch.relu(value)) * context.to(value.dtype)).flatten(4).flatten(2, 3)
-        y: Tensor = self.proj(scaled[:, :, :height, :width])
-        return y
+        return saturate(self.proj(scaled[:, :, :height, :width]))
 
     def attention_maps(self, inputs: Sequence[Tensor]) -> list[AttentionValues]:
         """Return the weights of the patches, for each offset in a patch."""
