@@ -115,7 +115,7 @@ def of_local(layer: Any, xs: list[Tensor], contexts: list[Tensor]) -> Tensor:
 def of_halves(layer: Any, xs: list[Tensor], contexts: list[Tensor]) -> Tensor:
     _, _, value, factor = layer.qkvg(xs[0]).chunk(4, 1)
     context = torch.cat([c.unflatten(1, (layer.heads, -1)) for c in contexts], 2).flatten(1, 2)
-    return layer.proj((context + shared_convolution(layer.dwconv, value)) * factor)
+    return layer.proj((context + shared_convolution(layer.dwconv, value, layer.heads)) * factor)
 
 
 def of_cascade(layer: Any, xs: list[Tensor], contexts: list[Tensor]) -> Tensor:
@@ -142,7 +142,7 @@ OUTPUTS: dict[str, Callable[[Any, list[Tensor], list[Tensor]], Tensor]] = {
     "CrossAttention": of_attention,
     "DAttention": lambda layer, xs, c: layer.proj(c[0]),
     "FocusedLinear": lambda layer, xs, c: layer.proj(
-        c[0] + shared_convolution(layer.dwconv, layer.qkv(xs[0]).chunk(3, 1)[2])
+        c[0] + shared_convolution(layer.dwconv, layer.qkv(xs[0]).chunk(3, 1)[2], layer.heads)
     ),
     "HiLo": lambda layer, xs, c: torch.cat([layer.high.proj(c[0]), layer.low.proj(c[1])], 1),
     "LiteMLA": lambda layer, xs, c: layer.norm(layer.proj(torch.cat(c, 1))),
