@@ -10,11 +10,11 @@ import pytest
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn import tasks
 
-from tests.host.helpers import tiny_dataset
+from tests.host.helpers import build, tiny_dataset
 from yolo_attn import UserError
 from yolo_attn.graph import ModelGraph
 from yolo_attn.host import freezing
-from yolo_attn.host.documents import model_yaml
+from yolo_attn.host.documents import make_variant, model_yaml
 from yolo_attn.host.parser import is_attention_row
 
 BASE = "yolov8n.yaml"
@@ -107,7 +107,7 @@ def test_what_was_frozen_is_said(data: Path, tmp_path: Path, monkeypatch: pytest
     assert lines == [
         f"yolo-attn: freeze={entries} freezes rows 0-1, 22.cv2, 0.conv.weight of the base, here rows 0-1, 24.cv2, "
         "0.conv.weight; attention layers stay trainable",
-        f"yolo-attn: freeze={entries}: the base has no 24, 8.nothing, which is ignored",
+        f"yolo-attn: freeze={entries}: this model has no 24, 8.nothing of the base, which is ignored",
     ]
     starts = {".".join(name.split(".")[1 : 3 if "cv2" in name else 2]) for name in frozen(trainer)}
     assert starts - {"24"} == {"0", "1", "24.cv2"}  # and row 24's dfl, which Ultralytics always freezes
@@ -134,3 +134,9 @@ def test_a_parameter_beside_a_layer_is_frozen_too(data: Path, tmp_path: Path) ->
     own = {name for name, _ in trainer.model.named_parameters() if name.startswith("model.8.")}
     assert "model.8.gamma" in names
     assert own - names == {name for name in own if ".attention." in name} != set()
+
+
+def test_a_part_of_a_replacement_is_not_that_of_the_base() -> None:
+    model = build(make_variant("yolo11n.yaml", "RFAConv@replace:3").yaml)
+    assert "3.conv" in {name.removeprefix("model.") for name, _ in model.named_modules()}
+    assert freezing._translate([1, "1.conv", "3.conv", 3], model, []) == ["1", "1.conv"]

@@ -71,8 +71,8 @@ def _translate(stated: Any, model: Any, alone: list[nn.Parameter]) -> Any:
         number, dot, inner = entry.partition(".")
         row = stock[int(number)] if number.isdigit() and int(number) < len(stock) else None
         path = f"{row}{dot}{inner}"
-        if row is None or path not in modules:
-            continue
+        if row is None or path not in modules or (inner and _is_attention(model.model[row])):
+            continue  # a part of a layer in the place of the base's row is not the base's part of that name
         here[entry] = path
         entries += _paths(modules[path], path, alone)
     if RANK in (-1, 0):
@@ -112,7 +112,9 @@ def _log(stated: Any, here: dict[str, str], missing: list[str]) -> None:
             "attention layers stay trainable"
         )
     if missing:
-        LOGGER.warning(f"yolo-attn: freeze={stated}: the base has no {', '.join(missing)}, which is ignored")
+        LOGGER.warning(
+            f"yolo-attn: freeze={stated}: this model has no {', '.join(missing)} of the base, which is ignored"
+        )
 
 
 def _stock_rows(model: Any) -> list[int]:
@@ -126,8 +128,11 @@ def _stock_rows(model: Any) -> list[int]:
 
 
 def _has_attention(module: nn.Module) -> bool:
-    classes = {spec.cls for spec in list_layers()}
-    return any(type(part) in classes for part in module.modules())
+    return any(map(_is_attention, module.modules()))
+
+
+def _is_attention(module: nn.Module) -> bool:
+    return type(module) in {spec.cls for spec in list_layers()}
 
 
 def _paths(module: nn.Module | nn.Parameter, path: str, alone: list[nn.Parameter]) -> Iterator[str]:
@@ -136,7 +141,7 @@ def _paths(module: nn.Module | nn.Parameter, path: str, alone: list[nn.Parameter
         alone.append(module)  # Ultralytics freezes the parameters below a name, not a parameter of that name
     elif not _has_attention(module):
         yield path
-    elif not any(type(module) is spec.cls for spec in list_layers()):
+    elif not _is_attention(module):
         alone.extend(module.parameters(recurse=False))
         for name, child in module.named_children():
             yield from _paths(child, f"{path}.{name}", alone)
