@@ -5,6 +5,7 @@ Suggested names have their own tests: tests/names/test_suggestions.py and tests/
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Callable
@@ -124,6 +125,7 @@ PHRASES: dict[str, Callable[[re.Match[str]], list[Any]]] = {
     r"a positive integer": lambda m: [1, 8],
     r"an integer of at least (\d+)(, preferably a multiple of (\d+))?": lambda m: [int(m[1]), 2 * int(m[3] or m[1])],
     r"an integer from (\d+) to (\d+)": lambda m: [int(m[1]), int(m[2])],
+    r"a divisor of (\d+) and (\d+), .*": lambda m: [1, math.gcd(int(m[1]), int(m[2]))],
     r"a number above 0": lambda m: [1, 2.0],
     r"a number of at least 1": lambda m: [1, 8],
     r"a number from 0 to 1": lambda m: [0, 0.5, 1],

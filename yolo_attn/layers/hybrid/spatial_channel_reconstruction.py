@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from yolo_attn.layers.attention_values import GATE, WEIGHT, AttentionValues
 from yolo_attn.layers.base import Mixer
-from yolo_attn.layers.checks import check, check_at_least_one, check_integer, check_positive
+from yolo_attn.layers.checks import check, check_at_least_one, check_integer
 from yolo_attn.layers.norms import GroupNorm
 from yolo_attn.layers.numerics import no_autocast, wide, widen
 from yolo_attn.layers.sizes import fitting_groups, hidden_width
@@ -72,8 +72,8 @@ class SpatialChannelReconstruction(Mixer):
         super().__init__(channels, init=init)
         check(self, channels % 2 == 0, "channels", channels, "an even number")
         check_integer(self, groups=groups)
-        check_positive(self, alpha=alpha)
-        check(self, 1 <= alpha * channels < channels, "alpha", alpha, "a share that leaves channels in both parts")
+        valid = isinstance(alpha, float) and 1 <= alpha * channels < channels
+        check(self, valid, "alpha", alpha, "a share that leaves channels to both branches, such as 0.5")
         check_at_least_one(self, reduction=reduction)  # the cheap branch keeps its reduced channels
         self.spatial = SpatialReconstruction(channels, fitting_groups(channels, groups))
         self.channel = ChannelReconstruction(channels, int(alpha * channels), reduction)

@@ -75,7 +75,7 @@ def check_position_size(layer: nn.Module, position_size: Any) -> None:
     """Raise ValueError unless a size of key positions is None or a list of two positive integers."""
     pair = isinstance(position_size, (list, tuple)) and len(position_size) == AXES
     good = position_size is None or (pair and all(map(is_positive_integer, position_size)))
-    check(layer, good, "position_size", position_size, "a list [height, width], or null")
+    check(layer, good, "position_size", position_size, "null, or height and width, such as [7, 7]")
 
 
 class KeyPositions(nn.Module):
