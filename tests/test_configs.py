@@ -36,7 +36,9 @@ def test_the_configs_match_the_script() -> None:
 
 
 @pytest.mark.parametrize("scales", ["n", pytest.param("smlx", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize(
+    "file", [f if f.startswith("yolov8-") else pytest.param(f, marks=pytest.mark.slow) for f in FILES]
+)
 def test_every_config_builds_at_every_scale(file: str, scales: str) -> None:
     family, _, rest = file.partition("-")
     if not _has(family):

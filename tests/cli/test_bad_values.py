@@ -309,6 +309,7 @@ def test_an_export_that_ultralytics_rejects(words: str, problem: str, here: Path
     assert problem in refuse("export", *words.split(), "model=good.pt", "imgsz=32", capsys=capsys)
 
 
+@pytest.mark.slow
 def test_a_long_model_reference_works_in_every_command(fresh_folder: Path, folder: Path, capsys) -> None:
     assert len(LONG) > 255
     for words in (

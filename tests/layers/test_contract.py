@@ -298,7 +298,9 @@ def test_identity_init_is_exact(case: Case) -> None:
 
 
 @each
-@pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
+@pytest.mark.parametrize(
+    "scale", [pytest.param(0.1, marks=pytest.mark.slow), 1.0, pytest.param(10.0, marks=pytest.mark.slow)]
+)
 def test_identity_init_learns(case: Case, scale: float) -> None:
     # Adam changes every parameter with a nonzero gradient, however small, by about the learning rate. In float64
     # parameters that a norm or a softmax cancels change by at most 1e-8, which is clearly distinct.
@@ -360,7 +362,9 @@ def test_autocast(case: Case) -> None:
 
 
 @each
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 0.01), (torch.bfloat16, 0.05)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [pytest.param(torch.float16, 0.01, marks=pytest.mark.slow), (torch.bfloat16, 0.05)]
+)
 def test_autocast_of_maps_in_half_precision(case: Case, dtype: torch.dtype, tolerance: float) -> None:
     # In mixed precision parameters are float32, and convolutions return half precision.
     rows = [nn.Conv2d(CHANNELS, CHANNELS, 1) for _ in range(case.spec.inputs)]
@@ -378,7 +382,7 @@ def test_autocast_of_maps_in_half_precision(case: Case, dtype: torch.dtype, tole
         assert all(p.grad is not None and p.grad.isfinite().all() for p in parameters)
 
 
-@pytest.mark.parametrize("case", fusions(), ids=lambda case: case.id)
+@pytest.mark.parametrize("case", others_slow(fusions()))
 @pytest.mark.parametrize("init", ["paper", "identity"])
 def test_fuses_maps_of_different_dtypes_into_the_dtype_of_the_first(case: Case, init: str) -> None:
     # Under autocast, rows that end in a layer norm return float32, and rows that end in a convolution half precision.
@@ -440,7 +444,9 @@ def test_compiles_without_breaks(case: Case) -> None:
 
 @each
 @pytest.mark.filterwarnings("ignore:Constant folding")
-@pytest.mark.parametrize("dynamic", [False, True], ids=["fixed", "dynamic"])
+@pytest.mark.parametrize(
+    "dynamic", [pytest.param(False, id="fixed", marks=pytest.mark.slow), pytest.param(True, id="dynamic")]
+)
 def test_exports_to_onnx(case: Case, dynamic: bool) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")

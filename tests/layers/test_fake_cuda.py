@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .cases import CHANNELS, Case, call, cases
 from .fake_cuda import OneDevice, autocast, fake_cuda, move
-from .representatives import options_slow
+from .representatives import options_slow, others_slow
 
 each = pytest.mark.parametrize("case", options_slow(cases()))
 SHAPE = (2, CHANNELS, 9, 12)
@@ -23,7 +23,7 @@ def maps(case: Case, device: str, dtype: torch.dtype = torch.float32, *, grad: b
     return [torch.empty(SHAPE, device=device, dtype=dtype, requires_grad=grad) for _ in range(case.spec.inputs)]
 
 
-@each
+@pytest.mark.parametrize("case", others_slow(cases()))
 def test_autocast_in_training_and_in_inference(case: Case) -> None:
     layer = case.build()
     with fake_cuda():

@@ -224,6 +224,7 @@ def test_more_seeds_and_variants_can_be_added_to_a_study_with_looks(fake: Fake) 
     assert seeds(fake)["A"] == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_looks_are_kept_without_their_file(fake: Fake) -> None:
     fake.compare(variants="unsure", seeds=3)
     (fake.folder / "looks.json").unlink()
@@ -235,6 +236,7 @@ def test_looks_are_kept_without_their_file(fake: Fake) -> None:
     assert [look.seeds for look in read_looks(fake.folder)] == [3, 4]
 
 
+@pytest.mark.slow
 def test_the_verdicts_of_an_early_version_are_the_first_look(fake: Fake) -> None:
     fake.compare(variants="unsure,B", seeds=3)
     (fake.folder / "looks.json").unlink()

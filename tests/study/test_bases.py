@@ -178,6 +178,7 @@ def test_a_killed_base_ends_the_study_and_is_resumed(fake: Fake) -> None:
     assert fake.compare(**given).exit_status == 0
 
 
+@pytest.mark.slow
 @forking
 def test_a_study_killed_at_any_moment_repeats_no_base(
     fake: Fake, wait_for: Callable[[Callable[[], bool]], None]
@@ -301,6 +302,7 @@ def test_links_out_of_another_study_are_not_followed(fake: Fake, tmp_path: Path)
     assert "copied from" not in fake.output()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["train/weights/last.pt", "matches.npz", "result.json", "run.json"])
 def test_an_incomplete_base_of_another_study_is_not_used(fake: Fake, missing: str) -> None:
     fake.compare(variants="A", pretrain=7, seeds=1)
