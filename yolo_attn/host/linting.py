@@ -13,8 +13,8 @@ from typing import Any
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import RowError, UserError
-from yolo_attn.graph import ModelGraph, Row, block_of, layers_in, line_numbers, read_model
-from yolo_attn.graph.levels import LEVEL, find_level_problem
+from yolo_attn.graph import ModelGraph, block_of, layers_in, line_numbers, read_model
+from yolo_attn.graph.levels import find_level_problem
 from yolo_attn.graph.lint import (
     Finding,
     compare_with_base,
@@ -36,13 +36,14 @@ from yolo_attn.host.parser import (
     UNREAD_BY_DESIGN,
     has_layer,
     is_attention_row,
+    is_inserted,
     is_replacement,
     name_problem,
     read_attention_row,
     read_block_row,
 )
 
-__all__ = ["is_inserted", "lint", "lint_document", "located", "stock_models"]
+__all__ = ["lint", "lint_document", "located", "stock_models"]
 
 
 def lint(model: str | Path) -> list[Finding]:
@@ -204,11 +205,6 @@ def _against_base(graph: ModelGraph) -> list[Finding]:
         for name, base in _bases_of(graph)
     ]
     return min(reports, key=len, default=[])
-
-
-def is_inserted(row: Row) -> bool:
-    """Return whether a row is an attention layer between stock rows, not in the place of one."""
-    return (is_attention_row(row) and not is_replacement(row)) or row.module == LEVEL
 
 
 def _bases_of(graph: ModelGraph) -> list[tuple[str, ModelGraph]]:

@@ -26,9 +26,9 @@ from yolo_attn.graph.repair import nearest_base, repair_sources
 from yolo_attn.graph.row_edits import Hunk, edit_rows
 from yolo_attn.host.blocks import block_problem, hosting_blocks, meant_module
 from yolo_attn.host.documents import with_scale
-from yolo_attn.host.linting import is_inserted, lint_document, located, stock_models
+from yolo_attn.host.linting import lint_document, located, stock_models
 from yolo_attn.host.model_files import find_model_yaml
-from yolo_attn.host.parser import is_attention_row, is_replacement, name_problem
+from yolo_attn.host.parser import is_attention_row, is_inserted, is_replacement, name_problem
 from yolo_attn.host.positional import read_positional
 from yolo_attn.host.transfer import count_transferable
 from yolo_attn.names.forks import MODULES, NEAREST

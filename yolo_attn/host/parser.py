@@ -51,6 +51,7 @@ __all__ = [
     "check_safe",
     "has_layer",
     "is_attention_row",
+    "is_inserted",
     "is_replacement",
     "name_problem",
     "read_attention_row",
@@ -81,6 +82,11 @@ def is_replacement(row: Row) -> bool:
     *values, last = row.args or [{}]
     named = last if isinstance(last, dict) else {OUT_CHANNELS: last}
     return bool(values) or named.get(OUT_CHANNELS) is not None or named.get("stride", 1) != 1
+
+
+def is_inserted(row: Row) -> bool:
+    """Return whether a row is an attention layer between stock rows, not in the place of one."""
+    return (is_attention_row(row) and not is_replacement(row)) or row.module == LEVEL
 
 
 def has_layer(row: Row) -> bool:

@@ -25,12 +25,11 @@ from ultralytics.nn import tasks
 from yolo_attn.errors import UserError
 from yolo_attn.graph import ModelGraph, Row, align, block_of
 from yolo_attn.graph.align import Fit
-from yolo_attn.graph.levels import LEVEL
 from yolo_attn.host.binding import Binding
 from yolo_attn.host.blocks import is_inside, names_inside
 from yolo_attn.host.geometry import build_on_meta
 from yolo_attn.host.model_kind import task_of
-from yolo_attn.host.parser import has_layer, is_attention_row, is_replacement
+from yolo_attn.host.parser import has_layer, is_attention_row, is_inserted, is_replacement
 
 __all__ = [
     "IDENTITY",
@@ -108,7 +107,7 @@ def is_inserted_row(row: Row) -> bool:
 
     A layer in the place of a stock row was not inserted.
     """
-    return (is_attention_row(row) and not is_replacement(row)) or row.module in (IDENTITY, LEVEL)
+    return is_inserted(row) or row.module == IDENTITY
 
 
 def align_rows(target: ModelGraph, source: ModelGraph) -> dict[int, int]:
