@@ -11,7 +11,12 @@ from torch import Tensor
 
 from yolo_attn.layers.numerics import at_least_one
 
-__all__ = ["neighbors", "reflect", "shifted"]
+__all__ = ["by_head", "neighbors", "reflect", "shifted"]
+
+
+def by_head(x: Tensor, heads: int) -> Tensor:
+    """Return a map (B, C, H, W) as (B, heads, C / heads, H, W)."""
+    return x.reshape(x.shape[0], heads, -1, *x.shape[2:])
 
 
 def neighbors(x: Tensor, k: int, dilation: int = 1) -> list[Tensor]:

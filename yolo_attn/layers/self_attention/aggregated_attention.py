@@ -33,7 +33,7 @@ from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag, check_integer, check_odd
 from yolo_attn.layers.numerics import at_least_one, no_autocast, total, unit, widen
 from yolo_attn.layers.pooling import adaptive_mean, bin_limits
-from yolo_attn.layers.self_attention._neighborhood import neighbors
+from yolo_attn.layers.self_attention._neighborhood import by_head, neighbors
 from yolo_attn.layers.self_attention._tokens import chunked, to_map, to_tokens, token_positions
 from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
@@ -142,12 +142,12 @@ class AggregatedAttention(Mixer):
 
         def read(values: Tensor) -> tuple[Tensor, Tensor]:
             with no_autocast(x):
-                contexts, weights = self._read(scaled, near, cell_k, self._by_head(values))
+                contexts, weights = self._read(scaled, near, cell_k, by_head(values, self.heads))
             return contexts.flatten(1, 2).to(values.dtype), weights
 
         def local(weights: Tensor, values: Tensor) -> Tensor:
             maps = zip((weights + factors).to(values.dtype).unbind(2), neighbors(values, self.kernel_size), strict=True)
-            return total(factor[:, :, None] * self._by_head(near) for factor, near in maps).flatten(1, 2)
+            return total(factor[:, :, None] * by_head(near, self.heads) for factor, near in maps).flatten(1, 2)
 
         return value, cell_value, read, local
 
@@ -157,13 +157,9 @@ class AggregatedAttention(Mixer):
         cells = adaptive_mean(F.gelu(self.reduce(x)), rows, columns)
         return to_map(self.norm(to_tokens(cells)), cells).to(cells.dtype)
 
-    def _by_head(self, x: Tensor) -> Tensor:
-        """Return a map as (B, heads, d, H, W)."""
-        return x.reshape(x.shape[0], self.heads, -1, *x.shape[2:])
-
     def _unit(self, x: Tensor) -> Tensor:
         """Return a map as (B, heads, d, H, W) with vectors of length 1, in at least float32."""
-        return unit(widen(self._by_head(x)), 2)
+        return unit(widen(by_head(x, self.heads)), 2)
 
     def _near_logits(self, query: Tensor, key: Tensor) -> Tensor:
         """Return the logits of the neighbors, (B, heads, k k, H, W)."""

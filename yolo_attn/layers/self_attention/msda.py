@@ -27,7 +27,7 @@ from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check, check_flag, check_integer, check_odd, is_positive_integer
 from yolo_attn.layers.numerics import total, widen
-from yolo_attn.layers.self_attention._neighborhood import neighbors
+from yolo_attn.layers.self_attention._neighborhood import by_head, neighbors
 from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
@@ -106,7 +106,7 @@ class MSDA(Mixer):
         """Return the contexts of one group of heads as a function of its values."""
         k = self.kernel_size
         query = widen(query) * (query.shape[1] // self.heads) ** -0.5
-        products = [self._by_head(query * near).sum(2) for near in neighbors(key, k, dilation)]
+        products = [by_head(query * near, self.heads).sum(2) for near in neighbors(key, k, dilation)]
         logits = torch.stack(products, 2)  # (B, heads, k k, H, W)
         if self.mask_border:
             inside = torch.stack(neighbors(torch.ones_like(logits[0, 0, 0]), k, dilation))
@@ -115,13 +115,9 @@ class MSDA(Mixer):
 
         def contexts(values: Tensor) -> Tensor:
             near = zip(weights, neighbors(values, k, dilation), strict=True)
-            return total(weight[:, :, None] * self._by_head(value) for weight, value in near).flatten(1, 2)
+            return total(weight[:, :, None] * by_head(value, self.heads) for weight, value in near).flatten(1, 2)
 
         return contexts
-
-    def _by_head(self, x: Tensor) -> Tensor:
-        """Return a map as (B, heads, d, H, W)."""
-        return x.reshape(x.shape[0], self.heads, -1, *x.shape[2:])
 
 
 def _are_dilations(values: Any) -> bool:
