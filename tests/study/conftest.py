@@ -18,7 +18,7 @@ import pytest
 
 from yolo_attn.host.installation import settings_folder
 from yolo_attn.stats import chance
-from yolo_attn.study import engine, planning, report, reporting
+from yolo_attn.study import execution, planning, report, reporting
 from yolo_attn.study.engine import compare
 from yolo_attn.study.job import Inputs, Job, Platform
 from yolo_attn.study.running.local import LocalRunner
@@ -62,7 +62,7 @@ def fake_study(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "yolo_attn.data.check_data",
         lambda data, *rest: SimpleNamespace(present=True, digest=f"of {data}", names={0: "one"}, splits={}),
     )
-    monkeypatch.setattr(engine, "_POLL_SECONDS", 0.02)
+    monkeypatch.setattr(execution, "_POLL_SECONDS", 0.02)
     monkeypatch.setattr(reporting, "count_shared_tensors", lambda *_, **__: (499, 499))
     write = report.write_reports
     monkeypatch.setattr(report, "write_reports", lambda *given, **how: write(*given, **{**how, "html": False}))

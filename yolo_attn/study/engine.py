@@ -1,9 +1,8 @@
-"""Execution of a study: run what has no result yet, and keep the reports up to date."""
+"""A whole study: run what has no result yet, and keep the reports up to date."""
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping
 from typing import TextIO
 
@@ -11,6 +10,7 @@ from yolo_attn.security.trust import trusting
 from yolo_attn.study.comparison import Results
 from yolo_attn.study.deadline import Deadline
 from yolo_attn.study.earlier import read_earlier_results
+from yolo_attn.study.execution import Executor
 from yolo_attn.study.files import LOG, REPORT
 from yolo_attn.study.forecast import Forecast, make_forecast
 from yolo_attn.study.planning import Plan, make_plan
@@ -20,7 +20,7 @@ from yolo_attn.study.reporting import Reporter
 from yolo_attn.study.results.looks import list_seeds
 from yolo_attn.study.running.progress import Progress
 from yolo_attn.study.running.run import Run
-from yolo_attn.study.running.runner import Handle, Outcome, Runner, make_runner
+from yolo_attn.study.running.runner import Runner, make_runner
 from yolo_attn.study.schedule import Schedule, describe_look
 from yolo_attn.study.specification.recipe import recipe_split
 from yolo_attn.study.specification.study import Study
@@ -28,8 +28,6 @@ from yolo_attn.study.states import RunStates
 from yolo_attn.study.store import Store, choose_folder
 
 __all__ = ["compare"]
-
-_POLL_SECONDS = 0.25
 
 
 def compare(
@@ -175,46 +173,24 @@ class _Engine:
         return grown
 
     def _execute(self, waiting: list[Run]) -> None:
-        """Keep the runner busy until all runs have ended."""
-        active: dict[str, tuple[Run, Handle]] = {}
-        self._progress.waiting = waiting
-        try:
-            while waiting or active:
-                self._start_runs(waiting, active)
-                time.sleep(_POLL_SECONDS if active else 0)
-                for run, handle in list(active.values()):
-                    outcome = handle.poll()
-                    if outcome is not None:
-                        del active[run.key]
-                        results = self._finish(run, outcome, waiting)
-                        if waiting or active:  # the page of the finished study is written right after the last run
-                            self._live.offer(results.study)
-                self._progress.tick(self._store.path)
-                self._live.tick()
-        finally:
-            for _, handle in active.values():
-                handle.stop()
+        """Execute runs until all have ended, and keep the results up to date."""
+        executor = Executor(
+            self._plan,
+            self._store,
+            self._states,
+            self._runner,
+            self._progress,
+            allows=lambda run, others: self._deadline.allows(run, others, self._progress, self._runner.workers),
+            changed=self._update,
+            tick=self._live.tick,
+        )
+        executor.execute(waiting, self._schedule.runs)
 
-    def _start_runs(self, waiting: list[Run], active: dict[str, tuple[Run, Handle]]) -> None:
-        """Start waiting runs, bases first, while the runner has room; drop them if their seed would not end in time."""
-        while (ready := self._states.ready(waiting)) and self._runner.has_room(len(active), self._states.memory()):
-            run = ready[0]
-            if not self._deadline.allows(run, waiting, self._progress, self._runner.workers):
-                waiting.clear()
-                break
-            self._states.start(run)
-            waiting.remove(run)
-            self._report(html=False)
-            self._progress.start(run)
-            active[run.key] = (run, self._runner.start(self._store.path(run), self._plan.platform.threads))
-
-    def _finish(self, run: Run, outcome: Outcome, waiting: list[Run]) -> Results:
-        """Store the end of a run; the runs that start from a base that could not be trained end with it."""
-        self._states.finish(run, outcome)
-        self._progress.finish(run, self._states[run], self._store.path(run) / LOG)
-        self._states.end_baseless(self._schedule.runs)
-        waiting[:] = filter(self._states.is_waiting, waiting)
-        return self._report(html=False)
+    def _update(self, more: bool) -> None:
+        """Write the results after a run has started or ended; the page of a finished study is left to the end."""
+        results = self._report(html=False)
+        if more:
+            self._live.offer(results.study)
 
     # --- the end ----------------------------------------------------------------------------------------------------
 

@@ -173,7 +173,7 @@ def test_an_interrupted_study_leaves_a_complete_page(
         write(folder, study, **how)
 
     monkeypatch.setattr(report, "write_reports", note)
-    monkeypatch.setattr("yolo_attn.study.engine._Engine._start_runs", interrupted_after(1))
+    monkeypatch.setattr("yolo_attn.study.execution.Executor._start_runs", interrupted_after(1))
     with pytest.raises(KeyboardInterrupt, match="stopped with 1 of 2 runs done"):
         fake.compare(variants="A", seeds=1)
     assert final == [["done", "waiting"]]
@@ -181,15 +181,15 @@ def test_an_interrupted_study_leaves_a_complete_page(
 
 def interrupted_after(runs: int) -> Callable[..., None]:
     """Start runs, and interrupt before another one would be started."""
-    from yolo_attn.study.engine import _Engine
+    from yolo_attn.study.execution import Executor
 
-    start, started = _Engine._start_runs, []
+    start, started = Executor._start_runs, []
 
-    def start_or_stop(self: Any, waiting: list[Any], active: dict[str, Any], *rest: Any) -> None:
-        if not active and len(started) == runs:
+    def start_or_stop(self: Any, waiting: list[Any]) -> None:
+        if not self._active and len(started) == runs:
             raise KeyboardInterrupt
-        if not active:
+        if not self._active:
             started.append(waiting[0])
-        start(self, waiting, active, *rest)
+        start(self, waiting)
 
     return start_or_stop
