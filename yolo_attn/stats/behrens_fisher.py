@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 
 _STEP, _REACH = 0.05, 15.0  # of the trapezoidal rule in the inverse hyperbolic sine of a t variable
 _SHARES = 65
-_ITERATIONS = 18
+_ITERATIONS, _PRECISION = 18, 1e-13  # of the logarithm of a quantile
 _LEAST, _NEGLIGIBLE = 1e-300, 1e-20
 
 
@@ -59,9 +59,11 @@ def tail_probability(distance: ArrayLike, share: ArrayLike, df1: float, df2: flo
     distance, share = np.broadcast_arrays(np.asarray(distance, np.float64), np.asarray(share, np.float64))
     # The tail of the larger component is exact; the integral over the smaller one is then over a smooth function.
     large, small = np.sqrt(np.maximum(share, 1 - share)), np.sqrt(np.minimum(share, 1 - share))
-    first = _mixed(distance, large, small, df1, df2)
-    second = _mixed(distance, large, small, df2, df1)
-    return np.asarray(np.where(share >= 0.5, first, second))  # noqa: PLR2004 (the larger half)
+    found = np.empty(share.shape)
+    first = share >= 0.5  # noqa: PLR2004 (the larger half)
+    for part, dfs in ((first, (df1, df2)), (~first, (df2, df1))):
+        found[part] = _mixed(distance[part], large[part], small[part], *dfs)
+    return found
 
 
 def _mixed(distance: Floats, large: Floats, small: Floats, df_large: float, df_small: float) -> Floats:
@@ -100,12 +102,17 @@ def _quantile_table(tail: float, df1: float, df2: float) -> tuple[Floats, Floats
 
 
 def _find_zeros(function: Callable[[Floats], Floats], low: Floats, high: Floats) -> Floats:
-    """Return the zeros of a decreasing function between lower and upper ends, by the Illinois method."""
+    """Return the zeros of a decreasing function between lower and upper ends, by the Illinois method.
+
+    Its slope is near -1 or steeper, so small values are at a small distance to the zeros.
+    """
     above, below = function(low), function(high)
     moved_low = moved_high = np.zeros(low.shape, bool)
     for _ in range(_ITERATIONS):
         middle = low + (high - low) * above / (above - below)
         value = function(middle)
+        if np.abs(value).max() < _PRECISION:
+            break
         up = value > 0
         # An end that stays a second time gets half its value, or the other end would approach the zero slowly.
         above = np.where(up, value, np.where(moved_high, above / 2, above))
