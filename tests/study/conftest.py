@@ -16,17 +16,18 @@ from typing import Any
 
 import pytest
 
+from tests.study import forked
+from tests.study.forked import FAKE_WORKER
 from yolo_attn.host.installation import settings_folder
 from yolo_attn.stats import chance
 from yolo_attn.study import execution, planning, report, reporting
 from yolo_attn.study.engine import compare
 from yolo_attn.study.job import Inputs, Job, Platform
+from yolo_attn.study.running import local
 from yolo_attn.study.running.local import LocalRunner
 from yolo_attn.study.specification.arms import Arm
 from yolo_attn.study.specification.controls import CONTROLS
 from yolo_attn.study.specification.study import Study
-
-FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 
 
 def fake_arm(name: str, kind: str = "variant") -> Arm:
@@ -68,6 +69,7 @@ def fake_study(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(report, "write_reports", lambda *given, **how: write(*given, **{**how, "html": False}))
     monkeypatch.setattr(report, "write_interim_page", lambda *given: None)  # tests/study/report/test_live.py writes it
     monkeypatch.setattr(chance, "SHUFFLES", 4)  # the fake images are all alike
+    monkeypatch.setattr(local, "subprocess", forked.SUBPROCESS)
     monkeypatch.setattr(os, "fsync", lambda handle: None)  # these studies do not have to survive a power failure
     monkeypatch.setenv("FAKE_JOURNAL", str(fresh_folder / "journal"))
     monkeypatch.setenv("FAKE_SETTINGS", str(settings_folder()))

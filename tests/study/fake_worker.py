@@ -2,7 +2,8 @@
 
 The training of a base behaves like the base after the word "base": that of `basefail.x` fails, its arms do not.
 
-It imports the package without its `__init__`, which would import torch: a child starts in a tenth of a second.
+As a script it imports the package without its `__init__`, which would import torch: a child starts in half a second. A
+test forks it instead (`forked.py`), because the imports are most of a fake run.
 """
 
 from __future__ import annotations
@@ -14,27 +15,25 @@ import signal
 import sys
 import time
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-found = importlib.util.find_spec("yolo_attn")
-assert found and found.submodule_search_locations
-package = types.ModuleType("yolo_attn")
-package.__path__ = [*found.submodule_search_locations]
-sys.modules["yolo_attn"] = package
+if __name__ == "__main__":
+    spec = importlib.util.find_spec("yolo_attn")
+    assert spec and spec.submodule_search_locations
+    package = types.ModuleType("yolo_attn")
+    package.__path__ = [*spec.submodule_search_locations]
+    sys.modules["yolo_attn"] = package
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from yolo_attn.security import seal  # noqa: E402
-from yolo_attn.stats.matches import MatchesBuilder  # noqa: E402
-from yolo_attn.study.job import Job, Measurements  # noqa: E402
-from yolo_attn.study.running import worker  # noqa: E402
+from yolo_attn.security import seal
+from yolo_attn.stats.matches import MatchesBuilder
+from yolo_attn.study.job import Job, Measurements
+from yolo_attn.study.running import worker
 
 PRETRAINING = " pretraining"
-
-os.fsync = lambda handle: None  # type: ignore[assignment] # a fake study does not have to survive a power failure
-# The folder of the user's settings, which Ultralytics knows, whose import would import torch.
-seal._key = lambda: seal._key_in(Path(os.environ["FAKE_SETTINGS"]), os.getpid())
 
 
 def note(event: str, job: Job) -> None:
@@ -136,5 +135,13 @@ def perform(folder: Path, job: Job) -> Measurements:
     )
 
 
+def main(arguments: Sequence[str]) -> int:
+    """Execute the run of a folder, as `worker.main` does, and return the exit status."""
+    os.fsync = lambda handle: None  # type: ignore[assignment] # a fake study does not have to survive a power failure
+    # The folder of the user's settings, which Ultralytics knows, whose import would import torch.
+    seal._key = lambda: seal._key_in(Path(os.environ["FAKE_SETTINGS"]), os.getpid())
+    return worker.main(arguments, perform)
+
+
 if __name__ == "__main__":
-    sys.exit(worker.main(sys.argv[1:], perform))
+    sys.exit(main(sys.argv[1:]))
