@@ -87,7 +87,7 @@ POSITIONAL: list[list[Any]] = [
 ]
 
 
-@pytest.mark.parametrize("spec", [spec for spec in LAYERS if not spec.replaces_conv], **ids)
+@pytest.mark.parametrize("spec", others_slow([spec for spec in LAYERS if not spec.replaces_conv]))
 def test_the_message_for_positional_arguments_gives_valid_ones(spec: LayerSpec) -> None:
     for given in POSITIONAL:
         message = problem([source(spec), 1, spec.name, given])

@@ -105,15 +105,12 @@ def test_an_unknown_option_is_reported_with_the_closest() -> None:
         build("SE", 8, xyz=4)
 
 
-RENAMED = [(s.name, old, new) for s in list_layers() for old, new in {"start": "init", **s.renamed}.items()]
-
-
-@pytest.mark.parametrize(("name", "old", "new"), RENAMED)
-def test_a_former_option_name_is_an_error_with_the_new_name(name: str, old: str, new: str) -> None:
-    spec = get_layer(name)
-    assert old not in spec.options and new in spec.options
-    with pytest.raises(UserError, match=f"^{name} has no option '{old}'; it is now called '{new}'$"):
-        spec.check_options([old])
+@pytest.mark.parametrize("spec", list_layers(), ids=lambda spec: spec.name)
+def test_a_former_option_name_is_an_error_with_the_new_name(spec: LayerSpec) -> None:
+    for old, new in {"start": "init", **spec.renamed}.items():
+        assert old not in spec.options and new in spec.options
+        with pytest.raises(UserError, match=f"^{spec.name} has no option '{old}'; it is now called '{new}'$"):
+            spec.check_options([old])
 
 
 def test_an_invalid_value_is_a_user_error() -> None:

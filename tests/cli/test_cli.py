@@ -305,7 +305,10 @@ def test_a_full_disk_is_one_line() -> None:
     assert stock_message(KeyError("a bug")) is None
 
 
-@pytest.mark.parametrize("script", ["train", "val", "predict", "export", "compare"])
+SCRIPTS = ("train", *(pytest.param(name, marks=pytest.mark.slow) for name in ("val", "predict", "export", "compare")))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_the_scripts_run_the_commands(script: str, fresh_folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "scripts" / f"{script}.py", "nonsense"], capture_output=True, text=True, check=False

@@ -98,7 +98,13 @@ def test_one_site_at_a_time(name: str) -> None:
         check_structure(base, with_layers(base, [PlacedLayer("SE", parse_sites(site), {})]), "SE", [row])
 
 
-@pytest.mark.parametrize("name", BY_HEAD.values(), ids=BY_HEAD)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, id=head, marks=() if head in ("Detect", "Segment", "Classify") else pytest.mark.slow)
+        for head, name in BY_HEAD.items()
+    ],
+)
 def test_costs_are_computed_without_a_download(name: str) -> None:
     cost = model_cost(model_yaml(name), 128)
     assert cost.params > 1e6 and cost.gflops > 0.05

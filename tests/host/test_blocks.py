@@ -388,7 +388,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tensor]:
     return folder / "all.pt", folder / "answer.pt"
 
 
-@pytest.mark.parametrize("restricted", ["0", "1"])
+@pytest.mark.parametrize("restricted", [pytest.param("0", marks=pytest.mark.slow), "1"])
 def test_a_fresh_process_loads_and_fuses_it(checkpoint: tuple[Path, Path], restricted: str) -> None:
     code = """
 import sys, torch

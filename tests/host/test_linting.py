@@ -46,7 +46,10 @@ def found(document: dict[str, Any], folder: Path) -> list[str]:
     return [finding.text for finding in findings]
 
 
-@pytest.mark.parametrize("name", STOCK)
+FEW = {"yolo11.yaml", "yolo11-pose.yaml", "yolov10n.yaml", "yolov8-cls.yaml", "yolov8-worldv2.yaml", "rtdetr-l.yaml"}
+
+
+@pytest.mark.parametrize("name", [n if n in FEW else pytest.param(n, marks=pytest.mark.slow) for n in STOCK])
 def test_stock_models_are_clean(name: str) -> None:
     assert lint(name) == []
 

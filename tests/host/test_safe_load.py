@@ -31,7 +31,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.mark.parametrize("restricted", ["0", "1"])
+@pytest.mark.parametrize("restricted", [pytest.param("0", marks=pytest.mark.slow), "1"])
 def test_a_process_without_the_import_loads_it(checkpoint: Path, restricted: str) -> None:
     code = """
 import sys, torch

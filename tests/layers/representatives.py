@@ -10,7 +10,7 @@ import pytest
 from tests.layers.cases import Case
 from yolo_attn.registry import LayerSpec
 
-__all__ = ["REPRESENTATIVES", "options_slow", "others_slow"]
+__all__ = ["REPRESENTATIVES", "defaults_of_representatives", "options_slow", "others_slow"]
 
 REPRESENTATIVES = frozenset({"SE", "CBAM", "EMA", "MHSA", "DLKA", "SwinWindow", "RCM", "RFAConv", "ASFF"})
 """Gates of channels, of both and in groups; attention to all positions, to sampled ones and in windows; a block, a
@@ -36,6 +36,18 @@ def others_slow(items: Sequence[Case | LayerSpec | str]) -> list[Any]:
         items: Cases, layers or names of layers.
     """
     return [pytest.param(item, id=_id(item), marks=() if _is_fast(item) else pytest.mark.slow) for item in items]
+
+
+def defaults_of_representatives(cases: Sequence[Case]) -> list[Any]:
+    """Return the parameters of a test for all cases, of which only the defaults of the representatives are fast.
+
+    Args:
+        cases: All layers with all their sets of options.
+    """
+    return [
+        pytest.param(case, id=case.id, marks=() if _is_fast(case) and not case.options else pytest.mark.slow)
+        for case in cases
+    ]
 
 
 def _is_fast(item: Case | LayerSpec | str) -> bool:

@@ -22,7 +22,7 @@ from yolo_attn.registry import build
 from .cases import CHANNELS, ESTIMATED_GRADIENTS, Case, call, cases, fusions
 from .memory import peak_bytes
 from .onnx_check import onnx_error
-from .representatives import options_slow, others_slow
+from .representatives import defaults_of_representatives, options_slow, others_slow
 
 EXTREME = 1000
 """Magnitude of inputs whose squares exceed the range of float16; results are compared at that of a case."""
@@ -56,35 +56,35 @@ def tensors_in(value: Any) -> list[Tensor | nn.Module]:
 
 
 @each_layer
-@pytest.mark.parametrize("channels", [8, 16, 24, 64, 256])
-def test_builds_or_names_valid_values(case: Case, channels: int) -> None:
-    try:
-        layer = case.build(channels)
-    except ValueError as error:
-        assert str(error).startswith(case.spec.name)
-        assert "=" in str(error) and "; use" in str(error)
-        return
-    assert all(parameter.numel() > 0 for parameter in layer.parameters()), "a hidden width of zero"
-    xs = case.inputs(5, 4, channels=channels)
-    assert call(layer, xs).shape == xs[0].shape
+def test_builds_or_names_valid_values(case: Case) -> None:
+    for channels in (8, 16, 24, 64, 256):
+        try:
+            layer = case.build(channels)
+        except ValueError as error:
+            assert str(error).startswith(case.spec.name), channels
+            assert "=" in str(error) and "; use" in str(error), channels
+            continue
+        assert all(parameter.numel() > 0 for parameter in layer.parameters()), f"a hidden width of zero at {channels}"
+        xs = case.inputs(5, 4, channels=channels)
+        assert call(layer, xs).shape == xs[0].shape, channels
 
 
 @each_layer
-@pytest.mark.parametrize("channels", [1, 2, 3, 7])
-def test_few_channels_work_or_are_rejected(case: Case, channels: int) -> None:
-    try:
-        layer = case.build(channels)
-    except ValueError as error:
-        assert str(error).startswith(f"{case.spec.name}: ") and "; use" in str(error)
-        return
-    assert call(layer, case.inputs(5, 4, channels=channels)).isfinite().all()
+def test_few_channels_work_or_are_rejected(case: Case) -> None:
+    for channels in (1, 2, 3, 7):
+        try:
+            layer = case.build(channels)
+        except ValueError as error:
+            assert str(error).startswith(f"{case.spec.name}: ") and "; use" in str(error), channels
+            continue
+        assert call(layer, case.inputs(5, 4, channels=channels)).isfinite().all(), channels
 
 
 @each_layer
-@pytest.mark.parametrize("channels", [0, -8, 2.5, True, "64"])
-def test_rejects_invalid_channels(case: Case, channels: Any) -> None:
-    with pytest.raises(ValueError, match=rf"^{case.spec.name}.*channels"):
-        case.spec.cls(channels if case.spec.inputs == 1 else [channels] * case.spec.inputs)
+def test_rejects_invalid_channels(case: Case) -> None:
+    for channels in (0, -8, 2.5, True, "64"):
+        with pytest.raises(ValueError, match=rf"^{case.spec.name}.*channels"):
+            case.spec.cls(channels if case.spec.inputs == 1 else [channels] * case.spec.inputs)
 
 
 @each_layer
@@ -99,16 +99,15 @@ def test_rejects_invalid_values_by_name(case: Case) -> None:
 
 
 @each_layer
-@pytest.mark.parametrize("value", [0.05, 0.3, float("inf"), float("nan")])
-def test_unusual_numbers_work_or_are_rejected(case: Case, value: float) -> None:
-    for option, default in case.spec.options.items():
-        if isinstance(default, (int, float)) and not isinstance(default, bool):
-            try:
-                layer = case.build(**{option: value})
-            except ValueError as error:
-                assert str(error).startswith(case.spec.name) and f"{option}=" in str(error) and "; use" in str(error)
-            else:
-                assert call(layer, case.inputs(5, 4)).isfinite().all()
+def test_unusual_numbers_work_or_are_rejected(case: Case) -> None:
+    numbers = (name for name, default in case.spec.options.items() if type(default) in (int, float))
+    for option, value in itertools.product(numbers, (0.05, 0.3, float("inf"), float("nan"))):
+        try:
+            layer = case.build(**{option: value})
+        except ValueError as error:
+            assert str(error).startswith(case.spec.name) and f"{option}=" in str(error) and "; use" in str(error)
+        else:
+            assert call(layer, case.inputs(5, 4)).isfinite().all(), (option, value)
 
 
 @each_layer
@@ -150,30 +149,29 @@ def test_any_map_size_and_a_resize_between_calls(case: Case) -> None:
 
 
 @each
-@pytest.mark.parametrize("size", [(1, 1), (1, 3), (6, 7)])
-@pytest.mark.parametrize("batch", [1, 2])
-def test_trains_on_any_map_size_and_a_batch_of_one(case: Case, size: tuple[int, int], batch: int) -> None:
-    layer = case.trained().train()
-    xs = [x.requires_grad_() for x in case.inputs(*size, batch=batch)]
-    y = call(layer, xs)
-    y.square().sum().backward()
-    assert y.isfinite().all()
-    for x in xs:
-        assert x.grad is not None and x.grad.isfinite().all()
-    for name, parameter in layer.named_parameters():
-        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
-    assert all(buffer.isfinite().all() for buffer in layer.buffers())
+def test_trains_on_any_map_size_and_a_batch_of_one(case: Case) -> None:
+    trained = case.trained().train()
+    for size, batch in itertools.product([(1, 1), (1, 3), (6, 7)], [1, 2]):
+        layer = copy.deepcopy(trained)
+        xs = [x.requires_grad_() for x in case.inputs(*size, batch=batch)]
+        y = call(layer, xs)
+        y.square().sum().backward()
+        assert y.isfinite().all(), (size, batch)
+        for x in xs:
+            assert x.grad is not None and x.grad.isfinite().all(), (size, batch)
+        for name, parameter in layer.named_parameters():
+            assert parameter.grad is not None and parameter.grad.isfinite().all(), (name, size, batch)
+        assert all(buffer.isfinite().all() for buffer in layer.buffers()), (size, batch)
 
 
 @each
-@pytest.mark.parametrize("init", ["paper", "identity"])
-def test_constant_maps_are_finite_and_so_are_their_gradients(case: Case, init: str) -> None:
-    layer = case.build(init=init)
-    for training in (True, False):
+def test_constant_maps_are_finite_and_so_are_their_gradients(case: Case) -> None:
+    for init, training in itertools.product(["paper", "identity"], [True, False]):
+        layer = case.build(init=init)
         xs = [torch.zeros_like(x).requires_grad_() for x in case.inputs()]
         y = call(layer.train(training), xs)
         y.sum().backward()
-        assert y.isfinite().all() and all(x.grad is not None and x.grad.isfinite().all() for x in xs)
+        assert y.isfinite().all() and all(x.grad is not None and x.grad.isfinite().all() for x in xs), (init, training)
 
 
 # --- behavior ---------------------------------------------------------------------------------------------------------
@@ -328,12 +326,13 @@ def test_identity_init_learns(case: Case, scale: float) -> None:
 
 
 @each
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 0.01), (torch.bfloat16, 0.05)])
-def test_half_precision(case: Case, dtype: torch.dtype, tolerance: float) -> None:
+def test_half_precision(case: Case) -> None:
     # Large logits turn small rounding errors into different choices at single positions: compare the norm.
-    half = case.trained().to(dtype)
-    wide = copy.deepcopy(half).float()
-    for magnitude in (1, case.magnitude):
+    trained = case.trained()
+    types = ((torch.float16, 0.01), (torch.bfloat16, 0.05))
+    for (dtype, tolerance), magnitude in itertools.product(types, (1, case.magnitude)):
+        half = copy.deepcopy(trained).to(dtype)
+        wide = copy.deepcopy(half).float()
         xs = [(magnitude * x).to(dtype) for x in case.inputs(20, 20)]
         with torch.no_grad():
             y, reference = call(half, xs), call(wide, [x.float() for x in xs])
@@ -453,7 +452,7 @@ def test_exports_to_onnx(case: Case, dynamic: bool) -> None:
     assert onnx_error(case, dynamic) <= 1e-4
 
 
-@pytest.mark.parametrize("case", others_slow(cases()))
+@pytest.mark.parametrize("case", defaults_of_representatives(cases()))
 def test_memory_of_inference_on_a_large_map(case: Case) -> None:
     shapes = [(1, 64, 160, 160)] * case.spec.inputs  # one such map is 6.6 MB
     assert peak_bytes(lambda: case.build(64), *shapes) < 600e6

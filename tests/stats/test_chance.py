@@ -79,17 +79,18 @@ def nothing(dice: np.random.Generator, size: Array, boxes: Array, names: Array) 
 
 
 @pytest.mark.parametrize(
-    ("blind", "large"),
+    ("blind", "large", "images"),
     [
-        (usual, True),
-        pytest.param(whole, True, marks=pytest.mark.slow),
-        pytest.param(equal, True, marks=pytest.mark.slow),
-        pytest.param(anywhere, False, marks=pytest.mark.slow),
-        pytest.param(anywhere, True, marks=pytest.mark.slow),
+        (usual, True, 20),
+        pytest.param(usual, True, 60, marks=pytest.mark.slow),
+        pytest.param(whole, True, 60, marks=pytest.mark.slow),
+        pytest.param(equal, True, 60, marks=pytest.mark.slow),
+        pytest.param(anywhere, False, 60, marks=pytest.mark.slow),
+        pytest.param(anywhere, True, 60, marks=pytest.mark.slow),
     ],
 )
-def test_detector_that_ignores_images_has_not_learned(blind: Detector, large: bool) -> None:
-    found = [find_chance(evaluated(seed, blind, large=large)) for seed in range(20)]
+def test_detector_that_ignores_images_has_not_learned(blind: Detector, large: bool, images: int) -> None:
+    found = [find_chance(evaluated(seed, blind, images=images, large=large)) for seed in range(20)]
     assert sum(chance is not None and chance.learnt is False for chance in found) >= 17  # 19 are expected
 
 
@@ -98,8 +99,9 @@ def test_detector_that_ignores_images_can_have_high_ap() -> None:
     assert metrics["mAP50"] > 0.25
 
 
-def test_weak_detector_has_learned() -> None:
-    every = [evaluated(seed, weak) for seed in range(30)]
+@pytest.mark.parametrize("studies", [8, pytest.param(40, marks=pytest.mark.slow)])
+def test_weak_detector_has_learned(studies: int) -> None:
+    every = [evaluated(seed, weak) for seed in range(studies)]
     reached = [evaluate(matches)["metrics"]["mAP50-95"] for matches in every]
     assert 0.005 < float(np.median(reached)) < 0.04
     assert all((chance := find_chance(matches)) and chance.learnt for matches in every)

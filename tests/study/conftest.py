@@ -69,6 +69,7 @@ def fake_study(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(report, "write_reports", lambda *given, **how: write(*given, **{**how, "html": False}))
     monkeypatch.setattr(report, "write_interim_page", lambda *given: None)  # tests/study/report/test_live.py writes it
     monkeypatch.setattr(chance, "SHUFFLES", 4)  # the fake images are all alike
+    monkeypatch.setattr(chance, "_IMAGES", 8)
     monkeypatch.setattr(local, "subprocess", forked.SUBPROCESS)
     monkeypatch.setattr(os, "fsync", lambda handle: None)  # these studies do not have to survive a power failure
     monkeypatch.setenv("FAKE_JOURNAL", str(fresh_folder / "journal"))

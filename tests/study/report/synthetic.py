@@ -94,7 +94,7 @@ def make_study(
         data_yaml = {"path": str(folder.resolve()), "train": "photos", "val": "photos", "names": list(CLASSES)}
         (folder / "data.yaml").write_text(yaml.safe_dump(data_yaml), encoding="utf-8")
         remember_dataset(folder, str((folder / "data.yaml").resolve()), "val")
-    found: dict[str, list[Matches | None]] = {}
+    found: dict[str, list[_Evaluated | None]] = {}
     variants = sum(ARMS[name].kind == "variant" for name in arms)
     entries = []
     for index, name in enumerate(arms):
@@ -103,7 +103,7 @@ def make_study(
             _run(folder, name, (index, seed), scenes, validated=validated, maps=with_maps and seed == 0)
             for seed in range(seeds)
         ]
-        found[name] = [matches for _, matches in runs]
+        found[name] = [evaluated for _, evaluated in runs]
         entries.append(
             _entry(
                 name,
@@ -139,6 +139,14 @@ def make_study(
 
 
 Scene = tuple[NDArray[np.float64], NDArray[np.int64]]  # boxes, classes
+
+
+class _Evaluated(NamedTuple):
+    """The matches of a run and their metrics."""
+
+    matches: Matches
+    metrics: dict[str, float]
+    per_class: dict[str, float]
 
 
 def _scene(index: int) -> tuple[str, Scene]:
@@ -195,7 +203,7 @@ def _iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _run(
     folder: Path, name: str, key: tuple[int, int], scenes: Sequence[tuple[str, Scene]], *, validated: bool, maps: bool
-) -> tuple[dict[str, Any], Matches | None]:
+) -> tuple[dict[str, Any], _Evaluated | None]:
     arm, (index, seed) = ARMS[name], key
     run = {
         "seed": seed,
@@ -235,7 +243,7 @@ def _run(
         "epochs": 19 if name == LONG and seed == 1 else 20,
     }
     (own / "result.json").write_text(json.dumps({**run, **result, "began": 1.7e9, "wall_seconds": 120.0}), "utf-8")
-    return run, matches
+    return run, _Evaluated(matches, measured["metrics"], measured["per_class"])
 
 
 def _known(value: float) -> float | None:
@@ -267,28 +275,26 @@ def _save_maps(path: Path, dice: np.random.Generator) -> None:
     npz.save(path, {"version": 1, "images": 3, "layers": header, "without": []}, arrays)
 
 
-def _objects(runs: Sequence[Matches | None]) -> dict[str, int]:
-    known = next(matches for matches in runs if matches)
+def _objects(runs: Sequence[_Evaluated | None]) -> dict[str, int]:
+    known = next(run.matches for run in runs if run)
     return dict(zip(known.classes, known.counts(), strict=True))
 
 
 def _entry(
     name: str,
     runs: list[dict[str, Any]],
-    found: list[Matches | None],
-    base: list[Matches | None],
+    found: list[_Evaluated | None],
+    base: list[_Evaluated | None],
     *,
     comparisons: int,
     latency: bool,
 ) -> dict[str, Any]:
     arm = ARMS[name]
-    results = [evaluate(matches) if matches else None for matches in found]
-    others = [evaluate(matches) if matches else None for matches in base]
-    known = [result for result in results if result]
-    pairs = [(mine, other) for mine, other in zip(results, others, strict=True) if mine and other]
+    known = [result for result in found if result]
+    pairs = [(mine, other) for mine, other in zip(found, base, strict=True) if mine and other]
     compared = bool(pairs) and arm.kind != "baseline"
     delta = {
-        metric: _difference([(a["metrics"][metric], b["metrics"][metric]) for a, b in pairs], comparisons)
+        metric: _difference([(a.metrics[metric], b.metrics[metric]) for a, b in pairs], comparisons)
         for metric in Matches.metrics
     }
     count = _objects(base)
@@ -298,13 +304,13 @@ def _entry(
         "gflops": 0.253 * arm.cost if known else None, "latency_ms": milliseconds if latency else None,
         "seconds": 110.0 if known else None,
         "memory_mib": {"process": 1000.0, "cuda": None} if known else None, "runs": runs,
-        "metrics": {metric: _summary([result["metrics"][metric] for result in known]) for metric in Matches.metrics},
+        "metrics": {metric: _summary([result.metrics[metric] for result in known]) for metric in Matches.metrics},
         "metrics_best": {metric: {"mean": 0.5, "sd": None, "ci95": None} for metric in Matches.metrics},
         "per_class": {
             label: {
-                **_summary([result["per_class"][label] for result in known]),
+                **_summary([result.per_class[label] for result in known]),
                 "instances": count[label],
-                "delta": _difference([(a["per_class"][label], b["per_class"][label]) for a, b in pairs])
+                "delta": _difference([(a.per_class[label], b.per_class[label]) for a, b in pairs])
                 if compared else None,
             }
             for label in CLASSES
@@ -348,7 +354,7 @@ def _verdict(found: dict[str, Any]) -> str | None:
     return read_verdict(found["interval"], MARGIN) if found["interval"] else None
 
 
-def _pairs(found: dict[str, list[Matches | None]]) -> list[dict[str, Any]]:
+def _pairs(found: dict[str, list[_Evaluated | None]]) -> list[dict[str, Any]]:
     """Return the differences of the variants to the width control and to each other."""
     variants = [name for name in found if ARMS[name].kind == "variant"]
     families = [
@@ -359,7 +365,7 @@ def _pairs(found: dict[str, list[Matches | None]]) -> list[dict[str, Any]]:
     for family in families:
         for name, reference in family:
             common = [(a, b) for a, b in zip(found[name], found[reference], strict=True) if a and b]
-            values = [tuple(evaluate(matches)["metrics"]["mAP50-95"] for matches in pair) for pair in common]
+            values = [tuple(run.metrics["mAP50-95"] for run in pair) for pair in common]
             if values:
                 difference = _difference(values, len(family))
                 pairs.append(

@@ -21,13 +21,20 @@ from yolo_attn.system.locks import FolderLock
 FILES = ("results.json", "results.csv", "results.md", "results.tex", "report.html")
 
 
-@pytest.fixture
-def folder(fresh_folder: Path) -> Path:
-    """A finished study with its reports."""
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study with its reports, which is copied."""
+    folder = tmp_path_factory.mktemp("finished") / "s"
     options = {"latency": False, "photos": False, "maps": False}
-    make_study(fresh_folder / "s", seeds=2, arms=("yolo11n", "SE@neck"), images=6, **options)
-    make_report(fresh_folder / "s")
-    return fresh_folder / "s"
+    make_study(folder, seeds=2, arms=("yolo11n", "SE@neck"), images=6, **options)
+    make_report(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(fresh_folder: Path, finished: Path) -> Path:
+    """A finished study with its reports, in a working folder of its own."""
+    return Path(shutil.copytree(finished, fresh_folder / "s"))
 
 
 def contents(folder: Path) -> list[bytes]:
