@@ -47,6 +47,7 @@ class _Form(NamedTuple):
     attention: bool
 
 
+@functools.lru_cache(maxsize=4096)
 def fold(name: str) -> str:
     """Return a name in lower case without separators."""
     return re.sub(r"[\W_]+", "", name).casefold()
@@ -170,9 +171,10 @@ def _by_spelling(name: str, names: Mapping[str, str]) -> str:
 def _by_typo(name: str, names: Mapping[str, str]) -> str:
     """Return the layer with this name or spelling, except for one typo."""
     given, forms = fold(name), _forms(names)
-    if _form(given) in forms:
+    form = _form(given)
+    if form in forms:
         return ""  # the name means several layers
-    near = (layers for known, layers in forms.items() if _is_near(given, _form(given), known, layers))
+    near = (layers for known, layers in forms.items() if _is_near(given, form, known, layers))
     return _only({layer: "" for layers in near for layer in layers})
 
 
@@ -234,12 +236,21 @@ def _without(folded: str, endings: Iterable[str]) -> str:
 def _parts(name: str, blocks: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield the longest stock block at the start and at the end of a name, each with the rest of the name."""
     longest = sorted(blocks, key=len, reverse=True)  # C2f_CA is C2f and CA, not C2 and FCA
-    for pattern in ("{block}{between}(.+)", "(.+?){between}{block}"):
+    for place in (0, 1):
         for block in longest:
-            between = r"[\W_]*" if _GLUED.fullmatch(block) else r"[\W_]+"
-            if match := re.fullmatch(pattern.format(block=re.escape(block), between=between), name, re.IGNORECASE):
+            if match := _combined(block)[place].fullmatch(name):
                 yield block, match[1]
                 break
+
+
+@functools.lru_cache(maxsize=256)
+def _combined(block: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return patterns of names with a block at the start and at the end."""
+    between, escaped = r"[\W_]*" if _GLUED.fullmatch(block) else r"[\W_]+", re.escape(block)
+    return (
+        re.compile(f"{escaped}{between}(.+)", re.IGNORECASE),
+        re.compile(f"(.+?){between}{escaped}", re.IGNORECASE),
+    )
 
 
 def _is_near(given: str, form: _Form, known: _Form, layers: Mapping[str, str]) -> bool:
