@@ -198,6 +198,10 @@ def test_an_attribute_that_the_parser_overwrites(name: str, tmp_path: Path) -> N
         ({"scales": {"n": [0.5, 0.25]}}, "scales: n: [0.5, 0.25] are not three positive numbers; write depth, width"),
         ({"scales": ["n", "s"]}, "scales: [n, s] is not a mapping; write one line for each scale, such as n: ["),
         ({"scale": "q"}, "scale: 'q' is not one of its scales (n, s, m, l, x)"),
+        (
+            {"scales": {1: [0.5, 0.25, 1024]}, "scale": 1},
+            "scales: the name 1 is not text; write '1'",
+        ),
         ({"activation": "Relu"}, "activation: 'Relu' is not a PyTorch module; did you mean nn.ReLU()?"),
         ({"activation": "nn.ReLU"}, "activation: 'nn.ReLU' is not a PyTorch module; did you mean nn.ReLU()?"),
         (

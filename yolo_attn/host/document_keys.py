@@ -57,10 +57,12 @@ def _scale_problems(scales: Any, scale: Any) -> Iterator[str]:
         yield f"scales: {as_yaml(scales)} is not a mapping; write one line for each scale, such as n: [0.5, 0.25, 1024]"
         return
     for name, numbers in scales.items():
+        if not isinstance(name, str):
+            yield f"scales: the name {name!r} is not text; write '{name}'"
         if not isinstance(numbers, (list, tuple)) or len(numbers) != _SCALE or not all(map(_is_positive, numbers)):
             fix = "write depth, width and max channels, such as [0.5, 0.25, 1024]"
             yield f"scales: {name}: {as_yaml(numbers)} are not three positive numbers; {fix}"
-    if scale and scale not in scales:
+    if scale and str(scale) not in map(str, scales):
         yield f"scale: {scale!r} is not one of its scales ({', '.join(map(str, scales))})"
 
 

@@ -91,7 +91,7 @@ def with_scale(document: dict[str, Any], name: str | Path, file: Path) -> dict[s
     scales = document.get("scales")
     if not isinstance(scales, dict) or not scales:
         return document
-    return {**document, "scale": model_scale(name, file, document) or next(iter(scales))}
+    return {**document, "scale": model_scale(name, file, document) or str(next(iter(scales)))}
 
 
 def _yaml_of_checkpoint(file: str) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def _stated_scale(path: Path, document: Any) -> str | None:
     if not isinstance(document, dict) or document.get("scale") is None:
         return None
     scale, scales = document["scale"], document.get("scales")
-    if not isinstance(scales, dict) or scale not in scales:
+    if not isinstance(scales, dict) or str(scale) not in map(str, scales):
         known = ", ".join(map(str, scales)) if isinstance(scales, dict) else "none: it has no scales"
         raise UserError(f"{path}: scale: {scale!r} is not one of its scales ({known})")
     return str(scale)
