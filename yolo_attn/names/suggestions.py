@@ -30,6 +30,8 @@ __all__ = [
 
 _WRAPPERS = ("module", "block", "layer", "unit")
 _ATTENTION = ("attention", "attn", "att")
+_GENERIC = frozenset({*_WRAPPERS, *_ATTENTION, "conv"})  # words that say nothing about the mechanism
+_SIMILAR, _SIMILAR_STEMS = 0.5, 0.6
 _TYPED = ("attention", "module", "block", "layer")  # typos in these words are recognized
 _GLUED = re.compile(r"C[123]\w*|A2C2f|RepC3|Bottleneck\w*")  # blocks that are also combined without a separator: SEC3
 _ACRONYM = 3  # no typos are recognized in names up to this length
@@ -116,9 +118,16 @@ def nearest_layer(name: str, blocks: Collection[str], names: Mapping[str, str]) 
     """
     words = _words(names)
     for part in (*(fold(rest) for _, rest in _parts(name, blocks)), fold(name)):
-        if near := difflib.get_close_matches(part, words, n=1, cutoff=0.5):
+        near = difflib.get_close_matches(part, words, n=1, cutoff=_SIMILAR)
+        if near and _are_stems_similar(part, near[0]):
             return next(iter(words[near[0]]))
     return ""
+
+
+def _are_stems_similar(folded: str, other: str) -> bool:
+    """Return True if two names are similar without generic words: "Attention" in both is no similarity."""
+    stems = _without(folded, _GENERIC), _without(other, _GENERIC)
+    return _GENERIC.isdisjoint(stems) and difflib.SequenceMatcher(None, *stems).ratio() > _SIMILAR_STEMS
 
 
 def suggest_word(name: str, words: Iterable[str]) -> str:
