@@ -74,10 +74,18 @@ def table(folder: Path) -> list[str]:
 
 # nbs above the batch size leaves gradients of unfinished steps; YOLO26 has a loss whose weights follow the epoch.
 @slow
-@pytest.mark.parametrize(("model", "kill_in", "nbs"), [("yolo11n-cbam.yaml", 2, 12), ("yolo26n.yaml", 3, 4)])
+@pytest.mark.parametrize(
+    ("model", "kill_in", "nbs"),
+    [
+        ("yolo11n-cbam.yaml", 2, 12),
+        ("yolo26n.yaml", 3, 4),
+        ("yolo11n.yaml+DyHead[width=16]@head", 2, 12),
+        ("yolo11n.yaml+RFAConv@replace:3", 1, 4),
+    ],
+)
 def test_killed_and_resumed_is_the_same_training(tmp_path: Path, model: str, kill_in: int, nbs: int) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    if not tasks.check_yaml(without_letter(model), hard=False):
+    if not tasks.check_yaml(without_letter(model.partition("+")[0]), hard=False):
         pytest.skip(f"this Ultralytics has no {model}")
     assert train(whole, model, 99, nbs, 0) == 0, (whole / "log").read_text()[-2000:]
     assert train(cut, model, kill_in, nbs, 0) != 0

@@ -13,6 +13,9 @@ import pytest
 import torch
 import yaml
 
+from yolo_attn.cli import main
+from yolo_attn.data import digits, names
+from yolo_attn.host import installation
 from yolo_attn.host.checkpoint import read_checkpoint
 from yolo_attn.study.engine import compare
 
@@ -40,7 +43,7 @@ def squares(fresh_folder: Path) -> Path:
     return path
 
 
-def run(data: Path, **arguments: Any) -> Any:
+def run(data: str | Path, **arguments: Any) -> Any:
     recipe = {"epochs": 1, "imgsz": 64, "batch": 6}
     given = {"data": data, "base": "yolo11n.yaml", "seeds": 1, "threads": 1, "device": "cpu", **recipe, **arguments}
     return compare(given, stream=StringIO())
@@ -71,6 +74,26 @@ def test_a_study_of_two_arms(squares: Path, fresh_folder: Path) -> None:
     for arm in tuned.to_dict()["arms"]:
         arrived, offered = arm["transferred"]
         assert arrived == offered > 300
+
+
+def test_a_study_of_a_head_and_of_a_replaced_convolution(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers that are no inserted row of one map: DyHead at all inputs of the head, and RFAConv for a Conv."""
+    few = {"train": 12, "val": 6, "test": 2}
+    monkeypatch.setattr(names, "make_digits", lambda root: digits.make_digits(root, counts=few))
+    monkeypatch.setattr(installation, "datasets_folder", lambda: fresh_folder / "datasets")
+    place = ["place", "model=yolo11n.yaml", "layer=RFAConv", "at=replace:5", "out=yolo11n-placed.yaml"]
+    assert main(place) == 0
+    variants = "DyHead[width=16,init=identity]@head,RFAConv@replace:3,yolo11n-placed.yaml"
+    results = run("digits", variants=variants, seeds=1, name="shapes", project="runs")
+    assert results.exit_status == 0
+    base, head, replaced, placed = results.to_dict()["arms"]
+    assert [arm["runs"][0]["status"] for arm in (base, head, replaced, placed)] == ["done"] * 4
+    assert head["transferred"][0] == head["transferred"][1] > 300  # all tensors of the base
+    assert head["params"] > base["params"] and replaced["params"] != base["params"] != placed["params"]
+    for arm, kind in ((head, "DyHead"), (replaced, "RFAConv"), (placed, "RFAConv")):
+        checkpoint = results.folder / arm["runs"][0]["folder"] / "train" / "weights" / "last.pt"
+        assert kind in {type(module).__name__ for module in read_checkpoint(checkpoint).model}
+        assert arm["delta"]["mAP50-95"]["seeds"] == 1
 
 
 def test_a_study_that_trains_its_bases(squares: Path) -> None:
