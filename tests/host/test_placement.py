@@ -12,7 +12,7 @@ from ultralytics.nn import tasks
 from tests.host.helpers import build
 from yolo_attn import UserError
 from yolo_attn.cli import main
-from yolo_attn.graph import ModelGraph, list_sites
+from yolo_attn.graph import ModelGraph, list_sites, read_model
 from yolo_attn.host.documents import model_yaml
 from yolo_attn.host.geometry import model_cost, row_strides
 from yolo_attn.host.placement import place_layer
@@ -113,6 +113,18 @@ def test_invalid_placements(words: list[str], expected: str, fresh_folder: Path,
     assert main(["place", *words]) == 2
     assert expected in capsys.readouterr().err
     assert list(fresh_folder.iterdir()) == []
+
+
+def test_several_layers_are_refused_with_words_that_work(fresh_folder: Path, capsys) -> None:
+    assert main(["place", "model=yolo11n.yaml", "layer=SE+CBAM", "at=neck", "out=both.yaml"]) == 2
+    message = capsys.readouterr().err
+    assert "'SE+CBAM' is several layers, and one is placed at a time" in message
+    assert not Path("both.yaml").exists()
+    words = message.rpartition("with the model: ")[2].split()
+    assert main(["place", *words, "out=both.yaml"]) == 0
+    modules = [row.module for row in ModelGraph(read_model(Path("both.yaml")))]
+    assert (modules.count("SE"), modules.count("CBAM")) == (3, 3)
+    assert all(modules[index + 1] == "CBAM" for index, module in enumerate(modules) if module == "SE")
 
 
 def test_an_existing_file_is_kept(fresh_folder: Path, capsys) -> None:
