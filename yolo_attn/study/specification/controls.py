@@ -100,6 +100,7 @@ def widened_model(base: Model, params: int) -> dict[str, object]:
         widened = _scale_width(base, 1 + step / _WIDTH_STEPS)
         try:
             if _count_params(widened) >= params:
+                _run(widened)
                 return widened
         except UserError:
             continue  # some blocks accept certain widths only, such as multiples of their heads
@@ -130,10 +131,17 @@ def _scale_width(base: Model, factor: float) -> dict[str, object]:
     return document
 
 
-def _count_params(model: Model) -> int:
-    from yolo_attn.host.geometry import model_cost
+def _run(model: Model) -> None:
+    """Run a model on an image without data; a block that does not accept its width raises UserError."""
+    from yolo_attn.host.geometry import run_on_meta
 
-    return model_cost(dict(model)).params
+    run_on_meta(dict(model), 640, with_head=True)
+
+
+def _count_params(model: Model) -> int:
+    from yolo_attn.host.geometry import build_on_meta
+
+    return sum(parameter.numel() for parameter in build_on_meta(dict(model)).parameters())
 
 
 @dataclass(frozen=True)
