@@ -430,7 +430,7 @@ def test_runs_on_the_meta_device(case: Case) -> None:
 # --- compilers --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", others_slow(cases()))
+@pytest.mark.parametrize("case", defaults_of_representatives(cases()))
 def test_compiles_without_breaks(case: Case) -> None:
     torch._dynamo.reset()
     layer = case.trained()
