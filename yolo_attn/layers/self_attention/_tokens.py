@@ -82,10 +82,9 @@ def attend(
     """
     images, heads, count, width = query.shape
     if bias is None and convolves(query) and heads == 1 and images * count * key.shape[2] <= MAX_WEIGHTS:
-        scaled = query * (width**-0.5 if scale is None else scale)
-        return torch.stack(
-            [_attend(*image) for image in zip(scaled.unbind(), key.unbind(), value.unbind(), strict=True)]
-        )
+        scaled = query[:, 0] * (width**-0.5 if scale is None else scale)
+        contexts = [_attend(*image) for image in zip(scaled, key[:, 0], value[:, 0], strict=True)]
+        return (contexts[0][None] if images == 1 else torch.stack(contexts))[:, None]
     if bias is not None and bias.dtype == torch.bool and is_traced():
         # Exporters look for NaN in the weights of a boolean mask, which MNN has no operator for.
         bias = (bias.to(query.dtype) - 1) * FLOAT16_MAX
@@ -93,9 +92,9 @@ def attend(
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Return softmax(q k^T) v of one head of one image, (1, N, d), with stored weights."""
-    weights = linear(query, key.squeeze(0)).softmax(-1)
-    return linear(weights, value.squeeze(0).t())
+    """Return softmax(q k^T) v of one head of one image, (N, d), with stored weights."""
+    weights = linear(query[None], key).softmax(-1)
+    return linear(weights, value.t().contiguous())[0]  # the convolution would copy it in a slower way
 
 
 def attend_any_width(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None = None) -> Tensor:

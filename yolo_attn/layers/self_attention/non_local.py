@@ -134,8 +134,7 @@ class NonLocal(Mixer):
 
     def _gaussian(self, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
         wide = max(self.width, self.inner)  # the fused kernels require equal widths
-        theta, phi = (F.pad(t, (0, wide - self.width)).contiguous()[:, None] for t in (theta, phi))
-        g = F.pad(g, (0, wide - self.inner)).contiguous()[:, None].to(theta.dtype)
+        theta, phi, g = (_padded(t, wide)[:, None] for t in (theta, phi, g.to(theta.dtype)))
         return attend(theta, phi, g, scale=self.scale)[:, 0, :, : self.inner]
 
     def _concatenation(self, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
@@ -148,6 +147,11 @@ class NonLocal(Mixer):
                 return torch.relu(widen(query) + widen(key)) @ (widen(g) / count)
 
         return chunked(part, query, elements_per_query=2 * key.numel()).to(g.dtype)
+
+
+def _padded(x: Tensor, width: int) -> Tensor:
+    """Return tokens with zeros up to a number of channels, contiguous."""
+    return x.contiguous() if x.shape[2] == width else F.pad(x, (0, width - x.shape[2]))
 
 
 def _dot_product(theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
