@@ -129,7 +129,9 @@ class Gate(SingleInputLayer):
 
     def gates(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return tensors of the dtype of x whose product is the gate, so that none has to be as large as x."""
-        return (self.gate(x).to(x.dtype),)  # autocast may have changed it
+        gate = self.gate(x)
+        # Autocast may have changed the dtype. Otherwise the conversion would take 3 % of the time of a small gate.
+        return (gate if gate.dtype == x.dtype else gate.to(x.dtype),)
 
     def scale(self, x: Tensor) -> Tensor:
         """Return the factor of x: the gate, faded in by gamma where there is one."""

@@ -48,4 +48,4 @@ class ESE(Gate):
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gate (B, C, 1, 1)."""
-        return F.hardsigmoid(self.fc(mean(x, 2, 3)))[:, :, None, None]
+        return F.hardsigmoid(self.fc(mean(x, 2, 3))).unsqueeze(-1).unsqueeze(-1)
