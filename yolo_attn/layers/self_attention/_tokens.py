@@ -82,9 +82,12 @@ def attend(
     """
     images, heads, count, width = query.shape
     if bias is None and convolves(query) and heads == 1 and images * count * key.shape[2] <= MAX_WEIGHTS:
-        scaled = query[:, 0] * (width**-0.5 if scale is None else scale)
-        contexts = [_attend(*image) for image in zip(scaled, key[:, 0], value[:, 0], strict=True)]
-        return (contexts[0][None] if images == 1 else torch.stack(contexts))[:, None]
+        scaled = query.squeeze(1) * (width**-0.5 if scale is None else scale)
+        key, value = key.squeeze(1), value.squeeze(1)
+        if images == 1:  # squeezed, because the derivatives of an index and of a stack are copies
+            return _attend(scaled.squeeze(0), key.squeeze(0), value.squeeze(0))[None, None]
+        contexts = [_attend(*image) for image in zip(scaled.unbind(), key.unbind(), value.unbind(), strict=True)]
+        return torch.stack(contexts)[:, None]
     if bias is not None and bias.dtype == torch.bool and is_traced():
         # Exporters look for NaN in the weights of a boolean mask, which MNN has no operator for.
         bias = (bias.to(query.dtype) - 1) * FLOAT16_MAX
@@ -94,7 +97,8 @@ def attend(
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Return softmax(q k^T) v of one head of one image, (N, d), with stored weights."""
     weights = linear(query[None], key).softmax(-1)
-    return linear(weights, value.t().contiguous())[0]  # the convolution would copy it in a slower way
+    columns = value[None].transpose(1, 2).contiguous()  # without it the convolution makes a slower copy
+    return linear(weights, columns.squeeze(0)).squeeze(0)
 
 
 def attend_any_width(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None = None) -> Tensor:

@@ -135,7 +135,8 @@ class NonLocal(Mixer):
     def _gaussian(self, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
         wide = max(self.width, self.inner)  # the fused kernels require equal widths
         theta, phi, g = (_padded(t, wide)[:, None] for t in (theta, phi, g.to(theta.dtype)))
-        return attend(theta, phi, g, scale=self.scale)[:, 0, :, : self.inner]
+        sums = attend(theta, phi, g, scale=self.scale).squeeze(1)
+        return sums if wide == self.inner else sums[..., : self.inner]
 
     def _concatenation(self, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
         count = phi.shape[1]
