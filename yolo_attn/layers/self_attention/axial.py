@@ -236,6 +236,5 @@ def _exact(x: Tensor) -> Tensor:
 
 def _with_positions(x: Tensor, at: Tensor) -> Tensor:
     """Return the sum over c of x_ci at_cij, (N, groups, length, length), of x (N, groups, d, length)."""
-    _, groups, depth, length = x.shape
-    products = x.permute(3, 0, 1, 2).reshape(length, -1, depth) @ at.permute(1, 0, 2)  # one matrix per position i
-    return products.reshape(length, -1, groups, length).permute(1, 2, 0, 3)
+    products = x.permute(3, 1, 0, 2) @ at.permute(1, 0, 2)[:, None]  # many small matrices, which threads share
+    return products.permute(2, 1, 0, 3)
