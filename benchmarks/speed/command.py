@@ -24,7 +24,7 @@ from .floor import Machine
 from .measurement import MODES, Pair, Settings, measure, pairs
 from .shapes import LEVELS
 from .summary import summary, table
-from .timing import keep_pages
+from .timing import keep_heap
 
 __all__ = ["main", "parse_device"]
 
@@ -61,7 +61,7 @@ def main(words: Sequence[str]) -> int:
     """Measure, print a table and write JSON; return the exit status."""
     try:
         plan = parse(words)
-        keep_pages()
+        keep_heap()
         execute(plan)
     except UserError as error:
         print(f"layers.py: {error}", file=sys.stderr)

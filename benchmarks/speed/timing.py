@@ -13,24 +13,26 @@ import torch
 
 from yolo_attn.analysis.memory import LiveBytes
 
-__all__ = ["Clock", "Run", "interleaved", "keep_pages", "peak_bytes", "quantiles"]
+__all__ = ["Clock", "Run", "interleaved", "keep_heap", "peak_bytes", "quantiles"]
 
 Run = Callable[[], object]
 
 LEAST_ROUNDS, MOST_ROUNDS = 5, 1000
 WARM_UP = 2
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+LARGE = 2**25
+"""Bytes from which glibc gives a tensor pages of its own, in a process that has freed one of that size."""
 
 
-def keep_pages() -> None:
-    """Keep the memory that tensors free in the process, where the C library is glibc.
+def keep_heap() -> None:
+    """Keep the heap in the process, where the C library is glibc; larger tensors still have new pages in every call.
 
-    By default it returns the end of the heap to the system, and whichever layer has its tensors there waits for new
-    pages in every call: for the gradients of SK at P5, a sixth of its time.
+    By default the end of the heap returns to the system, and whichever layer has its tensors there waits for new pages
+    in every call: for the gradients of SK at P5, a sixth of its time.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(M_TRIM_THRESHOLD, -1)
-        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_MMAP_THRESHOLD, LARGE)
 
 
 class Clock:
