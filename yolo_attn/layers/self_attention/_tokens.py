@@ -81,17 +81,26 @@ def attend(
         bias: Added to the logits, broadcastable to (B, heads, N, M); if boolean, a mask of the keys attended to.
     """
     images, heads, count, width = query.shape
+    factor = width**-0.5 if scale is None else scale
     if bias is None and convolves(query) and heads == 1 and images * count * key.shape[2] <= MAX_WEIGHTS:
-        scaled = query.squeeze(1) * (width**-0.5 if scale is None else scale)
+        scaled = query.squeeze(1) * factor
         key, value = key.squeeze(1), value.squeeze(1)
         if images == 1:  # squeezed, because the derivatives of an index and of a stack are copies
             return _attend(scaled.squeeze(0), key.squeeze(0), value.squeeze(0))[None, None]
         contexts = [_attend(*image) for image in zip(scaled.unbind(), key.unbind(), value.unbind(), strict=True)]
         return torch.stack(contexts)[:, None]
+    if bias is None and width != value.shape[3] and _on_cpu(query):
+        # Where there is no fused kernel, PyTorch also looks through the weights for queries without a key.
+        return ((query * factor) @ key.transpose(2, 3)).softmax(3) @ value
     if bias is not None and bias.dtype == torch.bool and is_traced():
         # Exporters look for NaN in the weights of a boolean mask, which MNN has no operator for.
         bias = (bias.to(query.dtype) - 1) * FLOAT16_MAX
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
+
+
+def _on_cpu(x: Tensor) -> bool:
+    """Return whether x is of float32 on a CPU, and no exporter or compiler records its operators."""
+    return not is_traced() and x.device.type == "cpu" and x.dtype == torch.float32
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
