@@ -2,7 +2,7 @@
 
 A convolution to a single channel takes six times as long as the same product of a matrix and a vector. Otherwise it is
 the other way round: with several threads PyTorch computes 1 x 1 convolutions with oneDNN, matrix products with the BLAS
-that it was built with, and MKL takes twice as long on processors of AMD.
+that it was built with, and MKL takes up to twice as long on processors of AMD.
 """
 
 from __future__ import annotations
