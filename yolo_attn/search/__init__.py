@@ -1,0 +1,1 @@
+"""`search`: which layer, at which site, under limits and a budget."""

@@ -1,0 +1,184 @@
+"""Racing: the rungs of a search, and which candidates each rung keeps.
+
+All candidates of a rung have the same seeds and the same evaluated images, so they are compared in pairs. With D the
+difference of two candidates and S seeds, its variance is A + B as in a study (`stats/compare.py`), except that the
+spread over seeds is pooled over the candidates: with two seeds a single difference would have one degree of freedom. A
+candidate that is noisier than the others keeps its own spread.
+
+A candidate is dropped by its interval if it is certainly worse than the last candidate that would be confirmed, at a
+simultaneous level of 95 % for all candidates of the rung. Of the others, as many continue as the next rung has places,
+those with the largest means. One seed shows nothing about the noise of training, so a rung with one seed drops by means
+alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from yolo_attn.stats.compare import Support, estimate
+
+__all__ = ["LEVEL", "Decision", "Measured", "Rung", "cost_of", "plan_rungs", "race"]
+
+Floats = NDArray[np.float64]
+
+LEVEL = 0.95
+"""Simultaneous level of the intervals of a rung."""
+_SHARES = np.linspace(1 / 2, 1 / 8, 13)  # of the candidates that a rung hands on
+_USUALLY_KEPT = 1 / 4
+_MOST_SEEDS = 12
+
+
+# --- rungs ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One stage of a search.
+
+    Args:
+        candidates: Number of candidates that it has places for.
+        seeds: Seeds of each candidate and of the base, the first ones of the search.
+        epochs: Epochs of each run.
+    """
+
+    candidates: int
+    seeds: int
+    epochs: int
+
+
+def cost_of(rungs: Sequence[Rung], price: Callable[[int], float]) -> float:
+    """Return the cost of rungs; runs of an earlier rung with as many epochs are not executed again.
+
+    Args:
+        rungs: The rungs.
+        price: Cost of a run with a number of epochs.
+    """
+    total, shared = 0.0, {rung.epochs: 0 for rung in rungs}
+    for rung in rungs:
+        total += (rung.candidates + 1) * max(rung.seeds - shared[rung.epochs], 0) * price(rung.epochs)
+        shared[rung.epochs] = max(rung.seeds, shared[rung.epochs])
+    return total
+
+
+def plan_rungs(
+    candidates: int, epochs: int, finalists: int, budget: float | None, price: Callable[[int], float]
+) -> list[Rung]:
+    """Return the rungs that make the best of a budget; none if it is not sufficient for twice the finalists.
+
+    Each rung hands on the same share of its candidates, as large as the budget allows, up to a half. If even the
+    smallest share is too much, fewer candidates begin; if the largest leaves something, the last rung gets more seeds.
+
+    Args:
+        candidates: Number of candidates.
+        epochs: Epochs of the runs of the last rung.
+        finalists: Number of candidates that are confirmed; the last rung has twice as many places, if there are enough.
+        budget: Largest cost of all rungs; None for the usual search, in which each rung hands on a quarter.
+        price: Cost of a run with a number of epochs.
+    """
+    if budget is None:
+        return _rungs(candidates, epochs, finalists, _USUALLY_KEPT)
+    for beginning in range(candidates, min(candidates, 2 * finalists) - 1, -1):
+        for share in _SHARES:
+            rungs = _rungs(beginning, epochs, finalists, share)
+            if cost_of(rungs, price) <= budget:
+                return _with_more_seeds(rungs, budget, price)
+    return []
+
+
+def _rungs(candidates: int, epochs: int, finalists: int, share: float) -> list[Rung]:
+    """Return rungs of which each hands on a share of its candidates."""
+    least = min(candidates, 2 * finalists)
+    levels = [(max(1, math.ceil(epochs / 2)), 1), (epochs, 2), (epochs, 4)]
+    return [
+        Rung(max(least, math.ceil(candidates * share**number)), seeds, of_each)
+        for number, (of_each, seeds) in enumerate(levels)
+    ]
+
+
+def _with_more_seeds(rungs: Sequence[Rung], budget: float, price: Callable[[int], float]) -> list[Rung]:
+    """Return rungs with as many seeds in the last one as the budget allows."""
+    best = list(rungs)
+    for seeds in range(rungs[-1].seeds, _MOST_SEEDS + 1):
+        grown = [*rungs[:-1], replace(rungs[-1], seeds=seeds)]
+        if cost_of(grown, price) <= budget:
+            best = grown
+    return best
+
+
+# --- decisions ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The measurements of K candidates in a rung with S seeds.
+
+    Args:
+        values: [S, K] main metric.
+        replicates: [S, R, K] the same in the replicates of a bootstrap over images.
+        support: The images that the metric rests on, for one column.
+    """
+
+    values: Floats
+    replicates: Floats
+    support: Support
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The end of a rung; candidates are given by their index.
+
+    Args:
+        kept: Those that continue, the best first.
+        worse: Those that are certainly worse than the last candidate that would be confirmed.
+        beyond: Those for which there is no place.
+        sd_training: Standard deviation over seeds of the difference of two candidates; None with one seed.
+    """
+
+    kept: tuple[int, ...]
+    worse: tuple[int, ...]
+    beyond: tuple[int, ...]
+    sd_training: float | None
+
+
+def race(found: Measured, *, places: int, finalists: int) -> Decision:
+    """Decide which candidates of a rung continue.
+
+    Args:
+        found: Their measurements.
+        places: Number of places in the next rung, or in the confirmation.
+        finalists: Number of candidates that are confirmed.
+    """
+    order = np.argsort(-found.values.mean(axis=0), kind="stable")
+    worse, sd = _certainly_worse(found, int(order[min(finalists, len(order)) - 1]))
+    left = [int(index) for index in order if not worse[index]]
+    dropped = tuple(int(index) for index in order if worse[index])
+    return Decision(tuple(left[:places]), dropped, tuple(left[places:]), sd)
+
+
+def _certainly_worse(found: Measured, reference: int) -> tuple[NDArray[np.bool_], float | None]:
+    """Return which candidates are certainly worse than a reference, and the pooled noise of training."""
+    seeds, candidates = found.values.shape
+    others = np.arange(candidates) != reference
+    if seeds < 2 or candidates < 2:  # noqa: PLR2004
+        return np.zeros(candidates, bool), None
+    support = Support(np.repeat(found.support.factor, candidates), np.repeat(found.support.df, candidates))
+    differences = estimate(
+        found.values - found.values[:, [reference]], found.replicates - found.replicates[..., [reference]], support
+    )
+    variance = differences.sd**2
+    pooled = float(np.median(variance[others]) / _median_of_variance(seeds - 1))
+    total = np.maximum(variance, pooled) / seeds + np.nan_to_num(differences.images)
+    df = min((seeds - 1) * others.sum() / 2, float(found.support.df[0]))  # the median is half as good as the mean
+    quantile = special.stdtrit(max(df, 1.0), 1 - (1 - LEVEL) / others.sum())
+    return others & (differences.mean + quantile * np.sqrt(total) < 0), math.sqrt(pooled)
+
+
+def _median_of_variance(df: int) -> float:
+    """Return the median of a sample variance relative to the true one."""
+    return float(special.chdtri(df, 0.5)) / df
