@@ -21,9 +21,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from yolo_attn.stats.compare import Support, estimate
+from yolo_attn.stats.compare import PairedDifference, Support, estimate
 
-__all__ = ["LEVEL", "Decision", "Measured", "Rung", "cost_of", "plan_rungs", "race"]
+__all__ = [
+    "LEVEL",
+    "PAIRED",
+    "Decision",
+    "Measured",
+    "Rung",
+    "cost_of",
+    "median_half_width",
+    "plan_rungs",
+    "race",
+    "with_more_seeds",
+]
 
 Floats = NDArray[np.float64]
 
@@ -31,6 +42,9 @@ LEVEL = 0.95
 """Simultaneous level of the intervals of a rung."""
 _SHARES = np.linspace(1 / 2, 1 / 8, 13)  # of the candidates that a rung hands on
 _USUALLY_KEPT = 1 / 4
+PAIRED = 6
+"""Number of candidates of which pairs are made."""
+_SEEDS = (1, 2, 4)  # of the rungs
 _MOST_SEEDS = 12
 
 
@@ -45,11 +59,13 @@ class Rung:
         candidates: Number of candidates that it has places for.
         seeds: Seeds of each candidate and of the base, the first ones of the search.
         epochs: Epochs of each run.
+        paired: Whether pairs of the best candidates join them in it.
     """
 
     candidates: int
     seeds: int
     epochs: int
+    paired: bool = False
 
 
 def cost_of(rungs: Sequence[Rung], price: Callable[[int], float]) -> float:
@@ -67,7 +83,13 @@ def cost_of(rungs: Sequence[Rung], price: Callable[[int], float]) -> float:
 
 
 def plan_rungs(
-    candidates: int, epochs: int, finalists: int, budget: float | None, price: Callable[[int], float]
+    candidates: int,
+    epochs: int,
+    finalists: int,
+    budget: float | None,
+    price: Callable[[int], float],
+    *,
+    pairs: bool = False,
 ) -> list[Rung]:
     """Return the rungs that make the best of a budget; none if it is not sufficient for twice the finalists.
 
@@ -80,29 +102,38 @@ def plan_rungs(
         finalists: Number of candidates that are confirmed; the last rung has twice as many places, if there are enough.
         budget: Largest cost of all rungs; None for the usual search, in which each rung hands on a quarter.
         price: Cost of a run with a number of epochs.
+        pairs: Whether pairs of the best candidates join them before the last rung.
     """
     if budget is None:
-        return _rungs(candidates, epochs, finalists, _USUALLY_KEPT)
+        return _rungs(candidates, epochs, finalists, _USUALLY_KEPT, pairs=pairs)
     for beginning in range(candidates, min(candidates, 2 * finalists) - 1, -1):
         for share in _SHARES:
-            rungs = _rungs(beginning, epochs, finalists, share)
+            rungs = _rungs(beginning, epochs, finalists, share, pairs=pairs)
             if cost_of(rungs, price) <= budget:
-                return _with_more_seeds(rungs, budget, price)
+                return with_more_seeds(rungs, budget, price)
     return []
 
 
-def _rungs(candidates: int, epochs: int, finalists: int, share: float) -> list[Rung]:
+def _rungs(candidates: int, epochs: int, finalists: int, share: float, *, pairs: bool) -> list[Rung]:
     """Return rungs of which each hands on a share of its candidates."""
     least = min(candidates, 2 * finalists)
-    levels = [(max(1, math.ceil(epochs / 2)), 1), (epochs, 2), (epochs, 4)]
-    return [
-        Rung(max(least, math.ceil(candidates * share**number)), seeds, of_each)
-        for number, (of_each, seeds) in enumerate(levels)
-    ]
+    sizes = [max(least, math.ceil(candidates * share**number)) for number in range(3)]
+    first, second, last = (Rung(size, seeds, epochs) for size, seeds in zip(sizes, _SEEDS, strict=True))
+    first = replace(first, epochs=max(1, math.ceil(epochs / 2)))
+    if not pairs:
+        return [first, second, last]
+    singles = min(PAIRED, sizes[1])
+    return [first, second, Rung(singles * (singles + 1) // 2, _SEEDS[1], epochs, paired=True), last]
 
 
-def _with_more_seeds(rungs: Sequence[Rung], budget: float, price: Callable[[int], float]) -> list[Rung]:
-    """Return rungs with as many seeds in the last one as the budget allows."""
+def with_more_seeds(rungs: Sequence[Rung], budget: float, price: Callable[[int], float]) -> list[Rung]:
+    """Return rungs with as many seeds in the last one as the budget allows.
+
+    Args:
+        rungs: The rungs.
+        budget: Their largest cost.
+        price: Cost of a run with a number of epochs.
+    """
     best = list(rungs)
     for seeds in range(rungs[-1].seeds, _MOST_SEEDS + 1):
         grown = [*rungs[:-1], replace(rungs[-1], seeds=seeds)]
@@ -177,6 +208,12 @@ def _certainly_worse(found: Measured, reference: int) -> tuple[NDArray[np.bool_]
     df = min((seeds - 1) * others.sum() / 2, float(found.support.df[0]))  # the median is half as good as the mean
     quantile = special.stdtrit(max(df, 1.0), 1 - (1 - LEVEL) / others.sum())
     return others & (differences.mean + quantile * np.sqrt(total) < 0), math.sqrt(pooled)
+
+
+def median_half_width(differences: Sequence[PairedDifference]) -> float | None:
+    """Return half the width of the usual 95 % interval; None with one seed."""
+    widths = [(found.ci95[1] - found.ci95[0]) / 2 for found in differences if found.ci95]
+    return float(np.median(widths)) if widths else None
 
 
 def _median_of_variance(df: int) -> float:

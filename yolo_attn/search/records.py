@@ -123,6 +123,7 @@ class RungRecord:
         resolution: Half the width of the usual 95 % interval of a difference to the base; None with one seed.
         base: Mean of the base's main metric; None until it is done.
         folder: The rung's study, relative to the search's folder.
+        paired: Whether pairs of the best candidates joined them in it.
     """
 
     number: int
@@ -139,6 +140,7 @@ class RungRecord:
     resolution: float | None = None
     base: float | None = None
     folder: str = ""
+    paired: bool = False
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,7 @@ class SearchRecord:
         rungs: The rungs, planned ones included.
         confirmed: The finalists in the confirming study; empty before it.
         confirm_folder: The confirming study, relative to the search's folder.
+        confirm_detectable: Smallest difference that the confirmation detects with 80 % power: an interval.
         finished: Whether the search is complete.
         notes: What limits the conclusions, in sentences.
     """
@@ -226,5 +229,6 @@ class SearchRecord:
     rungs: tuple[RungRecord, ...]
     confirmed: tuple[Confirmed, ...] = ()
     confirm_folder: str | None = None
+    confirm_detectable: tuple[float, ...] | None = None
     finished: bool = False
     notes: tuple[str, ...] = ()

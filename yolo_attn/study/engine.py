@@ -27,7 +27,7 @@ from yolo_attn.study.specification.study import Study
 from yolo_attn.study.states import RunStates
 from yolo_attn.study.store import Store, choose_folder
 
-__all__ = ["compare"]
+__all__ = ["compare", "run_plan"]
 
 
 def compare(
@@ -62,10 +62,27 @@ def compare(
                 forecast = make_forecast(plan, store, runner.workers)
                 print(forecast, file=stream, flush=True)
                 return forecast
-            with store.opened(plan.study, plan.platform, plan.sources):
-                return _Engine(plan, store, runner, stream, command).run()
+            return run_plan(plan, store, runner, stream, command)
         finally:
             runner.close()
+
+
+def run_plan(plan: Plan, store: Store, runner: Runner, stream: TextIO, command: str = "") -> Results:
+    """Execute a planned study, as `compare` does.
+
+    Args:
+        plan: The plan.
+        store: Its store.
+        runner: Executes the runs.
+        stream: Output for progress and table.
+        command: The command line, for the report.
+
+    Raises:
+        UserError: As `compare`.
+        KeyboardInterrupt: As `compare`.
+    """
+    with store.opened(plan.study, plan.platform, plan.sources):
+        return _Engine(plan, store, runner, stream, command).run()
 
 
 class _Engine:

@@ -47,6 +47,13 @@ class RunStates:
                 self._store.remove_result(run)
             self._read(run)
 
+    def adopt(self, runs: Iterable[Run]) -> None:
+        """Copy the results of waiting runs that this user has finished in other studies of the project."""
+        for run in runs:
+            other = self._store.find_elsewhere(run) if self.is_waiting(run) else None
+            if other and other.own and self._store.adopt(run, other):
+                self._read(run)
+
     def prepare_bases(self, runs: Sequence[Run]) -> list[str]:
         """Find the bases that the waiting ones of some runs start from, here or in other studies.
 
