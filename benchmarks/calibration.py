@@ -10,14 +10,11 @@ tables.
 
 from __future__ import annotations
 
-import re
 import sys
 import time
-from pathlib import Path
 
+from simulation.pages import DOCS, write_table
 from simulation.tables import TABLES
-
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "statistics.md"
 
 
 def main() -> None:
@@ -30,17 +27,7 @@ def main() -> None:
         table = TABLES[name]("--quick" in sys.argv).markdown()
         print(f"{name} ({time.perf_counter() - began:.0f} s)\n\n{table}\n", flush=True)
         if "--docs" in sys.argv:
-            write(name, table)
-
-
-def write(name: str, table: str) -> None:
-    """Replace a table of the page, between its two markers."""
-    text = PAGE.read_text(encoding="utf-8")
-    begin, end = f"<!-- table: {name} -->", "<!-- end -->"
-    pattern = f"{re.escape(begin)}.*?{re.escape(end)}"
-    if not re.search(pattern, text, re.DOTALL):
-        sys.exit(f"calibration: {PAGE.name} has no line {begin}")
-    PAGE.write_text(re.sub(pattern, lambda _: f"{begin}\n\n{table}\n\n{end}", text, flags=re.DOTALL), encoding="utf-8")
+            write_table(DOCS / "statistics.md", name, table)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,16 @@ Differences to the base of the same seed are simulated, since all candidates sha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_attn.search.racing import Measured, plan_rungs, race
+from yolo_attn.search.racing import SHAPES, Measured, Rung, Shape, cost_of, plan_rungs, race, rungs_of
 from yolo_attn.stats.compare import Support, difference, estimate
+
+__all__ = ["SHAPES"]  # for the tables
 
 FINALISTS = 3
 EPOCHS = 4
@@ -100,6 +102,11 @@ class Surface:
             self._runs[key] = float(self._at[epochs][candidate] + self._images[candidate] + noise)
         return self._runs[key]
 
+    def estimate(self, candidate: int) -> float:
+        """Return the mean of a candidate's runs with the full number of epochs, which the search would report."""
+        values = [value for (index, _, epochs), value in self._runs.items() if (index, epochs) == (candidate, EPOCHS)]
+        return float(np.mean(values))
+
     def measure(self, candidates: list[int], seeds: int, epochs: int) -> Measured:
         """Return the measurements of candidates in a rung."""
         values = np.array([[self.run(index, seed, epochs) for index in candidates] for seed in range(seeds)])
@@ -126,9 +133,31 @@ def confirm(surface: Surface, finalists: list[int], random: np.random.Generator,
 
 def racing(surface: Surface, budget: float, random: np.random.Generator) -> list[int]:
     """Race the candidates as `yolo-attn search` does."""
-    order = random.permutation(len(surface.gains))
-    rungs = plan_rungs(len(order), EPOCHS, FINALISTS, budget, lambda epochs: epochs / EPOCHS)
-    alive = [int(index) for index in order[: rungs[0].candidates]]
+    rungs = plan_rungs(len(surface.gains), EPOCHS, FINALISTS, budget, _price)
+    return _race(surface, rungs, random)
+
+
+def racing_with(shape: Shape) -> Strategy:
+    """Return a race whose rungs have a shape, whatever they cost."""
+
+    def strategy(surface: Surface, budget: float, random: np.random.Generator) -> list[int]:
+        return _race(surface, rungs_of(len(surface.gains), EPOCHS, FINALISTS, shape), random)
+
+    return strategy
+
+
+def cost_with(shape: Shape, world: World | None = None) -> float:
+    """Return the runs of a race whose rungs have a shape, without those of the base."""
+    world = world or World()
+    return cost_of(rungs_of(world.layers * world.sites, EPOCHS, FINALISTS, shape), _price)
+
+
+def _price(epochs: int) -> float:
+    return epochs / EPOCHS
+
+
+def _race(surface: Surface, rungs: Sequence[Rung], random: np.random.Generator) -> list[int]:
+    alive = [int(index) for index in random.permutation(len(surface.gains))[: rungs[0].candidates]]
     for number, rung in enumerate(rungs):
         places = rungs[number + 1].candidates if number + 1 < len(rungs) else FINALISTS
         decision = race(surface.measure(alive, rung.seeds, rung.epochs), places=places, finalists=FINALISTS)

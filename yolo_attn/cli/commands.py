@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from yolo_attn.cli import compare, disable_yolo, doctor, enable_yolo, layers, lint, maps, place, profile, report, stock
+from yolo_attn.cli import (
+    compare,
+    disable_yolo,
+    doctor,
+    enable_yolo,
+    layers,
+    lint,
+    maps,
+    place,
+    profile,
+    report,
+    search,
+    stock,
+)
 from yolo_attn.cli.command import Command
 from yolo_attn.errors import UserError, did_you_mean
 
@@ -13,6 +26,7 @@ _MODULES = (
     place,
     lint,
     compare,
+    search,
     report,
     profile,
     maps,

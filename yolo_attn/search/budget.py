@@ -29,6 +29,11 @@ class Budget:
         self._search, self._workers, self._seconds, self._base_runs = search, workers, seconds, base_runs
         self._epochs = recipe_integer(search.study.train, "epochs")
 
+    @property
+    def workers(self) -> int:
+        """Runs that are executed at once."""
+        return self._workers
+
     def plan(self, candidates: int, begun: Sequence[Rung] = ()) -> list[Rung]:
         """Return the rungs of the search.
 

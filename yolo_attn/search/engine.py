@@ -90,8 +90,12 @@ class _Engine:
         """Execute what has no result yet, and return the results."""
         self._log(self._setup.carved.summary)
         planned = self._plan()
-        for line in preview_lines(self._search, self._setup.info, planned, self._budget, self._standings.records):
+        records, confirmation = self._standings.records, self._setup.confirmation
+        lines = preview_lines(self._search, planned, records, budget=self._budget, confirmation=confirmation)
+        for line in lines:
             self._log(line)
+        for note in self._setup.notes:
+            self._log(note)
         if self._search.plan_only:
             return self._results()
         try:

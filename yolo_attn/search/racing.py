@@ -26,13 +26,17 @@ from yolo_attn.stats.compare import PairedDifference, Support, estimate
 __all__ = [
     "LEVEL",
     "PAIRED",
+    "SHAPES",
+    "USUAL",
     "Decision",
     "Measured",
     "Rung",
+    "Shape",
     "cost_of",
     "median_half_width",
     "plan_rungs",
     "race",
+    "rungs_of",
     "with_more_seeds",
 ]
 
@@ -40,11 +44,8 @@ Floats = NDArray[np.float64]
 
 LEVEL = 0.95
 """Simultaneous level of the intervals of a rung."""
-_SHARES = np.linspace(1 / 2, 1 / 8, 13)  # of the candidates that a rung hands on
-_USUALLY_KEPT = 1 / 4
 PAIRED = 6
 """Number of candidates of which pairs are made."""
-_SEEDS = (1, 2, 4)  # of the rungs
 _MOST_SEEDS = 12
 
 
@@ -66,6 +67,30 @@ class Rung:
     seeds: int
     epochs: int
     paired: bool = False
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How the rungs of a search follow each other.
+
+    Args:
+        share: Share of the candidates that a rung hands on.
+        growth: Factor by which the seeds of each candidate grow from rung to rung; the first has one.
+        first_epochs: Epochs of the runs of the first rung, relative to those of the others.
+    """
+
+    share: float
+    growth: float
+    first_epochs: float = 1.0
+
+
+USUAL = Shape(1 / 3, 2)
+"""The rungs of a search without a budget."""
+SHAPES = (
+    *(Shape(1 / 2, 2), Shape(1 / 3, 3), USUAL, Shape(1 / 4, 2), Shape(1 / 8, 2)),
+    *(Shape(1 / 4, 2, 1 / 2), Shape(1 / 8, 2, 1 / 2)),
+)
+"""The rungs of a search with a budget, from the most expensive to the cheapest."""
 
 
 def cost_of(rungs: Sequence[Rung], price: Callable[[int], float]) -> float:
@@ -93,37 +118,52 @@ def plan_rungs(
 ) -> list[Rung]:
     """Return the rungs that make the best of a budget; none if it is not sufficient for twice the finalists.
 
-    Each rung hands on the same share of its candidates, as large as the budget allows, up to a half. If even the
-    smallest share is too much, fewer candidates begin; if the largest leaves something, the last rung gets more seeds.
+    The first of `SHAPES` that the budget allows is taken. If it allows none, fewer candidates begin. What is left gives
+    the last rung more seeds.
 
     Args:
         candidates: Number of candidates.
-        epochs: Epochs of the runs of the last rung.
-        finalists: Number of candidates that are confirmed; the last rung has twice as many places, if there are enough.
-        budget: Largest cost of all rungs; None for the usual search, in which each rung hands on a quarter.
+        epochs: Epochs of a run; only a small budget makes those of the first rung shorter.
+        finalists: Number of candidates that are confirmed; the last rung has at most twice as many.
+        budget: Largest cost of all rungs; None for `USUAL`.
         price: Cost of a run with a number of epochs.
         pairs: Whether pairs of the best candidates join them before the last rung.
     """
     if budget is None:
-        return _rungs(candidates, epochs, finalists, _USUALLY_KEPT, pairs=pairs)
+        return rungs_of(candidates, epochs, finalists, USUAL, pairs=pairs)
     for beginning in range(candidates, min(candidates, 2 * finalists) - 1, -1):
-        for share in _SHARES:
-            rungs = _rungs(beginning, epochs, finalists, share, pairs=pairs)
+        for shape in SHAPES:
+            rungs = rungs_of(beginning, epochs, finalists, shape, pairs=pairs)
             if cost_of(rungs, price) <= budget:
                 return with_more_seeds(rungs, budget, price)
     return []
 
 
-def _rungs(candidates: int, epochs: int, finalists: int, share: float, *, pairs: bool) -> list[Rung]:
-    """Return rungs of which each hands on a share of its candidates."""
-    least = min(candidates, 2 * finalists)
-    sizes = [max(least, math.ceil(candidates * share**number)) for number in range(3)]
-    first, second, last = (Rung(size, seeds, epochs) for size, seeds in zip(sizes, _SEEDS, strict=True))
-    first = replace(first, epochs=max(1, math.ceil(epochs / 2)))
+def rungs_of(candidates: int, epochs: int, finalists: int, shape: Shape, *, pairs: bool = False) -> list[Rung]:
+    """Return rungs of a shape.
+
+    Args:
+        candidates: Number of candidates.
+        epochs: Epochs of a run.
+        finalists: Number of candidates that are confirmed.
+        shape: The shape.
+        pairs: Whether pairs of the best candidates join them before the last rung.
+    """
+    sizes = [candidates]
+    while sizes[-1] > 2 * finalists:
+        sizes.append(max(2 * finalists, math.ceil(sizes[-1] * shape.share)))
+    seeds = [min(_MOST_SEEDS, round(shape.growth**number)) for number in range(len(sizes))]
+    rungs = [Rung(size, of_each, epochs) for size, of_each in zip(sizes, seeds, strict=True)]
+    rungs[0] = replace(rungs[0], epochs=max(1, math.ceil(epochs * shape.first_epochs)))
     if not pairs:
-        return [first, second, last]
-    singles = min(PAIRED, sizes[1])
-    return [first, second, Rung(singles * (singles + 1) // 2, _SEEDS[1], epochs, paired=True), last]
+        return rungs
+    singles = min(PAIRED, candidates)
+    *before, last = rungs
+    return [
+        *before,
+        Rung(singles * (singles + 1) // 2, max(2, before[-1].seeds if before else 1), epochs, paired=True),
+        last,
+    ]
 
 
 def with_more_seeds(rungs: Sequence[Rung], budget: float, price: Callable[[int], float]) -> list[Rung]:

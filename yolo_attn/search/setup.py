@@ -30,6 +30,7 @@ class Setup:
     Args:
         carved: The images that it trains on and evaluates.
         probe: The plan of its base alone on them.
+        confirmation: The plan of the base alone on the images of the confirmation.
         runner: Executes the runs.
         info: The setup as it is reported.
         seconds: Expected seconds of a run with a number of epochs; None if unknown.
@@ -38,6 +39,7 @@ class Setup:
 
     carved: Carved
     probe: Plan
+    confirmation: Plan
     runner: Runner
     info: SearchInfo
     seconds: Callable[[int], float | None]
@@ -65,7 +67,7 @@ def set_up(search: Search, given: Runner | None, stream: TextIO, command: str) -
     search = replace(search, study=replace(search.study, threads=probe.platform.threads))
     runner = given or make_runner(probe.study, probe.platform, stream)
     info = _info(search, carved, probe, confirmation, command)
-    return search, Setup(carved, probe, runner, info, _seconds_of(probe), _notes(data, confirmation))
+    return search, Setup(carved, probe, confirmation, runner, info, _seconds_of(probe), _notes(data, confirmation))
 
 
 def _seconds_of(probe: Plan) -> Callable[[int], float | None]:

@@ -1,0 +1,124 @@
+"""The tables of docs/search.md. `benchmarks/search.py` writes them, a test reads their quick form."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from . import search
+from .search import FINALISTS, Strategy, World, confirm
+from .tables import Table
+
+WORLDS: dict[str, World] = {
+    "as on BCCD": World(),
+    "short runs say little": World(order={1: 0.3, 2: 0.5, 3: 0.8, 4: 1.0}),
+    "twice the noise": World(training=0.3, images=0.3, confirm_images=0.15),
+}
+STRATEGIES: dict[str, Strategy] = {
+    "race": search.racing,
+    "every candidate, equal seeds": search.grid,
+    "random candidates, three seeds": search.random_search,
+    "Optuna: Wilcoxon pruner": search.wilcoxon,
+    "Optuna: TPE": search.tpe,
+    "Optuna: TPE, Hyperband": search.hyperband,
+}
+_NEAR = 0.2  # points from the best
+_BUDGETS = (150, 300)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What simulated searches found.
+
+    Args:
+        confirmed: Share of searches that confirm the best candidate, or one that is nearly as good.
+        false: Share of searches that confirm a candidate that is not better than the base.
+        estimated: Mean of the search's estimate of its best finalist minus its true gain, in points.
+    """
+
+    confirmed: float
+    false: float
+    estimated: float
+
+
+def rates(world: World, strategy: Strategy, budget: float, searches: int) -> Rates:
+    """Simulate searches.
+
+    Args:
+        world: The surfaces.
+        strategy: The strategy.
+        budget: Runs of each search, without the confirmation.
+        searches: Number of searches.
+    """
+    confirmed, false, excess = 0, 0, []
+    for number in range(searches):
+        random = np.random.default_rng(number)
+        surface = world.surface(random)
+        finalists = strategy(surface, budget, random)[:FINALISTS]
+        better = confirm(surface, finalists, random)
+        confirmed += any(surface.gains[index] >= world.best - _NEAR for index in better)
+        false += any(surface.gains[index] <= 0 for index in better)
+        excess.append(surface.estimate(finalists[0]) - surface.gains[finalists[0]])
+    return Rates(confirmed / searches, false / searches, float(np.mean(excess)))
+
+
+def strategies(quick: bool) -> Table:
+    """Confirmed searches, by strategy."""
+    table = Table(["strategy", *[f"{name}, {budget} runs" for name in WORLDS for budget in _BUDGETS]])
+    for name, strategy in STRATEGIES.items():
+        if "Optuna" in name and not _has_optuna():
+            continue
+        found = [
+            rates(world, strategy, budget, _searches(name, quick)).confirmed
+            for world in WORLDS.values()
+            for budget in _BUDGETS
+        ]
+        table.rows.append([name, *[f"{100 * rate:.0f}" for rate in found]])
+    return table
+
+
+def nothing(quick: bool) -> Table:
+    """False confirmations where no candidate differs from the base."""
+    table = Table(["surfaces", "false confirmations in %", "estimate of the best finalist", "its true gain"])
+    searches = 200 if quick else 2000
+    for name, world in WORLDS.items():
+        found = rates(replace(world, best=0.0), search.racing, 300, searches)
+        table.add(found.false, searches)
+        table.rows.append([name, f"{100 * found.false:.1f}", f"{found.estimated:+.2f}", "0"])
+    return table
+
+
+def shapes(quick: bool) -> Table:
+    """Confirmed searches, by the shape of the rungs."""
+    table = Table(["share", "growth", "epochs of the first rung", "runs", *WORLDS])
+    for shape in search.SHAPES:
+        strategy, cost = search.racing_with(shape), search.cost_with(shape)
+        found = [rates(world, strategy, np.inf, 100 if quick else 1000).confirmed for world in WORLDS.values()]
+        start = "all" if shape.first_epochs == 1 else f"{shape.first_epochs:.0%}"
+        table.rows.append(
+            [f"{shape.share:.2f}", f"{shape.growth:g}", start, f"{cost:.0f}", *[f"{100 * rate:.0f}" for rate in found]]
+        )
+    return table
+
+
+def _searches(name: str, quick: bool) -> int:
+    """Return the number of simulated searches; those of Optuna take seconds each."""
+    if "Optuna" in name:
+        return 20 if quick else 200
+    return 100 if quick else 1000
+
+
+def _has_optuna() -> bool:
+    try:
+        import optuna
+    except ImportError:
+        return False
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", module="optuna")
+    return True
+
+
+TABLES: Mapping[str, Callable[[bool], Table]] = {"strategies": strategies, "nothing": nothing, "shapes": shapes}
