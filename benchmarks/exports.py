@@ -1,6 +1,6 @@
 """Export a model with every layer to every format, compare it with PyTorch, and write the table of docs/export.md.
 
-python benchmarks/exports.py                    measures what is not in benchmarks/exports.json
+python benchmarks/exports.py                    measures what is not in yolo_attn/exports.json
 python benchmarks/exports.py --only CBAM,SE     measures these layers again
 python benchmarks/exports.py --format ncnn,mnn  only these formats
 python benchmarks/exports.py --docs             measures nothing
@@ -27,17 +27,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # Ultralytics would install packages with pip
 
-from tests.exports.measure import FORMATS, Cell, measure  # noqa: E402
-from tests.exports.table import (  # noqa: E402
-    DOCUMENT,
-    LAYERS,
-    RECORD,
-    measured_formats,
-    read_cells,
-    read_record,
-    with_table,
-)
+from tests.exports.measure import FORMATS, measure  # noqa: E402
+from tests.exports.table import DOCUMENT, LAYERS, measured_formats, with_table  # noqa: E402
 from yolo_attn.errors import first_line  # noqa: E402
+from yolo_attn.exports import RECORD, Cell, read_cells, read_record  # noqa: E402
 from yolo_attn.registry import get_layer  # noqa: E402
 from yolo_attn.system.files import write_atomically  # noqa: E402
 

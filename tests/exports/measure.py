@@ -15,7 +15,7 @@ import io
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,9 @@ from ultralytics.utils import ASSETS
 from tests.parity.record import randomize_statistics
 from yolo_attn.cli import main
 from yolo_attn.errors import first_line
+from yolo_attn.exports import EXACT, Cell
 from yolo_attn.registry import LayerSpec, get_layer
 
-EXACT, CLOSE = 1e-4, 0.05
-"""Largest differences of boxes and scores, relative to the largest box coordinate and score, of the two classes."""
 SIZE, OTHER_SIZE = (160, 160), (128, 192)
 CLASSES, DETECTIONS = 10, 30
 
@@ -45,13 +44,11 @@ class Format:
     """A format with its arguments.
 
     Args:
-        title: Name.
         words: What follows `yolo-attn export model=...`.
         packages: What must be installed, by import name, with the names on PyPI.
         dynamic: Whether the exported model is also compared at another size.
     """
 
-    title: str
     words: tuple[str, ...]
     packages: dict[str, str]
     dynamic: bool = False
@@ -73,52 +70,17 @@ class Format:
 _ONNX = {"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxslim": "onnxslim"}
 
 FORMATS = {
-    "torchscript": Format("TorchScript", ("format=torchscript",), {}),
-    "onnx": Format("ONNX", ("format=onnx",), _ONNX),
-    "onnx-dynamic": Format("ONNX dynamic", ("format=onnx", "dynamic=True"), _ONNX, dynamic=True),
-    "onnx-half": Format("ONNX half", ("format=onnx", "quantize=16"), _ONNX),
-    "openvino": Format("OpenVINO", ("format=openvino",), {"openvino": "openvino"}),
-    "ncnn": Format("NCNN", ("format=ncnn",), {"ncnn": "ncnn", "pnnx": "pnnx"}),
-    "mnn": Format("MNN", ("format=mnn",), {**_ONNX, "MNN": "MNN"}),
-    "litert": Format(
-        "LiteRT", ("format=litert",), {"litert_torch": "litert-torch", "ai_edge_litert": "ai-edge-litert"}
-    ),
-    "executorch": Format("ExecuTorch", ("format=executorch",), {"executorch": "executorch"}),
-    "paddle": Format("PaddlePaddle", ("format=paddle",), {"paddle": "paddlepaddle", "x2paddle": "x2paddle"}),
+    "torchscript": Format(("format=torchscript",), {}),
+    "onnx": Format(("format=onnx",), _ONNX),
+    "onnx-dynamic": Format(("format=onnx", "dynamic=True"), _ONNX, dynamic=True),
+    "onnx-half": Format(("format=onnx", "quantize=16"), _ONNX),
+    "openvino": Format(("format=openvino",), {"openvino": "openvino"}),
+    "ncnn": Format(("format=ncnn",), {"ncnn": "ncnn", "pnnx": "pnnx"}),
+    "mnn": Format(("format=mnn",), {**_ONNX, "MNN": "MNN"}),
+    "litert": Format(("format=litert",), {"litert_torch": "litert-torch", "ai_edge_litert": "ai-edge-litert"}),
+    "executorch": Format(("format=executorch",), {"executorch": "executorch"}),
+    "paddle": Format(("format=paddle",), {"paddle": "paddlepaddle", "x2paddle": "x2paddle"}),
 }
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What became of one layer in one format.
-
-    Args:
-        boxes: Largest difference of a box coordinate, relative to the largest coordinate.
-        scores: Largest difference of a score, relative to the largest score.
-        same_detections: Whether the images have the same detections.
-        problem: The first line of the error where there are no outputs to compare.
-    """
-
-    boxes: float | None = None
-    scores: float | None = None
-    same_detections: bool = False
-    problem: str = ""
-
-    @property
-    def difference(self) -> float:
-        """The larger of both differences; infinite without outputs."""
-        return float("inf") if self.boxes is None or self.scores is None else max(self.boxes, self.scores)
-
-    @property
-    def verdict(self) -> str:
-        """`exact`, `tolerance` or `no`."""
-        if self.difference <= EXACT and self.same_detections:
-            return "exact"
-        return "tolerance" if self.difference <= CLOSE else "no"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields with a value."""
-        return {key: value for key, value in asdict(self).items() if value not in (None, "")}
 
 
 def measure(layer: str, form: str) -> Cell:

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from tests.exports.measure import EXACT, FORMATS, SIZE, Cell, attention_of, images, make_model, measure
-from tests.exports.table import DOCUMENT, LAYERS, REASONS, number_of, read_cells, with_table
+from tests.exports.measure import FORMATS, SIZE, attention_of, images, make_model, measure
+from tests.exports.table import DOCUMENT, LAYERS, with_table
 from tests.host.helpers import exports_onnx
+from yolo_attn.exports import EXACT, REASONS, TITLES, Cell, number_of, read_cells
 from yolo_attn.registry import LayerSpec, list_layers
 
 SPECS = [spec for spec in list_layers() if spec.built_in]
@@ -111,6 +112,10 @@ def test_every_reason_has_cells() -> None:
     stale = [key for key in named if CELLS[key].verdict == "exact"]
     assert stale == []
     assert [n for n in range(1, len(REASONS) + 1) if n not in numbers] == []
+
+
+def test_every_format_has_a_title() -> None:
+    assert list(TITLES) == list(FORMATS)
 
 
 def test_a_difference_is_not_exact() -> None:
