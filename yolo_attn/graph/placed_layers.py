@@ -16,7 +16,14 @@ from yolo_attn.errors import UserError
 from yolo_attn.graph.sites import Site, parse_sites
 from yolo_attn.system.files import EXPONENT
 
-__all__ = ["PlacedLayer", "are_placed_layers", "parse_placed_layers", "parse_value", "split_outside_brackets"]
+__all__ = [
+    "PlacedLayer",
+    "are_placed_layers",
+    "parse_layer",
+    "parse_placed_layers",
+    "parse_value",
+    "split_outside_brackets",
+]
 
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 _EXAMPLE = "write Layer@site or Layer[option=value]@site, such as CBAM@neck"
@@ -70,6 +77,18 @@ def parse_placed_layers(text: str) -> list[PlacedLayer]:
         sites = sites if written is None else parse_sites(written)
         placed.insert(0, PlacedLayer(match["layer"], sites or (), _parse_options(part, match["options"])))
     return placed
+
+
+def parse_layer(text: str) -> PlacedLayer:
+    """Parse `SE[reduction=8]`, a layer without sites.
+
+    Raises:
+        UserError: The text is not a layer, or an option is not option=value.
+    """
+    match = _PLACED_LAYER.fullmatch(text)
+    if match is None or match["sites"] is not None:
+        raise UserError(f"layer {text!r}: write Layer or Layer[option=value], such as SE[reduction=8]")
+    return PlacedLayer(match["layer"], (), _parse_options(text, match["options"]))
 
 
 def _parse_options(part: str, text: str | None) -> dict[str, Any]:
