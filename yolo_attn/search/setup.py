@@ -105,7 +105,7 @@ def _info(search: Search, carved: Carved, probe: Plan, confirmation: Plan, comma
 
 def _notes(data: str, confirmation: Plan) -> tuple[str, ...]:
     """Return what limits the conclusions about a dataset."""
-    shared = shared_images(data, confirmation.settings.task, recipe_split(confirmation.study.train))
+    shared = shared_images(data, recipe_split(confirmation.study.train))
     if not shared:
         return ()
     return (
