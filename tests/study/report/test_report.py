@@ -23,12 +23,12 @@ from yolo_attn.errors import UserError
 from yolo_attn.stats import npz
 from yolo_attn.stats.matches import MatchesBuilder
 from yolo_attn.study.report import make_report, precision, text_table, write_interim_page, write_reports
+from yolo_attn.study.report.environment import breakable
 from yolo_attn.study.report.exports import escape_latex, escape_markdown
 from yolo_attn.study.report.figures.pareto import frontier
 from yolo_attn.study.report.formats import columns, p_value, probability, shorten, typeset
 from yolo_attn.study.report.images import Box, Photo, _boxes, _tagged
 from yolo_attn.study.report.maps import _chosen, _scales
-from yolo_attn.study.report.page import _breakable
 from yolo_attn.study.report.summary import ranked
 from yolo_attn.study.results.records import Difference, SeedMean
 from yolo_attn.study.results.storage import SCHEMA_FILE
@@ -468,7 +468,7 @@ def test_empty_columns_are_omitted(study: tuple[Path, dict[str, Any]], page: Pag
     ],
 )
 def test_names_break_at_punctuation(name: str, shown: str) -> None:
-    assert _breakable(name) == shown
+    assert breakable(name) == shown
 
 
 def test_unfinished_study_has_an_interim_page(fresh_folder: Path) -> None:

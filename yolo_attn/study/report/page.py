@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from jinja2 import Environment
 
 from yolo_attn.stats.compare import MIN_IMAGES, MIN_SEEDS
-from yolo_attn.study.report import formats
+from yolo_attn.study.report.environment import make_environment, shared_parts
 from yolo_attn.study.report.exports import SOURCES
-from yolo_attn.study.report.figures.palette import THEME, arm_style
 from yolo_attn.study.report.figures.plot import drawing
 from yolo_attn.study.report.images import Album
 from yolo_attn.study.report.noise import size_name
@@ -29,11 +22,6 @@ from yolo_attn.study.results.records import ArmSummary, RunSummary, StudyResults
 
 __all__ = ["as_html"]
 
-_SHORT_NAME, _LONG_NAME, _LONG_PIECE = 24, 40, 14  # letters
-_SYMBOLS = {"better": "▲", "worse": "▼", "equivalent": "≈", "no worse": "≥"}  # of decided verdicts
-_RANKS = {"better": "5", "no worse": "4", "equivalent": "3", "inconclusive": "2", "worse": "1", None: ""}
-_T = TypeVar("_T")
-
 
 def as_html(study: StudyResults, folder: Path, source: ImageSource | None = None, *, reload: int | None = None) -> str:
     """Return the report as one HTML file.
@@ -46,7 +34,6 @@ def as_html(study: StudyResults, folder: Path, source: ImageSource | None = None
     """
     album = Album(source or find_images(folder))
     environment = _environment()
-    script = environment.get_template("report.js").render()
     page = PageData(study, folder, album)
     with drawing():
         contents = {section: section.build(page) for section in SECTIONS}
@@ -77,71 +64,21 @@ def as_html(study: StudyResults, folder: Path, source: ImageSource | None = None
         conditions=conditions(study),
         collapses=collapses(study),
         interval_heading=interval_heading([arm.difference() for arm in study.others]),
-        theme=THEME,
-        script=Markup(script),  # noqa: S704 (a file of this package)
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        **shared_parts(environment),
     )
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("yolo_attn.study.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "points": _typeset(formats.points),
-        "half_width": _typeset(formats.half_width),
-        "size": formats.size,
-        "percent": formats.percent,
-        "points_range": formats.points_range,
-        "signed": _typeset(formats.signed),
-        "signed_interval": _typeset(formats.signed_interval),
-        "p_value": _typeset(formats.p_value),
-        "probability": _typeset(formats.probability),
-        "count": _typeset(formats.count),
-        "gflops": _typeset(formats.gflops),
-        "millions": _typeset(formats.millions),
-        "milliseconds": _typeset(formats.milliseconds),
-        "duration": _typeset(formats.duration),
-        "mebibytes": _typeset(formats.mebibytes),
-        "typeset": formats.typeset,
-        "date": formats.date,
-        "name": _breakable,
-    }
+    environment = make_environment("yolo_attn.study.report")
     environment.globals |= {
-        "arm_style": arm_style,
         "failed_text": failed_text,
-        "ranks": _RANKS,
-        "size_name": size_name,
         "shared_baseline": SHARED_BASELINE,
-        "symbols": _SYMBOLS,
+        "size_name": size_name,
         "unlearned_text": unlearned_text,
         "verdict_text": verdict_text,
         "worst_run": _worst_run,
     }
     return environment
-
-
-def _typeset(function: Callable[[_T], str]) -> Callable[[_T], str]:
-    """Return a number format with typographic signs."""
-
-    def shown(value: _T) -> str:
-        text = function(value)
-        return "–" if text == formats.NONE else formats.typeset(text)  # noqa: RUF001
-
-    return shown
-
-
-def _breakable(name: str) -> Markup:
-    """Return a name that can break after its punctuation, not inside its words: CBAM@|neck.|P4."""
-    pieces = re.split(r"(?<=[@./\\_+,:;=)\]-])(?=[^@./\\_+,:;=)\]-])", name)
-    kinds = ["name", "short" if len(name) <= _SHORT_NAME else "long" if len(name) > _LONG_NAME else ""]
-    kinds += ["solid"] if max(map(len, pieces)) > _LONG_PIECE else []
-    shown = Markup("<wbr>").join(map(escape, pieces))
-    return Markup('<span class="{}">{}</span>').format(" ".join(filter(None, kinds)), shown)
 
 
 def _worst_run(arm: ArmSummary) -> RunSummary | None:
