@@ -155,6 +155,7 @@ class Confirmed:
         verdict: The verdict; None without one.
         p: p-value by Holm's procedure over the finalists.
         seeds: Number of seeds.
+        rows: The rows of its model YAML that contain the layers, as text with their numbers.
     """
 
     name: str
@@ -164,6 +165,7 @@ class Confirmed:
     verdict: str | None = None
     p: float | None = None
     seeds: int | None = None
+    rows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,8 @@ class SearchInfo:
         device: Device of the runs.
         threads: CPU threads of a run.
         command: The command line.
+        weights: Checkpoint that the runs start from, if it is not the base itself; None without one.
+        lr_attention: Learning rate of attention layers, relative to that of the others; None if it is the same.
     """
 
     base: str
@@ -205,6 +209,8 @@ class SearchInfo:
     device: str = "cpu"
     threads: int = 1
     command: str = ""
+    weights: str | None = None
+    lr_attention: float | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from yolo_attn.system.files import as_json, plain_value, read_json, write_atomic
 
 __all__ = ["read_record", "to_json", "write_record"]
 
+_LARGEST = 2**53  # integers up to it are exact as floating-point numbers
+
 
 def to_json(record: SearchRecord) -> dict[str, object]:
     """Return the content of `search.json`."""
@@ -65,8 +67,8 @@ def _read(kind: Any, value: object) -> Any:
         return None if value is None else _read(arguments[0], value)
     if origin is tuple:
         return tuple(_read(arguments[0], item) for item in _checked(list, value))
-    if kind is float:
-        return float(_checked((int, float), value))
+    if kind in (int, float):
+        return kind(_number(kind, value))
     return _checked(dict if origin is not None else kind, value)
 
 
@@ -79,6 +81,13 @@ def _read_record(kind: Any, value: object) -> Any:
     if absent := [name for name in missing if name not in content]:
         raise ValueError(f"{absent[0]!r} is missing")
     return kind(**{name: _read(types_of[name], item) for name, item in content.items()})
+
+
+def _number(kind: Any, value: object) -> Any:
+    number = _checked(kind if kind is int else (int, float), value)
+    if not abs(number) <= _LARGEST:  # not a number is not smaller either
+        raise ValueError(f"the number {str(number)[:40]} is out of range")
+    return number
 
 
 def _checked(kind: Any, value: object) -> Any:
