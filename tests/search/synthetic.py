@@ -75,7 +75,7 @@ def candidate(
         sites=tuple(site for _, _, site in parts),
         status=status,
         reason=reason,
-        costs=costs(),
+        costs=costs(2_590_000 + 1000 * (1 + sum(map(ord, name)) % 97), 0.97 + 0.005 * (sum(map(ord, name)) % 23)),
         estimates=tuple(estimate(rung, mean) for rung, mean in enumerate(means, 1)),
     )
 

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yolo_attn.errors import UserError, counted
+from yolo_attn.graph import layers_in, read_model
+from yolo_attn.graph.document import to_flow
 from yolo_attn.graph.model_ref import ModelKind, ModelRef
 from yolo_attn.graph.placed_layers import PlacedLayer, parse_placed_layers
+from yolo_attn.registry import get_layer
 from yolo_attn.search.records import (
     EXPORT,
     FAILED,
@@ -33,6 +36,7 @@ __all__ = [
     "conclusion",
     "expected_shrinkage",
     "latency_change",
+    "placed_rows",
     "recommendations",
 ]
 
@@ -440,3 +444,25 @@ def _file_stem(record: SearchRecord, candidate: CandidateRecord) -> str:
 
 def _line(command: str, words: Sequence[str]) -> str:
     return " ".join(["yolo-attn", command, *map(shlex.quote, words)])
+
+
+# --- rows ---------------------------------------------------------------------------------------------------------
+
+
+def placed_rows(file: Path, name: str) -> tuple[str, ...]:
+    """Return the rows of a variant's model YAML that contain its layers, as text with their numbers.
+
+    Args:
+        file: The model YAML.
+        name: The variant, such as "SE[init=identity]@neck.P4".
+
+    Raises:
+        UserError: The file or the name cannot be read.
+    """
+    layers = {get_layer(placed.layer).name for placed in parse_placed_layers(name)}
+    document = read_model(file)
+    return tuple(
+        f"- {to_flow(row)} # {number}"
+        for number, row in enumerate([*document["backbone"], *document["head"]])
+        if layers & {row[2], *layers_in(row[2])}
+    )

@@ -40,7 +40,7 @@ class Tags(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.found.append((tag, tuple(name for name, _ in attrs)))
         values = dict(attrs)
-        self.links |= {str(values[name])[:20] for name in ("href", "src", "xlink:href", "action") if name in values}
+        self.links |= {str(values[name])[:40] for name in ("href", "src", "xlink:href", "action") if name in values}
         self.ids += [str(values["id"])] if "id" in values else []
 
 

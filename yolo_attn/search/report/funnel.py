@@ -28,6 +28,7 @@ __all__ = ["Loss", "Stage", "funnel_plot", "stages"]
 _ROW = 40.0
 _BAR = 0.13  # offset of a bar from the middle of its row
 _HEIGHT = 0.34
+_LEAST = 0.006  # share of the width that a bar has at least
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def _rung(rung: RungRecord, record: SearchRecord) -> Stage:
     losses = [
         Loss(rung.worse, "certainly not among the best, by their intervals"),
         Loss(rung.beyond, "by the number of places, those with the smallest differences"),
-        Loss(rung.failed, "runs failed"),
+        Loss(rung.failed, "whose runs failed"),
     ]
     detail = f"{counted(rung.seeds, 'seed')} × {counted(rung.epochs, 'epoch')}"  # noqa: RUF001
     if rung.paired:
@@ -164,7 +165,7 @@ def funnel_plot(found: Sequence[Stage]) -> Plot:
     axes.set_xlim(0, most)
     across = axes.get_yaxis_transform()
     for row, stage in enumerate(found):
-        kept = stage.left or 0
+        kept = max(stage.left, _LEAST * most) if stage.left else 0.0
         text = _numbers(stage)
         room = WIDTH - 24 - text_width(text, SMALL)
         axes.text(0, row - 0.24, shortened(stage.title, room), transform=across, size=TEXT, va="center")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from yolo_attn.search.records import (
@@ -21,7 +19,7 @@ from yolo_attn.study.report.formats import signed, typeset
 
 __all__ = ["Cell", "Grid", "GridRow", "make_grid"]
 
-_STRONGEST = 0.6  # opacity of the largest difference: the number on it stays readable in both themes
+_STRONGEST = 0.55  # opacity of the largest difference: the number on it stays readable in both themes
 _UNTRIED_TEXT = {
     LIMIT: "limit",
     EXPORT: "export",
@@ -40,6 +38,7 @@ class Cell:
         below: Half of its interval and its rung; empty without a difference.
         title: Both in a sentence.
         value: The difference as a fraction, to sort by; None without one.
+        rung: The rung; 0 without a difference.
         color: Color of its sign, a name of the theme; None without a difference.
         strength: Opacity of the color, which grows with the difference.
         uncertain: Whether its interval contains zero or is unknown.
@@ -50,10 +49,16 @@ class Cell:
     below: str = ""
     title: str = ""
     value: float | None = None
+    rung: int = 0
     color: str | None = None
     strength: float = 0.0
     uncertain: bool = False
     finalist: bool = False
+
+    @property
+    def progress(self) -> tuple[int, float]:
+        """Its rung and its difference, to sort by."""
+        return self.rung, self.value or 0.0
 
 
 @dataclass(frozen=True)
@@ -69,9 +74,9 @@ class GridRow:
     cells: tuple[Cell, ...]
 
     @property
-    def best(self) -> float:
-        """The largest difference, to sort by."""
-        return max((cell.value for cell in self.cells if cell.value is not None), default=-math.inf)
+    def best(self) -> tuple[int, float]:
+        """The last rung that any of its candidates came to, and the largest difference in it."""
+        return max((cell.progress for cell in self.cells), default=(0, 0.0))
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class Grid:
 
     Args:
         sites: The columns.
-        rows: The layers, the one with the largest difference first.
+        rows: The layers, the one that came furthest with the largest difference first.
         pairs: Pairs of placements, which belong to no cell, the best first.
         most: The difference with the strongest color, as a fraction.
     """
@@ -109,11 +114,12 @@ def make_grid(record: SearchRecord) -> Grid | None:
         for layer in dict.fromkeys(_layer_of(one) for one in singles)
     ]
     pairs = [(one.label, _cell(one, one.label, "", most)) for one in record.candidates if len(one.layers) > 1]
-    return Grid(sites, tuple(sorted(rows, key=lambda row: -row.best)), tuple(_sorted_pairs(pairs)), most)
-
-
-def _sorted_pairs(pairs: Sequence[tuple[str, Cell]]) -> list[tuple[str, Cell]]:
-    return sorted(pairs, key=lambda pair: -math.inf if pair[1].value is None else pair[1].value, reverse=True)
+    return Grid(
+        sites,
+        tuple(sorted(rows, key=lambda row: row.best, reverse=True)),
+        tuple(sorted(pairs, key=lambda pair: pair[1].progress, reverse=True)),
+        most,
+    )
 
 
 def _site_of(one: CandidateRecord) -> str:
@@ -139,6 +145,7 @@ def _cell(one: CandidateRecord | None, layer: str, site: str, most: float) -> Ce
         below=_below(last),
         title=_title(where, one, last),
         value=last.mean,
+        rung=last.rung,
         color="arm-0" if last.mean >= 0 else "arm-1",
         strength=round(_STRONGEST * abs(last.mean) / most, 3),
         uncertain=contains_zero,
