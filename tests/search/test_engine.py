@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from yolo_attn.search.split import Carved
 
 from tests.study.conftest import FAKE_WORKER, fake_study, wait_for  # noqa: F401 (fixtures)
 from yolo_attn.errors import UserError
-from yolo_attn.search import engine, setup
+from yolo_attn.search import confirmation, engine, setup
 from yolo_attn.search.candidates import Candidate
 from yolo_attn.search.engine import search
 from yolo_attn.search.records import DROPPED, FAILED, FINALIST, UNTRIED, Costs
 from yolo_attn.search.results import SearchResults
+from yolo_attn.search.split import Carved
 from yolo_attn.study.running.local import LocalRunner
 
 # What an arm detects is in its name: "hits12.x" finds 12 of 20 objects, the base 9.
@@ -60,6 +60,10 @@ class FakeSearch:
         lines = (self.home / "journal").read_text().splitlines()
         return [(arm, seed) for event, arm, seed, _ in map(str.split, lines) if event == "start"]
 
+    def jobs(self, study: str) -> list[dict[str, Any]]:
+        """Return the jobs of the studies with this pattern."""
+        return [json.loads(path.read_text()) for path in self.folder.glob(f"{study}/runs/*/run.json")]
+
     def in_background(self, **arguments: Any) -> multiprocessing.process.BaseProcess:
         process = multiprocessing.get_context("fork").Process(target=self._quietly, kwargs=arguments)
         process.start()
@@ -86,6 +90,7 @@ def fake(fake_study: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSearch:  # no
     monkeypatch.setattr(engine, "list_candidates", candidates)
     monkeypatch.setattr(engine, "measure_costs", costs)
     monkeypatch.setattr(setup, "carve", lambda *given, **how: Carved("split.yaml", 80, 20, "split: 80 and 20 images"))
+    monkeypatch.setattr(confirmation, "placed_rows", lambda *given: ())  # the names are no placements
     monkeypatch.setattr(setup, "shared_images", lambda *given: 0)
     monkeypatch.setattr(setup, "resolve_data", lambda data: data)
     return found
@@ -105,7 +110,7 @@ def test_the_best_candidate_is_found_and_confirmed(fake: FakeSearch) -> None:
     assert [one.name for one in results.record.candidates if one.status == FINALIST] == [
         one.name for one in sorted(results.record.confirmed, key=lambda one: NAMES.index(one.name))
     ]
-    for name in ("search.json", "search.csv", "report.html", "confirm/report.html"):
+    for name in ("search.json", "search.csv", "report.html", "confirm/results.json"):
         assert (fake.folder / name).is_file(), name
 
 
@@ -135,7 +140,7 @@ def test_no_run_is_executed_twice(fake: FakeSearch) -> None:
     starts = fake.starts()
     folders = {path.parent.parent.parent.name for path in fake.folder.glob("*/runs/*/result.json")}
     assert {"rung1", "rung2", "confirm"} <= folders
-    keys = [json.loads(path.read_text())["key"] for path in fake.folder.glob("rung*/runs/*/run.json")]
+    keys = [job["key"] for job in fake.jobs("rung*")]
     assert len(set(keys)) < len(keys)  # rungs share runs
     confirmed = len(list(fake.folder.glob("confirm/runs/*")))
     assert len(starts) == len(set(keys)) + confirmed

@@ -12,7 +12,7 @@ from torch import nn
 
 from yolo_attn.analysis.models import deploy, fitting_side, processor_name
 
-__all__ = ["measure_latency", "synchronize"]
+__all__ = ["measure_latency", "synchronize", "take_turns"]
 
 ROUNDS = 30
 WARM_UP = 5
@@ -49,20 +49,40 @@ def measure_latency(
     channels, *sides = shape
     size = [max(fitting_side(model, side) for model in ready.values()) for side in sides]
     image = torch.rand(1, channels, *size, generator=torch.Generator().manual_seed(0)).to(device)
-    times: dict[str, list[float]] = {name: [] for name in ready}
-    names = list(ready)
     with torch.no_grad():
-        for name in names:
+        for model in ready.values():
             for _ in range(warm_up):
-                ready[name](image)
+                model(image)
+    times = take_turns(ready, image, rounds, progress=progress)
+    about = {"device": str(device), "processor": processor_name(device), "threads": torch.get_num_threads()}
+    return {name: {**_summary(times[name]), **about, "rounds": rounds} for name in ready}
+
+
+def take_turns(
+    models: Mapping[str, nn.Module],
+    image: torch.Tensor,
+    rounds: int,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, list[float]]:
+    """Return the milliseconds of each model's forward pass in each round; every round begins with another model.
+
+    Args:
+        models: The models by name, as `deploy` returns them, after a few passes.
+        image: (1, C, H, W) on their device.
+        rounds: Number of rounds.
+        progress: Called with (rounds done, rounds) after each.
+    """
+    names = list(models)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    with torch.no_grad():
         for turn in range(rounds):
             first = turn % len(names)
             for name in names[first:] + names[:first]:
-                times[name].append(_milliseconds(ready[name], image))
+                times[name].append(_milliseconds(models[name], image))
             if progress is not None:
                 progress(turn + 1, rounds)
-    about = {"device": str(device), "processor": processor_name(device), "threads": torch.get_num_threads()}
-    return {name: {**_summary(times[name]), **about, "rounds": rounds} for name in names}
+    return times
 
 
 def _milliseconds(model: nn.Module, image: torch.Tensor) -> float:

@@ -10,7 +10,7 @@ __all__ = ["COMMAND"]
 
 def _help() -> str:
     from yolo_attn.registry import FAMILIES
-    from yolo_attn.search.limits import LIMITS
+    from yolo_attn.search.limits import COSTS
     from yolo_attn.search.specification import (
         CONFIRM_SEEDS,
         DEFAULT_NAME,
@@ -40,7 +40,7 @@ What is searched
                 retry, workers, runner, address, gpus and trust as in compare
 
 What it may cost
-  limit         largest costs: {", ".join(LIMITS)}, relative to the base (latency:+10%) or absolute (params:3M)
+  limit         largest costs: {", ".join(COSTS)}, relative to the base (latency:+10%) or absolute (params:3M)
   export        a format, such as onnx: candidates that it cannot carry are not tried
   runs          largest number of runs, the confirmation included (default: about twice as many as candidates)
   hours         time of the search, instead of runs=

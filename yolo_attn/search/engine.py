@@ -185,6 +185,7 @@ class _Engine:
             self._rungs[index], candidates=len(alive), seeds=rung.seeds, epochs=rung.epochs, runs=len(executed.runs)
         )
         executed.execute(self._setup.runner, lambda ended: self._note_progress(index, ended))
+        self._note_progress(index, len(executed.runs))
         found = executed.results()
         self._standings.add_estimates(index + 1, found)
         kept = self._decide(index, found, places)

@@ -28,6 +28,7 @@ MOST_FINALISTS = 3
 CONFIRM_SEEDS = 5
 _FIRST_CONFIRM_SEED = 100  # above the seeds of all rungs, so that no seed of the confirmation has been selected on
 _MOST_SHARE = 0.5
+_CHOSEN = frozenset({"variants", "seeds"})  # by the search, so a stored study gets those of now
 
 _SEARCH_KEYS = (
     *("layers", "at", "limit", "export", "pairs", "runs", "hours", "finalists", "share", "seeds", "controls"),
@@ -167,6 +168,7 @@ class Search:
             controls=(),
             seeds=tuple(range(seeds)),
             train=dict(sorted({**train, "epochs": epochs}.items())),
+            given=self.study.given | _CHOSEN,
             folder=StudyFolder(self.folder.path / name, explicit=True, exist_ok=True),
         )
 
@@ -182,6 +184,7 @@ class Search:
             variants=tuple(variants),
             controls=self.controls,
             seeds=self.seeds,
+            given=self.study.given | _CHOSEN,
             folder=StudyFolder(self.folder.path / name, explicit=True, exist_ok=True),
         )
 

@@ -42,9 +42,9 @@ class Standings:
         """The candidates that are not dropped."""
         return [one for name, one in self._candidates.items() if self._records[name].status == RACING]
 
-    def label(self, name: str) -> str:
-        """Return the label of a candidate."""
-        return self._records[name].label
+    def records_of(self, names: Iterable[str]) -> list[CandidateRecord]:
+        """Return the records of some candidates."""
+        return [self._records[name] for name in names]
 
     def candidates(self, names: Iterable[str]) -> list[Candidate]:
         """Return candidates by their names."""
