@@ -22,7 +22,7 @@ from yolo_attn.data.summary import DataProblem, DataSummary, SplitSummary
 from yolo_attn.errors import UserError, counted
 from yolo_attn.security.trust import is_script, refuse_script, trusts_files
 
-__all__ = ["check_data"]
+__all__ = ["check_data", "find_class_folders", "label_rules"]
 
 _MAX_EXAMPLES = 3  # of each kind of problem
 
@@ -48,7 +48,7 @@ def check_data(data: str, task: str = "detect", splits: Sequence[str] = ("train"
     names = dataset.names
     if not _is_present(dataset, splits):
         return DataSummary(str(dataset.path), task, names, present=False)
-    rules = _rules(dataset, task)
+    rules = label_rules(dataset, task)
     digest = hashlib.sha256(repr(sorted(names.items())).encode())
     for key, value in dataset.training_entries.items():
         digest.update(f"{key} {value!r}\n".encode())
@@ -58,7 +58,7 @@ def check_data(data: str, task: str = "detect", splits: Sequence[str] = ("train"
     return DataSummary(str(dataset.path), task, names, summaries, digest=digest.hexdigest())
 
 
-def _rules(dataset: DataYaml, task: str) -> Rules:
+def label_rules(dataset: DataYaml, task: str) -> Rules:
     """Return the rules of a dataset's labels; those of semantic segmentation are masks or polygons."""
     names = dataset.names
     if task != "semantic":
@@ -151,13 +151,12 @@ class _ProblemCounter:
 
     def add(self, image: str, labels: Labels, rules: Rules) -> None:
         """Count the problems of an image and its labels."""
-        unmasked = rules.masks is not None and labels.text is None
-        self.skipped_images += bool(labels.image_problem or labels.label_problem or unmasked)
+        self.skipped_images += rules.skips(labels)
         if labels.image_problem:
             self._count(self._UNREADABLE, image, f": {labels.image_problem}")
         elif rules.masks is not None and labels.label_problem:
             self._count(self._BAD_MASK, rules.label_file(image), f": {labels.label_problem}")
-        elif unmasked:
+        elif rules.masks is not None and labels.text is None:
             self._count(self._NO_MASK, rules.label_file(image))
         elif labels.label_problem:
             self._count(self._BAD_LABELS, label_path(image), f", {labels.label_problem}")
@@ -198,16 +197,9 @@ class _ProblemCounter:
 
 def _check_class_folders(data: str, splits: Sequence[str]) -> DataSummary:
     """Check a classification dataset: a folder per class inside the folder of each split."""
-    from yolo_attn.host.installation import datasets_folder
-
-    if "://" in data:
-        return DataSummary(data, "classify", names={}, present=False)
-    root = next((path for path in (Path(data).expanduser(), datasets_folder() / data) if path.is_dir()), None)
+    root = find_class_folders(data)
     if root is None:
-        known = list_datasets().get(data.casefold())
-        if known is not None and known.task == "classify":
-            return DataSummary(data, "classify", names={}, present=False)
-        raise UserError(f"there is no dataset folder {data}; task classify takes a folder with one folder per class")
+        return DataSummary(data, "classify", names={}, present=False)
     train = root / "train" if (root / "train").is_dir() else root
     names = dict(enumerate(sorted(folder.name for folder in train.iterdir() if folder.is_dir())))
     if not names:
@@ -218,6 +210,23 @@ def _check_class_folders(data: str, splits: Sequence[str]) -> DataSummary:
         split: _check_class_images(split, folder, set(names.values()), digest) for split, folder in folders.items()
     }
     return DataSummary(str(root), "classify", names, checked, digest=digest.hexdigest())
+
+
+def find_class_folders(data: str) -> Path | None:
+    """Return the folder of a classification dataset; None if it is not on this machine.
+
+    Raises:
+        UserError: There is no such folder, and Ultralytics does not download it.
+    """
+    from yolo_attn.host.installation import datasets_folder
+
+    if "://" in data:
+        return None
+    root = next((path for path in (Path(data).expanduser(), datasets_folder() / data) if path.is_dir()), None)
+    known = list_datasets().get(data.casefold())
+    if root is None and (known is None or known.task != "classify"):
+        raise UserError(f"there is no dataset folder {data}; task classify takes a folder with one folder per class")
+    return root
 
 
 def _check_class_images(split: str, folder: Path, classes: set[str], digest: hashlib._Hash) -> SplitSummary:

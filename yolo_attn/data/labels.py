@@ -46,6 +46,11 @@ class Rules(NamedTuple):
         """Return the label file or mask of an image."""
         return label_path(image) if self.masks is None else find_mask(image, self.masks.folder)
 
+    def skips(self, labels: Labels) -> bool:
+        """Return whether Ultralytics skips an image with these labels."""
+        unmasked = self.masks is not None and labels.text is None
+        return bool(labels.image_problem or labels.label_problem or unmasked)
+
 
 class Labels(NamedTuple):
     """An image and its label file.
