@@ -11,7 +11,7 @@ Importing this package registers every layer in the Ultralytics model-YAML parse
 from __future__ import annotations
 
 from yolo_attn import layers  # registers the attention layers
-from yolo_attn.api import attention_maps, compare, place, profile
+from yolo_attn.api import attention_maps, compare, place, profile, search
 from yolo_attn.errors import UserError
 from yolo_attn.host import register, unregister
 from yolo_attn.registry import LayerSpec, build, get_layer, list_layers, register_layer
@@ -31,6 +31,7 @@ __all__ = [
     "profile",
     "register",
     "register_layer",
+    "search",
     "unregister",
 ]
 

@@ -1,4 +1,4 @@
-"""The commands as Python functions: `compare`, `place`, `profile` and `attention_maps`.
+"""The commands as Python functions: `compare`, `search`, `place`, `profile` and `attention_maps`.
 
 Their keywords are the keys of the commands. Their results print like the command, display as a table in a notebook, and
 provide plain data: `to_dict()` returns all of it, `rows()` one dictionary for each row, for `pandas.DataFrame`. Invalid
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from yolo_attn.analysis.profile import Profiles
     from yolo_attn.analysis.queries import Points
     from yolo_attn.host.placement import Placement
+    from yolo_attn.search.results import SearchResults
     from yolo_attn.study.comparison import Results
     from yolo_attn.study.forecast import Forecast
 
     Model: TypeAlias = "str | Path | nn.Module"
     Files: TypeAlias = "str | Path | Iterable[str | Path]"
 
-__all__ = ["attention_maps", "compare", "place", "profile"]
+__all__ = ["attention_maps", "compare", "place", "profile", "search"]
 
 
 def compare(
@@ -147,8 +148,130 @@ def compare(
         "trust": trust,
     }
     arguments = {key: value for key, value in given.items() if value is not None} | train
+    return run_study(arguments, command=_as_call("compare", arguments))
+
+
+def search(
+    *,
+    base: str | Path | None = None,
+    data: str | Path | None = None,
+    layers: str | Iterable[str | Path] | None = None,
+    at: str | Iterable[str] | None = None,
+    limit: str | None = None,
+    export: str | None = None,
+    pairs: bool | str = False,
+    runs: int | None = None,
+    hours: float | None = None,
+    finalists: int | None = None,
+    share: float | None = None,
+    seeds: int | Iterable[int] | None = None,
+    controls: str | Iterable[str] | None = None,
+    pretrain: int | None = None,
+    lr_attention: float | None = None,
+    margin: float | None = None,
+    groups: str | None = None,
+    recipe: str | None = None,
+    plan: bool | str = False,
+    project: str | Path | None = None,
+    name: str | None = None,
+    retry: bool | str = False,
+    device: str | int | Iterable[int] | None = None,
+    threads: int | str | None = None,
+    workers: int | str | None = None,
+    runner: str | None = None,
+    address: str | None = None,
+    gpus: float | None = None,
+    trust: bool | None = None,
+    **train: object,
+) -> SearchResults:
+    """Search the layer and the site that help a base most, and confirm the best on images that the search has not seen.
+
+    Progress is printed. A second call with the same arguments resumes and repeats no run; a larger budget continues a
+    finished search.
+
+    Args:
+        base: A checkpoint (`yolo11n.pt`), or a model YAML with `pretrain`.
+        data: `digits`, a name from datasets.yaml, or a data YAML.
+        layers: Names of layers with options (`"SE[reduction=8]"`), families, `"all"`, and Python files with custom
+            layers.
+        at: Sites; by default the neck, its levels, the last levels and the end of the backbone, and the inside of the
+            base's main block.
+        limit: Largest costs, relative to the base or absolute: `"latency:+10%,params:3M"`.
+        export: A format that candidates must be exportable to, such as `"onnx"`.
+        pairs: Whether to search pairs of the best placements too.
+        runs: Largest number of runs, the confirmation included.
+        hours: Time of the search, instead of `runs`.
+        finalists: Largest number of candidates that are confirmed (3).
+        share: Share of the training images that the search evaluates (0.2).
+        seeds: Number of seeds of the confirmation (5).
+        controls: Controls of the confirmation, as in `compare`.
+        pretrain: Epochs for which the base is trained once, as in `compare`.
+        lr_attention: As in `compare`.
+        margin: Smallest difference that matters, in points.
+        groups: As in `compare`; whole groups are assigned to the images that the search evaluates.
+        recipe: Name of a dataset with recommended training arguments.
+        plan: Whether to train nothing, and to print what the search would train and take.
+        project: Folder for searches (`runs/search`).
+        name: The search's folder in it.
+        retry: Whether to run failed runs again.
+        device: As in Ultralytics.
+        threads: CPU threads of a run.
+        workers: Concurrent runs on this machine.
+        runner: `"ray"` for a Ray cluster.
+        address: The cluster.
+        gpus: The part of a GPU for each run on the cluster.
+        trust: Whether files from others may run the code that they contain; None for the environment's setting.
+        train: Ultralytics' training arguments: `epochs=5`, `imgsz=640`, `batch=16`, `lr0=0.001`.
+
+    Returns:
+        The results: `table()`, `rows()` with a row for each candidate, `to_dict()` (the content of search.json), and
+        `folder`, with report.html.
+
+    Raises:
+        UserError: Invalid arguments, a folder in use by another process, a base that cannot be trained, or a full disk.
+            Finished work is kept.
+    """
+    from yolo_attn.search.engine import search as run_search
+
+    given: dict[str, object] = {
+        "base": base,
+        "data": data,
+        "layers": _as_list(layers),
+        "at": _as_list(at),
+        "limit": limit,
+        "export": export,
+        "pairs": pairs or None,
+        "runs": runs,
+        "hours": hours,
+        "finalists": finalists,
+        "share": share,
+        "seeds": _as_list(seeds),
+        "controls": _as_list(controls),
+        "pretrain": pretrain,
+        "lr_attention": lr_attention,
+        "margin": margin,
+        "groups": groups,
+        "recipe": recipe,
+        "plan": plan or None,
+        "project": project,
+        "name": name,
+        "retry": retry or None,
+        "device": _device(device),
+        "threads": threads,
+        "workers": workers,
+        "runner": runner,
+        "address": address,
+        "gpus": gpus,
+        "trust": trust,
+    }
+    arguments = {key: value for key, value in given.items() if value is not None} | train
+    return run_search(arguments, command=_as_call("search", arguments))
+
+
+def _as_call(function: str, arguments: Mapping[str, object]) -> str:
+    """Return the call of a function of this package as text."""
     shown = ", ".join(f"{key}={str(value) if isinstance(value, Path) else value!r}" for key, value in arguments.items())
-    return run_study(arguments, command=f"yolo_attn.compare({shown})")
+    return f"yolo_attn.{function}({shown})"
 
 
 def place(
