@@ -6,7 +6,7 @@ own is none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import combinations
@@ -96,7 +96,7 @@ def pairs_of(candidates: Sequence[Candidate]) -> list[Candidate]:
     ]
 
 
-def _pairs(candidates: Iterable[Candidate]) -> Iterable[tuple[Candidate, Candidate]]:
+def _pairs(candidates: Iterable[Candidate]) -> Iterator[tuple[Candidate, Candidate]]:
     single = [candidate for candidate in candidates if len(candidate.layers) == 1]
     return (pair for pair in combinations(single, 2) if not _overlap(pair[0].sites[0], pair[1].sites[0]))
 
