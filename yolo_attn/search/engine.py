@@ -31,6 +31,8 @@ from yolo_attn.study.specification.recipe import recipe_integer
 
 __all__ = ["search"]
 
+_NEEDS = ("latency",)  # costs that are measured in any case: the report plots gain against latency
+
 
 def search(
     arguments: Mapping[str, object], runner: Runner | None = None, stream: TextIO | None = None, command: str = ""
@@ -143,7 +145,9 @@ class _Engine:
             imgsz=recipe_integer(probe.study.train, "imgsz"),
             device=first_device(probe.study.device),
             threads=probe.platform.threads,
-            needs=self._search.limits.needs,
+            needs=_NEEDS,
+            limits=self._search.limits,
+            classes=len(probe.dataset.names) or None,
             log=self._log,
         )
         self._standings.set_costs(costs)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from yolo_attn.errors import counted
+from yolo_attn.errors import UserError, counted
+from yolo_attn.search.export import check_export
 from yolo_attn.search.limits import check_limits
 from yolo_attn.search.records import EXPORT, FAILED, LIMIT, Costs
 from yolo_attn.search.specification import Search
@@ -26,12 +27,26 @@ def screen(standings: Standings, search: Search, base: Costs, names: Sequence[st
         UserError: No candidate is left.
     """
     yield from _drop_unbuildable(standings, names)
+    yield from _drop_unexportable(standings, search, names)
     costs = {one.name: one.costs for one in standings.records_of(names) if one.status not in (FAILED, EXPORT)}
     reasons, line = check_limits(search.limits, base, costs)
     for name, reason in reasons.items():
         standings.drop(name, LIMIT, reason)
     if line:
         yield line
+
+
+def _drop_unexportable(standings: Standings, search: Search, names: Sequence[str]) -> Iterator[str]:
+    """Drop the candidates that the format of the search cannot carry."""
+    if search.export is None:
+        return
+    left = [one.name for one in standings.records_of(names) if one.status != FAILED]
+    reasons, lines = check_export(standings.candidates(left), search.export)
+    for name, reason in reasons.items():
+        standings.drop(name, EXPORT, reason)
+    yield from lines
+    if len(reasons) == len(left):
+        raise UserError(f"no candidate is left: {search.export} carries none of {counted(len(left), 'candidate')}")
 
 
 def _drop_unbuildable(standings: Standings, names: Sequence[str]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from yolo_attn.errors import UserError
+from yolo_attn.search.export import parse_export
 from yolo_attn.search.limits import Limits, parse_limits
 from yolo_attn.study.specification.arguments import (
     parse_count,
@@ -110,7 +111,7 @@ class Search:
             layer_files=files,
             at=_texts(settings.get("at")),
             limits=parse_limits(parse_text(settings, "limit")),
-            export=parse_text(settings, "export"),
+            export=parse_export(parse_text(settings, "export")),
             pairs=parse_flag(settings, "pairs"),
             runs=runs,
             hours=hours,
