@@ -12,7 +12,7 @@ LEVELS = (
     ("__main__",),
     ("cli",),
     ("api", "cards"),
-    ("search",),
+    ("selection",),
     ("study",),
     ("analysis", "data"),
     ("host",),

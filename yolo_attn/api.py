@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from yolo_attn.analysis.profile import Profiles
     from yolo_attn.analysis.queries import Points
     from yolo_attn.host.placement import Placement
-    from yolo_attn.search.results import SearchResults
+    from yolo_attn.selection.results import SearchResults
     from yolo_attn.study.comparison import Results
     from yolo_attn.study.forecast import Forecast
 
@@ -231,7 +231,7 @@ def search(
         UserError: Invalid arguments, a folder in use by another process, a base that cannot be trained, or a full disk.
             Finished work is kept.
     """
-    from yolo_attn.search.engine import search as run_search
+    from yolo_attn.selection.engine import search as run_search
 
     given: dict[str, object] = {
         "base": base,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_attn.search.racing import SHAPES, Measured, Rung, Shape, cost_of, plan_rungs, race, rungs_of
+from yolo_attn.selection.racing import SHAPES, Measured, Rung, Shape, cost_of, plan_rungs, race, rungs_of
 from yolo_attn.stats.compare import Support, difference, estimate
 
 __all__ = ["SHAPES"]  # for the tables

@@ -26,7 +26,7 @@ its search.csv and report.html from search.json.
 
 
 def _run(words: list[str]) -> int:
-    from yolo_attn.search.report import is_search
+    from yolo_attn.selection.report import is_search
 
     keys = parse_keys(words, ("from", "data", "out"))
     require_keys("report", keys, ("from",), "report from=runs/compare/exp")
@@ -50,8 +50,8 @@ def _report_study(folder: Path, out: Path | None, data: str | None) -> int:
 
 
 def _report_search(folder: Path, out: Path | None) -> int:
-    from yolo_attn.search.files import REPORT
-    from yolo_attn.search.report import make_report
+    from yolo_attn.selection.files import REPORT
+    from yolo_attn.selection.report import make_report
 
     results = make_report(folder, out)
     print(results.table())

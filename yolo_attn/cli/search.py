@@ -10,8 +10,8 @@ __all__ = ["COMMAND"]
 
 def _help() -> str:
     from yolo_attn.registry import FAMILIES
-    from yolo_attn.search.limits import COSTS
-    from yolo_attn.search.specification import (
+    from yolo_attn.selection.limits import COSTS
+    from yolo_attn.selection.specification import (
         CONFIRM_SEEDS,
         DEFAULT_NAME,
         DEFAULT_PROJECT,
@@ -60,7 +60,7 @@ confirming study with a report of its own.
 
 
 def _run(words: list[str]) -> int:
-    from yolo_attn.search.engine import search
+    from yolo_attn.selection.engine import search
 
     return search(parse_keys(words), command=" ".join(["yolo-attn", "search", *words])).exit_status
 

@@ -1,0 +1,253 @@
+"""Searches with fake runs: the race, the confirmation, kills, budgets, failures."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.study.conftest import FAKE_WORKER, fake_study, wait_for  # noqa: F401 (fixtures)
+from yolo_attn.errors import UserError
+from yolo_attn.selection import confirmation, engine, setup
+from yolo_attn.selection.candidates import Candidate
+from yolo_attn.selection.engine import search
+from yolo_attn.selection.records import DROPPED, FAILED, FINALIST, UNTRIED, Costs
+from yolo_attn.selection.results import SearchResults
+from yolo_attn.selection.split import Carved
+from yolo_attn.study.running.local import LocalRunner
+
+# What an arm detects is in its name: "hits12.x" finds 12 of 20 objects, the base 9.
+NAMES = [
+    "hits9.a",
+    "hits9.b",
+    "hits14.c",
+    "hits10.d",
+    "hits6.e",
+    "hits9.f",
+    "hits3.g",
+    "hits9.h",
+    "hits11.i",
+    "hits8.j",
+]
+
+
+class FakeSearch:
+    """Runs searches among fake candidates.
+
+    Args:
+        home: The working folder.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.stream, self.names = home, StringIO(), NAMES
+        self.folder = home / "runs" / "search" / "s"
+
+    def search(self, **arguments: Any) -> SearchResults:
+        given = {"base": "yolo11n.yaml", "epochs": 3, "threads": 1, "device": "cpu", "name": "s", **arguments}
+        runner = LocalRunner(2, command=(sys.executable, str(FAKE_WORKER)))
+        return search({key: value for key, value in given.items() if value is not None}, runner, self.stream)
+
+    def starts(self) -> list[tuple[str, str]]:
+        """Return arm and seed of every run that was started."""
+        lines = (self.home / "journal").read_text().splitlines()
+        return [(arm, seed) for event, arm, seed, _ in map(str.split, lines) if event == "start"]
+
+    def jobs(self, study: str) -> list[dict[str, Any]]:
+        """Return the jobs of the studies with this pattern."""
+        return [json.loads(path.read_text()) for path in self.folder.glob(f"{study}/runs/*/run.json")]
+
+    def in_background(self, **arguments: Any) -> multiprocessing.process.BaseProcess:
+        process = multiprocessing.get_context("fork").Process(target=self._quietly, kwargs=arguments)
+        process.start()
+        return process
+
+    def _quietly(self, **arguments: Any) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            self.search(**arguments)
+        except KeyboardInterrupt:
+            os._exit(130)
+
+
+@pytest.fixture
+def fake(fake_study: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSearch:  # noqa: F811
+    found = FakeSearch(fake_study)
+
+    def candidates(*given: Any, **how: Any) -> list[Candidate]:
+        return [Candidate(name, name, (name,), ("neck",)) for name in found.names]
+
+    def costs(base: str, of: Any, *given: Any, **how: Any) -> tuple[Costs, dict[str, Costs]]:
+        return Costs(params=1000), {one.name: Costs(params=1000 + 10 * n) for n, one in enumerate(of)}
+
+    monkeypatch.setattr(engine, "list_candidates", candidates)
+    monkeypatch.setattr(engine, "measure_costs", costs)
+    monkeypatch.setattr(setup, "carve", lambda *given, **how: Carved("split.yaml", 80, 20, "split: 80 and 20 images"))
+    monkeypatch.setattr(confirmation, "placed_rows", lambda *given: ())  # the names are no placements
+    monkeypatch.setattr(setup, "shared_images", lambda *given: 0)
+    monkeypatch.setattr(setup, "resolve_data", lambda data: data)
+    return found
+
+
+def states(results: SearchResults) -> dict[str, str]:
+    return {one.name: one.status for one in results.record.candidates}
+
+
+def test_the_best_candidate_is_found_and_confirmed(fake: FakeSearch) -> None:
+    results = fake.search()
+    assert results.exit_status == 0
+    best = results.record.confirmed[0]
+    assert (best.name, best.verdict) == ("hits14.c", "better")
+    assert best.mean and best.low and best.low > 0
+    assert states(results)["hits3.g"] == DROPPED
+    assert [one.name for one in results.record.candidates if one.status == FINALIST] == [
+        one.name for one in sorted(results.record.confirmed, key=lambda one: NAMES.index(one.name))
+    ]
+    for name in ("search.json", "search.csv", "report.html", "confirm/results.json"):
+        assert (fake.folder / name).is_file(), name
+
+
+def test_the_confirmation_has_seeds_that_the_search_has_not_seen(fake: FakeSearch) -> None:
+    fake.search(seeds=3)
+    raced = {
+        seed for path in fake.folder.glob("rung*/runs/*/run.json") for seed in [json.loads(path.read_text())["seed"]]
+    }
+    confirmed = {json.loads(path.read_text())["seed"] for path in fake.folder.glob("confirm/runs/*/run.json")}
+    assert len(confirmed) == 3
+    assert not raced & confirmed
+
+
+def test_the_rungs_evaluate_the_carved_split_and_the_confirmation_the_dataset(fake: FakeSearch) -> None:
+    fake.search(data="digits")
+    data = {path.parts[-4]: json.loads(path.read_text())["data"] for path in fake.folder.glob("*/runs/*/run.json")}
+    assert {name: value for name, value in data.items() if name != "confirm"} == {
+        "rung1": "split.yaml",
+        "rung2": "split.yaml",
+    }
+    assert data["confirm"] == "digits"
+
+
+def test_no_run_is_executed_twice(fake: FakeSearch) -> None:
+    """A later rung takes the runs of an earlier one, and the same command starts none."""
+    first = fake.search()
+    starts = fake.starts()
+    folders = {path.parent.parent.parent.name for path in fake.folder.glob("*/runs/*/result.json")}
+    assert {"rung1", "rung2", "confirm"} <= folders
+    keys = [job["key"] for job in fake.jobs("rung*")]
+    assert len(set(keys)) < len(keys)  # rungs share runs
+    confirmed = len(list(fake.folder.glob("confirm/runs/*")))
+    assert len(starts) == len(set(keys)) + confirmed
+    assert fake.search().to_dict() == first.to_dict()
+    assert fake.starts() == starts
+
+
+def test_a_killed_search_continues_where_it_was(
+    fake: FakeSearch,
+    wait_for: Callable[[Callable[[], bool]], None],  # noqa: F811
+) -> None:
+    whole = FakeSearch(fake.home)
+    for results in (5, 14):
+        process = fake.in_background()
+        wait_for(lambda results=results: len(list(fake.folder.glob("*/runs/*/result.json"))) >= results)
+        os.kill(process.pid or 0, signal.SIGKILL)
+        process.join()
+    finished = {str(path): path.stat().st_mtime_ns for path in fake.folder.glob("*/runs/*/result.json")}
+    resumed = fake.search()
+    assert finished.items() <= {str(p): p.stat().st_mtime_ns for p in fake.folder.glob("*/runs/*/result.json")}.items()
+    whole.folder = fake.home / "runs" / "search" / "whole"
+    undisturbed = whole.search(name="whole")
+    assert resumed.record.candidates == undisturbed.record.candidates
+    assert resumed.record.confirmed == undisturbed.record.confirmed
+
+
+def test_a_budget_counts_every_run(fake: FakeSearch) -> None:
+    results = fake.search(runs=40, seeds=3)
+    assert len(fake.starts()) <= 40
+    assert results.record.confirmed
+
+
+def test_candidates_beyond_the_budget_are_the_last_ones(fake: FakeSearch) -> None:
+    results = fake.search(runs=23, seeds=3, epochs=1)
+    untried = [name for name, status in states(results).items() if status == UNTRIED]
+    assert untried == NAMES[-len(untried) :]
+    assert len(fake.starts()) <= 23
+
+
+def test_a_larger_budget_continues_a_finished_search(fake: FakeSearch) -> None:
+    fake.search(runs=40, seeds=3)
+    before = set(fake.starts())
+    results = fake.search(runs=60, seeds=3)
+    assert before < set(fake.starts())
+    assert len(fake.starts()) == len(set(fake.starts())) <= 60
+    assert results.record.confirmed[0].verdict == "better"
+
+
+def test_too_small_a_budget_names_the_least(fake: FakeSearch) -> None:
+    with pytest.raises(UserError, match=r"runs=12: too few.*the least number to (\d+)") as error:
+        fake.search(runs=12, seeds=3)
+    least = int(str(error.value).rpartition(" ")[2])
+    assert fake.search(runs=least, seeds=3).exit_status == 0
+    assert len(fake.starts()) <= least
+
+
+def test_a_candidate_that_fails_is_dropped_with_its_reason(fake: FakeSearch) -> None:
+    fake.names = ["fail.x", *NAMES]
+    results = fake.search()
+    failed = results.record.candidates[0]
+    assert failed.status == FAILED
+    assert "it broke" in (failed.reason or "")
+    assert results.record.confirmed[0].name == "hits14.c"
+
+
+def test_a_base_that_fails_stops_the_search(fake: FakeSearch) -> None:
+    (fake.home / "fail.yaml").touch()
+    with pytest.raises(UserError, match=r"the training of the base itself failed, seed 0: .*it broke"):
+        fake.search(base="fail.yaml")
+
+
+def test_a_search_that_finds_nothing_says_what_it_could_have_found(fake: FakeSearch) -> None:
+    fake.names = ["hits9.a", "hits9.b", "hits9.c", "hits9.d", "hits8.e"]
+    results = fake.search()
+    assert not any(one.verdict == "better" for one in results.record.confirmed)
+    assert "No layer was found that is better than yolo11n" in results.table()
+    assert results.record.confirm_detectable
+
+
+def test_another_search_does_not_change_the_folder(fake: FakeSearch) -> None:
+    fake.search(plan=True)
+    with pytest.raises(UserError, match="contains a search with another at; give another name=NAME"):
+        fake.search(at="neck.P4")
+
+
+def test_a_plan_trains_nothing(fake: FakeSearch) -> None:
+    fake.search(plan=True)
+    assert not (fake.home / "journal").exists()
+    output = fake.stream.getvalue()
+    assert "10 candidates" in output
+    assert "confirmation: up to 3 finalists and the base, 5 seeds" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"variants": "SE@neck"}, r"variants=SE@neck: not a key of a search: layers= and at= give the candidates"),
+        ({"runs": 10, "hours": 1}, "runs=10 and hours=1: give one of them"),
+        ({"finalists": 4}, "finalists=4: at most 3"),
+        ({"share": 0.9}, "share=0.9: must be a share"),
+        ({"seeds": "0,5"}, "seeds=0,5: the confirmation needs seeds that the search has not seen, from 100 on"),
+        ({"limit": "speed:+5%"}, "speed"),
+        ({"layer": "SE"}, "unknown key 'layer'"),
+    ],
+)
+def test_invalid_arguments_are_one_line(fake: FakeSearch, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        fake.search(**arguments)
+    assert "\n" not in str(error.value)
+    assert not fake.folder.exists()

@@ -1,0 +1,108 @@
+"""The budget of a search: the rungs that fit into a number of runs or into a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from yolo_attn.errors import UserError, counted
+from yolo_attn.selection.racing import Rung, cost_of, plan_rungs, with_more_seeds
+from yolo_attn.selection.specification import Search
+from yolo_attn.study.running.progress import clock
+from yolo_attn.study.specification.recipe import recipe_integer
+
+__all__ = ["Budget"]
+
+
+class Budget:
+    """The budget of a search. Its unit is a run, or a second of one worker with `hours=`.
+
+    Args:
+        search: The search.
+        workers: Runs that are executed at once.
+        seconds: Expected seconds of a run with a number of epochs; None if unknown.
+        base_runs: Runs that train the base of the search, and that of the confirmation.
+    """
+
+    def __init__(
+        self, search: Search, workers: int, seconds: Callable[[int], float | None], base_runs: int = 0
+    ) -> None:
+        self._search, self._workers, self._seconds, self._base_runs = search, workers, seconds, base_runs
+        self._epochs = recipe_integer(search.study.train, "epochs")
+
+    @property
+    def workers(self) -> int:
+        """Runs that are executed at once."""
+        return self._workers
+
+    def plan(self, candidates: int, begun: Sequence[Rung] = ()) -> list[Rung]:
+        """Return the rungs of the search.
+
+        Args:
+            candidates: Number of candidates.
+            begun: The rungs that have begun, which stay as they are.
+
+        Raises:
+            UserError: The budget is not sufficient for a search.
+        """
+        finalists = min(self._search.finalists, candidates)
+        found = plan_rungs(candidates, self._epochs, finalists, self._of_rungs(), self._price, pairs=self._search.pairs)
+        if not found and not begun:
+            raise self._too_small(candidates, finalists)
+        return [*begun, *found[len(begun) :]]
+
+    def grow(self, rungs: Sequence[Rung]) -> list[Rung]:
+        """Return the rungs with as many seeds in the last one as the budget still allows.
+
+        Args:
+            rungs: The rungs, those that are finished with the candidates that they had.
+        """
+        budget = self._of_rungs()
+        return list(rungs) if budget is None else with_more_seeds(rungs, budget, self._price)
+
+    def cost(self, rungs: Sequence[Rung]) -> float:
+        """Return the runs, or the seconds of all workers together, that rungs take."""
+        return cost_of(rungs, self._price)
+
+    def total_runs(self, rungs: Sequence[Rung]) -> int:
+        """Return the number of runs of the whole search, the confirmation included."""
+        return round(cost_of(rungs, lambda epochs: 1.0)) + self._search.confirm_runs + self._base_runs
+
+    def expected_seconds(self, rungs: Sequence[Rung]) -> float | None:
+        """Return the expected time of the whole search; None if it is unknown."""
+        if self._seconds(self._epochs) is None:
+            return None
+        seconds = cost_of(rungs, self._run_seconds) + self._search.confirm_runs * self._run_seconds(self._epochs)
+        return seconds / self._workers
+
+    def _of_rungs(self) -> float | None:
+        """Return what the rungs may cost; None without a budget."""
+        search = self._search
+        if search.runs is not None:
+            return search.runs - search.confirm_runs - self._base_runs
+        if search.hours is None:
+            return None
+        return 3600 * search.hours * self._workers - search.confirm_runs * self._run_seconds(self._epochs)
+
+    def _price(self, epochs: int) -> float:
+        return 1.0 if self._search.hours is None else self._run_seconds(epochs)
+
+    def _run_seconds(self, epochs: int) -> float:
+        seconds = self._seconds(epochs)
+        if seconds is None:
+            raise UserError("hours=: the time of a run cannot be estimated for this base and dataset; give runs=")
+        return seconds
+
+    def _too_small(self, candidates: int, finalists: int) -> UserError:
+        """Return the error of a budget that is not sufficient for twice the finalists."""
+        search, few = self._search, min(candidates, 2 * finalists)
+        smallest = plan_rungs(few, self._epochs, finalists, None, self._price, pairs=search.pairs)
+        if search.runs is not None:
+            least = round(cost_of(smallest, self._price)) + search.confirm_runs + self._base_runs
+            return UserError(
+                f"runs={search.runs}: too few; the confirmation of {counted(finalists, 'finalist')} takes "
+                f"{search.confirm_runs}, and the rungs of {few} candidates bring the least number to {least}"
+            )
+        seconds = self.expected_seconds(smallest) or 0.0
+        return UserError(
+            f"hours={search.hours:g}: too short; a search of {few} candidates takes about {clock(seconds)} here"
+        )

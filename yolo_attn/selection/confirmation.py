@@ -1,0 +1,77 @@
+"""The confirmation: a study of the finalists with seeds and images that the search has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from yolo_attn.selection.advice import placed_rows
+from yolo_attn.selection.files import CONFIRM
+from yolo_attn.selection.records import Confirmed
+from yolo_attn.selection.specification import Search
+from yolo_attn.study.comparison import Results
+from yolo_attn.study.engine import run_plan
+from yolo_attn.study.planning import Plan, make_plan
+from yolo_attn.study.results.records import ArmSummary
+from yolo_attn.study.running.runner import Runner
+from yolo_attn.study.store import Store
+
+__all__ = ["confirm", "confirmed", "plan_confirmation"]
+
+
+def plan_confirmation(search: Search, finalists: Sequence[str], stream: TextIO) -> Plan:
+    """Plan the confirming study.
+
+    Args:
+        search: The search.
+        finalists: Names of the finalists.
+        stream: Output for messages.
+
+    Raises:
+        UserError: As `make_plan`.
+    """
+    study = search.confirm_study(CONFIRM, finalists)
+    return make_plan(study, Store(study.folder.path), stream)
+
+
+def confirm(search: Search, finalists: Sequence[str], runner: Runner, stream: TextIO, command: str) -> Results:
+    """Execute the confirming study.
+
+    Args:
+        search: The search.
+        finalists: Names of the finalists.
+        runner: Executes the runs.
+        stream: Output for progress and table.
+        command: The command line.
+
+    Raises:
+        UserError: As `compare`.
+    """
+    store = Store(search.folder.path / CONFIRM)
+    return run_plan(plan_confirmation(search, finalists, stream), store, runner, stream, command)
+
+
+def confirmed(results: Results, finalists: Sequence[str]) -> tuple[Confirmed, ...]:
+    """Return what the confirming study says about the finalists.
+
+    Args:
+        results: Its results.
+        finalists: Names of the finalists, the best of the search first.
+    """
+    arms = {arm.name: arm for arm in results.study.variants}
+    return tuple(_confirmed(arms[name], results.folder) for name in finalists if name in arms)
+
+
+def _confirmed(arm: ArmSummary, folder: Path) -> Confirmed:
+    found = arm.difference()
+    return Confirmed(
+        name=arm.name,
+        mean=found.mean,
+        low=found.shown.low,
+        high=found.shown.high,
+        verdict=arm.verdict,
+        p=found.p_adjusted,
+        seeds=found.seeds,
+        rows=placed_rows(folder / arm.model, arm.name) if arm.model else (),
+    )

@@ -1,0 +1,259 @@
+"""A whole search: candidates and their costs, rungs, and the confirmation."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TextIO
+
+from yolo_attn.errors import counted
+from yolo_attn.security.trust import trusting
+from yolo_attn.selection.budget import Budget
+from yolo_attn.selection.candidates import Candidate, list_candidates, pairs_of
+from yolo_attn.selection.confirmation import confirm, confirmed
+from yolo_attn.selection.costs import measure_costs
+from yolo_attn.selection.files import CONFIRM, COSTS, REPORT, RESULTS, RESULTS_CSV, rung_folder
+from yolo_attn.selection.folder import choose_folder, opened
+from yolo_attn.selection.preview import describe_rung, preview_lines
+from yolo_attn.selection.racing import PAIRED, Rung, median_half_width, race
+from yolo_attn.selection.records import Costs, RungRecord, SearchRecord
+from yolo_attn.selection.results import SearchResults
+from yolo_attn.selection.rungs import RungResults, RungStudy
+from yolo_attn.selection.screening import screen
+from yolo_attn.selection.setup import Setup, set_up
+from yolo_attn.selection.specification import Search
+from yolo_attn.selection.standings import Standings
+from yolo_attn.selection.stored import read_record, write_record
+from yolo_attn.study.running.runner import Runner
+from yolo_attn.study.specification.device import first_device
+from yolo_attn.study.specification.recipe import recipe_integer
+
+__all__ = ["search"]
+
+_NEEDS = ("latency",)  # costs that are measured in any case: the report plots gain against latency
+
+
+def search(
+    arguments: Mapping[str, object], runner: Runner | None = None, stream: TextIO | None = None, command: str = ""
+) -> SearchResults:
+    """Search the layer and the site that help a base most, under limits of costs and a budget.
+
+    The same arguments continue the search: no run is executed twice. With `plan=True` the costs of the candidates are
+    measured, the plan is printed, and nothing is trained.
+
+    Args:
+        arguments: The keys of `yolo-attn search` with their values, as `yolo-attn help search` lists them, and
+            Ultralytics' training keys.
+        runner: Executes the runs; by default the one that `runner=` names.
+        stream: Output for progress and table; standard output by default.
+        command: The command line, for the report.
+
+    Raises:
+        UserError: An argument is invalid, another process works in the folder, the base cannot be trained, or the disk
+            is full. Results are kept.
+        KeyboardInterrupt: After the running runs were stopped; its message explains how to resume.
+    """
+    from yolo_attn.host.restricted import restricted
+    from yolo_attn.layer_files import load_layers
+
+    stream = stream or sys.stdout
+    specified = Search.from_arguments(arguments)
+    with trusting(specified.study.trust), restricted():
+        folder = choose_folder(specified)
+        specified = replace(specified, folder=replace(specified.folder, path=folder))
+        load_layers(specified.layer_files)
+        with opened(folder, specified):
+            specified, setup = set_up(specified, runner, stream, command)
+            try:
+                return _Engine(specified, setup, stream).run()
+            finally:
+                setup.runner.close()
+
+
+class _Engine:
+    """Executes a search in its folder.
+
+    Args:
+        specified: The search.
+        setup: Data, platform and runner.
+        stream: The output.
+    """
+
+    def __init__(self, specified: Search, setup: Setup, stream: TextIO) -> None:
+        self._search, self._setup, self._stream = specified, setup, stream
+        self._folder = specified.folder.path
+        self._base_costs = Costs()
+        self._standings = Standings(())
+        self._rungs: list[RungRecord] = []
+        self._budget = Budget(specified, setup.runner.workers, setup.seconds, base_runs=2 * len(setup.probe.base_runs))
+
+    def run(self) -> SearchResults:
+        """Execute what has no result yet, and return the results."""
+        self._log(self._setup.carved.summary)
+        planned = self._plan()
+        records, confirmation = self._standings.records, self._setup.confirmation
+        lines = preview_lines(self._search, planned, records, budget=self._budget, confirmation=confirmation)
+        for line in lines:
+            self._log(line)
+        for note in self._setup.notes:
+            self._log(note)
+        if self._search.plan_only:
+            return self._results()
+        try:
+            finalists = self._race(planned)
+            return self._conclude(finalists)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"stopped; give the same command again to resume ({self._folder})") from None
+
+    def _log(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+    # --- before training --------------------------------------------------------------------------------------------
+
+    def _plan(self) -> list[Rung]:
+        """Find the candidates and measure their costs, and return the rungs."""
+        search = self._search
+        candidates = list_candidates(search.study.base, search.layers, search.at, pairs=False)
+        self._standings.add(candidates)
+        self._screen(candidates)
+        planned = self._budget.plan(len(self._standings.racing), self._begun())
+        for one in self._standings.racing[planned[0].candidates :]:
+            self._standings.leave_out(one.name)
+        self._rungs = [
+            RungRecord(number, rung.epochs, rung.seeds, rung.candidates, paired=rung.paired, folder=rung_folder(number))
+            for number, rung in enumerate(planned, 1)
+        ]
+        return planned
+
+    def _begun(self) -> list[Rung]:
+        """Return the rungs that an earlier command has begun."""
+        stored = read_record(self._folder)
+        return [
+            Rung(rung.candidates, rung.seeds, rung.epochs, rung.paired)
+            for rung in (stored.rungs if stored else ())
+            if rung.done
+        ]
+
+    def _screen(self, candidates: Sequence[Candidate]) -> None:
+        """Measure the costs of candidates, and drop those that cannot be built or exported or are over a limit."""
+        probe = self._setup.probe
+        self._base_costs, costs = measure_costs(
+            self._search.study.base,
+            candidates,
+            self._folder / COSTS,
+            imgsz=recipe_integer(probe.study.train, "imgsz"),
+            device=first_device(probe.study.device),
+            threads=probe.platform.threads,
+            needs=_NEEDS,
+            limits=self._search.limits,
+            classes=len(probe.dataset.names) or None,
+            log=self._log,
+        )
+        self._standings.set_costs(costs)
+        for line in screen(self._standings, self._search, self._base_costs, [one.name for one in candidates]):
+            self._log(line)
+
+    # --- the race ---------------------------------------------------------------------------------------------------
+
+    def _race(self, planned: Sequence[Rung]) -> list[str]:
+        """Execute the rungs, and return the finalists, the best first."""
+        rungs, alive = list(planned), [one.name for one in self._standings.racing]
+        for index in range(len(rungs)):
+            if rungs[index].paired:
+                alive = [*alive, *self._add_pairs(alive)]
+            rungs[index] = replace(rungs[index], candidates=len(alive))
+            is_last = index == len(rungs) - 1
+            if is_last:
+                rungs = self._budget.grow(rungs)
+            places = self._search.finalists if is_last else rungs[index + 1].candidates
+            alive = self._execute(index, rungs[index], alive, places)
+        return alive
+
+    def _add_pairs(self, alive: Sequence[str]) -> list[str]:
+        """Add the pairs of the best candidates, and return those that can be tried."""
+        pairs = pairs_of(self._standings.candidates(alive[:PAIRED]))
+        self._standings.add(pairs)
+        self._screen(pairs)
+        racing = {one.name for one in self._standings.racing}
+        return [one.name for one in pairs if one.name in racing]
+
+    def _execute(self, index: int, rung: Rung, alive: Sequence[str], places: int) -> list[str]:
+        """Execute a rung, and return the candidates that continue, the best first."""
+        study = self._search.rung_study(
+            rung_folder(index + 1), self._setup.carved.data, alive, seeds=rung.seeds, epochs=rung.epochs
+        )
+        self._log(f"rung {index + 1}: {counted(rung.candidates, 'candidate')}, {rung.seeds} x {rung.epochs} epochs")
+        executed = RungStudy(study, self._stream)
+        self._rungs[index] = replace(
+            self._rungs[index], candidates=len(alive), seeds=rung.seeds, epochs=rung.epochs, runs=len(executed.runs)
+        )
+        executed.execute(self._setup.runner, lambda ended: self._note_progress(index, ended))
+        self._note_progress(index, len(executed.runs))
+        found = executed.results()
+        self._standings.add_estimates(index + 1, found)
+        kept = self._decide(index, found, places)
+        self._log(describe_rung(self._rungs[index], self._standings.records))
+        self._results().write()
+        return kept
+
+    def _note_progress(self, index: int, ended: int) -> None:
+        """Store the number of ended runs, by which a later command knows that the rung has begun."""
+        self._rungs[index] = replace(self._rungs[index], done=ended)
+        write_record(self._folder, self._record())
+
+    def _decide(self, index: int, found: RungResults, places: int) -> list[str]:
+        """Decide which candidates continue after a rung."""
+        number, finalists = index + 1, self._search.finalists
+        record = replace(self._rungs[index], failed=len(found.errors), base=found.base, kept=0)
+        if found.names:
+            decision = race(found.measured, places=places, finalists=finalists)
+            kept, worse, beyond = (
+                [found.names[column] for column in columns]
+                for columns in (decision.kept, decision.worse, decision.beyond)
+            )
+            self._standings.drop_worse(worse, number, finalists)
+            self._standings.drop_beyond(beyond, number, places)
+            record = replace(
+                record,
+                kept=len(kept),
+                worse=len(worse),
+                beyond=len(beyond),
+                sd_training=decision.sd_training,
+                resolution=median_half_width(found.differences),
+            )
+        else:
+            kept = []
+        self._rungs[index] = record
+        return kept
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    def _conclude(self, finalists: Sequence[str]) -> SearchResults:
+        """Confirm the finalists, and write and print the results."""
+        self._standings.choose(finalists)
+        setup, results = self._setup, None
+        if finalists:
+            results = confirm(self._search, finalists, setup.runner, self._stream, setup.info.command)
+        record = self._record()
+        if results is not None:
+            record = replace(
+                record,
+                confirmed=confirmed(results, finalists),
+                confirm_folder=CONFIRM,
+                confirm_detectable=results.study.detectable_range,
+                finished=results.exit_status == 0,
+            )
+        found = SearchResults(self._folder, replace(record, finished=results is None or results.exit_status == 0))
+        found.write()
+        self._log("\n" + found.table())
+        self._log(f"Results: {self._folder / REPORT}, {RESULTS}, {RESULTS_CSV}")
+        return found
+
+    def _record(self) -> SearchRecord:
+        return SearchRecord(
+            self._setup.info, self._base_costs, self._standings.records, tuple(self._rungs), notes=self._setup.notes
+        )
+
+    def _results(self) -> SearchResults:
+        return SearchResults(self._folder, self._record())

@@ -1,0 +1,90 @@
+"""The folder of a search: its choice, its specification and its lock."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import yaml
+
+from yolo_attn.errors import UserError
+from yolo_attn.selection.files import SPECIFICATION
+from yolo_attn.selection.specification import Search
+from yolo_attn.system.files import make_folder, plain_value, read_yaml, write_atomically
+from yolo_attn.system.locks import FolderLock
+
+__all__ = ["choose_folder", "opened"]
+
+
+def choose_folder(search: Search) -> Path:
+    """Return the folder of a search: the named one, or the first of the default names that is free or contains it.
+
+    Raises:
+        UserError: The named folder contains something else.
+    """
+    folder, content = search.folder, _content(search)
+    if not folder.explicit:
+        number = 1
+        while not _fits(path := _numbered(folder.path, number), content):
+            number += 1
+        return path
+    if _fits(folder.path, content):
+        return folder.path
+    stored = _read(folder.path)
+    if stored is None:
+        raise UserError(f"{folder.path}: contains other files, not a search; give another name=NAME")
+    changed = [key for key in {**content, **stored} if content.get(key) != stored.get(key)]
+    raise UserError(f"{folder.path}: contains a search with another {', '.join(changed)}; give another name=NAME")
+
+
+def _numbered(folder: Path, number: int) -> Path:
+    """Return the folder of a number: search, search2, search3, ...."""
+    return folder if number == 1 else folder.with_name(f"{folder.name}{number}")
+
+
+def _fits(folder: Path, content: Mapping[str, object]) -> bool:
+    """Whether a folder is free or contains the search with a content."""
+    if not folder.exists():
+        return True
+    if not folder.is_dir():
+        raise UserError(f"{folder}: a file, not a folder; give another name=NAME")
+    if all(item.name == ".lock" or item.name.endswith(".tmp") for item in folder.iterdir()):
+        return True
+    return _read(folder) == content
+
+
+def _content(search: Search) -> dict[str, object]:
+    """Return what a search is, as it is read from its file."""
+    content = yaml.safe_load(yaml.safe_dump(plain_value(search.content()), sort_keys=False))
+    return dict(content)
+
+
+def _read(folder: Path) -> dict[str, object] | None:
+    """Return the stored specification, None without one.
+
+    Raises:
+        UserError: It is damaged.
+    """
+    path = folder / SPECIFICATION
+    if not path.is_file():
+        return None
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: damaged; restore it, or give another name=NAME (nothing was overwritten)")
+    return content
+
+
+@contextlib.contextmanager
+def opened(folder: Path, search: Search) -> Iterator[None]:
+    """Lock a search's folder, and write its specification into it.
+
+    Raises:
+        UserError: Another process has locked the folder, or it cannot be written.
+    """
+    make_folder(folder)
+    with FolderLock(folder):
+        path = folder / SPECIFICATION
+        if not path.is_file():
+            write_atomically(path, yaml.safe_dump(_content(search), sort_keys=False))
+        yield

@@ -1,0 +1,187 @@
+"""One rung: a study of its candidates on the carved split, and its measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+import numpy as np
+
+from yolo_attn.errors import UserError, counted
+from yolo_attn.selection.racing import Measured
+from yolo_attn.stats.compare import PairedDifference, Support, difference, estimate
+from yolo_attn.study.execution import Executor
+from yolo_attn.study.job import RunState
+from yolo_attn.study.planning import make_plan
+from yolo_attn.study.results.metrics import RunMetrics, run_metrics
+from yolo_attn.study.running.progress import Progress
+from yolo_attn.study.running.run import Run
+from yolo_attn.study.running.runner import Runner
+from yolo_attn.study.specification.arms import Arm
+from yolo_attn.study.specification.study import Study
+from yolo_attn.study.states import RunStates
+from yolo_attn.study.store import Store
+
+__all__ = ["RungResults", "RungStudy"]
+
+
+@dataclass(frozen=True)
+class RungResults:
+    """The measurements of a finished rung.
+
+    Args:
+        names: The candidates whose runs are all done, in the order of the columns.
+        measured: Their measurements.
+        differences: Their differences to the base.
+        base: Mean of the base's main metric.
+        errors: Why others have no result, by name.
+    """
+
+    names: tuple[str, ...]
+    measured: Measured
+    differences: tuple[PairedDifference, ...]
+    base: float
+    errors: dict[str, str]
+
+
+class RungStudy:
+    """The study of a rung.
+
+    Args:
+        study: Its specification.
+        stream: Output for messages.
+
+    Raises:
+        UserError: An argument is invalid, or the folder is damaged, locked, or of other package versions.
+    """
+
+    def __init__(self, study: Study, stream: TextIO) -> None:
+        self._store = Store(study.folder.path)
+        self.plan = make_plan(study, self._store, stream)
+        self._states = RunStates(self.plan, self._store)
+        self._stream = stream
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs, those that train bases included; arms with the same model share theirs."""
+        return list({run.key: run for run in self.plan.every_run}.values())
+
+    def execute(self, runner: Runner, changed: Callable[[int], None]) -> None:
+        """Execute the runs that have no result here or in another rung.
+
+        Args:
+            runner: Executes them.
+            changed: Called with the number of ended runs after each.
+
+        Raises:
+            UserError: The base cannot be trained, another process works in the folder, or the disk is full.
+        """
+        states, runs = self._states, self.runs
+        with self._store.opened(self.plan.study, self.plan.platform, self.plan.sources):
+            states.prepare(runs)
+            states.adopt(self.plan.runs)
+            states.prepare_bases(self.plan.runs)
+            progress = Progress(len(runs), states.times(), self._stream)
+            try:
+                Executor(
+                    self.plan,
+                    self._store,
+                    states,
+                    runner,
+                    progress,
+                    changed=lambda more: changed(len(states.ended)),
+                ).execute(states.waiting(self._unique(self.plan.runs)), self.plan.runs)
+            finally:
+                progress.close()
+        self._check_base()
+        self._check_interrupted()
+
+    @staticmethod
+    def _unique(runs: Sequence[Run]) -> list[Run]:
+        return list({run.key: run for run in runs}.values())
+
+    def _check_base(self) -> None:
+        """Raise UserError if the base has no result: without it there are no differences."""
+        for run in [*self.plan.base_runs, *self.plan.runs_of(self.plan.baseline)]:
+            state = self._states[run]
+            if state.status != "done":
+                raise UserError(
+                    f"the training of the base itself {state.status}, seed {run.seed}: {state.error}; "
+                    f"log: {self._store.path(run)}/train.log"
+                )
+
+    def _check_interrupted(self) -> None:
+        """Raise UserError if runs were interrupted: their candidates must not be dropped for that."""
+        states = [self._states[run] for run in self.plan.runs]
+        interrupted = [state for state in states if state.status == "interrupted"]
+        if interrupted:
+            raise UserError(
+                f"{counted(len(interrupted), 'run')} of {self._store.folder} interrupted ({interrupted[0].error}); "
+                "give the same command again to resume"
+            )
+
+    def seconds(self) -> float:
+        """Return the time of all finished runs together."""
+        results = (self._states[run].result for run in self.runs)
+        return sum(result.wall_seconds or 0.0 for result in results if result is not None)
+
+    def results(self) -> RungResults:
+        """Return the measurements of the finished rung.
+
+        Raises:
+            UserError: Stored matches are missing or damaged.
+        """
+        arms = self.plan.arms
+        errors = {arm.name: error for arm in arms[1:] if (error := self._error(arm)) is not None}
+        tried = [arm for arm in arms[1:] if arm.name not in errors]
+        base = self._metrics(self.plan.baseline)
+        found = [_subtract(self._metrics(arm), base) for arm in tried]
+        values = np.array([[values for values, _ in one] for one in found]).reshape(len(found), len(base)).T
+        replicates = np.array([[replicates for _, replicates in one] for one in found])
+        support = _first_column(base[0].support)
+        measured = Measured(values, np.moveaxis(replicates, 0, -1) if found else np.empty((len(base), 1, 0)), support)
+        return RungResults(
+            names=tuple(arm.name for arm in tried),
+            measured=measured,
+            differences=tuple(_difference(measured, column) for column in range(len(tried))),
+            base=float(np.mean([run.values[0] for run in base])),
+            errors=errors,
+        )
+
+    def _error(self, arm: Arm) -> str | None:
+        """Return why an arm has no result with some seed, None if it has all."""
+        if arm.error:
+            return arm.error
+        states = [self._states[run] for run in self.plan.runs_of(arm)]
+        return next((_describe(state) for state in states if state.status != "done"), None)
+
+    def _metrics(self, arm: Arm) -> list[RunMetrics]:
+        settings = self.plan.settings
+        return [
+            run_metrics(self._store.path(run), settings.task, groups=settings.groups) for run in self.plan.runs_of(arm)
+        ]
+
+
+def _describe(state: RunState) -> str:
+    return f"seed {state.seed} {state.status}: {state.error}"
+
+
+def _subtract(arm: Sequence[RunMetrics], base: Sequence[RunMetrics]) -> list[tuple[float, np.ndarray]]:
+    """Return the differences in the main metric, and in its replicates, by seed."""
+    return [
+        (
+            float(one.values[0] - other.values[0]),
+            one.replicates[:, 0].astype(np.float64) - other.replicates[:, 0],
+        )
+        for one, other in zip(arm, base, strict=True)
+    ]
+
+
+def _first_column(support: Support) -> Support:
+    return Support(support.factor[:1], support.df[:1])
+
+
+def _difference(measured: Measured, column: int) -> PairedDifference:
+    """Return the difference of a candidate to the base."""
+    return difference(estimate(measured.values[:, [column]], measured.replicates[:, :, [column]], measured.support))

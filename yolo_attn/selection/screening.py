@@ -1,0 +1,58 @@
+"""Screening: candidates that are not trained, because of their costs or because a format cannot carry them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from yolo_attn.errors import UserError, counted
+from yolo_attn.selection.export import check_export
+from yolo_attn.selection.limits import check_limits
+from yolo_attn.selection.records import EXPORT, FAILED, LIMIT, Costs
+from yolo_attn.selection.specification import Search
+from yolo_attn.selection.standings import Standings
+
+__all__ = ["screen"]
+
+
+def screen(standings: Standings, search: Search, base: Costs, names: Sequence[str]) -> Iterator[str]:
+    """Drop candidates that cannot be built or exported, or that are over a limit, and yield lines about them.
+
+    Args:
+        standings: The candidates, with their costs.
+        search: The search.
+        base: Costs of the base.
+        names: The candidates to screen.
+
+    Raises:
+        UserError: No candidate is left.
+    """
+    yield from _drop_unbuildable(standings, names)
+    yield from _drop_unexportable(standings, search, names)
+    costs = {one.name: one.costs for one in standings.records_of(names) if one.status not in (FAILED, EXPORT)}
+    reasons, line = check_limits(search.limits, base, costs)
+    for name, reason in reasons.items():
+        standings.drop(name, LIMIT, reason)
+    if line:
+        yield line
+
+
+def _drop_unexportable(standings: Standings, search: Search, names: Sequence[str]) -> Iterator[str]:
+    """Drop the candidates that the format of the search cannot carry."""
+    if search.export is None:
+        return
+    left = [one.name for one in standings.records_of(names) if one.status != FAILED]
+    reasons, lines = check_export(standings.candidates(left), search.export)
+    for name, reason in reasons.items():
+        standings.drop(name, EXPORT, reason)
+    yield from lines
+    if len(reasons) == len(left):
+        raise UserError(f"no candidate is left: {search.export} carries none of {counted(len(left), 'candidate')}")
+
+
+def _drop_unbuildable(standings: Standings, names: Sequence[str]) -> Iterator[str]:
+    """Drop the candidates whose model cannot be built."""
+    broken = [one for one in standings.records_of(names) if one.costs.error]
+    for one in broken:
+        standings.drop(one.name, FAILED, f"cannot be built: {one.costs.error}")
+    if broken:
+        yield f"{counted(len(broken), 'candidate')} cannot be built, such as {broken[0].label}: {broken[0].costs.error}"

@@ -1,0 +1,114 @@
+"""What a search needs before its first run: the carved data, the platform and the runner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TextIO
+
+from yolo_attn.data import resolve_data
+from yolo_attn.selection.confirmation import plan_confirmation
+from yolo_attn.selection.files import SPLIT, rung_folder
+from yolo_attn.selection.records import SearchInfo
+from yolo_attn.selection.rungs import RungStudy
+from yolo_attn.selection.specification import Search
+from yolo_attn.selection.split import Carved, carve, shared_images
+from yolo_attn.stats.tasks import evaluation_of
+from yolo_attn.study.planning import Plan
+from yolo_attn.study.results.paths import dataset_name
+from yolo_attn.study.running.runner import Runner, make_runner
+from yolo_attn.study.specification.recipe import recipe_integer, recipe_split
+from yolo_attn.study.times import RunSeconds, RunTimes
+
+__all__ = ["Setup", "set_up"]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a search needs before its first run.
+
+    Args:
+        carved: The images that it trains on and evaluates.
+        probe: The plan of its base alone on them.
+        confirmation: The plan of the base alone on the images of the confirmation.
+        runner: Executes the runs.
+        info: The setup as it is reported.
+        seconds: Expected seconds of a run with a number of epochs; None if unknown.
+        notes: What limits the conclusions, in sentences.
+    """
+
+    carved: Carved
+    probe: Plan
+    confirmation: Plan
+    runner: Runner
+    info: SearchInfo
+    seconds: Callable[[int], float | None]
+    notes: tuple[str, ...] = ()
+
+
+def set_up(search: Search, given: Runner | None, stream: TextIO, command: str) -> tuple[Search, Setup]:
+    """Carve the data and choose platform and runner; return the search with its number of threads.
+
+    Args:
+        search: The search.
+        given: Executes the runs; None for the runner that the search names.
+        stream: Output for messages.
+        command: The command line.
+
+    Raises:
+        UserError: The base or the dataset cannot be used, or the dataset is too small.
+    """
+    confirmation = plan_confirmation(search, (), stream)
+    data, groups, task = resolve_data(search.study.data), search.study.design.groups, confirmation.settings.task
+    carved = carve(data, task, search.folder.path / SPLIT, groups=groups, share=search.share)
+    epochs = recipe_integer(search.study.train, "epochs")
+    study = search.rung_study(rung_folder(1), carved.data, (), seeds=1, epochs=epochs)
+    probe = RungStudy(study, stream).plan
+    search = replace(search, study=replace(search.study, threads=probe.platform.threads))
+    runner = given or make_runner(probe.study, probe.platform, stream)
+    info = _info(search, carved, probe, confirmation, command)
+    return search, Setup(carved, probe, confirmation, runner, info, _seconds_of(probe), _notes(data, confirmation))
+
+
+def _seconds_of(probe: Plan) -> Callable[[int], float | None]:
+    """Return the expected seconds of a run by its number of epochs; a few training steps are timed only if needed."""
+    seconds, run = RunSeconds(probe, RunTimes()), probe.runs[0]
+
+    def expected(epochs: int) -> float | None:
+        recipe = {**run.inputs.recipe, "epochs": epochs}
+        return seconds(replace(run, inputs=replace(run.inputs, recipe=recipe)))
+
+    return expected
+
+
+def _info(search: Search, carved: Carved, probe: Plan, confirmation: Plan, command: str) -> SearchInfo:
+    study = search.study
+    return SearchInfo(
+        base=study.base,
+        data=dataset_name(study.data),
+        task=probe.settings.task,
+        metric=evaluation_of(probe.settings.task).metrics[0],
+        recipe=dict(study.train),
+        train_images=carved.train_images,
+        search_images=carved.search_images,
+        confirm_images=confirmation.dataset.images,
+        limits=str(search.limits) or None,
+        export=search.export,
+        budget=search.budget,
+        margin=study.design.margin / 100,
+        versions=dict(probe.platform.versions),
+        device=probe.platform.device,
+        threads=probe.platform.threads,
+        command=command,
+    )
+
+
+def _notes(data: str, confirmation: Plan) -> tuple[str, ...]:
+    """Return what limits the conclusions about a dataset."""
+    shared = shared_images(data, recipe_split(confirmation.study.train))
+    if not shared:
+        return ()
+    return (
+        f"{shared} of the {confirmation.dataset.images} images of the confirmation are also training images, so the "
+        "confirmation is not independent of the search.",
+    )

@@ -1,0 +1,264 @@
+"""The specification of a search, read from `key=value` arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from yolo_attn.errors import UserError
+from yolo_attn.selection.export import parse_export
+from yolo_attn.selection.limits import Limits, parse_limits
+from yolo_attn.study.specification.arguments import (
+    parse_count,
+    parse_flag,
+    parse_positive,
+    parse_seeds,
+    parse_text,
+    split_list,
+)
+from yolo_attn.study.specification.study import Study, StudyFolder
+
+__all__ = ["CONFIRM_SEEDS", "DEFAULT_NAME", "DEFAULT_PROJECT", "DEFAULT_SHARE", "MOST_FINALISTS", "Search"]
+
+DEFAULT_PROJECT = "runs/search"
+DEFAULT_NAME = "search"
+DEFAULT_SHARE = 0.2
+"""Share of the training images that the search evaluates."""
+MOST_FINALISTS = 3
+CONFIRM_SEEDS = 5
+_FIRST_CONFIRM_SEED = 100  # above the seeds of all rungs, so that no seed of the confirmation has been selected on
+_MOST_SHARE = 0.5
+_CHOSEN = frozenset({"variants", "seeds"})  # by the search, so a stored study gets those of now
+
+_SEARCH_KEYS = (
+    *("layers", "at", "limit", "export", "pairs", "runs", "hours", "finalists", "share", "seeds", "controls"),
+    *("project", "name", "plan"),
+)
+_OTHER_KEYS = {
+    "variants": "layers= and at= give the candidates",
+    "study": "a search reads no study file; give its keys in the command",
+    "bases": "all candidates start from one base; compare the finalists with bases=",
+    "max_seeds": "seeds= is the number of seeds of the confirmation",
+    "no_worse": "the report names the cheapest finalist that is not worse in any case",
+    "detect": "plan=True prints what the budget can resolve",
+    "exist_ok": "the same command continues a search; another one needs another name=",
+    "split": "a search evaluates images that it carves from the training images",
+    "val": "a search evaluates the last epoch of each run",
+}
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched, under which limits and budget.
+
+    Args:
+        study: Base, data, recipe and how it runs, as a study whose variants are chosen later.
+        layers: Names of layers and families, or "all"; with options in brackets.
+        layer_files: Python files of custom layers, whose layers are candidates too if no other layers are named.
+        at: The sites; empty for the usual ones of the base.
+        limits: The limits of the costs.
+        export: Format that candidates must be exportable to; None for any.
+        pairs: Whether pairs of placements are searched after single ones.
+        runs: Largest number of runs, the confirmation included; None without a limit.
+        hours: Time of all runs; None without a limit.
+        finalists: Largest number of candidates that are confirmed.
+        share: Share of the training images that the search evaluates.
+        seeds: Seeds of the confirmation.
+        controls: Controls of the confirmation.
+        folder: The search's folder.
+        plan_only: Whether to print the plan and train nothing.
+    """
+
+    study: Study
+    layers: tuple[str, ...]
+    layer_files: tuple[str, ...]
+    at: tuple[str, ...]
+    limits: Limits
+    export: str | None
+    pairs: bool
+    runs: int | None
+    hours: float | None
+    finalists: int
+    share: float
+    seeds: tuple[int, ...]
+    controls: tuple[str, ...]
+    folder: StudyFolder
+    plan_only: bool
+
+    @classmethod
+    def from_arguments(cls, arguments: Mapping[str, object]) -> Search:
+        """Read a search from arguments.
+
+        Args:
+            arguments: Keys and values; text is parsed like the command line's.
+
+        Raises:
+            UserError: A key or a value is invalid.
+        """
+        for key, value in arguments.items():
+            if key in _OTHER_KEYS:
+                raise UserError(f"{key}={value}: not a key of a search: {_OTHER_KEYS[key]}")
+        settings = {key: value for key, value in arguments.items() if key in _SEARCH_KEYS}
+        files, layers = _split_layers(settings.get("layers"))
+        runs, hours = parse_count(settings, "runs"), parse_positive(settings, "hours")
+        if runs is not None and hours is not None:
+            raise UserError(f"runs={runs} and hours={hours:g}: give one of them")
+        study = _study_of(arguments, settings, files)
+        return cls(
+            study=study,
+            layers=layers,
+            layer_files=files,
+            at=_texts(settings.get("at")),
+            limits=parse_limits(parse_text(settings, "limit")),
+            export=parse_export(parse_text(settings, "export")),
+            pairs=parse_flag(settings, "pairs"),
+            runs=runs,
+            hours=hours,
+            finalists=_parse_finalists(settings),
+            share=_parse_share(settings),
+            seeds=_confirm_seeds(settings),
+            controls=study.controls,
+            folder=_parse_folder(settings),
+            plan_only=parse_flag(settings, "plan"),
+        )
+
+    def content(self) -> dict[str, object]:
+        """Return what decides the candidates, the data and the runs; a search continues only with the same content."""
+        study = self.study.to_content()
+        for key in ("variants", "seeds", "controls"):
+            study.pop(key)
+        return {
+            **study,
+            "layers": list(self.layers),
+            "at": list(self.at),
+            "limit": str(self.limits) or None,
+            "export": self.export,
+            "pairs": self.pairs,
+            "share": self.share,
+            "finalists": self.finalists,
+        }
+
+    @property
+    def budget(self) -> str | None:
+        """The budget as given, such as "runs=300"; None without one."""
+        if self.runs is not None:
+            return f"runs={self.runs}"
+        return None if self.hours is None else f"hours={self.hours:g}"
+
+    @property
+    def confirm_runs(self) -> int:
+        """The runs of the confirmation."""
+        return (self.finalists + 1 + len(self.controls)) * len(self.seeds)
+
+    def rung_study(self, name: str, data: str, variants: Iterable[str], *, seeds: int, epochs: int) -> Study:
+        """Return the study of a rung.
+
+        Args:
+            name: Its folder in the search's folder.
+            data: Data YAML of the carved split.
+            variants: The candidates.
+            seeds: Number of seeds.
+            epochs: Epochs of each run.
+        """
+        train = {key: value for key, value in self.study.train.items() if key != "split"}
+        return replace(
+            self.study,
+            data=data,
+            variants=tuple(variants),
+            controls=(),
+            seeds=tuple(range(seeds)),
+            train=dict(sorted({**train, "epochs": epochs}.items())),
+            given=self.study.given | _CHOSEN,
+            folder=StudyFolder(self.folder.path / name, explicit=True, exist_ok=True),
+        )
+
+    def confirm_study(self, name: str, variants: Iterable[str]) -> Study:
+        """Return the confirming study.
+
+        Args:
+            name: Its folder in the search's folder.
+            variants: The finalists.
+        """
+        return replace(
+            self.study,
+            variants=tuple(variants),
+            controls=self.controls,
+            seeds=self.seeds,
+            given=self.study.given | _CHOSEN,
+            folder=StudyFolder(self.folder.path / name, explicit=True, exist_ok=True),
+        )
+
+
+def _study_of(arguments: Mapping[str, object], settings: Mapping[str, object], files: Iterable[str]) -> Study:
+    """Return base, data and recipe as a study; by default those of `compare`."""
+    given = {key: value for key, value in arguments.items() if key not in settings}
+    if files:
+        given["layers"] = ",".join(files)
+    given.setdefault("variants", "SE@neck")  # replaced by the candidates
+    study = Study.from_arguments({**given, "controls": settings.get("controls", [])})
+    if study.threads is None and study.device in (None, "cpu"):
+        return replace(study, threads=_cpu_threads(study))
+    return study
+
+
+def _cpu_threads(study: Study) -> int | None:
+    """Return one thread on CPUs: a search has enough runs for all cores, and two threads do not halve a run's time."""
+    from yolo_attn.study.specification.device import device_kind
+
+    return 1 if device_kind(study.device) == "cpu" else None
+
+
+def _split_layers(value: object) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the Python files and the names in `layers=`."""
+    items = _texts(value)
+    files = tuple(item for item in items if item.endswith(".py"))
+    names = tuple(item for item in items if not item.endswith(".py"))
+    return files, names or (() if files else ("all",))
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    """Return a list of texts, given as a list or as text with commas."""
+    if value is None:
+        return ()
+    items = split_list(value) if isinstance(value, str) else value
+    if not isinstance(items, Iterable):
+        items = [items]
+    return tuple(text for item in items if (text := str(item).strip()))
+
+
+def _parse_finalists(settings: Mapping[str, object]) -> int:
+    finalists = parse_count(settings, "finalists") or MOST_FINALISTS
+    if finalists > MOST_FINALISTS:
+        raise UserError(
+            f"finalists={finalists}: at most {MOST_FINALISTS}; each more makes the confirmation of all less sensitive"
+        )
+    return finalists
+
+
+def _parse_share(settings: Mapping[str, object]) -> float:
+    share = parse_positive(settings, "share") or DEFAULT_SHARE
+    if share > _MOST_SHARE:
+        raise UserError(f"share={share:g}: must be a share of the training images of at most {_MOST_SHARE}")
+    return share
+
+
+def _confirm_seeds(settings: Mapping[str, object]) -> tuple[int, ...]:
+    """Return the seeds of the confirmation: a number of seeds that no rung has, or given ones."""
+    given = settings.get("seeds")
+    if given is None:
+        return tuple(range(_FIRST_CONFIRM_SEED, _FIRST_CONFIRM_SEED + CONFIRM_SEEDS))
+    seeds = parse_seeds(given)
+    is_count = seeds == tuple(range(len(seeds)))
+    if not is_count and min(seeds) < _FIRST_CONFIRM_SEED:
+        raise UserError(
+            f"seeds={given}: the confirmation needs seeds that the search has not seen, from {_FIRST_CONFIRM_SEED} on; "
+            "a number, such as seeds=5, chooses them"
+        )
+    return tuple(_FIRST_CONFIRM_SEED + seed for seed in seeds) if is_count else seeds
+
+
+def _parse_folder(settings: Mapping[str, object]) -> StudyFolder:
+    project = parse_text(settings, "project") or DEFAULT_PROJECT
+    name = parse_text(settings, "name")
+    return StudyFolder(Path(project).expanduser() / (name or DEFAULT_NAME), explicit=name is not None)
