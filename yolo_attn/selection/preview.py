@@ -72,8 +72,8 @@ def _detectable_line(search: Search, confirmation: Plan) -> str:
     noise = _earlier_noise(search, confirmation)
     if noise is None:
         return (
-            "detectable in the confirmation: unknown until a study on this dataset has measured its noise; "
-            "the second rung does"
+            "detectable in the confirmation: unknown until a study on this dataset has measured its noise; the report "
+            "states it"
         )
     smallest = minimum_detectable(
         len(search.seeds),

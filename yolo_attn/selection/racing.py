@@ -153,6 +153,7 @@ def rungs_of(candidates: int, epochs: int, finalists: int, shape: Shape, *, pair
     while sizes[-1] > 2 * finalists:
         sizes.append(max(2 * finalists, math.ceil(sizes[-1] * shape.share)))
     seeds = [min(_MOST_SEEDS, round(shape.growth**number)) for number in range(len(sizes))]
+    seeds[-1] = max(2, seeds[-1])  # one seed would not show the noise
     rungs = [Rung(size, of_each, epochs) for size, of_each in zip(sizes, seeds, strict=True)]
     rungs[0] = replace(rungs[0], epochs=max(1, math.ceil(epochs * shape.first_epochs)))
     if not pairs:
