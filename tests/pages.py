@@ -57,6 +57,8 @@ def check_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
         _check_stock(program, verb, words)
     elif verb == "compare":
         _check_study(keys)
+    elif verb == "search":
+        _check_search(keys)
     elif verb in ("enable-yolo", "disable-yolo"):
         with pytest.MonkeyPatch.context() as patch:  # site-packages are unchanged
             patch.setattr("yolo_attn.host.startup_file.own_folder", lambda user: Path.cwd())
@@ -103,6 +105,15 @@ def _check_study(keys: dict[str, str]) -> None:
     base = study.base.replace(".pt", ".yaml")  # tests download nothing
     for variant in study.variants:
         make_variant(base, variant)
+
+
+def _check_search(keys: dict[str, str]) -> None:
+    from yolo_attn.selection.candidates import list_candidates
+    from yolo_attn.selection.specification import Search
+
+    search = Search.from_arguments(keys)
+    base = search.study.base.replace(".pt", ".yaml")  # tests download nothing
+    assert list_candidates(base, search.layers, search.at or None)
 
 
 def _with(words: list[str], changes: dict[str, str]) -> list[str]:

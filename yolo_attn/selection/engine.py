@@ -114,7 +114,7 @@ class _Engine:
     def _plan(self) -> list[Rung]:
         """Find the candidates and measure their costs, and return the rungs."""
         search = self._search
-        candidates = list_candidates(search.study.base, search.layers, search.at, pairs=False)
+        candidates = list_candidates(search.study.base, search.layers, search.at or None, pairs=search.pairs)
         self._standings.add(candidates)
         self._screen(candidates)
         planned = self._budget.plan(len(self._standings.racing), self._begun())
