@@ -158,6 +158,10 @@ def test_unfinished_stages_have_no_number_that_they_keep() -> None:
     assert kept[1] is not None and kept[2:] == [None, None, None]
 
 
+def test_a_search_without_finalists_ends_with_none() -> None:
+    assert [(stage.entered, stage.left) for stage in stages(RECORDS["limits"])] == [(24, 0), (0, 0)]
+
+
 def test_the_grid_has_every_layer_and_site_once() -> None:
     record = RECORDS["full"]
     grid = make_grid(record)

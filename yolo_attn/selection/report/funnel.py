@@ -145,7 +145,7 @@ def _confirmation(record: SearchRecord) -> Stage:
         "Confirmation",
         f"{counted(seeds, 'new seed')}, other images" if seeds else "other images and seeds",
         finalists,
-        better if record.confirmed else None,
+        better if record.confirmed or record.finished else None,
         tuple(Loss(count, verdict) for verdict, count in others.most_common()),
         record.confirm_folder,
     )
@@ -176,8 +176,10 @@ def funnel_plot(found: Sequence[Stage]) -> Plot:
 
 
 def _numbers(stage: Stage) -> str:
+    if not stage.entered:
+        return "not yet" if stage.left is None else "none"
     if stage.left is None:
-        return str(stage.entered) if stage.entered else "not yet"
+        return str(stage.entered)
     return f"{stage.entered} → {stage.left}" + (" better" if stage.title == "Confirmation" else "")
 
 
