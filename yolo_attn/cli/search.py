@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from yolo_attn.cli.command import Command
 from yolo_attn.cli.words import parse_keys
 
@@ -62,7 +64,7 @@ confirming study with a report of its own.
 def _run(words: list[str]) -> int:
     from yolo_attn.selection.engine import search
 
-    return search(parse_keys(words), command=" ".join(["yolo-attn", "search", *words])).exit_status
+    return search(parse_keys(words), command=shlex.join(["yolo-attn", "search", *words])).exit_status
 
 
 COMMAND = Command(

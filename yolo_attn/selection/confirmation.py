@@ -12,12 +12,13 @@ from yolo_attn.selection.records import Confirmed
 from yolo_attn.selection.specification import Search
 from yolo_attn.study.comparison import Results
 from yolo_attn.study.engine import run_plan
+from yolo_attn.study.files import LAST_WEIGHTS
 from yolo_attn.study.planning import Plan, make_plan
 from yolo_attn.study.results.records import ArmSummary
 from yolo_attn.study.running.runner import Runner
 from yolo_attn.study.store import Store
 
-__all__ = ["confirm", "confirmed", "plan_confirmation"]
+__all__ = ["base_weights", "confirm", "confirmed", "plan_confirmation"]
 
 
 def plan_confirmation(search: Search, finalists: Sequence[str], stream: TextIO) -> Plan:
@@ -50,6 +51,12 @@ def confirm(search: Search, finalists: Sequence[str], runner: Runner, stream: Te
     """
     store = Store(search.folder.path / CONFIRM)
     return run_plan(plan_confirmation(search, finalists, stream), store, runner, stream, command)
+
+
+def base_weights(results: Results) -> str | None:
+    """Return the checkpoint of the base that the confirming study has trained; None if the base was given trained."""
+    trained = [base for base in results.study.bases if base.arm is None and base.folder]
+    return str(results.folder / str(trained[0].folder) / LAST_WEIGHTS) if trained else None
 
 
 def confirmed(results: Results, finalists: Sequence[str]) -> tuple[Confirmed, ...]:

@@ -11,7 +11,7 @@ from yolo_attn.errors import counted
 from yolo_attn.security.trust import trusting
 from yolo_attn.selection.budget import Budget
 from yolo_attn.selection.candidates import Candidate, list_candidates, pairs_of
-from yolo_attn.selection.confirmation import confirm, confirmed
+from yolo_attn.selection.confirmation import base_weights, confirm, confirmed
 from yolo_attn.selection.costs import measure_costs
 from yolo_attn.selection.files import CONFIRM, COSTS, REPORT, RESULTS, RESULTS_CSV, rung_folder
 from yolo_attn.selection.folder import choose_folder, opened
@@ -232,23 +232,29 @@ class _Engine:
     def _conclude(self, finalists: Sequence[str]) -> SearchResults:
         """Confirm the finalists, and write and print the results."""
         self._standings.choose(finalists)
-        setup, results = self._setup, None
-        if finalists:
-            results = confirm(self._search, finalists, setup.runner, self._stream, setup.info.command)
         record = self._record()
-        if results is not None:
-            record = replace(
-                record,
-                confirmed=confirmed(results, finalists),
-                confirm_folder=CONFIRM,
-                confirm_detectable=results.study.detectable_range,
-                finished=results.exit_status == 0,
-            )
-        found = SearchResults(self._folder, replace(record, finished=results is None or results.exit_status == 0))
+        if finalists:
+            record = self._confirm(record, finalists)
+        else:
+            record = replace(record, finished=True)
+        found = SearchResults(self._folder, record)
         found.write()
         self._log("\n" + found.table())
         self._log(f"Results: {self._folder / REPORT}, {RESULTS}, {RESULTS_CSV}")
         return found
+
+    def _confirm(self, record: SearchRecord, finalists: Sequence[str]) -> SearchRecord:
+        """Execute the confirming study, and return the record with its results."""
+        info = record.info
+        results = confirm(self._search, finalists, self._setup.runner, self._stream, info.command)
+        return replace(
+            record,
+            info=replace(info, weights=base_weights(results)),
+            confirmed=confirmed(results, finalists),
+            confirm_folder=CONFIRM,
+            confirm_detectable=results.study.detectable_range,
+            finished=results.exit_status == 0,
+        )
 
     def _record(self) -> SearchRecord:
         return SearchRecord(

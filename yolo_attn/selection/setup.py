@@ -96,6 +96,7 @@ def _info(search: Search, carved: Carved, probe: Plan, confirmation: Plan, comma
         export=search.export,
         budget=search.budget,
         margin=study.design.margin / 100,
+        lr_attention=study.design.lr_attention if study.design.lr_attention != 1 else None,
         versions=dict(probe.platform.versions),
         device=probe.platform.device,
         threads=probe.platform.threads,
