@@ -233,10 +233,7 @@ class _Engine:
         """Confirm the finalists, and write and print the results."""
         self._standings.choose(finalists)
         record = self._record()
-        if finalists:
-            record = self._confirm(record, finalists)
-        else:
-            record = replace(record, finished=True)
+        record = self._confirm(record, finalists) if finalists else replace(record, finished=True)
         found = SearchResults(self._folder, record)
         found.write()
         self._log("\n" + found.table())
