@@ -161,14 +161,14 @@ class Search:
             seeds: Number of seeds.
             epochs: Epochs of each run.
         """
-        train = {key: value for key, value in self.study.train.items() if key != "split"}
         return replace(
             self.study,
             data=data,
             variants=tuple(variants),
             controls=(),
             seeds=tuple(range(seeds)),
-            train=dict(sorted({**train, "epochs": epochs}.items())),
+            train=dict(sorted({**_without_split(self.study.train), "epochs": epochs}.items())),
+            pretraining=_without_split(self.study.pretraining),
             given=self.study.given | _CHOSEN,
             folder=StudyFolder(self.folder.path / name, explicit=True, exist_ok=True),
         )
@@ -188,6 +188,11 @@ class Search:
             given=self.study.given | _CHOSEN,
             folder=StudyFolder(self.folder.path / name, explicit=True, exist_ok=True),
         )
+
+
+def _without_split(recipe: Mapping[str, object]) -> dict[str, object]:
+    """Return a recipe that evaluates val, as which a carved dataset has the images that the search evaluates."""
+    return {key: value for key, value in recipe.items() if key != "split"}
 
 
 def _study_of(arguments: Mapping[str, object], settings: Mapping[str, object], files: Iterable[str]) -> Study:
