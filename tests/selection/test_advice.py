@@ -142,6 +142,7 @@ def test_commands_place_the_layers_of_the_candidate(name: str, fresh_folder: Pat
     assert all(written[section] == wanted[section] for section in ("backbone", "head"))
 
 
+@pytest.mark.slow
 def test_pasted_commands_work(
     fresh_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

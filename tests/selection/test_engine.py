@@ -167,6 +167,7 @@ def test_a_killed_search_continues_where_it_was(
     assert resumed.record.confirmed == undisturbed.record.confirmed
 
 
+@pytest.mark.slow
 def test_a_budget_counts_every_run(fake: FakeSearch) -> None:
     results = fake.search(runs=40, seeds=3)
     assert len(fake.starts()) <= 40
@@ -174,12 +175,13 @@ def test_a_budget_counts_every_run(fake: FakeSearch) -> None:
 
 
 def test_candidates_beyond_the_budget_are_the_last_ones(fake: FakeSearch) -> None:
-    results = fake.search(runs=23, seeds=3, epochs=1)
+    results = fake.search(runs=27, seeds=3, epochs=1)
     untried = [name for name, status in states(results).items() if status == UNTRIED]
     assert untried == NAMES[-len(untried) :]
-    assert len(fake.starts()) <= 23
+    assert len(fake.starts()) <= 27
 
 
+@pytest.mark.slow
 def test_a_larger_budget_continues_a_finished_search(fake: FakeSearch) -> None:
     fake.search(runs=40, seeds=3)
     before = set(fake.starts())
@@ -197,6 +199,7 @@ def test_too_small_a_budget_names_the_least(fake: FakeSearch) -> None:
     assert len(fake.starts()) <= least
 
 
+@pytest.mark.slow
 def test_a_candidate_that_fails_is_dropped_with_its_reason(fake: FakeSearch) -> None:
     fake.names = ["fail.x", *NAMES]
     results = fake.search()
@@ -213,7 +216,7 @@ def test_a_base_that_fails_stops_the_search(fake: FakeSearch) -> None:
 
 
 def test_a_search_that_finds_nothing_says_what_it_could_have_found(fake: FakeSearch) -> None:
-    fake.names = ["hits9.a", "hits9.b", "hits9.c", "hits9.d", "hits8.e"]
+    fake.names = ["unsure.a", "hits9.b", "hits8.c"]
     results = fake.search()
     assert not any(one.verdict == "better" for one in results.record.confirmed)
     assert "No layer was found that is better than yolo11n" in results.table()
