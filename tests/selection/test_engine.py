@@ -230,11 +230,35 @@ def test_another_search_does_not_change_the_folder(fake: FakeSearch) -> None:
 
 
 def test_a_plan_trains_nothing(fake: FakeSearch) -> None:
-    fake.search(plan=True)
+    assert fake.search(plan=True).exit_status == 0
     assert not (fake.home / "journal").exists()
     output = fake.stream.getvalue()
     assert "10 candidates" in output
     assert "confirmation: up to 3 finalists and the base, 5 seeds" in output
+
+
+def test_hours_are_planned_with_the_times_of_finished_runs(fake: FakeSearch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first guess is far too long, the fake runs take no time, so the last rung gets the most seeds."""
+    monkeypatch.setattr(setup, "_seconds_of", lambda probe: lambda epochs: 100.0)
+    results = fake.search(hours=1, seeds=3)
+    assert results.record.confirmed[0].name == "hits14.c"
+    assert results.record.rungs[-1].seeds == 12
+    assert results.record.info.budget == "hours=1"
+
+
+def test_too_few_hours_are_an_error(fake: FakeSearch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup, "_seconds_of", lambda probe: lambda epochs: 100.0)
+    with pytest.raises(UserError, match=r"hours=0.1: too short; a search of 6 candidates takes about"):
+        fake.search(hours=0.1)
+
+
+def test_pairs_of_the_best_join_before_the_last_rung(fake: FakeSearch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        engine, "pairs_of", lambda of: [Candidate("hits15.ab", "hits15.ab", ("a", "b"), ("neck", "p5"))]
+    )
+    results = fake.search(pairs=True, seeds=3)
+    assert results.record.confirmed[0].name == "hits15.ab"
+    assert [rung.paired for rung in results.record.rungs] == [False, True, False]
 
 
 @pytest.mark.parametrize(

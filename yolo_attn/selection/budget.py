@@ -28,6 +28,12 @@ class Budget:
     ) -> None:
         self._search, self._workers, self._seconds, self._base_runs = search, workers, seconds, base_runs
         self._epochs = recipe_integer(search.study.train, "epochs")
+        self._measured: dict[int, float] = {}
+
+    def learn(self, epochs: int, seconds: float | None) -> None:
+        """Take the measured time of runs with a number of epochs instead of the expected one."""
+        if seconds is not None:
+            self._measured[epochs] = seconds
 
     @property
     def workers(self) -> int:
@@ -69,7 +75,7 @@ class Budget:
 
     def expected_seconds(self, rungs: Sequence[Rung]) -> float | None:
         """Return the expected time of the whole search; None if it is unknown."""
-        if self._seconds(self._epochs) is None:
+        if self._seconds(self._epochs) is None and self._search.hours is None:
             return None
         seconds = cost_of(rungs, self._run_seconds) + self._search.confirm_runs * self._run_seconds(self._epochs)
         return seconds / self._workers
@@ -87,7 +93,7 @@ class Budget:
         return 1.0 if self._search.hours is None else self._run_seconds(epochs)
 
     def _run_seconds(self, epochs: int) -> float:
-        seconds = self._seconds(epochs)
+        seconds = self._measured.get(epochs) or self._seconds(epochs)
         if seconds is None:
             raise UserError("hours=: the time of a run cannot be estimated for this base and dataset; give runs=")
         return seconds

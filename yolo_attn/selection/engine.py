@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TextIO
 
@@ -30,8 +30,6 @@ from yolo_attn.study.specification.device import first_device
 from yolo_attn.study.specification.recipe import recipe_integer
 
 __all__ = ["search"]
-
-_NEEDS = ("latency",)  # costs that are measured in any case: the report plots gain against latency
 
 
 def search(
@@ -99,7 +97,7 @@ class _Engine:
         for note in self._setup.notes:
             self._log(note)
         if self._search.plan_only:
-            return self._results()
+            return replace(self._results(), planned=True)
         try:
             finalists = self._race(planned)
             return self._conclude(finalists)
@@ -117,26 +115,35 @@ class _Engine:
         candidates = list_candidates(search.study.base, search.layers, search.at or None, pairs=search.pairs)
         self._standings.add(candidates)
         self._screen(candidates)
-        planned = self._budget.plan(len(self._standings.racing), self._begun())
+        stored = read_record(self._folder)
+        begun = [rung for rung in (stored.rungs if stored else ()) if rung.done]
+        planned = self._budget.plan(len(self._standings.racing), list(map(_rung_of, begun)))
         for one in self._standings.racing[planned[0].candidates :]:
             self._standings.leave_out(one.name)
-        self._rungs = [
-            RungRecord(number, rung.epochs, rung.seeds, rung.candidates, paired=rung.paired, folder=rung_folder(number))
-            for number, rung in enumerate(planned, 1)
-        ]
+        self._note_plan(planned)
+        for index, rung in enumerate(begun):
+            self._rungs[index] = replace(self._rungs[index], done=rung.done, runs=rung.runs)
         return planned
 
-    def _begun(self) -> list[Rung]:
-        """Return the rungs that an earlier command has begun."""
-        stored = read_record(self._folder)
-        return [
-            Rung(rung.candidates, rung.seeds, rung.epochs, rung.paired)
-            for rung in (stored.rungs if stored else ())
-            if rung.done
-        ]
+    def _note_plan(self, planned: Sequence[Rung]) -> None:
+        """Make records of rungs that have none, and adapt those of rungs that are planned differently."""
+        records = [_record_of(number, rung) for number, rung in enumerate(planned, 1)]
+        finished = sum(rung.kept is not None for rung in self._rungs)
+        self._rungs = [*self._rungs[:finished], *records[finished:]]
 
     def _screen(self, candidates: Sequence[Candidate]) -> None:
         """Measure the costs of candidates, and drop those that cannot be built or exported or are over a limit."""
+        self._measure(candidates)
+        for line in screen(self._standings, self._search, self._base_costs, [one.name for one in candidates]):
+            self._log(line)
+
+    def _measure(self, candidates: Sequence[Candidate], needs: Collection[str] = ()) -> None:
+        """Measure the costs of candidates.
+
+        Args:
+            candidates: The candidates.
+            needs: The costs to measure besides parameters, operations and those with a limit.
+        """
         probe = self._setup.probe
         self._base_costs, costs = measure_costs(
             self._search.study.base,
@@ -145,30 +152,33 @@ class _Engine:
             imgsz=recipe_integer(probe.study.train, "imgsz"),
             device=first_device(probe.study.device),
             threads=probe.platform.threads,
-            needs=_NEEDS,
+            needs=needs,
             limits=self._search.limits,
             classes=len(probe.dataset.names) or None,
             log=self._log,
         )
         self._standings.set_costs(costs)
-        for line in screen(self._standings, self._search, self._base_costs, [one.name for one in candidates]):
-            self._log(line)
 
     # --- the race ---------------------------------------------------------------------------------------------------
 
     def _race(self, planned: Sequence[Rung]) -> list[str]:
         """Execute the rungs, and return the finalists, the best first."""
-        rungs, alive = list(planned), [one.name for one in self._standings.racing]
-        for index in range(len(rungs)):
+        rungs, alive, index = list(planned), [one.name for one in self._standings.racing], 0
+        while alive and index < len(rungs):
             if rungs[index].paired:
                 alive = [*alive, *self._add_pairs(alive)]
             rungs[index] = replace(rungs[index], candidates=len(alive))
             is_last = index == len(rungs) - 1
             if is_last:
+                self._measure(self._standings.candidates(alive), ["latency"])  # the report plots gain against it
                 rungs = self._budget.grow(rungs)
             places = self._search.finalists if is_last else rungs[index + 1].candidates
             alive = self._execute(index, rungs[index], alive, places)
-        return alive
+            index += 1
+            if self._search.hours:  # runs may take another time than expected
+                rungs = self._budget.plan(planned[0].candidates, rungs[:index])
+                self._note_plan(rungs)
+        return alive[: self._search.finalists]
 
     def _add_pairs(self, alive: Sequence[str]) -> list[str]:
         """Add the pairs of the best candidates, and return those that can be tried."""
@@ -190,6 +200,7 @@ class _Engine:
         )
         executed.execute(self._setup.runner, lambda ended: self._note_progress(index, ended))
         self._note_progress(index, len(executed.runs))
+        self._budget.learn(rung.epochs, executed.mean_seconds())
         found = executed.results()
         self._standings.add_estimates(index + 1, found)
         kept = self._decide(index, found, places)
@@ -260,3 +271,11 @@ class _Engine:
 
     def _results(self) -> SearchResults:
         return SearchResults(self._folder, self._record())
+
+
+def _rung_of(record: RungRecord) -> Rung:
+    return Rung(record.candidates, record.seeds, record.epochs, record.paired)
+
+
+def _record_of(number: int, rung: Rung) -> RungRecord:
+    return RungRecord(number, rung.epochs, rung.seeds, rung.candidates, paired=rung.paired, folder=rung_folder(number))

@@ -28,15 +28,17 @@ class SearchResults:
     Args:
         folder: The search's folder.
         record: The content of `search.json`.
+        planned: Whether the search was only planned.
     """
 
     folder: Path
     record: SearchRecord
+    planned: bool = False
 
     @property
     def exit_status(self) -> int:
-        """0 when the search is finished, 1 otherwise."""
-        return 0 if self.record.finished else 1
+        """0 when the search is finished, or planned if that was asked for, 1 otherwise."""
+        return 0 if self.record.finished or self.planned else 1
 
     def rows(self) -> list[dict[str, object]]:
         """Return one dictionary per candidate; differences are fractions from -1 to 1.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TextIO
 
 import numpy as np
@@ -121,10 +122,11 @@ class RungStudy:
                 "give the same command again to resume"
             )
 
-    def seconds(self) -> float:
-        """Return the time of all finished runs together."""
-        results = (self._states[run].result for run in self.runs)
-        return sum(result.wall_seconds or 0.0 for result in results if result is not None)
+    def mean_seconds(self) -> float | None:
+        """Return the mean time of the finished runs of the arms; None without any."""
+        results = (self._states[run].result for run in self.plan.runs)
+        times = [result.wall_seconds for result in results if result is not None and result.wall_seconds]
+        return fmean(times) if times else None
 
     def results(self) -> RungResults:
         """Return the measurements of the finished rung.

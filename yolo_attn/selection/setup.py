@@ -92,7 +92,7 @@ def _info(search: Search, carved: Carved, probe: Plan, confirmation: Plan, comma
         train_images=carved.train_images,
         search_images=carved.search_images,
         confirm_images=confirmation.dataset.images,
-        limits=str(search.limits) or None,
+        limits=search.limits.text or None,
         export=search.export,
         budget=search.budget,
         margin=study.design.margin / 100,

@@ -132,7 +132,7 @@ class Search:
             **study,
             "layers": list(self.layers),
             "at": list(self.at),
-            "limit": str(self.limits) or None,
+            "limit": self.limits.text or None,
             "export": self.export,
             "pairs": self.pairs,
             "share": self.share,
