@@ -160,6 +160,7 @@ def test_pasted_commands_work(
     assert (model["scale"], words["epochs"], words["optimizer"], words["amp"]) == ("n", 20, "SGD", False)
 
 
+@pytest.mark.slow
 def test_the_command_to_keep_the_base_trains_it(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ultralytics import YOLO
 

@@ -110,20 +110,15 @@ def test_the_best_candidate_is_found_and_confirmed(fake: FakeSearch) -> None:
     assert [one.name for one in results.record.candidates if one.status == FINALIST] == [
         one.name for one in sorted(results.record.confirmed, key=lambda one: NAMES.index(one.name))
     ]
+    raced = {job["seed"] for job in fake.jobs("rung*")}
+    confirmed = {job["seed"] for job in fake.jobs("confirm")}
+    assert len(confirmed) == 5
+    assert not raced & confirmed
     for name in ("search.json", "search.csv", "report.html", "confirm/results.json"):
         assert (fake.folder / name).is_file(), name
 
 
-def test_the_confirmation_has_seeds_that_the_search_has_not_seen(fake: FakeSearch) -> None:
-    fake.search(seeds=3)
-    raced = {
-        seed for path in fake.folder.glob("rung*/runs/*/run.json") for seed in [json.loads(path.read_text())["seed"]]
-    }
-    confirmed = {json.loads(path.read_text())["seed"] for path in fake.folder.glob("confirm/runs/*/run.json")}
-    assert len(confirmed) == 3
-    assert not raced & confirmed
-
-
+@pytest.mark.slow
 def test_the_rungs_evaluate_the_carved_split_and_the_confirmation_the_dataset(fake: FakeSearch) -> None:
     fake.search(data="digits")
     data = {path.parts[-4]: json.loads(path.read_text())["data"] for path in fake.folder.glob("*/runs/*/run.json")}
@@ -134,6 +129,7 @@ def test_the_rungs_evaluate_the_carved_split_and_the_confirmation_the_dataset(fa
     assert data["confirm"] == "digits"
 
 
+@pytest.mark.slow
 def test_no_run_is_executed_twice(fake: FakeSearch) -> None:
     """A later rung takes the runs of an earlier one, and the same command starts none."""
     first = fake.search()
@@ -148,6 +144,7 @@ def test_no_run_is_executed_twice(fake: FakeSearch) -> None:
     assert fake.starts() == starts
 
 
+@pytest.mark.slow
 def test_a_killed_search_continues_where_it_was(
     fake: FakeSearch,
     wait_for: Callable[[Callable[[], bool]], None],  # noqa: F811
@@ -174,6 +171,7 @@ def test_a_budget_counts_every_run(fake: FakeSearch) -> None:
     assert results.record.confirmed
 
 
+@pytest.mark.slow
 def test_candidates_beyond_the_budget_are_the_last_ones(fake: FakeSearch) -> None:
     results = fake.search(runs=27, seeds=3, epochs=1)
     untried = [name for name, status in states(results).items() if status == UNTRIED]
@@ -191,6 +189,7 @@ def test_a_larger_budget_continues_a_finished_search(fake: FakeSearch) -> None:
     assert results.record.confirmed[0].verdict == "better"
 
 
+@pytest.mark.slow
 def test_too_small_a_budget_names_the_least(fake: FakeSearch) -> None:
     with pytest.raises(UserError, match=r"runs=12: too few.*the least number to (\d+)") as error:
         fake.search(runs=12, seeds=3)
@@ -237,6 +236,7 @@ def test_a_plan_trains_nothing(fake: FakeSearch) -> None:
     assert "confirmation: up to 3 finalists and the base, 5 seeds" in output
 
 
+@pytest.mark.slow
 def test_hours_are_planned_with_the_times_of_finished_runs(fake: FakeSearch, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first guess is far too long, the fake runs take no time, so the last rung gets the most seeds."""
     monkeypatch.setattr(setup, "_seconds_of", lambda probe: lambda epochs: 100.0)
@@ -252,6 +252,7 @@ def test_too_few_hours_are_an_error(fake: FakeSearch, monkeypatch: pytest.Monkey
         fake.search(hours=0.1)
 
 
+@pytest.mark.slow
 def test_pairs_of_the_best_join_before_the_last_rung(fake: FakeSearch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         engine, "pairs_of", lambda of: [Candidate("hits15.ab", "hits15.ab", ("a", "b"), ("neck", "p5"))]
