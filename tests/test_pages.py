@@ -24,7 +24,12 @@ NEW = [command for command in commands(*HERE.values()) if command not in OF_READ
 ROWS = [row for text in TEXTS.values() for b in blocks(text, "yaml") for row in yaml.safe_load(b) if len(row) == 4]
 
 
-@pytest.mark.parametrize("command", NEW)
+def with_tier(command: str) -> Any:
+    """Return a command as a parameter; those that measure models are slow."""
+    return pytest.param(command, marks=pytest.mark.slow if command.split()[1] in {"profile", "place"} else ())
+
+
+@pytest.mark.parametrize("command", map(with_tier, NEW))
 def test_a_command_is_valid(command: str, fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     check_command(command, capsys)
 
