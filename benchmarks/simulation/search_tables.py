@@ -83,7 +83,7 @@ def strategies(quick: bool) -> Table:
 def nothing(quick: bool) -> Table:
     """False confirmations where no candidate differs from the base."""
     table = Table(["surfaces", "false confirmations in %", "estimate of the best finalist", "its true gain"])
-    searches = 200 if quick else 2000
+    searches = 200 if quick else 1000
     for name, world in WORLDS.items():
         found = rates(replace(world, best=0.0), search.racing, 300, searches)
         table.add(found.false, searches)
@@ -96,7 +96,7 @@ def shapes(quick: bool) -> Table:
     table = Table(["share", "growth", "epochs of the first rung", "runs", *WORLDS])
     for shape in search.SHAPES:
         strategy, cost = search.racing_with(shape), search.cost_with(shape)
-        found = [rates(world, strategy, np.inf, 100 if quick else 1000).confirmed for world in WORLDS.values()]
+        found = [rates(world, strategy, np.inf, 100 if quick else 400).confirmed for world in WORLDS.values()]
         start = "all" if shape.first_epochs == 1 else f"{shape.first_epochs:.0%}"
         table.rows.append(
             [f"{shape.share:.2f}", f"{shape.growth:g}", start, f"{cost:.0f}", *[f"{100 * rate:.0f}" for rate in found]]
@@ -105,10 +105,10 @@ def shapes(quick: bool) -> Table:
 
 
 def _searches(name: str, quick: bool) -> int:
-    """Return the number of simulated searches; those of Optuna take seconds each."""
-    if "Optuna" in name:
-        return 20 if quick else 200
-    return 100 if quick else 1000
+    """Return the number of simulated searches; those with TPE take seconds each."""
+    if "TPE" in name:
+        return 5 if quick else 40
+    return (20 if "Optuna" in name else 100) if quick else 400
 
 
 def _has_optuna() -> bool:
