@@ -15,7 +15,7 @@ from yolo_attn.study.engine import run_plan
 from yolo_attn.study.files import LAST_WEIGHTS
 from yolo_attn.study.planning import Plan, make_plan
 from yolo_attn.study.results.records import ArmSummary
-from yolo_attn.study.running.runner import Runner
+from yolo_attn.study.running.runner import Runner, make_runner
 from yolo_attn.study.store import Store
 
 __all__ = ["base_weights", "confirm", "confirmed", "plan_confirmation"]
@@ -36,13 +36,13 @@ def plan_confirmation(search: Search, finalists: Sequence[str], stream: TextIO) 
     return make_plan(study, Store(study.folder.path), stream)
 
 
-def confirm(search: Search, finalists: Sequence[str], runner: Runner, stream: TextIO, command: str) -> Results:
+def confirm(search: Search, finalists: Sequence[str], given: Runner | None, stream: TextIO, command: str) -> Results:
     """Execute the confirming study.
 
     Args:
         search: The search.
         finalists: Names of the finalists.
-        runner: Executes the runs.
+        given: Executes the runs; None for the runner that the search names.
         stream: Output for progress and table.
         command: The command line.
 
@@ -50,7 +50,12 @@ def confirm(search: Search, finalists: Sequence[str], runner: Runner, stream: Te
         UserError: As `compare`.
     """
     store = Store(search.folder.path / CONFIRM)
-    return run_plan(plan_confirmation(search, finalists, stream), store, runner, stream, command)
+    plan = plan_confirmation(search, finalists, stream)
+    runner = given or make_runner(plan.study, plan.platform, stream)
+    try:
+        return run_plan(plan, store, runner, stream, command)
+    finally:
+        runner.close()
 
 
 def base_weights(results: Results) -> str | None:

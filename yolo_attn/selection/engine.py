@@ -254,7 +254,8 @@ class _Engine:
     def _confirm(self, record: SearchRecord, finalists: Sequence[str]) -> SearchRecord:
         """Execute the confirming study, and return the record with its results."""
         info = record.info
-        results = confirm(self._search, finalists, self._setup.runner, self._stream, info.command)
+        self._setup.runner.close()  # a runner sends the dataset's name to other machines, and here it is another one
+        results = confirm(self._search, finalists, self._setup.given, self._stream, info.command)
         return replace(
             record,
             info=replace(info, weights=base_weights(results)),

@@ -31,7 +31,8 @@ class Setup:
         carved: The images that it trains on and evaluates.
         probe: The plan of its base alone on them.
         confirmation: The plan of the base alone on the images of the confirmation.
-        runner: Executes the runs.
+        runner: Executes the runs of the rungs, with the carved data.
+        given: The runner that the caller has given for all runs; None without one.
         info: The setup as it is reported.
         seconds: Expected seconds of a run with a number of epochs; None if unknown.
         notes: What limits the conclusions, in sentences.
@@ -43,6 +44,7 @@ class Setup:
     runner: Runner
     info: SearchInfo
     seconds: Callable[[int], float | None]
+    given: Runner | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -67,7 +69,9 @@ def set_up(search: Search, given: Runner | None, stream: TextIO, command: str) -
     search = replace(search, study=replace(search.study, threads=probe.platform.threads))
     runner = given or make_runner(probe.study, probe.platform, stream)
     info = _info(search, carved, probe, confirmation, command)
-    return search, Setup(carved, probe, confirmation, runner, info, _seconds_of(probe), _notes(data, confirmation))
+    return search, Setup(
+        carved, probe, confirmation, runner, info, _seconds_of(probe), given, _notes(data, confirmation)
+    )
 
 
 def _seconds_of(probe: Plan) -> Callable[[int], float | None]:
