@@ -14,7 +14,7 @@ LEVELS = (
     ("api", "cards"),
     ("selection",),
     ("study",),
-    ("analysis", "data"),
+    ("analysis", "data", "leaderboard"),
     ("host",),
     ("graph", "stats", "layer_files", "exports", "tables"),
     ("layers",),

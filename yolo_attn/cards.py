@@ -8,21 +8,26 @@ import json
 import re
 import textwrap
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from yolo_attn.errors import counted
+from yolo_attn.leaderboard import MAIN_SITE, Board, Row, read_boards
 from yolo_attn.registry import FAMILIES, LayerSpec, list_layers
 from yolo_attn.system.files import as_yaml
 from yolo_attn.system.paths import config_folder, shipped
 
-__all__ = ["as_dict", "as_markdown", "card", "listing", "measured", "norms", "parameters", "ready_configs"]
+__all__ = ["as_dict", "as_markdown", "card", "in_words", "listing", "measured", "norms", "parameters", "ready_configs"]
 
 _GAP = 2  # spaces between columns
 _NUMBER = 2  # the right-aligned column
-_SUMMARY = 60  # least width of a summary next to the cost
+_LEAST = 3  # columns before the summary at least
+_SUMMARY = 60  # least width of a summary next to the cost and the leaderboard
+_SIGNS = {"better": ">", "worse": "<", "equivalent": "=", "no worse": ">=", "inconclusive": "?"}  # of verdicts
+_UNMEASURED = "-"
 
 
 def parameters(spec: LayerSpec, channels: int = 256) -> int:
@@ -85,7 +90,21 @@ def as_dict(spec: LayerSpec) -> dict[str, Any]:
         "row": row(spec),
         "configs": ready_configs(spec),
         "measured": _measurement(spec),
+        "leaderboard": {
+            name: [_as_entry(board, row) for row in _rows(board, spec)] for name, board in read_boards().items()
+        },
     }
+
+
+def _rows(board: Board, spec: LayerSpec) -> list[Row]:
+    """Return a layer's rows on the leaderboard, that at the neck first."""
+    return sorted((row for row in board.rows if row.layer == spec.name), key=lambda row: row.site != MAIN_SITE)
+
+
+def _as_entry(board: Board, row: Row) -> dict[str, Any]:
+    low, high = board.interval(row) or (None, None)
+    verdict = board.verdict(row)
+    return {"site": row.site, "difference": row.mean, "low": low, "high": high, "verdict": verdict}
 
 
 def _measurement(spec: LayerSpec) -> dict[str, Any] | None:
@@ -100,12 +119,18 @@ def listing(specs: list[LayerSpec], width: int = 80) -> str:
 
     Args:
         specs: The layers.
-        width: Columns of the terminal; a wide one shows the cost too.
+        width: Columns of the terminal; a wide one shows the cost too. The differences on the leaderboard are columns of
+            their own in a wide one, and follow the summary in a narrow one.
     """
-    cells = [(s.name, f"{s.inputs}{'+' if s.more_inputs else ''}", f"{parameters(s):,}", s.cost) for s in specs]
-    header = ("layer", "in", "params", "cost")
+    boards = read_boards()
+    cells = [
+        (s.name, f"{s.inputs}{'+' if s.more_inputs else ''}", f"{parameters(s):,}", *_gains(s), s.cost) for s in specs
+    ]
+    header = ("layer", "in", "params", *boards, "cost")
     widths = [max(len(line[i]) for line in (header, *cells)) for i in range(len(header))]
-    columns = 4 if width >= sum(widths) + _GAP * len(widths) + _SUMMARY else 3
+    columns = _LEAST
+    for wider in (_LEAST + len(boards), len(header)):
+        columns = wider if width >= sum(widths[:wider]) + _GAP * wider + _SUMMARY else columns
     start = sum(widths[:columns]) + _GAP * columns
 
     def line(cells: tuple[str, ...], summary: str) -> str:
@@ -115,13 +140,50 @@ def listing(specs: list[LayerSpec], width: int = 80) -> str:
 
     lines = [line(header, "summary")]
     for family in FAMILIES:
-        rows = [line(c, s.summary) for c, s in zip(cells, specs, strict=True) if s.family == family]
+        rows = [
+            line(c, s.summary + (_gains_in_words(s) if columns == _LEAST else ""))
+            for c, s in zip(cells, specs, strict=True)
+            if s.family == family
+        ]
         lines += ["", family.replace("_", " "), *rows] if rows else []
     notes = [
         f"{len(specs)} layers; in: number of inputs, params: at 256 channels",
+        *_legend(width),
         "card of one layer: yolo-attn layers CBAM",
     ]
     return "\n".join([*lines, "", *notes])
+
+
+def _gains(spec: LayerSpec) -> list[str]:
+    """Return the difference at the neck and the sign of its verdict on each dataset, such as "+0.31 >"."""
+    return [_gain(board, board.find(spec.name)) for board in read_boards().values()]
+
+
+def _gain(board: Board, row: Row | None) -> str:
+    if row is None or row.mean is None:
+        return _UNMEASURED
+    verdict = board.verdict(row)
+    return f"{_points(row.mean)} {_SIGNS[verdict]}" if verdict else _points(row.mean)
+
+
+def _gains_in_words(spec: LayerSpec) -> str:
+    """Return the same as the end of a summary, such as " [digits +0.31 >, bccd -]"; empty if nothing is measured."""
+    gains = dict(zip(read_boards(), _gains(spec), strict=True))
+    if set(gains.values()) <= {_UNMEASURED}:
+        return ""
+    return f" [{', '.join(f'{name} {gain}' for name, gain in gains.items())}]"
+
+
+def _points(difference: float) -> str:
+    return f"{round(100 * difference, 2) + 0.0:+.2f}"  # + 0.0 turns -0.0 into 0.0
+
+
+def _legend(width: int) -> list[str]:
+    """Return what the differences mean, empty without a leaderboard."""
+    names = ", ".join(read_boards())
+    signs = ", ".join(f"{sign} {verdict}" for verdict, sign in _SIGNS.items() if verdict != "no worse")
+    text = f"{names}: difference to the base at the neck in points (docs/leaderboard.md); {signs}"
+    return [textwrap.fill(text, max(width, 20))] if names else []
 
 
 def card(spec: LayerSpec, width: int = 80) -> str:
@@ -143,6 +205,7 @@ def card(spec: LayerSpec, width: int = 80) -> str:
         "identity": spec.identity,
         "norms": _describe_norms(spec),
         **_measured_facts(spec),
+        "compared": _comparisons(spec),
         "ready": ", ".join(ready_configs(spec)),
     }
     file = inspect.getdoc(inspect.getmodule(spec.cls)) or ""
@@ -200,6 +263,25 @@ def _measured_facts(spec: LayerSpec) -> dict[str, str]:
     }
 
 
+def _comparisons(spec: LayerSpec) -> str:
+    """Return a layer's differences on the leaderboard; empty if nothing is measured."""
+    boards = read_boards()
+    texts = [
+        f"{name} {'; '.join(in_words(board, row) for row in _rows(board, spec)) or _UNMEASURED}"
+        for name, board in boards.items()
+    ]
+    return f"{', '.join(texts)} (points; docs/leaderboard.md)" if texts else ""
+
+
+def in_words(board: Board, row: Row) -> str:
+    """Return a row of the leaderboard as text, such as "+0.31 [+0.02, +0.60] at neck: better"."""
+    if row.mean is None:
+        return f"at {row.site}: no result"
+    ends, verdict = board.interval(row), board.verdict(row) or "no verdict"
+    shown = f" [{_points(ends[0])}, {_points(ends[1])}]" if ends else ""
+    return f"{_points(row.mean)}{shown} at {row.site}: {verdict}"
+
+
 def _export(found: dict[str, Any], kind: str) -> str:
     error = found["onnx"][kind]
     return "no" if error is None else f"yes ({error:.0e})"
@@ -226,11 +308,18 @@ def as_markdown() -> str:
         "is the peak in inference at 64 x 160 x 160 without the input. Parity is the largest relative error in output",
         "and input gradient against the reference vectors.",
     ]
+    if boards := read_boards():
+        lines[-1] += " The last columns"
+        lines += [
+            f"({', '.join(boards)}) are differences to the base in points, at the neck, with their verdicts, from the",
+            "[leaderboard](leaderboard.md).",
+        ]
+    header, rule = (*_HEADER, *boards), (*_RULE, *(["---"] * len(boards)))
     for family in FAMILIES:
         specs = [s for s in list_layers(family=family) if s.name in record["layers"]]
         if specs:
-            lines += ["", f"## {family.replace('_', ' ')}", "", _ROW.format(*_HEADER), _ROW.format(*_RULE)]
-            lines += [_ROW.format(*_cells(spec, record["layers"][spec.name])) for spec in specs]
+            lines += ["", f"## {family.replace('_', ' ')}", "", _as_row(header), _as_row(rule)]
+            lines += [_as_row(_cells(spec, record["layers"][spec.name])) for spec in specs]
     lines += _measured_later(record)
     return "\n".join(lines) + "\n"
 
@@ -247,7 +336,10 @@ def _measured_later(record: dict[str, Any]) -> list[str]:
 
 _HEADER = ("layer", "summary", "paper", "params at C=256", "time", "train", "memory", "parity", "ONNX")
 _RULE = ("---", "---", "---", "---:", "---:", "---:", "---:", "---:", "---")
-_ROW = "| " + " | ".join(["{}"] * len(_HEADER)) + " |"
+
+
+def _as_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _cells(spec: LayerSpec, found: dict[str, Any]) -> tuple[str, ...]:
@@ -263,7 +355,15 @@ def _cells(spec: LayerSpec, found: dict[str, Any]) -> tuple[str, ...]:
         f"{found['infer_mb']:g} MB",
         f"{found['parity']:.0e}" if found["vectors"] else "-",
         ", ".join(exports) or "no",
+        *(_verdict(board, board.find(spec.name)) for board in read_boards().values()),
     )
+
+
+def _verdict(board: Board, row: Row | None) -> str:
+    """Return a difference with its verdict in words, such as "+0.31 better"."""
+    if row is None or row.mean is None:
+        return _UNMEASURED
+    return f"{_points(row.mean)} {board.verdict(row) or ''}".rstrip()
 
 
 def _shape(shape: list[int]) -> str:

@@ -1,7 +1,7 @@
 """Hook of MkDocs: the site is built from a copy of docs/ that has a page for each attention layer.
 
-The pages are made from the cards of the layers, and the figures on them by docs/site/maps.py. They are not in docs/,
-because they follow from the code. Pages of docs/ that the navigation in mkdocs.yml does not name are its last entries.
+The pages of the layers are made from their cards, the figures on them by docs/site/maps.py, and the page of the
+leaderboard whose tables sort from its record. They are not in docs/, because they follow from the code. Pages of docs/ that the navigation in mkdocs.yml does not name are its last entries.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ sys.path[:0] = [str(ROOT), str(HERE)]
 
 import layer_pages  # noqa: E402
 
+from benchmarks.board.page import as_html  # noqa: E402
+from yolo_attn.leaderboard import read_boards  # noqa: E402
 from yolo_attn.registry import FAMILIES, LayerSpec, list_layers  # noqa: E402
 
 STAGED, FIGURES = ROOT / "build" / "docs", ROOT / "build" / "maps"
 LAYERS = "Layers"
+LEADERBOARD, SORTABLE = "leaderboard-tables.html", "<!-- sortable -->"
 
 
 def on_config(config: Any) -> Any:
@@ -53,6 +56,7 @@ def stage(docs: Path, specs: list[LayerSpec]) -> None:
     overview = STAGED / "layers.md"
     text = linked(overview.read_text(encoding="utf-8"), specs)
     overview.write_text(f"---\nhide: [toc]\n---\n\n{text}", encoding="utf-8")  # the tables are wide
+    stage_leaderboard()
     folder = STAGED / "layers"
     folder.mkdir()
     for spec in specs:
@@ -62,6 +66,14 @@ def stage(docs: Path, specs: list[LayerSpec]) -> None:
         exports = "../export.md" if (docs / "export.md").exists() else None
         text = layer_pages.page(spec, figure.name if figure.exists() else None, exports)
         (folder / layer_pages.file_name(spec)).write_text(text, encoding="utf-8")
+
+
+def stage_leaderboard() -> None:
+    """Write the leaderboard's page that sorts, and link it from the page with the tables."""
+    (STAGED / LEADERBOARD).write_text(as_html(read_boards()), encoding="utf-8")
+    tables = STAGED / "leaderboard.md"
+    text = tables.read_text(encoding="utf-8").replace(SORTABLE, f"[Tables that sort]({LEADERBOARD})")
+    tables.write_text(f"---\nhide: [toc]\n---\n\n{text}", encoding="utf-8")
 
 
 def linked(overview: str, specs: list[LayerSpec]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from yolo_attn import cards
 from yolo_attn.errors import counted
+from yolo_attn.leaderboard import read_boards
 from yolo_attn.registry import LayerSpec
 from yolo_attn.system.files import as_yaml
 
@@ -43,6 +44,7 @@ def page(spec: LayerSpec, figure: str | None, exports: str | None) -> str:
         _table(("", ""), _facts(spec, facts)),
         "## Measurements",
         *_measurements(facts["measured"], exports),
+        *_comparisons(spec),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -146,6 +148,20 @@ def _measurements(measured: dict[str, Any], exports: str | None) -> Iterator[str
         f"Measured {measured['date']} on {measured['machine']}, PyTorch {measured['versions']['torch']}, as described "
         "in [the overview](../layers.md)." + (f" [Exports]({exports}) has the other formats." if exports else "")
     )
+
+
+def _comparisons(spec: LayerSpec) -> Iterator[str]:
+    """Yield the layer's rows on the leaderboard; nothing if there is none."""
+    found = [
+        (name, cards.in_words(board, row))
+        for name, board in read_boards().items()
+        for row in board.rows
+        if row.layer == spec.name
+    ]
+    if found:
+        yield "## Comparisons"
+        yield _table(("dataset", "difference to the base, in points"), found)
+        yield "From the [leaderboard](../leaderboard.md), which has the commands and says what it does not show."
 
 
 def _export(error: float | None) -> str:

@@ -19,7 +19,7 @@ from yolo_attn.graph.sites import SiteRows, Strides, parse_site
 from yolo_attn.registry import FAMILIES, LayerSpec, in_any_case, is_layer, list_layers
 from yolo_attn.system.files import as_yaml
 
-__all__ = ["ALL", "Candidate", "default_sites", "list_candidates", "pairs_of"]
+__all__ = ["ALL", "Candidate", "default_sites", "list_candidates", "named_layers", "pairs_of"]
 
 ALL = "all"
 """The word for all layers that can be candidates."""
@@ -210,7 +210,7 @@ def _read_layers(given: str | Sequence[str], document: dict[str, Any]) -> list[_
 
 def _layers_of(text: str, document: dict[str, Any]) -> list[_Layer]:
     """Return the layers of one item: a layer with its options, a family, a pattern or all."""
-    if text == ALL or text in FAMILIES or any(sign in text.partition("[")[0] for sign in "*?"):
+    if _is_several(text):
         specs = [spec for spec in list_layers() if _is_meant(spec, text)]
         able = [spec for spec in specs if _obstacle(spec) is None]
         if not able:
@@ -227,6 +227,20 @@ def _layers_of(text: str, document: dict[str, Any]) -> list[_Layer]:
     if placed.options.get(_INIT, _IDENTITY) != _IDENTITY:
         raise UserError(f"layers={text}: all candidates begin as the identity; omit {_INIT}")
     return [_Layer(spec, placed.options, _without_init(text))]
+
+
+def named_layers(layers: str | Sequence[str]) -> set[str]:
+    """Return the layers that are named one by one, not by a family, a pattern or "all".
+
+    Args:
+        layers: As in `list_candidates`.
+    """
+    return {in_any_case(text.partition("[")[0]) for text in _texts("layers", layers) if not _is_several(text)}
+
+
+def _is_several(text: str) -> bool:
+    """Return whether an item stands for several layers."""
+    return text == ALL or text in FAMILIES or any(sign in text.partition("[")[0] for sign in "*?")
 
 
 def _is_meant(spec: LayerSpec, text: str) -> bool:

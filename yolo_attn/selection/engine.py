@@ -10,11 +10,12 @@ from typing import TextIO
 from yolo_attn.errors import counted
 from yolo_attn.security.trust import trusting
 from yolo_attn.selection.budget import Budget
-from yolo_attn.selection.candidates import Candidate, list_candidates, pairs_of
+from yolo_attn.selection.candidates import Candidate, list_candidates, named_layers, pairs_of
 from yolo_attn.selection.confirmation import base_weights, confirm, confirmed
 from yolo_attn.selection.costs import measure_costs
 from yolo_attn.selection.files import CONFIRM, COSTS, REPORT, RESULTS, RESULTS_CSV, rung_folder
 from yolo_attn.selection.folder import choose_folder, opened
+from yolo_attn.selection.ordering import leaderboard_order
 from yolo_attn.selection.preview import describe_rung, preview_lines
 from yolo_attn.selection.racing import PAIRED, Rung, median_half_width, race
 from yolo_attn.selection.records import Costs, RungRecord, SearchRecord
@@ -112,7 +113,8 @@ class _Engine:
     def _plan(self) -> list[Rung]:
         """Find the candidates and measure their costs, and return the rungs."""
         search = self._search
-        candidates = list_candidates(search.study.base, search.layers, search.at or None, pairs=search.pairs)
+        found = list_candidates(search.study.base, search.layers, search.at or None, pairs=search.pairs)
+        candidates = leaderboard_order(found, named_layers(search.layers) if search.layers else ())
         self._standings.add(candidates)
         self._screen(candidates)
         stored = read_record(self._folder)

@@ -1,0 +1,95 @@
+"""The leaderboard in words and numbers, as the table of docs/leaderboard.md and the page that sorts show it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from yolo_attn.errors import counted
+from yolo_attn.leaderboard import MARGIN, Board, Row
+from yolo_attn.stats.verdicts import VERDICTS
+from yolo_attn.study.report import formats
+
+__all__ = ["LIMITS", "board_facts", "board_title", "costs", "interval", "summary"]
+
+LIMITS = (
+    "One base on each dataset: another base can have another best layer.",
+    "Small datasets. Neither a layer that is better here nor one that is worse has to be so on yours.",
+    "One recipe: a short fine-tuning of a trained base, in which every layer begins as the identity. Training from "
+    "scratch, or for longer, can favor layers that this recipe does not.",
+    "Default options of every layer.",
+    "Many comparisons: intervals hold together, so they are wider than those of a study with three variants, and most "
+    "verdicts are inconclusive. The largest difference of a table is too large on average, because it is the largest.",
+)
+"""What the leaderboard does not show."""
+
+
+def board_title(board: Board) -> str:
+    """Return the heading of a board."""
+    return board.setup.data
+
+
+def summary(board: Board) -> str:
+    """Return how many verdicts of each kind a board has."""
+    verdicts = Counter(board.verdict(row) for row in board.by_difference)
+    known = [f"{verdicts[verdict]} {verdict}" for verdict in VERDICTS if verdicts[verdict]]
+    known += [f"{verdicts[None]} without a verdict"] * bool(verdicts[None])
+    failed = [f"{len(board.failed)} without a result"] * bool(board.failed)
+    return f"{counted(len(board.rows), 'row')}: {', '.join([*known, *failed])}."
+
+
+def board_facts(board: Board) -> list[tuple[str, str]]:
+    """Return how a board was measured, as names and texts."""
+    setup, rows = board.setup, board.rows
+    start = f"{setup.base}, trained first" if setup.pretraining else setup.base
+    trained = {row.start for row in rows if row.start}
+    if len(trained) > 1:
+        start += f" ({len(trained)} times, on different machines or versions)"
+    facts = [
+        ("Base", start),
+        ("Weights", ", ".join(sorted(f"{weights[:12]}" for weights in trained))),
+        ("Images", f"{setup.images:,}" if setup.images else ""),
+        ("Seeds", str(len(setup.seeds))),
+        ("Metric", f"{setup.metric}, in points; margin ±{formats.size(MARGIN)}"),
+        ("Intervals", f"{formats.percent(board.level)} each, 95% for all {board.comparisons} together"),
+        ("Recipe", " ".join(f"{key}={value}" for key, value in setup.recipe.items())),
+        ("Recipe of the base", " ".join(f"{key}={value}" for key, value in setup.pretraining.items())),
+        ("Learning rate of the layers", f"{setup.lr_attention:g} times" if setup.lr_attention else ""),
+        ("Hardware", "; ".join(_different(_hardware(row) for row in rows))),
+        ("Versions", "; ".join(_different(_versions(row) for row in rows))),
+        ("Dates", _dates(rows)),
+        ("Dataset hash", setup.digest[:12]),
+    ]
+    return [(name, text) for name, text in facts if text]
+
+
+def _different(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(filter(None, texts)))
+
+
+def _hardware(row: Row) -> str:
+    return f"{row.hardware}, {counted(row.threads, 'thread')}" if row.hardware and row.threads else row.hardware
+
+
+def _versions(row: Row) -> str:
+    return ", ".join(f"{package} {version}" for package, version in row.versions.items())
+
+
+def _dates(rows: Iterable[Row]) -> str:
+    dates = sorted({row.date for row in rows if row.date})
+    return " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else ""
+
+
+def interval(board: Board, row: Row) -> str:
+    """Return the interval of a row as text, "-" without one."""
+    found = board.interval(row)
+    return formats.NONE if found is None else f"[{formats.signed(found[0])}, {formats.signed(found[1])}]"
+
+
+def costs(row: Row) -> tuple[str, str, str]:
+    """Return latency relative to the base, added parameters and added GFLOPs of a row as texts."""
+    return (
+        formats.NONE if row.latency is None else f"{row.latency:.2f}",
+        formats.NONE if row.params is None else f"{row.params:+,}",
+        formats.NONE if row.gflops is None else f"{row.gflops + 0.0:+.2f}",
+    )
