@@ -43,7 +43,7 @@ def test_configs_and_data_ship(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     configs = {f"yolo_attn/configs/{p.name}" for p in (SOURCE / "configs").glob("*.yaml")}
     report = {p.relative_to(SOURCE).as_posix() for p in (SOURCE / "yolo_attn/study/report/templates").rglob("*.*")}
-    report |= {"yolo_attn/study/results/results.schema.json", "yolo_attn/exports.json"}
+    report |= {"yolo_attn/study/results/results.schema.json", "yolo_attn/exports.json", "yolo_attn/leaderboard.json"}
     assert configs | report | {"yolo_attn/datasets.yaml", "yolo_attn/data/digits.npz", "yolo_attn/py.typed"} <= names
     assert not [name for name in names if name.startswith(("tests/", "scripts/"))]
 

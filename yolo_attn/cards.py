@@ -265,21 +265,21 @@ def _measured_facts(spec: LayerSpec) -> dict[str, str]:
 
 def _comparisons(spec: LayerSpec) -> str:
     """Return a layer's differences on the leaderboard; empty if nothing is measured."""
-    boards = read_boards()
     texts = [
-        f"{name} {'; '.join(in_words(board, row) for row in _rows(board, spec)) or _UNMEASURED}"
-        for name, board in boards.items()
+        text
+        for name, board in read_boards().items()
+        for text in ([f"{name} {in_words(board, row)}" for row in _rows(board, spec)] or [f"{name} {_UNMEASURED}"])
     ]
-    return f"{', '.join(texts)} (points; docs/leaderboard.md)" if texts else ""
+    return f"{'; '.join(texts)} (points; docs/leaderboard.md)" if texts else ""
 
 
 def in_words(board: Board, row: Row) -> str:
-    """Return a row of the leaderboard as text, such as "+0.31 [+0.02, +0.60] at neck: better"."""
+    """Return a row of the leaderboard as text, such as "neck +0.31 [+0.02, +0.60] better"."""
     if row.mean is None:
-        return f"at {row.site}: no result"
+        return f"{row.site} no result"
     ends, verdict = board.interval(row), board.verdict(row) or "no verdict"
     shown = f" [{_points(ends[0])}, {_points(ends[1])}]" if ends else ""
-    return f"{_points(row.mean)}{shown} at {row.site}: {verdict}"
+    return f"{row.site} {_points(row.mean)}{shown} {verdict}"
 
 
 def _export(found: dict[str, Any], kind: str) -> str:

@@ -36,7 +36,8 @@ class Setup:
     Args:
         data: Name of the dataset.
         digest: Its hash.
-        images: Number of evaluated images.
+        images: Number of evaluated images, or of groups of them.
+        groups: How the images are grouped; None if they are independent.
         task: Task of the models.
         metric: Name of the metric that the differences are in.
         base: Name of the base.
@@ -51,6 +52,7 @@ class Setup:
     data: str
     digest: str
     images: int | None = None
+    groups: str | None = None
     task: str = "detect"
     metric: str = "mAP50-95"
     base: str = ""

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TextIO
@@ -186,7 +186,7 @@ class _Measurement:
         if self._ends is None or each is None:
             return part
         remaining = self._ends - time.monotonic()
-        runs = int(remaining / (_RESERVE * each)) * self._workers
+        runs = int(remaining * self._workers / (_RESERVE * each))
         return part[: max(0, runs // len(self._setup.seeds) - 1)]  # one arm is the base
 
     def _seconds_of_a_run(self) -> float | None:
@@ -201,7 +201,7 @@ class _Measurement:
         self._log(f"part: {', '.join(one.label for one in placements)}")
         try:
             with _deadline(self._ends) as over:
-                rows = part.execute()
+                rows, images = part.execute()
         except KeyboardInterrupt:
             if not over.is_set():
                 raise
@@ -210,7 +210,7 @@ class _Measurement:
                 f"{hours}: the time is over; the same command resumes this part if {part.study.folder.path} remains"
             )
             return False
-        board = store(self._options.record, part.setup, rows)
+        board = store(self._options.record, replace(self._setup, images=images), rows)
         measured = {row.key for row in rows}
         self._log(
             f"{self._options.record}: {counted(len(rows), 'row')} stored, {len(board.rows)} of {self._setup.data}"

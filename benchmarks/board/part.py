@@ -63,20 +63,18 @@ class Part:
     def plan(self) -> Plan:
         """The planned study."""
         with trusting(self.study.trust):
-            return make_plan(self.study, self._store, self._stream)
+            return make_plan(self.study, self._store(), self._stream)
 
-    @cached_property
     def _store(self) -> Store:
         return Store(self.study.folder.path)
 
     @property
     def setup(self) -> Setup:
-        """What its rows have in common with those of other parts."""
+        """What its rows have in common with those of other parts; the number of images is known when it has ended."""
         info, plan = self.plan.info(len(self.study.seeds), ""), self.plan
         return Setup(
             data=dataset_name(self.study.data),
             digest=plan.dataset.digest,
-            images=plan.dataset.images,
             task=plan.settings.task,
             metric=info.metrics[0],
             base=Path(self.study.base).name,
@@ -84,12 +82,13 @@ class Part:
             recipe=info.recipe,
             pretraining=info.pretraining,
             lr_attention=info.lr_attention,
+            groups=info.groups,
             seeds=tuple(self.study.seeds),
             device=plan.platform.device,
         )
 
-    def execute(self) -> list[Row]:
-        """Execute what has no result yet, and return the rows of the placements that ended.
+    def execute(self) -> tuple[list[Row], int | None]:
+        """Execute what has no result yet, and return the rows of the placements that ended, and the number of images.
 
         Runs that other parts have finished, such as those of the base, are copied.
 
@@ -103,10 +102,10 @@ class Part:
             runner = self._runner or make_runner(self.plan.study, self.plan.platform, self._stream)
             try:
                 self._copy_finished()
-                results = run_plan(self.plan, self._store, runner, self._stream, self._command(self.study.variants))
+                results = run_plan(self.plan, self._store(), runner, self._stream, self._command(self.study.variants))
             finally:
                 runner.close()
-        return self._rows(results)
+        return self._rows(results), results.study.info.group_count or results.study.info.images
 
     @property
     def workers(self) -> int:
@@ -120,9 +119,9 @@ class Part:
             runner.close()
 
     def _copy_finished(self) -> None:
-        plan = self.plan
-        with self._store.opened(plan.study, plan.platform, plan.sources):
-            states = RunStates(plan, self._store)
+        plan, store = self.plan, self._store()
+        with store.opened(plan.study, plan.platform, plan.sources):
+            states = RunStates(plan, store)
             states.prepare(plan.every_run)
             states.adopt(plan.every_run)
 

@@ -18,8 +18,8 @@ LIMITS = (
     "One recipe: a short fine-tuning of a trained base, in which every layer begins as the identity. Training from "
     "scratch, or for longer, can favor layers that this recipe does not.",
     "Default options of every layer.",
-    "Many comparisons: intervals hold together, so they are wider than those of a study with three variants, and most "
-    "verdicts are inconclusive. The largest difference of a table is too large on average, because it is the largest.",
+    "Many comparisons: intervals hold together, so they are wider than those of a study with three variants. The "
+    "largest difference of a table is too large on average, because it is the largest of many.",
 )
 """What the leaderboard does not show."""
 

@@ -1,7 +1,8 @@
 """Hook of MkDocs: the site is built from a copy of docs/ that has a page for each attention layer.
 
 The pages of the layers are made from their cards, the figures on them by docs/site/maps.py, and the page of the
-leaderboard whose tables sort from its record. They are not in docs/, because they follow from the code. Pages of docs/ that the navigation in mkdocs.yml does not name are its last entries.
+leaderboard whose tables sort from its record. They are not in docs/, because they follow from the code.
+Pages of docs/ that the navigation in mkdocs.yml does not name are its last entries.
 """
 
 from __future__ import annotations
