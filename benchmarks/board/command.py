@@ -20,8 +20,10 @@ from benchmarks.board.table import DOCUMENT, with_tables
 from yolo_attn import cards
 from yolo_attn.cli.words import parse_keys, without_dashes
 from yolo_attn.errors import UserError, counted
+from yolo_attn.host.restricted import restricted
 from yolo_attn.leaderboard import RECORD, Board, Setup, read_boards, stored_boards
 from yolo_attn.registry import get_layer, in_any_case
+from yolo_attn.security.trust import trusting
 from yolo_attn.selection.candidates import Candidate
 from yolo_attn.study.running.runner import Runner
 from yolo_attn.study.specification.arguments import parse_count, parse_flag, parse_positive, split_list
@@ -83,14 +85,16 @@ def main(words: Sequence[str]) -> int:
     try:
         given = parse_keys(without_dashes(words))
         options = Options.read(given)
-        if not parse_flag(given, "docs") and "html" not in given:
-            measure(options)
-        write_documents(options.record, docs=options.record == RECORD, html=given.get("html"))
+        try:
+            if not parse_flag(given, "docs") and "html" not in given:
+                measure(options)
+        finally:
+            write_documents(options.record, docs=options.record == RECORD, html=given.get("html"))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stopped:
-        print(f"\n{stopped or 'stopped'}; finished parts are stored", file=sys.stderr)
+        print(f"{str(stopped) or 'stopped'}; finished parts are stored", file=sys.stderr)
         return _INTERRUPTED
     return 0
 
@@ -128,7 +132,9 @@ def measure(options: Options, runner: Runner | None = None, stream: TextIO | Non
         UserError: An argument is invalid, the record has rows of another setup, or the base cannot be trained.
         KeyboardInterrupt: It was stopped.
     """
-    _Measurement(options, runner, stream or sys.stdout).run()
+    trust = parse_flag(options.study, "trust") if "trust" in options.study else None
+    with trusting(trust), restricted():
+        _Measurement(options, runner, stream or sys.stdout).run()
 
 
 class _Measurement:

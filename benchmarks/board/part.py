@@ -15,7 +15,6 @@ from typing import Any, TextIO
 from benchmarks.board.placements import code_of
 from yolo_attn.errors import UserError
 from yolo_attn.leaderboard import Row, Setup
-from yolo_attn.security.trust import trusting
 from yolo_attn.selection.candidates import Candidate
 from yolo_attn.study.comparison import Results
 from yolo_attn.study.engine import run_plan
@@ -57,13 +56,13 @@ class Part:
     ) -> None:
         self._arguments, self._placements, self._stream, self._runner = arguments, placements, stream, runner
         names = [one.name for one in placements]
-        self.study = Study.from_arguments({"controls": [], **arguments, "variants": names, "name": _name_of(names)})
+        given = {"controls": [], **arguments, "variants": names}
+        self.study = Study.from_arguments({**given, "name": _name_of(names, self._command(names))})
 
     @cached_property
     def plan(self) -> Plan:
         """The planned study."""
-        with trusting(self.study.trust):
-            return make_plan(self.study, self._store(), self._stream)
+        return make_plan(self.study, self._store(), self._stream)
 
     def _store(self) -> Store:
         return Store(self.study.folder.path)
@@ -96,15 +95,12 @@ class Part:
             UserError: The base cannot be trained, or as `compare`.
             KeyboardInterrupt: After the running runs were stopped.
         """
-        from yolo_attn.host.restricted import restricted
-
-        with trusting(self.study.trust), restricted():
-            runner = self._runner or make_runner(self.plan.study, self.plan.platform, self._stream)
-            try:
-                self._copy_finished()
-                results = run_plan(self.plan, self._store(), runner, self._stream, self._command(self.study.variants))
-            finally:
-                runner.close()
+        runner = self._runner or make_runner(self.plan.study, self.plan.platform, self._stream)
+        try:
+            self._copy_finished()
+            results = run_plan(self.plan, self._store(), runner, self._stream, self._command(self.study.variants))
+        finally:
+            runner.close()
         return self._rows(results), results.study.info.group_count or results.study.info.images
 
     @property
@@ -213,7 +209,7 @@ def _result(folder: Path, run: RunSummary) -> dict[str, Any]:
     return read_json(folder / (run.folder or "") / RESULT)
 
 
-def _name_of(variants: Sequence[str]) -> str:
-    """Return the name of a part's study: the same placements continue the same study."""
+def _name_of(variants: Sequence[str], command: str) -> str:
+    """Return the name of a part's study: the same placements, data and recipe continue the same study."""
     first = re.sub(r"[^\w.-]+", "-", variants[0].replace("[init=identity]", ""))
-    return f"{first}-{len(variants)}-{hashlib.sha256(','.join(variants).encode()).hexdigest()[:6]}"
+    return f"{first}-{len(variants)}-{hashlib.sha256(command.encode()).hexdigest()[:6]}"

@@ -262,6 +262,35 @@ def test_invalid_arguments_are_one_line(given: dict[str, Any], message: str, fak
     assert "\n" not in str(error.value)
 
 
+def test_a_part_has_a_folder_for_each_data_and_recipe(fake: FakeBoard) -> None:
+    def folder(names: list[str], **given: Any) -> Path:
+        placements = [Candidate(name, name, (name,), ("neck",)) for name in names]
+        return part.Part({"epochs": 3, "project": "runs", **given}, placements, fake.stream).study.folder.path
+
+    first = folder(NAMES)
+    assert folder(NAMES, workers=2) == first
+    others = [folder(NAMES[:2]), folder(NAMES, data="coco128"), folder(NAMES, epochs=4), folder(NAMES, seeds=2)]
+    assert len({first, *others}) == 5
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, 130), (UserError("it failed"), 1), (None, 0)])
+def test_the_documents_are_written_however_it_ends(
+    error: Any, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = []
+
+    def end(options: Options) -> None:
+        if error:
+            raise error
+
+    monkeypatch.setattr(command, "measure", end)
+    monkeypatch.setattr(command, "write_documents", lambda record, **how: written.append((record, how["docs"])))
+    assert command.main(["--only", "SE,CBAM", "hours=1"]) == status
+    assert command.main(["record=trial.json"]) == status
+    assert written == [(leaderboard.RECORD, True), (Path("trial.json"), False)]
+    assert len(capsys.readouterr().err.strip().splitlines()) == 2 * bool(error)
+
+
 def test_placements_are_all_layers_at_the_neck_and_some_elsewhere() -> None:
     found = list_placements("yolo11n.yaml")
     sites = {site: [one.layers[0] for one in found if one.sites == (site,)] for one in found for site in one.sites}
