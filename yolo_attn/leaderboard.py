@@ -273,14 +273,16 @@ def layer_scores(boards: Mapping[str, Board] | None = None) -> dict[str, float]:
     """Return the mean over datasets of each layer's standardized difference at the neck.
 
     In each dataset the mean over the layers is subtracted and the result is divided by their standard deviation, so a
-    dataset with large differences does not decide alone. A layer of average difference has the score zero.
+    dataset with large differences does not decide alone. A layer of average difference has the score zero. Rows of a
+    single seed, or of runs that have not learned, do not count.
 
     Args:
         boards: The boards; by default those of the package.
     """
     found: dict[str, list[float]] = {}
     for board in (read_boards() if boards is None else boards).values():
-        means = {row.layer: row.mean for row in board.rows if row.site == MAIN_SITE and row.mean is not None}
+        rows = [row for row in board.rows if row.site == MAIN_SITE and row.learnt and row.has_interval]
+        means = {row.layer: row.mean or 0.0 for row in rows}
         spread = stdev(means.values()) if len(means) >= _LEAST_LAYERS else 0.0
         if spread > 0:
             average = fmean(means.values())

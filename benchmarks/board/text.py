@@ -91,5 +91,5 @@ def costs(row: Row) -> tuple[str, str, str]:
     return (
         formats.NONE if row.latency is None else f"{row.latency:.2f}",
         formats.NONE if row.params is None else f"{row.params:+,}",
-        formats.NONE if row.gflops is None else f"{row.gflops + 0.0:+.2f}",
+        formats.NONE if row.gflops is None else f"{row.gflops + 0.0:+.3g}",
     )

@@ -477,6 +477,8 @@ def test_the_score_is_the_mean_of_standardized_differences(boards: dict[str, Boa
     again = layer_scores({**boards, "bccd": Board(boards["bccd"].setup, tuple(scaled))})
     assert again == pytest.approx(scores)
     assert layer_scores({"digits": board_of(row("SE", 0.1), row("CBAM", 0.2))}) == {}
+    uncertain = boards["digits"].with_rows([row("NAM", 9.0, learnt=False), row("MHSA", 9.0, error=None, seeds=1)])
+    assert layer_scores({**boards, "digits": uncertain}) == pytest.approx(scores)
 
 
 def test_candidates_follow_the_leaderboard(boards: dict[str, Board]) -> None:
