@@ -222,8 +222,14 @@ def test_a_search_that_finds_nothing_says_what_it_could_have_found(fake: FakeSea
     assert results.record.confirm_detectable
 
 
-def test_another_search_does_not_change_the_folder(fake: FakeSearch) -> None:
+def test_a_search_that_has_not_begun_is_replaced(fake: FakeSearch) -> None:
     fake.search(plan=True)
+    assert fake.search(plan=True, at="neck.P4").exit_status == 0
+
+
+@pytest.mark.slow
+def test_another_search_does_not_change_the_folder(fake: FakeSearch) -> None:
+    fake.search(seeds=3)
     with pytest.raises(UserError, match="contains a search with another at; give another name=NAME"):
         fake.search(at="neck.P4")
 

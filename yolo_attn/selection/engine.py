@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TextIO
 
 from yolo_attn.errors import counted
+from yolo_attn.registry import list_layers
 from yolo_attn.security.trust import trusting
 from yolo_attn.selection.budget import Budget
 from yolo_attn.selection.candidates import Candidate, list_candidates, named_layers, pairs_of
@@ -61,13 +62,19 @@ def search(
     with trusting(specified.study.trust), restricted():
         folder = choose_folder(specified)
         specified = replace(specified, folder=replace(specified.folder, path=folder))
-        load_layers(specified.layer_files)
+        modules = load_layers(specified.layer_files)
+        specified = replace(specified, layers=specified.layers or _layers_of(modules))
         with opened(folder, specified):
             specified, setup = set_up(specified, runner, stream, command)
             try:
                 return _Engine(specified, setup, stream).run()
             finally:
                 setup.runner.close()
+
+
+def _layers_of(modules: Collection[str]) -> tuple[str, ...]:
+    """Return the layers that modules register."""
+    return tuple(spec.name for spec in list_layers() if spec.cls.__module__ in modules)
 
 
 class _Engine:
@@ -114,7 +121,7 @@ class _Engine:
         """Find the candidates and measure their costs, and return the rungs."""
         search = self._search
         found = list_candidates(search.study.base, search.layers, search.at or None, pairs=search.pairs)
-        candidates = leaderboard_order(found, named_layers(search.layers) if search.layers else ())
+        candidates = leaderboard_order(found, named_layers(search.layers))
         self._standings.add(candidates)
         self._screen(candidates)
         stored = read_record(self._folder)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import yaml
 
 from yolo_attn.errors import UserError
-from yolo_attn.selection.files import SPECIFICATION
+from yolo_attn.selection.files import SPECIFICATION, SPLIT
 from yolo_attn.selection.specification import Search
+from yolo_attn.study.files import RUNS
 from yolo_attn.system.files import make_folder, plain_value, read_yaml, write_atomically
 from yolo_attn.system.locks import FolderLock
 
@@ -51,7 +53,13 @@ def _fits(folder: Path, content: Mapping[str, object]) -> bool:
         raise UserError(f"{folder}: a file, not a folder; give another name=NAME")
     if all(item.name == ".lock" or item.name.endswith(".tmp") for item in folder.iterdir()):
         return True
-    return _read(folder) == content
+    stored = _read(folder)
+    return stored == content or (stored is not None and not _has_runs(folder))
+
+
+def _has_runs(folder: Path) -> bool:
+    """Whether a search has begun to train; before, it can be replaced by another one."""
+    return any(folder.glob(f"*/{RUNS}"))
 
 
 def _content(search: Search) -> dict[str, object]:
@@ -77,14 +85,15 @@ def _read(folder: Path) -> dict[str, object] | None:
 
 @contextlib.contextmanager
 def opened(folder: Path, search: Search) -> Iterator[None]:
-    """Lock a search's folder, and write its specification into it.
+    """Lock a search's folder, and write its specification into it, in the place of one that has not begun to train.
 
     Raises:
         UserError: Another process has locked the folder, or it cannot be written.
     """
     make_folder(folder)
     with FolderLock(folder):
-        path = folder / SPECIFICATION
-        if not path.is_file():
-            write_atomically(path, yaml.safe_dump(_content(search), sort_keys=False))
+        content = _content(search)
+        if _read(folder) != content:
+            shutil.rmtree(folder / SPLIT, ignore_errors=True)  # links that may be those of other data
+            write_atomically(folder / SPECIFICATION, yaml.safe_dump(content, sort_keys=False))
         yield
