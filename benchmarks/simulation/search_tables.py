@@ -22,6 +22,9 @@ STRATEGIES: dict[str, Strategy] = {
     "every candidate, equal seeds": search.grid,
     "random candidates, three seeds": search.random_search,
     "Optuna: Wilcoxon pruner": search.wilcoxon,
+}
+ENGINES: dict[str, Strategy] = {
+    "race": search.racing,
     "Optuna: TPE": search.tpe,
     "Optuna: TPE, Hyperband": search.hyperband,
 }
@@ -67,15 +70,20 @@ def rates(world: World, strategy: Strategy, budget: float, searches: int) -> Rat
 
 def strategies(quick: bool) -> Table:
     """Confirmed searches, by strategy."""
+    return _compare(STRATEGIES, 100 if quick else 300)
+
+
+def engines(quick: bool) -> Table:
+    """The same with engines that propose candidates, a search of which takes seconds."""
+    return _compare(ENGINES, 5 if quick else 40)
+
+
+def _compare(compared: Mapping[str, Strategy], searches: int) -> Table:
     table = Table(["strategy", *[f"{name}, {budget} runs" for name in WORLDS for budget in _BUDGETS]])
-    for name, strategy in STRATEGIES.items():
+    for name, strategy in compared.items():
         if "Optuna" in name and not _has_optuna():
             continue
-        found = [
-            rates(world, strategy, budget, _searches(name, quick)).confirmed
-            for world in WORLDS.values()
-            for budget in _BUDGETS
-        ]
+        found = [rates(world, strategy, budget, searches).confirmed for world in WORLDS.values() for budget in _BUDGETS]
         table.rows.append([name, *[f"{100 * rate:.0f}" for rate in found]])
     return table
 
@@ -96,19 +104,12 @@ def shapes(quick: bool) -> Table:
     table = Table(["share", "growth", "epochs of the first rung", "runs", *WORLDS])
     for shape in search.SHAPES:
         strategy, cost = search.racing_with(shape), search.cost_with(shape)
-        found = [rates(world, strategy, np.inf, 100 if quick else 400).confirmed for world in WORLDS.values()]
+        found = [rates(world, strategy, np.inf, 100 if quick else 300).confirmed for world in WORLDS.values()]
         start = "all" if shape.first_epochs == 1 else f"{shape.first_epochs:.0%}"
         table.rows.append(
             [f"{shape.share:.2f}", f"{shape.growth:g}", start, f"{cost:.0f}", *[f"{100 * rate:.0f}" for rate in found]]
         )
     return table
-
-
-def _searches(name: str, quick: bool) -> int:
-    """Return the number of simulated searches; those with TPE take seconds each."""
-    if "TPE" in name:
-        return 5 if quick else 40
-    return (20 if "Optuna" in name else 100) if quick else 400
 
 
 def _has_optuna() -> bool:
@@ -121,4 +122,9 @@ def _has_optuna() -> bool:
     return True
 
 
-TABLES: Mapping[str, Callable[[bool], Table]] = {"strategies": strategies, "nothing": nothing, "shapes": shapes}
+TABLES: Mapping[str, Callable[[bool], Table]] = {
+    "strategies": strategies,
+    "engines": engines,
+    "nothing": nothing,
+    "shapes": shapes,
+}
