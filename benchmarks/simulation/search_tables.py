@@ -1,4 +1,4 @@
-"""The tables of docs/search.md. `benchmarks/search.py` writes them, a test reads their quick form."""
+"""The tables of docs/search.md. `benchmarks/search.py` writes them, slow tests repeat parts of them."""
 
 from __future__ import annotations
 
