@@ -37,6 +37,7 @@ PROJECT = "runs/leaderboard"
 _OWN_KEYS = ("only", "part", "hours", "again", "record", "docs", "html")
 _RESERVE = 1.15  # of the estimated time of a part
 _INTERRUPTED = 130
+_PATIENCE = 30.0  # seconds in which an interrupted study stops
 
 
 @dataclass(frozen=True)
@@ -238,11 +239,13 @@ _PROBE = [Candidate("SE[init=identity]@neck", "SE@neck", ("SE",), ("neck",))]
 @contextmanager
 def _deadline(ends: float | None) -> Iterator[threading.Event]:
     """Interrupt the main thread when the time is over; the event is set then."""
-    over = threading.Event()
+    over, ended = threading.Event(), threading.Event()
 
     def stop() -> None:
         over.set()
-        _thread.interrupt_main()
+        while not ended.is_set():
+            _thread.interrupt_main()
+            ended.wait(_PATIENCE)  # where Python ignores exceptions, such as right after a fork, it needs another one
 
     timer = threading.Timer(max(0.0, ends - time.monotonic()), stop) if ends is not None else None
     if timer:
@@ -251,5 +254,6 @@ def _deadline(ends: float | None) -> Iterator[threading.Event]:
     try:
         yield over
     finally:
+        ended.set()
         if timer:
             timer.cancel()

@@ -128,13 +128,14 @@ def interim(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 def test_the_page_exists_from_the_first_finished_run_on(fake: Fake, interim: list[list[str]]) -> None:
     fake.compare(variants="A,B", seeds=1)
-    assert [statuses.count("done") for statuses in interim] == [1, 2]  # the last one is the finished study's page
+    pages = [statuses.count("done") for statuses in interim]
+    assert pages in ([1], [1, 2])  # a run may end before the page of the one before; the finished study has another
     assert fake.output().count("results so far:") == 1
     assert fake.output().index("[1/3]") < fake.output().index("results so far:") < fake.output().index("[3/3]")
     fake.compare(variants="A,B", seeds=1)
-    assert len(interim) == 2  # nothing is trained
+    assert len(interim) == len(pages)  # nothing is trained
     fake.compare(variants="A,B", seeds=2, exist_ok=True)
-    assert interim[2].count("done") == 3  # runs done before are included immediately
+    assert interim[len(pages)].count("done") == 3  # runs done before are included immediately
 
 
 def test_a_page_that_cannot_be_written_does_not_stop_the_study(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
