@@ -147,7 +147,7 @@ def compare(
         "gpus": gpus,
         "trust": trust,
     }
-    arguments = {key: value for key, value in given.items() if value is not None} | train
+    arguments = _given(given) | train
     return run_study(arguments, command=_as_call("compare", arguments))
 
 
@@ -264,8 +264,13 @@ def search(
         "gpus": gpus,
         "trust": trust,
     }
-    arguments = {key: value for key, value in given.items() if value is not None} | train
+    arguments = _given(given) | train
     return run_search(arguments, command=_as_call("search", arguments))
+
+
+def _given(arguments: Mapping[str, object]) -> dict[str, object]:
+    """Return the arguments that are given."""
+    return {key: value for key, value in arguments.items() if value is not None}
 
 
 def _as_call(function: str, arguments: Mapping[str, object]) -> str:

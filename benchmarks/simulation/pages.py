@@ -1,12 +1,35 @@
-"""Tables in pages of the documentation."""
+"""Simulated tables on the command line and in pages of the documentation."""
 
 from __future__ import annotations
 
 import re
 import sys
+import time
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
+from .tables import Table
+
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def run(tables: Mapping[str, Callable[[bool], Table]], page: Path, *, unwritten: Collection[str] = ()) -> None:
+    """Compute and print the tables that the command line names, and write them with `--docs`.
+
+    Args:
+        tables: The tables by name.
+        page: The page that has them.
+        unwritten: Tables that the page does not have.
+    """
+    names = [word for word in sys.argv[1:] if not word.startswith("--")] or list(tables)
+    if unknown := [name for name in names if name not in tables]:
+        sys.exit(f"{Path(sys.argv[0]).stem}: unknown table {unknown[0]}; tables: {', '.join(tables)}")
+    for name in names:
+        began = time.perf_counter()
+        table = tables[name]("--quick" in sys.argv).markdown()
+        print(f"{name} ({time.perf_counter() - began:.0f} s)\n\n{table}\n", flush=True)
+        if "--docs" in sys.argv and name not in unwritten:
+            write_table(page, name, table)
 
 
 def write_table(page: Path, name: str, table: str) -> None:

@@ -15,10 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_attn.selection.racing import SHAPES, Measured, Rung, Shape, cost_of, plan_rungs, race, rungs_of
+from yolo_attn.selection.racing import Measured, Rung, Shape, cost_of, plan_rungs, race, rungs_of
 from yolo_attn.stats.compare import Support, difference, estimate
-
-__all__ = ["SHAPES"]  # for the tables
 
 FINALISTS = 3
 EPOCHS = 4
@@ -146,9 +144,9 @@ def racing_with(shape: Shape) -> Strategy:
     return strategy
 
 
-def cost_with(shape: Shape, world: World | None = None) -> float:
-    """Return the runs of a race whose rungs have a shape, without those of the base."""
-    world = world or World()
+def cost_with(shape: Shape) -> float:
+    """Return the runs of a race whose rungs have a shape."""
+    world = World()
     return cost_of(rungs_of(world.layers * world.sites, EPOCHS, FINALISTS, shape), _price)
 
 

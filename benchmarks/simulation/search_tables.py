@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from yolo_attn.selection.racing import SHAPES
+
 from . import search
 from .search import FINALISTS, Strategy, World, confirm
 from .tables import Table
@@ -102,7 +104,7 @@ def nothing(quick: bool) -> Table:
 def shapes(quick: bool) -> Table:
     """Confirmed searches, by the shape of the rungs."""
     table = Table(["share", "growth", "epochs of the first rung", "runs", *WORLDS])
-    for shape in search.SHAPES:
+    for shape in SHAPES:
         strategy, cost = search.racing_with(shape), search.cost_with(shape)
         found = [rates(world, strategy, np.inf, 100 if quick else 300).confirmed for world in WORLDS.values()]
         start = "all" if shape.first_epochs == 1 else f"{shape.first_epochs:.0%}"

@@ -22,7 +22,7 @@ from benchmarks.board.page import as_html
 from benchmarks.board.placements import WIDELY_USED, code_of, list_placements
 from benchmarks.board.record import as_text, store
 from benchmarks.board.table import DOCUMENT, with_tables
-from tests.study.conftest import FAKE_WORKER, fake_study, wait_for  # noqa: F401 (fixtures)
+from tests.study.conftest import FAKE_WORKER, fake_study, in_background, read_journal, wait_for  # noqa: F401 (fixtures)
 from yolo_attn import cards, leaderboard
 from yolo_attn.errors import UserError
 from yolo_attn.leaderboard import MARGIN, Board, Row, Setup, layer_scores, read_boards, stored_boards
@@ -59,9 +59,7 @@ class FakeBoard:
 
     def starts(self) -> list[str]:
         """Return the arm of every run that was started."""
-        journal = self.home / "journal"
-        lines = journal.read_text().splitlines() if journal.exists() else []
-        return [arm for event, arm, *_ in map(str.split, lines) if event == "start"]
+        return [arm for event, arm, *_ in read_journal(self.home) if event == "start"]
 
 
 @pytest.fixture
@@ -172,18 +170,8 @@ def test_an_interrupted_part_is_resumed(
     fake: FakeBoard,
     wait_for: Callable[[Callable[[], bool]], None],  # noqa: F811
 ) -> None:
-    import multiprocessing
-
-    def quietly() -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            fake.measure(part=1)
-        except KeyboardInterrupt:
-            os._exit(130)
-
     fake.names = [*NAMES[:2], "sleepy.c"]  # of which the last one's runs take a second each
-    process = multiprocessing.get_context("fork").Process(target=quietly)
-    process.start()
+    process = in_background(fake.measure, part=1)
     wait_for(lambda: "sleepy.c" in fake.starts())
     time.sleep(0.2)  # Python ignores what is raised right after a fork
     os.kill(process.pid or 0, signal.SIGINT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import sys
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.study.conftest import FAKE_WORKER, fake_study, wait_for  # noqa: F401 (fixtures)
+from tests.study.conftest import FAKE_WORKER, fake_study, in_background, read_journal, wait_for  # noqa: F401 (fixtures)
 from yolo_attn.errors import UserError
 from yolo_attn.selection import confirmation, engine, setup
 from yolo_attn.selection.candidates import Candidate
@@ -57,24 +56,11 @@ class FakeSearch:
 
     def starts(self) -> list[tuple[str, str]]:
         """Return arm and seed of every run that was started."""
-        lines = (self.home / "journal").read_text().splitlines()
-        return [(arm, seed) for event, arm, seed, _ in map(str.split, lines) if event == "start"]
+        return [(arm, seed) for event, arm, seed, _ in read_journal(self.home) if event == "start"]
 
     def jobs(self, study: str) -> list[dict[str, Any]]:
         """Return the jobs of the studies with this pattern."""
         return [json.loads(path.read_text()) for path in self.folder.glob(f"{study}/runs/*/run.json")]
-
-    def in_background(self, **arguments: Any) -> multiprocessing.process.BaseProcess:
-        process = multiprocessing.get_context("fork").Process(target=self._quietly, kwargs=arguments)
-        process.start()
-        return process
-
-    def _quietly(self, **arguments: Any) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            self.search(**arguments)
-        except KeyboardInterrupt:
-            os._exit(130)
 
 
 @pytest.fixture
@@ -151,7 +137,7 @@ def test_a_killed_search_continues_where_it_was(
 ) -> None:
     whole = FakeSearch(fake.home)
     for results in (5, 14):
-        process = fake.in_background()
+        process = in_background(fake.search)
         wait_for(lambda results=results: len(list(fake.folder.glob("*/runs/*/result.json"))) >= results)
         os.kill(process.pid or 0, signal.SIGKILL)
         process.join()

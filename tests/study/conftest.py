@@ -100,9 +100,7 @@ class Fake:
         return self.stream.getvalue()
 
     def journal(self) -> list[list[str]]:
-        """Return the events that the workers recorded: event, arm, seed, process id."""
-        path = self.home / "journal"
-        return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+        return read_journal(self.home)
 
     def starts(self) -> list[tuple[str, str]]:
         return [(arm, seed) for event, arm, seed, _ in self.journal() if event == "start"]
@@ -115,18 +113,29 @@ class Fake:
         return {path.parent.name: path.read_text() for path in self.folder.glob("runs/*/result.json")}
 
     def in_background(self, **arguments: Any) -> multiprocessing.process.BaseProcess:
-        """Run a study in a forked process, which has the same patches and can be killed."""
-        process = multiprocessing.get_context("fork").Process(target=self._quietly, kwargs=arguments)
-        process.start()
-        return process
+        return in_background(self.compare, **arguments)
 
-    def _quietly(self, **arguments: Any) -> None:
+
+def read_journal(home: Path) -> list[list[str]]:
+    """Return the events that the workers recorded: event, arm, seed, process id."""
+    path = home / "journal"
+    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def in_background(run: Callable[..., Any], **arguments: Any) -> multiprocessing.process.BaseProcess:
+    """Call a function in a forked process, which has the same patches and can be killed."""
+
+    def quietly() -> None:
         # A process that a shell starts in the background ignores SIGINT.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
-            self.compare(**arguments)
+            run(**arguments)
         except KeyboardInterrupt:
             os._exit(130)
+
+    process = multiprocessing.get_context("fork").Process(target=quietly)
+    process.start()
+    return process
 
 
 @pytest.fixture

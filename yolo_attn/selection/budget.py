@@ -65,10 +65,6 @@ class Budget:
         budget = self._of_rungs()
         return list(rungs) if budget is None else with_more_seeds(rungs, budget, self._price)
 
-    def cost(self, rungs: Sequence[Rung]) -> float:
-        """Return the runs, or the seconds of all workers together, that rungs take."""
-        return cost_of(rungs, self._price)
-
     def total_runs(self, rungs: Sequence[Rung]) -> int:
         """Return the number of runs of the whole search, the confirmation included."""
         return round(cost_of(rungs, lambda epochs: 1.0)) + self._search.confirm_runs + self._base_runs

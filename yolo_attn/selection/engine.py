@@ -219,6 +219,8 @@ class _Engine:
 
     def _note_progress(self, index: int, ended: int) -> None:
         """Store the number of ended runs, by which a later command knows that the rung has begun."""
+        if ended == self._rungs[index].done:  # a run has started
+            return
         self._rungs[index] = replace(self._rungs[index], done=ended)
         write_record(self._folder, self._record())
 

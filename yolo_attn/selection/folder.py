@@ -13,6 +13,7 @@ from yolo_attn.errors import UserError
 from yolo_attn.selection.files import SPECIFICATION, SPLIT
 from yolo_attn.selection.specification import Search
 from yolo_attn.study.files import RUNS
+from yolo_attn.study.store import numbered_folder
 from yolo_attn.system.files import make_folder, plain_value, read_yaml, write_atomically
 from yolo_attn.system.locks import FolderLock
 
@@ -28,7 +29,7 @@ def choose_folder(search: Search) -> Path:
     folder, content = search.folder, _content(search)
     if not folder.explicit:
         number = 1
-        while not _fits(path := _numbered(folder.path, number), content):
+        while not _fits(path := numbered_folder(folder.path, number), content):
             number += 1
         return path
     if _fits(folder.path, content):
@@ -38,11 +39,6 @@ def choose_folder(search: Search) -> Path:
         raise UserError(f"{folder.path}: contains other files, not a search; give another name=NAME")
     changed = [key for key in {**content, **stored} if content.get(key) != stored.get(key)]
     raise UserError(f"{folder.path}: contains a search with another {', '.join(changed)}; give another name=NAME")
-
-
-def _numbered(folder: Path, number: int) -> Path:
-    """Return the folder of a number: search, search2, search3, ...."""
-    return folder if number == 1 else folder.with_name(f"{folder.name}{number}")
 
 
 def _fits(folder: Path, content: Mapping[str, object]) -> bool:

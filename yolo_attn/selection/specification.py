@@ -17,6 +17,7 @@ from yolo_attn.study.specification.arguments import (
     parse_text,
     split_list,
 )
+from yolo_attn.study.specification.device import device_kind
 from yolo_attn.study.specification.study import Study, StudyFolder
 
 __all__ = ["CONFIRM_SEEDS", "DEFAULT_NAME", "DEFAULT_PROJECT", "DEFAULT_SHARE", "MOST_FINALISTS", "Search"]
@@ -202,16 +203,10 @@ def _study_of(arguments: Mapping[str, object], settings: Mapping[str, object], f
         given["layers"] = ",".join(files)
     given.setdefault("variants", "SE@neck")  # replaced by the candidates
     study = Study.from_arguments({**given, "controls": settings.get("controls", [])})
-    if study.threads is None and study.device in (None, "cpu"):
-        return replace(study, threads=_cpu_threads(study))
+    if study.threads is None and device_kind(study.device) == "cpu":
+        # A search has enough runs for all cores, and two threads do not halve a run's time.
+        return replace(study, threads=1)
     return study
-
-
-def _cpu_threads(study: Study) -> int | None:
-    """Return one thread on CPUs: a search has enough runs for all cores, and two threads do not halve a run's time."""
-    from yolo_attn.study.specification.device import device_kind
-
-    return 1 if device_kind(study.device) == "cpu" else None
 
 
 def _split_layers(value: object) -> tuple[tuple[str, ...], tuple[str, ...]]:

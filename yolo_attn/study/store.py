@@ -40,7 +40,7 @@ from yolo_attn.system.processes import ranks_ended
 if TYPE_CHECKING:
     from yolo_attn.layer_files import Sources
 
-__all__ = ["SCHEMA", "Neighbor", "Store", "StoredStudy", "choose_folder", "read_study", "slug"]
+__all__ = ["SCHEMA", "Neighbor", "Store", "StoredStudy", "choose_folder", "numbered_folder", "read_study", "slug"]
 
 SCHEMA = 2
 _KEY_DIGITS = 8
@@ -87,7 +87,7 @@ def choose_folder(study: Study) -> Path:
         _check_named(folder, study)
         return folder.path
     similar, number = [], 1
-    while not _is_free(path := _numbered(folder.path, number)):
+    while not _is_free(path := numbered_folder(folder.path, number)):
         if (path / STUDY).exists():
             stored = read_study(path).comparison
             if study.is_same(stored):
@@ -105,8 +105,13 @@ def choose_folder(study: Study) -> Path:
     return similar[0]
 
 
-def _numbered(folder: Path, number: int) -> Path:
-    """Return the folder of a number: compare, compare2, compare3, ...."""
+def numbered_folder(folder: Path, number: int) -> Path:
+    """Return the folder of a number: compare, compare2, compare3, ....
+
+    Args:
+        folder: The folder of number 1.
+        number: The number.
+    """
     return folder if number == 1 else folder.with_name(f"{folder.name}{number}")
 
 
