@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import signal
 import sys
 import threading
 import time
@@ -238,22 +239,31 @@ _PROBE = [Candidate("SE[init=identity]@neck", "SE@neck", ("SE",), ("neck",))]
 
 @contextmanager
 def _deadline(ends: float | None) -> Iterator[threading.Event]:
-    """Interrupt the main thread when the time is over; the event is set then."""
+    """Interrupt the main thread when the time is over; the event is set then.
+
+    The signal is not that of Ctrl-C, which a process that a shell has started in the background ignores.
+    """
     over, ended = threading.Event(), threading.Event()
 
     def stop() -> None:
         over.set()
         while not ended.is_set():
-            _thread.interrupt_main()
+            _thread.interrupt_main(signal.SIGTERM)
             ended.wait(_PATIENCE)  # where Python ignores exceptions, such as right after a fork, it needs another one
 
-    timer = threading.Timer(max(0.0, ends - time.monotonic()), stop) if ends is not None else None
-    if timer:
-        timer.daemon = True
-        timer.start()
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if ends is None:
+        yield over
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    timer = threading.Timer(max(0.0, ends - time.monotonic()), stop)
+    timer.daemon = True
+    timer.start()
     try:
         yield over
     finally:
         ended.set()
-        if timer:
-            timer.cancel()
+        timer.cancel()
+        signal.signal(signal.SIGTERM, before)

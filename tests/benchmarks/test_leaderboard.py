@@ -186,9 +186,14 @@ def test_an_interrupted_part_is_resumed(
     assert fake.board().rows[: len(stored)] == stored
 
 
-def test_the_time_ends_a_part_and_the_command(fake: FakeBoard) -> None:
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN], ids=["foreground", "background"])
+def test_the_time_ends_a_part_and_the_command(fake: FakeBoard, handler: Any) -> None:
     fake.names = ["hang.a"]
-    fake.measure(hours=1.5 / 3600)
+    before = signal.signal(signal.SIGINT, handler)  # a shell's background processes ignore Ctrl-C
+    try:
+        fake.measure(hours=1.5 / 3600)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not fake.record.exists()
     assert "the time is over; the same command resumes this part" in fake.stream.getvalue()
 
