@@ -1,6 +1,6 @@
 """Benchmark of building and writing the results of a large study.
 
-python benchmarks/thousand_runs.py [RUNS]      1,000 runs by default: arms of 10 seeds, the size of the built-in dataset
+python benchmarks/thousand_runs.py [RUNS] [SEEDS]   1,000 runs of arms with 10 seeds by default, on 160 images
 
 The matches are simulated. The first pass computes the bootstrap of every run; later passes read it.
 """
@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,19 +24,20 @@ from yolo_attn.study.results.build import ArmRuns, make_results
 from yolo_attn.study.results.records import StudyInfo
 from yolo_attn.system.files import as_json
 
-SEEDS, IMAGES, CLASSES = 10, 160, 10
-INFO = StudyInfo(data="simulated", recipe={"epochs": 1}, seeds=range(SEEDS), device="cpu")
+IMAGES, CLASSES = 160, 10
+INFO = StudyInfo(data="simulated", recipe={"epochs": 1}, device="cpu")
 
 
 def main() -> None:
     """Measure and print a table."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    given = [int(word) for word in sys.argv[1:]]
+    count, seeds = [*given, *(1000, 10)[len(given) :]]
     with tempfile.TemporaryDirectory() as folder:
-        arms = simulate(Path(folder), count // SEEDS)
+        arms = simulate(Path(folder), count // seeds, seeds)
         print(f"{count:,} runs of {len(arms)} arms, {IMAGES} images, {CLASSES} classes\n")
         print("| step | seconds | CPU seconds |\n|---|---:|---:|")
         timed("first pass, with the bootstrap of every run", lambda: build(Path(folder), arms))
-        forget()
+        estimates.forget()
         timed("second pass, in a new process", lambda: build(Path(folder), arms))
         timed("third pass, in the same process", lambda: build(Path(folder), arms))
         results = build(Path(folder), arms)
@@ -44,7 +46,7 @@ def main() -> None:
         timed("all files including the page", results.write)
 
 
-def simulate(folder: Path, arms: int) -> list[ArmRuns]:
+def simulate(folder: Path, arms: int, seeds: int) -> list[ArmRuns]:
     """Write the matches of simulated runs."""
     rng = np.random.default_rng(0)
     images = Images(rng, IMAGES, CLASSES)
@@ -52,7 +54,7 @@ def simulate(folder: Path, arms: int) -> list[ArmRuns]:
     for arm in range(arms):
         skill = images.arm(0.3)
         runs = []
-        for seed in range(SEEDS):
+        for seed in range(seeds):
             path = folder / "runs" / f"arm{arm}-s{seed}"
             path.mkdir(parents=True)
             images.evaluate(skill + rng.normal(0, 0.1)).save(path / "matches.npz")
@@ -64,13 +66,7 @@ def simulate(folder: Path, arms: int) -> list[ArmRuns]:
 
 def build(folder: Path, arms: list[ArmRuns]) -> Results:
     """Build the results of a study."""
-    return Results(folder, make_results(folder, INFO, arms))
-
-
-def forget() -> None:
-    """Clear the caches of the process."""
-    estimates.cached_metrics.cache_clear()
-    estimates.arm_estimates.cache_clear()
+    return Results(folder, make_results(folder, replace(INFO, seeds=range(len(arms[0].runs))), arms))
 
 
 def timed(step: str, work: Callable[[], object]) -> None:

@@ -136,6 +136,7 @@ PHRASES: dict[str, Callable[[re.Match[str]], list[Any]]] = {
 WRONG: list[Any] = [None, -1, 0, 2, "x", [], [2], {}, 2.5, True, "8", [3, "x"], "", 50]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", others_slow(LAYERS))
 def test_the_message_for_an_invalid_value_gives_valid_ones(spec: LayerSpec) -> None:
     asked = 0

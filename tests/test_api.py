@@ -201,6 +201,7 @@ class MeanGate(Gate):
 """
 
 
+@pytest.mark.slow
 def test_functions_accept_custom_layers(image: Path) -> None:
     Path("own_gates.py").write_text(OWN)
     code = """

@@ -38,6 +38,7 @@ pytest.main(["-q", "-n", "0", "-p", "no:cacheprovider", "test_some.py"], plugins
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.mark.slow
 def test_results_are_written_while_the_tests_run(tmp_path: Path) -> None:
     (tmp_path / "test_some.py").write_text(TESTS)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")

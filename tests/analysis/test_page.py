@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import cv2
@@ -22,15 +23,23 @@ PAGE = (SOURCE / "docs" / "maps.md").read_text(encoding="utf-8")
 COMMANDS, CODE = commands(PAGE), python_blocks(PAGE)
 
 
-@pytest.fixture
-def here(fresh_folder: Path) -> Path:
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the page names: checkpoints and an image."""
+    folder = tmp_path_factory.mktemp("page")
     torch.manual_seed(0)
-    YOLO("yolo11n.yaml").save("yolo11n.pt")
-    Path("runs/detect/train/weights").mkdir(parents=True)
-    for name in ("best.pt", "runs/detect/train/weights/best.pt"):
-        YOLO("yolo11n.yaml+MHSA@neck.P4+CBAM@neck.P5").save(name)
-    cv2.imwrite("street.jpg", image(300, 400))
+    YOLO("yolo11n.yaml").save(folder / "yolo11n.pt")
+    YOLO("yolo11n.yaml+MHSA@neck.P4+CBAM@neck.P5").save(folder / "best.pt")
+    (folder / "runs/detect/train/weights").mkdir(parents=True)
+    shutil.copy(folder / "best.pt", folder / "runs/detect/train/weights")
+    cv2.imwrite(str(folder / "street.jpg"), image(300, 400))
+    return folder
+
+
+@pytest.fixture
+def here(files: Path, fresh_folder: Path) -> Path:
+    """A working folder with these files."""
+    shutil.copytree(files, fresh_folder, dirs_exist_ok=True)
     return fresh_folder
 
 

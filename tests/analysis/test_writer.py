@@ -125,6 +125,7 @@ def titles(maps: ImageMaps | list[ImageMaps], style: Style | None = None) -> lis
     return [html.unescape(text) for text in re.findall(r"<text[^>]*>([^<]*[a-z][^<]*)</text>", svg)]
 
 
+@pytest.mark.slow
 def test_panels_of_queries(street: Path) -> None:
     torch.manual_seed(0)
     model = "yolo11n.yaml+MHSA[heads=4]@neck.P4+PAM@neck.P5"
@@ -168,6 +169,7 @@ def test_the_page_finds_figures_with_any_name(street: Path) -> None:
     assert 'src="50%25%20%231.png" alt="50% #1.png"' in page
 
 
+@pytest.mark.slow
 def test_two_models_share_a_figure(street: Path, capsys: pytest.CaptureFixture[str]) -> None:
     models = "model=yolo11n.yaml,yolo11n-cbam.yaml"
     status, out, _ = run("maps", models, "source=street.png", "imgsz=64", "cam=True", capsys=capsys)
@@ -233,6 +235,7 @@ def frames_of(path: Path) -> tuple[list[np.ndarray], float]:
     return frames, video.get(cv2.CAP_PROP_FPS)
 
 
+@pytest.mark.slow
 def test_a_video_gives_a_video(street: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_video(Path("clips/street.avi"), 5)
     Path("street.png").rename("clips/other.png")

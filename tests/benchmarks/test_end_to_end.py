@@ -47,6 +47,7 @@ def test_a_line_has_the_median_and_the_range(
     assert capsys.readouterr().out.splitlines()[2:] == ["| one | 2.000 | 1.200 to 2.800 | a note |"]
 
 
+@pytest.mark.slow
 def test_tiny_measurements(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(end_to_end, "VARIANTS", ("yolo11n.yaml+SE@neck",))
     assert main(["parts=build,train,predict", "imgsz=64", "batch=1", "rounds=1"]) == 0

@@ -120,6 +120,7 @@ def test_parts_are_measured_and_stored(fake: FakeBoard) -> None:
     assert (board.setup.data, board.setup.images, board.setup.seeds) == ("digits", 40, [0, 1, 2])
 
 
+@pytest.mark.slow
 def test_the_base_is_trained_once_for_all_parts(fake: FakeBoard) -> None:
     fake.measure(pretrain=2)
     assert fake.starts().count("yolo11n-pretraining") == 1
@@ -127,6 +128,7 @@ def test_the_base_is_trained_once_for_all_parts(fake: FakeBoard) -> None:
     assert len(fake.starts()) == 1 + 3 + 3 * len(NAMES)
 
 
+@pytest.mark.slow
 def test_a_row_is_what_compare_says(fake: FakeBoard) -> None:
     """The stored estimate has the interval of the study's results at the same level."""
     fake.measure(part=3)
@@ -154,6 +156,7 @@ def test_what_is_measured_is_not_measured_again(fake: FakeBoard) -> None:
     assert set(fake.starts()[len(starts) :]) == {"hits16.b"}
 
 
+@pytest.mark.slow
 def test_without_the_folders_only_the_missing_rows_are_measured(fake: FakeBoard) -> None:
     import shutil
 
@@ -166,6 +169,7 @@ def test_without_the_folders_only_the_missing_rows_are_measured(fake: FakeBoard)
     assert set(fake.starts()) == {"yolo11n", "hits16.b"}
 
 
+@pytest.mark.slow
 def test_an_interrupted_part_is_resumed(
     fake: FakeBoard,
     wait_for: Callable[[Callable[[], bool]], None],  # noqa: F811
@@ -198,6 +202,7 @@ def test_the_time_ends_a_part_and_the_command(fake: FakeBoard, handler: Any) -> 
     assert "the time is over; the same command resumes this part" in fake.stream.getvalue()
 
 
+@pytest.mark.slow
 def test_a_part_shrinks_to_the_remaining_time(fake: FakeBoard) -> None:
     fake.names = NAMES[:1]
     fake.measure()
@@ -219,6 +224,7 @@ def test_a_layer_that_fails_has_a_row_with_the_reason(fake: FakeBoard) -> None:
     assert fake.board().comparisons == 1
 
 
+@pytest.mark.slow
 def test_rows_of_another_setup_are_not_mixed(fake: FakeBoard) -> None:
     fake.names = NAMES[:1]
     fake.measure()

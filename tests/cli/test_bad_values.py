@@ -264,7 +264,14 @@ def test_a_file_without_read_permission(here: Path, capsys: pytest.CaptureFixtur
     ],
     ids=lambda error: type(error).__name__,
 )
-@pytest.mark.parametrize("words", ["profile model=good.pt", "maps model=good.pt source=images", "export model=good.pt"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "profile model=good.pt",
+        pytest.param("maps model=good.pt source=images", marks=pytest.mark.slow),
+        pytest.param("export model=good.pt", marks=pytest.mark.slow),
+    ],
+)
 def test_out_of_memory(words: str, error: Exception, here: Path, capsys, monkeypatch) -> None:
     def forward(*args: Any, **kwargs: Any) -> Any:
         raise error

@@ -58,6 +58,7 @@ def test_version_prints_yolo_attn_and_ultralytics(capsys: pytest.CaptureFixture[
     assert version("ultralytics") in out
 
 
+@pytest.mark.slow
 def test_a_placed_file_does_not_take_the_name_of_a_config(
     fresh_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -202,6 +202,7 @@ def test_a_datasets_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Pat
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_concurrent_processes_make_the_same_dataset(tmp_path: Path) -> None:
     code = "import sys; from pathlib import Path; from yolo_attn.data.digits import make_digits; " + (
         f"print(make_digits(Path(sys.argv[1]), counts={FEW}))"

@@ -284,7 +284,7 @@ def test_a_chain_transfers_like_its_layers(layer: str, tmp_path: Path) -> None:
     assert len(report.new) == (8 if layer != GATE else 0)
 
 
-@pytest.mark.parametrize("layer", [GATE, MIXER])
+@pytest.mark.parametrize("layer", [GATE, pytest.param(MIXER, marks=pytest.mark.slow)])
 def test_all_blocks_in_one_model(layer: str) -> None:
     """Names, initial weights and random stream equal the base's, and with identity layers the outputs too."""
     base = build(ALL)
@@ -342,7 +342,7 @@ def test_every_block_of_every_stock_model(base: str) -> None:
     assert len(own) > len(given)
 
 
-@pytest.mark.parametrize("scale", ["n", "l"])
+@pytest.mark.parametrize("scale", ["n", pytest.param("l", marks=pytest.mark.slow)])
 def test_repeats_and_scales_apply_to_blocks(scale: str) -> None:
     for base, block in (("yolov8", "C2f"), ("yolo11", "C3k2")):
         with torch.device("meta"):
@@ -388,7 +388,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tensor]:
     return folder / "all.pt", folder / "answer.pt"
 
 
-@pytest.mark.parametrize("restricted", [pytest.param("0", marks=pytest.mark.slow), "1"])
+@pytest.mark.slow
+@pytest.mark.parametrize("restricted", ["0", "1"])
 def test_a_fresh_process_loads_and_fuses_it(checkpoint: tuple[Path, Path], restricted: str) -> None:
     code = """
 import sys, torch
@@ -434,10 +435,10 @@ def test_onnx(tmp_path: Path) -> None:
     ("source", "target", "classes", "attention_counts"),
     [
         ("", "EMA@inside:C3k2", 80, (66, 0)),
-        ("", "EMA@inside:C3k2", 3, (66, 0)),
-        ("EMA@inside:C3k2", "", 80, None),
+        pytest.param("", "EMA@inside:C3k2", 3, (66, 0), marks=pytest.mark.slow),
+        pytest.param("EMA@inside:C3k2", "", 80, None, marks=pytest.mark.slow),
         ("EMA@inside:C3k2", "EMA@inside:C3k2", 3, (66, 66)),
-        ("SE@inside:C3k2", "EMA@inside:C3k2", 80, (66, 0)),
+        pytest.param("SE@inside:C3k2", "EMA@inside:C3k2", 80, (66, 0), marks=pytest.mark.slow),
         ("EMA@inside:C3k2", "EMA@inside:8,neck.P3", 80, (18, 12)),  # the row in the neck is new
         ("SE@neck", "SE@neck+EMA@inside:backbone.C3k2", 80, (42, 6)),
     ],

@@ -114,6 +114,7 @@ def test_python_raises_the_same_error_and_installs_nothing(folder: Path, install
     assert installs == []
 
 
+@pytest.mark.slow
 def test_with_its_file_the_checkpoint_is_read(folder: Path, tmp_path: Path) -> None:
     code = """
 import sys
@@ -124,6 +125,7 @@ sys.exit(main(sys.argv[1:]))
     assert "no problems found" in python(code, *words, cwd=tmp_path).stdout
 
 
+@pytest.mark.slow
 def test_a_class_of_a_notebook_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python(TRAINED, LAYER, cwd=tmp_path)
     with pytest.raises(UserError, match=r"its layer MeanGate was defined in a script or notebook \(__main__\)"):

@@ -55,6 +55,7 @@ for trainer in (Trainer(), Run()):
     assert f"join_run({str(Path('runs/A'))!r}, " in run.partition("Ultralytics Multi-GPU")[0]
 
 
+@pytest.mark.slow
 def test_a_worker_builds_attention_layers_in_a_fresh_process(tmp_path: Path) -> None:
     """The preamble alone makes a process without this PYTHONPATH able to build a YAML with attention rows."""
     from yolo_attn.host.ddp import _preamble
@@ -75,6 +76,7 @@ def test_a_worker_builds_attention_layers_in_a_fresh_process(tmp_path: Path) -> 
     assert done.stdout.splitlines()[-1] == "499/499 base tensors CBAM"
 
 
+@pytest.mark.slow
 def test_a_custom_module_is_imported(tmp_path: Path) -> None:
     (tmp_path / "my_layers.py").write_text(
         "from torch import nn\nimport yolo_attn\n\n"

@@ -27,7 +27,10 @@ def network(name: str) -> nn.Module:
     return YOLO(name).model.eval()
 
 
-@pytest.mark.parametrize("name", ["yolo11n.yaml", "yolo11n-seg.yaml", "yolo11n-obb.yaml"])
+@pytest.mark.parametrize(
+    "name",
+    ["yolo11n.yaml", *(pytest.param(f"yolo11n-{task}.yaml", marks=pytest.mark.slow) for task in ("seg", "obb"))],
+)
 def test_detections_are_those_of_predict(name: str, image: np.ndarray) -> None:
     model = network(name)
     before = {key: value.clone() for key, value in model.state_dict().items()}

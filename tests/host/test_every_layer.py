@@ -17,7 +17,6 @@ from ultralytics.utils import DEFAULT_CFG
 from ultralytics.utils.torch_utils import ModelEMA
 
 from tests.host.helpers import build, exports_onnx
-from tests.layers.representatives import others_slow
 from yolo_attn import cards
 from yolo_attn.graph import ModelGraph
 from yolo_attn.host.documents import model_yaml
@@ -111,8 +110,9 @@ def test_training_steps_ema_and_fusing(specs: list[LayerSpec]) -> None:
     assert torch.allclose(plain, fused, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:TF32 acceleration")
-@pytest.mark.parametrize("spec", others_slow(SPECS))
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 def test_mixed_precision_training_in_the_neck(spec: LayerSpec) -> None:
     """Two steps as in Ultralytics' trainer with amp=True, which it rejects on a CPU."""
     model = build(_in_the_neck(spec), nc=10)

@@ -126,6 +126,7 @@ def test_more_rows_than_there_are(data: Path, tmp_path: Path) -> None:
     assert left == new != set()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not tasks.check_yaml("yolo12.yaml", hard=False), reason="this Ultralytics has no YOLO12")
 def test_a_parameter_beside_a_layer_is_frozen_too(data: Path, tmp_path: Path) -> None:
     """A block's own parameter that no path names without naming the layer inside the block as well."""

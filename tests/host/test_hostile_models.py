@@ -130,6 +130,7 @@ def test_the_yaml_inside_a_checkpoint_is_checked_when_it_is_built_again(folder: 
     refused(["lint", "model=best.pt"], "activation: ", capsys, status=1)
 
 
+@pytest.mark.slow
 def test_a_fresh_process_that_only_imports_us(folder: Path) -> None:
     Path("mine.yaml").write_text(yaml.safe_dump(ATTACKS["an argument"][0]))
     done = python("import yolo_attn; from ultralytics import YOLO; YOLO('mine.yaml')", cwd=folder, check=False)

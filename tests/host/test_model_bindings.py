@@ -92,6 +92,7 @@ def test_all_forms_name_the_same_model() -> None:
     assert lint("yolo11s.yaml+SE[reduction=8]@neck") == []
 
 
+@pytest.mark.slow
 def test_another_process_finds_it_by_its_name(tmp_path: Path) -> None:
     """A worker of multi-GPU training gets a run's arguments and imports yolo_attn."""
     code = """

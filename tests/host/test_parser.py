@@ -107,6 +107,7 @@ def test_channels_are_inferred_at_every_scale(scale: str) -> None:
     assert modules[new].channels == {"n": 64, "s": 128, "m": 256, "l": 256, "x": 384}[scale]
 
 
+@pytest.mark.slow
 def test_a_model_without_attention_rows_is_unchanged() -> None:
     code = """
 import sys, torch, hashlib

@@ -180,10 +180,9 @@ torch.save({{"model": Mine(), "kind": tasks.DetectionModel, "ema": None}}, "best
 """
 
 
+@pytest.mark.slow
 @needs_restriction
-@pytest.mark.parametrize(
-    "module", ["received.sub", *(pytest.param(m, marks=pytest.mark.slow) for m in ("received", "received.sub.more"))]
-)
+@pytest.mark.parametrize("module", ["received", "received.sub", "received.sub.more"])
 def test_no_module_is_imported_because_a_checkpoint_names_it(module: str, folder: Path) -> None:
     """The working folder, which may be third-party, is on the path of `python -m yolo_attn`."""
     python(layer_of(module), cwd=folder)

@@ -79,6 +79,7 @@ def test_ctrl_c_names_the_command_that_resumes(words: list[str], cut: Callable[.
     assert not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_a_moved_training_continues_where_it_is(words: list[str], cut: Callable[..., None], capsys) -> None:
     """The model YAML is gone, and so is the folder in which the training began."""
     assert main(["place", "model=yolov8n.yaml", "layer=SE", "at=neck.P5", "out=mine.yaml", "reduction=8"]) == 0
@@ -160,6 +161,7 @@ def test_ctrl_c_in_the_first_epoch_leaves_nothing_to_resume(words: list[str], cu
     assert output.startswith("yolo-attn: stopped before its first checkpoint was complete; run the same command")
 
 
+@pytest.mark.slow
 def test_checkpoints_of_an_earlier_training_in_the_folder_are_ignored(
     words: list[str], cut: Callable[..., None], capsys
 ) -> None:
@@ -170,6 +172,7 @@ def test_checkpoints_of_an_earlier_training_in_the_folder_are_ignored(
     assert "run the same command to start again" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_ctrl_c_after_the_last_epoch(words: list[str], cut: Callable[..., None], capsys) -> None:
     cut("on_train_end", EPOCHS - 1, KeyboardInterrupt())
     assert main(words) == 130
@@ -185,6 +188,7 @@ def test_ctrl_c_elsewhere(fresh_folder: Path, capsys, monkeypatch) -> None:
     assert capsys.readouterr().err == "yolo-attn: stopped\n"
 
 
+@pytest.mark.slow
 def test_a_full_disk_names_the_complete_checkpoint(words: list[str], capsys, monkeypatch) -> None:
     """Ultralytics overwrites last.pt, which a full disk leaves incomplete."""
     write, written = Path.write_bytes, []
@@ -206,6 +210,7 @@ def test_a_full_disk_names_the_complete_checkpoint(words: list[str], capsys, mon
     assert epochs_in(best.parents[1]) == EPOCHS
 
 
+@pytest.mark.slow
 def test_a_finished_training_is_not_resumed_as_another(words: list[str], capsys) -> None:
     words = [*words, "epochs=1"]
     words.remove(f"epochs={EPOCHS}")

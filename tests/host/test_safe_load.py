@@ -31,7 +31,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.mark.parametrize("restricted", [pytest.param("0", marks=pytest.mark.slow), "1"])
+@pytest.mark.slow
+@pytest.mark.parametrize("restricted", ["0", "1"])
 def test_a_process_without_the_import_loads_it(checkpoint: Path, restricted: str) -> None:
     code = """
 import sys, torch
@@ -56,6 +57,7 @@ def test_plain_torch_loads_the_layers_weights_only(checkpoint: Path) -> None:
     assert not [name for name in unsafe if name.startswith("yolo_attn")]
 
 
+@pytest.mark.slow
 def test_half_precision_and_inplace_flips_leave_finite_outputs(checkpoint: Path) -> None:
     model = read_checkpoint(checkpoint)
     for module in model.modules():
@@ -122,6 +124,7 @@ class MeanGate(Gate):
 """
 
 
+@pytest.mark.slow
 def test_restricted_loading_accepts_a_redefined_class(tmp_path: Path) -> None:
     """After a notebook cell is run twice, the list contains the last class and its parts."""
     if not hasattr(torch.serialization, "get_safe_globals"):

@@ -19,7 +19,7 @@ from yolo_attn.host.transfer import align_every_model, forget_transfer, last_tra
 BASES = ("yolo11n.yaml", "yolov8n.yaml")
 
 
-@pytest.fixture(scope="module", params=BASES)
+@pytest.fixture(scope="module", params=[BASES[0], pytest.param(BASES[1], marks=pytest.mark.slow)])
 def source(request: pytest.FixtureRequest):
     return request.param, marked(build(request.param, seed=9))
 
@@ -183,8 +183,8 @@ def test_another_number_of_classes_from_a_variant(given: str) -> None:
     ("given", "wanted", "names"),
     [
         ("yolo11n.yaml", "yolo11n-seg.yaml", ("detect", "segment")),
-        ("yolo11n-pose.yaml", "yolo11n-obb.yaml", ("pose", "obb")),
-        ("yolo11n-seg.yaml", "yolo11n.yaml", ("segment", "detect")),
+        pytest.param("yolo11n-pose.yaml", "yolo11n-obb.yaml", ("pose", "obb"), marks=pytest.mark.slow),
+        pytest.param("yolo11n-seg.yaml", "yolo11n.yaml", ("segment", "detect"), marks=pytest.mark.slow),
         ("yolo11n.yaml", "yolo11n-cls.yaml", ("detect", "classify")),
     ],
 )

@@ -44,6 +44,7 @@ for compare in range(2):
 """
 
 
+@pytest.mark.slow
 def test_a_cell_runs_again_and_compare_refuses_its_layer_before_training(fresh_folder: Path) -> None:
     out = python(NOTEBOOK, CELL.format(factor=1), CELL.format(factor=2), cwd=fresh_folder).stdout
     assert out.splitlines() == 2 * [
@@ -53,6 +54,7 @@ def test_a_cell_runs_again_and_compare_refuses_its_layer_before_training(fresh_f
     assert list(fresh_folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_multi_gpu_training_refuses_a_layer_of_the_script(fresh_folder: Path) -> None:
     code = (
         CELL.format(factor=1)

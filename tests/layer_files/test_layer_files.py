@@ -93,6 +93,7 @@ def test_the_users_modules_are_copied_and_installed_ones_are_not() -> None:
     assert sources_of(["my_layers"]).digest != before
 
 
+@pytest.mark.slow
 def test_copied_files_take_precedence_over_the_originals(tmp_path: Path) -> None:
     write(Path("my_layers.py"))
     sources = sources_of(load_layers(["my_layers.py"]))
@@ -167,6 +168,7 @@ def test_a_missing_copy_of_a_module_is_one_line() -> None:
         import_copied(Path("layers"), ["not_there"])
 
 
+@pytest.mark.slow
 def test_a_script_may_name_itself(tmp_path: Path) -> None:
     """The script runs as `__main__` and is imported as a module; the second class replaces the first."""
     script = write(tmp_path / "train_it.py")

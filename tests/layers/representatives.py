@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pytest
@@ -38,14 +38,15 @@ def others_slow(items: Sequence[Case | LayerSpec | str]) -> list[Any]:
     return [pytest.param(item, id=_id(item), marks=() if _is_fast(item) else pytest.mark.slow) for item in items]
 
 
-def defaults_of_representatives(cases: Sequence[Case]) -> list[Any]:
-    """Return the parameters of a test for all cases, of which only the defaults of the representatives are fast.
+def defaults_of_representatives(cases: Sequence[Case], names: Collection[str] = REPRESENTATIVES) -> list[Any]:
+    """Return the parameters of a test for all cases, of which only the defaults of representatives are fast.
 
     Args:
         cases: All layers with all their sets of options.
+        names: The representatives.
     """
     return [
-        pytest.param(case, id=case.id, marks=() if _is_fast(case) and not case.options else pytest.mark.slow)
+        pytest.param(case, id=case.id, marks=() if case.spec.name in names and not case.options else pytest.mark.slow)
         for case in cases
     ]
 

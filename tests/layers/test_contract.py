@@ -28,6 +28,7 @@ EXTREME = 1000
 """Magnitude of inputs whose squares exceed the range of float16; results are compared at that of a case."""
 
 each = pytest.mark.parametrize("case", options_slow(cases()))
+each_kind = pytest.mark.parametrize("case", others_slow(cases()))
 each_layer = pytest.mark.parametrize("case", cases(options=False), ids=lambda case: case.id)
 
 
@@ -203,7 +204,7 @@ def test_strides_do_not_matter(case: Case) -> None:
         assert close(call(layer, [x[:, :, ::2, 1::2] for x in wide]), y, 1e-5)
 
 
-@each
+@each_kind
 def test_gradients_are_correct(case: Case) -> None:
     if case.spec.name in ESTIMATED_GRADIENTS:
         pytest.skip(ESTIMATED_GRADIENTS[case.spec.name])
@@ -295,7 +296,7 @@ def test_identity_init_is_exact(case: Case) -> None:
             assert difference <= (0 if has_exact_identity(layer) else 1e-6)
 
 
-@each
+@each_kind
 @pytest.mark.parametrize(
     "scale", [pytest.param(0.1, marks=pytest.mark.slow), 1.0, pytest.param(10.0, marks=pytest.mark.slow)]
 )
@@ -360,7 +361,7 @@ def test_autocast(case: Case) -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in [*xs, *layer.parameters()])
 
 
-@each
+@each_kind
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [pytest.param(torch.float16, 0.01, marks=pytest.mark.slow), (torch.bfloat16, 0.05)]
 )
@@ -401,7 +402,7 @@ def test_fuses_maps_of_different_dtypes_into_the_dtype_of_the_first(case: Case, 
             assert all(p.grad is not None and p.grad.isfinite().all() for p in [*xs, *layer.parameters()])
 
 
-@each
+@each_kind
 @pytest.mark.parametrize("magnitude", [*(pytest.param(low, marks=pytest.mark.slow) for low in (100, 1000)), 3000])
 def test_identity_init_is_exact_where_float16_overflows(case: Case, magnitude: float) -> None:
     for training in (False, True):
@@ -430,7 +431,7 @@ def test_runs_on_the_meta_device(case: Case) -> None:
 # --- compilers --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", defaults_of_representatives(cases()))
+@pytest.mark.parametrize("case", defaults_of_representatives(cases(), {"CBAM", "MHSA"}))
 def test_compiles_without_breaks(case: Case) -> None:
     torch._dynamo.reset()
     layer = case.trained()
@@ -441,7 +442,7 @@ def test_compiles_without_breaks(case: Case) -> None:
             assert close(call(compiled, xs), call(layer, xs), 1e-5)
 
 
-@each
+@each_kind
 @pytest.mark.filterwarnings("ignore:Constant folding")
 @pytest.mark.parametrize(
     "dynamic", [pytest.param(False, id="fixed", marks=pytest.mark.slow), pytest.param(True, id="dynamic")]

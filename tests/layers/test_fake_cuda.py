@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from .cases import CHANNELS, Case, call, cases
 from .fake_cuda import OneDevice, autocast, fake_cuda, move
-from .representatives import options_slow, others_slow
+from .representatives import others_slow
 
-each = pytest.mark.parametrize("case", options_slow(cases()))
+each_kind = pytest.mark.parametrize("case", others_slow(cases()))
 SHAPE = (2, CHANNELS, 9, 12)
 
 
@@ -23,7 +23,7 @@ def maps(case: Case, device: str, dtype: torch.dtype = torch.float32, *, grad: b
     return [torch.empty(SHAPE, device=device, dtype=dtype, requires_grad=grad) for _ in range(case.spec.inputs)]
 
 
-@pytest.mark.parametrize("case", others_slow(cases()))
+@each_kind
 def test_autocast_in_training_and_in_inference(case: Case) -> None:
     layer = case.build()
     with fake_cuda():
@@ -38,7 +38,7 @@ def test_autocast_in_training_and_in_inference(case: Case) -> None:
             assert (y.device.type, y.dtype) == ("cuda", dtype)
 
 
-@each
+@each_kind
 def test_half(case: Case) -> None:
     layer = case.build().eval()
     with fake_cuda(), OneDevice():
@@ -46,7 +46,7 @@ def test_half(case: Case) -> None:
         assert (y.device.type, y.dtype) == ("cuda", torch.float16)
 
 
-@each
+@each_kind
 def test_gradients_stay_on_one_device(case: Case) -> None:
     # The meta device, because without a GPU autograd has no queue of work for "cuda".
     layer, xs = move(case.build().train(), "meta"), maps(case, "meta", grad=True)

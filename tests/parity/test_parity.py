@@ -90,6 +90,7 @@ def test_equals_the_reference(name: str) -> None:
     assert all(e < TOLERANCE for e in relative_errors(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAPPINGS)
 def test_equals_the_reference_in_float64_with_its_eps(name: str) -> None:
     # In float64 the stored float32 numbers distinguish an eps from one ten times smaller or larger.

@@ -200,6 +200,7 @@ def test_a_base_that_fails_stops_the_search(fake: FakeSearch) -> None:
         fake.search(base="fail.yaml")
 
 
+@pytest.mark.slow
 def test_a_search_that_finds_nothing_says_what_it_could_have_found(fake: FakeSearch) -> None:
     fake.names = ["unsure.a", "hits9.b", "hits8.c"]
     results = fake.search()

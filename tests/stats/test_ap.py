@@ -42,6 +42,7 @@ def test_average_precision_equals_faster_coco_eval(seed: int) -> None:
     assert math.isnan(found["per_class"][f"class{CLASSES - 1}"])
 
 
+@pytest.mark.slow
 @once
 @given(seeds)
 def test_weight_equals_copies_of_the_image(seed: int) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from benchmarks.simulation.images import Images
 from tests.stats.scenes import random_scene, to_matches
@@ -33,6 +34,7 @@ def test_replicate_equals_evaluation_of_the_sampled_images() -> None:
         np.testing.assert_allclose(sample.per_class[replicate], list(found["per_class"].values()), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_standard_error_matches_fresh_test_sets_and_dropping_repetitions_underestimates_it() -> None:
     """A published bootstrap drops repeated images, which loses a quarter of the error."""
     rng = np.random.default_rng(0)

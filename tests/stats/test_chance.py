@@ -78,6 +78,7 @@ def nothing(dice: np.random.Generator, size: Array, boxes: Array, names: Array) 
     return np.zeros((0, 4)), np.zeros(0, int), np.zeros(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("blind", "large", "images"),
     [

@@ -13,7 +13,7 @@ from yolo_attn.stats.compare import PairedDifference
 from yolo_attn.stats.sequential import error_rate, look_factor, look_levels
 
 
-@pytest.mark.parametrize("alpha", [0.05, 0.05 / 3, 0.05 / 70])
+@pytest.mark.parametrize("alpha", [0.05, *(pytest.param(0.05 / n, marks=pytest.mark.slow) for n in (3, 70))])
 def test_levels_equal_those_of_another_algorithm(alpha: float) -> None:
     seeds = range(3, 13)
     found = look_levels(alpha, 3, 12)

@@ -20,6 +20,7 @@ MOST = 6.5 / 5  # false alarms, relative to the nominal ones
 RATES = ["per-test", "influences", "family", "shapes", "whole-studies", "planned-looks"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 1.0])
 @pytest.mark.parametrize(("seeds", "image_df"), [(3, 20), (5, 100), (12, 7)])
 @pytest.mark.parametrize("level", [0.05, 0.05 / 70])

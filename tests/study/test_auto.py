@@ -181,6 +181,7 @@ def test_a_margin_that_changed_after_a_look_is_noted(fake: Fake) -> None:
     assert not notes(fake, "unplanned")
 
 
+@pytest.mark.slow
 def test_a_fixed_study_can_get_more_seeds(fake: Fake) -> None:
     fake.compare(variants="unsure", seeds=3)
     fake.compare(variants="unsure", seeds="auto", max_seeds=4, exist_ok=True)
@@ -252,6 +253,7 @@ def test_the_verdicts_of_an_early_version_are_the_first_look(fake: Fake) -> None
     assert notes(fake, "unplanned looks at 3 and 4 seeds")
 
 
+@pytest.mark.slow
 def test_a_report_takes_the_looks_from_their_file(fake: Fake) -> None:
     fake.compare(variants="unsure", seeds=3)
     fake.compare(variants="unsure", seeds=4, exist_ok=True)

@@ -54,6 +54,7 @@ def test_the_base_is_trained_first_and_every_arm_starts_from_it(fake: Fake) -> N
     assert "[1/5] yolo11n pretraining seed 0: mAP50-95" in fake.output()
 
 
+@pytest.mark.slow
 def test_nothing_is_trained_again(fake: Fake) -> None:
     fake.compare(variants="A", pretrain=7, seeds=1)
     assert fake.compare(variants="A", pretrain=7, seeds=1).to_dict() == fake.results()
@@ -74,6 +75,7 @@ def test_the_base_is_not_trained_for_runs_that_are_done(fake: Fake) -> None:
     assert len(fake.starts()) == 3
 
 
+@pytest.mark.slow
 def test_a_base_whose_weights_were_deleted_is_trained_again_for_new_runs(fake: Fake) -> None:
     fake.compare(variants="A", pretrain=7, seeds=1)
     (weights,) = fake.folder.glob(f"runs/{BASE}-*/train/weights/last.pt")
@@ -162,6 +164,7 @@ def test_one_of_three_bases_that_fails_leaves_no_verdict(fake: Fake) -> None:
     assert whole["arms"][1]["verdict"] == "better"
 
 
+@pytest.mark.slow
 def test_a_failed_base_can_be_retried(fake: Fake) -> None:
     given = {"base": "basefailonce.x.yaml", "variants": "A", "pretrain": 7, "seeds": 1}
     assert fake.compare(**given).exit_status == 1
@@ -212,7 +215,7 @@ def test_another_study_of_the_project_uses_the_trained_base(fake: Fake) -> None:
     assert fake.starts()[5] == (BASE, "0")
 
 
-@pytest.mark.parametrize("changed", ["nothing", "train/weights/last.pt"])
+@pytest.mark.parametrize("changed", [pytest.param("nothing", marks=pytest.mark.slow), "train/weights/last.pt"])
 def test_only_bases_that_this_user_has_trained_are_copied(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
@@ -338,6 +341,7 @@ def test_an_arm_with_one_base_of_its_own_has_no_verdict(fake: Fake) -> None:
             assert found["ci95"] is not None
 
 
+@pytest.mark.slow
 def test_other_seeds_of_the_base_are_a_control(fake: Fake) -> None:
     fake.compare(variants="A", controls="aa", pretrain=7, seeds=2)
     found = jobs(fake)

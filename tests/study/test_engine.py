@@ -80,6 +80,7 @@ def test_three_seeds_give_verdicts(fake: Fake) -> None:
     assert data["minimum_detectable"]["mAP50-95"] > 0
 
 
+@pytest.mark.slow
 def test_there_are_no_verdicts_before_all_runs_are_finished(fake: Fake) -> None:
     """Testing after every run and stopping at a significant difference inflates the error rate."""
     finished = fake.compare(variants="B,crippled", seeds=4).to_dict()
@@ -111,6 +112,7 @@ def test_trust_depends_on_the_command_and_not_on_the_study(fake: Fake) -> None:
     assert "trust" not in (fake.folder / "study.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_parallel_runs_give_the_same_results(fake: Fake) -> None:
     fake.workers = 3
     side = fake.compare(name="side", variants="meets.1,meets.2", seeds=2)
@@ -185,7 +187,7 @@ def test_a_summary_of_the_dataset_is_printed_before_training(fake: Fake, monkeyp
     monkeypatch.setattr(
         "yolo_attn.data.check_data", lambda data, *_: DataSummary(data, "detect", {0: "one"}, splits, digest="d")
     )
-    fake.compare(variants="A", seeds=1)
+    fake.compare(variants="A", seeds=1, imgsz=32)  # a few training steps are timed
     line = (
         "data: train 8 images, 9 objects; val 4 images, 5 objects; skipped in train: 2 unreadable images "
         "(images/train/a.jpg: empty file; ...)"

@@ -143,6 +143,7 @@ def test_seeds_auto_accounts_for_its_looks(fake: Fake) -> None:
         assert (rows[seeds]["low"], rows[seeds]["high"]) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_the_most_similar_study_is_used_and_its_differences_are_named(fake: Fake) -> None:
     fake.compare(variants="B", seeds=3, name="best")
     changed = {"near": {"epochs": 9}, "unlike": {"epochs": None}, "far": {"epochs": 9, "lr0": 0.5}}

@@ -45,8 +45,7 @@ def folder(template: Path, fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def forget() -> None:
-    estimates.cached_metrics.cache_clear()
-    estimates.arm_estimates.cache_clear()
+    estimates.forget()
     metrics._log_unusable_cache.cache_clear()
 
 
@@ -209,7 +208,12 @@ def test_unreadable_results_are_reported_in_one_line(folder: Path, text: str) ->
 
 
 @pytest.mark.parametrize(
-    "key", ["seconds", "epochs", "params", "gflops", "memory_mib", "began", "wall_seconds", "metrics_best", "error"]
+    "key",
+    [
+        *("seconds", "memory_mib", "metrics_best"),
+        *(pytest.param(key, marks=pytest.mark.slow) for key in ("epochs", "params", "gflops", "began")),
+        *(pytest.param(key, marks=pytest.mark.slow) for key in ("wall_seconds", "error")),
+    ],
 )
 def test_invalid_values_of_a_run_are_ignored(folder: Path, key: str) -> None:
     path, honest = first_run(folder) / "result.json", stored(folder)

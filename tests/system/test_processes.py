@@ -62,6 +62,7 @@ def test_descendants_are_found_and_killed_in_any_group(
     assert descendants(worker.pid) == []
 
 
+@pytest.mark.slow
 @posix
 def test_a_rank_locks_the_run_and_ends_with_its_worker(
     tmp_path: Path, wait_for: Callable[[Callable[[], bool]], None]
@@ -75,6 +76,7 @@ def test_a_rank_locks_the_run_and_ends_with_its_worker(
     worker.wait()
 
 
+@pytest.mark.slow
 @posix
 def test_a_rank_started_after_its_workers_end_ends_at_once(
     tmp_path: Path, wait_for: Callable[[Callable[[], bool]], None]

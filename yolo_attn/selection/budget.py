@@ -19,14 +19,21 @@ class Budget:
     Args:
         search: The search.
         workers: Runs that are executed at once.
-        seconds: Expected seconds of a run with a number of epochs; None if unknown.
-        base_runs: Runs that train the base of the search, and that of the confirmation.
+        seconds: Expected seconds of a run of a rung with a number of epochs; None if unknown.
+        confirm_seconds: The same for a run of the confirmation, which has more images.
+        bases: Bases that are trained, in the search and again in the confirmation.
     """
 
     def __init__(
-        self, search: Search, workers: int, seconds: Callable[[int], float | None], base_runs: int = 0
+        self,
+        search: Search,
+        workers: int,
+        seconds: Callable[[int], float | None],
+        confirm_seconds: Callable[[int], float | None],
+        bases: int = 0,
     ) -> None:
-        self._search, self._workers, self._seconds, self._base_runs = search, workers, seconds, base_runs
+        self._search, self._workers, self._bases = search, workers, bases
+        self._seconds, self._expected_confirm_seconds = seconds, confirm_seconds
         self._epochs = recipe_integer(search.study.train, "epochs")
         self._measured: dict[int, float] = {}
 
@@ -67,23 +74,22 @@ class Budget:
 
     def total_runs(self, rungs: Sequence[Rung]) -> int:
         """Return the number of runs of the whole search, the confirmation included."""
-        return round(cost_of(rungs, lambda epochs: 1.0)) + self._search.confirm_runs + self._base_runs
+        return round(cost_of(rungs, lambda epochs: 1.0)) + self._search.confirm_runs + 2 * self._bases
 
     def expected_seconds(self, rungs: Sequence[Rung]) -> float | None:
         """Return the expected time of the whole search; None if it is unknown."""
         if self._seconds(self._epochs) is None and self._search.hours is None:
             return None
-        seconds = cost_of(rungs, self._run_seconds) + self._search.confirm_runs * self._run_seconds(self._epochs)
-        return seconds / self._workers
+        return self._base_seconds() + (cost_of(rungs, self._run_seconds) + self._confirm_seconds()) / self._workers
 
     def _of_rungs(self) -> float | None:
         """Return what the rungs may cost; None without a budget."""
         search = self._search
         if search.runs is not None:
-            return search.runs - search.confirm_runs - self._base_runs
+            return search.runs - search.confirm_runs - 2 * self._bases
         if search.hours is None:
             return None
-        return 3600 * search.hours * self._workers - search.confirm_runs * self._run_seconds(self._epochs)
+        return (3600 * search.hours - self._base_seconds()) * self._workers - self._confirm_seconds()
 
     def _price(self, epochs: int) -> float:
         return 1.0 if self._search.hours is None else self._run_seconds(epochs)
@@ -94,12 +100,28 @@ class Budget:
             raise UserError("hours=: the time of a run cannot be estimated for this base and dataset; give runs=")
         return seconds
 
+    def _confirm_seconds(self) -> float:
+        """Return the seconds of all runs of the confirmation but those of its bases."""
+        return self._search.confirm_runs * self._run_seconds(self._epochs) * self._confirm_ratio(self._epochs)
+
+    def _base_seconds(self) -> float:
+        """Return the time in which bases are trained, and all other runs wait for them."""
+        if not self._bases:
+            return 0.0
+        epochs = self._search.study.design.pretrain
+        return self._bases * self._run_seconds(epochs) * (1 + self._confirm_ratio(epochs))
+
+    def _confirm_ratio(self, epochs: int) -> float:
+        """Return the time of a run of the confirmation relative to one of a rung."""
+        longer, usual = self._expected_confirm_seconds(epochs), self._seconds(epochs)
+        return longer / usual if longer and usual else 1.0
+
     def _too_small(self, candidates: int, finalists: int) -> UserError:
         """Return the error of a budget that is not sufficient for twice the finalists."""
         search, few = self._search, min(candidates, 2 * finalists)
         smallest = plan_rungs(few, self._epochs, finalists, None, self._price, pairs=search.pairs)
         if search.runs is not None:
-            least = round(cost_of(smallest, self._price)) + search.confirm_runs + self._base_runs
+            least = round(cost_of(smallest, self._price)) + search.confirm_runs + 2 * self._bases
             return UserError(
                 f"runs={search.runs}: too few; the confirmation of {counted(finalists, 'finalist')} takes "
                 f"{search.confirm_runs}, and the rungs of {few} candidates bring the least number to {least}"

@@ -92,7 +92,8 @@ class _Engine:
         self._base_costs = Costs()
         self._standings = Standings(())
         self._rungs: list[RungRecord] = []
-        self._budget = Budget(specified, setup.runner.workers, setup.seconds, base_runs=2 * len(setup.probe.base_runs))
+        bases = len(setup.probe.base_runs)
+        self._budget = Budget(specified, setup.runner.workers, setup.seconds, setup.confirm_seconds, bases)
 
     def run(self) -> SearchResults:
         """Execute what has no result yet, and return the results."""
@@ -209,7 +210,9 @@ class _Engine:
         )
         executed.execute(self._setup.runner, lambda ended: self._note_progress(index, ended))
         self._note_progress(index, len(executed.runs))
-        self._budget.learn(rung.epochs, executed.mean_seconds())
+        plan = executed.plan
+        self._budget.learn(plan.study.design.pretrain, executed.mean_seconds(plan.base_runs))
+        self._budget.learn(rung.epochs, executed.mean_seconds(plan.runs))
         found = executed.results()
         self._standings.add_estimates(index + 1, found)
         kept = self._decide(index, found, places)

@@ -122,9 +122,9 @@ class RungStudy:
                 "give the same command again to resume"
             )
 
-    def mean_seconds(self) -> float | None:
-        """Return the mean time of the finished runs of the arms; None without any."""
-        results = (self._states[run].result for run in self.plan.runs)
+    def mean_seconds(self, runs: Sequence[Run]) -> float | None:
+        """Return the mean time of those of some runs that are done; None without any."""
+        results = (self._states[run].result for run in runs)
         times = [result.wall_seconds for result in results if result is not None and result.wall_seconds]
         return fmean(times) if times else None
 

@@ -34,7 +34,8 @@ class Setup:
         runner: Executes the runs of the rungs, with the carved data.
         given: The runner that the caller has given for all runs; None without one.
         info: The setup as it is reported.
-        seconds: Expected seconds of a run with a number of epochs; None if unknown.
+        seconds: Expected seconds of a run of a rung with a number of epochs; None if unknown.
+        confirm_seconds: The same for a run of the confirmation.
         notes: What limits the conclusions, in sentences.
     """
 
@@ -44,6 +45,7 @@ class Setup:
     runner: Runner
     info: SearchInfo
     seconds: Callable[[int], float | None]
+    confirm_seconds: Callable[[int], float | None]
     given: Runner | None = None
     notes: tuple[str, ...] = ()
 
@@ -70,13 +72,21 @@ def set_up(search: Search, given: Runner | None, stream: TextIO, command: str) -
     runner = given or make_runner(probe.study, probe.platform, stream)
     info = _info(search, carved, probe, confirmation, command)
     return search, Setup(
-        carved, probe, confirmation, runner, info, _seconds_of(probe), given, _notes(data, confirmation)
+        carved=carved,
+        probe=probe,
+        confirmation=confirmation,
+        runner=runner,
+        info=info,
+        seconds=_seconds_of(probe),
+        confirm_seconds=_seconds_of(confirmation),
+        given=given,
+        notes=_notes(data, confirmation),
     )
 
 
-def _seconds_of(probe: Plan) -> Callable[[int], float | None]:
+def _seconds_of(plan: Plan) -> Callable[[int], float | None]:
     """Return the expected seconds of a run by its number of epochs; a few training steps are timed only if needed."""
-    seconds, run = RunSeconds(probe, RunTimes()), probe.runs[0]
+    seconds, run = RunSeconds(plan, RunTimes()), plan.runs[0]
 
     def expected(epochs: int) -> float | None:
         recipe = {**run.inputs.recipe, "epochs": epochs}

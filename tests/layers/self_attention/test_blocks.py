@@ -59,6 +59,7 @@ def test_blocks_are_for_maps_much_larger_than_a_window() -> None:
     assert not _blocks.blocks_pay(40, 40, 10) and not _blocks.blocks_pay(1, 1, 10)
 
 
+@pytest.mark.slow
 def test_blocks_compile_without_a_break() -> None:
     torch.manual_seed(0)
     layer = LocalAttention(8, radius=RADIUS).eval()

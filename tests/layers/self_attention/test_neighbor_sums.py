@@ -32,6 +32,7 @@ def test_derivatives_equal_differences(function: Callable[..., Tensor], depth: i
     assert torch.autograd.gradcheck(function, (first.requires_grad_(), padded.requires_grad_(), 3))
 
 
+@pytest.mark.slow
 @both
 def test_the_compiler_has_the_same_derivatives(function: Callable[..., Tensor], depth: int) -> None:
     torch._dynamo.reset()

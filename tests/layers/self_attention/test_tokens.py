@@ -63,6 +63,7 @@ def test_chunks_do_not_change_the_result(name: str, monkeypatch: pytest.MonkeyPa
         torch.testing.assert_close(layer(x), at_once[0])
 
 
+@pytest.mark.slow
 def test_chunks_compile_and_train_in_mixed_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, x = trained("bias").float(), torch.randn(2, 8, 5, 6)
     whole = layer(x)

@@ -305,6 +305,7 @@ def test_non_finite_numbers_are_missing(fresh_folder: Path) -> None:
         assert not re.search(r"\b(nan|inf|None)\b", (fresh_folder / name).read_text(encoding="utf-8")), name
 
 
+@pytest.mark.slow
 def test_three_seeds_on_one_image_have_no_intervals(fresh_folder: Path) -> None:
     """A study of a single image has means, and null for everything that depends on image noise."""
     data = make_study(fresh_folder, seeds=3, arms=("yolo11n", "SE@neck", "null"), images=8, maps=False)
@@ -327,7 +328,10 @@ def test_three_seeds_on_one_image_have_no_intervals(fresh_folder: Path) -> None:
     assert "interval" not in text_table(parsed(data)).splitlines()[0]
 
 
-@pytest.mark.parametrize("size", [None, {}, {"mAP50-95": None}, {"mAP50-95": 0.0}])
+@pytest.mark.parametrize(
+    "size",
+    [None, *(pytest.param(size, marks=pytest.mark.slow) for size in ({}, {"mAP50-95": None}, {"mAP50-95": 0.0}))],
+)
 def test_no_detectable_difference_without_noise(size: object, fresh_folder: Path) -> None:
     data = make_study(fresh_folder, seeds=3, arms=("yolo11n", "SE@neck"), images=8, maps=False)
     data |= {"minimum_detectable": size, "noise": None}
@@ -380,6 +384,7 @@ def section_of(text: str, ident: str) -> str:
     return text[start : text.index("</section>", start)]
 
 
+@pytest.mark.slow
 def test_arms_with_equal_detections_have_no_gains_and_losses(fresh_folder: Path) -> None:
     data = make_study(fresh_folder, seeds=2, arms=("yolo11n", "SE@neck", "null"), images=8, maps=False)
     base, better, null = ([run["folder"] for run in arm["runs"]] for arm in data["arms"])
@@ -396,6 +401,7 @@ def test_arms_with_equal_detections_have_no_gains_and_losses(fresh_folder: Path)
     assert "<summary>" not in section and "image files were not found" not in section
 
 
+@pytest.mark.slow
 def test_missing_images_are_reported(fresh_folder: Path) -> None:
     data = make_study(fresh_folder, seeds=1, arms=("yolo11n", "SE@neck"), images=8, maps=False)
     note = "Some images are missing"
@@ -431,6 +437,7 @@ def test_slow_curves_are_omitted(fresh_folder: Path, monkeypatch: pytest.MonkeyP
     assert "Omitted: precision and recall (the stored matches are too large)." in page.text
 
 
+@pytest.mark.slow
 def test_arm_equal_to_the_baseline_has_no_empty_figure(fresh_folder: Path) -> None:
     """On a CPU, the null control trains to exactly the base's numbers."""
     data = make_study(fresh_folder, seeds=3, arms=("yolo11n", "SE@neck", "null"), images=8, maps=False)
@@ -444,6 +451,7 @@ def test_arm_equal_to_the_baseline_has_no_empty_figure(fresh_folder: Path) -> No
     assert "classes-2" in Page(html_of(fresh_folder, data)).plots
 
 
+@pytest.mark.slow
 def test_empty_columns_are_omitted(study: tuple[Path, dict[str, Any]], page: Page, tmp_path: Path) -> None:
     data = json.loads(json.dumps(study[1]))
     for arm in data["arms"]:

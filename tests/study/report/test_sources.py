@@ -51,6 +51,7 @@ def test_received_study_cannot_select_images(received: Path, dataset: str) -> No
     assert photos(make_report(received)) == 0
 
 
+@pytest.mark.slow
 def test_forged_dataset_file_is_ignored(received: Path, dataset: str) -> None:
     (received / "dataset.json").write_text(json.dumps({"data": dataset, "split": "val", "seal": "0" * 64}))
     assert photos(make_report(received)) == 0
@@ -67,6 +68,7 @@ def test_study_of_this_user_keeps_its_images(received: Path, dataset: str) -> No
     assert photos(make_report(received)) == 0
 
 
+@pytest.mark.slow
 def test_command_takes_the_dataset(received: Path, dataset: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", f"from={received}", f"data={dataset}"]) == 0
     assert photos(received / "report.html") > 0

@@ -111,6 +111,7 @@ def test_bases_are_the_units_of_training() -> None:
     assert found.added_seconds(found.sizes[1]) == pytest.approx(2 * 3 * 60 + 100)  # two seeds of three arms, and a base
 
 
+@pytest.mark.slow
 def test_looks_make_the_last_seed_the_design() -> None:
     found = budget(NoiseSummary(0.01, 0.002, df=8.0), max_seeds=12).sizes
     assert [it.seeds for it in found] == [12, 13, 24, 12]

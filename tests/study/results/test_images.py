@@ -28,8 +28,7 @@ RULE = r"(v\d+)_"
 @pytest.fixture(autouse=True)
 def forgetful() -> Iterator[None]:
     """Clear the caches, as in a new process."""
-    estimates.cached_metrics.cache_clear()
-    estimates.arm_estimates.cache_clear()
+    estimates.forget()
     yield
 
 
@@ -53,6 +52,7 @@ def make(folder: Path, images: int = 120, groups: str | None = None) -> StudyRes
     return make_results(folder, StudyInfo(task="detect", seeds=(0, 1, 2), groups=groups), arms)
 
 
+@pytest.mark.slow
 def test_groups_given_later_only_change_the_noise_of_the_images(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -78,6 +78,7 @@ def test_a_cached_bootstrap_of_the_same_groups_is_used(tmp_path: Path, monkeypat
     assert max(again.class_groups) <= 6
 
 
+@pytest.mark.slow
 def test_no_verdict_with_few_images_or_groups(tmp_path: Path) -> None:
     few, enough = make(tmp_path / "few", MIN_IMAGES - 1), make(tmp_path / "enough", MIN_IMAGES)
     assert few.arms[1].verdict is None

@@ -104,8 +104,7 @@ def test_a_report_elsewhere_only_reads_the_study(folder: Path) -> None:
     """A received study, for example: its cached numbers are not used and its folder is not written."""
     for draws in folder.glob("runs/*/draws.npz"):
         draws.write_bytes(b"of another user")
-    for known in (estimates.cached_metrics, estimates.arm_estimates):  # as in a new process
-        known.cache_clear()
+    estimates.forget()  # as in a new process
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     make_report(folder, Path("there"))
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
@@ -146,6 +145,7 @@ def test_arm_without_runs_is_damaged(folder: Path) -> None:
     assert "damaged" in refuse(folder)
 
 
+@pytest.mark.slow
 def test_a_report_in_the_folder_of_the_study_records_the_look(tmp_path: Path) -> None:
     make_study(tmp_path / "s", seeds=3, images=8, arms=("yolo11n", "SE@neck"), maps=False)
     make_report(tmp_path / "s", tmp_path / "elsewhere")

@@ -48,9 +48,7 @@ INFO = StudyInfo(
 @pytest.fixture(autouse=True)
 def forgetful() -> Iterator[None]:
     """Clear the caches, as in a new process."""
-    estimates.cached_metrics.cache_clear()
-    estimates.arm_estimates.cache_clear()
-    estimates._paired_estimate.cache_clear()
+    estimates.forget()
     yield
 
 
@@ -367,6 +365,7 @@ def test_minimum_detectable_difference_uses_pooled_noise(made: Made) -> None:
     assert low < expected < high
 
 
+@pytest.mark.slow
 def test_noise_with_bases_has_a_component_of_each(tmp_path: Path) -> None:
     """Six seeds that start from three bases in turn; what is detectable follows from the noise per base."""
     study = Made(tmp_path)
@@ -437,9 +436,7 @@ def test_the_bootstrap_is_computed_once(made: Made, monkeypatch: pytest.MonkeyPa
     def never(*_: object) -> None:
         raise AssertionError("computed again")
 
-    estimates.cached_metrics.cache_clear()
-    estimates.arm_estimates.cache_clear()
-    estimates._paired_estimate.cache_clear()
+    estimates.forget()
     monkeypatch.setattr(metrics, "replicate_metrics", never)
     monkeypatch.setattr(Matches, "load", never)
     assert made.results().to_dict() == first
@@ -453,9 +450,7 @@ def test_damaged_or_missing_cache_is_computed_again(made: Made, content: bytes |
     path.unlink()
     if content is not None:
         path.write_bytes(content)
-    estimates.cached_metrics.cache_clear()
-    estimates.arm_estimates.cache_clear()
-    estimates._paired_estimate.cache_clear()
+    estimates.forget()
     assert made.results().to_dict() == first
     assert len(path.read_bytes()) == len(whole)
 
@@ -502,6 +497,7 @@ class Untrained(Made):
         return run
 
 
+@pytest.mark.slow
 def test_study_without_learning_has_no_verdict(tmp_path: Path) -> None:
     study = Untrained(tmp_path / "s")
     study.add("base", "baseline")

@@ -123,6 +123,7 @@ def test_the_null_control_has_identities_where_the_variants_have_layers() -> Non
     assert count_shared_tensors(null, base, "detect", 10) == count_shared_tensors(base, base, "detect", 10)
 
 
+@pytest.mark.slow
 def test_the_width_control_is_the_narrowest_base_with_the_largest_variants_parameters() -> None:
     base, gam, width = build_arms(study(variants="GAM@neck", controls="width"))
     params = [model_cost(dict(arm.model)).params for arm in (base, gam, width)]

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from yolo_attn.errors import UserError
 from yolo_attn.stats import npz
-from yolo_attn.stats.compare import MIN_SEEDS, MeanEstimate, PairedDifference, difference, estimate
+from yolo_attn.stats.compare import MIN_SEEDS, MeanEstimate, PairedDifference, Support, difference, estimate
 from yolo_attn.stats.power import Noise, pooled_noise
 from yolo_attn.stats.tasks import evaluation_of
 from yolo_attn.study.files import MATCHES
@@ -26,12 +27,14 @@ __all__ = [
     "RunSource",
     "arm_estimates",
     "cached_metrics",
+    "forget",
     "noise",
     "pair_difference",
     "summarize_noise",
 ]
 
 _Interval = tuple[float, float]
+_PAIRS = 2**16
 
 
 @dataclass(frozen=True)
@@ -171,23 +174,17 @@ def _check_same_dataset(runs: Sequence[RunSource], baseline: Sequence[RunSource]
             )
 
 
-def _stacked(runs: Sequence[RunMetrics]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+def _stacked(runs: Sequence[RunMetrics | _Columns]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     return np.stack([run.values for run in runs]), np.stack([run.replicates for run in runs])
 
 
 @lru_cache(maxsize=4096)
 def _paired_estimate(runs: tuple[RunSource, ...], reference: tuple[RunSource, ...]) -> MeanEstimate | None:
     """Return the estimate of the differences, arm minus reference, over common seeds; None without any."""
-    others = {source.seed: source for source in reference}
-    common = [source for source in runs if source.seed in others]
-    if not common:
-        return None
-    arm, base = [cached_metrics(source) for source in common], [cached_metrics(others[s.seed]) for s in common]
-    (values, replicates), (base_values, base_replicates) = _stacked(arm), _stacked(base)
-    change = replicates.astype(np.float64) - base_replicates
-    return estimate(values - base_values, change, arm[0].support, [source.base for source in common])
+    return _paired(runs, reference, _all_columns)
 
 
+@lru_cache(maxsize=_PAIRS)
 def pair_difference(runs: tuple[RunSource, ...], reference: tuple[RunSource, ...]) -> PairedDifference | None:
     """Return the difference of an arm to any other arm in the main metric; None without common seeds.
 
@@ -195,8 +192,47 @@ def pair_difference(runs: tuple[RunSource, ...], reference: tuple[RunSource, ...
         runs: The arm's done runs.
         reference: Those of the other arm.
     """
-    found = _paired_estimate(runs, reference)
+    found = _paired(runs, reference, _main_column)
     return None if found is None else _metric_difference(found, 0)
+
+
+class _Columns(NamedTuple):
+    """Some metrics of a run; the arguments are those of `RunMetrics`."""
+
+    values: NDArray[np.float64]
+    replicates: NDArray[np.float32]
+    support: Support
+
+
+def _all_columns(source: RunSource) -> _Columns:
+    found = cached_metrics(source)
+    return _Columns(found.values, found.replicates, found.support)
+
+
+@lru_cache(maxsize=_PAIRS)  # a few kilobytes each: a hundred variants have 4,950 pairs, which read all runs in turn
+def _main_column(source: RunSource) -> _Columns:
+    found = cached_metrics(source)
+    support = Support.of_means(found.labeled_groups[:1], found.groups)
+    return _Columns(found.values[:1].copy(), found.replicates[:, :1].copy(), support)
+
+
+def _paired(
+    runs: Sequence[RunSource], reference: Sequence[RunSource], read: Callable[[RunSource], _Columns]
+) -> MeanEstimate | None:
+    others = {source.seed: source for source in reference}
+    common = [source for source in runs if source.seed in others]
+    if not common:
+        return None
+    arm, base = [read(source) for source in common], [read(others[source.seed]) for source in common]
+    (values, replicates), (base_values, base_replicates) = _stacked(arm), _stacked(base)
+    change = replicates.astype(np.float64) - base_replicates
+    return estimate(values - base_values, change, arm[0].support, [source.base for source in common])
+
+
+def forget() -> None:
+    """Clear the caches, so that everything is computed again or read from the runs' folders."""
+    for known in (cached_metrics, arm_estimates, _paired_estimate, pair_difference, _main_column):
+        known.cache_clear()
 
 
 def _means(found: MeanEstimate) -> list[SeedMean]:
