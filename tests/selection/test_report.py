@@ -191,6 +191,16 @@ def test_the_grid_keeps_options_and_identical_zeros() -> None:
     assert grid.rows[0].cells[0].strength == 0
 
 
+def test_a_diverged_candidate_does_not_fade_the_others() -> None:
+    means = [0.001, -0.002, 0.003, 0.002, -0.001, 0.002, 0.003, -0.003, 0.001, 0.002, -0.05]
+    candidates = tuple(candidate(f"SE@after:{row}", DROPPED, (mean,)) for row, mean in enumerate(means))
+    grid = make_grid(replace(make_record(), candidates=candidates))
+    assert grid is not None and grid.beyond
+    assert grid.most == pytest.approx(0.006)
+    (row,) = grid.rows
+    assert [cell.strength for cell in row.cells][2::8] == pytest.approx([0.275, 0.55], abs=0.001)
+
+
 # --- files of others ------------------------------------------------------------------------------------------------
 
 

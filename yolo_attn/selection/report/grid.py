@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from yolo_attn.selection.records import (
     EXPORT,
     FAILED,
@@ -19,7 +21,9 @@ from yolo_attn.study.report.formats import signed, typeset
 
 __all__ = ["Cell", "Grid", "GridRow", "make_grid"]
 
-_STRONGEST = 0.55  # opacity of the largest difference: the number on it stays readable in both themes
+_STRONGEST = 0.55  # opacity of the strongest color: the number on it stays readable in both themes
+_USUAL = 0.9  # share of the differences that are no outliers; a few diverged candidates would fade all others
+_OUTLIER = 2.0  # times the largest usual difference
 _UNTRIED_TEXT = {
     LIMIT: "limit",
     EXPORT: "export",
@@ -40,7 +44,7 @@ class Cell:
         value: The difference as a fraction, to sort by; None without one.
         rung: The rung; 0 without a difference.
         color: Color of its sign, a name of the theme; None without a difference.
-        strength: Opacity of the color, which grows with the difference.
+        strength: Opacity of the color, which grows with the difference up to `Grid.most`.
         uncertain: Whether its interval contains zero or is unknown.
         finalist: Whether the candidate was confirmed.
     """
@@ -87,13 +91,15 @@ class Grid:
         sites: The columns.
         rows: The layers, the one that came furthest with the largest difference first.
         pairs: Pairs of placements, which belong to no cell, the best first.
-        most: The difference with the strongest color, as a fraction.
+        most: The difference from which on the color is strongest, as a fraction.
+        beyond: Whether there are larger differences.
     """
 
     sites: tuple[str, ...]
     rows: tuple[GridRow, ...]
     pairs: tuple[tuple[str, Cell], ...]
     most: float
+    beyond: bool
 
 
 def make_grid(record: SearchRecord) -> Grid | None:
@@ -105,7 +111,8 @@ def make_grid(record: SearchRecord) -> Grid | None:
     differences = [abs(last.mean) for one in record.candidates if (last := one.last)]
     if not differences:
         return None
-    most = max(differences) or 1.0
+    largest = max(differences)
+    most = min(largest, _OUTLIER * float(np.quantile(differences, _USUAL))) or largest or 1.0
     singles = [one for one in record.candidates if len(one.layers) == 1]
     places = {(_layer_of(one), _site_of(one)): one for one in singles}
     sites = tuple(dict.fromkeys(_site_of(one) for one in singles))
@@ -119,6 +126,7 @@ def make_grid(record: SearchRecord) -> Grid | None:
         tuple(sorted(rows, key=lambda row: row.best, reverse=True)),
         tuple(sorted(pairs, key=lambda pair: pair[1].progress, reverse=True)),
         most,
+        largest > most,
     )
 
 
@@ -147,7 +155,7 @@ def _cell(one: CandidateRecord | None, layer: str, site: str, most: float) -> Ce
         value=last.mean,
         rung=last.rung,
         color="arm-0" if last.mean >= 0 else "arm-1",
-        strength=round(_STRONGEST * abs(last.mean) / most, 3),
+        strength=round(_STRONGEST * min(1.0, abs(last.mean) / most), 3),
         uncertain=contains_zero,
         finalist=one.status == FINALIST,
     )
