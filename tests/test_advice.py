@@ -137,7 +137,7 @@ WRONG: list[Any] = [None, -1, 0, 2, "x", [], [2], {}, 2.5, True, "8", [3, "x"], 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spec", others_slow(LAYERS))
+@pytest.mark.parametrize("spec", LAYERS, **ids)
 def test_the_message_for_an_invalid_value_gives_valid_ones(spec: LayerSpec) -> None:
     asked = 0
     for option in spec.options:

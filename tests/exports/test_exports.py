@@ -34,8 +34,10 @@ def _measure(layer: str, form: str) -> Cell:
 
 
 @pytest.mark.parametrize("form", ALWAYS)
-@pytest.mark.parametrize("layer", ["CBAM", "ASFF"])
-def test_a_gate_and_a_fusion(layer: str, form: str, fresh_folder: Path) -> None:
+@pytest.mark.parametrize(
+    "layer", ["CBAM", "ASFF", *(pytest.param(name, marks=pytest.mark.slow) for name in ("MHSA", "DAttention"))]
+)
+def test_a_gate_self_attention_sampling_and_a_fusion(layer: str, form: str, fresh_folder: Path) -> None:
     assert _measure(layer, form).verdict == "exact"
 
 

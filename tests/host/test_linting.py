@@ -55,7 +55,7 @@ def test_stock_models_are_clean(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["yolov8", *(pytest.param(f, marks=pytest.mark.slow) for f in ("yolo11", "yolo26"))])
+@pytest.mark.parametrize("family", ["yolov8", "yolo11", "yolo26"])
 def test_ready_configs_are_clean(family: str) -> None:
     paths = sorted(config_folder().glob(f"{family}-*.yaml"))
     assert paths

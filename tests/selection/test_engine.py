@@ -22,6 +22,7 @@ from yolo_attn.selection.records import DROPPED, FAILED, FINALIST, UNTRIED, Cost
 from yolo_attn.selection.results import SearchResults
 from yolo_attn.selection.split import Carved
 from yolo_attn.study.running.local import LocalRunner
+from yolo_attn.study.times import RunSeconds
 
 # What an arm detects is in its name: "hits12.x" finds 12 of 20 objects, the base 9.
 NAMES = [
@@ -232,7 +233,7 @@ def test_a_plan_trains_nothing(fake: FakeSearch) -> None:
 @pytest.mark.slow
 def test_hours_are_planned_with_the_times_of_finished_runs(fake: FakeSearch, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first guess is far too long, the fake runs take no time, so the last rung gets the most seeds."""
-    monkeypatch.setattr(setup, "_seconds_of", lambda probe: lambda epochs: 100.0)
+    monkeypatch.setattr(RunSeconds, "guess", lambda *_: 100.0)
     results = fake.search(hours=1, seeds=3)
     assert results.record.confirmed[0].name == "hits14.c"
     assert results.record.rungs[-1].seeds == 12
@@ -240,7 +241,7 @@ def test_hours_are_planned_with_the_times_of_finished_runs(fake: FakeSearch, mon
 
 
 def test_too_few_hours_are_an_error(fake: FakeSearch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(setup, "_seconds_of", lambda probe: lambda epochs: 100.0)
+    monkeypatch.setattr(RunSeconds, "guess", lambda *_: 100.0)
     with pytest.raises(UserError, match=r"hours=0.1: too short; a search of 6 candidates takes about"):
         fake.search(hours=0.1)
 

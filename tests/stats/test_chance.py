@@ -83,11 +83,11 @@ def nothing(dice: np.random.Generator, size: Array, boxes: Array, names: Array) 
     ("blind", "large", "images"),
     [
         (usual, True, 20),
-        pytest.param(usual, True, 60, marks=pytest.mark.slow),
-        pytest.param(whole, True, 60, marks=pytest.mark.slow),
-        pytest.param(equal, True, 60, marks=pytest.mark.slow),
-        pytest.param(anywhere, False, 60, marks=pytest.mark.slow),
-        pytest.param(anywhere, True, 60, marks=pytest.mark.slow),
+        (usual, True, 60),
+        (whole, True, 60),
+        (equal, True, 60),
+        (anywhere, False, 60),
+        (anywhere, True, 60),
     ],
 )
 def test_detector_that_ignores_images_has_not_learned(blind: Detector, large: bool, images: int) -> None:

@@ -211,8 +211,10 @@ def test_unreadable_results_are_reported_in_one_line(folder: Path, text: str) ->
     "key",
     [
         *("seconds", "memory_mib", "metrics_best"),
-        *(pytest.param(key, marks=pytest.mark.slow) for key in ("epochs", "params", "gflops", "began")),
-        *(pytest.param(key, marks=pytest.mark.slow) for key in ("wall_seconds", "error")),
+        *(
+            pytest.param(key, marks=pytest.mark.slow)
+            for key in ("epochs", "params", "gflops", "began", "wall_seconds", "error")
+        ),
     ],
 )
 def test_invalid_values_of_a_run_are_ignored(folder: Path, key: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from yolo_attn.errors import UserError, counted
 from yolo_attn.selection.racing import Measured
-from yolo_attn.stats.compare import PairedDifference, Support, difference, estimate
+from yolo_attn.stats.compare import PairedDifference, difference, estimate
 from yolo_attn.study.execution import Executor
 from yolo_attn.study.job import RunState
 from yolo_attn.study.planning import make_plan
@@ -141,7 +141,7 @@ class RungStudy:
         found = [_subtract(self._metrics(arm), base) for arm in tried]
         values = np.array([[values for values, _ in one] for one in found]).reshape(len(found), len(base)).T
         replicates = np.array([[replicates for _, replicates in one] for one in found])
-        support = _first_column(base[0].support)
+        support = base[0].support.first
         measured = Measured(values, np.moveaxis(replicates, 0, -1) if found else np.empty((len(base), 1, 0)), support)
         return RungResults(
             names=tuple(arm.name for arm in tried),
@@ -178,10 +178,6 @@ def _subtract(arm: Sequence[RunMetrics], base: Sequence[RunMetrics]) -> list[tup
         )
         for one, other in zip(arm, base, strict=True)
     ]
-
-
-def _first_column(support: Support) -> Support:
-    return Support(support.factor[:1], support.df[:1])
 
 
 def _difference(measured: Measured, column: int) -> PairedDifference:

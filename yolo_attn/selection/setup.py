@@ -71,28 +71,18 @@ def set_up(search: Search, given: Runner | None, stream: TextIO, command: str) -
     search = replace(search, study=replace(search.study, threads=probe.platform.threads))
     runner = given or make_runner(probe.study, probe.platform, stream)
     info = _info(search, carved, probe, confirmation, command)
+    seconds = RunSeconds(probe, RunTimes())
     return search, Setup(
         carved=carved,
         probe=probe,
         confirmation=confirmation,
         runner=runner,
         info=info,
-        seconds=_seconds_of(probe),
-        confirm_seconds=_seconds_of(confirmation),
+        seconds=lambda epochs: seconds.guess(epochs, probe.dataset),
+        confirm_seconds=lambda epochs: seconds.guess(epochs, confirmation.dataset),
         given=given,
         notes=_notes(data, confirmation),
     )
-
-
-def _seconds_of(plan: Plan) -> Callable[[int], float | None]:
-    """Return the expected seconds of a run by its number of epochs; a few training steps are timed only if needed."""
-    seconds, run = RunSeconds(plan, RunTimes()), plan.runs[0]
-
-    def expected(epochs: int) -> float | None:
-        recipe = {**run.inputs.recipe, "epochs": epochs}
-        return seconds(replace(run, inputs=replace(run.inputs, recipe=recipe)))
-
-    return expected
 
 
 def _info(search: Search, carved: Carved, probe: Plan, confirmation: Plan, command: str) -> SearchInfo:

@@ -70,6 +70,11 @@ class Support:
     factor: Floats
     df: Floats
 
+    @property
+    def first(self) -> Support:
+        """The support of the first number alone."""
+        return Support(self.factor[:1], self.df[:1])
+
     @classmethod
     def of_images(cls, images: ArrayLike) -> Support:
         """Return the support of numbers that rest on N images each; with a single one the noise is unknown.

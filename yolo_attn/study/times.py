@@ -15,6 +15,7 @@ from yolo_attn.study.specification.recipe import recipe_integer
 
 if TYPE_CHECKING:
     from yolo_attn.study.planning import Plan
+    from yolo_attn.study.running.dataset import Dataset
 
 __all__ = ["RunSeconds", "RunTimes", "guess_epoch_seconds", "times_of"]
 
@@ -72,11 +73,19 @@ class RunSeconds:
     def __call__(self, run: Run) -> float | None:
         """Return the seconds of a run, None if unknown."""
         known = self._times.expected(run.arm.name, run.epochs)
-        if known is not None or self._epoch is None:
-            return known
-        data = self._plan.dataset
-        evaluation = _EVALUATION * (data.images or 0) / (data.train_images or 1)  # in epochs
-        return _SETUP_SECONDS + self._epoch * (run.epochs + evaluation)
+        return self.guess(run.epochs, self._plan.dataset) if known is None else known
+
+    def guess(self, epochs: int, data: Dataset) -> float | None:
+        """Return the seconds of a run on any dataset from a few training steps, which are timed once; None if unknown.
+
+        Args:
+            epochs: Its epochs.
+            data: Its dataset.
+        """
+        if self._epoch is None:
+            return None
+        images = epochs * (data.train_images or 0) + _EVALUATION * (data.images or 0)
+        return _SETUP_SECONDS + self._epoch * images / (self._plan.dataset.train_images or 1)
 
     @cached_property
     def _epoch(self) -> float | None:

@@ -174,14 +174,14 @@ def _check_same_dataset(runs: Sequence[RunSource], baseline: Sequence[RunSource]
             )
 
 
-def _stacked(runs: Sequence[RunMetrics | _Columns]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+def _stacked(runs: Sequence[RunMetrics | _MainMetric]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     return np.stack([run.values for run in runs]), np.stack([run.replicates for run in runs])
 
 
 @lru_cache(maxsize=4096)
 def _paired_estimate(runs: tuple[RunSource, ...], reference: tuple[RunSource, ...]) -> MeanEstimate | None:
     """Return the estimate of the differences, arm minus reference, over common seeds; None without any."""
-    return _paired(runs, reference, _all_columns)
+    return _paired(runs, reference, cached_metrics)
 
 
 @lru_cache(maxsize=_PAIRS)
@@ -192,32 +192,26 @@ def pair_difference(runs: tuple[RunSource, ...], reference: tuple[RunSource, ...
         runs: The arm's done runs.
         reference: Those of the other arm.
     """
-    found = _paired(runs, reference, _main_column)
+    found = _paired(runs, reference, _main_metric)
     return None if found is None else _metric_difference(found, 0)
 
 
-class _Columns(NamedTuple):
-    """Some metrics of a run; the arguments are those of `RunMetrics`."""
+class _MainMetric(NamedTuple):
+    """The first column of a run's `RunMetrics`."""
 
     values: NDArray[np.float64]
     replicates: NDArray[np.float32]
     support: Support
 
 
-def _all_columns(source: RunSource) -> _Columns:
-    found = cached_metrics(source)
-    return _Columns(found.values, found.replicates, found.support)
-
-
 @lru_cache(maxsize=_PAIRS)  # a few kilobytes each: a hundred variants have 4,950 pairs, which read all runs in turn
-def _main_column(source: RunSource) -> _Columns:
+def _main_metric(source: RunSource) -> _MainMetric:
     found = cached_metrics(source)
-    support = Support.of_means(found.labeled_groups[:1], found.groups)
-    return _Columns(found.values[:1].copy(), found.replicates[:, :1].copy(), support)
+    return _MainMetric(found.values[:1].copy(), found.replicates[:, :1].copy(), found.support.first)
 
 
 def _paired(
-    runs: Sequence[RunSource], reference: Sequence[RunSource], read: Callable[[RunSource], _Columns]
+    runs: Sequence[RunSource], reference: Sequence[RunSource], read: Callable[[RunSource], RunMetrics | _MainMetric]
 ) -> MeanEstimate | None:
     others = {source.seed: source for source in reference}
     common = [source for source in runs if source.seed in others]
@@ -231,7 +225,7 @@ def _paired(
 
 def forget() -> None:
     """Clear the caches, so that everything is computed again or read from the runs' folders."""
-    for known in (cached_metrics, arm_estimates, _paired_estimate, pair_difference, _main_column):
+    for known in (cached_metrics, arm_estimates, _paired_estimate, pair_difference, _main_metric):
         known.cache_clear()
 
 
