@@ -78,6 +78,7 @@ def test_a_translation_has_the_same_parts(page: Path, translation: Path) -> None
     assert blocks(second) == blocks(first)
     assert outline(second) == outline(first)
     assert links(second) == links(first)
+    assert numbers_of_tables(second) == numbers_of_tables(first)
     assert len(re.findall(r"[\u4e00-\u9fff]", second)) > len(second) / 10
 
 
@@ -89,6 +90,12 @@ def outline(text: str) -> list[str]:
     """Return what a text is made of, in order: headings, items of lists, rows of tables, notes, images, bold words."""
     part = r"^(?:#+(?= )| *(?:-|\d+\.)(?= )|\|(?=.*\|$)|!!! \w+|!(?=\[)|\*\*(?=.+?\*\*))"
     return re.findall(part, without_code(text), re.MULTILINE)
+
+
+def numbers_of_tables(text: str) -> list[list[str]]:
+    """Return the numbers in each row of the tables, in order."""
+    rows = re.findall(r"^\|.*\|$", without_code(text), re.MULTILINE)
+    return [re.findall(r"(?<![\w.])[-+−]?\d+(?:[.,]\d+)*", row) for row in rows]
 
 
 def links(text: str) -> list[str]:
