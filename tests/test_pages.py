@@ -95,7 +95,7 @@ def outline(text: str) -> list[str]:
 def numbers_of_tables(text: str) -> list[list[str]]:
     """Return the numbers in each row of the tables, in order."""
     rows = re.findall(r"^\|.*\|$", without_code(text), re.MULTILINE)
-    return [re.findall(r"(?<![\w.])[-+−]?\d+(?:[.,]\d+)*", row) for row in rows]
+    return [re.findall(r"(?<![\w.])[-+\u2212]?\d+(?:[.,]\d+)*", row) for row in rows]
 
 
 def links(text: str) -> list[str]:

@@ -15,13 +15,27 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from yolo_attn.errors import UserError
 from yolo_attn.stats.compare import MIN_IMAGES, MIN_SEEDS, PairedDifference
 from yolo_attn.stats.verdicts import Verdict, read_verdict, simultaneous_alpha
 from yolo_attn.system.paths import shipped
 
-__all__ = ["MAIN_SITE", "MARGIN", "RECORD", "Board", "Row", "Setup", "layer_scores", "read_boards", "stored_boards"]
+__all__ = [
+    "MAIN_SITE",
+    "MARGIN",
+    "RECORD",
+    "VERSION",
+    "Board",
+    "Row",
+    "Setup",
+    "layer_scores",
+    "read_boards",
+    "stored_boards",
+]
 
 RECORD = shipped("leaderboard.json")
+VERSION = 1
+"""The version of the record."""
 MAIN_SITE = "neck"
 """The site at which every layer is measured."""
 MARGIN = 0.005
@@ -256,11 +270,21 @@ class Board:
 
 
 def stored_boards(path: Path = RECORD) -> dict[str, Board]:
-    """Return the boards of a record by the name of their dataset; none if the file is missing."""
+    """Return the boards of a record by the name of their dataset; none if the file is missing.
+
+    Raises:
+        UserError: It is damaged, or of another version.
+    """
     if not path.exists():
         return {}
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return {name: Board.from_json(board) for name, board in content["boards"].items()}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["version"] != VERSION:
+            raise UserError(f"{path}: a record of version {content['version']}; this yolo-attn reads {VERSION}")
+        return {name: Board.from_json(board) for name, board in content["boards"].items()}
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as problem:
+        reason = f"{type(problem).__name__}: {problem}"
+        raise UserError(f"{path}: damaged ({reason}); restore it from the repository") from None
 
 
 @functools.cache

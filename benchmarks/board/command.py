@@ -27,7 +27,7 @@ from yolo_attn.registry import get_layer, in_any_case
 from yolo_attn.security.trust import trusting
 from yolo_attn.selection.candidates import Candidate
 from yolo_attn.study.running.runner import Runner
-from yolo_attn.study.specification.arguments import parse_count, parse_flag, parse_positive, split_list
+from yolo_attn.study.specification.arguments import is_auto, parse_count, parse_flag, parse_positive, split_list
 from yolo_attn.system.files import write_atomically
 
 __all__ = ["Options", "main", "measure", "write_documents"]
@@ -72,6 +72,8 @@ class Options:
         study = {key: value for key, value in given.items() if key not in _OWN_KEYS}
         for key in {"variants", "name", "plan"} & study.keys():
             raise UserError(f"{key}={study[key]}: not a key of the leaderboard, which chooses it")
+        if is_auto(study.get("seeds")):
+            raise UserError("seeds=auto: all placements of the leaderboard have the same seeds; give their number")
         return cls(
             only=tuple(get_layer(in_any_case(name)).name for name in names if name),
             part=parse_count(given, "part") or PART,
@@ -94,7 +96,7 @@ def main(words: Sequence[str]) -> int:
             write_documents(options.record, docs=options.record == RECORD, html=given.get("html"))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2
     except KeyboardInterrupt as stopped:
         print(f"{str(stopped) or 'stopped'}; finished parts are stored", file=sys.stderr)
         return _INTERRUPTED

@@ -128,14 +128,16 @@ class Part:
         return without_folders(" ".join(["yolo-attn compare", *(shlex.quote(f"{k}={v}") for k, v in words.items())]))
 
     def _rows(self, results: Results) -> list[Row]:
-        """Return the rows of a study.
+        """Return the rows of a study; none if the runs of the base were interrupted.
 
         Raises:
-            UserError: The base has no result for some seed.
+            UserError: A run of the base has failed.
         """
         base, arms = results.study.baseline, {arm.name: arm for arm in results.study.variants}
         if base.failed:
             raise UserError(f"the training of the base failed, seed {base.failed[0].seed}: {base.failed[0].error}")
+        if len(base.done) < len(self.study.seeds):
+            return []
         found = (self._row(results, one, arms[one.name]) for one in self._placements)
         return [row for row in found if row]
 
@@ -151,9 +153,9 @@ class Part:
             "versions": dict(self.plan.platform.versions),
             "date": datetime.now(timezone.utc).date().isoformat(),
         }
-        if not arm.runs:
-            error = next((planned.error for planned in self.plan.arms if planned.name == one.name), None)
-            return Row(**about, problem=error or "cannot be built")
+        problem = next((planned.error for planned in self.plan.arms if planned.name == one.name), None)
+        if problem:
+            return Row(**about, problem=problem)
         if arm.failed:
             return Row(**about, problem=f"seed {arm.failed[0].seed} failed: {arm.failed[0].error}")
         if len(arm.done) < len(self.study.seeds):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.board.placements import code_of
 from yolo_attn.errors import UserError, counted
-from yolo_attn.leaderboard import Board, Row, Setup, stored_boards
+from yolo_attn.leaderboard import VERSION, Board, Row, Setup, stored_boards
 from yolo_attn.selection.candidates import Candidate
 from yolo_attn.system.files import write_atomically
 
@@ -25,7 +25,7 @@ def as_text(boards: Mapping[str, Board]) -> str:
         setup = json.dumps(board.setup.to_json())
         parts.append(f'  {json.dumps(name)}: {{\n   "setup": {setup},\n   "rows": [\n{rows}\n   ]\n  }}')
     inside = ",\n".join(parts)
-    return '{\n "version": 1,\n "boards": {' + (f"\n{inside}\n " if parts else "") + "}\n}\n"
+    return f'{{\n "version": {VERSION},\n "boards": {{' + (f"\n{inside}\n " if parts else "") + "}\n}\n"
 
 
 def store(path: Path, setup: Setup, rows: Sequence[Row]) -> Board:

@@ -48,7 +48,8 @@ def board_facts(board: Board) -> list[tuple[str, str]]:
     facts = [
         ("Base", start),
         ("Weights", ", ".join(sorted(f"{weights[:12]}" for weights in trained))),
-        ("Images", f"{setup.images:,}" if setup.images else ""),
+        ("Groups of images" if setup.groups else "Images", f"{setup.images:,}" if setup.images else ""),
+        ("Grouped by", setup.groups or ""),
         ("Seeds", str(len(setup.seeds))),
         ("Metric", f"{setup.metric}, in points; margin ±{formats.size(MARGIN)}"),
         ("Intervals", f"{formats.percent(board.level)} each, 95% for all {board.comparisons} together"),

@@ -275,7 +275,7 @@ def test_a_part_has_a_folder_for_each_data_and_recipe(fake: FakeBoard) -> None:
     assert len({first, *others}) == 5
 
 
-@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, 130), (UserError("it failed"), 1), (None, 0)])
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, 130), (UserError("it failed"), 2), (None, 0)])
 def test_the_documents_are_written_however_it_ends(
     error: Any, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

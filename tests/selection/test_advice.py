@@ -66,7 +66,7 @@ def test_other_answers(record: SearchRecord, part: str) -> None:
     assert recommendations(record) == []
 
 
-@pytest.mark.parametrize("verdict", ["better", "worse", "equivalent", "no worse", "inconclusive", None])
+@pytest.mark.parametrize("verdict", ["better", "worse", "equivalent", "inconclusive", None])
 def test_every_verdict_has_an_answer(verdict: str | None) -> None:
     sentences = conclusion(with_finalists((BETTER, verdict, costs())))
     assert 1 <= len(sentences) <= 4
@@ -84,7 +84,7 @@ def test_the_best_and_the_cheapest_are_recommended() -> None:
     found = recommended(
         (BETTER, "better", costs(ratio=1.08)),
         (UNSURE, "inconclusive", costs(ratio=0.5)),
-        (CHEAP, "no worse", costs(ratio=0.9)),
+        (CHEAP, "equivalent", costs(ratio=0.9)),
     )
     assert found == [("The most accurate", "GE@neck"), ("The cheapest that is not worse", "RFAConv@replace:3")]
 
@@ -181,10 +181,10 @@ def test_weights_learning_rate_data_and_custom_layers_are_in_the_commands() -> N
     assert " pretrained=yolo11n.pt " in train
     assert " pretrained=base.pt " in commands_of(weights="base.pt")[-1]
     assert commands_of(lr_attention=5.0)[-1].endswith(" lr_attention=5")
-    place, train = commands_of(command="yolo-attn search data=sets/fruit.yaml layers=mine.py,SE base=yolo11n.yaml")
+    place, train = commands_of(given_data="sets/fruit.yaml", layer_files=("mine.py",))
     assert " data=sets/fruit.yaml " in train
     assert place.endswith(" layers=mine.py") and train.endswith(" layers=mine.py")
-    assert " data=digits " in commands_of(command="yolo-attn search data=…/fruit.yaml")[-1]
+    assert " data=digits " in commands_of(given_data="…/fruit.yaml")[-1]
 
 
 def test_a_received_search_adds_no_other_arguments_and_no_shell_commands() -> None:

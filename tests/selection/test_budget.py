@@ -12,7 +12,7 @@ from yolo_attn.selection.specification import Search
 def budget(pretrain: int, **arguments: object) -> Budget:
     """Return a budget in which an epoch takes 10 seconds."""
     given = {"base": "yolo11n.yaml", "data": "digits", "pretrain": pretrain, "epochs": 3, "hours": 1, **arguments}
-    return Budget(Search.from_arguments(given), 2, lambda epochs: 10.0 * epochs, lambda epochs: 15.0 * epochs, bases=1)
+    return Budget(Search.from_arguments(given), 2, lambda epochs: 10.0 * epochs, lambda epochs: 15.0 * epochs)
 
 
 @pytest.mark.parametrize("pretrain", [1, 50, 100])

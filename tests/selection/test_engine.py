@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,18 @@ import pytest
 
 from tests.study.conftest import FAKE_WORKER, fake_study, in_background, read_journal, wait_for  # noqa: F401 (fixtures)
 from yolo_attn.errors import UserError
+from yolo_attn.registry import unregister_layer
 from yolo_attn.selection import confirmation, engine, setup
 from yolo_attn.selection.candidates import Candidate
 from yolo_attn.selection.engine import search
-from yolo_attn.selection.records import DROPPED, FAILED, FINALIST, UNTRIED, Costs
+from yolo_attn.selection.records import DROPPED, FAILED, FINALIST, LIMIT, UNTRIED, Costs
 from yolo_attn.selection.results import SearchResults
 from yolo_attn.selection.split import Carved
+from yolo_attn.selection.stored import read_record
+from yolo_attn.study import planning
 from yolo_attn.study.running.local import LocalRunner
+from yolo_attn.study.specification.arms import Arm
+from yolo_attn.study.specification.study import Study
 from yolo_attn.study.times import RunSeconds
 
 # What an arm detects is in its name: "hits12.x" finds 12 of 20 objects, the base 9.
@@ -69,7 +75,7 @@ def fake(fake_study: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSearch:  # no
     found = FakeSearch(fake_study)
 
     def candidates(*given: Any, **how: Any) -> list[Candidate]:
-        return [Candidate(name, name, (name,), ("neck",)) for name in found.names]
+        return [Candidate(name, name, (name,), (f"after:{row}",)) for row, name in enumerate(found.names)]
 
     def costs(base: str, of: Any, *given: Any, **how: Any) -> tuple[Costs, dict[str, Costs]]:
         return Costs(params=1000), {one.name: Costs(params=1000 + 10 * n) for n, one in enumerate(of)}
@@ -195,6 +201,17 @@ def test_a_candidate_that_fails_is_dropped_with_its_reason(fake: FakeSearch) -> 
     assert results.record.confirmed[0].name == "hits14.c"
 
 
+@pytest.mark.slow
+def test_a_run_that_is_killed_is_executed_again_once(fake: FakeSearch) -> None:
+    fake.names = ["killed.x", "dies.y", *NAMES]
+    results = fake.search(seeds=3)
+    survivor, lost = results.record.candidates[:2]
+    assert survivor.status == DROPPED and survivor.estimates
+    assert lost.status == FAILED
+    assert "was interrupted twice, seed 0" in (lost.reason or "")
+    assert results.exit_status == 0
+
+
 def test_a_base_that_fails_stops_the_search(fake: FakeSearch) -> None:
     (fake.home / "fail.yaml").touch()
     with pytest.raises(UserError, match=r"the training of the base itself failed, seed 0: .*it broke"):
@@ -253,7 +270,117 @@ def test_pairs_of_the_best_join_before_the_last_rung(fake: FakeSearch, monkeypat
     )
     results = fake.search(pairs=True, seeds=3)
     assert results.record.confirmed[0].name == "hits15.ab"
-    assert [rung.paired for rung in results.record.rungs] == [False, True, False]
+    assert [rung.pairs for rung in results.record.rungs] == [0, 1, 0]
+
+
+@pytest.mark.slow
+def test_pairs_that_are_all_over_a_limit_leave_the_single_ones(
+    fake: FakeSearch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def costs(base: str, of: Any, *given: Any, **how: Any) -> tuple[Costs, dict[str, Costs]]:
+        return Costs(params=1000), {one.name: Costs(params=1000 + 60 * len(one.layers)) for one in of}
+
+    monkeypatch.setattr(engine, "measure_costs", costs)
+    monkeypatch.setattr(
+        engine, "pairs_of", lambda of: [Candidate("hits15.ab", "hits15.ab", ("a", "b"), ("neck", "p5"))]
+    )
+    results = fake.search(pairs=True, seeds=3, limit="params:+10%")
+    assert states(results)["hits15.ab"] == LIMIT
+    assert results.record.confirmed[0].name == "hits14.c"
+
+
+@pytest.mark.slow
+def test_pairs_count_in_the_budget(fake: FakeSearch) -> None:
+    """Every run of a pair is new."""
+    fake.names = [name.replace(".", f"{number}.") for number, name in enumerate(NAMES)]
+    results = fake.search(pairs=True, seeds=3, runs=110)
+    assert sum(rung.pairs for rung in results.record.rungs) == 15
+    assert len(fake.starts()) <= 110
+
+
+@pytest.mark.slow
+def test_a_search_whose_last_rungs_add_no_seeds_finishes(fake: FakeSearch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of their runs are those of the rung before, and the base is not copied."""
+    monkeypatch.setattr("yolo_attn.selection.racing._MOST_SEEDS", 2)
+    fake.names = [f"hits{9 + number % 4}.{number}" for number in range(24)]
+    results = fake.search(pretrain=2, seeds=3)
+    assert [rung.seeds for rung in results.record.rungs] == [1, 2, 2]
+    assert results.exit_status == 0
+
+
+@pytest.mark.slow
+def test_a_control_that_cannot_be_built_does_not_leave_the_search_unfinished(
+    fake: FakeSearch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = planning.build_arms
+
+    def with_broken_control(study: Study) -> list[Arm]:
+        return [replace(arm, model={}, error="no room") if arm.kind == "control" else arm for arm in build(study)]
+
+    monkeypatch.setattr(planning, "build_arms", with_broken_control)
+    results = fake.search(seeds=3, controls="null")
+    assert results.exit_status == 0
+    assert results.record.confirmed[0].verdict == "better"
+
+
+@pytest.mark.slow
+def test_a_rung_contains_only_the_candidates_of_this_plan(fake: FakeSearch) -> None:
+    """A smaller budget, after a command that was stopped, does not execute what only the larger one had planned."""
+    fake.search(runs=60, seeds=3)
+    results = fake.search(runs=30, seeds=3)
+    for rung in results.record.rungs:
+        estimates = [one for one in results.record.candidates for found in one.estimates if found.rung == rung.number]
+        assert len(estimates) == rung.candidates
+        assert rung.runs == (rung.candidates + 1) * rung.seeds
+
+
+@pytest.mark.slow
+def test_the_results_of_a_finished_search_remain_until_it_changes(
+    fake: FakeSearch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.search(seeds=3)
+    stored = (fake.folder / "search.json").read_text()
+
+    def stop(*given: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "confirm", stop)
+    with pytest.raises(KeyboardInterrupt, match="give the same command again"):
+        fake.search(seeds=3)
+    assert (fake.folder / "search.json").read_text() == stored
+    with pytest.raises(KeyboardInterrupt):
+        fake.search(seeds=3, runs=60)
+    found = read_record(fake.folder)
+    assert found and not found.finished
+    assert sum(one.status == FINALIST for one in found.candidates) == 3
+
+
+@pytest.mark.slow
+def test_a_search_of_custom_layers_resumes(fake: FakeSearch) -> None:
+    code = """from yolo_attn import register_layer
+from yolo_attn.layers.base import Gate
+
+@register_layer(family="channel", summary="for this test")
+class ResumedGate(Gate):
+    def gate(self, x):
+        return x.mean((2, 3), keepdim=True).sigmoid()
+"""
+    (fake.home / "resumed_layers.py").write_text(code)
+    try:
+        fake.search(layers="resumed_layers.py", seeds=3, name=None)
+        starts = fake.starts()
+        assert fake.search(layers="resumed_layers.py", seeds=3, name=None).folder == Path("runs/search/search")
+        assert fake.starts() == starts
+    finally:
+        unregister_layer("ResumedGate")
+        sys.modules.pop("resumed_layers", None)
+
+
+@pytest.mark.slow
+def test_the_record_names_no_folders_of_this_machine(fake: FakeSearch) -> None:
+    results = fake.search(data="/home/me/sets/fruit.yaml", base="/home/me/base.yaml", seeds=3)
+    assert "/home/me" not in (fake.folder / "search.json").read_text()
+    assert (results.record.info.base, results.record.info.given_data) == ("…/base.yaml", "…/fruit.yaml")
 
 
 @pytest.mark.parametrize(
@@ -263,7 +390,9 @@ def test_pairs_of_the_best_join_before_the_last_rung(fake: FakeSearch, monkeypat
         ({"runs": 10, "hours": 1}, "runs=10 and hours=1: give one of them"),
         ({"finalists": 4}, "finalists=4: at most 3"),
         ({"share": 0.9}, "share=0.9: must be a share"),
-        ({"seeds": "0,5"}, "seeds=0,5: the confirmation needs seeds that the search has not seen, from 100 on"),
+        ({"seeds": "0,5,7"}, "seeds=0,5,7: the confirmation needs seeds that the search has not seen, from 100 on"),
+        ({"seeds": 2}, "seeds=2: the confirmation has no verdict below 3 seeds"),
+        ({"seeds": "auto"}, "seeds=auto: not in a search; give the number of seeds"),
         ({"limit": "speed:+5%"}, "speed"),
         ({"layer": "SE"}, "unknown key 'layer'"),
     ],

@@ -99,11 +99,11 @@ def test_rungs_fit_their_budget(candidates: int, epochs: int, finalists: int, ru
         assert cost_of(few, price) > runs * epochs
         return
     assert cost_of(rungs, price) <= runs * epochs
-    assert rungs[0].paired or rungs[0].candidates <= candidates
+    assert rungs[0].candidates <= candidates
     assert rungs[-1].epochs == epochs or len(rungs) == 1
     assert rungs[-1].seeds == max(rung.seeds for rung in rungs)
-    singles = [rung.candidates for rung in rungs if not rung.paired]
-    assert singles == sorted(singles, reverse=True)
+    sizes = [rung.candidates for rung in rungs]
+    assert sizes == sorted(sizes, reverse=True)
 
 
 def test_a_larger_budget_never_tries_fewer_candidates() -> None:

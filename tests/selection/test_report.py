@@ -27,7 +27,7 @@ def with_more() -> SearchRecord:
     """Return a search with a pair, a candidate that cannot be built, and a note."""
     record = make_record(verdicts=("better", "equivalent", "inconclusive"))
     broken = replace(candidate(placed("GE", "neck.P3"), FAILED, ()), costs=Costs(error="GE needs two inputs"))
-    rungs = [replace(rung, paired=rung.number == 3) for rung in record.rungs]
+    rungs = [replace(rung, pairs=2 * (rung.number == 3)) for rung in record.rungs]
     return replace(
         record,
         candidates=(*record.candidates, candidate(PAIR, DROPPED, (0.01, 0.004, 0.002), "rung 3: x"), broken),

@@ -106,6 +106,8 @@ def perform(folder: Path, job: Job) -> Measurements:
         raise ValueError("\x1b[31m\x1b[1mtrain: \x1b[0mit broke")
     if behavior == "killed" and not again:
         os.kill(os.getpid(), signal.SIGKILL)
+    if behavior == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
     if behavior == "exits" and not again:
         os.write(1, b"\x1b[34m\x1b[1mSegmentation\x1b[0m of something\n\x1b[0m\n")
         os._exit(3)

@@ -1,7 +1,8 @@
 """The `yolo-attn` command.
 
 Each command is one module and one entry of `commands.COMMANDS`. The exit status is 0 for success, 1 for findings of
-`lint` and `doctor` and unfinished runs of `compare`, 2 with one line for invalid input, and 130 after Ctrl-C.
+`lint` and `doctor` and for an unfinished `compare` or `search`, 2 with one line for invalid input, and 130 after
+Ctrl-C.
 """
 
 from __future__ import annotations

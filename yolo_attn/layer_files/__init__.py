@@ -7,7 +7,14 @@ inside a package. `import my_layers` and checkpoints therefore refer to the same
 
 from __future__ import annotations
 
-from yolo_attn.layer_files.loading import import_copied, load_layers, loaded_files, module_of, split_files
+from yolo_attn.layer_files.loading import (
+    import_copied,
+    load_layers,
+    loaded_files,
+    module_of,
+    registered_by,
+    split_files,
+)
 from yolo_attn.layer_files.sources import (
     Sources,
     can_be_found,
@@ -31,6 +38,7 @@ __all__ = [
     "module_name",
     "module_of",
     "package_of",
+    "registered_by",
     "sources_of",
     "split_files",
 ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from yolo_attn.errors import UserError, one_line
 from yolo_attn.layer_files.sources import SHARED, find_module, module_name, package_of, sources_of
-from yolo_attn.registry import list_layers
+from yolo_attn.registry import LayerSpec, list_layers
 
 __all__ = ["import_copied", "load_layers", "loaded_files", "module_of", "split_files"]
 
@@ -48,6 +48,12 @@ def load_layers(files: Iterable[str | Path]) -> list[str]:
         UserError: A file is missing, fails to import, registers no layer, or has the name of another module.
     """
     return [_load(Path(file).expanduser()) for file in files]
+
+
+def registered_by(modules: Sequence[str]) -> list[LayerSpec]:
+    """Return the layers that modules, or the user's modules that they import, register."""
+    own = {*modules, *map(module_name, sources_of(modules).files)}
+    return [spec for spec in list_layers() if spec.cls.__module__ in own]
 
 
 def loaded_files() -> list[str]:
@@ -110,8 +116,7 @@ def _load(path: Path) -> str:
         _unload(module)
         raise UserError(f"layers={path}: {_where(error, path)}{one_line(error)}") from error
     _loaded[module] = _digest(module)
-    own = {module, *map(module_name, sources_of([module]).files)}
-    if not any(spec.cls.__module__ in own for spec in list_layers()):
+    if not registered_by([module]):
         raise UserError(f"layers={path}: registers no layer; write @yolo_attn.register_layer(...) above its class")
     return module
 

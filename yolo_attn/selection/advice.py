@@ -40,7 +40,7 @@ __all__ = [
     "recommendations",
 ]
 
-_NOT_WORSE = ("better", "equivalent", "no worse")
+_NOT_WORSE = ("better", "equivalent")
 """Verdicts of a candidate that may be used in the place of the base."""
 _CHEAPER = 0.98  # a latency ratio above it may be noise
 _OF_STUDIES = frozenset({"val", "plots"})  # keys of a recipe that only save a study's time
@@ -87,9 +87,10 @@ def expected_shrinkage(record: SearchRecord) -> str | None:
         return None
     tried = sum(bool(one.estimates) for one in record.candidates)
     smaller = sum(confirmed < estimated for confirmed, estimated in known)
+    new = "seeds" if record.info.shared_images else "images and seeds"
     return (
         f"The finalists were selected as the best of {counted(tried, 'candidate')} on the same images and seeds, so "
-        "their estimates contain luck and are too large on average. The confirmation has images and seeds that nothing "
+        f"their estimates contain luck and are too large on average. The confirmation has {new} that nothing "
         f"was selected on; its difference is smaller for {smaller} of {counted(len(known), 'finalist')}."
     )
 
@@ -319,7 +320,6 @@ def _cheap(record: SearchRecord, one: Confirmed) -> Recommendation:
     verdicts = {
         "better": "Confirmed better",
         "equivalent": f"Confirmed equivalent to the base within ±{size(record.info.margin)} points",
-        "no worse": f"Confirmed not worse than the base by {size(record.info.margin)} points",
     }
     why = f"{verdicts[str(one.verdict)]}: {_confirmed_text(record, one)}{_cost_text(record, candidate)}."
     return _recommended(record, "The cheapest that is not worse", candidate, one, why)
@@ -416,24 +416,15 @@ def _weights(record: SearchRecord, *, given: bool) -> list[str]:
 
 
 def _data(record: SearchRecord) -> str:
-    """Return the dataset as the command names it, or its name if the command has none or a shortened path."""
-    given = next(iter(_given(record, "data")), "")
+    """Return the dataset as given, or its name if it was given with an absolute path."""
+    given = record.info.given_data
     return given if given and "…" not in given else record.info.data
 
 
 def _layer_files(record: SearchRecord) -> list[str]:
-    """Return `layers=` with the files of custom layers in the search's command."""
-    files = [item for text in _given(record, "layers") for item in text.split(",") if item.endswith(".py")]
+    """Return `layers=` with the files of custom layers."""
+    files = record.info.layer_files
     return [f"layers={','.join(files)}"] if files else []
-
-
-def _given(record: SearchRecord, key: str) -> Iterator[str]:
-    """Yield the values of a key in the search's command line."""
-    try:
-        words = shlex.split(record.info.command)
-    except ValueError:
-        words = record.info.command.split()
-    yield from (word.removeprefix(f"{key}=") for word in words if word.startswith(f"{key}="))
 
 
 def _file_stem(record: SearchRecord, candidate: CandidateRecord) -> str:

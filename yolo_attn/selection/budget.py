@@ -21,7 +21,6 @@ class Budget:
         workers: Runs that are executed at once.
         seconds: Expected seconds of a run of a rung with a number of epochs; None if unknown.
         confirm_seconds: The same for a run of the confirmation, which has more images.
-        bases: Bases that are trained, in the search and again in the confirmation.
     """
 
     def __init__(
@@ -30,9 +29,8 @@ class Budget:
         workers: int,
         seconds: Callable[[int], float | None],
         confirm_seconds: Callable[[int], float | None],
-        bases: int = 0,
     ) -> None:
-        self._search, self._workers, self._bases = search, workers, bases
+        self._search, self._workers = search, workers
         self._seconds, self._expected_confirm_seconds = seconds, confirm_seconds
         self._epochs = recipe_integer(search.study.train, "epochs")
         self._measured: dict[int, float] = {}
@@ -47,21 +45,40 @@ class Budget:
         """Runs that are executed at once."""
         return self._workers
 
-    def plan(self, candidates: int, begun: Sequence[Rung] = ()) -> list[Rung]:
+    def plan(self, candidates: int) -> list[Rung]:
         """Return the rungs of the search.
 
         Args:
             candidates: Number of candidates.
-            begun: The rungs that have begun, which stay as they are.
 
         Raises:
             UserError: The budget is not sufficient for a search.
         """
+        found = self._rungs(candidates, ())
+        if not found:
+            raise self._too_small(candidates, min(self._search.finalists, candidates))
+        return found
+
+    def plan_rest(self, begun: Sequence[Rung], candidates: int) -> list[Rung]:
+        """Return the rungs that have begun, and those that the budget allows after them, which may be none.
+
+        Args:
+            begun: The rungs that have begun, with the candidates that they had.
+            candidates: Number of candidates that continue.
+        """
+        return self._rungs(candidates, begun)
+
+    def _rungs(self, candidates: int, begun: Sequence[Rung]) -> list[Rung]:
         finalists = min(self._search.finalists, candidates)
-        found = plan_rungs(candidates, self._epochs, finalists, self._of_rungs(), self._price, pairs=self._search.pairs)
-        if not found and not begun:
-            raise self._too_small(candidates, finalists)
-        return [*begun, *found[len(begun) :]]
+        return plan_rungs(
+            candidates,
+            self._epochs,
+            finalists,
+            self._of_rungs(),
+            self._price,
+            pairs=self._search.pairs,
+            begun=begun,
+        )
 
     def grow(self, rungs: Sequence[Rung]) -> list[Rung]:
         """Return the rungs with as many seeds in the last one as the budget still allows.
@@ -74,7 +91,7 @@ class Budget:
 
     def total_runs(self, rungs: Sequence[Rung]) -> int:
         """Return the number of runs of the whole search, the confirmation included."""
-        return round(cost_of(rungs, lambda epochs: 1.0)) + self._search.confirm_runs + 2 * self._bases
+        return round(cost_of(rungs, lambda epochs: 1.0)) + self._search.runs_outside_rungs
 
     def expected_seconds(self, rungs: Sequence[Rung]) -> float | None:
         """Return the expected time of the whole search; None if it is unknown."""
@@ -86,7 +103,7 @@ class Budget:
         """Return what the rungs may cost; None without a budget."""
         search = self._search
         if search.runs is not None:
-            return search.runs - search.confirm_runs - 2 * self._bases
+            return search.runs - search.runs_outside_rungs
         if search.hours is None:
             return None
         return (3600 * search.hours - self._base_seconds()) * self._workers - self._confirm_seconds()
@@ -106,10 +123,10 @@ class Budget:
 
     def _base_seconds(self) -> float:
         """Return the time in which bases are trained, and all other runs wait for them."""
-        if not self._bases:
+        search, epochs = self._search, self._search.study.design.pretrain
+        if not epochs:
             return 0.0
-        epochs = self._search.study.design.pretrain
-        return self._bases * self._run_seconds(epochs) * (1 + self._confirm_ratio(epochs))
+        return self._run_seconds(epochs) * (search.rung_bases + search.confirm_bases * self._confirm_ratio(epochs))
 
     def _confirm_ratio(self, epochs: int) -> float:
         """Return the time of a run of the confirmation relative to one of a rung."""
@@ -121,7 +138,7 @@ class Budget:
         search, few = self._search, min(candidates, 2 * finalists)
         smallest = plan_rungs(few, self._epochs, finalists, None, self._price, pairs=search.pairs)
         if search.runs is not None:
-            least = round(cost_of(smallest, self._price)) + search.confirm_runs + 2 * self._bases
+            least = round(cost_of(smallest, self._price)) + search.runs_outside_rungs
             return UserError(
                 f"runs={search.runs}: too few; the confirmation of {counted(finalists, 'finalist')} takes "
                 f"{search.confirm_runs}, and the rungs of {few} candidates bring the least number to {least}"

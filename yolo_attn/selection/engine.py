@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TextIO
 
 from yolo_attn.errors import counted
-from yolo_attn.registry import list_layers
 from yolo_attn.security.trust import trusting
 from yolo_attn.selection.budget import Budget
 from yolo_attn.selection.candidates import Candidate, list_candidates, named_layers, pairs_of
@@ -27,6 +26,7 @@ from yolo_attn.selection.setup import Setup, set_up
 from yolo_attn.selection.specification import Search
 from yolo_attn.selection.standings import Standings
 from yolo_attn.selection.stored import read_record, write_record
+from yolo_attn.study.running.latency import available_device
 from yolo_attn.study.running.runner import Runner
 from yolo_attn.study.specification.device import first_device
 from yolo_attn.study.specification.recipe import recipe_integer
@@ -55,26 +55,21 @@ def search(
         KeyboardInterrupt: After the running runs were stopped; its message explains how to resume.
     """
     from yolo_attn.host.restricted import restricted
-    from yolo_attn.layer_files import load_layers
+    from yolo_attn.layer_files import load_layers, registered_by
 
     stream = stream or sys.stdout
     specified = Search.from_arguments(arguments)
     with trusting(specified.study.trust), restricted():
+        own = registered_by(load_layers(specified.layer_files))
+        specified = replace(specified, layers=specified.layers or tuple(spec.name for spec in own))
         folder = choose_folder(specified)
         specified = replace(specified, folder=replace(specified.folder, path=folder))
-        modules = load_layers(specified.layer_files)
-        specified = replace(specified, layers=specified.layers or _layers_of(modules))
         with opened(folder, specified):
             specified, setup = set_up(specified, runner, stream, command)
             try:
                 return _Engine(specified, setup, stream).run()
             finally:
                 setup.runner.close()
-
-
-def _layers_of(modules: Collection[str]) -> tuple[str, ...]:
-    """Return the layers that modules register."""
-    return tuple(spec.name for spec in list_layers() if spec.cls.__module__ in modules)
 
 
 class _Engine:
@@ -92,8 +87,9 @@ class _Engine:
         self._base_costs = Costs()
         self._standings = Standings(())
         self._rungs: list[RungRecord] = []
-        bases = len(setup.probe.base_runs)
-        self._budget = Budget(specified, setup.runner.workers, setup.seconds, setup.confirm_seconds, bases)
+        self._begun = 0  # rungs that an earlier command with the same budget has begun
+        self._is_complete = False  # whether the stored results are those of the finished search
+        self._budget = Budget(specified, setup.runner.workers, setup.seconds, setup.confirm_seconds)
 
     def run(self) -> SearchResults:
         """Execute what has no result yet, and return the results."""
@@ -125,21 +121,33 @@ class _Engine:
         candidates = leaderboard_order(found, named_layers(search.layers))
         self._standings.add(candidates)
         self._screen(candidates)
-        stored = read_record(self._folder)
-        begun = [rung for rung in (stored.rungs if stored else ()) if rung.done]
-        planned = self._budget.plan(len(self._standings.racing), list(map(_rung_of, begun)))
+        planned = self._stored_plan() or self._budget.plan(len(self._standings.racing))
         for one in self._standings.racing[planned[0].candidates :]:
             self._standings.leave_out(one.name)
         self._note_plan(planned)
-        for index, rung in enumerate(begun):
-            self._rungs[index] = replace(self._rungs[index], done=rung.done, runs=rung.runs)
         return planned
 
+    def _stored_plan(self) -> list[Rung]:
+        """Return the rungs of an earlier command; none if it had another budget, which changes the plan.
+
+        With `hours=` the plan depends on measured times, so the rungs that have begun keep their sizes. Without, the
+        same arguments give the same plan.
+        """
+        stored = read_record(self._folder)
+        if stored is None or stored.info.budget != self._search.budget:
+            return []
+        self._is_complete = stored.finished
+        self._rungs = [_as_planned(rung) for rung in stored.rungs]
+        self._begun = sum(rung.done > 0 for rung in stored.rungs)
+        return [_rung_of(rung) for rung in stored.rungs] if self._search.hours and self._begun else []
+
     def _note_plan(self, planned: Sequence[Rung]) -> None:
-        """Make records of rungs that have none, and adapt those of rungs that are planned differently."""
-        records = [_record_of(number, rung) for number, rung in enumerate(planned, 1)]
-        finished = sum(rung.kept is not None for rung in self._rungs)
-        self._rungs = [*self._rungs[:finished], *records[finished:]]
+        """Make records of the rungs that are planned otherwise than their records say."""
+        known = self._rungs
+        self._rungs = [_record_of(number, rung) for number, rung in enumerate(planned, 1)]
+        for index, one in enumerate(known[: len(planned)]):
+            if one.kept is not None or _rung_of(one) == planned[index]:
+                self._rungs[index] = one
 
     def _screen(self, candidates: Sequence[Candidate]) -> None:
         """Measure the costs of candidates, and drop those that cannot be built or exported or are over a limit."""
@@ -160,7 +168,7 @@ class _Engine:
             candidates,
             self._folder / COSTS,
             imgsz=recipe_integer(probe.study.train, "imgsz"),
-            device=first_device(probe.study.device),
+            device=available_device(first_device(probe.study.device)),
             threads=probe.platform.threads,
             needs=needs,
             limits=self._search.limits,
@@ -171,24 +179,55 @@ class _Engine:
 
     # --- the race ---------------------------------------------------------------------------------------------------
 
-    def _race(self, planned: Sequence[Rung]) -> list[str]:
+    def _race(self, planned: list[Rung]) -> list[str]:
         """Execute the rungs, and return the finalists, the best first."""
-        rungs, alive, index = list(planned), [one.name for one in self._standings.racing], 0
+        rungs, alive, index = planned, [one.name for one in self._standings.racing], 0
         while alive and index < len(rungs):
-            if rungs[index].paired:
-                alive = [*alive, *self._add_pairs(alive)]
-            rungs[index] = replace(rungs[index], candidates=len(alive))
+            rungs = self._prepare(index, rungs, alive)
+            found = self._execute(index, rungs[index], alive)
+            rungs = self._plan_rest(index, rungs, len(found.names))
             is_last = index == len(rungs) - 1
-            if is_last:
-                self._measure(self._standings.candidates(alive), ["latency"])  # the report plots gain against it
-                rungs = self._budget.grow(rungs)
-            places = self._search.finalists if is_last else rungs[index + 1].candidates
-            alive = self._execute(index, rungs[index], alive, places)
+            alive = self._decide(index, found, self._search.finalists if is_last else rungs[index + 1].candidates)
+            self._note_plan(rungs)
+            self._log(describe_rung(self._rungs[index], self._standings.records))
+            self._write()
             index += 1
-            if self._search.hours:  # runs may take another time than expected
-                rungs = self._budget.plan(planned[0].candidates, rungs[:index])
-                self._note_plan(rungs)
-        return alive[: self._search.finalists]
+        self._measure(self._standings.candidates(alive), ["latency"])
+        return alive
+
+    def _prepare(self, index: int, rungs: Sequence[Rung], alive: list[str]) -> list[Rung]:
+        """Complete the candidates of a rung, and return the rungs with those that it has.
+
+        Args:
+            index: The rung.
+            rungs: The rungs.
+            alive: The candidates that continue, to which pairs are added.
+        """
+        pairs = self._add_pairs(alive) if rungs[index].pairs else []
+        this = replace(rungs[index], candidates=len(alive), pairs=len(pairs))
+        alive += pairs
+        rungs = [*rungs[:index], this, *rungs[index + 1 :]]
+        if index < len(rungs) - 1:
+            return rungs
+        self._measure(self._standings.candidates(alive), ["latency"])  # the report plots gain against it
+        return rungs if self._has_begun(index) else self._budget.grow(rungs)
+
+    def _has_begun(self, index: int) -> bool:
+        """Whether an earlier command has begun a rung with `hours=`, whose size then remains."""
+        return self._search.hours is not None and index < self._begun
+
+    def _plan_rest(self, index: int, rungs: list[Rung], left: int) -> list[Rung]:
+        """Plan the rungs after one again with `hours=`, because runs take another time than was expected.
+
+        Args:
+            index: The rung.
+            rungs: The rungs.
+            left: Number of its candidates that have a result.
+        """
+        is_last = index == len(rungs) - 1
+        if not self._search.hours or is_last or not left or self._has_begun(index + 1):
+            return rungs
+        return self._budget.plan_rest(rungs[: index + 1], min(left, rungs[index + 1].candidates))
 
     def _add_pairs(self, alive: Sequence[str]) -> list[str]:
         """Add the pairs of the best candidates, and return those that can be tried."""
@@ -198,34 +237,36 @@ class _Engine:
         racing = {one.name for one in self._standings.racing}
         return [one.name for one in pairs if one.name in racing]
 
-    def _execute(self, index: int, rung: Rung, alive: Sequence[str], places: int) -> list[str]:
-        """Execute a rung, and return the candidates that continue, the best first."""
+    def _execute(self, index: int, rung: Rung, names: Sequence[str]) -> RungResults:
+        """Execute a rung, and return its measurements."""
         study = self._search.rung_study(
-            rung_folder(index + 1), self._setup.carved.data, alive, seeds=rung.seeds, epochs=rung.epochs
+            rung_folder(index + 1), self._setup.carved.data, names, seeds=rung.seeds, epochs=rung.epochs
         )
-        self._log(f"rung {index + 1}: {counted(rung.candidates, 'candidate')}, {rung.seeds} x {rung.epochs} epochs")
+        self._log(f"rung {index + 1}: {counted(len(names), 'candidate')}, {rung.seeds} x {rung.epochs} epochs")
         executed = RungStudy(study, self._stream)
         self._rungs[index] = replace(
-            self._rungs[index], candidates=len(alive), seeds=rung.seeds, epochs=rung.epochs, runs=len(executed.runs)
+            self._rungs[index],
+            candidates=len(names),
+            pairs=rung.pairs,
+            seeds=rung.seeds,
+            epochs=rung.epochs,
+            runs=len(executed.runs),
         )
         executed.execute(self._setup.runner, lambda ended: self._note_progress(index, ended))
-        self._note_progress(index, len(executed.runs))
+        self._rungs[index] = replace(self._rungs[index], done=len(executed.runs))
         plan = executed.plan
         self._budget.learn(plan.study.design.pretrain, executed.mean_seconds(plan.base_runs))
         self._budget.learn(rung.epochs, executed.mean_seconds(plan.runs))
         found = executed.results()
         self._standings.add_estimates(index + 1, found)
-        kept = self._decide(index, found, places)
-        self._log(describe_rung(self._rungs[index], self._standings.records))
-        self._results().write()
-        return kept
+        return found
 
     def _note_progress(self, index: int, ended: int) -> None:
         """Store the number of ended runs, by which a later command knows that the rung has begun."""
-        if ended == self._rungs[index].done:  # a run has started
-            return
-        self._rungs[index] = replace(self._rungs[index], done=ended)
-        write_record(self._folder, self._record())
+        self._is_complete = False
+        if ended > self._rungs[index].done:
+            self._rungs[index] = replace(self._rungs[index], done=ended)
+            write_record(self._folder, self._record())
 
     def _decide(self, index: int, found: RungResults, places: int) -> list[str]:
         """Decide which candidates continue after a rung."""
@@ -257,6 +298,7 @@ class _Engine:
     def _conclude(self, finalists: Sequence[str]) -> SearchResults:
         """Confirm the finalists, and write and print the results."""
         self._standings.choose(finalists)
+        self._write()
         record = self._record()
         record = self._confirm(record, finalists) if finalists else replace(record, finished=True)
         found = SearchResults(self._folder, record)
@@ -276,7 +318,7 @@ class _Engine:
             confirmed=confirmed(results, finalists),
             confirm_folder=CONFIRM,
             confirm_detectable=results.study.detectable_range,
-            finished=results.exit_status == 0,
+            finished=results.is_complete,
         )
 
     def _record(self) -> SearchRecord:
@@ -287,10 +329,21 @@ class _Engine:
     def _results(self) -> SearchResults:
         return SearchResults(self._folder, self._record())
 
+    def _write(self) -> None:
+        """Write the results; those of a finished search remain until a run changes them."""
+        if not self._is_complete:
+            self._results().write()
+
 
 def _rung_of(record: RungRecord) -> Rung:
-    return Rung(record.candidates, record.seeds, record.epochs, record.paired)
+    return Rung(record.candidates - record.pairs, record.seeds, record.epochs, record.pairs)
 
 
 def _record_of(number: int, rung: Rung) -> RungRecord:
-    return RungRecord(number, rung.epochs, rung.seeds, rung.candidates, paired=rung.paired, folder=rung_folder(number))
+    size = rung.candidates + rung.pairs
+    return RungRecord(number, rung.epochs, rung.seeds, size, folder=rung_folder(number), pairs=rung.pairs)
+
+
+def _as_planned(record: RungRecord) -> RungRecord:
+    """Return the record of a rung without its end, which is decided again from its runs."""
+    return replace(_record_of(record.number, _rung_of(record)), runs=record.runs, done=record.done)

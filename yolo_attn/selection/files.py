@@ -14,9 +14,11 @@ Every file is written atomically. One process at a time works in the folder.
 
 from __future__ import annotations
 
+from yolo_attn.study.files import SEARCH
+
 __all__ = ["CONFIRM", "COSTS", "REPORT", "RESULTS", "RESULTS_CSV", "SPECIFICATION", "SPLIT", "rung_folder"]
 
-SPECIFICATION = "search.yaml"
+SPECIFICATION = SEARCH
 SPLIT = "split"
 COSTS = "costs.json"
 CONFIRM = "confirm"

@@ -89,7 +89,8 @@ def opened(folder: Path, search: Search) -> Iterator[None]:
     make_folder(folder)
     with FolderLock(folder):
         content = _content(search)
+        if not _has_runs(folder):
+            shutil.rmtree(folder / SPLIT, ignore_errors=True)  # of other data, or of images that were mended since
         if _read(folder) != content:
-            shutil.rmtree(folder / SPLIT, ignore_errors=True)  # links that may be those of other data
             write_atomically(folder / SPECIFICATION, yaml.safe_dump(content, sort_keys=False))
         yield

@@ -236,13 +236,16 @@ def _parse_value(text: str) -> tuple[float, str]:
 # --- candidates over the limits -------------------------------------------------------------------------------------
 
 
-def check_limits(limits: Limits, base: Costs, costs: Mapping[str, Costs]) -> tuple[dict[str, str], str]:
+def check_limits(
+    limits: Limits, base: Costs, costs: Mapping[str, Costs], *, others: bool = False
+) -> tuple[dict[str, str], str]:
     """Return the candidates that are over a limit, with reasons, and a line on how many each limit removes.
 
     Args:
         limits: The limits.
         base: The costs of the base.
         costs: Those of the candidates by name; those with an error are not counted.
+        others: Whether there are other candidates, so that all of these may be over a limit.
 
     Returns:
         The reasons by name of the candidate, and the line, which is "" without limits.
@@ -256,7 +259,7 @@ def check_limits(limits: Limits, base: Costs, costs: Mapping[str, Costs]) -> tup
     removed = Counter(limit for each in broken.values() for limit in each)
     parts = [f"{limit} removes {removed[limit]}" for limit in limits.limits]
     line = f"limits: {', '.join(parts)} of {counted(len(measured), 'candidate')}" if parts else ""
-    if measured and len(reasons) == len(measured):
+    if measured and len(reasons) == len(measured) and not others:
         raise UserError(
             f"no candidate is left: {', '.join(parts)} of {len(measured)}{_way_out(limits, base, measured)}"
         )

@@ -48,15 +48,14 @@ def preview_lines(
         f"{f', {out} not' if out else ''}; folder {search.folder.path}"
     )
     for number, rung in enumerate(rungs, 1):
-        with_pairs = ", pairs of the best among them" if rung.paired else ""
+        with_pairs = f" and {counted(rung.pairs, 'pair')} of the best" if rung.pairs else ""
         yield (
             f"rung {number}: {counted(rung.candidates, 'candidate')}{with_pairs}, {counted(rung.seeds, 'seed')}, "
             f"{counted(rung.epochs, 'epoch')}"
         )
     yield (
         f"confirmation: up to {counted(search.finalists, 'finalist')} and the base, "
-        f"{counted(len(search.seeds), 'seed')}, {counted(confirmation.dataset.images or 0, 'image')} that the search "
-        "does not see"
+        f"{counted(len(search.seeds), 'seed')}, {counted(confirmation.dataset.images or 0, 'image')}"
     )
     yield _detectable_line(search, confirmation)
     seconds = budget.expected_seconds(rungs)
@@ -113,4 +112,5 @@ def describe_rung(rung: RungRecord, candidates: Sequence[CandidateRecord]) -> st
         if number
     ]
     known = f"; differences are known to ± {points(rung.resolution)}" if rung.resolution else ""
-    return f"rung {rung.number}: {rung.kept} continue{''.join(f', {text}' for text in out)}; best {named}{known}"
+    largest = f"; best {named}" if named else ""
+    return f"rung {rung.number}: {rung.kept} continue{''.join(f', {text}' for text in out)}{largest}{known}"

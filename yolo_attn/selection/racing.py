@@ -57,16 +57,16 @@ class Rung:
     """One stage of a search.
 
     Args:
-        candidates: Number of candidates that it has places for.
+        candidates: Number of candidates that it has places for, pairs that join in it not counted.
         seeds: Seeds of each candidate and of the base, the first ones of the search.
         epochs: Epochs of each run.
-        paired: Whether pairs of the best candidates join them in it.
+        pairs: Number of pairs of the best candidates that join them in it.
     """
 
     candidates: int
     seeds: int
     epochs: int
-    paired: bool = False
+    pairs: int = 0
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,8 @@ def cost_of(rungs: Sequence[Rung], price: Callable[[int], float]) -> float:
     """
     total, shared = 0.0, {rung.epochs: 0 for rung in rungs}
     for rung in rungs:
-        total += (rung.candidates + 1) * max(rung.seeds - shared[rung.epochs], 0) * price(rung.epochs)
+        runs = (rung.candidates + 1) * max(rung.seeds - shared[rung.epochs], 0) + rung.pairs * rung.seeds
+        total += runs * price(rung.epochs)
         shared[rung.epochs] = max(rung.seeds, shared[rung.epochs])
     return total
 
@@ -115,54 +116,63 @@ def plan_rungs(
     price: Callable[[int], float],
     *,
     pairs: bool = False,
+    begun: Sequence[Rung] = (),
 ) -> list[Rung]:
-    """Return the rungs that make the best of a budget; none if it is not sufficient for twice the finalists.
+    """Return the rungs that make the best of a budget.
 
-    The first of `SHAPES` that the budget allows is taken. If it allows none, fewer candidates begin. What is left gives
-    the last rung more seeds.
+    The first of `SHAPES` that the budget allows is taken. If it allows none, fewer candidates begin; if it does not
+    allow twice the finalists either, or nothing more after the rungs that have begun, only these are returned. What is
+    left gives the last rung more seeds.
 
     Args:
-        candidates: Number of candidates.
+        candidates: Number of candidates; after `begun`, of those that continue.
         epochs: Epochs of a run; only a small budget makes those of the first rung shorter.
         finalists: Number of candidates that are confirmed; the last rung has at most twice as many.
         budget: Largest cost of all rungs; None for `USUAL`.
         price: Cost of a run with a number of epochs.
         pairs: Whether pairs of the best candidates join them before the last rung.
+        begun: The rungs that have begun, which remain as they are.
     """
     if budget is None:
-        return rungs_of(candidates, epochs, finalists, USUAL, pairs=pairs)
-    for beginning in range(candidates, min(candidates, 2 * finalists) - 1, -1):
+        return [*begun, *rungs_of(candidates, epochs, finalists, USUAL, pairs=pairs, begun=begun)]
+    least = candidates if begun else min(candidates, 2 * finalists)
+    for beginning in range(candidates, least - 1, -1):
         for shape in SHAPES:
-            rungs = rungs_of(beginning, epochs, finalists, shape, pairs=pairs)
+            rungs = [*begun, *rungs_of(beginning, epochs, finalists, shape, pairs=pairs, begun=begun)]
             if cost_of(rungs, price) <= budget:
                 return with_more_seeds(rungs, budget, price)
-    return []
+    return list(begun)
 
 
-def rungs_of(candidates: int, epochs: int, finalists: int, shape: Shape, *, pairs: bool = False) -> list[Rung]:
-    """Return rungs of a shape.
+def rungs_of(
+    candidates: int, epochs: int, finalists: int, shape: Shape, *, pairs: bool = False, begun: Sequence[Rung] = ()
+) -> list[Rung]:
+    """Return rungs of a shape; after some that have begun, those that follow them.
 
     Args:
-        candidates: Number of candidates.
+        candidates: Number of candidates; after `begun`, of those that continue.
         epochs: Epochs of a run.
         finalists: Number of candidates that are confirmed.
         shape: The shape.
         pairs: Whether pairs of the best candidates join them before the last rung.
+        begun: The rungs that have begun.
     """
     sizes = [candidates]
     while sizes[-1] > 2 * finalists:
         sizes.append(max(2 * finalists, math.ceil(sizes[-1] * shape.share)))
-    seeds = [min(_MOST_SEEDS, round(shape.growth**number)) for number in range(len(sizes))]
+    first = begun[-1].seeds * shape.growth if begun else 1
+    seeds = [min(_MOST_SEEDS, round(first * shape.growth**number)) for number in range(len(sizes))]
     seeds[-1] = max(2, seeds[-1])  # one seed would not show the noise
     rungs = [Rung(size, of_each, epochs) for size, of_each in zip(sizes, seeds, strict=True)]
-    rungs[0] = replace(rungs[0], epochs=max(1, math.ceil(epochs * shape.first_epochs)))
-    if not pairs:
+    if not begun:
+        rungs[0] = replace(rungs[0], epochs=max(1, math.ceil(epochs * shape.first_epochs)))
+    if not pairs or any(rung.pairs for rung in begun):
         return rungs
-    singles = min(PAIRED, candidates)
     *before, last = rungs
+    singles, earlier = min(PAIRED, before[-1].candidates if before else candidates), [*begun, *before]
     return [
         *before,
-        Rung(singles * (singles + 1) // 2, max(2, before[-1].seeds if before else 1), epochs, paired=True),
+        Rung(singles, max(2, earlier[-1].seeds if earlier else 1), epochs, pairs=singles * (singles - 1) // 2),
         last,
     ]
 

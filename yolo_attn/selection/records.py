@@ -123,7 +123,7 @@ class RungRecord:
         resolution: Half the width of the usual 95 % interval of a difference to the base; None with one seed.
         base: Mean of the base's main metric; None until it is done.
         folder: The rung's study, relative to the search's folder.
-        paired: Whether pairs of the best candidates joined them in it.
+        pairs: Number of them that are pairs of the best candidates, which joined in it.
     """
 
     number: int
@@ -140,7 +140,7 @@ class RungRecord:
     resolution: float | None = None
     base: float | None = None
     folder: str = ""
-    paired: bool = False
+    pairs: int = 0
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class SearchInfo:
     """The setup of a search.
 
     Args:
-        base: The base, as given.
+        base: The base, as given; of an absolute path only the file.
         data: Name of the dataset.
         task: Task of the models.
         metric: The main metric.
@@ -181,14 +181,18 @@ class SearchInfo:
         train_images: Images that the search trains on.
         search_images: Images that the search evaluates, carved from the training images.
         confirm_images: Images that the confirmation evaluates.
+        shared_images: Number of them that are also training images.
         limits: Limits as given, such as "latency:+10%".
         export: Format that candidates can be exported to; None if any.
         budget: The budget as given, such as "runs=300"; None without one.
         margin: Smallest difference that matters.
         versions: Versions of packages.
         device: Device of the runs.
+        latency_device: Device on which latency is measured, if it is another one.
         threads: CPU threads of a run.
-        command: The command line.
+        command: The command line, without the folders of absolute paths.
+        given_data: The dataset as given, without the folders of an absolute path.
+        layer_files: Files of custom layers, likewise.
         weights: Checkpoint that the runs start from, if it is not the base itself; None without one.
         lr_attention: Learning rate of attention layers, relative to that of the others; None if it is the same.
     """
@@ -201,14 +205,18 @@ class SearchInfo:
     train_images: int | None = None
     search_images: int | None = None
     confirm_images: int | None = None
+    shared_images: int = 0
     limits: str | None = None
     export: str | None = None
     budget: str | None = None
     margin: float = 0.005
     versions: Mapping[str, str] = field(default_factory=dict)
     device: str = "cpu"
+    latency_device: str = ""
     threads: int = 1
     command: str = ""
+    given_data: str = ""
+    layer_files: tuple[str, ...] = ()
     weights: str | None = None
     lr_attention: float | None = None
 

@@ -9,10 +9,11 @@ from typing import TextIO
 
 import numpy as np
 
-from yolo_attn.errors import UserError, counted
+from yolo_attn.errors import UserError
 from yolo_attn.selection.racing import Measured
 from yolo_attn.stats.compare import PairedDifference, difference, estimate
 from yolo_attn.study.execution import Executor
+from yolo_attn.study.files import LOG
 from yolo_attn.study.job import RunState
 from yolo_attn.study.planning import make_plan
 from yolo_attn.study.results.metrics import RunMetrics, run_metrics
@@ -59,7 +60,7 @@ class RungStudy:
 
     def __init__(self, study: Study, stream: TextIO) -> None:
         self._store = Store(study.folder.path)
-        self.plan = make_plan(study, self._store, stream)
+        self.plan = make_plan(study, self._store, stream, added=False)
         self._states = RunStates(self.plan, self._store)
         self._stream = stream
 
@@ -69,11 +70,11 @@ class RungStudy:
         return list({run.key: run for run in self.plan.every_run}.values())
 
     def execute(self, runner: Runner, changed: Callable[[int], None]) -> None:
-        """Execute the runs that have no result here or in another rung.
+        """Execute the runs that have no result here or in another rung, interrupted ones twice.
 
         Args:
             runner: Executes them.
-            changed: Called with the number of ended runs after each.
+            changed: Called with the number of ended runs after a run has started or ended.
 
         Raises:
             UserError: The base cannot be trained, another process works in the folder, or the disk is full.
@@ -85,41 +86,29 @@ class RungStudy:
             states.prepare_bases(self.plan.runs)
             progress = Progress(len(runs), states.times(), self._stream)
             try:
-                Executor(
-                    self.plan,
-                    self._store,
-                    states,
-                    runner,
-                    progress,
-                    changed=lambda more: changed(len(states.ended)),
-                ).execute(states.waiting(self._unique(self.plan.runs)), self.plan.runs)
+                self._execute(runner, progress, changed)
+                if states.release_interrupted():
+                    self._execute(runner, progress, changed)
             finally:
                 progress.close()
         self._check_base()
-        self._check_interrupted()
 
-    @staticmethod
-    def _unique(runs: Sequence[Run]) -> list[Run]:
-        return list({run.key: run for run in runs}.values())
+    def _execute(self, runner: Runner, progress: Progress, changed: Callable[[int], None]) -> None:
+        """Execute the runs that wait."""
+        states, runs = self._states, self.plan.runs
+        executor = Executor(
+            self.plan, self._store, states, runner, progress, changed=lambda more: changed(len(states.ended))
+        )
+        executor.execute(states.waiting(list({run.key: run for run in runs}.values())), runs)
 
     def _check_base(self) -> None:
         """Raise UserError if the base has no result: without it there are no differences."""
-        for run in [*self.plan.base_runs, *self.plan.runs_of(self.plan.baseline)]:
-            state = self._states[run]
-            if state.status != "done":
-                raise UserError(
-                    f"the training of the base itself {state.status}, seed {run.seed}: {state.error}; "
-                    f"log: {self._store.path(run)}/train.log"
-                )
-
-    def _check_interrupted(self) -> None:
-        """Raise UserError if runs were interrupted: their candidates must not be dropped for that."""
-        states = [self._states[run] for run in self.plan.runs]
-        interrupted = [state for state in states if state.status == "interrupted"]
-        if interrupted:
+        for run in self.plan.runs_of(self.plan.baseline):
+            if self._states[run].status == "done":
+                continue
+            cause = run.base if run.base and self._states[run.base].status != "done" else run
             raise UserError(
-                f"{counted(len(interrupted), 'run')} of {self._store.folder} interrupted ({interrupted[0].error}); "
-                "give the same command again to resume"
+                f"the training of the base itself {_problem(self._states[cause])}; log: {self._store.path(cause) / LOG}"
             )
 
     def mean_seconds(self, runs: Sequence[Run]) -> float | None:
@@ -156,7 +145,7 @@ class RungStudy:
         if arm.error:
             return arm.error
         states = [self._states[run] for run in self.plan.runs_of(arm)]
-        return next((_describe(state) for state in states if state.status != "done"), None)
+        return next((_problem(state) for state in states if state.status != "done"), None)
 
     def _metrics(self, arm: Arm) -> list[RunMetrics]:
         settings = self.plan.settings
@@ -165,8 +154,10 @@ class RungStudy:
         ]
 
 
-def _describe(state: RunState) -> str:
-    return f"seed {state.seed} {state.status}: {state.error}"
+def _problem(state: RunState) -> str:
+    """Return why a run has no result, as the end of a sentence."""
+    problem = "was interrupted twice" if state.status == "interrupted" else state.status
+    return f"{problem}, seed {state.seed}: {state.error}"
 
 
 def _subtract(arm: Sequence[RunMetrics], base: Sequence[RunMetrics]) -> list[tuple[float, np.ndarray]]:

@@ -29,7 +29,7 @@ def screen(standings: Standings, search: Search, base: Costs, names: Sequence[st
     yield from _drop_unbuildable(standings, names)
     yield from _drop_unexportable(standings, search, names)
     costs = {one.name: one.costs for one in standings.records_of(names) if one.status not in (FAILED, EXPORT)}
-    reasons, line = check_limits(search.limits, base, costs)
+    reasons, line = check_limits(search.limits, base, costs, others=_has_others(standings, names))
     for name, reason in reasons.items():
         standings.drop(name, LIMIT, reason)
     if line:
@@ -45,7 +45,7 @@ def _drop_unexportable(standings: Standings, search: Search, names: Sequence[str
     for name, reason in reasons.items():
         standings.drop(name, EXPORT, reason)
     yield from lines
-    if len(reasons) == len(left):
+    if left and len(reasons) == len(left) and not _has_others(standings, names):
         raise UserError(f"no candidate is left: {search.export} carries none of {counted(len(left), 'candidate')}")
 
 
@@ -56,3 +56,8 @@ def _drop_unbuildable(standings: Standings, names: Sequence[str]) -> Iterator[st
         standings.drop(one.name, FAILED, f"cannot be built: {one.costs.error}")
     if broken:
         yield f"{counted(len(broken), 'candidate')} cannot be built, such as {broken[0].label}: {broken[0].costs.error}"
+
+
+def _has_others(standings: Standings, names: Sequence[str]) -> bool:
+    """Whether other candidates than some are racing."""
+    return any(one.name not in names for one in standings.racing)

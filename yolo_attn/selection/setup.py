@@ -15,8 +15,11 @@ from yolo_attn.selection.specification import Search
 from yolo_attn.selection.split import Carved, carve, shared_images
 from yolo_attn.stats.tasks import evaluation_of
 from yolo_attn.study.planning import Plan
-from yolo_attn.study.results.paths import dataset_name
+from yolo_attn.study.preview import image_lines
+from yolo_attn.study.results.paths import dataset_name, without_folders
+from yolo_attn.study.running.latency import available_device
 from yolo_attn.study.running.runner import Runner, make_runner
+from yolo_attn.study.specification.device import first_device
 from yolo_attn.study.specification.recipe import recipe_integer, recipe_split
 from yolo_attn.study.times import RunSeconds, RunTimes
 
@@ -70,7 +73,8 @@ def set_up(search: Search, given: Runner | None, stream: TextIO, command: str) -
     probe = RungStudy(study, stream).plan
     search = replace(search, study=replace(search.study, threads=probe.platform.threads))
     runner = given or make_runner(probe.study, probe.platform, stream)
-    info = _info(search, carved, probe, confirmation, command)
+    shared = shared_images(data, recipe_split(confirmation.study.train))
+    info = replace(_info(search, carved, probe, confirmation, command), shared_images=shared)
     seconds = RunSeconds(probe, RunTimes())
     return search, Setup(
         carved=carved,
@@ -81,14 +85,14 @@ def set_up(search: Search, given: Runner | None, stream: TextIO, command: str) -
         seconds=lambda epochs: seconds.guess(epochs, probe.dataset),
         confirm_seconds=lambda epochs: seconds.guess(epochs, confirmation.dataset),
         given=given,
-        notes=_notes(data, confirmation),
+        notes=_notes(shared, confirmation),
     )
 
 
 def _info(search: Search, carved: Carved, probe: Plan, confirmation: Plan, command: str) -> SearchInfo:
     study = search.study
     return SearchInfo(
-        base=study.base,
+        base=without_folders(study.base),
         data=dataset_name(study.data),
         task=probe.settings.task,
         metric=evaluation_of(probe.settings.task).metrics[0],
@@ -103,17 +107,28 @@ def _info(search: Search, carved: Carved, probe: Plan, confirmation: Plan, comma
         lr_attention=study.design.lr_attention if study.design.lr_attention != 1 else None,
         versions=dict(probe.platform.versions),
         device=probe.platform.device,
+        latency_device=_latency_device(probe),
         threads=probe.platform.threads,
-        command=command,
+        command=without_folders(command),
+        given_data=without_folders(study.data),
+        layer_files=tuple(map(without_folders, search.layer_files)),
     )
 
 
-def _notes(data: str, confirmation: Plan) -> tuple[str, ...]:
+def _latency_device(probe: Plan) -> str:
+    """Return the device on which latency is measured, if it is another one than that of the runs."""
+    wanted = first_device(probe.study.device)
+    found = available_device(wanted)
+    return "" if found == wanted else found
+
+
+def _notes(shared: int, confirmation: Plan) -> tuple[str, ...]:
     """Return what limits the conclusions about a dataset."""
-    shared = shared_images(data, recipe_split(confirmation.study.train))
+    notes = tuple(image_lines(confirmation))
     if not shared:
-        return ()
+        return notes
     return (
         f"{shared} of the {confirmation.dataset.images} images of the confirmation are also training images, so the "
         "confirmation is not independent of the search.",
+        *notes,
     )

@@ -9,7 +9,10 @@ from pathlib import Path
 from yolo_attn.errors import UserError
 from yolo_attn.selection.export import parse_export
 from yolo_attn.selection.limits import Limits, parse_limits
+from yolo_attn.stats.compare import MIN_SEEDS
 from yolo_attn.study.specification.arguments import (
+    AUTO,
+    is_auto,
     parse_count,
     parse_flag,
     parse_positive,
@@ -17,6 +20,7 @@ from yolo_attn.study.specification.arguments import (
     parse_text,
     split_list,
 )
+from yolo_attn.study.specification.controls import CONTROLS
 from yolo_attn.study.specification.device import device_kind
 from yolo_attn.study.specification.study import Study, StudyFolder
 
@@ -30,7 +34,7 @@ MOST_FINALISTS = 3
 CONFIRM_SEEDS = 5
 _FIRST_CONFIRM_SEED = 100  # above the seeds of all rungs, so that no seed of the confirmation has been selected on
 _MOST_SHARE = 0.5
-_CHOSEN = frozenset({"variants", "seeds"})  # by the search, so a stored study gets those of now
+_CHOSEN = frozenset({"variants", "seeds"})  # given by the search
 
 _SEARCH_KEYS = (
     *("layers", "at", "limit", "export", "pairs", "runs", "hours", "finalists", "share", "seeds", "controls"),
@@ -41,7 +45,7 @@ _OTHER_KEYS = {
     "study": "a search reads no study file; give its keys in the command",
     "bases": "all candidates start from one base; compare the finalists with bases=",
     "max_seeds": "seeds= is the number of seeds of the confirmation",
-    "no_worse": "the report names the cheapest finalist that is not worse in any case",
+    "no_worse": "the report always names the cheapest finalist that is confirmed not to be worse",
     "detect": "plan=True prints what the budget can resolve",
     "exist_ok": "the same command continues a search; another one needs another name=",
     "split": "a search evaluates images that it carves from the training images",
@@ -66,7 +70,6 @@ class Search:
         finalists: Largest number of candidates that are confirmed.
         share: Share of the training images that the search evaluates.
         seeds: Seeds of the confirmation.
-        controls: Controls of the confirmation.
         folder: The search's folder.
         plan_only: Whether to print the plan and train nothing.
     """
@@ -83,7 +86,6 @@ class Search:
     finalists: int
     share: float
     seeds: tuple[int, ...]
-    controls: tuple[str, ...]
     folder: StudyFolder
     plan_only: bool
 
@@ -119,7 +121,6 @@ class Search:
             finalists=_parse_finalists(settings),
             share=_parse_share(settings),
             seeds=_confirm_seeds(settings),
-            controls=study.controls,
             folder=_parse_folder(settings),
             plan_only=parse_flag(settings, "plan"),
         )
@@ -132,6 +133,7 @@ class Search:
         return {
             **study,
             "layers": list(self.layers),
+            **({"layer_files": [Path(file).name for file in self.layer_files]} if self.layer_files else {}),
             "at": list(self.at),
             "limit": self.limits.text or None,
             "export": self.export,
@@ -149,8 +151,24 @@ class Search:
 
     @property
     def confirm_runs(self) -> int:
-        """The runs of the confirmation."""
-        return (self.finalists + 1 + len(self.controls)) * len(self.seeds)
+        """The runs of the confirmation, without those that train bases."""
+        return (self.finalists + 1 + len(self.study.controls)) * len(self.seeds)
+
+    @property
+    def rung_bases(self) -> int:
+        """The bases that are trained for the rungs."""
+        return 1 if self.study.design.pretrain else 0
+
+    @property
+    def confirm_bases(self) -> int:
+        """The bases that are trained for the confirmation: that of most arms, and those of controls with their own."""
+        own = sum(CONTROLS[name].own_base for name in self.study.controls)
+        return 1 + own if self.study.design.pretrain else 0
+
+    @property
+    def runs_outside_rungs(self) -> int:
+        """All runs but those of the arms of the rungs."""
+        return self.confirm_runs + self.rung_bases + self.confirm_bases
 
     def rung_study(self, name: str, data: str, variants: Iterable[str], *, seeds: int, epochs: int) -> Study:
         """Return the study of a rung.
@@ -184,7 +202,6 @@ class Search:
         return replace(
             self.study,
             variants=tuple(variants),
-            controls=self.controls,
             seeds=self.seeds,
             given=self.study.given | _CHOSEN,
             folder=StudyFolder(self.folder.path / name, explicit=True, exist_ok=True),
@@ -248,7 +265,11 @@ def _confirm_seeds(settings: Mapping[str, object]) -> tuple[int, ...]:
     given = settings.get("seeds")
     if given is None:
         return tuple(range(_FIRST_CONFIRM_SEED, _FIRST_CONFIRM_SEED + CONFIRM_SEEDS))
+    if is_auto(given):
+        raise UserError(f"seeds={AUTO}: not in a search; give the number of seeds of the confirmation, such as seeds=5")
     seeds = parse_seeds(given)
+    if len(seeds) < MIN_SEEDS:
+        raise UserError(f"seeds={given}: the confirmation has no verdict below {MIN_SEEDS} seeds")
     is_count = seeds == tuple(range(len(seeds)))
     if not is_count and min(seeds) < _FIRST_CONFIRM_SEED:
         raise UserError(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from yolo_attn.study import report
 from yolo_attn.study.report.text import cells_and_notes, text_table
-from yolo_attn.study.results.records import ArmSummary, RunSummary, StudyResults
+from yolo_attn.study.results.records import ENDED, ArmSummary, RunSummary, StudyResults
 from yolo_attn.study.results.storage import write_results
 from yolo_attn.tables import html_table
 
@@ -33,6 +33,11 @@ class Results:
     def exit_status(self) -> int:
         """0 when every run is done, 1 otherwise."""
         return 0 if self.study.done == self.study.total else 1
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every run is done or has failed."""
+        return all(run.status in ENDED for arm in self.study.arms for run in arm.runs)
 
     def of_status(self, status: str) -> list[tuple[str, RunSummary]]:
         """Return the runs with a status, each with the name of its arm."""

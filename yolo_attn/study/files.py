@@ -48,6 +48,7 @@ __all__ = [
     "RESULTS_MARKDOWN",
     "RESULTS_SCHEMA",
     "RUNS",
+    "SEARCH",
     "STORE",
     "STUDY",
     "TRAIN",
@@ -55,6 +56,9 @@ __all__ = [
     "TRAIN_ARGUMENTS",
     "TRAIN_TABLE",
 ]
+
+SEARCH = "search.yaml"
+"""The file that a folder with a search contains instead of a study's."""
 
 # In the study's folder.
 STUDY = "study.yaml"

@@ -139,13 +139,14 @@ class Plan:
         )
 
 
-def make_plan(study: Study, store: Store, stream: TextIO) -> Plan:
+def make_plan(study: Study, store: Store, stream: TextIO, *, added: bool = True) -> Plan:
     """Plan a study.
 
     Args:
         study: The study.
-        store: Its store; if it contains a study, this one is added to it.
+        store: Its store.
         stream: Output for messages.
+        added: Whether the study is added to the one that the store contains, if any; otherwise it replaces it.
 
     Raises:
         UserError: An argument is invalid, or the store is damaged, locked, or of other package versions.
@@ -154,7 +155,7 @@ def make_plan(study: Study, store: Store, stream: TextIO) -> Plan:
 
     versions = package_versions()
     stored, earlier = _read_stored(store, versions)
-    if stored is not None:
+    if stored is not None and added:
         study = study.added_to(stored.comparison, max((look.seeds for look in read_looks(store.folder)), default=0))
     modules = _load_layers(study, stored)
     arms: Sequence[Arm] = _build_arms(study, stored, store)

@@ -139,6 +139,13 @@ class RunStates:
             if state.status == "running":
                 self._states[key] = replace(state, status="waiting")
 
+    def release_interrupted(self) -> bool:
+        """Let the runs that were interrupted wait again, and return whether there are any."""
+        interrupted = [run for run in self.prepared if self[run].status == "interrupted"]
+        for run in interrupted:
+            self._states[run.key] = self._state(run, "waiting")
+        return bool(interrupted)
+
     def _read(self, run: Run, otherwise: RunState | None = None) -> None:
         """Read the stored result of a run.
 

@@ -78,8 +78,8 @@ class FolderLock:
     def __enter__(self) -> FolderLock:
         if self._handle is None and not self.acquire():
             raise UserError(
-                f"{self.path.parent}: in use by another compare (process {self.owner()}); wait until it ends, or give "
-                "another folder"
+                f"{self.path.parent}: in use by another process ({self.owner()}); wait until it ends, or give another "
+                "folder"
             )
         return self
 

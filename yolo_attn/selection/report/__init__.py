@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from yolo_attn.errors import UserError
-from yolo_attn.selection.files import REPORT, RESULTS, SPECIFICATION
+from yolo_attn.selection.files import REPORT, RESULTS
 from yolo_attn.selection.records import SearchRecord
 from yolo_attn.selection.results import SearchResults
 from yolo_attn.selection.stored import read_record
+from yolo_attn.study.report import check_output
 from yolo_attn.system.files import make_folder, write_atomically
 from yolo_attn.system.locks import FolderLock
 
@@ -47,16 +48,16 @@ def make_report(folder: Path, out: Path | None = None) -> SearchResults:
         out: Output folder; the search's folder by default.
 
     Raises:
-        UserError: The folder contains no search, its results are damaged or of another version, `out` contains another
-            search, or another process works in the folder.
+        UserError: The folder contains no search, its results are damaged or of another version, `out` contains
+            another search or a study, or another process works in the folder.
     """
     record = read_record(folder)
     if record is None:
         raise UserError(f"{folder}: contains no {RESULTS}, so no results of a search")
     out = out or folder
     elsewhere = out.resolve() != folder.resolve()
-    if elsewhere and (out / SPECIFICATION).exists():
-        raise UserError(f"out={out}: contains another search, whose results would be overwritten; give another folder")
+    if elsewhere:
+        check_output(out)
     results = SearchResults(out, record)
     with contextlib.nullcontext() if elsewhere else _locked(folder):
         make_folder(out)

@@ -120,8 +120,8 @@ def _rung(rung: RungRecord, record: SearchRecord) -> Stage:
         Loss(rung.failed, "whose runs failed"),
     ]
     detail = f"{counted(rung.seeds, 'seed')} × {counted(rung.epochs, 'epoch')}"  # noqa: RUF001
-    if rung.paired:
-        detail += ", with pairs of the best"
+    if rung.pairs:
+        detail += f", {counted(rung.pairs, 'pair')} of the best included"
     if rung.kept is None and rung.runs:
         detail += f"; {rung.done} of {counted(rung.runs, 'run')} done"
     elif rung.resolution is not None:

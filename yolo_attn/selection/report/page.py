@@ -174,7 +174,7 @@ def _caveats(record: SearchRecord) -> list[str]:
         f"One base, one dataset, one recipe: another base than {name}, other data than {info.data} or longer training "
         "can have another best layer.",
         f"The search evaluates {images} carved from the training images and trains on the others, so its differences "
-        "have the noise of that many images. Nothing was selected on the images of the confirmation.",
+        "have the noise of that many images.",
         "Early rungs have few seeds, so a good candidate can be dropped by chance; the search finds a good one, not "
         "certainly the best one.",
         "Differences of different rungs are not comparable: later rungs have more seeds, and candidates that were "
@@ -182,7 +182,7 @@ def _caveats(record: SearchRecord) -> list[str]:
     ]
     if any(one.costs.latency_ratio is not None for one in record.candidates):
         found.append(
-            f"Latency was measured on one device ({info.device}) with one image at a time, before training. The order "
-            "of the candidates can differ on other devices."
+            f"Latency was measured on one device ({info.latency_device or info.device}) with one image at a time, "
+            "before training. The order of the candidates can differ on other devices."
         )
     return [*found, *record.notes]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from yolo_attn.errors import UserError
-from yolo_attn.study.files import REPORT, RESULTS_CSV, RESULTS_LATEX, RESULTS_MARKDOWN, STUDY
+from yolo_attn.study.files import REPORT, RESULTS_CSV, RESULTS_LATEX, RESULTS_MARKDOWN, SEARCH, STUDY
 from yolo_attn.study.report.exports import as_csv, as_latex, as_markdown
 from yolo_attn.study.report.sources import ImageSource, find_images
 from yolo_attn.study.report.summary import ranked
@@ -19,7 +19,7 @@ from yolo_attn.study.results.storage import read_results, write_results
 from yolo_attn.system.files import make_folder, write_atomically
 from yolo_attn.system.locks import FolderLock
 
-__all__ = ["make_report", "read_results", "text_table", "write_interim_page", "write_reports"]
+__all__ = ["check_output", "make_report", "read_results", "text_table", "write_interim_page", "write_reports"]
 
 
 def write_reports(
@@ -92,8 +92,8 @@ def make_report(folder: Path, out: Path | None = None, data: str | None = None) 
     known = read_results(folder)  # problems are reported before the folder is locked
     out = out or folder
     elsewhere = out.resolve() != folder.resolve()
-    if elsewhere and (out / STUDY).exists():
-        raise UserError(f"out={out}: contains another study, whose results would be overwritten; give another folder")
+    if elsewhere:
+        check_output(out)
     split = str(known.info.recipe.get("split", "val"))
     source = find_images(folder, data=data, split=split)
     with contextlib.nullcontext() if elsewhere else _locked(folder):
@@ -104,6 +104,15 @@ def make_report(folder: Path, out: Path | None = None, data: str | None = None) 
         write_results(out, results)
         write_reports(folder, results, out=out, source=source)
     return out / REPORT
+
+
+def check_output(out: Path) -> None:
+    """Raise UserError if a folder contains a study or a search, whose report would be overwritten."""
+    for name, kind in ((STUDY, "study"), (SEARCH, "search")):
+        if (out / name).exists():
+            raise UserError(
+                f"out={out}: contains another {kind}, whose results would be overwritten; give another folder"
+            )
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from yolo_attn.system.files import read_json, write_atomically
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["measure"]
+__all__ = ["available_device", "measure"]
 
 _ROUNDS = 100
 _VERSION = 2  # of the stored file
@@ -41,7 +41,7 @@ def measure(
         UserError: A checkpoint is damaged, or the disk is full.
         RuntimeError: The device has not enough memory.
     """
-    device = device if _is_available(device) else "cpu"
+    device = available_device(device)
     key = _key(runs, imgsz, threads, device)
     path = store.folder / LATENCY
     if path.exists():
@@ -55,11 +55,12 @@ def measure(
     write_atomically(path, json.dumps({"key": key, "imgsz": imgsz, "arms": figures}, indent=2) + "\n")
 
 
-def _is_available(device: str) -> bool:
+def available_device(device: str) -> str:
+    """Return a device as torch names it, or "cpu" if this machine does not have it: a cluster may."""
     import torch
 
     kind, _, number = device.partition(":")
-    return kind != "cuda" or int(number or 0) < torch.cuda.device_count()
+    return device if kind != "cuda" or int(number or 0) < torch.cuda.device_count() else "cpu"
 
 
 def _key(runs: Mapping[str, Run], imgsz: int, threads: int, device: str) -> str:
