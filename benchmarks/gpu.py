@@ -3,7 +3,8 @@
 python benchmarks/gpu.py [out=gpu.json] [limit=540] [workers=8] [select=EXPRESSION]
 
 `limit` is the time in seconds after which it stops; results up to then are kept, because the file is written while the
-tests run. `workers` is the number of processes that share the GPU, by default half of the cores and at most eight.
+tests run. `workers` is the number of processes that share the GPU, by default half of the cores, one for each 6 GiB
+of its memory, and at most eight.
 `select` is an expression for names of tests, as of `pytest -k`. The exit status is pytest's.
 """
 
@@ -32,6 +33,7 @@ from yolo_attn.system.files import write_atomically  # noqa: E402
 
 DEFAULTS = {"out": "gpu.json", "limit": "540", "workers": "", "select": ""}
 PACKAGES = ("yolo-attn", "ultralytics", "torch", "triton", "numpy", "ray")
+MEMORY_OF_A_WORKER = 6 * 2**30
 WRITE_SECONDS = 2.0
 """Time between two writes of the file."""
 
@@ -114,19 +116,27 @@ def main(words: list[str]) -> int:
     if unknown := given.keys() - DEFAULTS.keys():
         raise SystemExit(f"{unknown.pop()}: not a key; use {', '.join(DEFAULTS)}")
     settings = DEFAULTS | given
-    workers = settings["workers"] or str(min(8, max(1, (os.cpu_count() or 2) // 2)))
+    workers = settings["workers"] or str(_workers())
     recorder = Recorder(Path(settings["out"]))
     recorder.write()  # a file that cannot be written is an error now
     if hasattr(signal, "SIGALRM"):
         signal.signal(signal.SIGALRM, _stop)
         signal.alarm(int(settings["limit"]))
-    arguments = ["-m", "cuda", "-n", workers, "-q", "--tb=short", "-p", "no:cacheprovider", "--durations=20"]
+    processes = ["-n", workers, "--dist", "load"]  # in the order of the files, so the longest tests come last
+    arguments = ["-m", "cuda", *processes, "-q", "--tb=short", "-p", "no:cacheprovider", "--durations=20"]
     select = ["-k", settings["select"]] if settings["select"] else []
     status = pytest.main([*arguments, *select, str(ROOT / "tests" / "cuda")], plugins=[recorder])
     recorder.finished = status in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}
     recorder.write()
     print(f"Results saved to {recorder.path}")
     return int(status)
+
+
+def _workers() -> int:
+    """Return the processes that the cores and the memory of the first GPU allow."""
+    cores = max(1, (os.cpu_count() or 2) // 2)
+    memory = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
+    return min(8, cores, max(1, memory // MEMORY_OF_A_WORKER))
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -113,6 +113,7 @@ def parse_device(name: str) -> torch.device:
         raise UserError(f"device={name}: use cpu, or the number of a GPU")
     if int(name) >= torch.cuda.device_count():
         raise UserError(f"device={name}: this machine has {torch.cuda.device_count()} GPUs; use device=cpu")
+    torch.backends.cudnn.allow_tf32 = False  # convolutions of float32 are as exact as matrix products
     return torch.device("cuda", int(name))
 
 

@@ -57,12 +57,13 @@ class Clock:
             began = self.now()
             run()
             return 1000 * (self.now() - began)
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        self.flush.zero_()
-        begin.record()
-        run()
-        end.record()
-        end.synchronize()
+        with torch.cuda.device(self.device):  # events belong to the current device
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            self.flush.zero_()
+            begin.record()
+            run()
+            end.record()
+            end.synchronize()
         return float(begin.elapsed_time(end))
 
 

@@ -42,6 +42,13 @@ def _exact() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def _no_cache() -> Iterator[None]:
+    """Return unused memory after each test: several workers share a GPU."""
+    yield
+    torch.cuda.empty_cache()
+
+
+@pytest.fixture(autouse=True)
 def _time_limit(request: pytest.FixtureRequest) -> Iterator[None]:
     """End the process of a test that hangs: a wait inside CUDA cannot be interrupted. xdist starts another process."""
     seconds = next((limit for name, limit in LONG.items() if request.node.name.startswith(name)), SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -29,6 +30,13 @@ RUNS = 6
 WORKERS = 3
 
 
+def has_ended(process: psutil.Process) -> bool:
+    """Whether a process has ended, although nobody may have asked for its status, as in many containers."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() == psutil.STATUS_ZOMBIE
+    return True
+
+
 def test_study_that_is_killed_and_resumed(tmp_path: Path, record_property: Any) -> None:
     command = ["compare", *STUDY, "device=0", f"workers={WORKERS}", f"project={tmp_path}"]
     with (tmp_path / "log").open("wb") as log:
@@ -53,7 +61,7 @@ def test_study_that_is_killed_and_resumed(tmp_path: Path, record_property: Any) 
         study.send_signal(signal.SIGKILL)
         study.wait()
     _, alive = psutil.wait_procs(children, timeout=30)
-    assert alive == [], "a run outlives its study"
+    assert [child for child in alive if not has_ended(child)] == [], "a run outlives its study"
     before = results(tmp_path)
 
     run(*command, folder=tmp_path, seconds=120)

@@ -6,10 +6,14 @@ These tests need no GPU. Those that compute on one are in tests/cuda/.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from yolo_attn.layers.self_attention._tokens import _attend_on_gpu, attend
 
 from .cases import CHANNELS, Case, call, cases
 from .fake_cuda import OneDevice, autocast, fake_cuda, move
@@ -44,6 +48,45 @@ def test_half(case: Case) -> None:
     with fake_cuda(), OneDevice():
         y = call(move(layer, dtype=torch.float16), maps(case, "cuda", torch.float16))
         assert (y.device.type, y.dtype) == ("cuda", torch.float16)
+
+
+class _FusedKernels(TorchFunctionMode):
+    """Raise where PyTorch would store the weights of an attention, because no fused kernel accepts the arguments."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.nn.functional.scaled_dot_product_attention:
+            mask = (kwargs or {}).get("attn_mask")
+            assert len({x.shape[-1] for x in args}) == 1 and args[0].shape[-1] % 8 == 0
+            assert all(x.stride(-1) == 1 for x in [*args, *([] if mask is None else [mask])])
+        return func(*args, **(kwargs or {}))
+
+
+@each_kind
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_fused_kernels_accept_every_attention(case: Case, memory_format: torch.memory_format) -> None:
+    layer = case.build().eval()
+    with fake_cuda():
+        move(layer)
+        for dtype in (None, torch.float16):
+            xs = [x.contiguous(memory_format=memory_format) for x in maps(case, "cuda")]
+            with autocast(dtype), _FusedKernels(), torch.no_grad():
+                call(layer, xs)
+
+
+@pytest.mark.parametrize(("width", "depth"), [(16, 16), (16, 27), (5, 5)])
+def test_rows_of_any_width_and_layout_reach_a_fused_kernel(width: int, depth: int) -> None:
+    with fake_cuda(), _FusedKernels():
+        q, k, v = (torch.empty(2, d, 30, device="cuda").transpose(1, 2)[:, None] for d in (width, width, depth))
+        bias = torch.empty(1, 1, 30, 30, device="cuda").transpose(2, 3)
+        assert attend(q, k, v, bias=bias).shape == (2, 1, 30, depth)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_aligned_attention_is_the_same_attention(masked: bool) -> None:
+    q, k, v = (torch.randn(2, 30, 3, d).transpose(1, 2) for d in (5, 5, 7))
+    bias = torch.randn(30, 30).T if masked else None
+    logits = q @ k.transpose(2, 3) * 5**-0.5 + (0 if bias is None else bias)
+    torch.testing.assert_close(_attend_on_gpu(q, k, v, None, bias), logits.softmax(3) @ v)
 
 
 @each_kind

@@ -20,7 +20,15 @@ _AT_MOST = 20.0  # seconds for all steps together
 
 
 def step_seconds(
-    document: Mapping[str, Any], task: str, classes: int, *, batch: int, imgsz: int, device: str, threads: int
+    document: Mapping[str, Any],
+    task: str,
+    classes: int,
+    *,
+    batch: int,
+    imgsz: int,
+    device: str,
+    threads: int,
+    amp: bool = False,
 ) -> float:
     """Return the seconds of one forward and backward pass of a batch, without loss and data loading.
 
@@ -32,6 +40,7 @@ def step_seconds(
         imgsz: Height and width of the images in pixels.
         device: A torch device.
         threads: CPU threads.
+        amp: Whether the forward pass is in mixed precision.
     """
     with torch_threads(threads):
         model = build_model(document, task, classes).to(device).train()
@@ -39,7 +48,9 @@ def step_seconds(
         seconds: list[float] = []
         while len(seconds) <= _STEPS and sum(seconds) < _AT_MOST:
             began = time.perf_counter()
-            sum(output.float().mean() for output in _tensors(model(images))).backward()  # type: ignore[union-attr]
+            with torch.autocast(images.device.type, torch.float16, enabled=amp):
+                outputs = _tensors(model(images))
+            sum(output.float().mean() for output in outputs).backward()  # type: ignore[union-attr]
             if images.is_cuda:
                 torch.cuda.synchronize(images.device)
             seconds.append(time.perf_counter() - began)

@@ -105,6 +105,7 @@ def measure_costs(
                 said = time.monotonic()
                 log(f"costs: {sum(name in found for name in due)} of {len(due)}")
     stored.write()
+    bench.release_memory()
     return own, {candidate.name: found[candidate.name] for candidate in candidates}
 
 
@@ -204,6 +205,14 @@ class _Bench:
                 milliseconds = ratio * base.latency_ms
                 found[name] = dataclasses.replace(found[name], latency_ms=milliseconds, latency_ratio=ratio)
         return found
+
+    def release_memory(self) -> None:
+        """Return the memory of the models and of the device, which the runs need."""
+        import torch
+
+        self._base = None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @property
     def base(self) -> nn.Module:

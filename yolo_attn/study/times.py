@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from yolo_attn.study.job import RunResult
 from yolo_attn.study.running.run import Run
@@ -125,11 +125,33 @@ def guess_epoch_seconds(
         device: The device, as torch names it.
         threads: CPU threads of a run.
     """
-    from yolo_attn.host.timing import step_seconds
-
-    batch, imgsz = recipe_integer(recipe, "batch"), recipe_integer(recipe, "imgsz")
-    try:
-        step = step_seconds(model, task, classes, batch=batch, imgsz=imgsz, device=device, threads=threads)
-    except Exception:  # the runs report the problem
+    batch = recipe_integer(recipe, "batch")
+    step = _step_seconds(
+        threads,
+        {
+            "document": model,
+            "task": task,
+            "classes": classes,
+            "batch": batch,
+            "imgsz": recipe_integer(recipe, "imgsz"),
+            "device": device,
+            "amp": device.startswith("cuda") and bool(recipe.get("amp", True)),
+        },
+    )
+    if step is None:
         return None
     return _OVERHEAD * step * math.ceil(train_images / batch)
+
+
+def _step_seconds(threads: int, arguments: dict[str, Any]) -> float | None:
+    """Return the seconds of a training step; None if it fails."""
+    from yolo_attn.host.timing import step_seconds
+    from yolo_attn.layer_files import loaded_files
+    from yolo_attn.study.running.step_timer import step_seconds_elsewhere
+
+    try:
+        if arguments["device"].startswith("cuda"):
+            return step_seconds_elsewhere(loaded_files(), threads, arguments)
+        return step_seconds(**arguments, threads=threads)
+    except Exception:  # the runs report the problem
+        return None

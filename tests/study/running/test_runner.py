@@ -168,6 +168,47 @@ def test_runs_on_several_gpus_share_the_cores(monkeypatch: pytest.MonkeyPatch) -
     assert resources.threads_per_run(study, "cuda") == 32
 
 
+@pytest.mark.parametrize(
+    ("visible", "count", "names"),
+    [
+        (None, 2, ["0", "1"]),
+        ("", 0, []),
+        ("3,1", 2, ["3", "1"]),
+        ("0, 1,7,2", 2, ["0", "1"]),  # CUDA sees those before the first that does not exist
+        ("0,-1", 1, ["0"]),
+        ("GPU-a,GPU-b", 2, ["GPU-a", "GPU-b"]),
+        ("MIG-a,MIG-b", 1, ["MIG-a", "MIG-b"]),
+    ],
+)
+def test_visible_gpus_are_those_that_exist(
+    visible: str | None, count: int, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert resources.visible_gpus() == names
+
+
+def test_runs_on_several_gpus_each_come_one_after_another() -> None:
+    study: Any = SimpleNamespace(runner="local", device="0,1", workers=2, threads=2, address=None, data="digits")
+    stream = io.StringIO()
+    made = make_runner(study, Platform({}, "cuda", 2, 2), stream)
+    assert isinstance(made, LocalRunner) and made.workers == 1
+    assert "workers=2: one run at a time, because the memory of a run on several GPUs is unknown" in stream.getvalue()
+
+
+def test_a_run_needs_the_memory_that_pytorch_reserves(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = LocalRunner(2, device="0")
+    monkeypatch.setattr(runner, "_free_cuda", lambda: 8000.0)
+    monkeypatch.setattr(module, "_free_memory", lambda: 64000.0)
+    assert runner.has_room(0, {})
+    assert not runner.has_room(1, {})
+    assert runner.has_room(1, {"cuda": 2000.0, "cuda_reserved": 2500.0})
+    assert not runner.has_room(1, {"cuda": 2000.0, "cuda_reserved": 3000.0})
+    assert not runner.has_room(1, {"cuda": 3000.0})  # a run of an earlier version
+
+
 def test_a_stopped_run_leaves_no_descendants(tmp_path: Path, wait_for: Callable[[Callable[[], bool]], None]) -> None:
     child = LocalRunner(command=(sys.executable, "-c", STARTS_ANOTHER)).start(tmp_path, 1)
     pid = tmp_path / "pid"

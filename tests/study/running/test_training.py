@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.simulation.images import Images
 from tests.study.conftest import make_job
+from yolo_attn.errors import UserError
 from yolo_attn.study.running import training
 from yolo_attn.system import patterns
 
@@ -41,6 +42,15 @@ def test_output_of_an_attempt_without_a_state_is_removed(
     with pytest.raises(Started):
         training.train_and_measure(tmp_path, make_job())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_of_a_gpu_is_not_trained_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ultralytics falls back silently, and the result would count as one of the GPU."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    job = make_job()
+    inputs = replace(job.inputs, platform=replace(job.inputs.platform, device="cuda"))
+    with pytest.raises(UserError, match="this run needs a GPU, and PyTorch finds none here"):
+        training.train_and_measure(tmp_path, replace(job, inputs=inputs))
 
 
 def test_a_bootstrap_that_fails_is_left_to_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

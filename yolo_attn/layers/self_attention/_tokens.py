@@ -38,6 +38,8 @@ MAX_WEIGHTS = 2**22
 """Largest number of weights that are stored where that is faster, 16 MiB in float32."""
 MAX_ELEMENTS_CPU = 2**23
 """The same on a CPU, whose allocator returns larger tensors to the system; new pages take longer than products."""
+ALIGNED = 8
+"""Multiple of the widths that all fused kernels of a GPU accept, in any type."""
 TEMPERATURE = 10000
 """Base of the wavelengths of the sine positions."""
 
@@ -68,18 +70,19 @@ def join_heads(x: Tensor) -> Tensor:
 def attend(
     query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = None, bias: Tensor | None = None
 ) -> Tensor:
-    """Return softmax(scale q k^T + bias) v, (B, heads, N, d), with a fused kernel.
+    """Return softmax(scale q k^T + bias) v, (B, heads, N, e), with a fused kernel.
 
-    The kernels require tensors of equal width with a contiguous last dimension; otherwise PyTorch silently stores the
-    N x M weights.
+    On a CPU the kernel requires keys and values of equal width.
 
     Args:
         query: (B, heads, N, d).
         key: (B, heads, M, d).
-        value: (B, heads, M, d).
+        value: (B, heads, M, e).
         scale: Factor of the logits; None for 1 / sqrt(d).
         bias: Added to the logits, broadcastable to (B, heads, N, M); if boolean, a mask of the keys attended to.
     """
+    if query.is_cuda and not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return _attend_on_gpu(query, key, value, scale, bias)
     images, heads, count, width = query.shape
     factor = width**-0.5 if scale is None else scale
     if bias is None and convolves(query) and heads == 1 and images * count * key.shape[2] <= MAX_WEIGHTS:
@@ -96,6 +99,28 @@ def attend(
         # Exporters look for NaN in the weights of a boolean mask, which MNN has no operator for.
         bias = (bias.to(query.dtype) - 1) * FLOAT16_MAX
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
+
+
+def _attend_on_gpu(query: Tensor, key: Tensor, value: Tensor, scale: float | None, bias: Tensor | None) -> Tensor:
+    """Return `attend` by a fused kernel of a GPU.
+
+    The kernels read aligned rows of equal width. PyTorch silently stores the N x M weights for anything else.
+    """
+    depth, scale = value.shape[3], query.shape[3] ** -0.5 if scale is None else scale
+    width = -(-max(query.shape[3], depth) // ALIGNED) * ALIGNED
+    query, key, value = (_with_rows(_padded(x, width)) for x in (query, key, value))
+    bias = None if bias is None else _with_rows(bias)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)[..., :depth]
+
+
+def _padded(x: Tensor, width: int) -> Tensor:
+    """Return x with zeros up to a width of its last dimension."""
+    return x if x.shape[-1] == width else F.pad(x, (0, width - x.shape[-1]))
+
+
+def _with_rows(x: Tensor) -> Tensor:
+    """Return x with a last dimension that is contiguous in memory."""
+    return x if x.stride(-1) == 1 else x.contiguous()
 
 
 def _on_cpu(x: Tensor) -> bool:
@@ -120,10 +145,10 @@ def attend_any_width(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor 
         bias: Added to the logits.
     """
     width, depth = query.shape[3], value.shape[3]
-    if width == depth or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+    if width == depth or query.is_cuda or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return attend(query, key, value, bias=bias)  # an exported graph has no fused kernels
     wider = max(width, depth)
-    q, k, v = (F.pad(t, (0, wider - t.shape[3])) for t in (query, key, value))
+    q, k, v = (_padded(t, wider) for t in (query, key, value))
     return attend(q, k, v, scale=width**-0.5, bias=bias)[..., :depth]
 
 

@@ -91,9 +91,10 @@ class LocalRunner:
         """
         if not self._shares_cuda() or running < len(self.gpus):
             return True
-        if "cuda" not in memory:
+        peak = memory.get("cuda_reserved") or memory.get("cuda")
+        if peak is None:
             return False
-        needed = _MARGIN * memory["cuda"] + _CUDA_CONTEXT
+        needed = _MARGIN * peak + _CUDA_CONTEXT
         together = running // max(1, len(self.gpus)) + 1
         return together * needed <= self._idle_cuda and needed <= self._free_cuda()
 

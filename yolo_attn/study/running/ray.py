@@ -108,7 +108,9 @@ class RayRunner:
     def start(self, folder: Path, threads: int) -> _Task:
         """Send a run to the cluster."""
         files = files_of(folder)
-        remote = self._ray.remote(max_retries=_RETRIES, num_cpus=threads, num_gpus=self._gpus)(execute)
+        # Runs on GPUs reserve one core each, because reserving all threads would leave other GPUs of a node idle.
+        cores = 1 if self._gpus else threads
+        remote = self._ray.remote(max_retries=_RETRIES, num_cpus=cores, num_gpus=self._gpus)(execute)
         arguments = (files, threads, self._data, self._command, bool(self._gpus))
         return _Task(self._ray, remote.options(name=folder.name).remote(*arguments), folder)
 

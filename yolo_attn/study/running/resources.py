@@ -19,9 +19,11 @@ def visible_gpus() -> list[str]:
     """Return the CUDA devices of this process, by the numbers that child processes can use."""
     import torch
 
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    named = [name for name in (visible or "").split(",") if name]
-    return named or [str(number) for number in range(torch.cuda.device_count())]
+    count = torch.cuda.device_count()
+    visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    if any(name.startswith("MIG-") for name in visible):
+        return visible  # a process sees one of them
+    return visible[:count] or [str(number) for number in range(count)]  # CUDA ignores names from an unknown one on
 
 
 def gpus_to_share(study: Study, device: str) -> list[str]:

@@ -94,4 +94,11 @@ def make_runner(study: Study, platform: Platform, stream: TextIO) -> Runner:
             flush=True,
         )
         workers = fitting
+    if workers > 1 and platform.devices > 1 and device == "cuda":
+        print(
+            f"workers={workers}: one run at a time, because the memory of a run on several GPUs is unknown",
+            file=stream,
+            flush=True,
+        )
+        workers = 1
     return LocalRunner(workers, gpus if len(gpus) > 1 else (), study.device or device)

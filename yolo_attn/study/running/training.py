@@ -27,7 +27,7 @@ from yolo_attn.host.repeatable import check_state, find_trainer
 from yolo_attn.host.transfer import align_every_model
 from yolo_attn.stats.evaluation import Evaluation, evaluate
 from yolo_attn.study.files import BEST_WEIGHTS, LAST_WEIGHTS, MAPS, MATCHES, MODEL, TRAIN
-from yolo_attn.study.job import Job, Measurements, Scores
+from yolo_attn.study.job import Job, Measurements
 from yolo_attn.study.results.metrics import run_metrics
 from yolo_attn.study.running.progress import count_epochs
 from yolo_attn.study.specification.recipe import recipe_integer, recipe_max_det
@@ -64,6 +64,8 @@ def train_and_measure(folder: Path, job: Job) -> Measurements:
         job: Its job.
     """
     inputs, threads = job.inputs, job.inputs.platform.threads
+    if inputs.platform.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("this run needs a GPU, and PyTorch finds none here; check CUDA_VISIBLE_DEVICES")
     switch_off_integrations(_INTEGRATIONS)
     torch.set_num_threads(threads)
     torch.manual_seed(job.seed)  # for this build; Ultralytics seeds again before it builds the model that it trains
@@ -85,10 +87,12 @@ def train_and_measure(folder: Path, job: Job) -> Measurements:
     location = _location(folder, job)
     model.train(trainer=trainer, **inputs.recipe, **rate, **pretrained, **location, seed=job.seed, name=TRAIN)
     seconds = earlier_seconds + time.perf_counter() - began
-    # Multi-GPU training runs in other processes, whose memory is unknown here.
-    memory = {"process": None, "cuda": None} if "," in str(job.device) else _peak_memory()
+    trained = _allocated_cuda()
     start = weights_hash(job.weights) if job.weights else None
-    return replace(_evaluate_run(folder, job, seconds, memory), start=start)
+    measured = replace(_evaluate_run(folder, job, seconds), start=start)
+    # Multi-GPU training runs in other processes, whose memory is unknown here.
+    unknown = {"process": None, "cuda": None}
+    return replace(measured, memory_mib=unknown if "," in str(job.device) else _peak_memory(trained))
 
 
 def _location(folder: Path, job: Job) -> dict[str, object]:
@@ -96,7 +100,7 @@ def _location(folder: Path, job: Job) -> dict[str, object]:
     return {"data": job.data, "device": job.device, "project": str(folder), "exist_ok": True}
 
 
-def _evaluate_run(folder: Path, job: Job, seconds: float, memory: Scores) -> Measurements:
+def _evaluate_run(folder: Path, job: Job, seconds: float) -> Measurements:
     """Evaluate the checkpoints: last.pt is the result, since best.pt was chosen on the evaluated images."""
     recipe, threads = job.inputs.recipe, job.inputs.platform.threads
     settings = {key: recipe[key] for key in _SHARED if key in recipe} | _location(folder, job)
@@ -124,7 +128,6 @@ def _evaluate_run(folder: Path, job: Job, seconds: float, memory: Scores) -> Mea
         instances=sum(last.found.counts()),
         params=sum(parameter.numel() for parameter in module.parameters()),
         gflops=_count_gflops(module, imgsz),
-        memory_mib=memory,
         environment=_environment(threads),
     )
 
@@ -161,16 +164,28 @@ def _count_gflops(module: nn.Module, imgsz: int) -> float:
     return count_flops(module, image) / 1e9
 
 
-def _peak_memory() -> dict[str, float | None]:
-    """Return the peak memory of this process so far, in MiB: its resident memory, and its memory on the CUDA device."""
+def _allocated_cuda() -> float | None:
+    """Return the peak memory of this process's tensors on the CUDA device, in MiB."""
+    return torch.cuda.max_memory_allocated() / MEBIBYTE if torch.cuda.is_available() else None
+
+
+def _peak_memory(trained: float | None) -> dict[str, float | None]:
+    """Return the peak memory of this process so far, in MiB.
+
+    "process" is its resident memory. "cuda" is that of the tensors in training. "cuda_reserved" is what PyTorch has
+    taken from the CUDA device, in the evaluation too, which other processes cannot use.
+
+    Args:
+        trained: That of the tensors in training.
+    """
     resident = None
     if sys.platform != "win32":
         import resource
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         resident = peak / (MEBIBYTE if sys.platform == "darwin" else 2**10)
-    cuda = torch.cuda.max_memory_allocated() / MEBIBYTE if torch.cuda.is_available() else None
-    return {"process": resident, "cuda": cuda}
+    reserved = torch.cuda.max_memory_reserved() / MEBIBYTE if torch.cuda.is_available() else None
+    return {"process": resident, "cuda": trained, "cuda_reserved": reserved}
 
 
 def _environment(threads: int) -> dict[str, object]:
