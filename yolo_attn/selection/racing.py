@@ -6,9 +6,10 @@ spread over seeds is pooled over the candidates: with two seeds a single differe
 candidate that is noisier than the others keeps its own spread.
 
 A candidate is dropped by its interval if it is certainly worse than the last candidate that would be confirmed, at a
-simultaneous level of 95 % for all candidates of the rung. Of the others, as many continue as the next rung has places,
-those with the largest means. One seed shows nothing about the noise of training, so a rung with one seed drops by means
-alone.
+nominal level of 95 % for all candidates of the rung together. That one is selected, so its mean is too large: in
+simulations one of thirty equal candidates is dropped in up to 12 % of the rungs. Of the others, as many continue as the
+next rung has places, those with the largest means. One seed shows nothing about the noise of training, so a rung with
+one seed drops by means alone.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ __all__ = [
 Floats = NDArray[np.float64]
 
 LEVEL = 0.95
-"""Simultaneous level of the intervals of a rung."""
+"""Nominal simultaneous level of the intervals of a rung: they have a selected candidate as their reference."""
 PAIRED = 6
 """Number of candidates of which pairs are made."""
 _MOST_SEEDS = 12

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from yolo_attn.errors import UserError, counted
 from yolo_attn.selection.export import check_export
@@ -14,8 +14,8 @@ from yolo_attn.selection.standings import Standings
 __all__ = ["screen"]
 
 
-def screen(standings: Standings, search: Search, base: Costs, names: Sequence[str]) -> Iterator[str]:
-    """Drop candidates that cannot be built or exported, or that are over a limit, and yield lines about them.
+def screen(standings: Standings, search: Search, base: Costs, names: Sequence[str]) -> list[str]:
+    """Drop candidates that cannot be built or exported, or that are over a limit, and return lines about them.
 
     Args:
         standings: The candidates, with their costs.
@@ -26,36 +26,36 @@ def screen(standings: Standings, search: Search, base: Costs, names: Sequence[st
     Raises:
         UserError: No candidate is left.
     """
-    yield from _drop_unbuildable(standings, names)
-    yield from _drop_unexportable(standings, search, names)
+    lines = [*_drop_unbuildable(standings, names), *_drop_unexportable(standings, search, names)]
     costs = {one.name: one.costs for one in standings.records_of(names) if one.status not in (FAILED, EXPORT)}
     reasons, line = check_limits(search.limits, base, costs, others=_has_others(standings, names))
     for name, reason in reasons.items():
         standings.drop(name, LIMIT, reason)
-    if line:
-        yield line
+    return [*lines, line] if line else lines
 
 
-def _drop_unexportable(standings: Standings, search: Search, names: Sequence[str]) -> Iterator[str]:
-    """Drop the candidates that the format of the search cannot carry."""
-    if search.export is None:
-        return
-    left = [one.name for one in standings.records_of(names) if one.status != FAILED]
-    reasons, lines = check_export(standings.candidates(left), search.export)
-    for name, reason in reasons.items():
-        standings.drop(name, EXPORT, reason)
-    yield from lines
-    if left and len(reasons) == len(left) and not _has_others(standings, names):
-        raise UserError(f"no candidate is left: {search.export} carries none of {counted(len(left), 'candidate')}")
-
-
-def _drop_unbuildable(standings: Standings, names: Sequence[str]) -> Iterator[str]:
+def _drop_unbuildable(standings: Standings, names: Sequence[str]) -> list[str]:
     """Drop the candidates whose model cannot be built."""
     broken = [one for one in standings.records_of(names) if one.costs.error]
     for one in broken:
         standings.drop(one.name, FAILED, f"cannot be built: {one.costs.error}")
-    if broken:
-        yield f"{counted(len(broken), 'candidate')} cannot be built, such as {broken[0].label}: {broken[0].costs.error}"
+    if not broken:
+        return []
+    first = broken[0]
+    return [f"{counted(len(broken), 'candidate')} cannot be built, such as {first.label}: {first.costs.error}"]
+
+
+def _drop_unexportable(standings: Standings, search: Search, names: Sequence[str]) -> list[str]:
+    """Drop the candidates that the format of the search cannot carry."""
+    if search.export is None:
+        return []
+    left = [one.name for one in standings.records_of(names) if one.status != FAILED]
+    reasons, lines = check_export(standings.candidates(left), search.export)
+    for name, reason in reasons.items():
+        standings.drop(name, EXPORT, reason)
+    if left and len(reasons) == len(left) and not _has_others(standings, names):
+        raise UserError(f"no candidate is left: {search.export} carries none of {counted(len(left), 'candidate')}")
+    return lines
 
 
 def _has_others(standings: Standings, names: Sequence[str]) -> bool:
