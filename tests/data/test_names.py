@@ -17,6 +17,7 @@ from yolo_attn.data import (
 )
 from yolo_attn.errors import UserError
 from yolo_attn.host import installation
+from yolo_attn.study.specification.study import Study
 
 
 @pytest.fixture
@@ -56,6 +57,21 @@ def test_ultralytics_accepts_the_recipes(name: str) -> None:
     from yolo_attn.study.specification.recipe import check_recipe
 
     assert check_recipe(find_recipe(name)) == find_recipe(name.upper())
+
+
+@pytest.mark.parametrize("written", ["digits", "Digits", "digits.yaml", " DIGITS.yml "])
+def test_a_dataset_is_found_in_every_form_that_is_resolved(written: str, fresh_folder: Path) -> None:
+    """A study takes its split and recipe from it."""
+    found = names.find_dataset(written)
+    assert found is not None and (found.name, found.evaluate) == ("digits", "test")
+    study = Study.from_arguments({"base": "yolo11n.yaml", "data": written, "variants": "SE@neck"})
+    assert (study.train["split"], study.train["imgsz"]) == ("test", 128)
+
+
+def test_a_file_with_the_name_of_a_dataset_is_not_that_dataset(fresh_folder: Path) -> None:
+    Path("digits.yaml").write_text("path: .")
+    assert names.find_dataset("digits.yaml") is None
+    assert names.find_dataset("fruit") is None
 
 
 def test_an_unknown_recipe_is_an_error() -> None:

@@ -84,6 +84,16 @@ def test_only_undecided_arms_and_the_baseline_get_another_seed() -> None:
     assert third == second
 
 
+def test_the_base_with_other_seeds_gets_seeds_only_together_with_other_arms() -> None:
+    """It is never equivalent where seeds differ more than the margin, and would train all seeds for nothing."""
+    first = Schedule.at_start(make_plan([*ARMS, fake_arm("aa", "control")]), ())
+    noise, null = summary("aa", 3, "inconclusive", kind="control"), summary("null", 3, "equivalent", kind="control")
+    decided = [summary("A", 3, "better"), summary("B", 3, "equivalent"), null, noise]
+    assert first.after_look(results(*decided)) == first
+    following = first.after_look(results(summary("A", 3, "inconclusive"), *decided[1:]))
+    assert following.seeds == {"base": 4, "A": 4, "B": 3, "null": 3, "aa": 4}
+
+
 def test_the_largest_number_of_seeds_is_not_exceeded() -> None:
     schedule = Schedule.at_start(make_plan(), keys("base A B null", range(6)))
     undecided = [summary(name, 6, "inconclusive") for name in ("A", "B", "null")]

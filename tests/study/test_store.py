@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.study.conftest import PLATFORM, fake_arm
+from tests.study.conftest import PLATFORM, Fake, fake_arm
 from yolo_attn.errors import UserError
 from yolo_attn.study.job import RunResult, RunSettings, is_own_result
 from yolo_attn.study.running.run import Run, plan_run
@@ -227,3 +227,31 @@ def test_a_run_of_another_study_that_disappears_is_passed_over(
 
     monkeypatch.setattr("yolo_attn.study.store.is_own_result", check)
     assert store.find_elsewhere(run()) is None
+
+
+@pytest.mark.parametrize("linked", ["train/weights/best.pt", "train/results.csv", "train.log", "layers", ""])
+def test_a_received_study_writes_nothing_through_its_links(linked: str, fake: Fake) -> None:
+    """Training resumes by writing into the folder of a run, and it clears the remains of an interrupted one."""
+    fake.compare(variants="killed.x", seeds=1)
+    (run,) = fake.folder.glob("runs/killed.x-*")
+    victim = fake.home / "victim"
+    victim.mkdir()
+    path = run / linked
+    if path.is_dir():
+        path.rename(victim / "moved")
+    else:
+        path.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(victim / "file" if linked else victim / "moved")
+    before = sorted(victim.rglob("*"))
+    with pytest.raises(UserError, match="a link that leads out of"):
+        fake.compare(variants="killed.x", seeds=1)
+    assert sorted(victim.rglob("*")) == before
+
+
+def test_links_within_a_study_are_followed(fake: Fake) -> None:
+    fake.compare(variants="killed.x", seeds=1)
+    (run,) = fake.folder.glob("runs/killed.x-*")
+    run.rename(fake.folder / "moved")
+    run.symlink_to(fake.folder / "moved")
+    assert fake.compare(variants="killed.x", seeds=1).exit_status == 0

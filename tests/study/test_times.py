@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import subprocess
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from yolo_attn.host.documents import model_yaml
+from yolo_attn.study.job import Measurements, RunResult
 from yolo_attn.study.running import step_timer
-from yolo_attn.study.times import RunTimes, guess_epoch_seconds
+from yolo_attn.study.times import RunTimes, guess_epoch_seconds, times_of
 
 
 def test_the_time_of_a_run_is_the_mean_of_its_arm() -> None:
@@ -19,6 +21,12 @@ def test_the_time_of_a_run_is_the_mean_of_its_arm() -> None:
     assert [times.expected(arm, 3) for arm in "abc"] == [15, 30, 20]
     assert times.expected("c", 40) == 500
     assert times.expected("a", 5) is None
+
+
+def test_the_time_of_a_resumed_run_is_that_of_all_attempts() -> None:
+    run: Any = SimpleNamespace(arm=SimpleNamespace(name="a"), key="k", epochs=3)
+    resumed = RunResult("k", 0, "done", measurements=Measurements(seconds=3600.0), wall_seconds=120.0)
+    assert times_of([run], {"k": resumed}).expected("a", 3) == 3600
 
 
 def test_a_step_on_a_gpu_is_timed_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

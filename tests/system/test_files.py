@@ -10,7 +10,7 @@ import pytest
 
 from yolo_attn.errors import UserError
 from yolo_attn.system.failures import is_disk_full
-from yolo_attn.system.files import link_or_copy, make_folder, read_json, write_atomically
+from yolo_attn.system.files import as_json, link_or_copy, make_folder, read_json, write_atomically
 from yolo_attn.system.locks import FolderLock
 
 
@@ -80,6 +80,12 @@ def test_a_full_disk_is_recognized_as_the_cause_of_another_error() -> None:
         assert is_disk_full(error)
     assert not is_disk_full(RuntimeError("other"))
     assert not is_disk_full(FileNotFoundError(errno.ENOENT, "none"))
+
+
+def test_a_name_that_is_not_utf8_can_be_written_and_read_again(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    write_atomically(tmp_path / "found.json", as_json({"image": name}))
+    assert read_json(tmp_path / "found.json") == {"image": name}
 
 
 def test_a_folder_has_one_owner(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from yolo_attn.system.paths import shipped
 __all__ = [
     "BUILT_IN",
     "DatasetInfo",
+    "find_dataset",
     "find_recipe",
     "known_data",
     "list_datasets",
@@ -62,6 +63,14 @@ def list_datasets() -> dict[str, DatasetInfo]:
     """Return the entries of datasets.yaml by name."""
     entries = yaml.safe_load(shipped("datasets.yaml").read_text(encoding="utf-8"))
     return {name: DatasetInfo(name=name, **entry) for name, entry in entries.items()}
+
+
+def find_dataset(data: str) -> DatasetInfo | None:
+    """Return the entry of datasets.yaml that a value of `data=` names, as `resolve_data` reads it; None for another."""
+    path = Path(data.strip()).expanduser()
+    name = path.stem if path.suffix in YAML_SUFFIXES else data.strip()
+    known = {entry.name.casefold(): entry for entry in list_datasets().values()}
+    return None if path.is_file() else known.get(name.casefold())
 
 
 def find_recipe(name: str, *, finetune: bool = False) -> dict[str, Any]:

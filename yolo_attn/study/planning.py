@@ -81,7 +81,7 @@ class Plan:
     @property
     def untrained(self) -> bool:
         """Whether all arms start without trained weights."""
-        return not self.settings.weights and not self.bases and not self.study.train.get("pretrained")
+        return not self.settings.weights and not self.bases
 
     @property
     def lr_attention(self) -> float:

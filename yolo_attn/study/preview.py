@@ -89,9 +89,11 @@ def _bases_line(plan: Plan, waiting: Sequence[Run]) -> str:
     missing = sum(run in waiting for run in plan.base_runs)
     state = f"{missing} to train" if missing else "done"
     number = counted(len(plan.base_runs), "base")
-    return (
-        f"pretraining: {number}, {counted(plan.study.design.pretrain, 'epoch')} each, {state}; all arms start from it"
-    )
+    own = [name for name in plan.bases if name is not None]
+    shared = "it" if len(plan.base_runs) == 1 else "the first" if len(plan.bases[None]) == 1 else "these in turn"
+    others = f", but {', '.join(own)} from its own" if own else ""
+    epochs = counted(plan.study.design.pretrain, "epoch")
+    return f"pretraining: {number}, {epochs} each, {state}; all arms start from {shared}{others}"
 
 
 def image_lines(plan: Plan) -> Iterator[str]:

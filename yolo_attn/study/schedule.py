@@ -16,6 +16,7 @@ from yolo_attn.study.results.judging import is_overruled
 from yolo_attn.study.results.records import ENDED, MIN_SEEDS, ArmSummary, StudyResults
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.specification.arms import Arm
+from yolo_attn.study.specification.controls import CONTROLS
 
 __all__ = ["Schedule", "describe_look", "needs_seed"]
 
@@ -66,6 +67,7 @@ class Schedule:
 
         They get several at once if otherwise workers would be idle. With eight workers and four variants this needs a
         third less time and a tenth more runs. An arm whose run was interrupted waits for the command that resumes it.
+        The base with other seeds, whose difference is noise alone, gets seeds only together with other arms.
 
         Args:
             study: The results of the runs that were due.
@@ -75,6 +77,8 @@ class Schedule:
             return self
         most = len(self.plan.study.seeds)
         undecided = {arm.name for arm in study.others if needs_seed(arm, study) and len(arm.runs) < most}
+        if undecided <= {name for name, control in CONTROLS.items() if control.seed_offset}:
+            return self
         step = max(1, workers // (len(undecided) + 1))
         return self._with(
             {name: min(number + step * (name in undecided), most) for name, number in self._numbers_of_others()}

@@ -33,7 +33,7 @@ from yolo_attn.study.job import Job, Platform, RunResult, RunSettings, is_own_re
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.specification.study import Comparison, Study, StudyFolder
 from yolo_attn.system.failures import disk_error
-from yolo_attn.system.files import link_or_copy, make_folder, read_json, read_yaml, write_atomically
+from yolo_attn.system.files import check_inside, link_or_copy, make_folder, read_json, read_yaml, write_atomically
 from yolo_attn.system.locks import FolderLock
 from yolo_attn.system.processes import ranks_ended
 
@@ -242,10 +242,11 @@ class Store:
             settings: Settings that its result does not depend on.
 
         Raises:
-            UserError: The folder cannot be written.
+            UserError: The folder cannot be written, or leads out of the study by a link.
         """
         name = f"{slug(run.arm.name)}-s{run.seed}-{run.key[:_KEY_DIGITS]}"
         folder = self._find(run.key) or self.folder / RUNS / name
+        check_inside(folder, self.folder)
         make_folder(folder)
         modules = run.sources.modules if run.sources else ()
         if modules:

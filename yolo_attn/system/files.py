@@ -12,9 +12,11 @@ import re
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ __all__ = [
     "YAML_SUFFIXES",
     "as_json",
     "as_yaml",
+    "check_inside",
     "file_hash",
     "is_file",
     "is_folder",
@@ -50,6 +53,7 @@ EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 YAML_SUFFIXES = (".yaml", ".yml")
 _FAST_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # several times as fast, where PyYAML is built with it
 _TEMPORARY = ".tmp"
+_OPEN_SECONDS = 3.0  # in which other programs close a file
 _BLOCK = 1 << 20  # bytes that a hash reads at a time
 _MOST_JSON = 256 * 2**20  # bytes
 
@@ -117,16 +121,51 @@ def write_atomically(path: Path, content: str | bytes, key: str = "project=FOLDE
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
     try:
         with temporary.open("wb") as stream:
-            stream.write(content.encode() if isinstance(content, str) else content)
+            # A file name that is not UTF-8 has characters without an encoding, which JSON can express as escapes.
+            stream.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)  # noqa: PTH105 (tests replace this name)
+        _replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
         raise disk_error(error, path, key) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Give a file the name of another one; on Windows wait until no program has that one open."""
+    deadline = time.monotonic() + (_OPEN_SECONDS if sys.platform == "win32" else 0.0)
+    while True:
+        try:
+            os.replace(temporary, path)  # noqa: PTH105 (tests replace this name)
+            return
+        except PermissionError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.1)
+
+
+def check_inside(folder: Path, root: Path) -> None:
+    """Check that no link in a folder, or on the way to it, leads out of another folder: it may come from someone else.
+
+    Args:
+        folder: The folder, which need not exist.
+        root: The folder that it is in.
+
+    Raises:
+        UserError: A link leads out of it.
+    """
+    real = root.resolve()
+    links = (Path(found, name) for found, *names in os.walk(folder) for name in chain(*names))
+    for path in (folder, *filter(Path.is_symlink, links)):
+        try:
+            inside = path.resolve().is_relative_to(real)
+        except (OSError, RuntimeError):  # circular links
+            inside = False
+        if not inside:
+            raise UserError(f"{path}: a link that leads out of {root}; nothing was written")
 
 
 def link_or_copy(source: Path, path: Path) -> None:

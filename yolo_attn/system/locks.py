@@ -29,8 +29,8 @@ class FolderLock:
         name: The locked file in it, which contains the owner's process id.
     """
 
-    def __init__(self, folder: Path, name: str = ".lock") -> None:
-        self.path = folder / name
+    def __init__(self, folder: Path, name: str = ".lock", key: str = "project=FOLDER") -> None:
+        self.path, self._key = folder / name, key
         self._handle: int | None = None
 
     def acquire(self, timeout: float = 0.0) -> bool:
@@ -49,7 +49,7 @@ class FolderLock:
             # Without O_NOFOLLOW a link in a received folder would truncate another file.
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         except OSError as error:
-            raise disk_error(error, self.path) from error
+            raise disk_error(error, self.path, self._key) from error
         deadline = time.monotonic() + timeout
         while not _lock(handle):
             if time.monotonic() >= deadline:
@@ -78,8 +78,8 @@ class FolderLock:
     def __enter__(self) -> FolderLock:
         if self._handle is None and not self.acquire():
             raise UserError(
-                f"{self.path.parent}: in use by another process ({self.owner()}); wait until it ends, or give another "
-                "folder"
+                f"{self.path.parent}: in use by another command (process {self.owner()}); wait until it ends, or give "
+                "another folder"
             )
         return self
 

@@ -21,7 +21,7 @@ import pytest
 from tests.study.conftest import FAKE_WORKER, Fake
 from yolo_attn.errors import UserError
 from yolo_attn.study.engine import compare
-from yolo_attn.study.running.ray import RayRunner, _clean_up
+from yolo_attn.study.running.ray import RayRunner, _clean_up, _scratch
 from yolo_attn.system.locks import FolderLock
 
 pytestmark = [
@@ -178,3 +178,27 @@ def test_an_address_without_a_cluster_is_an_error() -> None:
     with pytest.raises(UserError, match=r"address=127\.0\.0\.1:1: no Ray cluster"):
         RayRunner("127.0.0.1:1", "cpu", 1, "digits")
     assert time.monotonic() - began < 120
+
+
+def test_a_run_that_no_node_can_execute_is_reported(cluster: Cluster) -> None:
+    found = {}
+    for threads, device in ((1, "cpu"), (2, "cpu"), (2, "0,1")):
+        runner = RayRunner(f"{HEAD}:{PORT}", device, threads, "digits")
+        try:
+            found[threads, device] = runner.shortage
+        finally:
+            runner.close()
+    assert found[1, "cpu"] is None
+    assert "a run needs 2 CPUs of one node, and the largest has 1" in str(found[2, "cpu"])
+    assert "a run needs 2 GPUs of one node, and the largest has 0" in str(found[2, "0,1"])
+
+
+def test_the_folder_of_a_node_belongs_to_its_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = _scratch()
+    assert folder.parent.stat().st_mode & 0o777 == 0o700
+    folder.parent.rmdir()
+    (tmp_path / "other").mkdir()
+    folder.parent.symlink_to(tmp_path / "other")
+    with pytest.raises(UserError, match="belongs to another user; set TMPDIR"):
+        _scratch()

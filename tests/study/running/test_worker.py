@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -61,6 +63,7 @@ def test_files_of_a_run_execute_no_code_unless_the_command_trusts_them(
         return Measurements()
 
     monkeypatch.setattr("yolo_attn.study.running.training.train_and_measure", perform)
+    monkeypatch.setattr(worker, "_check_inputs", lambda job: job)
     (folder / "run.json").write_text(make_job(trust=trust).to_text())
     assert worker.main([str(folder)]) == 0
     assert restricted == [not trust]
@@ -83,9 +86,25 @@ def test_an_exception_is_a_failed_run(folder: Path, error: BaseException, messag
     assert (result(folder)["status"], result(folder)["error"]) == ("failed", message)
 
 
+def test_a_result_that_cannot_be_written_is_not_a_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, text: str) -> None:
+        raise UserError("cannot be written (stale file handle)")
+
+    monkeypatch.setattr(job_module, "write_atomically", refuse)
+    assert worker.main([str(folder)], lambda *_: Measurements()) == 73
+
+
+def test_a_run_is_not_trained_on_images_that_have_changed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "yolo_attn.study.running.dataset.read_dataset", lambda *given: SimpleNamespace(digest="another one")
+    )
+    assert worker.main([str(folder)]) == 1
+    assert "images or labels have changed since the study was planned" in result(folder)["error"]
+
+
 def test_a_full_disk_leaves_no_result(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path, text: str) -> None:
-        raise UserError("no space")
+        raise UserError("no space") from OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as full:
         full.setattr(job_module, "write_atomically", refuse)

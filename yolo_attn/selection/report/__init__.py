@@ -72,7 +72,7 @@ def _locked(folder: Path) -> Iterator[None]:
     Raises:
         UserError: A search is running in it.
     """
-    lock = FolderLock(folder)
+    lock = FolderLock(folder, key="out=DIR")
     if not lock.acquire():
         raise UserError(
             f"{folder}: a search (process {lock.owner()}) is running in it and updates {REPORT}; for a separate report "

@@ -122,7 +122,7 @@ def _locked(folder: Path) -> Iterator[None]:
     Raises:
         UserError: A compare is running in it.
     """
-    lock = FolderLock(folder)
+    lock = FolderLock(folder, key="out=DIR")
     if not lock.acquire():
         raise UserError(
             f"{folder}: a compare (process {lock.owner()}) is running in it and updates {REPORT}; for a separate "

@@ -25,7 +25,8 @@ def read_results(folder: Path) -> StudyResults:
         raise UserError(f"{folder}: no such folder; give the folder of a study, such as from=runs/compare/exp")
     if not path.is_file():
         raise UserError(f"{folder}: no study with results ({RESULTS} is missing); `yolo-attn compare` creates one")
-    repair = f"`yolo-attn compare study={folder / STUDY}` writes it again from the runs"
+    where = f"project={folder.parent} name={folder.name}"
+    repair = f"`yolo-attn compare study={folder / STUDY} {where}` writes it again from the runs"
     try:
         data = read_json(path)
     except UserError:

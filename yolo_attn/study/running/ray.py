@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 import socket
+import stat
 import sys
 import tempfile
 import time
@@ -22,11 +23,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from yolo_attn.data import find_dataset
 from yolo_attn.errors import UserError, plain
 from yolo_attn.study.files import JOB, LAYERS, LOG, MODEL, OUTPUTS, RESULT, TRAINING_STATE
 from yolo_attn.study.job import Job, RunResult
 from yolo_attn.study.running.local import WORKER, LocalRunner
 from yolo_attn.study.running.runner import Outcome
+from yolo_attn.study.specification.device import device_kind
 from yolo_attn.system.files import make_folder, write_atomically
 
 __all__ = ["RayRunner", "execute"]
@@ -80,7 +83,8 @@ class RayRunner:
             raise UserError('runner=ray needs Ray: pip install "yolo-attn[ray]"') from None
         self._ray: Any = ray
         self._command = command
-        self._data = str(Path(data).resolve()) if Path(data).is_file() else data
+        is_path = Path(data).is_file() or (Path(data).is_dir() and find_dataset(data) is None)
+        self._data = str(Path(data).resolve()) if is_path else data
         self._threads = threads
         self._gpus = gpus or _gpus_of(device)
         self._started_here = not ray.is_initialized()
@@ -105,12 +109,33 @@ class RayRunner:
         kind, amount = ("GPU", self._gpus) if self._gpus else ("CPU", self._threads)
         return int(self._ray.cluster_resources().get(kind, 0.0) / amount + 1e-6)  # a part such as 0.1 is rounded
 
+    @property
+    def _request(self) -> dict[str, float]:
+        """What a run reserves on a node.
+
+        Runs on GPUs reserve one core each, because reserving all threads would leave other GPUs of a node idle.
+        """
+        return {"CPU": 1, "GPU": self._gpus} if self._gpus else {"CPU": self._threads}
+
+    @property
+    def shortage(self) -> str | None:
+        """Why no node of the cluster can execute a run, for which Ray would wait silently; None if one can."""
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        if any(all(node.get(kind, 0) >= amount for kind, amount in self._request.items()) for node in nodes):
+            return None
+        kind, amount = list(self._request.items())[-1]
+        largest, key = max((node.get(kind, 0) for node in nodes), default=0), "device" if kind == "GPU" else "threads"
+        return (
+            f"a run needs {amount:g} {kind}s of one node, and the largest has {largest:g}: runs wait until a larger "
+            f"one joins; otherwise give a smaller {key}="
+        )
+
     def start(self, folder: Path, threads: int) -> _Task:
         """Send a run to the cluster."""
-        files = files_of(folder)
-        # Runs on GPUs reserve one core each, because reserving all threads would leave other GPUs of a node idle.
-        cores = 1 if self._gpus else threads
-        remote = self._ray.remote(max_retries=_RETRIES, num_cpus=cores, num_gpus=self._gpus)(execute)
+        files, request = files_of(folder), self._request
+        remote = self._ray.remote(max_retries=_RETRIES, num_cpus=request["CPU"], num_gpus=request.get("GPU", 0))(
+            execute
+        )
         arguments = (files, threads, self._data, self._command, bool(self._gpus))
         return _Task(self._ray, remote.options(name=folder.name).remote(*arguments), folder)
 
@@ -162,9 +187,7 @@ def _check_reachable(address: str | None) -> None:
 
 def _gpus_of(device: str | None) -> int:
     """Return the number of GPUs of a run with this `device=`."""
-    if device in {None, "cpu", "mps"}:
-        return 0
-    return len(str(device).split(","))
+    return len(device.split(",")) if device and device_kind(device) == "cuda" else 0
 
 
 def _store_files(files: Mapping[str, bytes], folder: Path) -> None:
@@ -233,9 +256,19 @@ def _clean_up(folder: Path, status: str) -> None:
 
 
 def _scratch() -> Path:
-    """Return the folder of this node's current runs."""
+    """Return the folder of this node's current runs, which no other user can write.
+
+    Raises:
+        UserError: Another user has made a folder of its name.
+    """
     user = os.getuid() if hasattr(os, "getuid") else 0
-    return Path(tempfile.gettempdir()) / f"yolo-attn-{user}" / "runs"
+    own = Path(tempfile.gettempdir()) / f"yolo-attn-{user}"
+    own.mkdir(mode=0o700, exist_ok=True)
+    state = own.lstat()
+    if not stat.S_ISDIR(state.st_mode) or state.st_uid != user:
+        raise UserError(f"{own}: belongs to another user; set TMPDIR on this node to a folder of your own")
+    own.chmod(0o700)
+    return own / "runs"
 
 
 def _node() -> str:

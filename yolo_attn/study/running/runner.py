@@ -81,7 +81,10 @@ def make_runner(study: Study, platform: Platform, stream: TextIO) -> Runner:
         from yolo_attn.study.running.ray import RayRunner
 
         used = study.device or ("0" if device == "cuda" else "cpu")
-        return RayRunner(study.address, used, threads, study.data, gpus=study.gpus)
+        runner = RayRunner(study.address, used, threads, study.data, gpus=study.gpus)
+        if runner.shortage:
+            print(f"runner=ray: {runner.shortage}", file=stream, flush=True)
+        return runner
     gpus, cores = resources.gpus_to_share(study, device), resources.cpu_cores()
     fitting = max(1, cores // threads)
     workers = study.workers or (fitting if device == "cpu" else max(1, len(gpus)))

@@ -1,8 +1,8 @@
 """The process of one run: `python -m yolo_attn.study.running.worker RUN_FOLDER`.
 
 It trains the folder's `model.yaml` as `run.json` specifies, evaluates the last and the best checkpoint, and writes
-`result.json` last. The exit status is 0 if the run is done, 1 if it has failed, 74 if the disk is full, and 75 if
-another process works in the folder.
+`result.json` last. The exit status is 0 if the run is done, 1 if it has failed, 73 if the result cannot be written, 74
+if the disk is full, and 75 if another process works in the folder.
 
 The training state, `state.pt`, is removed when the run is done. A failed run keeps it: `retry=True` resumes from it
 when the problem (memory, a disk) is fixed. The state itself can be the cause of a failure, which cannot be detected
@@ -34,9 +34,11 @@ __all__ = ["main"]
 
 Perform = Callable[[Path, Job], Measurements]
 
+_UNWRITTEN_STATUS = 73  # EX_CANTCREAT in sysexits.h
 _BUSY_STATUS = 75  # EX_TEMPFAIL in sysexits.h
 _ORPHAN_SECONDS = 120.0  # time in which a child whose parent has ended must notice it
 _MIN_FREE_BYTES = 16 * 2**20  # with less free space, any error is attributed to the disk
+_AGAIN = "give the command again to train all arms on what is there now"
 _NO_PROGRESS = f"it resumed from {TRAINING_STATE} and made no progress; delete that file to train from the beginning"
 
 
@@ -82,7 +84,7 @@ def _execute(folder: Path, perform: Perform) -> int:
         replace(result, wall_seconds=time.time() - began).write(folder)
     except UserError as error:
         print(error)
-        return DISK_FULL_STATUS
+        return DISK_FULL_STATUS if is_disk_full(error) else _UNWRITTEN_STATUS
     if result.status == "failed":
         return 1
     (folder / TRAINING_STATE).unlink(missing_ok=True)
@@ -115,10 +117,23 @@ def _train_and_measure(folder: Path, job: Job) -> Measurements:
 
     import_copied(folder / LAYERS, job.modules)
     with trusting(job.trust), restricted():
-        if job.node is not None:
-            job = _check_node(folder, job)
+        job = _check_node(folder, job) if job.node is not None else _check_inputs(job)
         check_layer_code(job.inputs)
         return train_and_measure(folder, job)
+
+
+def _check_inputs(job: Job) -> Job:
+    """Check that dataset and checkpoint are still those that the run was planned with, and return the job.
+
+    Raises:
+        UserError: They have changed.
+    """
+    from yolo_attn.study.running.dataset import read_dataset
+    from yolo_attn.study.specification.recipe import recipe_split
+
+    if read_dataset(job.data, job.task, recipe_split(job.inputs.recipe)).digest != job.inputs.data:
+        raise UserError(f"{job.data}: images or labels have changed since the study was planned; {_AGAIN}")
+    return job
 
 
 def _check_node(folder: Path, job: Job) -> Job:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from yolo_attn.data import list_datasets
+from yolo_attn.data import find_dataset
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.graph import ModelKind, ModelRef
 from yolo_attn.study.files import LAYERS, STORE
@@ -344,6 +344,8 @@ class Study(Comparison):
         if sorted(stored.seeds) != list(range(len(stored.seeds))):
             listed = ",".join(map(str, stored.seeds))
             raise UserError(f"seeds=auto: adds to the seeds 0, 1, 2, ..., but the study has the seeds {listed}")
+        if "max_seeds" in self.given and len(self.seeds) < len(stored.seeds):
+            raise UserError(f"max_seeds={len(self.seeds)}: the study has {len(stored.seeds)}, which can only grow")
         return True, max(stored.seeds, self.seeds, key=len)
 
 
@@ -383,19 +385,19 @@ def _defaults(given: Mapping[str, object]) -> dict[str, object]:
     """
     data = str(given.get("data", DEFAULT_STUDY["data"]))
     default_arms = given.keys().isdisjoint({"base", "variants"})
-    entry = list_datasets().get(data)
+    entry = find_dataset(data)
     return {
         **DEFAULT_STUDY,
         "pretrain": 0 if "base" in given else DEFAULT_STUDY["pretrain"],
         "train": {},
-        "recipe": data if entry is not None and entry.recipe else None,
+        "recipe": entry.name if entry is not None and entry.recipe else None,
         "controls": DEFAULT_STUDY["controls"] if default_arms else [],
     }
 
 
 def _evaluated_split(data: str) -> RecipeKeys:
     """Return the split of a dataset that studies evaluate, unless it is the usual one."""
-    entry = list_datasets().get(data)
+    entry = find_dataset(data)
     return RecipeKeys(keys={"split": entry.evaluate} if entry is not None and entry.evaluate != "val" else {})
 
 
