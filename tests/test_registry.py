@@ -9,6 +9,7 @@ from dataclasses import fields
 import pytest
 from torch import Tensor
 
+from tests.host.helpers import python
 from yolo_attn import layers
 from yolo_attn.errors import UserError
 from yolo_attn.layers.base import Gate
@@ -167,3 +168,18 @@ def test_a_layer_never_replaces_two_others(half: type[Half]) -> None:
     with pytest.raises(ValueError, match="the layer name 'SE' is taken by"):
         register_layer(family="channel", summary="", aliases=("SE",))(Half)
     assert get_layer("Halve").cls is half
+
+
+@pytest.mark.slow
+def test_layers_whose_names_a_fork_has_taken_are_left_out() -> None:
+    code = """
+from torch import nn
+from ultralytics.nn import tasks
+class CBAM(nn.Module):
+    pass
+tasks.CBAM = CBAM
+import yolo_attn
+assert not yolo_attn.registry.is_layer("CBAM") and yolo_attn.registry.is_layer("SE")
+"""
+    done = python(code)
+    assert "has modules named CBAM, which are used instead" in done.stdout + done.stderr

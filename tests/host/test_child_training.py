@@ -63,9 +63,15 @@ def test_candidates_are_trained_by_yolo_attn(search: SimpleNamespace, started: l
     search.call(search)
     own = [sys.executable, "-m", "yolo_attn", "train", "lr_attention=1.0", "trust=True"]
     assert [command for command, _ in started] == [own, own, ["yolo", "checks"], "yolo train"]
-    assert [env and env["PYTHONSAFEPATH"] for _, env in started] == ["1", "1", None, None]
+    assert [env and env.get("PYTHONSAFEPATH") for _, env in started] == [None] * 4  # modules may be in this folder
     subprocess.run(["yolo", "train"], check=True)  # outside of a search
     assert started[-1] == (["yolo", "train"], None)
+
+
+def test_untrusted_files_cannot_add_modules(search: SimpleNamespace, started: list[tuple[Any, Any]]) -> None:
+    with restricted():
+        search.call(search)
+    assert [env and env.get("PYTHONSAFEPATH") for _, env in started] == ["1", "1", None, None]
 
 
 def test_they_open_files_as_this_process_does(search: SimpleNamespace, started: list[tuple[Any, Any]]) -> None:

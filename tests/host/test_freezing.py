@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from torch import nn
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn import tasks
 
@@ -16,6 +18,7 @@ from yolo_attn.graph import ModelGraph
 from yolo_attn.host import freezing
 from yolo_attn.host.documents import make_variant, model_yaml
 from yolo_attn.host.parser import is_attention_row
+from yolo_attn.host.transfer import IDENTITY, is_inserted_row
 
 BASE = "yolov8n.yaml"
 VARIANT = "yolov8n.yaml+SE@after:2,after:9+EMA@inside:neck.C2f,inside:6"
@@ -51,6 +54,26 @@ def set_up(model: str, freeze: Any, data: Path, folder: Path) -> DetectionTraine
 
 def frozen(trainer: DetectionTrainer) -> set[str]:
     return {name for name, parameter in trainer.model.named_parameters() if not parameter.requires_grad}
+
+
+def evaluating_norms(trainer: DetectionTrainer) -> set[str]:
+    trainer._model_train()
+    return {name for name, m in trainer.model.named_modules() if isinstance(m, nn.BatchNorm2d) and not m.training}
+
+
+def test_batch_norms_of_frozen_rows_are_those_of_the_base(data: Path, tmp_path: Path) -> None:
+    """A batch norm beside a layer inside a block is named on its own."""
+    base = evaluating_norms(set_up(BASE, 10, data, tmp_path / "base"))
+    variant = evaluating_norms(set_up(f"{BASE}+SE@inside:C2f", 10, data, tmp_path / "variant"))
+    assert variant == base and len(base) > 20
+
+
+def test_an_identity_that_reads_the_image_is_a_row_of_the_base() -> None:
+    """YOLOv9e begins with one."""
+    graph = ModelGraph(model_yaml("yolov9e.yaml"))
+    assert graph.rows[0].module == IDENTITY and not is_inserted_row(graph.rows[0])
+    network = SimpleNamespace(yaml=model_yaml("yolov9e.yaml"), model=nn.Sequential(nn.Identity()))
+    assert freezing._stock_rows(network) == []
 
 
 @pytest.mark.parametrize("freeze", [10, [0, 6, 15], ["21.cv1", 3, "8.nothing"], None])

@@ -129,6 +129,25 @@ def test_a_variant_of_a_checkpoint_has_its_weights(checkpoint: Path) -> None:
     assert not model.ckpt.get("optimizer") and model.ckpt  # training begins with the weights and resumes nothing
 
 
+@pytest.mark.parametrize("channels", [1, 6])
+def test_a_variant_reads_as_many_channels_as_its_checkpoint(channels: int, tmp_path: Path) -> None:
+    base: Any = marked(tasks.DetectionModel("yolov8n.yaml", ch=channels, nc=3, verbose=False))
+    torch.save({"model": base, "ema": None, "train_args": {}}, tmp_path / "best.pt")
+    model = YOLO(f"{tmp_path / 'best.pt'}+CBAM[init=identity]@neck").model
+    assert torch.equal(model.model[0].conv.weight, base.model[0].conv.weight.float())
+    report = last_transfer(model)
+    assert report is not None and report.arrived == report.base
+
+
+def test_a_variant_of_an_open_vocabulary_checkpoint_has_its_classes(tmp_path: Path) -> None:
+    """They are no tensors of the state, and a new model has random ones."""
+    base: Any = tasks.WorldModel("yolov8s-world.yaml", verbose=False)
+    base.txt_feats = torch.full((1, 80, 512), 0.5)
+    torch.save({"model": base, "ema": None, "train_args": {"task": "detect"}}, tmp_path / "world.pt")
+    model = YOLO(f"{tmp_path / 'world.pt'}+SE[init=identity]@neck").model
+    assert torch.equal(model.txt_feats.float(), base.txt_feats)
+
+
 def test_place_takes_a_model_with_placed_layers(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["place", "model=yolo11n.yaml+SE@neck", "layer=CBAM", "at=backbone.P5"]) == 0
     assert "SE, which" not in capsys.readouterr().err

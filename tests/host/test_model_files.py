@@ -11,7 +11,7 @@ from ultralytics.nn import tasks
 
 from yolo_attn import UserError
 from yolo_attn.host import model_bindings
-from yolo_attn.host.documents import make_variant, model_yaml
+from yolo_attn.host.documents import make_variant, model_yaml, without_dataset
 from yolo_attn.host.linting import lint
 from yolo_attn.host.model_files import find_model_yaml, without_letter
 from yolo_attn.system.paths import config_folder
@@ -71,6 +71,15 @@ def test_a_stated_scale_counts(fresh_folder: Path) -> None:
     assert tasks.yaml_model_load("mine.yaml")["scale"] == "s"
     Path("yolo11se.yaml").write_text(yaml.safe_dump({**document, "scale": "m"}))  # the name alone means s
     assert tasks.yaml_model_load("yolo11se.yaml")["scale"] == "m"
+
+
+@pytest.mark.parametrize("scale", ["s", ""])
+def test_a_scale_without_scales_is_that_of_a_built_model(scale: str, fresh_folder: Path) -> None:
+    """Ultralytics stores one in every model, and reads it only where there are scales."""
+    document = {key: value for key, value in model_yaml("yolo11n.yaml").items() if key != "scales"}
+    Path("mine.yaml").write_text(yaml.safe_dump({**document, "scale": scale}))
+    assert tasks.yaml_model_load("mine.yaml")["backbone"] == document["backbone"]
+    assert "scale" not in without_dataset({**document, "scale": scale})
 
 
 def test_the_letter_in_the_name_counts_where_the_file_is_shared_by_all_scales(fresh_folder: Path) -> None:

@@ -33,6 +33,13 @@ def test_a_base_changes_no_attention_tensor(source) -> None:
         assert torch.equal(value, loaded.model[new].state_dict()[key])
 
 
+def test_an_alias_and_the_name_are_the_same_layer(source) -> None:
+    name, _ = source
+    one, other = (marked(build(with_row(name, 4, layer)[0], seed=seed)) for seed, layer in ((1, "CoordAtt"), (2, "CA")))
+    other.load(one, verbose=False)
+    assert all(torch.equal(value, other.model[5].state_dict()[key]) for key, value in one.model[5].state_dict().items())
+
+
 def test_a_checkpoint_dictionary_and_its_ema(source) -> None:
     name, base = source
     document, new = with_row(name, 9, "SE")

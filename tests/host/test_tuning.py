@@ -45,7 +45,7 @@ def test_a_search_space(written: Any) -> None:
         ("{lr0: [false, true]}", r"lr0: \[false, true\]: give its"),
         ("{lr0: [0.1, .inf]}", r"lr0: \[0.1, .inf\]: give its"),
         ("{lr0: [.nan, 1]}", r"lr0: \[.nan, 1\]: give its"),
-        ("{close_mosaic: [1.2, 1.8]}", r"close_mosaic: \[1.2, 1.8\]: no whole number is between them"),
+        ("{close_mosaic: [1.2, 1.8]}", r"\[1.2, 1.8\]: close_mosaic is an integer, and there is none between them"),
     ],
 )
 def test_an_invalid_search_space(written: str, words: str) -> None:

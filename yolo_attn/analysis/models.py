@@ -140,7 +140,8 @@ def _name_of(model: Any) -> str:
     """Return the short name of a model: that of its file, if it has one."""
     if isinstance(model, (str, Path)):
         return short_name(model)
-    file = getattr(model, "ckpt_path", None) or getattr(model, "model_name", None)
+    names = ("model_name", "ckpt_path") if getattr(model, "cfg", None) else ("ckpt_path", "model_name")
+    file = next((name for name in (getattr(model, key, None) for key in names) if name), None)  # cfg: built from a YAML
     return short_name(file) if isinstance(file, (str, Path)) and str(file) else "model"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 
 from ultralytics.nn import tasks
+from ultralytics.utils import LOGGER
 
 from yolo_attn import registry
 from yolo_attn.host import safe_load
@@ -60,6 +61,7 @@ def register() -> None:
         return
     for entry in entry_points(group="yolo_attn.layers"):
         entry.load()
+    _leave_out_taken()
     registry.reserve_names(_is_host_name)
     safe_load.allow()
     try:
@@ -68,6 +70,19 @@ def register() -> None:
     except UnsupportedHostError:
         unregister()
         raise
+
+
+def _leave_out_taken() -> None:
+    """Leave out the package's layers whose names this copy of Ultralytics, such as a fork, has for its own modules."""
+    taken = [spec.name for spec in registry.list_layers() if any(map(_is_host_name, (spec.name, *spec.aliases)))]
+    built_in = [name for name in taken if registry.get_layer(name).built_in]
+    for name in built_in:
+        registry.unregister_layer(name)
+    if built_in:
+        LOGGER.warning(
+            f"yolo-attn: {tasks.__file__} has modules named {', '.join(built_in)}, which are used instead of the "
+            "layers; stock Ultralytics has none of them"
+        )
 
 
 def unregister() -> None:

@@ -123,9 +123,15 @@ def _wrap_run(original: Callable[..., Any], variables: Mapping[str, str]) -> Cal
 
 
 def _environment(given: dict[str, str] | None) -> dict[str, str]:
-    """Return an environment in which Python finds this package but does not search the working folder."""
+    """Return an environment in which Python finds this package.
+
+    The working folder, where the modules of a user may be, is searched only if files are trusted anyway.
+    """
     environment = dict(os.environ if given is None else given)
-    return {**environment, **child_paths(environment)}
+    paths = child_paths(environment)
+    if not is_restricted():
+        paths = {key: value for key, value in paths.items() if key != "PYTHONSAFEPATH"}
+    return {**environment, **paths}
 
 
 def _common_words() -> list[str]:

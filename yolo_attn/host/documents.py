@@ -21,6 +21,8 @@ from yolo_attn.host.model_files import find_model_yaml, model_scale
 from yolo_attn.registry import OUT_CHANNELS, LayerSpec, get_layer, is_layer, list_layers
 from yolo_attn.system.files import as_yaml
 
+_COLORS = 3  # channels of an image that a model YAML need not mention
+
 __all__ = [
     "Variant",
     "check_sites",
@@ -103,8 +105,13 @@ def _yaml_of_checkpoint(file: str) -> dict[str, Any]:
 
 
 def without_dataset(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the model YAML of a built model without the keys that Ultralytics adds for itself and the dataset."""
-    added = {"yaml_file", "channels", "ch", *(() if document.get("scale") else ("scale",))}
+    """Return the model YAML of a built model without the keys that Ultralytics adds for itself and the dataset.
+
+    Channels of the image other than three remain, because the first convolution has them.
+    """
+    added = {"yaml_file"}
+    added |= {key for key in ("channels", "ch") if document.get(key) in (None, _COLORS)}
+    added |= set() if document.get("scale") and document.get("scales") else {"scale"}
     return {key: value for key, value in document.items() if key not in added}
 
 

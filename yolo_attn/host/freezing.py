@@ -30,10 +30,13 @@ def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
         """Set up a training run, with `freeze` translated after the model is built and before rows are frozen."""
         stated, set_up_model = self.args.freeze, self.setup_model
         alone: list[nn.Parameter] = []
+        norms: list[str] = []
 
         def setup_model() -> Any:
             checkpoint = set_up_model()
-            self.args.freeze = _translate(stated, self.model, alone)
+            self.args.freeze = translated = _translate(stated, self.model, alone)
+            if translated is not stated:
+                norms.extend(_norms(translated, self.model))
             return checkpoint
 
         self.setup_model = setup_model
@@ -44,6 +47,7 @@ def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
             self.args.freeze = stated
         for parameter in alone:
             parameter.requires_grad_(False)
+        self.freeze_layer_names = [*self.freeze_layer_names, *norms]
         return result
 
     return _setup_train
@@ -78,6 +82,15 @@ def _translate(stated: Any, model: Any, alone: list[nn.Parameter]) -> Any:
     if RANK in (-1, 0):
         _log(stated, here, [entry for entry in wanted if entry not in here])
     return entries
+
+
+def _norms(entries: Iterable[str], model: Any) -> list[str]:
+    """Return the names of the batch norms among frozen modules.
+
+    Ultralytics sets the batch norms below a frozen name to evaluation, but not one of that name.
+    """
+    modules = dict(model.model.named_modules())
+    return [f"model.{entry}" for entry in entries if isinstance(modules.get(entry), nn.BatchNorm2d)]
 
 
 def read_freeze(text: str) -> int | list[str] | None:

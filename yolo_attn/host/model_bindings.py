@@ -22,7 +22,7 @@ from yolo_attn.graph.model_ref import ModelKind, ModelRef
 from yolo_attn.host.binding import Binding
 from yolo_attn.host.documents import model_yaml
 from yolo_attn.host.model_files import literal_first
-from yolo_attn.host.model_kind import model_class
+from yolo_attn.host.model_kind import input_channels, model_class
 
 __all__ = ["MODEL_NAMES"]
 
@@ -71,6 +71,8 @@ def _wrap_yolo_init(original: Callable[..., None]) -> Callable[..., None]:
     return __init__
 
 
+_TEXT_FEATURES = ("txt_feats", "pe")
+"""The attributes, which are no tensors of the state, with the classes of YOLO-World and YOLOE."""
 _document: ContextVar[tuple[ModelRef | None, dict[str, Any]]] = ContextVar("yolo_attn_document", default=(None, {}))
 
 
@@ -109,6 +111,15 @@ def _copy_checkpoint(model: Any, base: str) -> None:
     """Copy weights, class names and settings from the checkpoint of a base."""
     model.load(base)
     source = model.ckpt.get("ema") or model.ckpt.get("model")
+    channels = input_channels(getattr(source, "yaml", {}))
+    if channels != input_channels(model.model.yaml):  # Ultralytics builds a named model for color images
+        built = model.model
+        model.model = type(built)(built.yaml, ch=channels, verbose=False)
+        model.model.args, model.model.task = built.args, built.task
+        model.load(base)
+    for name in _TEXT_FEATURES:
+        if hasattr(source, name) and hasattr(model.model, name):
+            setattr(model.model, name, getattr(source, name))
     names = getattr(source, "names", None)
     if isinstance(names, dict) and len(names) == len(getattr(model.model, "names", ())):
         model.model.names = dict(names)

@@ -105,13 +105,16 @@ def _read_named(path: Path) -> Any:
 
 
 def _stated_scale(path: Path, document: Any) -> str | None:
-    """Return the `scale:` of a model YAML; None if it has none."""
-    if not isinstance(document, dict) or document.get("scale") is None:
+    """Return the `scale:` of a model YAML; None if it has none.
+
+    Ultralytics stores one in every model that it builds, and reads it only where there are scales.
+    """
+    scales = document.get("scales") if isinstance(document, dict) else None
+    if not isinstance(scales, dict) or not document.get("scale"):
         return None
-    scale, scales = document["scale"], document.get("scales")
-    if not isinstance(scales, dict) or str(scale) not in map(str, scales):
-        known = ", ".join(map(str, scales)) if isinstance(scales, dict) else "none: it has no scales"
-        raise UserError(f"{path}: scale: {scale!r} is not one of its scales ({known})")
+    scale = document["scale"]
+    if str(scale) not in map(str, scales):
+        raise UserError(f"{path}: scale: {scale!r} is not one of its scales ({', '.join(map(str, scales))})")
     return str(scale)
 
 

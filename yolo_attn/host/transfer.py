@@ -14,7 +14,7 @@ import contextlib
 import copy
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -23,13 +23,14 @@ from torch import nn
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError
-from yolo_attn.graph import ModelGraph, Row, align, block_of
+from yolo_attn.graph import IMAGE, ModelGraph, Row, align, block_of
 from yolo_attn.graph.align import Fit
 from yolo_attn.host.binding import Binding
 from yolo_attn.host.blocks import is_inside, names_inside
 from yolo_attn.host.geometry import build_on_meta
 from yolo_attn.host.model_kind import task_of
 from yolo_attn.host.parser import has_layer, is_attention_row, is_inserted, is_replacement
+from yolo_attn.registry import get_layer, is_layer
 
 __all__ = [
     "IDENTITY",
@@ -47,7 +48,8 @@ __all__ = [
 
 INHERITED = "YOLO_ATTN_TRANSFER"
 """The environment variable with the report on a model that another process has built for this one's training."""
-IDENTITY = "nn.Identity"  # no stock model has such a row, so a control has inserted it
+IDENTITY = "nn.Identity"
+"""A row that a control inserts. YOLOv9e begins with one, which passes the image on to its second backbone."""
 _MODELS = ("model", "ema")  # the keys of a checkpoint's models
 
 
@@ -105,9 +107,9 @@ def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
 def is_inserted_row(row: Row) -> bool:
     """Return whether a row was inserted between the rows of a base: an attention row or an identity.
 
-    A layer in the place of a stock row was not inserted.
+    A layer in the place of a stock row was not inserted, nor was an identity that reads the image.
     """
-    return is_inserted(row) or row.module == IDENTITY
+    return is_inserted(row) or (row.module == IDENTITY and IMAGE not in row.sources)
 
 
 def align_rows(target: ModelGraph, source: ModelGraph) -> dict[int, int]:
@@ -119,7 +121,19 @@ def align_rows(target: ModelGraph, source: ModelGraph) -> dict[int, int]:
         target: The model that receives weights.
         source: The model that provides them.
     """
-    return align(target, source, is_inserted_row, _fit(target, source), is_replacement)
+    fit = _fit(target, source)
+    return align(_by_name(target), _by_name(source), is_inserted_row, fit, is_replacement)
+
+
+def _by_name(graph: ModelGraph) -> ModelGraph:
+    """Return a model whose rows have the names of their layers instead of aliases."""
+    named = copy.copy(graph)
+    named.rows = [replace(row, module=_name_of(row.module)) for row in graph.rows]
+    return named
+
+
+def _name_of(module: str) -> str:
+    return get_layer(module).name if is_layer(module) else module
 
 
 def count_transferable(document: dict[str, Any], base: dict[str, Any]) -> tuple[int, int]:

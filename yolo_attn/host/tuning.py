@@ -72,7 +72,7 @@ def read_space(value: Any) -> dict[str, tuple[float, ...]]:
         if not (numbers := _numbers(ends)) or numbers[0] > numbers[1]:
             raise UserError(f"space: {key}: {as_yaml(ends)}: give its smallest and largest value: {_SPACE!r}")
         if key in cfg.CFG_INT_KEYS and math.ceil(numbers[0]) > math.floor(numbers[1]):
-            raise UserError(f"space: {key}: {as_yaml(ends)}: no whole number is between them, and {key} is one")
+            raise UserError(f"space: {key}: {as_yaml(ends)}: {key} is an integer, and there is none between them")
     return {key: _numbers(ends) for key, ends in space.items()}
 
 
