@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 from collections.abc import Iterator
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from torch import Tensor
@@ -183,3 +186,18 @@ assert not yolo_attn.registry.is_layer("CBAM") and yolo_attn.registry.is_layer("
 """
     done = python(code)
     assert "has modules named CBAM, which are used instead" in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_package_of_layers_that_fails_is_reported_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "broken_layers.py").write_text("1 / 0")
+    info = tmp_path / "broken_layers-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-layers\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[yolo_attn.layers]\nbroken = broken_layers\n")
+    done = python(
+        "import yolo_attn; print(yolo_attn.registry.is_layer('SE'))",
+        PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path[1:]]),
+    )
+    output = done.stdout + done.stderr
+    assert "True" in output and "broken_layers, an installed package of layers, fails: ZeroDivisionError" in output

@@ -18,8 +18,10 @@ import yaml
 
 import yolo_attn
 from tests.cli.helpers import refuse, run
+from tests.host.helpers import tiny_dataset
 from yolo_attn import cards
 from yolo_attn.cli import main
+from yolo_attn.errors import UserError
 from yolo_attn.graph.sites import SITE_KINDS
 from yolo_attn.study.specification.controls import CONTROLS
 
@@ -416,6 +418,18 @@ def test_disk_errors_without_a_file_name_are_reported() -> None:
     assert (stock_message(OSError(errno.ENOSPC, "No space left on device")) or "").startswith(
         "the output: no space left"
     )
+
+
+def test_several_datasets_are_resolved_one_by_one(fresh_folder: Path) -> None:
+    from yolo_attn.cli.stock import prepare_words
+
+    for name in ("one", "two"):
+        (fresh_folder / name).mkdir()
+        tiny_dataset(fresh_folder / name).rename(fresh_folder / f"{name}.yaml")
+    words = prepare_words(["train", "model=yolo11n-se.yaml", "data=['one.yaml', 'two.yaml']"])
+    assert words[2] == f"data={[str(fresh_folder / 'one.yaml'), str(fresh_folder / 'two.yaml')]}"
+    with pytest.raises(UserError, match="there"):
+        prepare_words(["train", "model=yolo11n-se.yaml", "data=['one.yaml', 'missing/three.yaml']"])
 
 
 def test_a_recipe_becomes_training_arguments(capsys: pytest.CaptureFixture[str]) -> None:

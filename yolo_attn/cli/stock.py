@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 
+from ultralytics import cfg
+
 from yolo_attn.cli.command import Command
 from yolo_attn.errors import UserError
 from yolo_attn.host.arguments import (
@@ -68,6 +70,9 @@ def _check_data(value: str, words: Sequence[str]) -> str | None:
     """Check a dataset, print its description before training, and return its YAML."""
     from yolo_attn.data import check_data, describe_data, resolve_data
 
+    if value.startswith("["):  # several datasets, which Ultralytics trains on one after another
+        items = cfg.smart_value(value)
+        return str([_check_data(str(item), words) or str(item) for item in items] if isinstance(items, list) else value)
     if "://" in value:
         return None
     resolved = resolve_data(value)

@@ -11,6 +11,7 @@ from ultralytics.nn import tasks
 from ultralytics.utils import LOGGER
 
 from yolo_attn import registry
+from yolo_attn.errors import one_line
 from yolo_attn.host import safe_load
 from yolo_attn.host.binding import SUPPORTED, Binding, UnsupportedHostError
 from yolo_attn.host.checkpoint import CHECKPOINTS
@@ -60,7 +61,10 @@ def register() -> None:
     if all(binding.installed for binding in BINDINGS):
         return
     for entry in entry_points(group="yolo_attn.layers"):
-        entry.load()
+        try:
+            entry.load()
+        except Exception as error:  # another package's, without which everything else works
+            LOGGER.warning(f"yolo-attn: {entry.value}, an installed package of layers, fails: {one_line(error)}")
     _leave_out_taken()
     registry.reserve_names(_is_host_name)
     safe_load.allow()
