@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from yolo_attn.errors import UserError
 from yolo_attn.stats.compare import MIN_IMAGES, MIN_SEEDS, PairedDifference
+from yolo_attn.stats.moderation import CommonVariance, fit_common_variance
 from yolo_attn.stats.verdicts import Verdict, read_verdict, simultaneous_alpha
 from yolo_attn.system.paths import shipped
 
@@ -191,10 +194,19 @@ class Row:
         """Whether the noise of its difference is known."""
         return self.mean is not None and self.error is not None and self.image_df is not None
 
-    def interval(self, level: float) -> tuple[float, float] | None:
-        """Return the interval of a level, None if the noise is unknown."""
-        if self.mean is None or self.image_df is None:
+    def interval(self, level: float, common: CommonVariance | None = None) -> tuple[float, float] | None:
+        """Return the interval of a level, None if the noise is unknown.
+
+        Args:
+            level: The level.
+            common: What the noise of training has in common in all rows, by which this row's is moderated.
+        """
+        if self.mean is None or self.error is None or self.image_df is None:
             return None
+        training, images, df = self.share * self.error**2, (1 - self.share) * self.error**2, self.training_df
+        if common is not None and self.sd_training is not None:
+            variance, total = common.moderate(self.sd_training**2, df)
+            training, df = variance / self.seeds, int(total)
         found = PairedDifference(
             mean=self.mean,
             ci95=None,
@@ -204,9 +216,9 @@ class Row:
             sd_bases=None,
             se_images=self.se_images,
             seeds=self.seeds,
-            error=self.error,
-            share=self.share,
-            training_df=self.training_df,
+            error=math.sqrt(training + images),
+            share=training / (training + images) if training else 0.0,
+            training_df=df,
             image_df=self.image_df,
         )
         return found.interval(level)
@@ -239,6 +251,13 @@ class Board:
         """The level of each interval, with which all of them hold together with 95 %."""
         return 1 - simultaneous_alpha(self.comparisons)
 
+    @cached_property
+    def common_variance(self) -> CommonVariance | None:
+        """What the noise of training of one run's difference has in common in all rows; None with few rows."""
+        df = max((row.training_df for row in self.rows), default=0)
+        known = [row.sd_training**2 for row in self.rows if row.training_df == df and row.sd_training is not None]
+        return fit_common_variance(known, df)
+
     @property
     def by_difference(self) -> list[Row]:
         """The rows with a difference, the largest first."""
@@ -255,7 +274,7 @@ class Board:
 
     def interval(self, row: Row) -> tuple[float, float] | None:
         """Return the interval of a row that holds together with those of all rows; None if its noise is unknown."""
-        return row.interval(self.level)
+        return row.interval(self.level, self.common_variance)
 
     def verdict(self, row: Row) -> Verdict | None:
         """Return the verdict that this interval leads to; None with too few seeds or images, or if nothing learned."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 
@@ -52,6 +53,7 @@ def board_facts(board: Board) -> list[tuple[str, str]]:
         ("Grouped by", setup.groups or ""),
         ("Seeds", str(len(setup.seeds))),
         ("Metric", f"{setup.metric}, in points; margin ±{formats.size(MARGIN)}"),
+        ("Noise", _noise(board)),
         ("Intervals", f"{formats.percent(board.level)} each, 95% for all {board.comparisons} together"),
         ("Recipe", " ".join(f"{key}={value}" for key, value in setup.recipe.items())),
         ("Recipe of the base", " ".join(f"{key}={value}" for key, value in setup.pretraining.items())),
@@ -62,6 +64,17 @@ def board_facts(board: Board) -> list[tuple[str, str]]:
         ("Dataset hash", setup.digest[:12]),
     ]
     return [(name, text) for name, text in facts if text]
+
+
+def _noise(board: Board) -> str:
+    """Return the noise that the rows have in common, by which that of each is moderated."""
+    common = board.common_variance
+    if common is None:
+        return ""
+    return (
+        f"{formats.points(math.sqrt(common.variance))} points of standard deviation over seeds in common, which counts "
+        f"as much as {counted(1 + round(common.df), 'seed')} of each row"
+    )
 
 
 def _different(texts: Iterable[str]) -> list[str]:

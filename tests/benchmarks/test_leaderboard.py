@@ -14,6 +14,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.board import command, part, record
@@ -30,6 +31,7 @@ from yolo_attn.registry import get_layer, list_layers
 from yolo_attn.selection.candidates import Candidate, named_layers
 from yolo_attn.selection.ordering import leaderboard_order
 from yolo_attn.stats.compare import MIN_SEEDS
+from yolo_attn.stats.moderation import LEAST
 from yolo_attn.study.results.records import DEFAULT_MARGIN
 from yolo_attn.study.running.local import LocalRunner
 
@@ -99,6 +101,21 @@ def boards(monkeypatch: pytest.MonkeyPatch) -> dict[str, Board]:
     for module in (cards, leaderboard):
         monkeypatch.setattr(module, "read_boards", lambda: found)
     return found
+
+
+def test_the_noise_of_many_rows_is_that_of_all() -> None:
+    """A row with three seeds alone has an interval many times as wide, or far too narrow by chance."""
+    noises = np.sqrt(np.random.default_rng(0).chisquare(2, 60) / 2) * 0.002
+    rows = [
+        row(f"L{n}", 0.0, error=float(sd) / 3**0.5, share=1.0, sd_training=float(sd)) for n, sd in enumerate(noises)
+    ]
+    many, few = board_of(*rows), board_of(*rows[: LEAST - 1])
+    widths = np.array([np.diff(many.interval(one) or (0, 0))[0] for one in rows])
+    alone = np.array([np.diff(one.interval(many.level) or (0, 0))[0] for one in rows])
+    assert widths.max() < 4 * widths.min()
+    assert alone.max() > 10 * alone.min()
+    assert np.median(widths) < 0.4 * np.median(alone)
+    assert few.common_variance is None and few.interval(rows[0]) == rows[0].interval(few.level)
 
 
 # --- measuring ------------------------------------------------------------------------------------------------------
