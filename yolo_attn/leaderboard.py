@@ -17,9 +17,12 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+import numpy as np
+from scipy import special
+
 from yolo_attn.errors import UserError
 from yolo_attn.stats.compare import MIN_IMAGES, MIN_SEEDS, PairedDifference
-from yolo_attn.stats.moderation import CommonVariance, fit_common_variance
+from yolo_attn.stats.moderation import LEAST, CommonVariance, fit_common_variance
 from yolo_attn.stats.verdicts import Verdict, read_verdict, simultaneous_alpha
 from yolo_attn.system.paths import shipped
 
@@ -31,6 +34,7 @@ __all__ = [
     "Board",
     "Row",
     "Setup",
+    "Spread",
     "layer_scores",
     "read_boards",
     "stored_boards",
@@ -131,6 +135,7 @@ class Row:
         seeds: Number of seeds.
         sd_training: Standard deviation over seeds of one run's difference.
         se_images: Standard error due to the test images.
+        values: Difference of each seed.
         learnt: Whether the layer's runs or the base's have learned.
         problem: Why there is no result.
         params: Added parameters.
@@ -157,6 +162,7 @@ class Row:
     seeds: int = 0
     sd_training: float | None = None
     se_images: float | None = None
+    values: Sequence[float] = ()
     learnt: bool = True
     problem: str = ""
     params: int | None = None
@@ -177,7 +183,7 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that are not empty."""
-        return {key: value for key, value in asdict(self).items() if value not in (None, "", {})}
+        return {key: value for key, value in asdict(self).items() if value not in (None, "", {}, ())}
 
     @property
     def key(self) -> tuple[str, str]:
@@ -225,6 +231,23 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """How much rows differ from each other, beside what chance alone would cause.
+
+    Args:
+        rows: Number of rows.
+        found: Standard deviation of their differences to the base.
+        expected: The same if the rows differed by the noise of training alone.
+        p: Probability that chance makes them differ at least as much.
+    """
+
+    rows: int
+    found: float
+    expected: float
+    p: float
+
+
+@dataclass(frozen=True)
 class Board:
     """The rows of one dataset.
 
@@ -257,6 +280,25 @@ class Board:
         df = max((row.training_df for row in self.rows), default=0)
         known = [row.sd_training**2 for row in self.rows if row.training_df == df and row.sd_training is not None]
         return fit_common_variance(known, df)
+
+    @cached_property
+    def spread(self) -> Spread | None:
+        """How much the layers at the main site differ from each other; None with few rows.
+
+        This is the F-test of rows and seeds: what a seed changes in all rows, and the noise of the base, do not count.
+        """
+        seeds = len(self.setup.seeds)
+        rows = [row for row in self.rows if row.site == MAIN_SITE and row.learnt and len(row.values) == seeds]
+        if len(rows) < LEAST or seeds < 2:  # noqa: PLR2004
+            return None
+        values = np.array([row.values for row in rows])
+        means = values.mean(axis=1)
+        rest = values - means[:, None] - values.mean(axis=0) + values.mean()
+        df = len(rows) - 1
+        noise = float((rest**2).sum()) / (df * (seeds - 1)) / seeds
+        found = float(means.var(ddof=1))
+        p = float(special.fdtrc(df, df * (seeds - 1), found / noise)) if noise else 0.0
+        return Spread(len(rows), math.sqrt(found), math.sqrt(noise), p)
 
     @property
     def by_difference(self) -> list[Row]:

@@ -177,6 +177,7 @@ class Part:
             "seeds": found.seeds,
             "sd_training": found.sd_training,
             "se_images": found.se_images,
+            "values": _values(arm, base),
             "learnt": unknown or any(run.learnt for run in (*arm.done, *base.done)),
         }
 
@@ -186,6 +187,12 @@ class Part:
             RunSource.of(results.folder / (run.folder or ""), run.seed, info.task, groups=info.groups)
             for run in arm.done
         )
+
+
+def _values(arm: ArmSummary, base: ArmSummary) -> list[float]:
+    """Return the difference of each seed."""
+    known = {run.seed: run.metrics[arm.main] for run in base.done}
+    return [round(run.metrics[arm.main] - known[run.seed], 6) for run in arm.done]
 
 
 def _costs(results: Results, arm: ArmSummary) -> dict[str, Any]:

@@ -54,6 +54,7 @@ def board_facts(board: Board) -> list[tuple[str, str]]:
         ("Seeds", str(len(setup.seeds))),
         ("Metric", f"{setup.metric}, in points; margin ±{formats.size(MARGIN)}"),
         ("Noise", _noise(board)),
+        ("Differences between layers", _spread(board)),
         ("Intervals", f"{formats.percent(board.level)} each, 95% for all {board.comparisons} together"),
         ("Recipe", " ".join(f"{key}={value}" for key, value in setup.recipe.items())),
         ("Recipe of the base", " ".join(f"{key}={value}" for key, value in setup.pretraining.items())),
@@ -74,6 +75,17 @@ def _noise(board: Board) -> str:
     return (
         f"{formats.points(math.sqrt(common.variance))} points of standard deviation over seeds in common, which counts "
         f"as much as {counted(1 + round(common.df), 'seed')} of each row"
+    )
+
+
+def _spread(board: Board) -> str:
+    """Return whether the layers differ from each other more than by chance."""
+    found = board.spread
+    if found is None:
+        return ""
+    return (
+        f"a standard deviation of {formats.points(found.found)} points over {found.rows} layers at the neck, "
+        f"{formats.points(found.expected)} expected from noise alone (p {formats.p_value(found.p)})"
     )
 
 

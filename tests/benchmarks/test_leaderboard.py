@@ -118,6 +118,20 @@ def test_the_noise_of_many_rows_is_that_of_all() -> None:
     assert few.common_variance is None and few.interval(rows[0]) == rows[0].interval(few.level)
 
 
+@pytest.mark.parametrize(("gain", "differ"), [(0.0, False), (0.003, True)])
+def test_whether_layers_differ_from_each_other(gain: float, differ: bool) -> None:
+    """Beside the noise of each layer: that of the base, which is in all differences, and a gain of some layers."""
+    random = np.random.default_rng(3)
+    noise, shared = random.normal(0, 0.001, (40, 3)), random.normal(0, 0.005, 3)
+    values = noise + shared + gain * (np.arange(40) % 4 == 0)[:, None]
+    board = board_of(*(row(f"L{n}", float(one.mean()), values=one.tolist()) for n, one in enumerate(values)))
+    found = board.spread
+    assert found is not None and found.rows == 40
+    assert (found.p < 0.01) == differ
+    assert found.expected == pytest.approx(0.001 / 3**0.5, rel=0.2)
+    assert board_of(*board.rows[: LEAST - 1]).spread is None
+
+
 # --- measuring ------------------------------------------------------------------------------------------------------
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 
-from ultralytics import cfg
-
 from yolo_attn.cli.command import Command
 from yolo_attn.errors import UserError
 from yolo_attn.host.arguments import (
@@ -17,6 +15,7 @@ from yolo_attn.host.arguments import (
     VERBS,
     check_words,
     find_task,
+    read_list,
     read_words,
     with_resumed_model,
 )
@@ -70,9 +69,8 @@ def _check_data(value: str, words: Sequence[str]) -> str | None:
     """Check a dataset, print its description before training, and return its YAML."""
     from yolo_attn.data import check_data, describe_data, resolve_data
 
-    if value.startswith("["):  # several datasets, which Ultralytics trains on one after another
-        items = cfg.smart_value(value)
-        return str([_check_data(str(item), words) or str(item) for item in items] if isinstance(items, list) else value)
+    if items := read_list(value):  # several datasets, which Ultralytics trains on one after another
+        return str([_check_data(item, words) or item for item in items])
     if "://" in value:
         return None
     resolved = resolve_data(value)

@@ -24,6 +24,7 @@ __all__ = [
     "VERBS",
     "check_words",
     "find_task",
+    "read_list",
     "read_words",
     "with_resumed_model",
 ]
@@ -44,6 +45,12 @@ _TASK_OF_SUFFIX = {"-seg": "segment", "-pose": "pose", "-obb": "obb", "-cls": "c
 
 
 # --- words --------------------------------------------------------------------------------------------------------
+
+
+def read_list(value: str) -> list[str]:
+    """Return the items of a list as Ultralytics reads it; [] for another value."""
+    found = cfg.smart_value(value) if value.startswith("[") else None
+    return [str(item) for item in found] if isinstance(found, list) else []
 
 
 def read_words(words: Sequence[str]) -> list[str]:
