@@ -47,7 +47,8 @@ def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
             self.args.freeze = stated
         for parameter in alone:
             parameter.requires_grad_(False)
-        self.freeze_layer_names = [*self.freeze_layer_names, *norms]
+        if hasattr(self, "freeze_layer_names"):  # early releases train all batch norms
+            self.freeze_layer_names = [*self.freeze_layer_names, *norms]
         return result
 
     return _setup_train
