@@ -21,8 +21,6 @@ from yolo_attn.host.model_files import find_model_yaml, model_scale
 from yolo_attn.registry import OUT_CHANNELS, LayerSpec, get_layer, is_layer, list_layers
 from yolo_attn.system.files import as_yaml
 
-_COLORS = 3  # channels of an image that a model YAML need not mention
-
 __all__ = [
     "Variant",
     "check_sites",
@@ -33,6 +31,8 @@ __all__ = [
     "with_scale",
     "without_dataset",
 ]
+
+_COLORS = 3  # channels of an image that a model YAML need not mention
 
 
 @dataclass(frozen=True)

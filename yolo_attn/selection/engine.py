@@ -26,7 +26,6 @@ from yolo_attn.selection.setup import Setup, set_up
 from yolo_attn.selection.specification import Search
 from yolo_attn.selection.standings import Standings
 from yolo_attn.selection.stored import read_record, write_record
-from yolo_attn.study.running.latency import available_device
 from yolo_attn.study.running.runner import Runner
 from yolo_attn.study.specification.device import first_device
 from yolo_attn.study.specification.recipe import recipe_integer
@@ -168,7 +167,7 @@ class _Engine:
             candidates,
             self._folder / COSTS,
             imgsz=recipe_integer(probe.study.train, "imgsz"),
-            device=available_device(first_device(probe.study.device)),
+            device=self._setup.info.latency_device or first_device(probe.study.device),
             threads=probe.platform.threads,
             needs=needs,
             limits=self._search.limits,

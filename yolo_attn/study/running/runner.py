@@ -82,8 +82,8 @@ def make_runner(study: Study, platform: Platform, stream: TextIO) -> Runner:
 
         used = study.device or ("0" if device == "cuda" else "cpu")
         runner = RayRunner(study.address, used, threads, study.data, gpus=study.gpus)
-        if runner.shortage:
-            print(f"runner=ray: {runner.shortage}", file=stream, flush=True)
+        if shortage := runner.shortage:
+            print(f"runner=ray: {shortage}", file=stream, flush=True)
         return runner
     gpus, cores = resources.gpus_to_share(study, device), resources.cpu_cores()
     fitting = max(1, cores // threads)
