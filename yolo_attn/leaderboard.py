@@ -18,11 +18,12 @@ from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
-from scipy import special
+from numpy.typing import NDArray
 
 from yolo_attn.errors import UserError
 from yolo_attn.stats.compare import MIN_IMAGES, MIN_SEEDS, PairedDifference
-from yolo_attn.stats.moderation import LEAST, CommonVariance, fit_common_variance
+from yolo_attn.stats.moderation import LEAST, ModeratedVariances, moderate_differences
+from yolo_attn.stats.spread import Spread, measure_spread
 from yolo_attn.stats.verdicts import Verdict, read_verdict, simultaneous_alpha
 from yolo_attn.system.paths import shipped
 
@@ -34,7 +35,6 @@ __all__ = [
     "Board",
     "Row",
     "Setup",
-    "Spread",
     "layer_scores",
     "read_boards",
     "stored_boards",
@@ -47,6 +47,7 @@ MAIN_SITE = "neck"
 """The site at which every layer is measured."""
 MARGIN = 0.005
 """Smallest difference that matters: half a point, as in `compare`."""
+_LEAST_SEEDS = 2  # of a row with a variance
 _LEAST_LAYERS = 3  # whose differences have a standard deviation worth dividing by
 
 
@@ -200,19 +201,19 @@ class Row:
         """Whether the noise of its difference is known."""
         return self.mean is not None and self.error is not None and self.image_df is not None
 
-    def interval(self, level: float, common: CommonVariance | None = None) -> tuple[float, float] | None:
+    def interval(self, level: float, training: tuple[float, float] | None = None) -> tuple[float, float] | None:
         """Return the interval of a level, None if the noise is unknown.
 
         Args:
             level: The level.
-            common: What the noise of training has in common in all rows, by which this row's is moderated.
+            training: Moderated variance of the difference in one seed, and its degrees of freedom; those of the row
+                alone if not given.
         """
         if self.mean is None or self.error is None or self.image_df is None:
             return None
-        training, images, df = self.share * self.error**2, (1 - self.share) * self.error**2, self.training_df
-        if common is not None and self.sd_training is not None:
-            variance, total = common.moderate(self.sd_training**2, df)
-            training, df = variance / self.seeds, int(total)
+        noise, images, df = self.share * self.error**2, (1 - self.share) * self.error**2, self.training_df
+        if training is not None:
+            noise, df = training[0] / self.seeds, int(training[1])
         found = PairedDifference(
             mean=self.mean,
             ci95=None,
@@ -222,29 +223,12 @@ class Row:
             sd_bases=None,
             se_images=self.se_images,
             seeds=self.seeds,
-            error=math.sqrt(training + images),
-            share=training / (training + images) if training else 0.0,
+            error=math.sqrt(noise + images),
+            share=noise / (noise + images) if noise else 0.0,
             training_df=df,
             image_df=self.image_df,
         )
         return found.interval(level)
-
-
-@dataclass(frozen=True)
-class Spread:
-    """How much rows differ from each other, beside what chance alone would cause.
-
-    Args:
-        rows: Number of rows.
-        found: Standard deviation of their differences to the base.
-        expected: The same if the rows differed by the noise of training alone.
-        p: Probability that chance makes them differ at least as much.
-    """
-
-    rows: int
-    found: float
-    expected: float
-    p: float
 
 
 @dataclass(frozen=True)
@@ -275,30 +259,26 @@ class Board:
         return 1 - simultaneous_alpha(self.comparisons)
 
     @cached_property
-    def common_variance(self) -> CommonVariance | None:
-        """What the noise of training of one run's difference has in common in all rows; None with few rows."""
-        df = max((row.training_df for row in self.rows), default=0)
-        known = [row.sd_training**2 for row in self.rows if row.training_df == df and row.sd_training is not None]
-        return fit_common_variance(known, df)
+    def moderated(self) -> ModeratedVariances | None:
+        """The noise of training, moderated over the rows that have all seeds; None with few rows."""
+        return moderate_differences(self._values) if len(self._complete) >= LEAST else None
 
     @cached_property
     def spread(self) -> Spread | None:
-        """How much the layers at the main site differ from each other; None with few rows.
+        """How much the layers at the main site differ from each other; None with few rows."""
+        at_site = [row.site == MAIN_SITE for row in self._complete]
+        return measure_spread(self._values[at_site]) if sum(at_site) >= LEAST else None
 
-        This is the F-test of rows and seeds: what a seed changes in all rows, and the noise of the base, do not count.
-        """
+    @cached_property
+    def _complete(self) -> tuple[Row, ...]:
+        """The rows that have learned, with a difference in every seed."""
         seeds = len(self.setup.seeds)
-        rows = [row for row in self.rows if row.site == MAIN_SITE and row.learnt and len(row.values) == seeds]
-        if len(rows) < LEAST or seeds < 2:  # noqa: PLR2004
-            return None
-        values = np.array([row.values for row in rows])
-        means = values.mean(axis=1)
-        rest = values - means[:, None] - values.mean(axis=0) + values.mean()
-        df = len(rows) - 1
-        noise = float((rest**2).sum()) / (df * (seeds - 1)) / seeds
-        found = float(means.var(ddof=1))
-        p = float(special.fdtrc(df, df * (seeds - 1), found / noise)) if noise else 0.0
-        return Spread(len(rows), math.sqrt(found), math.sqrt(noise), p)
+        return tuple(row for row in self.rows if row.learnt and len(row.values) == seeds >= _LEAST_SEEDS)
+
+    @property
+    def _values(self) -> NDArray[np.float64]:
+        """The differences of these rows, (rows, seeds)."""
+        return np.array([row.values for row in self._complete])
 
     @property
     def by_difference(self) -> list[Row]:
@@ -316,7 +296,10 @@ class Board:
 
     def interval(self, row: Row) -> tuple[float, float] | None:
         """Return the interval of a row that holds together with those of all rows; None if its noise is unknown."""
-        return row.interval(self.level, self.common_variance)
+        training = None
+        if self.moderated is not None and row in self._complete:
+            training = float(self.moderated.differences[self._complete.index(row)]), self.moderated.df
+        return row.interval(self.level, training)
 
     def verdict(self, row: Row) -> Verdict | None:
         """Return the verdict that this interval leads to; None with too few seeds or images, or if nothing learned."""

@@ -209,8 +209,9 @@ class _Measurement:
         """Measure one part and store its rows, and return whether to continue."""
         part = Part(self._options.study, placements, self._stream, self._runner)
         self._log(f"part: {', '.join(one.label for one in placements)}")
+        over = threading.Event()
         try:
-            with _deadline(self._ends) as over:
+            with _deadline(self._ends, over):
                 rows, images = part.execute()
         except KeyboardInterrupt:
             if not over.is_set():
@@ -240,12 +241,12 @@ _PROBE = [Candidate("SE[init=identity]@neck", "SE@neck", ("SE",), ("neck",))]
 
 
 @contextmanager
-def _deadline(ends: float | None) -> Iterator[threading.Event]:
-    """Interrupt the main thread when the time is over; the event is set then.
+def _deadline(ends: float | None, over: threading.Event) -> Iterator[None]:
+    """Interrupt the main thread when the time is over.
 
     The signal is not that of Ctrl-C, which a process that a shell has started in the background ignores.
     """
-    over, ended = threading.Event(), threading.Event()
+    ended = threading.Event()
 
     def stop() -> None:
         over.set()
@@ -257,14 +258,14 @@ def _deadline(ends: float | None) -> Iterator[threading.Event]:
         raise KeyboardInterrupt
 
     if ends is None:
-        yield over
+        yield
         return
     before = signal.signal(signal.SIGTERM, interrupt)
     timer = threading.Timer(max(0.0, ends - time.monotonic()), stop)
     timer.daemon = True
     timer.start()
     try:
-        yield over
+        yield
     finally:
         ended.set()
         timer.cancel()

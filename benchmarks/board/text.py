@@ -23,6 +23,7 @@ LIMITS = (
     "largest difference of a table is too large on average, because it is the largest of many.",
 )
 """What the leaderboard does not show."""
+_AS_GOOD_AS_KNOWN = 100  # degrees of freedom
 
 
 def board_title(board: Board) -> str:
@@ -69,13 +70,18 @@ def board_facts(board: Board) -> list[tuple[str, str]]:
 
 def _noise(board: Board) -> str:
     """Return the noise that the rows have in common, by which that of each is moderated."""
-    common = board.common_variance
-    if common is None:
+    if board.moderated is None:
         return ""
-    return (
-        f"{formats.points(math.sqrt(common.variance))} points of standard deviation over seeds in common, which counts "
-        f"as much as {counted(1 + round(common.df), 'seed')} of each row"
-    )
+    common = board.moderated.common
+    deviation = formats.points(math.sqrt(common.variance))
+    return f"{deviation} points of standard deviation of a run, over seeds, {_weight(common.df)}"
+
+
+def _weight(df: float) -> str:
+    """Return how much the noise in common counts in that of a row."""
+    if df > _AS_GOOD_AS_KNOWN:
+        return "the same in all rows"
+    return f"in common, which counts as much as {counted(1 + round(df), 'seed')} of each row"
 
 
 def _spread(board: Board) -> str:
@@ -83,9 +89,10 @@ def _spread(board: Board) -> str:
     found = board.spread
     if found is None:
         return ""
+    chance = "" if found.p is None else f" (p {formats.p_value(found.p)})"
     return (
-        f"a standard deviation of {formats.points(found.found)} points over {found.rows} layers at the neck, "
-        f"{formats.points(found.expected)} expected from noise alone (p {formats.p_value(found.p)})"
+        f"a standard deviation of {formats.points(found.found)} points over {found.arms} layers at the neck, "
+        f"{formats.points(found.expected)} expected from the noise of training alone{chance}"
     )
 
 
@@ -109,7 +116,7 @@ def _dates(rows: Iterable[Row]) -> str:
 def interval(board: Board, row: Row) -> str:
     """Return the interval of a row as text, "-" without one."""
     found = board.interval(row)
-    return formats.NONE if found is None else f"[{formats.signed(found[0])}, {formats.signed(found[1])}]"
+    return formats.NONE if found is None else "[{}, {}]".format(*formats.signed_ends(*found))
 
 
 def costs(row: Row) -> tuple[str, str, str]:

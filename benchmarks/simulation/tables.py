@@ -10,7 +10,7 @@ import numpy as np
 from yolo_attn.stats.bootstrap import image_weights, replicate_metrics
 from yolo_attn.stats.compare import MIN_IMAGES
 
-from . import looks, whole
+from . import boards, looks, whole
 from .components import INFLUENCES, NOISES, simulate
 from .reference import false_alarms
 
@@ -285,6 +285,45 @@ def bootstrap(quick: bool) -> Table:
     return table
 
 
+DISTRIBUTIONS = {"d0 = 2": 2.0, "d0 = 3": 3.0, "d0 = 5": 5.0, "d0 = 15": 15.0, "all equal": np.inf}
+"""Of the variances of the arms of a board."""
+
+
+def whole_boards(quick: bool) -> Table:
+    """Boards with an interval that misses, three seeds, by the noise of their arms and that of the base."""
+    number, sizes = (100, (72,)) if quick else (1500, (72, 130))
+    base_noises = (1.0,) if quick else (1.0, 1.4)
+    table = Table(["variances", "noise of the base", *[head for arms in sizes for head in (f"{arms} rows", "width")]])
+    for name, df in DISTRIBUTIONS.items():
+        for base in base_noises:
+            row = []
+            for arms in sizes:
+                rng = np.random.default_rng(0)
+                missed, widths = [], []
+                for _ in range(number):
+                    values = boards.simulate_board(rng, arms, 3, boards.Noise(df, base))
+                    half, alone = boards.half_widths(values)
+                    missed.append(bool((np.abs(values.mean(axis=1)) > half).any()))
+                    widths.append(float(np.median(half / alone)))
+                table.add(float(np.mean(missed)), number)
+                row += [_percent(float(np.mean(missed))), f"{np.median(widths):.2f}"]
+            table.rows.append([name, f"{base:g}", *row])
+    return table
+
+
+def board_spread(quick: bool) -> Table:
+    """False alarms that arms differ from each other: of the sign-flip test, and of the F distribution."""
+    number = 40 if quick else 400
+    table = Table(["variances", "sign flips", "F distribution"])
+    for name, df in DISTRIBUTIONS.items():
+        rng = np.random.default_rng(0)
+        found = [boards.p_values(boards.simulate_board(rng, 72, 3, boards.Noise(df))) for _ in range(number)]
+        flips, plain = (np.array(found) <= ALPHA).mean(axis=0)
+        table.add(float(flips), number)
+        table.rows.append([name, _percent(float(flips)), _percent(float(plain))])
+    return table
+
+
 TABLES: Mapping[str, Callable[[bool], Table]] = {
     "bootstrap": bootstrap,
     "per-test": per_test,
@@ -292,6 +331,8 @@ TABLES: Mapping[str, Callable[[bool], Table]] = {
     "shapes": shapes,
     "whole-studies": whole_studies,
     "family": family,
+    "boards": whole_boards,
+    "board-spread": board_spread,
     "unplanned-looks": unplanned_looks,
     "planned-looks": planned_looks,
     "savings": savings,

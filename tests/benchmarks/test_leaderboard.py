@@ -23,6 +23,7 @@ from benchmarks.board.page import as_html
 from benchmarks.board.placements import WIDELY_USED, code_of, list_placements
 from benchmarks.board.record import as_text, store
 from benchmarks.board.table import DOCUMENT, with_tables
+from benchmarks.board.text import board_facts
 from tests.study.conftest import FAKE_WORKER, fake_study, in_background, read_journal, wait_for  # noqa: F401 (fixtures)
 from yolo_attn import cards, leaderboard
 from yolo_attn.errors import UserError
@@ -32,6 +33,7 @@ from yolo_attn.selection.candidates import Candidate, named_layers
 from yolo_attn.selection.ordering import leaderboard_order
 from yolo_attn.stats.compare import MIN_SEEDS
 from yolo_attn.stats.moderation import LEAST
+from yolo_attn.stats.spread import measure_spread
 from yolo_attn.study.results.records import DEFAULT_MARGIN
 from yolo_attn.study.running.local import LocalRunner
 
@@ -105,9 +107,10 @@ def boards(monkeypatch: pytest.MonkeyPatch) -> dict[str, Board]:
 
 def test_the_noise_of_many_rows_is_that_of_all() -> None:
     """A row with three seeds alone has an interval many times as wide, or far too narrow by chance."""
-    noises = np.sqrt(np.random.default_rng(0).chisquare(2, 60) / 2) * 0.002
+    values = np.random.default_rng(0).normal(0, 0.002, (60, 3))
     rows = [
-        row(f"L{n}", 0.0, error=float(sd) / 3**0.5, share=1.0, sd_training=float(sd)) for n, sd in enumerate(noises)
+        row(f"L{n}", float(one.mean()), error=float(one.std(ddof=1)) / 3**0.5, share=1.0, values=one.tolist())
+        for n, one in enumerate(values)
     ]
     many, few = board_of(*rows), board_of(*rows[: LEAST - 1])
     widths = np.array([np.diff(many.interval(one) or (0, 0))[0] for one in rows])
@@ -115,21 +118,30 @@ def test_the_noise_of_many_rows_is_that_of_all() -> None:
     assert widths.max() < 4 * widths.min()
     assert alone.max() > 10 * alone.min()
     assert np.median(widths) < 0.4 * np.median(alone)
-    assert few.common_variance is None and few.interval(rows[0]) == rows[0].interval(few.level)
+    assert few.moderated is None and few.interval(rows[0]) == rows[0].interval(few.level)
+    failed = Row("GAM", "neck", "GAM[init=identity]@neck", "c", problem="seed 0 failed: it broke")
+    broken = row("SK", -0.3, values=[-0.3, -0.31, -0.29], learnt=False)
+    other = board_of(*rows, failed, broken)
+    assert other.moderated is not None and many.moderated is not None
+    assert other.moderated.common == many.moderated.common
+    assert other.interval(failed) is None
+    assert other.interval(broken) == broken.interval(other.level)
 
 
-@pytest.mark.parametrize(("gain", "differ"), [(0.0, False), (0.003, True)])
-def test_whether_layers_differ_from_each_other(gain: float, differ: bool) -> None:
-    """Beside the noise of each layer: that of the base, which is in all differences, and a gain of some layers."""
-    random = np.random.default_rng(3)
-    noise, shared = random.normal(0, 0.001, (40, 3)), random.normal(0, 0.005, 3)
-    values = noise + shared + gain * (np.arange(40) % 4 == 0)[:, None]
-    board = board_of(*(row(f"L{n}", float(one.mean()), values=one.tolist()) for n, one in enumerate(values)))
-    found = board.spread
-    assert found is not None and found.rows == 40
-    assert (found.p < 0.01) == differ
-    assert found.expected == pytest.approx(0.001 / 3**0.5, rel=0.2)
-    assert board_of(*board.rows[: LEAST - 1]).spread is None
+def test_the_spread_is_that_of_the_main_site() -> None:
+    values = np.random.default_rng(0).normal(0, 0.001, (20, 3))
+    rows = [row(f"L{n}", float(one.mean()), values=one.tolist()) for n, one in enumerate(values)]
+    far = row("L0", 0.1, site="backbone.P5", values=[0.1, 0.1, 0.1])
+    assert board_of(*rows, far).spread == board_of(*rows).spread == measure_spread(values)
+    assert board_of(*rows[: LEAST - 1]).spread is None
+    about = dict(board_facts(board_of(*rows)))
+    assert (
+        "20 layers at the neck" in about["Differences between layers"]
+        and "(p 0." in about["Differences between layers"]
+    )
+    assert "points of standard deviation of a run" in about["Noise"]
+    same = dict(board_facts(board_of(*(row(f"L{n}", 0.0, values=[0.0, 0.0, 0.0]) for n in range(20)))))
+    assert same["Differences between layers"].endswith("alone") and "Noise" not in same
 
 
 # --- measuring ------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from tests.cli.helpers import refuse, run
 from tests.host.helpers import tiny_dataset
 from yolo_attn import cards
 from yolo_attn.cli import main
+from yolo_attn.cli.commands import find_command
 from yolo_attn.errors import UserError
 from yolo_attn.graph.sites import SITE_KINDS
 from yolo_attn.study.specification.controls import CONTROLS
@@ -348,6 +349,40 @@ def test_a_number_with_an_exponent_as_an_option(fresh_folder: Path, capsys: pyte
     words = ("model=yolov8n.yaml", "layer=SimAM", "at=neck.P5", "e_lambda=1e-4", "out=mine.yaml")
     assert run("place", *words, capsys=capsys)[0] == 0
     assert "e_lambda: 0.0001" in Path("mine.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("train model=a.yaml", "train model=a.yaml"),
+        ("mode=train model=a.yaml", "train model=a.yaml"),
+        ("task=detect mode=train model=a.yaml", "train task=detect model=a.yaml"),
+        ("detect train model=a.yaml", "train detect model=a.yaml"),
+        ("model=a.yaml, val data=b.yaml,", "val model=a.yaml, data=b.yaml,"),
+        ("detect model=a.yaml", "detect model=a.yaml"),
+        ("settings sync=False", "settings sync=False"),
+        ("layers train", "layers train"),
+    ],
+)
+def test_a_command_may_follow_its_keys(words: str, expected: str) -> None:
+    command, rest = find_command(words.split())
+    assert [command.name, *rest] == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("mode=trian", "model=yolo11n.yaml"), "unknown command 'trian'; did you mean train?"),
+        (("model=yolo11n.yaml",), "unknown command 'model=yolo11n.yaml'"),
+        (("train", "mode=val", "model=yolo11n.yaml"), "train and val: give one command"),
+        (("task=detect", "mode=train", "model=yolo11n-cbm.yaml,"), "did you mean yolo11n-cbam.yaml?"),
+        (("model=yolo11n.yaml", "train", "data=digitz,"), "unknown dataset 'digitz'; did you mean digits?"),
+    ],
+)
+def test_a_command_after_its_keys_is_checked(
+    words: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str], fresh_folder: Path
+) -> None:
+    assert expected in refuse(*words, capsys=capsys)
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,14 @@ def test_one_candidate_that_is_best_and_cheapest_is_recommended_once() -> None:
     assert one.candidate == "GE@neck" and "also the cheapest" in one.why
 
 
+def test_the_cheapest_counts_those_that_are_no_gain() -> None:
+    """An equivalent finalist that costs more than the base is not recommended, but cheaper than the best."""
+    (one,) = recommendations(
+        with_finalists((BETTER, "better", costs(ratio=1.3)), (CHEAP, "equivalent", costs(ratio=1.02)))
+    )
+    assert one.candidate == "GE@neck" and "cheapest" not in one.why
+
+
 def test_shrinkage_is_explained() -> None:
     text = expected_shrinkage(with_finalists((BETTER, "better", costs())))
     assert text and "smaller for 1 of 1 finalist" in text

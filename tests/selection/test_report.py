@@ -144,7 +144,7 @@ def test_the_funnel_accounts_for_every_candidate() -> None:
         "cannot be exported": 1,
         "over the limit of latency": 1,
         "over the limit of params": 1,
-        "the budget is not sufficient for them": 1,
+        "beyond the budget": 1,
     }
     for stage in (screening, *rungs, confirmation):
         assert stage.left is not None

@@ -114,6 +114,17 @@ def test_identical_models_differ_by_exactly_zero() -> None:
     assert found.interval(0.99) == (0.0, 0.0)
 
 
+def test_counts_that_are_equal_by_chance_prove_nothing() -> None:
+    """In each of three seeds the variant gets one more of 100 images right, each time another one."""
+    drawn = np.random.default_rng(0).multinomial(100, [0.01] * 100, 2000)
+    found = compared([0.01, 0.01, 0.01], drawn[:, :3].T / 100)
+    assert found.ci95 is not None and found.p is not None
+    assert found.ci95[0] < 0 and found.p > 0.05
+    assert found.sd_training == 0.0
+    error = math.sqrt(0.01 * 0.99 / 100 / 3)
+    assert found.error == pytest.approx(error, rel=0.1)
+
+
 def test_interval_of_any_level_agrees_with_the_p_value() -> None:
     rng = np.random.default_rng(1)
     found = compared([0.3, 0.5, 0.9, 0.4], normal_replicates(rng, 4, 0.2, 0.1))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import stats
 
-from yolo_attn.stats.moderation import LEAST, CommonVariance, fit_common_variance
+from benchmarks.simulation.boards import Noise, half_widths, simulate_board
+from yolo_attn.stats.moderation import LEAST, CommonVariance, fit_common_variance, moderate_differences
 
 
 def sample(random: np.random.Generator, number: int, df: int, prior: float, scale: float = 0.04) -> np.ndarray:
@@ -27,38 +27,48 @@ def test_the_distribution_of_the_variances_is_found(prior: float) -> None:
 def test_equal_variances_are_pooled() -> None:
     random = np.random.default_rng(1)
     found = fit_common_variance(list(0.04 * random.chisquare(2, 50_000) / 2), 2)
-    assert found is not None and found.df > 50
-    assert found.moderate(0.0001, 2)[0] == pytest.approx(0.04, rel=0.1)
+    assert found is not None and 50 < found.df <= 1e6
+    assert found.moderate(np.array([0.0001]), 2) == pytest.approx(0.04, rel=0.1)
 
 
 def test_a_moderated_variance_is_between_its_own_and_the_common_one() -> None:
     common = CommonVariance(4.0, 6.0)
-    assert common.moderate(12.0, 2) == (6.0, 8.0)
-    assert common.moderate(4.0, 2) == (4.0, 8.0)
+    assert common.moderate(np.array([12.0, 4.0]), 2).tolist() == [6.0, 4.0]
 
 
-def test_few_comparisons_and_those_without_noise_are_not_moderated() -> None:
+def test_few_arms_and_those_without_noise_are_not_moderated() -> None:
     assert fit_common_variance([0.1] * (LEAST - 1), 2) is None
     assert fit_common_variance([0.0] * 20, 2) is None
     assert fit_common_variance([0.0, *[0.1] * 20], 2) is not None
+    assert moderate_differences(np.zeros((20, 3))) is None
+    assert moderate_differences(np.random.default_rng(0).normal(size=(20, 1))) is None
 
 
-@pytest.mark.parametrize("prior", [3.0, 8.0, np.inf])
-def test_intervals_of_a_hundred_comparisons_hold_together(prior: float) -> None:
-    """Three seeds each: all intervals together miss in about 5 % of the boards, and are many times narrower."""
-    random, number, seeds, boards = np.random.default_rng(2), 100, 3, 600
+def test_the_base_is_one_more_arm() -> None:
+    """What a seed changes in all arms does not count; the noise of the base's runs does."""
+    random = np.random.default_rng(4)
+    runs = random.normal(0, 1, (20_001, 3))
+    found = moderate_differences(runs[1:] - runs[0])
+    assert found is not None
+    assert found.common.variance == pytest.approx(1, rel=0.1)
+    assert found.differences.mean() == pytest.approx(2, rel=0.1)
+    assert found.df == found.common.df + 2
+    shifted = moderate_differences(runs[1:] - runs[0] + np.array([5.0, -2.0, 1.0]))
+    assert shifted is not None
+    assert shifted.common.variance == pytest.approx(found.common.variance, rel=0.01)
+    some = moderate_differences(random.normal(0, random.gamma(0.3, 1, 40)[:, None], (40, 3)))
+    assert some is not None and some.differences.max() > 5 * some.differences.min()  # unequal noise: each counts
+
+
+@pytest.mark.parametrize("df", [2.0, 5.0, np.inf])
+def test_intervals_of_a_hundred_arms_hold_together(df: float) -> None:
+    """Three seeds each, and a base in common: all intervals together miss in at most 5 % of the boards."""
+    random, boards = np.random.default_rng(2), 300
     missed, widths = [], []
     for _ in range(boards):
-        true = sample(random, number, seeds - 1, prior)
-        values = random.normal(0, np.sqrt(true), (seeds, number))
-        own = values.var(axis=0, ddof=1)
-        common = fit_common_variance(list(own), seeds - 1)
-        assert common is not None
-        moderated = np.array([common.moderate(one, seeds - 1) for one in own])
-        quantile = stats.t.ppf(1 - 0.025 / number, moderated[:, 1])
-        half = quantile * np.sqrt(moderated[:, 0] / seeds)
-        missed.append(bool((np.abs(values.mean(axis=0)) > half).any()))
-        plain = stats.t.ppf(1 - 0.025 / number, seeds - 1) * np.sqrt(own / seeds)
-        widths.append(float(np.median(half / plain)))
+        values = simulate_board(random, 100, 3, Noise(df))
+        half, alone = half_widths(values)
+        missed.append(bool((np.abs(values.mean(axis=1)) > half).any()))
+        widths.append(float(np.median(half / alone)))
     assert np.mean(missed) < 0.08
     assert np.median(widths) < 0.5

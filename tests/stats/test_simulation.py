@@ -17,7 +17,7 @@ from yolo_attn.stats.verdicts import read_verdict
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "statistics.md"
 MOST = 6.5 / 5  # false alarms, relative to the nominal ones
-RATES = ["per-test", "influences", "family", "shapes", "whole-studies", "planned-looks"]
+RATES = ["per-test", "influences", "family", "shapes", "whole-studies", "planned-looks", "boards", "board-spread"]
 
 
 @pytest.mark.slow

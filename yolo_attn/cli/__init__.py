@@ -57,7 +57,7 @@ def _run(words: list[str]) -> int:
         return print_help(words[1:])
     if words[0] == "--version":
         return print_version()
-    command, words = find_command(words[0]), words[1:]
+    command, words = find_command(words)
     if command.help is not None and not set(_HELP_WORDS).isdisjoint(words):
         return print_help([command.name])
     if command.takes_dashes:

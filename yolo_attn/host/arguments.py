@@ -24,6 +24,7 @@ __all__ = [
     "VERBS",
     "check_words",
     "find_task",
+    "plain_word",
     "read_list",
     "read_words",
     "with_resumed_model",
@@ -53,13 +54,18 @@ def read_list(value: str) -> list[str]:
     return [str(item) for item in found] if isinstance(found, list) else []
 
 
+def plain_word(word: str) -> str:
+    """Return a word of `yolo` without its trailing comma, and mode=train as train."""
+    return word.removesuffix(",").removeprefix("mode=")
+
+
 def read_words(words: Sequence[str]) -> list[str]:
     """Return a command's words as `key=value` and bare words.
 
     Raises:
         UserError: A key or word that `yolo` would not understand, a key without a value, or two commands.
     """
-    merged: list[str] = cfg.merge_equals_args(list(words))
+    merged = [plain_word(word) for word in cfg.merge_equals_args(list(words))]
     keys = (*cfg.DEFAULT_CFG_DICT, *_OTHER_KEYS, *(_TUNE_KEYS if "tune" in merged else ()))
     if {"train", "tune"} & set(merged):
         keys = (*keys, RECIPE, LR_ATTENTION)

@@ -26,7 +26,7 @@ from yolo_attn.selection.records import (
     Costs,
     SearchRecord,
 )
-from yolo_attn.study.report.formats import enumerated, p_value, points, points_range, signed, size, typeset
+from yolo_attn.study.report.formats import enumerated, p_value, points, points_range, signed, signed_ends, size, typeset
 from yolo_attn.system.files import as_yaml, shortened
 
 __all__ = [
@@ -231,7 +231,7 @@ def _verdict(one: Confirmed) -> str:
 
 def _difference(mean: float | None, low: float | None = None, high: float | None = None) -> str:
     """Return "+1.20 [+0.40, +2.00]"."""
-    interval = "" if low is None or high is None else f" [{signed(low)}, {signed(high)}]"
+    interval = "" if low is None or high is None else " [{}, {}]".format(*signed_ends(low, high))
     return typeset(f"{signed(mean)}{interval}")
 
 
@@ -280,26 +280,28 @@ def recommendations(record: SearchRecord) -> list[Recommendation]:
     if not record.finished or not record.confirmed:
         return []
     better = _by_difference(one for one in record.confirmed if one.verdict == "better")
-    cheapest = _cheapest(record)
-    found = [_most_accurate(record, better[0], is_cheapest=better[0] == cheapest) if better else _keep_base(record)]
+    not_worse = [one for one in record.confirmed if one.verdict in _NOT_WORSE]
+    useful = [one for one in not_worse if one.verdict == "better" or _is_cheaper_than_base(record, one)]
+    cheapest = _cheapest(record, useful)
+    is_cheapest = bool(better) and better[0] == cheapest == _cheapest(record, not_worse)
+    found = [_most_accurate(record, better[0], is_cheapest=is_cheapest) if better else _keep_base(record)]
     if cheapest and cheapest not in better[:1]:
         found.append(_cheap(record, cheapest))
     return found
 
 
-def _cheapest(record: SearchRecord) -> Confirmed | None:
-    """Return the cheapest finalist that is not worse: a better one, or one that is cheaper than the base."""
-    useful = [
-        one
-        for one in record.confirmed
-        if one.verdict == "better"
-        or (one.verdict in _NOT_WORSE and _is_cheaper(candidate_of(record, one.name).costs, record.base))
-    ]
-    with_latency = [one for one in useful if candidate_of(record, one.name).costs.latency_ratio is not None]
-    if with_latency:
-        return min(with_latency, key=lambda one: candidate_of(record, one.name).costs.latency_ratio or 0.0)
-    with_params = [one for one in useful if candidate_of(record, one.name).costs.params is not None]
-    return min(with_params, key=lambda one: candidate_of(record, one.name).costs.params or 0, default=None)
+def _cheapest(record: SearchRecord, finalists: Sequence[Confirmed]) -> Confirmed | None:
+    """Return the finalist with the lowest latency or, if none is known, the fewest parameters."""
+    costs = [(candidate_of(record, one.name).costs, one) for one in finalists]
+    latencies = [(cost.latency_ratio, one) for cost, one in costs if cost.latency_ratio is not None]
+    if latencies:
+        return min(latencies, key=lambda known: known[0])[1]
+    params = [(cost.params, one) for cost, one in costs if cost.params is not None]
+    return min(params, key=lambda known: known[0])[1] if params else None
+
+
+def _is_cheaper_than_base(record: SearchRecord, one: Confirmed) -> bool:
+    return _is_cheaper(candidate_of(record, one.name).costs, record.base)
 
 
 def _is_cheaper(costs: Costs, base: Costs) -> bool:

@@ -241,7 +241,8 @@ class _Engine:
         study = self._search.rung_study(
             rung_folder(index + 1), self._setup.carved.data, names, seeds=rung.seeds, epochs=rung.epochs
         )
-        self._log(f"rung {index + 1}: {counted(len(names), 'candidate')}, {rung.seeds} x {rung.epochs} epochs")
+        size = f"{counted(rung.seeds, 'seed')} x {counted(rung.epochs, 'epoch')}"
+        self._log(f"rung {index + 1}: {counted(len(names), 'candidate')}, {size}")
         executed = RungStudy(study, self._stream)
         self._rungs[index] = replace(
             self._rungs[index],

@@ -153,7 +153,7 @@ class Confirmed:
         low: Lower end of the interval that the verdict is read off.
         high: Upper end.
         verdict: The verdict; None without one.
-        p: p-value by Holm's procedure over the finalists.
+        p: p-value, multiplied by the number of finalists (Bonferroni).
         seeds: Number of seeds.
         rows: The rows of its model YAML that contain the layers, as text with their numbers.
     """

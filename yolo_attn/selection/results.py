@@ -12,7 +12,7 @@ from yolo_attn.selection.advice import conclusion
 from yolo_attn.selection.files import RESULTS_CSV
 from yolo_attn.selection.records import CandidateRecord, Confirmed, SearchRecord
 from yolo_attn.selection.stored import to_json, write_record
-from yolo_attn.study.report.formats import signed
+from yolo_attn.study.report.formats import signed, signed_ends
 from yolo_attn.system.files import write_atomically
 from yolo_attn.tables import align, html_table
 
@@ -139,4 +139,4 @@ def _shown(found: object) -> Iterator[str]:
     mean, low, high = (getattr(found, name, None) for name in ("mean", "low", "high"))
     yield signed(mean)
     if low is not None and high is not None:
-        yield f"[{signed(low)}, {signed(high)}]"
+        yield "[{}, {}]".format(*signed_ends(low, high))

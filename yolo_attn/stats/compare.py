@@ -47,6 +47,7 @@ __all__ = [
 MIN_SEEDS = 3  # for a verdict
 MIN_IMAGES = 20  # for a verdict: below, the variance over images is too uncertain
 _LEAST_P = 1e-12
+_ROUNDING = 1e-9  # relative error of variances that should be equal
 _DFS = np.array([1, 2, 3, 4, 5, 7, 10, 14, 20, 30, 50, 100, 200, 500, 1000, 1e6])
 
 Floats = NDArray[np.float64]
@@ -202,12 +203,14 @@ def estimate(
     groups = [np.flatnonzero(np.asarray(bases) == base) for base in dict.fromkeys(bases or [])]
     groups = groups or [np.arange(seeds)]
     sd, sd_bases, training, df = _training_noise(np.asarray(values, np.float64), groups)
+    images, differing = _image_noise(np.asarray(replicates, np.float64))
+    equal_by_chance = training == 0  # counts of few images are often equal although the images differ
     return MeanEstimate(
         mean=np.mean([values[group].mean(axis=0) for group in groups], axis=0),
         sd=sd,
-        training=training,
+        training=np.where(equal_by_chance, differing * support.factor / seeds, training),
         training_df=df,
-        images=_image_noise(np.asarray(replicates, np.float64)) * support.factor,
+        images=images * support.factor,
         image_df=np.broadcast_to(support.df, (columns,)),
         seeds=seeds,
         sd_bases=sd_bases,
@@ -228,8 +231,8 @@ def _training_noise(values: Floats, groups: Sequence[NDArray[np.intp]]) -> tuple
     return sd, sd_bases, between / len(groups), len(groups) - 1
 
 
-def _image_noise(replicates: Floats) -> Floats:
-    """Return the mean covariance [C] of the replicates [n, R, C] over pairs of seeds."""
+def _image_noise(replicates: Floats) -> tuple[Floats, Floats]:
+    """Return the mean covariance [C] of the replicates [n, R, C] over pairs of seeds, and the variance beyond it."""
     seeds = len(replicates)
     known = np.isfinite(replicates).all(axis=0)  # [R, C]
     count = known.sum(axis=0)
@@ -241,7 +244,8 @@ def _image_noise(replicates: Floats) -> Floats:
         images = (centered.mean(axis=0) ** 2).sum(axis=0) / (count - 1)
         if seeds > 1:  # the variance of the mean is (own + (n - 1) shared) / n
             images = np.maximum((seeds * images - own) / (seeds - 1), 0.0)
-    return np.asarray(images)
+        beyond = np.where(own - images > _ROUNDING * own, own - images, 0.0)
+    return np.asarray(images), beyond
 
 
 @dataclass(frozen=True)

@@ -102,8 +102,10 @@ def measured_noise(
 
 def _per_base(found: Difference, seeds: int) -> float | None:
     """Return the standard deviation over bases of the mean over the seeds of each."""
-    if found.sd_bases is None or found.sd_training is None:
+    if found.sd_bases is None or (found.sd_training is None and seeds > 1):
         return None
+    if found.sd_training is None:  # one seed of each base: that over bases has the noise of training
+        return found.sd_bases
     return sd_of_base(found.sd_training, found.sd_bases, seeds)
 
 

@@ -26,7 +26,8 @@ from yolo_attn.study.report import make_report, precision, text_table, write_int
 from yolo_attn.study.report.environment import breakable
 from yolo_attn.study.report.exports import escape_latex, escape_markdown
 from yolo_attn.study.report.figures.pareto import frontier
-from yolo_attn.study.report.formats import columns, p_value, probability, shorten, typeset
+from yolo_attn.study.report.figures.plot import Margins, as_plot, drawing, new_plot
+from yolo_attn.study.report.formats import columns, counted, p_value, probability, shorten, signed_ends, typeset
 from yolo_attn.study.report.images import Box, Photo, _boxes, _tagged
 from yolo_attn.study.report.maps import _chosen, _scales
 from yolo_attn.study.report.summary import ranked
@@ -693,3 +694,37 @@ def test_arms_are_sorted_by_difference_with_controls_last(study: tuple[Path, dic
     means = [arm.difference("mAP50-95").mean for arm in arms if arm.kind == "variant"]
     assert means[-1] is None  # the arm that failed
     assert means[:-1] == sorted(means[:-1], reverse=True)  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize(
+    ("interval", "shown"),
+    [
+        ((-0.0028, 0.0049706), ("-0.28", "+0.50")),  # equivalent
+        ((-0.0028, 0.00500001), ("-0.28", "+0.51")),  # inconclusive
+        ((0.00002, 0.008), ("+0.002", "+0.80")),  # better
+        ((-0.00002, 0.008), ("-0.002", "+0.80")),
+        ((-0.008, -0.0000004), ("-0.80", "-0.00004")),
+        ((0.0, 0.0), ("+0.00", "+0.00")),
+        ((0.0041, 0.0045), ("+0.41", "+0.45")),
+        ((-1e-12, 1e-12), ("+0.00", "+0.00")),
+        ((None, None), ("-", "-")),
+    ],
+)
+def test_a_verdict_can_be_read_off_a_printed_interval(
+    interval: tuple[float | None, float | None], shown: tuple[str, str]
+) -> None:
+    assert signed_ends(*interval) == shown
+
+
+def test_counts_have_the_right_noun() -> None:
+    found = [counted(1, "run"), counted(1200, "run"), counted(2, "class", "classes"), counted(1, "class", "classes")]
+    assert found == ["1 run", "1,200 runs", "2 classes", "1 class"]
+
+
+def test_names_that_look_like_colors_or_references_are_kept() -> None:
+    with drawing():
+        figure, axes = new_plot(40, Margins())
+        axes.text(0, 0, "team #d55e00 url(#a", color="#d55e00")
+        plot = as_plot(figure, "p", "t", "d")
+    assert "team #d55e00 url(#a" in str(plot.svg)
+    assert "var(--arm-" in str(plot.svg)

@@ -111,6 +111,24 @@ def test_bases_are_the_units_of_training() -> None:
     assert found.added_seconds(found.sizes[1]) == pytest.approx(2 * 3 * 60 + 100)  # two seeds of three arms, and a base
 
 
+def test_one_seed_of_each_base_does_not_tell_training_from_bases() -> None:
+    noise = NoiseSummary(0.02, 0.001, bases=None, df=2.0)
+    made = study(noise, 3)
+    arms = [
+        replace(arm, delta={name: replace(it, seeds=3) for name, it in arm.delta.items() if it}) for arm in made.arms
+    ]
+    found = noise_budget(replace(made, arms=arms))
+    assert found is not None
+    total = 0.02**2 / 3 + 0.001**2
+    assert found.shares == pytest.approx({"training and bases": 0.02**2 / 3 / total, "test images": 0.001**2 / total})
+    names = [size_name(it) for it in found.sizes]
+    assert names == [
+        *("3 bases and 3 seeds", "4 bases and 4 seeds", "6 bases and 6 seeds"),
+        "twice the test images",
+    ]
+    assert "training and bases 99%" in noise_lines(replace(made, arms=arms))[0]
+
+
 @pytest.mark.slow
 def test_looks_make_the_last_seed_the_design() -> None:
     found = budget(NoiseSummary(0.01, 0.002, df=8.0), max_seeds=12).sizes

@@ -114,7 +114,7 @@ def test_classes_of_few_images_are_noted(tmp_path: Path) -> None:
     study = make_results(tmp_path, info, [ArmRuns("base", "baseline", None, states)])
     assert [result.groups for result in study.arms[0].per_class.values()] == [len(set(found.gt_image)) - 2, 2]
     (note,) = study.notes
-    assert "1 of 2 classes rest on fewer than 5 images: class1 (2)." in note
+    assert "1 of 2 classes rests on fewer than 5 images: class1 (2)." in note
     rest = StudyInfo(task="classify", group_count=60)  # whose main metric is one over all images
     per_class = {name: ClassResult(groups=2) for name in ("a", "b")}
     runs = {0: {"top-1": 0.5}}

@@ -388,6 +388,27 @@ def test_noise_with_bases_has_a_component_of_each(tmp_path: Path) -> None:
     assert data["minimum_detectable"][MAIN] == pytest.approx(expected, rel=1e-4)
 
 
+def test_one_seed_of_each_base(tmp_path: Path) -> None:
+    """What a study knows of its noise, a plan of the same study knows too."""
+    study = Made(tmp_path)
+    for name, kind in (("base", "baseline"), ("other", "variant")):
+        study.add(name, kind, seeds=range(3))
+    study.arms = [
+        dataclasses.replace(arm, runs=[dataclasses.replace(run, base=run.seed) for run in arm.runs])
+        for arm in study.arms
+    ]
+    data = study.results().to_dict()
+    check_schema(data)
+    delta, noise = data["arms"][1]["delta"][MAIN], data["noise"]
+    assert delta["sd_training"] is None
+    assert [noise[key] for key in ("training", "images", "bases", "df")] == pytest.approx(
+        [delta["sd_bases"], delta["se_images"], None, 2.0]
+    )
+    found = measured_noise(study.results().study, None, 1)
+    assert found is not None and found.training == pytest.approx(delta["sd_bases"])
+    assert measured_noise(study.results().study, None, 2) is None
+
+
 def test_no_minimum_detectable_difference_without_noise(tmp_path: Path) -> None:
     study = Made(tmp_path)
     study.add("base", "baseline", skill=-50.0)
@@ -536,6 +557,12 @@ def test_only_learning_arm_is_better(tmp_path: Path) -> None:
     ]
     text = study.results().table()
     assert "worse, not learned" in text and "Not learned: blind (all seeds: " in text and "Nothing" not in text
+    study = Untrained(tmp_path / "third")
+    study.add("seeing", "baseline")
+    study.add("blind", "variant")
+    study.add("blind too", "variant", like="blind")
+    (pair,) = study.results().to_dict()["pairs"]
+    assert pair["verdict"] is None
     study = Untrained(tmp_path / "other")
     study.add("base", "baseline")
     study.add("seeing", "variant")

@@ -87,7 +87,7 @@ def _screening(candidates: Sequence[CandidateRecord]) -> Stage:
         *_losses(candidates, lambda one: "cannot be built" if _is_unbuildable(one) else None),
         *_losses(candidates, lambda one: "cannot be exported" if one.status == EXPORT else None),
         *_losses(candidates, _limit_of),
-        *_losses(candidates, lambda one: "the budget is not sufficient for them" if one.status == UNTRIED else None),
+        *_losses(candidates, lambda one: "beyond the budget" if one.status == UNTRIED else None),
     ]
     pairs = sum(map(is_pair, candidates))
     detail = f"including {counted(pairs, 'pair')} of the best, which were added later" if pairs else ""
@@ -139,14 +139,15 @@ def _rung(rung: RungRecord, record: SearchRecord) -> Stage:
 def _confirmation(record: SearchRecord) -> Stage:
     finalists = len(record.confirmed) or sum(one.status == FINALIST for one in record.candidates)
     better = sum(one.verdict == "better" for one in record.confirmed)
-    others = Counter(one.verdict or "without a verdict" for one in record.confirmed if one.verdict != "better")
+    rest = Counter(one.verdict or "without a verdict" for one in record.confirmed if one.verdict != "better")
     seeds = max((one.seeds or 0 for one in record.confirmed), default=0)
+    others = [] if record.info.shared_images else ["other images"]
     return Stage(
         "Confirmation",
-        f"{counted(seeds, 'new seed')}, other images" if seeds else "other images and seeds",
+        ", ".join([counted(seeds, "new seed"), *others]) if seeds else " and ".join([*others, "other seeds"]),
         finalists,
         better if record.confirmed or record.finished else None,
-        tuple(Loss(count, verdict) for verdict, count in others.most_common()),
+        tuple(Loss(count, verdict) for verdict, count in rest.most_common()),
         record.confirm_folder,
     )
 

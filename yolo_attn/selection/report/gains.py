@@ -13,7 +13,7 @@ from yolo_attn.selection.records import CandidateRecord, Confirmed, Costs, Searc
 from yolo_attn.study.report.figures.palette import light
 from yolo_attn.study.report.figures.pareto import frontier
 from yolo_attn.study.report.figures.plot import SMALL, Margins, Plot, as_plot, label_left, new_plot
-from yolo_attn.study.report.formats import signed, typeset
+from yolo_attn.study.report.formats import signed, signed_ends, typeset
 
 __all__ = ["Finalist", "finalists_in_color", "gain_plots"]
 
@@ -161,6 +161,6 @@ def _described(record: SearchRecord, drawn: Sequence[tuple[Finalist, float]], se
     for one, price in drawn:
         interval = ""
         if one.found.low is not None and one.found.high is not None:
-            interval = f" [{signed(one.found.low)}, {signed(one.found.high)}]"
+            interval = " [{}, {}]".format(*signed_ends(one.found.low, one.found.high))
         parts.append(typeset(f"{one.label}: {price:+.1f}%, {signed(one.found.mean)}{interval}"))
     return f"{'; '.join(parts)}; {searched} other candidates with their estimates in the search."

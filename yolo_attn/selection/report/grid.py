@@ -17,7 +17,7 @@ from yolo_attn.selection.records import (
     RungEstimate,
     SearchRecord,
 )
-from yolo_attn.study.report.formats import signed, typeset
+from yolo_attn.study.report.formats import signed, signed_ends, typeset
 
 __all__ = ["Cell", "Grid", "GridRow", "make_grid"]
 
@@ -170,5 +170,5 @@ def _below(last: RungEstimate) -> str:
 def _title(where: str, one: CandidateRecord, last: RungEstimate) -> str:
     interval = ", one seed, no interval"
     if last.low is not None and last.high is not None:
-        interval = typeset(f" [{signed(last.low)}, {signed(last.high)}]")
+        interval = typeset(" [{}, {}]".format(*signed_ends(last.low, last.high)))
     return f"{where}: {typeset(signed(last.mean))}{interval}, rung {last.rung}; {one.reason or one.status}"

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -44,9 +44,11 @@ def make_environment(package: str) -> Environment:
         "points_range": formats.points_range,
         "signed": _typeset(formats.signed),
         "signed_interval": _typeset(formats.signed_interval),
+        "signed_range": _typeset(_signed_range),
         "p_value": _typeset(formats.p_value),
         "probability": _typeset(formats.probability),
         "count": _typeset(formats.count),
+        "counted": formats.counted,
         "gflops": _typeset(formats.gflops),
         "millions": _typeset(formats.millions),
         "milliseconds": _typeset(formats.milliseconds),
@@ -68,6 +70,17 @@ def shared_parts(environment: Environment) -> dict[str, object]:
         "script": Markup(script),  # noqa: S704 (a file of this package)
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     }
+
+
+class _Interval(Protocol):
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
+
+
+def _signed_range(found: _Interval) -> str:
+    return "[{}, {}]".format(*formats.signed_ends(found.low, found.high))
 
 
 def _typeset(function: Callable[[_T], str]) -> Callable[[_T], str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 
 from yolo_attn.study.results.records import Estimate, Latency
@@ -15,6 +15,7 @@ __all__ = [
     "NONE",
     "columns",
     "count",
+    "counted",
     "date",
     "duration",
     "enumerated",
@@ -33,12 +34,14 @@ __all__ = [
     "probability",
     "shorten",
     "signed",
+    "signed_ends",
     "signed_interval",
     "size",
     "typeset",
 ]
 
 NONE = "-"
+_EXACT = 6  # decimals of a point; what differs beyond them is rounding
 _MIN_P = 0.001
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MAX_PROBABILITY = 0.995
@@ -61,7 +64,26 @@ def interval(estimate: Estimate) -> str:
 
 def signed_interval(estimate: Estimate) -> str:
     """Return "[-0.45, +2.39]", or "" without an interval."""
-    return "" if estimate.half is None else f"[{signed(estimate.low)}, {signed(estimate.high)}]"
+    return "" if estimate.half is None else "[{}, {}]".format(*signed_ends(estimate.low, estimate.high))
+
+
+def signed_ends(low: float | None, high: float | None) -> tuple[str, str]:
+    """Return the ends of an interval of differences, rounded so that a verdict can be read off the text.
+
+    They are rounded outward, so an end that is printed as the margin is not beyond it. An end that is not zero gets as
+    many decimals as it takes to show that.
+    """
+    return _end(low, math.floor), _end(high, math.ceil)
+
+
+def _end(value: float | None, outward: Callable[[float], int]) -> str:
+    if value is None:
+        return NONE
+    points, decimals = round(100 * value, _EXACT), 2
+    while points and not round(points, decimals) and decimals < _EXACT:
+        decimals += 1
+    rounded = outward(round(points * 10**decimals, _EXACT)) / 10**decimals
+    return f"{rounded + 0.0:+.{decimals}f}"
 
 
 def size(value: float) -> str:
@@ -117,6 +139,11 @@ def probability(value: float | None) -> str:
     if value >= _MAX_PROBABILITY:
         return ">0.99"
     return "<0.01" if value <= 1 - _MAX_PROBABILITY else f"{value:.2f}"
+
+
+def counted(number: int, word: str, plural: str = "") -> str:
+    """Return a count with its noun: "1 run", "1,200 runs"."""
+    return f"{number:,} {word if number == 1 else plural or f'{word}s'}"
 
 
 def count(value: int | None) -> str:

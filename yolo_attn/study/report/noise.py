@@ -16,8 +16,7 @@ def noise_lines(study: StudyResults) -> list[str]:
     budget = noise_budget(study)
     if budget is None or not any(arm.verdict for arm in study.variants):
         return []
-    shares = [("training", budget.training), ("bases", budget.bases), ("test images", budget.images)]
-    known = ", ".join(f"{name} {share:.0%}" for name, share in shares if share is not None)
+    known = ", ".join(f"{name} {share:.0%}" for name, share in budget.shares.items())
     changes = "; with ".join(f"{size_name(size)} {_detects(budget, size)}" for size in budget.sizes[1:])
     return [
         f"Noise of a difference (standard error {points(budget.error)} points), shares of its variance: {known}.",

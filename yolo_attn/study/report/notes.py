@@ -66,8 +66,8 @@ def _rule(study: StudyResults) -> str:
     margin = size(study.info.margin)
     no_worse = f", no worse if it is above -{margin} points" if study.info.no_worse else ""
     return (
-        f"Verdict: better or worse if the interval excludes 0, equivalent if it is within ±{margin} points{no_worse}; "
-        "inconclusive does not mean equal."
+        f"Verdict: equivalent if the interval is within ±{margin} points, else better or worse if it excludes 0"
+        f"{no_worse}; inconclusive does not mean equal."
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from yolo_attn.errors import counted
 from yolo_attn.stats.compare import MIN_SEEDS
 from yolo_attn.stats.verdicts import ALPHA
-from yolo_attn.study.report.formats import enumerated, percent, signed, size, typeset
+from yolo_attn.study.report.formats import enumerated, percent, signed, signed_ends, size, typeset
 from yolo_attn.study.results.judging import is_overruled, more_failures
 from yolo_attn.study.results.looks import list_seeds, unplanned_rate
 from yolo_attn.study.results.records import ArmSummary, StudyResults
@@ -26,7 +26,7 @@ def paper_sentences(study: StudyResults) -> list[str]:
 
 def _finding(study: StudyResults, arm: ArmSummary) -> str:
     found = arm.difference()
-    low, high = (typeset(signed(end)) for end in found.interval or (None, None))
+    low, high = (typeset(end) for end in signed_ends(*(found.interval or (None, None))))
     level = f"{percent(found.level or 1 - ALPHA)} interval {low} to {high}"
     several = f", corrected for {len(study.variants)} variants" if len(study.variants) > 1 else ""
     return (

@@ -197,17 +197,15 @@ class NoiseContent(Content):
     shares: Sequence[tuple[str, float, str]] = ()
 
 
+_NOISE_COLORS = {"training": "arm-0", "training and bases": "arm-0", "bases": "arm-2", "test images": "arm-4"}
+
+
 def _noise(page: PageData) -> Content | None:
     budget = noise_budget(page.study)
     if budget is None:
         return None
-    sources = [
-        ("training", budget.training, "arm-0"),
-        ("bases", budget.bases, "arm-2"),
-        ("test images", budget.images, "arm-4"),
-    ]
     return NoiseContent(
-        budget=budget, shares=[(name, share, color) for name, share, color in sources if share is not None]
+        budget=budget, shares=[(name, share, _NOISE_COLORS[name]) for name, share in budget.shares.items()]
     )
 
 

@@ -24,8 +24,9 @@ class Budget:
         error: Standard error of a difference.
         training: Share of training in its square.
         images: Share of the test images.
-        bases: Share of the bases; None with one.
+        bases: Share of the bases; None with one, or if it is part of that of training.
         sizes: The study as it is, then with more seeds, bases or test images.
+        joint: Whether the share of training is that of bases too, because each has a single seed.
     """
 
     error: float
@@ -33,6 +34,14 @@ class Budget:
     images: float
     bases: float | None
     sizes: Sequence[Size]
+    joint: bool = False
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The shares by their source."""
+        training = "training and bases" if self.joint else "training"
+        found = {training: self.training, "bases": self.bases, "test images": self.images}
+        return {name: share for name, share in found.items() if share is not None}
 
     def added_seconds(self, size: Size) -> float | None:
         """Return the training time that a size needs in addition to the study as it is, None if unknown."""
@@ -43,8 +52,9 @@ class Budget:
 def noise_budget(study: StudyResults) -> Budget | None:
     """Return the noise budget of a study, None while its noise is unknown."""
     noise = study.noise
-    seeds = max((arm.difference().seeds or 0 for arm in study.variants), default=0)
-    if noise is None or seeds < MIN_SEEDS:
+    known = [arm.difference().seeds or 0 for arm in study.variants]
+    seeds = min((number for number in known if number >= MIN_SEEDS), default=0)
+    if noise is None or not seeds:
         return None
     bases = max(1, *map(study.units, study.variants)) if study.has_several_bases else 1
     variances = (noise.training**2 / seeds, noise.images**2, (noise.bases or 0.0) ** 2 / bases)
@@ -56,12 +66,13 @@ def noise_budget(study: StudyResults) -> Budget | None:
         error=math.sqrt(total),
         training=training,
         images=images,
-        bases=between if bases > 1 else None,
-        sizes=[_size(study, noise, *of) for of in _sizes(study.info.max_seeds or seeds, bases)],
+        bases=between if noise.bases is not None else None,
+        sizes=[_size(study, noise, *of) for of in _sizes(study.info.max_seeds or seeds, bases, noise.bases)],
+        joint=bases > 1 and noise.bases is None,
     )
 
 
-def _sizes(seeds: int, bases: int) -> Iterator[tuple[int, int, int]]:
+def _sizes(seeds: int, bases: int, noise_of_bases: float | None) -> Iterator[tuple[int, int, int]]:
     """Yield the seeds, bases and factor of test images of the study as it is, then of larger ones."""
     each = max(seeds // bases, 1)
     yield seeds, bases, 1
@@ -70,7 +81,8 @@ def _sizes(seeds: int, bases: int) -> Iterator[tuple[int, int, int]]:
         yield 2 * seeds, 1, 1
     else:
         yield each * (bases + 1), bases + 1, 1
-        yield 2 * each * bases, bases, 1
+        if noise_of_bases is not None:
+            yield 2 * each * bases, bases, 1
         yield each * 2 * bases, 2 * bases, 1
     yield seeds, bases, 2
 

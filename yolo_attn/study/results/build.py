@@ -7,7 +7,7 @@ validator, are taken from the runs' results.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,6 +23,7 @@ from yolo_attn.study.job import RunState, Scores
 from yolo_attn.study.results.estimates import (
     ArmEstimates,
     RunSource,
+    any_learnt,
     arm_estimates,
     cached_metrics,
     noise,
@@ -247,12 +248,16 @@ class _Trial:
         found, main = [], self._metrics[0]
         for index, reference in family:
             difference = pair_difference(self._sources[index], self._sources[reference])
-            comparable = self._estimates[index].comparable or self._estimates[reference].comparable
+            comparable = any_learnt((*self._learnt(index), *self._learnt(reference))) is not False
             judged, verdict = self._judge(index, reference, {main: difference}, len(family), comparable)
             record = judged[main]
             if record is not None:
                 found.append(PairResult(self._arms[index].name, self._arms[reference].name, record, verdict))
         return found
+
+    def _learnt(self, index: int) -> Iterable[bool | None]:
+        """Return whether each run of an arm has learned."""
+        return self._estimates[index].learnt.values()
 
     def noises(self) -> dict[str, Noise]:
         """Return the noise of the variants' differences in each metric in which it is known."""

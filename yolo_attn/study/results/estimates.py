@@ -25,6 +25,7 @@ from yolo_attn.study.results.records import ClassResult, NoiseSummary, PlainEsti
 __all__ = [
     "ArmEstimates",
     "RunSource",
+    "any_learnt",
     "arm_estimates",
     "cached_metrics",
     "forget",
@@ -103,7 +104,7 @@ class ArmEstimates:
     @property
     def any_learnt(self) -> bool | None:
         """Whether any run has learned; None when that cannot be decided."""
-        return _any_learnt(self.learnt.values())
+        return any_learnt(self.learnt.values())
 
 
 @lru_cache(maxsize=256)
@@ -155,11 +156,12 @@ def arm_estimates(
         else {name: _metric_difference(found, column) for column, name in enumerate(names)},
         learnt={seed: run.learnt for seed, run in by_seed.items()},
         chance={seed: run.chance.mean if run.chance else None for seed, run in by_seed.items()},
-        comparable=_any_learnt(cached_metrics(source).learnt for source in (*runs, *(baseline or ()))) is not False,
+        comparable=any_learnt(cached_metrics(source).learnt for source in (*runs, *(baseline or ()))) is not False,
     )
 
 
-def _any_learnt(runs: Iterable[bool | None]) -> bool | None:
+def any_learnt(runs: Iterable[bool | None]) -> bool | None:
+    """Return whether any of some runs has learned; None if that is unknown."""
     known = list(runs)
     return True if True in known else False if known and None not in known else None
 
@@ -282,6 +284,8 @@ def noise(variants: Sequence[ArmEstimates], name: str) -> Noise | None:
 def summarize_noise(variants: Sequence[ArmEstimates], found: Noise) -> NoiseSummary:
     """Return the noise in the main metric, with the parts of seeds and bases separated.
 
+    With one seed of each base nothing separates them, and their noise together is that of training.
+
     Args:
         variants: Statistics of the variants.
         found: Their noise as `noise` returns it.
@@ -289,10 +293,11 @@ def summarize_noise(variants: Sequence[ArmEstimates], found: Noise) -> NoiseSumm
     noisy = [item for item in _tested(variants, next(iter(variants[0].metrics))) if item.error]
     bases = [item.sd_bases for item in noisy if item.sd_bases is not None]
     seeds = [item.sd_training for item in noisy if item.sd_training is not None]
+    separate = bool(bases and seeds)
     return NoiseSummary(
-        training=_root_mean_square(seeds) if bases else found.training,
+        training=_root_mean_square(seeds) if separate else found.training,
         images=found.images,
-        bases=_root_mean_square(bases) if bases else None,
+        bases=_root_mean_square(bases) if separate else None,
         df=found.df,
         image_df=found.image_df,
     )

@@ -103,7 +103,8 @@ def _rare_classes(info: StudyInfo, estimates: Sequence[ArmEstimates]) -> list[st
     more = f" and {len(rare) - _MAX_CLASSES} more" if len(rare) > _MAX_CLASSES else ""
     things = "groups of images" if info.groups else "images"
     return [
-        f"{len(rare)} of {len(per_class)} classes rest on fewer than {_FEW_GROUPS} {things}: {named}{more}. Each "
+        f"{len(rare)} of {len(per_class)} classes {'rests' if len(rare) == 1 else 'rest'} on fewer than {_FEW_GROUPS} "
+        f"{things}: {named}{more}. Each "
         f"counts as much as any other in {info.metrics[0]}, so intervals are wider than the number of images suggests. "
         "Evaluate more images of these classes."
     ]

@@ -81,8 +81,11 @@ def arm_style(arm: ArmSummary) -> ArmStyle:
 
 
 def as_variables(svg: str) -> str:
-    """Return an SVG with its colors replaced by CSS variables of the page, with the light colors as fallback."""
-    return re.sub(r"#[0-9a-f]{6}\b", _variable, svg)
+    """Return an SVG with its colors replaced by CSS variables of the page, with the light colors as fallback.
+
+    Text between tags, such as the name of an arm, keeps what looks like a color.
+    """
+    return re.sub(r"#[0-9a-f]{6}\b(?=[^<>]*>)", _variable, svg)
 
 
 def _variable(match: re.Match[str]) -> str:

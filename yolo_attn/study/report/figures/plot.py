@@ -171,7 +171,7 @@ def as_plot(figure: Figure, ident: str, title: str, description: str) -> Plot:
     svg = stream.getvalue()
     inner = svg[svg.index("<defs>") : svg.rindex("</svg>")]
     inner = re.sub(r"<style.*?</style>", "", inner, count=1, flags=re.DOTALL)  # it would apply to the whole page
-    inner = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{ident}-", inner)
+    inner = re.sub(r'(\bid="|url\(#|href="#)(?=[^<>]*>)', rf"\g<1>{ident}-", inner)
     inner = re.sub(r"\n\s*", "\n", as_variables(inner))
     width, height = (_DPI * length for length in figure.get_size_inches())
     head = Markup(
