@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from yolo_attn.errors import UserError
 from yolo_attn.security.trust import trusting
+from yolo_attn.system.files import expand_home
 
 if TYPE_CHECKING:
     import numpy as np
@@ -434,7 +435,7 @@ def attention_maps(
     check_attention(networks, model)
     writer = None
     if folder is not None:
-        writer = MapWriter(new_folder(Path(folder).expanduser(), exist_ok=exist_ok), kinds, style, by_layer=by_layer)
+        writer = MapWriter(new_folder(expand_home(folder), exist_ok=exist_ok), kinds, style, by_layer=by_layer)
     request = Request(imgsz=side, queries=queries, conf=_share("conf", conf), cam=cam, every=every)
     return make_gallery(networks, images, writer, request, progress=progress)
 

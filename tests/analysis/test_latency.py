@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -50,15 +52,24 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
     return clock
 
 
-def test_models_take_turns_in_an_order_that_rotates(clock: _Clock) -> None:
+def test_models_take_turns_in_random_order(clock: _Clock) -> None:
     models = {name: _Model(clock, name, [1.0] * 9) for name in "abc"}
     calls: list[tuple[int, int]] = []
     found = measure_latency(models, (3, 32, 50), rounds=4, warm_up=2, progress=lambda *done: calls.append(done))
     warm = ["a'", "a'", "b'", "b'", "c'", "c'"]
-    rounds = ["a'", "b'", "c'", "b'", "c'", "a'", "c'", "a'", "b'", "a'", "b'", "c'"]
-    assert clock.calls == warm + rounds  # copies: the models themselves were not run
+    assert clock.calls[:6] == warm  # copies: the models themselves were not run
+    rounds = [clock.calls[start : start + 3] for start in range(6, 18, 3)]
+    assert all(sorted(one) == ["a'", "b'", "c'"] for one in rounds) and len(clock.calls) == 18
     assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert list(found) == ["a", "b", "c"]
+
+
+def test_no_model_always_follows_the_same_one(clock: _Clock) -> None:
+    """A model that follows a large one finds none of its weights in the caches."""
+    measure_latency({name: _Model(clock, name, [1.0] * 60) for name in "abcd"}, (3, 32, 64), rounds=60, warm_up=0)
+    pairs = Counter(itertools.pairwise(clock.calls))
+    following = [count for (first, second), count in pairs.items() if first != second]
+    assert len(following) == 12 and max(following) < 2.5 * min(following)
 
 
 def test_median_and_percentiles_without_the_warm_up(clock: _Clock) -> None:

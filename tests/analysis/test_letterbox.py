@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ultralytics.data.augment import LetterBox
+from ultralytics.data.augment import LetterBox, classify_transforms
 
 from yolo_attn.analysis.letterbox import check_image, letterbox, read_image, stretch, to_tensor
 from yolo_attn.analysis.maps import image_maps
 from yolo_attn.analysis.models import open_model
+from yolo_attn.analysis.queries import Query
 from yolo_attn.analysis.sources import find_sources
 from yolo_attn.errors import UserError
 from yolo_attn.host.detector import Detector
@@ -53,6 +57,32 @@ def test_a_model_sees_the_image_of_predict(name: str, size: tuple[int, int], fre
     Detector(model, imgsz=64, conf=0.25)(image)
     assert torch.equal(mine, seen[-1]) and mine.shape[2:] == size
     assert found.frame is not None and (found.frame.height, found.frame.width) == size
+
+
+@pytest.mark.parametrize("shape", [(48, 128), (150, 90), (64, 64), (301, 100)])
+def test_a_classification_model_sees_the_central_square(shape: tuple[int, int]) -> None:
+    model: Any = open_model("yolo11n-cls.yaml+SE@after:4")
+    seen: list[torch.Tensor] = []
+    model.model[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    noise = np.random.default_rng(0).integers(0, 255, (*shape, 3), np.uint8)
+    picture = cv2.GaussianBlur(noise, (0, 0), 4)
+    found = image_maps(model, picture, imgsz=64)
+    expected = classify_transforms(64)(PIL.Image.fromarray(picture[..., ::-1]))
+    assert seen[-1].shape == (1, 3, 64, 64)
+    assert (seen[-1][0] - expected).abs().mean() < 0.01
+    side = min(shape)
+    assert found.image.shape == (side, side, 3)
+    assert found.frame is not None and (found.frame.height, found.frame.width) == (64, 64)
+
+
+def test_points_of_a_classification_model_are_those_of_the_image() -> None:
+    model = open_model("yolo11n-cls.yaml+MHSA@after:4")
+    picture = np.zeros((64, 128, 3), np.uint8)
+    found = image_maps(model, picture, imgsz=64, queries=[Query(40, 10)])
+    assert [(str(each.query), each.query.x, each.query.y) for each in found.queries[:1]] == [("x=40, y=10", 8, 10)]
+    outside = r"^point x=20, y=10: outside of the central square, .* \(x from 32 to 95, y from 0 to 63\)$"
+    with pytest.raises(UserError, match=outside):
+        image_maps(model, picture, imgsz=64, queries=[Query(20, 10)])
 
 
 def test_a_stretched_map_covers_the_image() -> None:
@@ -123,6 +153,20 @@ def test_the_image_is_rgb_in_0_to_1() -> None:
     assert tensor.shape == (1, 3, 2, 3)
     assert tensor[0, :, 0, 0].tolist() == [0, 0, 1]
     assert to_tensor(image[..., 0]).shape == (1, 1, 2, 3)
+
+
+def test_an_image_with_too_many_pixels_is_an_error(tmp_path: Path) -> None:
+    """Mosaics of satellites have more than OpenCV reads."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    path = tmp_path / "mosaic.png"
+    header = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
+    rows = chunk(b"IDAT", zlib.compress(b"\0" * 100))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + rows + chunk(b"IEND", b""))
+    with pytest.raises(UserError, match=r"mosaic\.png: cannot be read \(.*give a smaller image$"):
+        read_image(path)
 
 
 def test_images_are_found_and_read(tmp_path: Path) -> None:

@@ -103,6 +103,8 @@ def test_names_with_commas(fresh_folder: Path) -> None:
         "m",
     ]
     assert list(open_models("a/m.yaml,b/m.yaml")) == ["a/m.yaml", "b/m.yaml"]
+    (fresh_folder / "a").rename(fresh_folder / "x,y")
+    assert list(open_models("x,y/m.yaml")) == ["m"]
 
 
 # --- the verb ---------------------------------------------------------------------------------------------------

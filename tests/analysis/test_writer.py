@@ -20,7 +20,9 @@ from yolo_attn.analysis import video
 from yolo_attn.analysis.gallery import Gallery
 from yolo_attn.analysis.maps import ImageMaps
 from yolo_attn.analysis.overlay import Scales, Style, _check_size, draw, draw_frame
+from yolo_attn.analysis.sources import Frames, Shown
 from yolo_attn.analysis.video import FigureVideo
+from yolo_attn.analysis.writer import MapWriter
 from yolo_attn.errors import UserError
 from yolo_attn.host.documents import model_yaml
 
@@ -294,6 +296,40 @@ def test_frames_of_different_sizes_fit_into_the_first_one(fresh_folder: Path, mo
     assert smaller[:30, :48].mean() == pytest.approx(50, abs=3) and smaller[40:].mean() > 250
     assert larger[:60, :90].mean() == pytest.approx(50, abs=3) and larger[:, 99:].mean() > 200
     assert [path.name for path in Path("new").iterdir()] == ["some.clip.avi"]
+
+
+def test_a_video_that_is_not_complete_is_an_error(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenCV does not say that the disk is full."""
+    Path("street.avi").write_bytes(b"an earlier video")
+    monkeypatch.setattr(video, "FORMATS", ((".avi", "MJPG"),))
+    figures = FigureVideo(Path("street"), 10)
+    for _ in range(3):
+        figures.add(np.full((64, 64, 3), 50, np.uint8))
+    monkeypatch.setattr(video, "_frames_of", lambda path: 2)
+    with pytest.raises(UserError, match=r"^street.avi: the video could not be written completely; is the disk full\?$"):
+        figures.close()
+    assert Path("street.avi").read_bytes() == b"an earlier video"
+    assert [path.name for path in Path().iterdir()] == ["street.avi"]
+    monkeypatch.undo()
+    assert video._frames_of(Path("street.avi")) == 0
+
+
+def test_frames_without_a_figure_keep_their_time(street: Path) -> None:
+    """Self-attention has no map of a frame without detections."""
+    shown = Shown("clip", "clip.avi", image(48, 64))
+    make_video(Path("clip.avi"), 5)
+    source = Frames(Path("clip.avi"), "clip", 1)
+    with_maps = ImageMaps("clip.avi", shown.image, (gate_map(np.full((8, 8), 0.5, np.float32)),), ())
+    without = replace(with_maps, maps=())
+    writer = MapWriter(Path("maps"))
+    for maps in (without, without, with_maps, without, with_maps):
+        writer.write(shown, [maps], source)
+    writer.close_videos()
+    frames, _ = frames_of(Path("maps/clip.mp4"))
+    assert len(frames) == 5
+    alone = frames[3]
+    assert alone[:40, :60].mean() < 200 and alone[60:].mean() > 250
+    assert all(np.abs(frames[n].astype(int) - frames[2]).mean() < 8 for n in (0, 1, 4))
 
 
 def test_frames_share_the_color_scales_of_the_first_one() -> None:

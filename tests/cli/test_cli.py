@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -22,6 +24,7 @@ from tests.host.helpers import tiny_dataset
 from yolo_attn import cards
 from yolo_attn.cli import main
 from yolo_attn.cli.commands import find_command
+from yolo_attn.cli.stock import prepare_words
 from yolo_attn.errors import UserError
 from yolo_attn.graph.sites import SITE_KINDS
 from yolo_attn.study.specification.controls import CONTROLS
@@ -296,7 +299,6 @@ def test_a_broken_checkpoint_is_one_line(fresh_folder: Path, capsys: pytest.Capt
 
 
 def test_a_full_disk_is_one_line() -> None:
-    import errno
 
     from yolo_attn.host.error_messages import stock_message
 
@@ -446,7 +448,6 @@ def test_a_file_that_cannot_be_written_is_reported_with_its_key(fresh_folder: Pa
 
 
 def test_disk_errors_without_a_file_name_are_reported() -> None:
-    import errno
 
     from yolo_attn.host.error_messages import stock_message
 
@@ -513,9 +514,8 @@ def test_problems_of_the_data_are_printed_before_anything_runs(
     data = damaged_dataset(fresh_folder / "set", usable=True)
     assert main([verb, "model=yolo11n.yaml", f"data={data}"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith(
-        "yolo-attn: data: train 3 images, 3 objects; val 3 images, 3 objects; skipped in train: "
-    )
+    train = "train 3 images, 3 objects; " if verb == "train" else ""  # val reads only its own images
+    assert lines[0].startswith(f"yolo-attn: data: {train}val 3 images, 3 objects; skipped in {verb}: ")
     assert "1 unreadable image (images/val/0.png: " in lines[0]
     assert lines[1] == "runs now"
 
@@ -524,3 +524,66 @@ def test_mostly_unusable_data_stops_every_command(fresh_folder: Path, capsys: py
     data = damaged_dataset(fresh_folder / "set", usable=False)
     for words in (["train", "model=yolo11n.yaml"], ["compare", "base=yolo11n.yaml", "variants=SE@neck"]):
         assert "3 of 4 images of train cannot be used" in refuse(*words, f"data={data}", capsys=capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [
+        ("val model=yolo11n-se.yaml data=mine/data.yaml", None),
+        ("val model=yolo11n-se.yaml data=mine/data.yaml split=test", "has no test split"),
+        ("predict model=yolo11n-se.yaml data=mine/data.yaml source=mine", None),
+        ("train model=yolo11n-se.yaml data=mine/data.yaml", "the images of train are not at"),
+    ],
+)
+def test_only_images_that_a_command_reads_must_be_there(words: str, refused: str | None, fresh_folder: Path) -> None:
+    Path("mine").mkdir()
+    data = tiny_dataset(Path("mine").absolute())
+    data.write_text(data.read_text().replace("train: images", "train: images/lost"))
+    if refused is None:
+        assert [word for word in prepare_words(words.split()) if word.startswith("data=")]
+    else:
+        with pytest.raises(UserError, match=refused):
+            prepare_words(words.split())
+
+
+def test_classes_that_count_as_one_are_not_checked(fresh_folder: Path) -> None:
+    data = tiny_dataset(fresh_folder)
+    for label in fresh_folder.rglob("*.txt"):
+        label.write_text(label.read_text().replace("0 ", "7 ", 1))
+    words = ["train", "model=yolo11n-se.yaml", f"data={data}"]
+    with pytest.raises(UserError, match="class 7 is not one of the classes 0 to 0"):
+        prepare_words(words)
+    assert prepare_words([*words, "single_cls=True"])[-1] == "single_cls=True"
+
+
+def test_names_that_are_not_utf8_are_printed(fresh_folder: Path) -> None:
+    """Archives made with a Chinese Windows leave such names on Linux."""
+    bad = os.fsdecode("\u8857\u9053.png".encode("gbk"))
+    code = f"from yolo_attn.cli import main; import sys; sys.exit(main(['maps', 'model=yolo11n.yaml', {bad!r}]))"
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+    assert done.returncode == 2 and b"Traceback" not in done.stderr
+    assert b"\\udcbd" in done.stderr
+
+
+def test_what_cannot_be_read_is_not_called_unwritable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from yolo_attn.host.error_messages import environment_message
+
+    error = PermissionError(errno.EACCES, "Permission denied", str(tmp_path))
+    assert "cannot be written (no permission)" in (environment_message(error) or "")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert environment_message(error) == f"{tmp_path}: cannot be read (no permission); change its permissions"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("maps", "model=yolo11n-se.yaml", "source=~nobody_here.png"), "no such image, video or folder"),
+        (("train", "model=yolo11n-se.yaml", "data=~nobody_here/data.yaml"), "there is no data YAML"),
+        (("report", "from=~nobody_here"), "~nobody_here"),
+    ],
+)
+def test_a_name_that_begins_with_a_tilde_is_not_a_home(
+    words: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str], fresh_folder: Path
+) -> None:
+    assert expected in refuse(*words, capsys=capsys)

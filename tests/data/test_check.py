@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from yolo_attn.data import check_data, describe_data, drop_stale_caches
+from yolo_attn.data import check_data, describe_data, drop_stale_caches, resolve_data
 from yolo_attn.data.data_yaml import DataYaml
 from yolo_attn.errors import UserError
 from yolo_attn.host import installation
@@ -151,14 +151,14 @@ def test_an_image_that_ultralytics_cannot_repair_is_hashed_unchanged(dataset: Da
         assert dataset.check().digest != before
 
 
-def read_classes(dataset: Dataset) -> list[int]:
+def read_classes(dataset: Dataset, task: str = "detect") -> list[int]:
     """Return the classes that Ultralytics reads for training, from its cache if it has one."""
     from ultralytics.cfg import get_cfg
     from ultralytics.data.dataset import YOLODataset
 
     data = {"names": {0: "a", 1: "b"}, "nc": 2, "channels": 3}
     folder = str(dataset.root / "images" / "train")
-    read = YOLODataset(img_path=folder, data=data, task="detect", imgsz=32, augment=False, hyp=get_cfg())
+    read = YOLODataset(img_path=folder, data=data, task=task, imgsz=32, augment=False, hyp=get_cfg())
     return [int(number) for label in read.labels for number in label["cls"].ravel()]
 
 
@@ -286,6 +286,47 @@ def test_an_invalid_label_row_is_reported_with_file_and_line(dataset: Dataset, r
     assert found.startswith("1 bad label file (labels/train/1.txt, line 3: ") and re.search(message, found)
     train = dataset.check().splits["train"]
     assert (train.images, train.instances) == (3, 1)  # Ultralytics skips the whole image as well
+
+
+OUTSIDE = "0 0.8 0.2 1.05 0.2 1.05 0.6 0.8 0.6"  # the center of its box is inside
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        (OUTSIDE, ""),
+        ("1 -0.1 0.2 0.5 0.2 0.5 0.6 -0.1 0.6", ""),
+        ("0 0.9 0.2 1.3 0.2 1.3 0.6 0.9 0.6", "the coordinate 1.1 of the box around the polygon is outside 0..1"),
+        ("0 90 20 130 20 130 60 90 60", "the coordinate 110 of the box around the polygon"),
+    ],
+)
+@pytest.mark.parametrize("task", ["obb", "segment"])
+def test_a_polygon_is_checked_by_its_box_as_in_ultralytics(
+    dataset: Dataset, task: str, rows: str, problem: str
+) -> None:
+    """Cropping an aerial image leaves objects whose corners are outside."""
+    dataset.split("train", *[CORNERS] * 5, rows)
+    dataset.split("val", CORNERS)
+    for image in (dataset.root / "images" / "train").iterdir():
+        image.write_bytes(as_jpeg(90))
+    found = dataset.check(task).splits["train"]
+    assert found.images == len(read_classes(dataset, task)) == 6 - bool(problem)
+    assert problem in " ".join(str(each) for each in found.problems)
+
+
+def test_any_index_is_a_class_if_all_count_as_one(dataset: Dataset) -> None:
+    dataset.entries["names"] = ["object"]
+    dataset.split("train", BOX, BOX.replace("1", "7", 1), BOX.replace("1", "0", 1), "-1 0.5 0.5 0.2 0.2", "", "", "")
+    found = dataset.check(single_class=True).splits["train"]
+    assert (found.images, found.instances) == (6, 3)
+    assert "class -1 is not the index of a class" in str(found.problems[0])
+    assert "cannot be used" in dataset.error() or "class 1 is not" in dataset.error()
+
+
+def test_boxes_with_and_without_keypoints_are_both_boxes(dataset: Dataset) -> None:
+    dataset.entries["kpt_shape"] = [2, 3]
+    dataset.split("train", f"{BOX}\n{POINTS}\n", BOX, BOX, BOX)
+    assert dataset.check().splits["train"].instances == 5
 
 
 def test_boxes_and_polygons_in_one_file_are_a_problem(dataset: Dataset) -> None:
@@ -541,8 +582,30 @@ def test_folders_and_archives_are_accepted(dataset: Dataset) -> None:
     (dataset.root / "second.yaml").write_text("")
     with pytest.raises(UserError, match="contains 2 YAML files"):
         check_data(str(dataset.root))
+    named = dataset.root / f"{dataset.root.name}.yaml"
+    named.write_text(dataset.yaml.read_text())
+    assert check_data(str(dataset.root)).data == str(named)
     (dataset.root / "set.zip").write_bytes(b"")
     assert not check_data(str(dataset.root / "set.zip")).present
+    assert not check_data(str(dataset.root / "set.zip"), "classify").present
+
+
+def test_the_suffix_of_a_data_yaml_in_capitals(dataset: Dataset) -> None:
+    digest = dataset.check().digest
+    shouted = dataset.yaml.rename(dataset.root / "DATA.YAML")
+    assert check_data(str(shouted)).digest == digest
+    assert resolve_data(str(shouted)) == str(shouted)
+
+
+def test_class_folders_that_ultralytics_knows_by_other_names(tmp_path: Path) -> None:
+    for name in ("train/cat", "valid/cat"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "1.png").write_bytes(IMAGE)
+    assert check_data(str(tmp_path), "classify").splits["val"].images == 1
+    (tmp_path / "train" / "cat").rename(tmp_path / "cat")
+    (tmp_path / "train").rmdir()
+    undivided = describe_data(check_data(str(tmp_path), "classify", ("train",)))
+    assert undivided == f"data: {tmp_path} has no folder train, so Ultralytics divides its images; not checked"
 
 
 def test_the_hash_of_class_folders_covers_names_and_sizes(tmp_path: Path) -> None:

@@ -163,6 +163,9 @@ def test_incomplete_and_older_datasets_are_rebuilt(tmp_path: Path, lost: str) ->
 
 def test_added_and_changed_files_are_reported_and_kept(tmp_path: Path) -> None:
     folder = make_digits(tmp_path, counts=FEW).parent
+    for name in ("Thumbs.db", "desktop.ini", "0001.npy", ".DS_Store"):  # of file managers, and cached images
+        (folder / "images" / "train" / name).write_bytes(b"")
+    assert make_digits(tmp_path, counts=FEW).parent == folder
     extra = folder / "images" / "train" / "mine.jpg"
     extra.write_bytes(b"mine")
     with pytest.raises(UserError, match=r"mine\.jpg was added to the dataset digits; move it away"):

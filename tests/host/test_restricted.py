@@ -28,7 +28,7 @@ from yolo_attn.host.label_cache import CacheError, read_cache
 from yolo_attn.host.restricted import is_restricted, restricted, restricts_checkpoints
 from yolo_attn.layers.base import Gate
 from yolo_attn.registry import unregister_layer
-from yolo_attn.security.trust import TRUST, is_script, trusting
+from yolo_attn.security.trust import TRUST, is_script, refuse_script, trusting
 
 needs_restriction = pytest.mark.skipif(not restricts_checkpoints(), reason="this Ultralytics opens everything")
 SCRIPT = f"open({HERE!r}, 'w').close()"
@@ -439,6 +439,8 @@ def test_archives_and_stock_scripts_are_accepted(folder: Path) -> None:
     assert not is_script("https://x.org/a.tar.gz?token=1")
     assert not is_script(None)
     assert is_script("http://x.org/a.zip")  # a network attacker could change it
+    with pytest.raises(UserError, match=r"http://x.org/a.zip was not downloaded, because .*; download .* by hand"):
+        refuse_script("data.yaml", "http://x.org/a.zip")
     own = stock_data_yamls()["voc"]
     with restricted():
         reader = getattr(getattr(data_utils, "YAML", None), "load", None) or data_utils.yaml_load

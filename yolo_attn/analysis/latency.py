@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -65,7 +66,9 @@ def take_turns(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, list[float]]:
-    """Return the milliseconds of each model's forward pass in each round; every round begins with another model.
+    """Return the milliseconds of each model's forward pass in each round; every round has another random order.
+
+    A model is slower after one that has filled the caches, so none may always follow the same one.
 
     Args:
         models: The models by name, as `deploy` returns them, after a few passes.
@@ -73,12 +76,12 @@ def take_turns(
         rounds: Number of rounds.
         progress: Called with (rounds done, rounds) after each.
     """
-    names = list(models)
+    names, order = list(models), random.Random(0)  # noqa: S311 (an order of measurements)
     times: dict[str, list[float]] = {name: [] for name in names}
     with torch.no_grad():
         for turn in range(rounds):
-            first = turn % len(names)
-            for name in names[first:] + names[:first]:
+            order.shuffle(names)
+            for name in names:
                 times[name].append(_milliseconds(models[name], image))
             if progress is not None:
                 progress(turn + 1, rounds)

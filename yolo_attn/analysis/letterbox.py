@@ -8,12 +8,24 @@ from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
 import torch
 from numpy.typing import NDArray
 
-from yolo_attn.errors import UserError
+from yolo_attn.errors import UserError, first_line
 
-__all__ = ["IMAGES", "Frame", "check_image", "letterbox", "level_name", "read_image", "stretch", "to_tensor"]
+__all__ = [
+    "IMAGES",
+    "Frame",
+    "central_square",
+    "check_image",
+    "letterbox",
+    "level_name",
+    "read_image",
+    "resample",
+    "stretch",
+    "to_tensor",
+]
 
 Image = NDArray[np.uint8]
 FloatMap = NDArray[np.float32]
@@ -142,6 +154,24 @@ def stretch(image: Image, imgsz: int) -> tuple[Image, Frame]:
     return np.asarray(resized, np.uint8), Frame(imgsz, imgsz, 0, 0, imgsz, imgsz)
 
 
+def central_square(height: int, width: int) -> tuple[slice, slice]:
+    """Return the rows and columns of an image that a classification model sees: its central square."""
+    side = min(height, width)
+    top, left = round((height - side) / 2), round((width - side) / 2)
+    return slice(top, top + side), slice(left, left + side)
+
+
+def resample(image: Image, imgsz: int) -> tuple[Image, Frame]:
+    """Resize a square image with antialiasing, as `predict` does for classification.
+
+    Args:
+        image: (H, H) or (H, H, C).
+        imgsz: Pixels of a side.
+    """
+    resized = PIL.Image.fromarray(image).resize((imgsz, imgsz), PIL.Image.Resampling.BILINEAR)
+    return np.asarray(resized, np.uint8), Frame(imgsz, imgsz, 0, 0, imgsz, imgsz)
+
+
 def to_tensor(image: Image) -> torch.Tensor:
     """Return an image, gray or BGR, as a tensor (1, C, H, W) in [0, 1], gray or RGB."""
     planes = image[None] if image.ndim == 2 else image[..., ::-1].transpose(2, 0, 1)  # noqa: PLR2004
@@ -175,7 +205,10 @@ def read_image(path: Path, channels: int = 3) -> Image:
         content = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    image = cv2.imdecode(content, modes[channels]) if content.size else None  # imread fails with some file names
+    try:
+        image = cv2.imdecode(content, modes[channels]) if content.size else None  # imread fails with some file names
+    except cv2.error as error:  # more pixels than it allows
+        raise UserError(f"{path}: cannot be read ({first_line(error)}); give a smaller image") from error
     if image is None:
         raise UserError(f"{path}: not an image or video that OpenCV can read")
     return np.asarray(image, np.uint8)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import chain
 from pathlib import Path
@@ -23,10 +23,22 @@ from torch import nn
 
 from yolo_attn.analysis.found_layers import FoundLayer, find_layers, offers_maps, offers_readings
 from yolo_attn.analysis.layer_map import LayerMap, View
-from yolo_attn.analysis.letterbox import FloatMap, Frame, Image, check_image, letterbox, read_image, stretch, to_tensor
+from yolo_attn.analysis.letterbox import (
+    FloatMap,
+    Frame,
+    Image,
+    central_square,
+    check_image,
+    letterbox,
+    read_image,
+    resample,
+    stretch,
+    to_tensor,
+)
 from yolo_attn.analysis.models import fitting_side, input_channels, max_stride, network_of
 from yolo_attn.analysis.queries import Query, QueryMap, check_inside, query_maps, reading_problem
-from yolo_attn.host.detector import Detection, stretches
+from yolo_attn.errors import UserError
+from yolo_attn.host.detector import Detection, classifies, stretches
 from yolo_attn.layers.attention_values import AttentionValues
 from yolo_attn.layers.base import Layer
 
@@ -234,7 +246,7 @@ def image_maps(
     Args:
         model: The network.
         image: An image's path, or the image (H, W, 3) as BGR.
-        imgsz: Pixels of the longer side; None for that of the training.
+        imgsz: Pixels of the longer side, or of the central square for classification; None for that of the training.
         queries: Points of the image, for which the weights of self-attention are computed; None if none are asked for.
         name: Name of an image without a path.
         model_name: Name of the model, where there are several.
@@ -247,7 +259,13 @@ def image_maps(
         name, image = Path(image).name, read_image(Path(image), input_channels(model))
     check_image(image, input_channels(model))
     check_inside(queries or (), image, name)
-    framed, frame = stretch(image, side) if stretches(model) else letterbox(image, side, max_stride(model))
+    if classifies(model):
+        image, queries = _central(image, queries)
+        framed, frame = resample(image, side)
+    elif stretches(model):
+        framed, frame = stretch(image, side)
+    else:
+        framed, frame = letterbox(image, side, max_stride(model))
     view = View(image, frame, model_name)
     gated = list(find_layers(model))
     reading = [layer for layer in find_layers(model, offers_readings) if offers_readings(layer.module) and queries]
@@ -267,6 +285,24 @@ def image_maps(
         frame=frame,
         model=model_name,
     )
+
+
+def _central(image: Image, queries: Sequence[Query] | None) -> tuple[Image, Sequence[Query] | None]:
+    """Return the part of an image that a classification model sees, and the queries in its pixels.
+
+    Raises:
+        UserError: A query is outside of it.
+    """
+    rows, columns = central_square(*image.shape[:2])
+    moved = [replace(each, x=each.x - columns.start, y=each.y - rows.start, label=str(each)) for each in queries or ()]
+    side = rows.stop - rows.start
+    for query in moved:
+        if not (0 <= query.x < side and 0 <= query.y < side):
+            raise UserError(
+                f"point {query.label}: outside of the central square, which is all that a classification model sees "
+                f"(x from {columns.start} to {columns.stop - 1}, y from {rows.start} to {rows.stop - 1})"
+            )
+    return image[rows, columns], None if queries is None else moved
 
 
 def trained_side(model: nn.Module) -> int:

@@ -17,6 +17,7 @@ from yolo_attn.graph import ModelKind, ModelRef
 from yolo_attn.host.installation import quiet_log
 from yolo_attn.host.values import check_values
 from yolo_attn.registry import list_layers
+from yolo_attn.system.files import is_file
 
 __all__ = [
     "attention_layers",
@@ -91,7 +92,8 @@ def open_models(names: str, *, against: str | None = None) -> dict[str, nn.Modul
     Raises:
         UserError: A model does not exist, or is given twice.
     """
-    given = [*([against] if against else []), *(name for name in _COMMA.split(names) if name)]
+    several = [names] if is_file(names) else _COMMA.split(names)
+    given = [*([against] if against else []), *(name for name in several if name)]
     if not given:
         raise UserError(f"model={names}: no model is given; use, for example, model=yolo11n-cbam.yaml,yolo11n-gam.yaml")
     twice = [name for name in given if given.count(name) > 1]

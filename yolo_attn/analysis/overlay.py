@@ -24,6 +24,7 @@ from yolo_attn.analysis.maps import AttentionMap, ImageMaps
 from yolo_attn.analysis.panels import (
     Canvas,
     Scale,
+    any_script,
     color_limits,
     paint_activation,
     paint_gate,
@@ -131,9 +132,9 @@ def draw(maps: ImageMaps | Sequence[ImageMaps], style: Style | None = None, *, f
     Raises:
         UserError: The figure would be too large.
     """
-    figure = _figure([maps] if isinstance(maps, ImageMaps) else maps, style or Style(), {})
     stream = io.BytesIO()
-    with mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):  # text that can be edited
+    with any_script(), mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):  # text that can be edited
+        figure = _figure([maps] if isinstance(maps, ImageMaps) else maps, style or Style(), {})
         figure.savefig(stream, format=file_format)
     return stream.getvalue()
 
@@ -149,8 +150,9 @@ def draw_frame(maps: Sequence[ImageMaps], style: Style, scales: Scales) -> Image
     Raises:
         UserError: The figure would be too large.
     """
-    canvas: Any = FigureCanvasAgg(_figure(maps, style, scales))
-    canvas.draw()
+    with any_script():
+        canvas: Any = FigureCanvasAgg(_figure(maps, style, scales))
+        canvas.draw()
     return np.ascontiguousarray(np.asarray(canvas.buffer_rgba(), np.uint8)[..., 2::-1])
 
 

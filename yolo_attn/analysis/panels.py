@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import cv2
+import matplotlib as mpl
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
@@ -23,6 +28,7 @@ __all__ = [
     "OPAQUE",
     "Canvas",
     "Scale",
+    "any_script",
     "color_limits",
     "paint_activation",
     "paint_gate",
@@ -37,6 +43,18 @@ _SIGNED = "PuOr_r"  # for negative and positive values, white at 0
 OPAQUE = 0.65
 _LEAST_SPAN = 0.1  # a narrower scale would show noise as a pattern
 _OUTER = (1, 99)  # percentiles that the colors span, because single peaks would darken the rest
+_FONTS = (  # with Chinese, Japanese or Korean letters, on Linux, Windows and macOS
+    "Noto Sans CJK SC",
+    "Noto Sans SC",
+    "Source Han Sans SC",
+    "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei",
+    "Microsoft YaHei",
+    "SimHei",
+    "PingFang SC",
+    "Hiragino Sans GB",
+    "Arial Unicode MS",
+)
 _ACCENT = "#ff3b30"  # not in the color scale
 _ROUNDING = 1e-3  # of the greatest weight; smaller negative ones are rounding errors
 _BOXES = 40  # drawn on an image
@@ -194,6 +212,16 @@ def _mark(panel: Any, canvas: Canvas, query: Query, name: str) -> None:
         )
 
 
+@contextmanager
+def any_script() -> Iterator[None]:
+    """Draw names with fonts that have their letters, where one is installed, and without a warning where none is."""
+    installed = set(font_manager.get_font_names())
+    known = [name for name in _FONTS if name in installed]
+    with mpl.rc_context({"font.family": [*mpl.rcParams["font.family"], *known]}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
 def plain(text: str) -> str:
-    """Escape a text that Matplotlib would read as a formula."""
-    return text.replace("$", r"\$")
+    """Return a text that Matplotlib draws as it is: no formulas, and no bytes of a file name that is not UTF-8."""
+    return os.fsencode(text).decode("utf-8", "replace").replace("$", r"\$")

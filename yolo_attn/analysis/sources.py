@@ -16,6 +16,7 @@ import numpy as np
 
 from yolo_attn.analysis.letterbox import IMAGES, Image, check_image, read_image
 from yolo_attn.errors import UserError, counted, did_you_mean
+from yolo_attn.system.files import expand_home
 
 __all__ = ["Frames", "Shown", "SingleImage", "Source", "find_sources"]
 
@@ -190,7 +191,7 @@ def _is_video(path: Path) -> bool:
 
 
 def _find_files(source: str | Path) -> list[Path]:
-    path = Path(source).expanduser()
+    path = expand_home(source)
     if path.is_file():
         return [path]
     if path.is_dir():

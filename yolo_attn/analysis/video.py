@@ -29,14 +29,17 @@ class FigureVideo:
     Args:
         path: The video without a suffix, which is that of the first format that can be written.
         rate: Frames a second.
+        lead: Number of earlier frames without a figure, for which the first figure is shown.
     """
 
-    def __init__(self, path: Path, rate: float) -> None:
+    def __init__(self, path: Path, rate: float, lead: int = 0) -> None:
         self._path = path
         self._rate = max(rate, _SLOWEST)
         self._temporary = path
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
+        self._lead = lead
+        self._frames = 0
 
     def add(self, figure: Image) -> None:
         """Add a figure, BGR.
@@ -48,7 +51,14 @@ class FigureVideo:
             make_folder(self._path.parent)
             self._size = (figure.shape[0] // 2 * 2, figure.shape[1] // 2 * 2)  # encoders require even sides
             self._writer = self._open()
-        self._writer.write(_fitted(figure, self._size))
+            for _ in range(self._lead):
+                self._write(figure)
+        self._write(figure)
+
+    def _write(self, figure: Image) -> None:
+        if self._writer is not None:
+            self._writer.write(_fitted(figure, self._size))
+            self._frames += 1
 
     def _open(self) -> cv2.VideoWriter:
         name = self._path.name
@@ -68,11 +78,23 @@ class FigureVideo:
         """
         if self._writer is not None:
             self._writer.release()
+        if _frames_of(self._temporary) < self._frames:  # OpenCV does not report a full disk
+            self._temporary.unlink(missing_ok=True)
+            raise UserError(f"{self._path}: the video could not be written completely; is the disk full?")
         try:
             self._temporary.replace(self._path)
         except OSError as error:
             raise disk_error(error, self._path) from error
         return self._path
+
+
+def _frames_of(path: Path) -> int:
+    """Return how many frames of a video can be read; 0 for a damaged file."""
+    reader = cv2.VideoCapture(str(path))
+    try:
+        return int(reader.get(cv2.CAP_PROP_FRAME_COUNT)) if reader.isOpened() else 0
+    finally:
+        reader.release()
 
 
 def _fitted(figure: Image, size: tuple[int, int]) -> Image:

@@ -17,17 +17,19 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from yolo_attn.analysis.gallery import Gallery
+from yolo_attn.analysis.letterbox import Image
 from yolo_attn.analysis.maps import ImageMaps
 from yolo_attn.analysis.overlay import FORMATS, Scales, Style, draw, draw_frame
 from yolo_attn.analysis.sources import Frames, Shown, Source
@@ -93,6 +95,7 @@ class MapWriter:
     sources: frozenset[Path] = frozenset()
     _files: list[str] = field(default_factory=list)
     _videos: dict[str, tuple[FigureVideo, Scales]] = field(default_factory=dict)
+    _frames: int = 0
 
     @property
     def makes_videos(self) -> bool:
@@ -126,21 +129,33 @@ class MapWriter:
         formats = [kind for kind in kinds if kind in FORMATS]
         if PAGE in kinds and "png" not in formats:
             formats.insert(0, "png")  # which the page shows
+        shown_in = set()
         for name, part in _by_layer(maps) if self.by_layer else [("", maps)]:
             if any(each.maps or each.queries or each.activation is not None for each in part):
                 for kind in formats:
                     self._save(f"{shown.stem}{name}.{kind}", draw(part, self.style, file_format=kind))
                 if VIDEO in kinds and video:
                     self._add_frame(f"{video.stem}{name}", part, video.rate)
+                    shown_in.add(f"{video.stem}{name}")
+        if VIDEO in kinds and video:
+            self._fill_frame(shown.image, shown_in)
         if ARRAYS in kinds:
             self._save(f"{shown.stem}.npz", _as_npz(maps))
 
     def _add_frame(self, name: str, maps: Sequence[ImageMaps], rate: float) -> None:
         for suffix, _ in VIDEO_FORMATS:
             self._check_target(self.folder / f"{name}{suffix}")
-        video, scales = self._videos.get(name) or (FigureVideo(self.folder / name, rate), {})
+        video, scales = self._videos.get(name) or (FigureVideo(self.folder / name, rate, lead=self._frames), {})
         video.add(draw_frame(maps, self.style, scales))
         self._videos[name] = video, scales  # only now, because a video without frames cannot be closed
+
+    def _fill_frame(self, image: Image, drawn: Collection[str]) -> None:
+        """Add the image alone to the videos that have no figure of this frame, so that they last as long as theirs."""
+        plain = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image  # noqa: PLR2004
+        for name, (video, _) in self._videos.items():
+            if name not in drawn:
+                video.add(np.asarray(plain, np.uint8))
+        self._frames += 1
 
     def close_videos(self) -> None:
         """Finish the videos.
@@ -148,6 +163,7 @@ class MapWriter:
         Raises:
             UserError: One cannot be written.
         """
+        self._frames = 0
         while self._videos:
             video, _ = self._videos.pop(next(iter(self._videos)))
             self._files.append(video.close().name)

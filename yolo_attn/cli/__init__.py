@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 
 from yolo_attn.cli.commands import COMMANDS, find_command
 from yolo_attn.cli.help import print_help, print_version
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: The words after the program's name; `sys.argv[1:]` by default.
     """
+    _print_any_name()
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
     except UserError as error:
@@ -44,6 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if message is None:
             raise
         return _report(message)
+
+
+def _print_any_name() -> None:
+    """Let the output show file names that are not UTF-8, such as those of an archive made in another encoding."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _report(message: str) -> int:

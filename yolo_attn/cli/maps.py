@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from yolo_attn import api
 from yolo_attn.cli.command import Command
 from yolo_attn.cli.progress import progress_counter
 from yolo_attn.cli.words import parse_flag, parse_format, parse_integer, parse_keys, parse_share, require_keys
+from yolo_attn.system.files import expand_home
 
 __all__ = ["COMMAND"]
 
@@ -67,7 +67,7 @@ def _run(words: list[str]) -> int:
         conf=parse_share(keys, "conf", 0.25),
         imgsz=parse_integer(keys, "imgsz", 0) or None,
         vid_stride=parse_integer(keys, "vid_stride", 0) or None,
-        folder=Path(keys.get("project") or _PROJECT).expanduser() / (keys.get("name") or _NAME),
+        folder=expand_home(keys.get("project") or _PROJECT) / (keys.get("name") or _NAME),
         exist_ok=parse_flag(keys, "exist_ok"),
         save=keys.get("save") or None,
         figure=keys.get("figure") or "image",

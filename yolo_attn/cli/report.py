@@ -7,6 +7,7 @@ from pathlib import Path
 from yolo_attn.cli.command import Command
 from yolo_attn.cli.words import parse_keys, require_keys
 from yolo_attn.errors import UserError
+from yolo_attn.system.files import expand_home
 
 __all__ = ["COMMAND"]
 
@@ -30,8 +31,8 @@ def _run(words: list[str]) -> int:
 
     keys = parse_keys(words, ("from", "data", "out"))
     require_keys("report", keys, ("from",), "report from=runs/compare/exp")
-    folder = Path(keys["from"]).expanduser()
-    out = Path(keys["out"]).expanduser() if keys.get("out") else None
+    folder = expand_home(keys["from"])
+    out = expand_home(keys["out"]) if keys.get("out") else None
     if not is_search(folder):
         return _report_study(folder, out, keys.get("data"))
     if keys.get("data"):

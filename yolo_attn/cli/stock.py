@@ -14,6 +14,8 @@ from yolo_attn.host.arguments import (
     TASKS,
     VERBS,
     check_words,
+    counts_one_class,
+    evaluated_splits,
     find_task,
     read_list,
     read_words,
@@ -74,9 +76,9 @@ def _check_data(value: str, words: Sequence[str]) -> str | None:
     if "://" in value:
         return None
     resolved = resolve_data(value)
-    description = describe_data(check_data(resolved, find_task(words)))
+    summary = check_data(resolved, find_task(words), evaluated_splits(words), single_class=counts_one_class(words))
     if {"train", "val", "tune"} & set(words):
-        print(f"yolo-attn: {description}", flush=True)
+        print(f"yolo-attn: {describe_data(summary)}", flush=True)
     return str(resolved)
 
 

@@ -14,27 +14,32 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from yolo_attn.data.caches import stale_cache
-from yolo_attn.data.data_yaml import DataYaml
+from yolo_attn.data.data_yaml import ARCHIVES, DataYaml
 from yolo_attn.data.labels import LABEL_TASKS, Labels, Rules, find_images, find_orphans, label_path, read_labels
 from yolo_attn.data.masks import Masks, read_mapping
 from yolo_attn.data.names import list_datasets
 from yolo_attn.data.summary import DataProblem, DataSummary, SplitSummary
 from yolo_attn.errors import UserError, counted
 from yolo_attn.security.trust import is_script, refuse_script, trusts_files
+from yolo_attn.system.files import expand_home, is_file
 
 __all__ = ["check_data", "find_class_folders", "label_rules"]
 
 _MAX_EXAMPLES = 3  # of each kind of problem
+_VAL_FOLDERS = ("val", "validation", "valid")
 
 
-def check_data(data: str, task: str = "detect", splits: Sequence[str] = ("train", "val")) -> DataSummary:
+def check_data(
+    data: str, task: str = "detect", splits: Sequence[str] = ("train", "val"), *, single_class: bool = False
+) -> DataSummary:
     """Check a dataset and count its content.
 
     Args:
         data: The return value of `resolve_data`: the path of a data YAML or a classification folder, a name that
             Ultralytics resolves, or a URL or archive, whose content is not checked.
         task: The task of the labels. For depth, only the images are counted.
-        splits: The splits to check.
+        splits: The splits to check; without any, only the data YAML is.
+        single_class: Whether all classes count as one (`single_cls=True`), so that labels can have any index.
 
     Raises:
         UserError: The data YAML is invalid, or a split cannot be used: most of its images are unreadable or have
@@ -49,6 +54,8 @@ def check_data(data: str, task: str = "detect", splits: Sequence[str] = ("train"
     if not _is_present(dataset, splits):
         return DataSummary(str(dataset.path), task, names, present=False)
     rules = label_rules(dataset, task)
+    if single_class and not rules.masks:
+        rules = rules._replace(classes=None)
     digest = hashlib.sha256(repr(sorted(names.items())).encode())
     for key, value in dataset.training_entries.items():
         digest.update(f"{key} {value!r}\n".encode())
@@ -86,7 +93,7 @@ def _is_present(dataset: DataYaml, splits: Sequence[str]) -> bool:
     # Ultralytics downloads only when images of val are missing
     if download and (len(missing) == len(sources) or "val" in dict(missing)):
         if is_script(download) and not is_stock_data_yaml(dataset.path) and not trusts_files():
-            refuse_script(str(dataset.path))
+            refuse_script(str(dataset.path), download)
         return False
     split, source = missing[0]
     raise UserError(
@@ -197,7 +204,7 @@ class _ProblemCounter:
 
 def _check_class_folders(data: str, splits: Sequence[str]) -> DataSummary:
     """Check a classification dataset: a folder per class inside the folder of each split."""
-    root = find_class_folders(data)
+    root = None if data.lower().endswith(ARCHIVES) and is_file(data) else find_class_folders(data)
     if root is None:
         return DataSummary(data, "classify", names={}, present=False)
     train = root / "train" if (root / "train").is_dir() else root
@@ -205,11 +212,17 @@ def _check_class_folders(data: str, splits: Sequence[str]) -> DataSummary:
     if not names:
         raise UserError(f"{train} contains no folders; task classify takes a folder with one folder per class")
     digest = hashlib.sha256(repr(sorted(names.items())).encode())
-    folders = {split: root / split for split in splits if (root / split).is_dir()}
+    folders = {split: folder for split in splits if (folder := _split_folder(root, split)) is not None}
     checked = {
         split: _check_class_images(split, folder, set(names.values()), digest) for split, folder in folders.items()
     }
     return DataSummary(str(root), "classify", names, checked, digest=digest.hexdigest())
+
+
+def _split_folder(root: Path, split: str) -> Path | None:
+    """Return the folder of a split under any of the names that Ultralytics knows; None without one."""
+    names = _VAL_FOLDERS if split == "val" else (split,)
+    return next((root / name for name in names if (root / name).is_dir()), None)
 
 
 def find_class_folders(data: str) -> Path | None:
@@ -222,7 +235,7 @@ def find_class_folders(data: str) -> Path | None:
 
     if "://" in data:
         return None
-    root = next((path for path in (Path(data).expanduser(), datasets_folder() / data) if path.is_dir()), None)
+    root = next((path for path in (expand_home(data), datasets_folder() / data) if path.is_dir()), None)
     known = list_datasets().get(data.casefold())
     if root is None and (known is None or known.task != "classify"):
         raise UserError(f"there is no dataset folder {data}; task classify takes a folder with one folder per class")

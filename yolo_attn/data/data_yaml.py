@@ -10,11 +10,11 @@ from typing import Any
 from yolo_attn.data.labels import find_images
 from yolo_attn.data.names import BUILT_IN
 from yolo_attn.errors import UserError
-from yolo_attn.system.files import YAML_SUFFIXES, parse_yaml
+from yolo_attn.system.files import YAML_SUFFIXES, expand_home, parse_yaml
 
 __all__ = ["DataYaml"]
 
-ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".ndjson")  # Ultralytics unpacks or converts these itself
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".xz", ".bz2", ".txz", ".tbz2", ".ndjson")  # Ultralytics unpacks these
 TRAINING_ENTRIES = ("channels", "flip_idx", "kpt_oks_sigmas", "kpt_shape")  # in addition to classes, images and labels
 DEFAULT_MASKS = "masks"
 WORKING_FOLDER_RELEASE = (8, 3, 134)  # since this Ultralytics release, `path:` may be relative to the working folder
@@ -142,14 +142,14 @@ def _find_file(data: str) -> Path | None:
 
     if "://" in data:
         return None
-    path = Path(data).expanduser()
+    path = expand_home(data)
     if path.is_dir():
         return _only_yaml(path)
     if path.is_file():
         if path.suffix.lower() not in (*YAML_SUFFIXES, *ARCHIVES):
             raise UserError(f"{path} is not a data YAML; its name must end in .yaml")
-        return path if path.suffix in YAML_SUFFIXES else None
-    name = path.stem if path.suffix in YAML_SUFFIXES else data
+        return path if path.suffix.lower() in YAML_SUFFIXES else None
+    name = path.stem if path.suffix.lower() in YAML_SUFFIXES else data
     if name.casefold() == BUILT_IN:
         made = datasets_folder() / BUILT_IN / f"{BUILT_IN}.yaml"
         return made if made.exists() else None
@@ -160,11 +160,13 @@ def _find_file(data: str) -> Path | None:
 
 
 def _only_yaml(folder: Path) -> Path:
-    """Return the data YAML of a dataset folder."""
-    found = sorted(folder.glob("*.yaml"))
-    if len(found) != 1:
+    """Return the data YAML of a dataset folder: the only one, or that with the folder's name, as Ultralytics does."""
+    patterns = ("*.yaml", "**/*.yaml", "*.yml", "**/*.yml")
+    found = next((files for pattern in patterns if (files := sorted(folder.glob(pattern)))), [])
+    named = [file for file in found if file.stem == folder.stem] if len(found) > 1 else found
+    if len(named) != 1:
         raise UserError(f"the folder {folder} contains {len(found)} YAML files; give the path of the data YAML")
-    return found[0]
+    return named[0]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -25,6 +25,7 @@ import yaml
 
 from yolo_attn.data.scenes import Glyphs, Pixels, Scene, compose
 from yolo_attn.errors import UserError
+from yolo_attn.system.files import expand_home
 
 __all__ = ["COUNTS", "SIZE", "make_digits"]
 
@@ -79,7 +80,7 @@ def make_digits(root: Path, *, counts: Mapping[str, int] = COUNTS, seed: int = 0
     Raises:
         UserError: The folder contains files that this function did not write, or cannot be written.
     """
-    folder = Path(root).expanduser().absolute() / "digits"
+    folder = expand_home(root).absolute() / "digits"
     settings = {"generator": GENERATOR, "size": SIZE, "seed": seed, "counts": {split: counts[split] for split in FORMS}}
     try:
         if not _is_current(folder, settings):
@@ -105,10 +106,12 @@ def _is_current(folder: Path, settings: Mapping[str, Any]) -> bool:
     except (OSError, ValueError, KeyError, TypeError) as error:
         problem = f"{folder} has no readable {MANIFEST}, so yolo-attn did not make it"
         raise UserError(f"{problem}; move it away and the dataset digits will be made there") from error
+    from yolo_attn.host.dataset_files import IMAGE_SUFFIXES
+
     for path in sorted((folder / "images").rglob("*.*")):
         name = path.relative_to(folder).as_posix()
-        # Ultralytics writes .npy files next to the images when it caches them on disk
-        if name not in files and path.suffix != ".npy" and not path.name.startswith("."):
+        # other files, such as cached images (.npy) and previews of file managers, are not read as images
+        if name not in files and path.suffix[1:].lower() in IMAGE_SUFFIXES:
             raise UserError(f"{path} was added to the dataset digits; move it away")
     complete = True
     for name, digest in files.items():

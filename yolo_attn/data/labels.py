@@ -32,13 +32,13 @@ class Rules(NamedTuple):
 
     Args:
         task: One of LABEL_TASKS.
-        classes: The valid class indices.
+        classes: The valid class indices; None if every index is, as with single_cls=True.
         keypoints: Number of keypoints and numbers per keypoint; (0, 0) when the data YAML has none.
         masks: The masks, if the labels are images.
     """
 
     task: str
-    classes: frozenset[int]
+    classes: frozenset[int] | None
     keypoints: tuple[int, int] = (0, 0)
     masks: Masks | None = None
 
@@ -175,7 +175,7 @@ def _check_rows(rows: Sequence[bytes], rules: Rules) -> tuple[str, int, int]:
             problem = _row_problem(row, rules)
             if problem:
                 return f"line {line}: {problem}", 0, 0
-            kinds.add(len(row) == BOX)
+            kinds.add(_is_polygon(len(row), rules))
             distinct.add(tuple(map(float, row)))
     if len(kinds) > 1:
         return "mixes boxes (5 numbers) and polygons, which Ultralytics rejects", 0, 0
@@ -188,29 +188,63 @@ def _row_problem(row: Sequence[bytes], rules: Rules) -> str:
         values = [float(number) for number in row]
     except ValueError:
         return f"{_shown(row)} is not a row of numbers"
-    coordinates = _coordinates(values, rules)
-    if coordinates is None:
+    if not _fits(len(values), rules):
         return f"{len(values)} numbers; task {rules.task} takes {_expected(rules)}"
-    if values[0] not in rules.classes:
-        return f"class {values[0]:g} is not one of the classes 0 to {len(rules.classes) - 1}"
-    for value in coordinates:
-        if not -TOLERANCE <= value <= 1 + TOLERANCE:
-            return f"the coordinate {value:g} is outside 0..1; use fractions of the image's width and height"
-    return ""
+    return _class_problem(values[0], rules) or _coordinate_problem(values, rules)
 
 
-def _coordinates(values: list[float], rules: Rules) -> list[float] | None:
-    """Return the numbers of a row that must be from 0 to 1, or None when their count does not fit the task."""
+def _class_problem(index: float, rules: Rules) -> str:
+    if rules.classes is None:
+        return "" if index >= 0 and index % 1 == 0 else f"class {index:g} is not the index of a class"
+    return "" if index in rules.classes else f"class {index:g} is not one of the classes 0 to {len(rules.classes) - 1}"
+
+
+def _coordinate_problem(values: list[float], rules: Rules) -> str:
+    """Return the problem in the numbers after the class, or "".
+
+    Ultralytics checks a polygon by the box around it, and a pose by its keypoints instead of its box.
+    """
+    if _is_polygon(len(values), rules):
+        what, checked, size = " of the box around the polygon", _enclosing(values[1:]), list[float]()
+    else:
+        box = values[1:BOX]
+        what, checked, size = "", _keypoints(values, rules) or box, box[2:]
+    wrong = [value for value in checked if not -TOLERANCE <= value <= 1 + TOLERANCE] or [one for one in size if one < 0]
+    if not wrong:
+        return ""
+    return f"the coordinate {wrong[0]:g}{what} is outside 0..1; use fractions of the image's width and height"
+
+
+def _fits(numbers: int, rules: Rules) -> bool:
+    """Return whether a row of a task can have that many numbers."""
+    if rules.task == "pose":
+        return numbers == _with_keypoints(rules)
+    if rules.task == "detect" and numbers in (BOX, _with_keypoints(rules)):
+        return True
+    return numbers >= (ORIENTED if rules.task == "obb" else POLYGON) and numbers % 2 == 1
+
+
+def _is_polygon(numbers: int, rules: Rules) -> bool:
+    """Return whether a row with that many numbers is one of class and points."""
+    return numbers != BOX and (not rules.keypoints[0] or numbers != _with_keypoints(rules))
+
+
+def _with_keypoints(rules: Rules) -> int:
     points, numbers = rules.keypoints
-    with_keypoints = BOX + points * numbers
-    if rules.task == "pose" or (points and rules.task == "detect" and len(values) == with_keypoints):
-        if len(values) != with_keypoints:
-            return None
-        return values[1:BOX] + [value for i in (0, 1) for value in values[BOX + i :: numbers]]
-    if len(values) == BOX and rules.task == "detect":
-        return values[1:]
-    fewest = ORIENTED if rules.task == "obb" else POLYGON
-    return values[1:] if len(values) >= fewest and len(values) % 2 else None
+    return BOX + points * numbers
+
+
+def _keypoints(values: Sequence[float], rules: Rules) -> list[float]:
+    """Return x and y of the keypoints; none in other tasks, for which Ultralytics drops them."""
+    if rules.task != "pose":
+        return []
+    return [value for axis in (0, 1) for value in values[BOX + axis :: rules.keypoints[1]]]
+
+
+def _enclosing(points: Sequence[float]) -> list[float]:
+    """Return center and size of the box around a polygon, which is all that Ultralytics checks of it."""
+    sides = [(min(axis), max(axis)) for axis in (points[0::2], points[1::2])]
+    return [(low + high) / 2 for low, high in sides] + [high - low for low, high in sides]
 
 
 def _expected(rules: Rules) -> str:

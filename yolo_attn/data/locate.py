@@ -8,6 +8,7 @@ from yolo_attn.data.data_yaml import DataYaml
 from yolo_attn.data.labels import find_images
 from yolo_attn.data.names import list_datasets, resolve_data
 from yolo_attn.errors import UserError, did_you_mean
+from yolo_attn.system.files import expand_home
 
 __all__ = ["find_source", "find_split", "find_val_images", "list_images"]
 
@@ -78,7 +79,7 @@ def list_images(data: str, split: str) -> list[str]:
     """
     from yolo_attn.host.installation import datasets_folder
 
-    for folder in (Path(data).expanduser(), datasets_folder() / data):
+    for folder in (expand_home(data), datasets_folder() / data):
         if (folder / split).is_dir() and not any(folder.glob("*.yaml")):  # of classification, without a data YAML
             return sorted(find_images(folder / split))
     found = DataYaml.find(data)

@@ -86,8 +86,10 @@ def describe_data(summary: DataSummary) -> str:
     Args:
         summary: The return value of `check_data`.
     """
-    if not summary.splits:
+    if not summary.present:
         return "data: not on this machine yet, so not checked"
+    if not summary.splits:
+        return f"data: {summary.data} has no folder train, so Ultralytics divides its images; not checked"
     sizes = [_size(name, split) for name, split in summary.splits.items()]
     problems = {
         f"{'skipped in' if skipped else 'in'} {name}": found

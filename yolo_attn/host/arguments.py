@@ -23,6 +23,8 @@ __all__ = [
     "TASKS",
     "VERBS",
     "check_words",
+    "counts_one_class",
+    "evaluated_splits",
     "find_task",
     "plain_word",
     "read_list",
@@ -122,6 +124,19 @@ def find_task(words: Sequence[str]) -> str:
     """Return the task of a command: the one it names, else its model's, else "detect"."""
     model = _value_of(words, "model")
     return _named_task(words) or (_task_of_model(model) if model else "") or "detect"
+
+
+def evaluated_splits(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the splits of the dataset whose images a command reads; predictions take only the names from it."""
+    split = _value_of(words, "split") or "val"
+    if {"train", "tune"} & set(words):
+        return tuple(dict.fromkeys(("train", "val", split)))
+    return () if {"predict", "track"} & set(words) else (split,)
+
+
+def counts_one_class(words: Sequence[str]) -> bool:
+    """Return whether a command counts all classes as one."""
+    return _value_of(words, "single_cls").lower() == "true" or "single_cls" in words
 
 
 def _named_task(words: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from ultralytics.utils import plotting
 from yolo_attn.errors import UserError
 from yolo_attn.host.installation import quiet_log, ultralytics_version
 
-__all__ = ["Detection", "Detector", "Prediction", "detects", "stretches"]
+__all__ = ["Detection", "Detector", "Prediction", "classifies", "detects", "stretches"]
 
 Image = NDArray[np.uint8]
 
@@ -111,6 +111,11 @@ class Detector:
 def detects(network: nn.Module) -> bool:
     """Return whether a network is one of Ultralytics', with a task that has detections."""
     return _task_of(network) in _MODULES
+
+
+def classifies(network: nn.Module) -> bool:
+    """Return whether Ultralytics crops the images of a network to their central square."""
+    return isinstance(network, tasks.ClassificationModel)
 
 
 def stretches(network: nn.Module) -> bool:

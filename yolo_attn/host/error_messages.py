@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import traceback
 from pathlib import Path
@@ -29,11 +30,17 @@ def environment_message(error: Exception) -> str | None:
         return str(error.__cause__)
     if is_out_of_memory(error):
         return "not enough memory; give a smaller imgsz=, or batch= if the command has it"
+    if isinstance(error, PermissionError) and error.filename and _is_unreadable(error.filename):
+        return f"{error.filename}: cannot be read (no permission); change its permissions"
     if isinstance(error, OSError) and error.errno in FULL_DISK | NOT_WRITABLE:
         return str(disk_error(error, Path(error.filename or "the output")))
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{str(error.filename)[:200]}: {error.strerror}"
     return build_problem(error)
+
+
+def _is_unreadable(path: str | bytes | int) -> bool:
+    return os.path.exists(path) and not os.access(path, os.R_OK)  # noqa: PTH110 (the name may be bytes)
 
 
 def cut_training_message(error: Exception) -> str | None:

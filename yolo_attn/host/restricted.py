@@ -132,7 +132,8 @@ def _without_script(entries: Any) -> Any:
     path = str(entries.get("yaml_file", "data YAML"))
     if is_stock_data_yaml(path):
         return entries
-    return {**entries, "download": f"from yolo_attn.security.trust import refuse_script; refuse_script({path!r})"}
+    refusal = f"refuse_script({path!r}, {str(entries['download'])!r})"
+    return {**entries, "download": f"from yolo_attn.security.trust import refuse_script; {refusal}"}
 
 
 # --- bindings ---------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from pathlib import Path
 from yolo_attn.errors import UserError, one_line
 from yolo_attn.layer_files.sources import SHARED, find_module, module_name, package_of, sources_of
 from yolo_attn.registry import LayerSpec, list_layers
+from yolo_attn.system.files import expand_home
 
 __all__ = ["import_copied", "load_layers", "loaded_files", "module_of", "split_files"]
 
@@ -47,7 +48,7 @@ def load_layers(files: Iterable[str | Path]) -> list[str]:
     Raises:
         UserError: A file is missing, fails to import, registers no layer, or has the name of another module.
     """
-    return [_load(Path(file).expanduser()) for file in files]
+    return [_load(expand_home(file)) for file in files]
 
 
 def registered_by(modules: Sequence[str]) -> list[LayerSpec]:

@@ -51,12 +51,19 @@ def is_script(download: object) -> bool:
     return bool(download) and not (isinstance(download, str) and _ARCHIVE.fullmatch(download.strip()))
 
 
-def refuse_script(path: str) -> None:
-    """Raise UserError for a data YAML that would run code to download its images.
+def refuse_script(path: str, download: object) -> None:
+    """Raise UserError for a data YAML that would run code, or use an unprotected address, to download its images.
 
     Args:
         path: The data YAML.
+        download: Its `download:`.
     """
+    address = str(download).strip()
+    if _ARCHIVE.fullmatch(re.sub("^http:", "https:", address)):
+        raise UserError(
+            f"{path}: its images are not here, and {address} was not downloaded, because anyone on the way can replace "
+            "what comes from an http:// address; download and unpack it by hand, or write https://"
+        )
     raise UserError(
         f"{path}: its images are not here, and its download: is a script, which was not run; put the images in the "
         f"folders that it names, or, if you trust its author, add {TRUST_OPTIONS}"

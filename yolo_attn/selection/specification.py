@@ -23,6 +23,7 @@ from yolo_attn.study.specification.arguments import (
 from yolo_attn.study.specification.controls import CONTROLS
 from yolo_attn.study.specification.device import device_kind
 from yolo_attn.study.specification.study import Study, StudyFolder
+from yolo_attn.system.files import expand_home
 
 __all__ = ["CONFIRM_SEEDS", "DEFAULT_NAME", "DEFAULT_PROJECT", "DEFAULT_SHARE", "MOST_FINALISTS", "Search"]
 
@@ -282,4 +283,4 @@ def _confirm_seeds(settings: Mapping[str, object]) -> tuple[int, ...]:
 def _parse_folder(settings: Mapping[str, object]) -> StudyFolder:
     project = parse_text(settings, "project") or DEFAULT_PROJECT
     name = parse_text(settings, "name")
-    return StudyFolder(Path(project).expanduser() / (name or DEFAULT_NAME), explicit=name is not None)
+    return StudyFolder(expand_home(project) / (name or DEFAULT_NAME), explicit=name is not None)

@@ -26,7 +26,7 @@ from yolo_attn.study.running.resources import threads_per_run
 from yolo_attn.study.running.run import Run, plan_run
 from yolo_attn.study.specification.arms import Arm, build_arms
 from yolo_attn.study.specification.device import count_devices, device_kind
-from yolo_attn.study.specification.recipe import recipe_split
+from yolo_attn.study.specification.recipe import counts_one_class, recipe_split
 from yolo_attn.study.specification.study import Study
 from yolo_attn.study.store import Store, StoredStudy, read_study
 
@@ -164,7 +164,7 @@ def make_plan(study: Study, store: Store, stream: TextIO, *, added: bool = True)
     platform = _choose_platform(study, versions, earlier)
     if earlier is not None:
         _report_device_change(store, earlier, platform, stream)
-    dataset = read_dataset(data, task, recipe_split(study.train))
+    dataset = read_dataset(data, task, recipe_split(study.train), single_class=counts_one_class(study.train))
     _check_groups(study, task, dataset)
     settings = RunSettings(
         task=task,

@@ -31,6 +31,7 @@ __all__ = [
     "as_json",
     "as_yaml",
     "check_inside",
+    "expand_home",
     "file_hash",
     "is_file",
     "is_folder",
@@ -56,6 +57,11 @@ _TEMPORARY = ".tmp"
 _OPEN_SECONDS = 3.0  # in which other programs close a file
 _BLOCK = 1 << 20  # bytes that a hash reads at a time
 _MOST_JSON = 256 * 2**20  # bytes
+
+
+def expand_home(path: str | Path) -> Path:
+    """Return a path with ~ replaced by the home folder; a name such as ~backup.png, which is no user's, is kept."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (Path.expanduser raises for such a name)
 
 
 def is_file(path: str | Path) -> bool:

@@ -36,13 +36,14 @@ class Dataset:
     most_objects: int = 0
 
 
-def read_dataset(data: str, task: str, split: str = "val") -> Dataset:
+def read_dataset(data: str, task: str, split: str = "val", *, single_class: bool = False) -> Dataset:
     """Check a dataset and return its hash and sizes.
 
     Args:
         data: The resolved dataset; Ultralytics downloads it if it is missing.
         task: The task of its labels.
         split: The evaluated split.
+        single_class: Whether all classes count as one.
 
     Raises:
         UserError: The dataset cannot be downloaded or cannot be used.
@@ -51,10 +52,10 @@ def read_dataset(data: str, task: str, split: str = "val") -> Dataset:
     from yolo_attn.host.dataset_files import download_dataset
 
     splits = tuple(dict.fromkeys(["train", split]))
-    summary = check_data(data, task, splits)
+    summary = check_data(data, task, splits, single_class=single_class)
     if not summary.present:
         download_dataset(data, task)
-        summary = check_data(data, task, splits)
+        summary = check_data(data, task, splits, single_class=single_class)
     if task == "classify" and split not in summary.splits:
         raise UserError(f"data={data}: there is no folder {split} with the images to evaluate; add it, or give split=")
     drop_stale_caches(summary)

@@ -128,12 +128,18 @@ def _check_inputs(job: Job) -> Job:
     Raises:
         UserError: They have changed.
     """
-    from yolo_attn.study.running.dataset import read_dataset
-    from yolo_attn.study.specification.recipe import recipe_split
-
-    if read_dataset(job.data, job.task, recipe_split(job.inputs.recipe)).digest != job.inputs.data:
+    if _digest(job) != job.inputs.data:
         raise UserError(f"{job.data}: images or labels have changed since the study was planned; {_AGAIN}")
     return job
+
+
+def _digest(job: Job) -> str:
+    """Return the hash of a job's dataset as it is now."""
+    from yolo_attn.study.running.dataset import read_dataset
+    from yolo_attn.study.specification.recipe import counts_one_class, recipe_split
+
+    recipe = job.inputs.recipe
+    return read_dataset(job.data, job.task, recipe_split(recipe), single_class=counts_one_class(recipe)).digest
 
 
 def _check_node(folder: Path, job: Job) -> Job:
@@ -143,9 +149,7 @@ def _check_node(folder: Path, job: Job) -> Job:
         UserError: The node has other package versions or another version of the dataset.
     """
     from yolo_attn.data import resolve_data
-    from yolo_attn.study.running.dataset import read_dataset
     from yolo_attn.study.running.key import package_versions
-    from yolo_attn.study.specification.recipe import recipe_split
 
     planned = job.inputs.platform.versions
     for package, version in package_versions().items():
@@ -158,7 +162,7 @@ def _check_node(folder: Path, job: Job) -> Job:
     lock.acquire(DATASET_SECONDS)  # only one run of a node at a time creates or downloads the dataset
     with lock:
         job = replace(job, data=resolve_data(job.data))
-        digest = read_dataset(job.data, job.task, recipe_split(job.inputs.recipe)).digest
+        digest = _digest(job)
     if digest != job.inputs.data:
         raise UserError(f"node {job.node}: {job.data} has other images or labels than the study's dataset")
     return job

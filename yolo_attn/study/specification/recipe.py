@@ -15,6 +15,7 @@ __all__ = [
     "RecipeKeys",
     "base_recipe",
     "check_recipe",
+    "counts_one_class",
     "recipe_integer",
     "recipe_keys",
     "recipe_max_det",
@@ -159,6 +160,11 @@ def recipe_max_det(recipe: Mapping[str, object]) -> int:
 def recipe_split(recipe: Mapping[str, object]) -> str:
     """Return the split that a recipe evaluates."""
     return str(recipe.get("split", "val"))
+
+
+def counts_one_class(recipe: Mapping[str, object]) -> bool:
+    """Return whether a recipe counts all classes as one."""
+    return recipe.get("single_cls") is True
 
 
 def check_recipe(given: Mapping[str, object], where: str = "") -> dict[str, object]:

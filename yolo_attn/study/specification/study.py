@@ -33,7 +33,7 @@ from yolo_attn.study.specification.recipe import (
     recipe_keys,
     study_recipe,
 )
-from yolo_attn.system.files import read_yaml
+from yolo_attn.system.files import expand_home, read_yaml
 
 __all__ = ["DEFAULT_NAME", "DEFAULT_PROJECT", "DEFAULT_STUDY", "Comparison", "Study", "StudyFolder"]
 
@@ -506,5 +506,5 @@ def _parse_folder(settings: Mapping[str, object]) -> StudyFolder:
     for key, value, default in (("project", project, DEFAULT_PROJECT), ("name", name, DEFAULT_NAME)):
         if value is not None and not str(value).strip():
             raise UserError(f"{key}= is empty; the default is {default}")
-    path = Path(str(project or DEFAULT_PROJECT)).expanduser() / str(DEFAULT_NAME if name is None else name)
+    path = expand_home(str(project or DEFAULT_PROJECT)) / str(DEFAULT_NAME if name is None else name)
     return StudyFolder(path, project is not None or name is not None, parse_flag(settings, "exist_ok"))
