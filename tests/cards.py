@@ -39,6 +39,7 @@ from tests.layers.onnx_check import onnx_error
 from tests.parity.mappings import MAPPINGS
 from tests.parity.test_parity import fresh_layer, relative_errors
 from yolo_attn import cards
+from yolo_attn.errors import counted
 from yolo_attn.names.forks import MODULES, NEAREST, POSITIONAL
 from yolo_attn.names.spellings import SPELLINGS
 from yolo_attn.registry import get_layer, is_layer, list_layers
@@ -73,7 +74,7 @@ def measure_all(names: list[str]) -> dict[str, Any]:
         names: The layers to measure; the others keep their measurements. An empty list measures all.
     """
     here = {
-        "machine": f"{processor()}, {torch.get_num_threads()} threads",
+        "machine": f"{processor()}, {counted(torch.get_num_threads(), 'thread')}",
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
         "date": date.today().isoformat(),
     }

@@ -16,6 +16,7 @@ from torch import nn
 
 from yolo_attn.errors import counted
 from yolo_attn.leaderboard import MAIN_SITE, Board, Row, read_boards
+from yolo_attn.points import signed, signed_ends
 from yolo_attn.registry import FAMILIES, LayerSpec, list_layers
 from yolo_attn.system.files import as_yaml
 from yolo_attn.system.paths import config_folder, shipped
@@ -163,7 +164,7 @@ def _gain(board: Board, row: Row | None) -> str:
     if row is None or row.mean is None:
         return _UNMEASURED
     verdict = board.verdict(row)
-    return f"{_points(row.mean)} {_SIGNS[verdict]}" if verdict else _points(row.mean)
+    return f"{signed(row.mean)} {_SIGNS[verdict]}" if verdict else signed(row.mean)
 
 
 def _gains_in_words(spec: LayerSpec) -> str:
@@ -172,10 +173,6 @@ def _gains_in_words(spec: LayerSpec) -> str:
     if set(gains.values()) <= {_UNMEASURED}:
         return ""
     return f" [{', '.join(f'{name} {gain}' for name, gain in gains.items())}]"
-
-
-def _points(difference: float) -> str:
-    return f"{round(100 * difference, 2) + 0.0:+.2f}"  # + 0.0 turns -0.0 into 0.0
 
 
 def _legend(width: int) -> list[str]:
@@ -197,7 +194,7 @@ def card(spec: LayerSpec, width: int = 80) -> str:
         "family": spec.family,
         "aliases": ", ".join(spec.aliases),
         "inputs": spec.input_count,
-        "paper": ", ".join(str(v) for v in (spec.paper, spec.year) if v),
+        "paper": spec.paper if str(spec.year or "") in spec.paper else f"{spec.paper}, {spec.year}",
         "link": spec.url,
         "code": spec.repository,
         "params": f"{parameters(spec):,} at C=256",
@@ -210,7 +207,6 @@ def card(spec: LayerSpec, width: int = 80) -> str:
     }
     file = inspect.getdoc(inspect.getmodule(spec.cls)) or ""
     options = [f"  {name}: {as_yaml(value)}" for name, value in spec.options.items()]
-    example = as_yaml(next(({k: v} for k, v in spec.options.items() if k != "init"), {"init": "identity"}))
     return "\n".join(
         [
             textwrap.fill(f"{spec.name}: {spec.summary}", width),
@@ -219,7 +215,12 @@ def card(spec: LayerSpec, width: int = 80) -> str:
             "",
             "rows to paste",
             f"  {row(spec)}",
-            f"  {row(spec).replace('[]]', f'[{example}]]')}",
+            f"  {row(spec).replace('[]]', f'[{_example(spec)}]]')}",
+            *(
+                [f"  or: yolo-attn place model=yolo11n.yaml layer={spec.name} at=head"]
+                if spec.can_return_levels
+                else []
+            ),
             "",
             "options and their defaults",
             *(options or ["  none"]),
@@ -229,6 +230,17 @@ def card(spec: LayerSpec, width: int = 80) -> str:
             (inspect.getdoc(spec.cls) or "").strip(),
         ]
     ).rstrip()
+
+
+_PLACED_AT_HEAD = "yolo-attn place model=yolo11n.yaml layer={} at=head"
+
+
+def _example(spec: LayerSpec) -> str:
+    """Return the arguments of a row with an option, or of a convolution like those of Conv."""
+    if spec.replaces_conv:
+        return "256, 3, 2"
+    known = ({key: value} for key, value in spec.options.items() if key != "init" and value is not None)
+    return as_yaml(next(known, {"init": "identity"}))
 
 
 def _fact(key: str, value: str, width: int) -> str:
@@ -256,7 +268,8 @@ def _measured_facts(spec: LayerSpec) -> dict[str, str]:
         "parity": f"{counted(vectors, 'reference vector')}, largest relative error {found['parity']:.0e}"
         if vectors
         else "no reference vector",
-        "export": f"ONNX at fixed size {_export(found, 'fixed')}, at dynamic size {_export(found, 'dynamic')}",
+        "export": f"ONNX of the layer alone at fixed size {_export(found, 'fixed')}, at dynamic size "
+        f"{_export(found, 'dynamic')}; models with it: docs/export.md",
         "time": f"{found['infer_ratio']:g} x a 3 x 3 convolution of its width in inference, "
         f"{found['train_ratio']:g} x in training (CPU; tests/cards.py)",
         "memory": f"{found['infer_mb']:g} MB at 64 x 160 x 160 in inference",
@@ -265,12 +278,11 @@ def _measured_facts(spec: LayerSpec) -> dict[str, str]:
 
 def _comparisons(spec: LayerSpec) -> str:
     """Return a layer's differences on the leaderboard; empty if nothing is measured."""
-    texts = [
-        text
-        for name, board in read_boards().items()
-        for text in ([f"{name} {in_words(board, row)}" for row in _rows(board, spec)] or [f"{name} {_UNMEASURED}"])
-    ]
-    return f"{'; '.join(texts)} (points; docs/leaderboard.md)" if texts else ""
+    boards = read_boards()
+    texts = [f"{name} {in_words(board, row)}" for name, board in boards.items() for row in _rows(board, spec)]
+    if texts:
+        return f"{'; '.join(texts)} (points; docs/leaderboard.md)"
+    return "not measured yet (docs/leaderboard.md)" if boards and spec.built_in else ""
 
 
 def in_words(board: Board, row: Row) -> str:
@@ -278,8 +290,8 @@ def in_words(board: Board, row: Row) -> str:
     if row.mean is None:
         return f"{row.site} no result"
     ends, verdict = board.interval(row), board.verdict(row) or "no verdict"
-    shown = f" [{_points(ends[0])}, {_points(ends[1])}]" if ends else ""
-    return f"{row.site} {_points(row.mean)}{shown} {verdict}"
+    shown = " [{}, {}]".format(*signed_ends(*ends)) if ends else ""
+    return f"{row.site} {signed(row.mean)}{shown} {verdict}"
 
 
 def _export(found: dict[str, Any], kind: str) -> str:
@@ -306,7 +318,8 @@ def as_markdown() -> str:
         "ratio to a 3 x 3 convolution of the same width, measured in turn in one process with one image: inference at",
         f"{_shape(record['infer_shape'])}, training (forward and backward) at {_shape(record['train_shape'])}. Memory",
         "is the peak in inference at 64 x 160 x 160 without the input. Parity is the largest relative error in output",
-        "and input gradient against the reference vectors.",
+        "and input gradient against the reference vectors. ONNX is that of the layer alone; of models with it in every",
+        "format, see [export](export.md).",
     ]
     if boards := read_boards():
         lines[-1] += " The last columns"
@@ -326,12 +339,14 @@ def as_markdown() -> str:
 
 def _measured_later(record: dict[str, Any]) -> list[str]:
     """Return the lines that name the layers with a date, machine or version of their own."""
-    later = []
+    later: dict[str, list[str]] = {}
     for name, found in sorted(record["layers"].items()):
         if found.keys() & {"date", "machine", "versions"}:
             own = {**record, **found}
-            later.append(f"- {name}: {own['date']} on {own['machine']}, PyTorch {own['versions']['torch']}")
-    return ["", "Measured separately:", "", *later] if later else []
+            where = f"{own['date']} on {own['machine']}, PyTorch {own['versions']['torch']}"
+            later.setdefault(where, []).append(name)
+    lines = [f"- {where}: {', '.join(names)}" for where, names in later.items()]
+    return ["", "Measured separately:", "", *lines] if later else []
 
 
 _HEADER = ("layer", "summary", "paper", "params at C=256", "time", "train", "memory", "parity", "ONNX")
@@ -363,7 +378,7 @@ def _verdict(board: Board, row: Row | None) -> str:
     """Return a difference with its verdict in words, such as "+0.31 better"."""
     if row is None or row.mean is None:
         return _UNMEASURED
-    return f"{_points(row.mean)} {board.verdict(row) or ''}".rstrip()
+    return f"{signed(row.mean)} {board.verdict(row) or ''}".rstrip()
 
 
 def _shape(shape: list[int]) -> str:

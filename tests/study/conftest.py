@@ -61,7 +61,9 @@ def fake_study(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(planning, "resolve_data", lambda data: data)
     monkeypatch.setattr(
         "yolo_attn.data.check_data",
-        lambda data, *rest: SimpleNamespace(present=True, digest=f"of {data}", names={0: "one"}, splits={}),
+        lambda data, *_, **__: SimpleNamespace(
+            data=data, present=True, digest=f"of {data}", names={0: "one"}, splits={}
+        ),
     )
     monkeypatch.setattr(execution, "_POLL_SECONDS", 0.02)
     monkeypatch.setattr(reporting, "count_shared_tensors", lambda *_, **__: (499, 499))

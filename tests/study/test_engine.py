@@ -185,7 +185,7 @@ def test_a_summary_of_the_dataset_is_printed_before_training(fake: Fake, monkeyp
     problem = DataProblem("unreadable image", "", 2, ["images/train/a.jpg: empty file", "..."], skipped=True)
     splits = {"train": SplitSummary(8, 8, 9, problems=[problem]), "val": SplitSummary(4, 4, 5)}
     monkeypatch.setattr(
-        "yolo_attn.data.check_data", lambda data, *_: DataSummary(data, "detect", {0: "one"}, splits, digest="d")
+        "yolo_attn.data.check_data", lambda data, *_, **__: DataSummary(data, "detect", {0: "one"}, splits, digest="d")
     )
     fake.compare(variants="A", seeds=1, imgsz=32)  # a few training steps are timed
     line = (
@@ -323,7 +323,7 @@ def test_another_recipe_trains_again(fake: Fake) -> None:
 
 def test_a_changed_dataset_trains_again(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.compare(variants="A", seeds=1)
-    monkeypatch.setattr(planning, "read_dataset", lambda *_: Dataset("edited", {0: "one"}))
+    monkeypatch.setattr(planning, "read_dataset", lambda *_, **__: Dataset("edited", {0: "one"}))
     fake.compare(variants="A", seeds=1)
     assert len(fake.starts()) == 4
 

@@ -224,7 +224,7 @@ def test_the_noise_of_bases_is_known_only_from_studies_with_several() -> None:
 def test_the_cheapest_study_for_a_difference_is_named(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     splits = {"train": SplitSummary(8, 8, 9), "val": SplitSummary(40, 40, 40)}
     monkeypatch.setattr(
-        "yolo_attn.data.check_data", lambda data, *_: DataSummary(data, "detect", {0: "one"}, splits, digest="d")
+        "yolo_attn.data.check_data", lambda data, *_, **__: DataSummary(data, "detect", {0: "one"}, splits, digest="d")
     )
     monkeypatch.setattr("yolo_attn.study.times.guess_epoch_seconds", lambda *_, **__: 10.0)
     fake.compare(variants="B,crippled", seeds=4, name="pilot", data="mine.yaml")

@@ -21,7 +21,7 @@ def files(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     split = SplitSummary(40, 40, 40, files=names)
     splits = {"val": split, "test": split}
     summary = SimpleNamespace(present=True, digest="of it", names={0: "one"}, splits=splits, path="/data")
-    monkeypatch.setattr("yolo_attn.data.check_data", lambda *_: summary)
+    monkeypatch.setattr("yolo_attn.data.check_data", lambda *_, **__: summary)
     monkeypatch.setattr("yolo_attn.data.describe_data", lambda _: "a dataset")
     return names
 
@@ -88,6 +88,6 @@ def test_more_objects_than_detections_are_printed_before_training(
     split = SplitSummary(40, 40, 6000, files=files, most=150)
     splits = {"val": split, "test": split}
     summary = SimpleNamespace(present=True, digest="of it", names={0: "one"}, splits=splits, path="/data")
-    monkeypatch.setattr("yolo_attn.data.check_data", lambda *_: summary)
+    monkeypatch.setattr("yolo_attn.data.check_data", lambda *_, **__: summary)
     fake.compare(variants="A", seeds=1)
     assert "An image has 150 objects of one class, but only 100 detections" in fake.output()

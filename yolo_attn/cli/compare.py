@@ -35,8 +35,9 @@ updated during the study. Without arguments, the study takes about ten minutes o
 
 What is compared
   base          a model YAML (yolo11n.yaml) or a checkpoint (yolo11n.pt), which all arms start from
-  pretrain      epochs of the base's own training, which comes first; every arm is then fine-tuned from the trained
-                base. Without, arms are trained from scratch, and their differences are many times noisier. Keys of
+  pretrain      epochs of the base's own training, which comes first (default: 15 without base=, else 0); every arm is
+                then fine-tuned from the trained base. Without, arms start from the checkpoint base=, or are trained
+                from scratch, where their differences are many times noisier. Keys of
                 the optimization (epochs, lr0, ...) belong to the fine-tuning, all others to both trainings; in a study
                 file, pretraining: {{lr0: 0.01}} has the base's own
   bases         number of trained bases, from which the seeds start in turn: 1, or {MIN_SEEDS} and more
@@ -65,8 +66,10 @@ How it is decided
 How it runs
   exist_ok      True adds to the study in the folder
   retry         True runs failed runs again
-  workers       concurrent runs on this machine, if memory allows (default: one for each GPU, or for each core)
-  threads       CPU threads of a run (default: the cores divided by the concurrent runs); a study keeps its first value
+  workers       concurrent runs on this machine, if memory allows (default: one for each GPU; on a CPU the cores
+                divided by threads=)
+  threads       CPU threads of a run (default: the cores divided by workers= or the number of GPUs, so on a CPU all of
+                them; 1 for yolo11n.yaml on digits); a study keeps its first value
   device        as in Ultralytics: cpu, mps, 0, or 0,1 for multi-GPU training inside each run
   layers        Python files with custom layers: layers=my_layers.py
   runner        ray sends the runs to a Ray cluster, address= as in Ray (pip install "yolo-attn[ray]")

@@ -65,7 +65,9 @@ def print_help(words: Sequence[str]) -> int:
     """
     pages, topic = help_pages(), words[0] if words else ""
     if topic not in pages:
-        raise UserError(f"no help on {topic!r}{did_you_mean(topic, filter(None, pages))}")
+        if topic in STOCK_COMMANDS:
+            raise UserError(f"no help on {topic!r}: it is Ultralytics' command; see: yolo help")
+        raise UserError(f"no help on {topic!r}{did_you_mean(topic, filter(None, pages)) or '; see: yolo-attn help'}")
     print(pages[topic](), end="")
     if not topic:
         print()

@@ -14,7 +14,7 @@ __all__ = ["COMMAND"]
 
 def _help() -> str:
     return """\
-yolo-attn layers [NAME] [family=FAMILY] [format=json]
+yolo-attn layers [NAME] [family=FAMILY] [layers=FILE] [format=json]
 
 Lists every attention layer, or shows one: its formula, its paper, its options, the YAML row to paste.
 

@@ -20,7 +20,7 @@ Computes a study's results from the stored matches of its runs, without training
 .tex (booktabs) and report.html, one file that needs no network. Prints the table. From the folder of a search, writes
 its search.csv and report.html from search.json.
 
-  from       the folder of a study or search, such as runs/compare/exp or runs/search/search
+  from       the folder of a study or search, such as runs/compare/compare or runs/search/search
   data       the dataset whose images the page shows; required for a study from someone else or another machine
   out        the folder for the files (default: that of from); with it, the command works while compare or search runs
 """
@@ -30,7 +30,7 @@ def _run(words: list[str]) -> int:
     from yolo_attn.selection.report import is_search
 
     keys = parse_keys(words, ("from", "data", "out"))
-    require_keys("report", keys, ("from",), "report from=runs/compare/exp")
+    require_keys("report", keys, ("from",), "report from=runs/compare/compare")
     folder = expand_home(keys["from"])
     out = expand_home(keys["out"]) if keys.get("out") else None
     if not is_search(folder):

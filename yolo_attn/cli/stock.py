@@ -117,12 +117,17 @@ def _help(name: str) -> str:
     text = f"""\
 yolo-attn {name} takes the arguments of {source}
 A model may also be an attention variant (yolo11n-cbam.yaml) or a base with layers at sites (yolo11n.yaml+CBAM@neck,
-best.pt+SE[reduction=8,init=identity]@neck), and data a name from datasets.yaml (digits).
+best.pt+SE[reduction=8,init=identity]@neck). layers=my_layers.py registers custom layers.
 """
+    if name in ("predict", "track"):
+        text += "source= may also be a dataset from datasets.yaml (digits), whose validation images are taken.\n"
+    else:
+        text += "data= may also be a name from datasets.yaml (digits).\n"
     if name in ("train", "tune"):
         text += """\
 recipe=NAME takes the training arguments of a dataset in datasets.yaml (recipe=digits); arguments on the command line
-take precedence. lr_attention=5 multiplies the learning rate of attention layers by five.
+take precedence. lr_attention=5 multiplies the learning rate of attention layers by five. freeze=10 counts the rows of
+the base, without the attention layers.
 """
     if name == "tune":
         text += """\

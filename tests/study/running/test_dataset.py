@@ -14,8 +14,8 @@ def test_a_missing_dataset_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> Non
     present = [False]
     monkeypatch.setattr(
         "yolo_attn.data.check_data",
-        lambda *_: SimpleNamespace(
-            present=present[0], digest="of the images" if present[0] else "", names={}, splits={}
+        lambda *_, **__: SimpleNamespace(
+            data="coco8", present=present[0], digest="of the images" if present[0] else "", names={}, splits={}
         ),
     )
     monkeypatch.setattr("ultralytics.data.utils.check_det_dataset", lambda data: present.__setitem__(0, True))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 
+from yolo_attn.points import NONE, signed, signed_ends
 from yolo_attn.study.results.records import Estimate, Latency
 from yolo_attn.study.running.progress import clock
 
@@ -40,8 +41,6 @@ __all__ = [
     "typeset",
 ]
 
-NONE = "-"
-_EXACT = 6  # decimals of a point; what differs beyond them is rounding
 _MIN_P = 0.001
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MAX_PROBABILITY = 0.995
@@ -52,11 +51,6 @@ def points(value: float | None) -> str:
     return NONE if value is None else f"{100 * value:.2f}"
 
 
-def signed(value: float | None) -> str:
-    """Return a difference of 0.0097 as +0.97."""
-    return NONE if value is None else f"{round(100 * value, 2) + 0.0:+.2f}"  # + 0.0 turns -0.0 into 0.0
-
-
 def interval(estimate: Estimate) -> str:
     """Return "[40.11, 42.01]", or "" without an interval."""
     return "" if estimate.half is None else f"[{points(estimate.low)}, {points(estimate.high)}]"
@@ -65,25 +59,6 @@ def interval(estimate: Estimate) -> str:
 def signed_interval(estimate: Estimate) -> str:
     """Return "[-0.45, +2.39]", or "" without an interval."""
     return "" if estimate.half is None else "[{}, {}]".format(*signed_ends(estimate.low, estimate.high))
-
-
-def signed_ends(low: float | None, high: float | None) -> tuple[str, str]:
-    """Return the ends of an interval of differences, rounded so that a verdict can be read off the text.
-
-    They are rounded outward, so an end that is printed as the margin is not beyond it. An end that is not zero gets as
-    many decimals as it takes to show that.
-    """
-    return _end(low, math.floor), _end(high, math.ceil)
-
-
-def _end(value: float | None, outward: Callable[[float], int]) -> str:
-    if value is None:
-        return NONE
-    points, decimals = round(100 * value, _EXACT), 2
-    while points and not round(points, decimals) and decimals < _EXACT:
-        decimals += 1
-    rounded = outward(round(points * 10**decimals, _EXACT)) / 10**decimals
-    return f"{rounded + 0.0:+.{decimals}f}"
 
 
 def size(value: float) -> str:
