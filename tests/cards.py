@@ -128,7 +128,7 @@ def spellings_page() -> str:
         meanings = " or ".join(", ".join(signature) for signature in POSITIONAL.get(spec.name, ()))
         if spec.built_in and (names or meanings):
             lines.append(f"| {spec.name} | {names} | {meanings} |")
-    lines += ["", "## Blocks", "", "These have the mechanism instead of a part of the block, and here after that part."]
+    lines += ["", "## Blocks", "", "In these, the mechanism replaces a part of the block; here it follows that part."]
     lines += ["", "| spelling | here |", "|---|---|"]
     lines += [f"| `{name}` | `{module}` |" for name, module in MODULES.items() if is_layer(module.partition("+")[2])]
     lines += ["", "## Without a counterpart", "", "The message names another mechanism, the nearest one here."]

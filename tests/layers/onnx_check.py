@@ -16,7 +16,7 @@ def onnx_error(case: Case, dynamic: bool) -> float:
 
     Args:
         case: The layer.
-        dynamic: Whether batch, height and width are dynamic; if so, a second size is compared too.
+        dynamic: Whether batch, height and width are dynamic; if so, another size and batch are compared too.
     """
     import onnxruntime
 
@@ -37,6 +37,8 @@ def onnx_error(case: Case, dynamic: bool) -> float:
     errors = []
     for size in ((8, 12), (13, 7)) if dynamic else ((8, 12),):
         xs = case.inputs(*size)
+        if size != (8, 12):
+            xs = [torch.cat([x, x[:1]]) for x in xs]
         (y,) = session.run(None, {name: x.numpy() for name, x in zip(names, xs, strict=True)})
         with torch.no_grad():
             expected = call(layer, xs)

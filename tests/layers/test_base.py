@@ -86,7 +86,7 @@ class _Attention(nn.Module):
         self.fused = fused
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        t = x.flatten(2).transpose(1, 2)[:, None]
+        t = x.flatten(2).transpose(1, 2)[:, None].contiguous()
         if self.fused:
             return nn.functional.scaled_dot_product_attention(t, t, t)
         return (t @ t.transpose(2, 3)).softmax(3) @ t

@@ -272,6 +272,8 @@ def test_parameters_suit_the_optimizers(case: Case) -> None:
         for name, parameter in module.named_parameters(recurse=False):
             assert parameter.ndim in (1, 3) or (matrix and name == "weight"), name
             assert "bias" not in name or parameter.ndim == 1, name
+    for path, parameter in case.build(init="identity").named_parameters():
+        assert "bias" not in path or parameter.ndim == 1, path  # Ultralytics looks for "bias" in the whole path
 
 
 @each

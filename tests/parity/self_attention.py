@@ -101,11 +101,11 @@ def agent(weights: Weights) -> Weights:
     names = {"query": "m__q", "proj": "m__proj", "dwconv": "m__dwc"}
     result = rename({k: v for k, v in weights.items() if k.split(".")[1] in {"q", "proj", "dwc"}}, **names)
     result |= parts(weights, "m.kv", "key", "value")
-    for target, grid, rows, columns in (("agent_bias", "an", "ah", "aw"), ("query_bias", "na", "ha", "wa")):
+    for target, grid, rows, columns in (("agent_positions", "an", "ah", "aw"), ("query_positions", "na", "ha", "wa")):
         result[f"{target}.grid"] = weights[f"m.{grid}_bias"].flatten(2)
         result[f"{target}.rows"] = weights[f"m.{rows}_bias"].squeeze()
         result[f"{target}.columns"] = weights[f"m.{columns}_bias"].squeeze()
-    for name in ("query_bias.rows", "query_bias.columns"):
+    for name in ("query_positions.rows", "query_positions.columns"):
         result[name] = result[name].transpose(1, 2)
     return result
 

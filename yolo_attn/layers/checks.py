@@ -44,9 +44,10 @@ def check(layer: nn.Module, condition: bool, argument: str, value: Any, valid: s
 
 
 def check_choice(layer: nn.Module, argument: str, value: Any, choices: Iterable[Any]) -> None:
-    """Raise ValueError unless the value is one of the choices."""
+    """Raise ValueError unless the value is one of the choices, and of its type: 4.0 is not a size of 4."""
     choices = tuple(choices)
-    check(layer, value in choices, argument, value, " or ".join(map(as_yaml, choices)))
+    known = any(value == choice and type(value) in (type(choice), int) for choice in choices)
+    check(layer, known, argument, value, " or ".join(map(as_yaml, choices)))
 
 
 def check_positive(layer: nn.Module, **values: float) -> None:

@@ -91,7 +91,7 @@ def length(x: Tensor, *dims: int) -> Tensor:
         x: Of float32 or wider.
         dims: The dimensions of a vector.
     """
-    if dims != (x.ndim - 1,) or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+    if tuple(dim % x.ndim for dim in dims) != (x.ndim - 1,) or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         # PyTorch's norm is faster along the last dimension only. MNN loses its dimensions, without an error.
         return x.square().sum(dims, keepdim=True).clamp(min=SHORTEST**2).sqrt()
     lengths: Tensor = torch.linalg.vector_norm(x, dim=dims, keepdim=True)

@@ -48,3 +48,9 @@ def test_has_the_published_sizes() -> None:
     }
     for options, size in sizes.items():
         assert sum(p.numel() for p in GE(256, **dict(options)).parameters()) == size
+
+
+@pytest.mark.parametrize("extent", [4.0, True, "4", 3])
+def test_an_extent_of_another_type_is_an_error(extent: object) -> None:
+    with pytest.raises(ValueError, match=r"GE: extent=.*; use 0 or 2 or 4 or 8"):
+        GE(16, extent=extent)  # type: ignore[arg-type]

@@ -39,3 +39,15 @@ def test_rounding_between_blocks_moves_no_tap_far(dtype: torch.dtype, tolerance:
     with torch.no_grad():
         y, expected = half(xs), wide([x.float() for x in xs])
     assert (y.float() - expected).norm() < tolerance * expected.norm()
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_only_the_levels_that_matter_are_computed(blocks: int) -> None:
+    layer, (level, finer, coarser) = varied(blocks), levels(7, 14, 4)
+    counts = [0] * blocks
+    for number, block in enumerate(layer.blocks):
+        block.register_forward_hook(lambda *_, number=number: counts.__setitem__(number, counts[number] + 1))
+    with torch.no_grad():
+        y = layer([level, finer, coarser])
+        assert counts == [3] * (blocks - 1) + [1]
+        torch.testing.assert_close(y, layer._levels([finer, level, coarser])[1])

@@ -17,8 +17,8 @@ def test_equals_the_two_attentions_written_out() -> None:
     q, k, v = layer.query(tokens), layer.key(tokens), layer.value(tokens)
     agents = F.adaptive_avg_pool2d(q.transpose(1, 2).reshape(x.shape), 2).flatten(2).transpose(1, 2)
     q, k, v, a = (t.unflatten(2, (2, 4)).transpose(1, 2) for t in (q, k, v, agents))
-    read = (a @ k.transpose(2, 3) / 2 + layer.agent_bias(5, 6)).softmax(3) @ v
-    output = (q @ a.transpose(2, 3) / 2 + layer.query_bias(5, 6).transpose(2, 3)).softmax(3) @ read
+    read = (a @ k.transpose(2, 3) / 2 + layer.agent_positions(5, 6)).softmax(3) @ v
+    output = (q @ a.transpose(2, 3) / 2 + layer.query_positions(5, 6).transpose(2, 3)).softmax(3) @ read
     local = layer.dwconv(v.transpose(2, 3).reshape(x.shape)).flatten(2).transpose(1, 2)
     expected = layer.proj(output.transpose(1, 2).flatten(2) + local)
     torch.testing.assert_close(layer(x), expected.transpose(1, 2).reshape(x.shape))

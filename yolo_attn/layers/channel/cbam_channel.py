@@ -7,6 +7,7 @@ Paper: Woo et al., "CBAM: Convolutional Block Attention Module", ECCV 2018, arXi
 Code: https://github.com/Jongchan/attention-module
 Shapes: x (B, C, H, W), y the same; gate (B, C, 1, 1).
 Deviations: with C < r the authors' code has no hidden unit; here there is at least one.
+Few channels: as in SE, all hidden units can be inactive for every image, in one of five initializations at C = 16.
 """
 
 from __future__ import annotations

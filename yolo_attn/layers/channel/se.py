@@ -8,6 +8,9 @@ Code: https://github.com/hujie-frank/SENet (Caffe).
 Shapes: x (B, C, H, W), y the same; gate (B, C, 1, 1). In a ResNet it is applied to the residual branch, before the add.
 Deviations: both linear layers have no bias, as in the PyTorch copies used in comparisons; the authors' Caffe model has
 biases (`bias=True`). With C < r those copies have no hidden unit and a gate of exactly 0.5; here there is at least one.
+Few channels: the hidden units are few, and one that is inactive for all images has no gradient. With hardly varying
+channel means all units are inactive, and the gate constant, in two of five initializations at C = 16; use a smaller
+reduction there.
 """
 
 from __future__ import annotations

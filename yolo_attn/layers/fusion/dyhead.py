@@ -112,7 +112,7 @@ class DyHead(Fusion):
             ys = self._levels(zs)
         else:
             level, finer, coarser = zs
-            ys = self._levels([finer, level, coarser])[1:2]
+            ys = [self._middle([finer, level, coarser])]
         if self.outputs is not None:
             ys = [project(y) for project, y in zip(self.outputs, ys, strict=True)]
         gammas = [None] * len(ys) if self.gamma is None else torch.split(self.gamma, self.widths)
@@ -127,9 +127,15 @@ class DyHead(Fusion):
         y = self(xs)
         return y if isinstance(y, Tensor) else y[0]
 
-    def _levels(self, xs: list[Tensor]) -> list[Tensor]:
-        """Return all levels after all blocks, from fine to coarse."""
-        for block in self.blocks:
+    def _middle(self, xs: list[Tensor]) -> Tensor:
+        """Return the middle one of three levels after all blocks, of which the last needs no other."""
+        finer, level, coarser = self._levels(xs, len(self.blocks) - 1)
+        middle: Tensor = self.blocks[-1](level, finer, coarser)
+        return middle
+
+    def _levels(self, xs: list[Tensor], count: int | None = None) -> list[Tensor]:
+        """Return all levels after all blocks, or the first ones, from fine to coarse."""
+        for block in self.blocks[:count]:
             around = [None, *xs, None]
             xs = [block(x, finer, coarser) for finer, x, coarser in zip(around, xs, around[2:], strict=False)]
         return xs

@@ -10,7 +10,7 @@ arXiv 2302.13800.
 Code: https://github.com/sunny2109/SAFMN
 Shapes: x (B, C, H, W), y the same; gate (B, C, H, W), of any sign.
 Deviations: each grid has at least one cell, where the code requires 8 rows and columns. C need not be a multiple of 4:
-the last parts are larger.
+the parts differ by at most one channel.
 """
 
 from __future__ import annotations

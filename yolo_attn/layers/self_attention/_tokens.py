@@ -72,7 +72,8 @@ def attend(
 ) -> Tensor:
     """Return softmax(scale q k^T + bias) v, (B, heads, N, e), with a fused kernel.
 
-    On a CPU the kernel requires keys and values of equal width.
+    On a CPU the kernel requires keys and values of equal width, and contiguous rows: PyTorch silently stores the N x M
+    weights for anything else.
 
     Args:
         query: (B, heads, N, d).
@@ -98,6 +99,8 @@ def attend(
     if bias is not None and bias.dtype == torch.bool and is_traced():
         # Exporters look for NaN in the weights of a boolean mask, which MNN has no operator for.
         bias = (bias.to(query.dtype) - 1) * FLOAT16_MAX
+    if not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        query, key, value = map(_with_rows, (query, key, value))
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
 
 

@@ -91,8 +91,8 @@ class AgentAttention(Mixer):
         self.value = TokenLinear(channels, channels, bias=qkv_bias)
         self.dwconv = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
         self.proj = TokenLinear(channels, channels)
-        self.agent_bias = PositionBias(self.heads, agents, bias_size)
-        self.query_bias = PositionBias(self.heads, agents, bias_size)
+        self.agent_positions = PositionBias(self.heads, agents, bias_size)
+        self.query_positions = PositionBias(self.heads, agents, bias_size)
 
     def mix(self, x: Tensor) -> Tensor:
         """Return the output of both attentions plus the depthwise convolution."""
@@ -112,8 +112,8 @@ class AgentAttention(Mixer):
         query = self.query(tokens)
         pooled = to_tokens(adaptive_mean(to_map(query, x), self.side, self.side))
         q, a, k = (split_heads(t, self.heads) for t in (query, pooled, self.key(tokens)))
-        to_agents = self.agent_bias(height, width).to(q.dtype)
-        from_agents = self.query_bias(height, width).to(q.dtype).transpose(2, 3)
+        to_agents = self.agent_positions(height, width).to(q.dtype)
+        from_agents = self.query_positions(height, width).to(q.dtype).transpose(2, 3)
 
         def context(values: Tensor) -> Tensor:
             read = attend(a, k, split_heads(values, self.heads), bias=to_agents)

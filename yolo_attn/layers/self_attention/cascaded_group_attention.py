@@ -98,13 +98,13 @@ class CascadedGroupAttention(Mixer):
 
     def _contexts(self, head: int, query: Tensor, key: Tensor, values: Tensor) -> Tensor:
         height, width = values.shape[2:]
-        table = self.cascade.table[head].to(query.dtype)
+        table = self.cascade.table[head]
         k, v = to_tokens(key)[:, None], to_tokens(values)[:, None]
 
         def part(q: Tensor, row: Tensor, column: Tensor) -> Tensor:
             rows, columns = _distance(row, height, len(table)), _distance(column, width, len(table))
             bias = table.flatten()[(rows[:, :, None] * len(table) + columns[:, None]).flatten(1)]
-            return attend_any_width(q, k, v, bias=bias)
+            return attend_any_width(q, k, v, bias=bias.to(q.dtype))  # the gradient of an entry is a sum, in float32
 
         q = to_tokens(query)[:, None]
         y = chunked(part, q, *token_positions(values), elements_per_query=2 * q.shape[0] * q.shape[2])

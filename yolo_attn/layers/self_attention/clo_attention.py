@@ -108,7 +108,7 @@ class CloAttention(Mixer):
 
 
 def _shares(count: int, parts: int) -> list[int]:
-    """Return a count divided into parts as evenly as possible, the larger ones last."""
+    """Return a count divided into parts that differ by at most one."""
     return [(n + 1) * count // parts - n * count // parts for n in range(parts)]
 
 

@@ -100,4 +100,4 @@ class LiteMLA(Mixer):
         q, k = (torch.relu(widen(t)) for t in (query, key))
         # A mean instead of a sum leaves eps N times as large, which only a total of zero makes visible.
         contexts = partial(linear_contexts, q, k, eps=EPS)
-        return value.reshape(len(qkv), self.channels, *qkv.shape[2:]), contexts
+        return value.reshape(qkv.shape[0], self.channels, *qkv.shape[2:]), contexts

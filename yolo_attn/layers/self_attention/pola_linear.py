@@ -122,7 +122,7 @@ class PolaLinear(Mixer):
         opposite = partial(linear_contexts, torch.cat([minus, plus], 2), k, eps=EPS)
         width = self.channels // self.heads
         halves = torch.split(per_head(value, self.heads), (width + 1) // 2, 2)  # a head of one channel has one half
-        maps = (half.reshape(len(x), -1, *x.shape[2:]) for half in halves)
+        maps = (half.reshape(x.shape[0], -1, *x.shape[2:]) for half in halves)
         return value, factor, list(zip(maps, (same, opposite), strict=False))
 
     def _signs(self, t: Tensor) -> tuple[Tensor, Tensor]:
