@@ -362,6 +362,20 @@ def test_a_stated_scale_is_accepted(keys: dict[str, Any], fresh_folder: Path) ->
     assert lint("yolov8n-mine.yaml") == []
 
 
+def test_another_scale_than_that_of_the_name(fresh_folder: Path) -> None:
+    document = model_yaml("yolov8n.yaml")
+    for name in ("yolov8s-mine", "yolov8n-mine", "yolov8-mine", "yolov8se", "mine"):
+        Path(f"{name}.yaml").write_text(yaml.safe_dump(document))
+    (finding,) = lint("yolov8s-mine.yaml")
+    assert finding.message == (
+        "scale: n is built, but the name yolov8s-mine.yaml requires s; "
+        "write scale: s, or rename the file to yolov8-mine.yaml"
+    )
+    assert finding.line is not None
+    assert lint("yolov8n-mine.yaml") == lint("yolov8-mine.yaml") == lint("yolov8x-mine.yaml") == []
+    assert lint("yolov8se.yaml") == lint("mine.yaml") == []  # the letter begins a word
+
+
 has_torchvision = pytest.mark.skipif(not hasattr(tasks, "TorchVision"), reason="a row of later releases")
 
 

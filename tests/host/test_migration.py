@@ -386,6 +386,15 @@ def test_an_existing_file_is_kept(fresh_folder: Path, capsys: pytest.CaptureFixt
     assert Path("their-fixed.yaml").read_text() != "mine"
 
 
+def test_a_scale_in_the_name_is_kept(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit = after(9, "[-1, 1, CBAM, [1024]]")
+    file = Habit("yolov8.yaml", (edit,), name="yolov8s-their.yaml").write(fresh_folder)
+    for out in ("fixed.yaml", "yolov8-fixed.yaml"):
+        (line,) = refusals(file, capsys, f"out={out}")
+        assert line.endswith(f"out={out}: yolov8s-their.yaml has scale s by its name; write out=yolov8s-{out}")
+    assert main(["lint", f"model={file.name}", "fix=True", "out=yolov8s-fixed.yaml"]) == 0
+
+
 def test_a_correct_file_is_not_written_again(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lint", "model=yolov8n.yaml", "fix=True", "out=mine.yaml"]) == 0
     assert "nothing to change" in capsys.readouterr().out

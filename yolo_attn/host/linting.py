@@ -29,7 +29,7 @@ from yolo_attn.host.document_keys import find_key_problems
 from yolo_attn.host.documents import model_yaml, with_scale
 from yolo_attn.host.geometry import row_strides
 from yolo_attn.host.installation import stock_model_yamls
-from yolo_attn.host.model_files import find_model_yaml
+from yolo_attn.host.model_files import find_model_yaml, scale_letter, without_letter
 from yolo_attn.host.model_kind import is_rtdetr
 from yolo_attn.host.parser import (
     PARSER,
@@ -72,7 +72,8 @@ def lint_document(document: dict[str, Any], name: str | Path, file: Path) -> lis
         name: The model's name, which may contain the scale.
         file: The file that it means.
     """
-    return _lint(document, _scale_of_name(name, document), lambda: with_scale(document, name, file))
+    findings = _scale_of_name(name, document) + _other_scale(file, document)
+    return _lint(document, findings, lambda: with_scale(document, name, file))
 
 
 def located(findings: Sequence[Finding], file: str, lines: Mapping[int | str, int]) -> list[Finding]:
@@ -120,6 +121,15 @@ def _scale_of_name(model: str | Path, document: Mapping[str, Any]) -> list[Findi
     problem = f"the name {Path(model).name} requires scale {letter}, but without scales every row has its full width"
     fix = f"write scales such as {{{letter}: [0.5, 0.25, 1024]}}, or width_multiple: 1.0 if this is intended"
     return [Finding(None, f"{problem}; {fix}")]
+
+
+def _other_scale(file: Path, document: Mapping[str, Any]) -> list[Finding]:
+    """Return the problem with a file that states another scale than its name, which is built instead."""
+    letter, scale = scale_letter(file), document.get("scale")
+    if not scale or letter not in (document.get("scales") or {}) or letter == str(scale):
+        return []
+    fix = f"write scale: {letter}, or rename the file to {without_letter(file.name)}"
+    return [Finding(None, f"scale: {scale} is built, but the name {file.name} requires {letter}; {fix}")]
 
 
 def _is_letter_of_base(stem: str, letter: str) -> bool:

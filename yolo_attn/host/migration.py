@@ -27,7 +27,7 @@ from yolo_attn.graph.row_edits import Hunk, edit_rows
 from yolo_attn.host.blocks import block_problem, hosting_blocks, meant_module
 from yolo_attn.host.documents import with_scale
 from yolo_attn.host.linting import lint_document, located, stock_models
-from yolo_attn.host.model_files import find_model_yaml
+from yolo_attn.host.model_files import find_model_yaml, scale_letter
 from yolo_attn.host.parser import is_attention_row, is_inserted, is_replacement, name_problem
 from yolo_attn.host.positional import read_positional
 from yolo_attn.host.transfer import count_transferable
@@ -93,7 +93,8 @@ def migrate(model: str | Path, out: Path | None = None) -> Migration:
         out: The new file, whose name contains the scale; None for FILE-fixed.yaml beside it.
 
     Raises:
-        UserError: There is no such file, it is not a model YAML, or it is the new file.
+        UserError: There is no such file, it is not a model YAML, it is the new file, or the name of the new file lacks
+            the scale.
     """
     ref = ModelRef.parse(model)
     if ref.is_placed or ref.kind is not ModelKind.YAML:
@@ -103,6 +104,9 @@ def migrate(model: str | Path, out: Path | None = None) -> Migration:
     new = out or path.with_stem(f"{path.stem}-fixed")
     if new.exists() and new.samefile(path):
         raise UserError(f"out={out}: this is the file itself, which is kept; give another one")
+
+    if out:
+        _check_scale(document, model, out)
 
     def refused(findings: Sequence[Finding]) -> Migration:
         return Migration(path, new, text, (), tuple(located(findings, str(path), line_numbers(path))))
@@ -123,6 +127,16 @@ def migrate(model: str | Path, out: Path | None = None) -> Migration:
         return refused(remaining)
     transfer = _transfer(with_scale(migrated, new, new), base[1]) if base else None
     return Migration(path, new, edited.text, edited.hunks, (), base[0] if base else "", transfer)
+
+
+def _check_scale(document: Mapping[str, Any], model: str | Path, out: Path) -> None:
+    """Raise UserError if only the model's name states its scale, and that of the new file does not."""
+    letter = scale_letter(model)
+    if document.get("scale") or letter not in (document.get("scales") or {}) or scale_letter(out) == letter:
+        return
+    stem = Path(model).stem
+    right = out.with_name(f"{stem[: stem.index(letter, stem.index('yolo') + 4) + 1]}-{out.name}")
+    raise UserError(f"out={out}: {Path(model).name} has scale {letter} by its name; write out={right}")
 
 
 class _Rewriting:

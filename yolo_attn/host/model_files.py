@@ -21,9 +21,18 @@ from yolo_attn.host.model_suggestions import suggest_model
 from yolo_attn.system.files import YAML_SUFFIXES, is_file, read_yaml
 from yolo_attn.system.paths import config_folder
 
-__all__ = ["MODEL_FILES", "SCALES", "find_model_yaml", "literal_first", "model_scale", "without_letter"]
+__all__ = [
+    "MODEL_FILES",
+    "SCALES",
+    "find_model_yaml",
+    "literal_first",
+    "model_scale",
+    "scale_letter",
+    "without_letter",
+]
 
 _SCALE_LETTER = re.compile(r"(\d+)([nslmx])(.+)?$")
+_RUN_ON = re.compile(r"yolo(?:e-)?v?\d+([nslmx][a-z])")  # a letter that begins a word
 
 
 def without_letter(name: str) -> str:
@@ -84,13 +93,18 @@ def model_scale(name: str | Path, file: Path, document: dict[str, Any]) -> str:
 def _scale_in_name(original: Callable[..., str], name: str | Path) -> str:
     """Return the scale that Ultralytics reads in a name, with a warning if the letter begins a word of a file's."""
     letter = original(name)
-    run_on = re.search(r"yolo(?:e-)?v?\d+([nslmx][a-z])", Path(name).stem)
+    run_on = _RUN_ON.search(Path(name).stem)
     if letter and run_on and is_file(name):
         tasks.LOGGER.warning(
             f"{name}: the letter in '{run_on[0]}' is read as scale '{letter}'. "
             f"Write `scale: {letter}`, or another scale, into the file if this is not intended."
         )
     return letter
+
+
+def scale_letter(name: str | Path) -> str:
+    """Return the scale letter in a model's name; "" if it has none, or if the letter begins a word."""
+    return "" if _RUN_ON.search(Path(name).stem) else (SCALES.original or tasks.guess_model_scale)(name)
 
 
 def _read_named(path: Path) -> Any:
