@@ -194,6 +194,22 @@ def test_align_by_number_when_nothing_else_fits() -> None:
     assert align_all(target, source, {(3, 1), (4, 2)}) == {0: 0, 1: 1, 3: 2, 4: 3}  # two widths fit by chance
 
 
+def test_align_by_overlap_where_rows_of_the_same_number_fit_in_part() -> None:
+    source = kinds("Conv", "C2f", "Conv", "C2f", "Detect")
+    target = kinds("Conv", "C3", "SE", "Conv", "Conv", "C2f", "Detect")
+    fits = {(0, 0), (5, 3)}
+
+    def map_rows(overlap: int) -> dict[int, int]:
+        def fit(a: int, b: int) -> int | None:
+            return 3 if (a, b) in fits else None
+
+        return align(target, source, lambda row: row.module == "SE", fit, overlap=lambda a, b: overlap)
+
+    assert map_rows(0) == {0: 0, 5: 3}
+    assert map_rows(1) == {0: 0, 1: 1, 3: 2, 5: 3}  # not stock row 3 to 3, where another fits
+    assert map_rows(2) == {0: 0, 1: 1, 3: 2, 4: 3, 5: 4}  # the rows of the same number have more
+
+
 @given(st.sets(st.tuples(st.integers(0, 9), st.integers(0, 7))))
 @settings(max_examples=60, deadline=None)
 def test_align_keeps_rows_of_the_same_number_that_fit(fits: set[tuple[int, int]]) -> None:
