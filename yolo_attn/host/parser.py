@@ -340,8 +340,7 @@ class _Build:
         if out is None:
             return [[sources[0], 1, "nn.Identity", []]], 0  # keeps the channels of the first input
         if is_replacement(row):  # takes the random numbers of the Conv in its place: later rows have those of the base
-            kernel = self.attention[i].options.get("kernel_size", 3)
-            return [[sources[0], 1, "Conv", [out, kernel if is_positive_integer(kernel) else 1]]], 0
+            return [[sources[0], 1, "Conv", [out, _kernel_replaced(self.attention[i])]]], 0
         # A Conv scales its width like every stock row. Its random numbers must not change those of later rows.
         return [[-1, 1, _KEEP, []], [sources[0], 1, "Conv", [out, 1, 1]], [-1, 1, _RESTORE, []]], 1
 
@@ -581,7 +580,10 @@ def _read_options(spec: LayerSpec, row: Row) -> dict[str, Any]:
 
 
 def _read_conv_options(spec: LayerSpec, row: Row) -> dict[str, Any]:
-    """Return the options of a row such as [256, {kernel_size: 3, stride: 2}] or [256, 3, 2]."""
+    """Return the options of a row such as [256, {kernel_size: 3, stride: 2}], [256, 3, 2] or [256, 3, 2, {bias: true}].
+
+    In `[256, 3, 2, {kernel_size: 5}]` the layer has another kernel size than the `Conv` in whose place it is.
+    """
     named = row.args[-1] if isinstance(row.args[-1], dict) else {}
     values = row.args[: len(row.args) - bool(named)]
     if len(values) > len(CONV_ARGS) or not all(map(is_positive_integer, values)):
@@ -590,9 +592,16 @@ def _read_conv_options(spec: LayerSpec, row: Row) -> dict[str, Any]:
             f"write [256, {{kernel_size: 3, stride: 2}}], not {as_yaml(row.args)}"
         )
     given = dict(zip(CONV_ARGS, values, strict=False))
-    for name in given.keys() & named.keys():
+    for name in (given.keys() & named.keys()) - {"kernel_size"}:
         raise UserError(f"{row.module} has {name} twice in {as_yaml(row.args)}; write it once")
     return spec.read_options({**given, **named})
+
+
+def _kernel_replaced(attention: AttentionRow) -> int:
+    """Return the kernel size of the `Conv` in whose place a layer is: the one by position, or else the layer's own."""
+    by_position = [value for value in attention.row.args if not isinstance(value, dict)][1:2]
+    kernel = next(iter(by_position), attention.options.get("kernel_size", 3))
+    return kernel if is_positive_integer(kernel) else 1
 
 
 def _right_args(spec: LayerSpec, given: list[Any]) -> str:
