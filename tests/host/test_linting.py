@@ -161,6 +161,7 @@ def test_a_dead_row_before_the_head(tmp_path: Path) -> None:
         ([[-1, 2], 1, "Concat", [1]], "row 5: Concat cannot process its input: "),
         ([-1, 3, "CBAM", []], "row 5: CBAM cannot be repeated"),
         ([30, 1, "CBAM", []], "row 5: CBAM: from 30 points forward"),
+        ([[], 1, "Concat", [1]], "row 5: Concat: from is an empty list; write the rows that it reads, such as [-1, 6]"),
         ([-9, 1, "CBAM", []], "row 5: CBAM: from -9 points to a row before the first"),
         ([-1, 1, "CBAM"], "row 5: expected [from, repeats, module, args]"),
     ],
@@ -360,6 +361,15 @@ def test_a_stated_scale_is_accepted(keys: dict[str, Any], fresh_folder: Path) ->
     }
     Path("yolov8n-mine.yaml").write_text(yaml.safe_dump({**document, **keys}))
     assert lint("yolov8n-mine.yaml") == []
+
+
+def test_a_key_that_is_written_twice(fresh_folder: Path) -> None:
+    text = yaml.safe_dump(with_cbam(4), sort_keys=False)
+    Path("mine.yaml").write_text(f"{text}head:\n- [[16, 19, 22], 1, Detect, [nc]]\n")
+    (finding,) = lint("mine.yaml")
+    lines = [n for n, line in enumerate(Path("mine.yaml").read_text().splitlines(), 1) if line == "head:"]
+    assert finding.text == f"head: written in lines {lines[0]} and {lines[1]}, and only the last counts; keep one"
+    assert finding.line == lines[1]
 
 
 def test_another_scale_than_that_of_the_name(fresh_folder: Path) -> None:

@@ -345,6 +345,17 @@ def refusals(file: Path, capsys: pytest.CaptureFixture[str], *words: str) -> lis
             ),
             ["row 12: the row shares a value with another one by a reference (*name); write both values"],
         ),
+        (
+            "yolov8.yaml",
+            lambda text: replaced("C2f, [512]] # 12", "C2f, [*c]] # 12")(after(9, "[-1, 1, CBAM, [&c 512]]")(text)),
+            ["row 10: the row shares a value with another one by a reference (*name); write both values"],
+        ),
+        ("yolov8.yaml", replaced("[[-1, 6], 1", "[[], 1"), ["row 11: Concat: from is an empty list; write the rows"]),
+        (
+            "yolov8.yaml",
+            lambda text: f"{text}\nhead:\n  - [[15, 18, 21], 1, Detect, [nc]]\n",
+            [": head: written in lines "],
+        ),
     ],
 )
 def test_what_the_file_does_not_determine(

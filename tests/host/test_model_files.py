@@ -119,6 +119,14 @@ def test_a_missing_file_suggests_a_ready_one(fresh_folder: Path) -> None:
         ("nc: 80\nbackbone: [\n", "line 3, column 1: not valid YAML"),
         (f"nc: 80\nbackbone: {'[' * 5000}", "nested too deeply"),
         ("nc: 80\nbackbone: []\nhead: []\n", "no list of rows 'backbone'"),
+        (
+            "nc: 80\nbackbone: 5\nhead: [[-1, 1, Detect, [nc]]]\n",
+            "broken.yaml: not a model YAML: it has no list of rows 'b",
+        ),
+        (
+            "nc: 80\nbackbone: [[-1, 1, Conv, [8]]]\nhead:\n",
+            "broken.yaml: not a model YAML: it has no list of rows 'head'",
+        ),
         ("nc: 80\nbackbone: [[-1, 1, Conv]]\nhead: [[-1, 1, Detect, [nc]]]\n", "row 0: expected"),
     ],
 )
@@ -128,6 +136,18 @@ def test_a_broken_yaml_is_one_line(fresh_folder: Path, text: str, words: str) ->
         model_yaml("broken.yaml")
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("section", ["backbone", "head"])
+def test_a_section_that_is_no_list_of_rows(fresh_folder: Path, section: str) -> None:
+    for value in (5, None, []):
+        document = {**model_yaml("yolo11n-se.yaml"), section: value}
+        Path("mine.yaml").write_text(yaml.safe_dump(document))
+        with pytest.raises(UserError) as caught:
+            lint("mine.yaml")
+        assert str(caught.value) == f"mine.yaml: not a model YAML: it has no list of rows {section!r}"
+        with pytest.raises(UserError, match=f"not a model YAML: it has no list of rows '{section}'"):
+            tasks.parse_model(document, 3, False)
 
 
 def test_variants_by_short_name() -> None:

@@ -14,6 +14,7 @@ from ultralytics.nn import tasks
 
 from yolo_attn.errors import RowError, UserError
 from yolo_attn.graph import ModelGraph, block_of, layers_in, line_numbers, read_model
+from yolo_attn.graph.document import repeated_keys
 from yolo_attn.graph.levels import find_level_problem
 from yolo_attn.graph.lint import (
     Finding,
@@ -43,7 +44,7 @@ from yolo_attn.host.parser import (
     read_block_row,
 )
 
-__all__ = ["lint", "lint_document", "located", "stock_models"]
+__all__ = ["find_repeated_keys", "lint", "lint_document", "located", "stock_models"]
 
 
 def lint(model: str | Path) -> list[Finding]:
@@ -60,8 +61,17 @@ def lint(model: str | Path) -> list[Finding]:
         document = model_yaml(ref)
         return located(_lint(document, [], lambda: document), ref.text, {})
     path = find_model_yaml(model)
-    findings = lint_document(read_model(path), model, path)
+    document = read_model(path)
+    findings = find_repeated_keys(path) or lint_document(document, model, path)
     return located(findings, str(path), line_numbers(path)) if findings else []
+
+
+def find_repeated_keys(path: Path) -> list[Finding]:
+    """Return the top-level keys that a model YAML has several times, whose other values are not those of the model."""
+    return [
+        Finding(None, f"{key}: written in lines {' and '.join(map(str, lines))}, and only the last counts; keep one")
+        for key, lines in repeated_keys(path).items()
+    ]
 
 
 def lint_document(document: dict[str, Any], name: str | Path, file: Path) -> list[Finding]:

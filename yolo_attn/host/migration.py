@@ -26,7 +26,7 @@ from yolo_attn.graph.repair import nearest_base, repair_sources
 from yolo_attn.graph.row_edits import Hunk, edit_rows
 from yolo_attn.host.blocks import block_problem, hosting_blocks, meant_module
 from yolo_attn.host.documents import with_scale
-from yolo_attn.host.linting import lint_document, located, stock_models
+from yolo_attn.host.linting import find_repeated_keys, lint_document, located, stock_models
 from yolo_attn.host.model_files import find_model_yaml, scale_letter
 from yolo_attn.host.parser import is_attention_row, is_inserted, is_replacement, name_problem
 from yolo_attn.host.positional import read_positional
@@ -111,8 +111,8 @@ def migrate(model: str | Path, out: Path | None = None) -> Migration:
     def refused(findings: Sequence[Finding]) -> Migration:
         return Migration(path, new, text, (), tuple(located(findings, str(path), line_numbers(path))))
 
-    if malformed := find_malformed_rows(document):
-        return refused(malformed)
+    if problems := find_repeated_keys(path) or find_malformed_rows(document):
+        return refused(problems)
     rewriting = _Rewriting(document, path)
     rewriting.read_rows()
     base = None if rewriting.unknown else rewriting.repair_sources()

@@ -30,7 +30,7 @@ from yolo_attn.graph import IMAGE, ModelGraph, Row, check_row, layers_in
 from yolo_attn.graph.blocks import JOINT, block_of, split_args
 from yolo_attn.graph.levels import LEVEL, find_level_problem, level_source, returns_levels
 from yolo_attn.graph.lint import find_dead_rows
-from yolo_attn.graph.rows import ROW_LENGTH
+from yolo_attn.graph.rows import ROW_LENGTH, written_rows
 from yolo_attn.host.binding import Binding, UnsupportedHostError
 from yolo_attn.host.blocks import block_problem, module_hint, names_inside, put_layers
 from yolo_attn.host.document_keys import find_key_problems, find_unsafe_keys
@@ -135,10 +135,10 @@ def check_safe(document: dict[str, Any]) -> list[str]:
 
     Raises:
         RowError: A malformed row, or a module that is not a layer of Ultralytics or the registry.
-        UserError: A key that would be evaluated has an invalid value.
+        UserError: A section has no rows, or a key that would be evaluated has an invalid value.
     """
     names = []
-    for i, row in enumerate([*(document.get("backbone") or []), *(document.get("head") or [])]):
+    for i, row in enumerate(written_rows(document)):
         if not isinstance(row, (list, tuple)) or len(row) != ROW_LENGTH or not isinstance(row[2], str):
             raise RowError(i, f"expected [from, repeats, module, args], got {row!r:.100}")
         if problem := name_problem(row[2]):
