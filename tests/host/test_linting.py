@@ -20,7 +20,9 @@ from tests.host.helpers import build
 from yolo_attn import register_layer
 from yolo_attn.cli import main
 from yolo_attn.graph import ModelGraph
+from yolo_attn.host import linting
 from yolo_attn.host.documents import model_yaml
+from yolo_attn.host.installation import stock_model_yamls
 from yolo_attn.host.linting import lint
 from yolo_attn.registry import unregister_layer
 from yolo_attn.system.paths import config_folder
@@ -116,6 +118,38 @@ def test_an_unshifted_index_is_reported_with_row_and_fix(tmp_path: Path) -> None
     assert finding == (
         "row 12: Concat reads row 6 (Conv); in yolov8.yaml it reads the C2f that is row 7 here: was the index shifted?"
     )
+
+
+@pytest.mark.parametrize(("source", "message"), [(12, "reads row 12 (Concat)"), (6, "")])
+def test_an_unshifted_index_beside_other_blocks(source: int, message: str, tmp_path: Path) -> None:
+    """A connection that no forgotten shift explains is the user's own."""
+    document = with_cbam(9)
+    document["backbone"][2][2] = "C3"
+    assert found(document, tmp_path) == []
+    document["head"][7][0] = [-1, source]
+    findings = found(document, tmp_path)
+    assert [f.partition(";")[0] for f in findings] == ([f"row 18: Concat {message}"] if message else [])
+
+
+def test_files_beside_the_stock_models_are_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = with_cbam(4)
+    document["head"][1][0] = [-1, 6]
+    for name, text in (("a", "nc: ["), ("b", "x: 1"), ("c", yaml.safe_dump(document))):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    paths = [*stock_model_yamls(), *(tmp_path / f"{name}.yaml" for name in "abc")]
+    monkeypatch.setattr(linting, "stock_model_yamls", lambda: paths)
+    monkeypatch.setattr(linting, "stock_models", linting.stock_models.__wrapped__)
+    assert [f.partition(";")[0] for f in found(document, tmp_path)] == ["row 12: Concat reads row 6 (Conv)"]
+
+
+def test_the_first_row_of_early_yolov9(tmp_path: Path) -> None:
+    document = model_yaml("yolov9e.yaml")
+    document["backbone"][0][2] = "Silence"
+    assert found(document, tmp_path) == []
+    placed = model_yaml(f"{tmp_path / 'mine.yaml'}+SE@neck")
+    assert placed["backbone"][0] == [-1, 1, "nn.Identity", []]
+    document["backbone"][1][2] = "Silence"
+    assert [f.partition(";")[0] for f in found(document, tmp_path)] == ["row 1: unknown layer 'Silence'"]
 
 
 def test_a_skip_past_the_layer(tmp_path: Path) -> None:

@@ -397,6 +397,25 @@ def test_an_existing_file_is_kept(fresh_folder: Path, capsys: pytest.CaptureFixt
     assert Path("their-fixed.yaml").read_text() != "mine"
 
 
+def test_comments_in_another_encoding(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = after(9, "[-1, 1, CBAM, [1024]]  # \u6ce8\u610f\u529b")(text_of("yolov8.yaml"))
+    Path("their.yaml").write_bytes(text.encode("gbk", errors="ignore"))
+    assert main(["lint", "model=their.yaml", "fix=True"]) == 0
+    assert "  - [-1, 1, CBAM, []]  # \u6ce8\u610f\u529b" in Path("their-fixed.yaml").read_text(encoding="utf-8")
+    Path("their-fixed.yaml").unlink()
+    Path("their.yaml").write_bytes(text.encode("utf-8") + b"# \xff\n")
+    capsys.readouterr()
+    (line,) = refusals(Path("their.yaml").resolve(), capsys)
+    assert line.endswith("their.yaml: neither UTF-8 nor GB 18030, so comments would be lost; save it as UTF-8")
+
+
+def test_the_first_row_of_early_yolov9(fresh_folder: Path) -> None:
+    edit = replaced("nn.Identity, []", "Silence, []")
+    migrated = migrate(Habit("yolov9e.yaml", (edit, after(9, "[-1, 1, CBAM, [1024]]"))).write(fresh_folder))
+    assert migrated.hunks[0].reason == "row 0: Silence is nn.Identity in present releases"
+    assert migrated.base == "yolov9e.yaml"
+
+
 def test_a_scale_in_the_name_is_kept(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edit = after(9, "[-1, 1, CBAM, [1024]]")
     file = Habit("yolov8.yaml", (edit,), name="yolov8s-their.yaml").write(fresh_folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -26,8 +27,9 @@ from yolo_attn.graph.lint import (
 )
 from yolo_attn.graph.model_ref import ModelKind, ModelRef
 from yolo_attn.graph.place import CONV, conv_options
+from yolo_attn.graph.repair import nearest_base, repair_sources
 from yolo_attn.host.document_keys import find_key_problems
-from yolo_attn.host.documents import model_yaml, with_scale
+from yolo_attn.host.documents import model_yaml, with_present_names, with_scale
 from yolo_attn.host.geometry import row_strides
 from yolo_attn.host.installation import stock_model_yamls
 from yolo_attn.host.model_files import find_model_yaml, scale_letter, without_letter
@@ -61,7 +63,7 @@ def lint(model: str | Path) -> list[Finding]:
         document = model_yaml(ref)
         return located(_lint(document, [], lambda: document), ref.text, {})
     path = find_model_yaml(model)
-    document = read_model(path)
+    document = with_present_names(read_model(path))
     findings = find_repeated_keys(path) or lint_document(document, model, path)
     return located(findings, str(path), line_numbers(path)) if findings else []
 
@@ -217,14 +219,32 @@ def _stock_strings() -> frozenset[str]:
 
 
 def _against_base(graph: ModelGraph) -> list[Finding]:
-    """Compare a model with the stock models of the same rows, and return the differences from the most similar one."""
+    """Compare a model with the stock models of the same rows, and return the differences from the most similar one.
+
+    Without such a stock model it is compared with the one that it was derived from by changing blocks.
+    """
     if not any(has_layer(row) for row in graph) or any(find_level_problem(graph, i) for i in range(len(graph))):
         return []
     reports = [
         compare_with_base(graph, base, name, is_inserted) + _other_strides(graph, base, name)
         for name, base in _bases_of(graph)
     ]
-    return min(reports, key=len, default=[])
+    return min(reports, key=len) if reports else _against_nearest_base(graph)
+
+
+def _against_nearest_base(graph: ModelGraph) -> list[Finding]:
+    """Return the differences from the most similar stock model with other blocks.
+
+    They are errors only if forgotten shifts explain all of them; else the connections are the user's own.
+    """
+    bases = [named for models in stock_models().values() for named in models]
+    found = nearest_base(graph, bases, is_inserted)
+    if found is None:
+        return []
+    name, base = found
+    if repair_sources(copy.deepcopy(graph), base, name, is_inserted).unknown:
+        return []
+    return compare_with_base(graph, base, name, is_inserted)
 
 
 def _bases_of(graph: ModelGraph) -> list[tuple[str, ModelGraph]]:
@@ -260,10 +280,18 @@ def _other_strides(graph: ModelGraph, base: ModelGraph, name: str) -> list[Findi
 
 @functools.cache
 def stock_models() -> Mapping[tuple[str, ...], list[tuple[str, ModelGraph]]]:
-    """Return the stock models by the sequence of their modules."""
+    """Return the stock models by the sequence of their modules.
+
+    Tutorials put other files into their folder: those that are no model YAMLs, or have attention layers, are skipped.
+    """
     found: dict[tuple[str, ...], list[tuple[str, ModelGraph]]] = {}
     for path in stock_model_yamls():
-        graph = ModelGraph(read_model(path))
+        try:
+            graph = ModelGraph(read_model(path))
+        except UserError:
+            continue
+        if any(map(has_layer, graph)):
+            continue
         found.setdefault(tuple(row.module for row in graph), []).append((path.name, graph))
     return found
 
