@@ -14,6 +14,7 @@ from yolo_attn.host import model_bindings
 from yolo_attn.host.documents import make_variant, model_yaml, without_dataset
 from yolo_attn.host.linting import lint
 from yolo_attn.host.model_files import find_model_yaml, without_letter
+from yolo_attn.host.placement import model_file
 from yolo_attn.system.paths import config_folder
 
 
@@ -22,6 +23,25 @@ def test_a_ready_config_resolves_from_any_folder_at_any_scale(fresh_folder: Path
         document = tasks.yaml_model_load(f"yolo11{scale}-cbam.yaml")
         assert document["scale"] == scale
         assert sum(row[2] == "CBAM" for row in document["backbone"] + document["head"]) == 3
+
+
+def test_the_letter_is_in_the_name_of_the_file_not_of_a_folder(fresh_folder: Path) -> None:
+    Path("v2s").mkdir()
+    Path("v2s/yolo11-mine.yaml").write_text(yaml.safe_dump({**model_yaml("yolo11n-se.yaml"), "scale": None}))
+    assert find_model_yaml("v2s/yolo11s-mine.yaml") == Path("v2s/yolo11-mine.yaml")
+    assert model_yaml("v2s/yolo11s-mine.yaml")["scale"] == "s"
+    assert without_letter("v2s\\yolo11s-mine.yaml") == "v2s\\yolo11-mine.yaml"
+
+
+def test_a_file_in_the_home_folder(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(fresh_folder))
+    monkeypatch.setenv("USERPROFILE", str(fresh_folder))
+    Path("mine.yaml").write_text(yaml.safe_dump(model_yaml("yolo11n-se.yaml")))
+    assert find_model_yaml("~/mine.yaml") == fresh_folder / "mine.yaml"
+    assert model_file("~/other.yaml") == fresh_folder / "other.yaml"
+    assert model_file("~nobody-here/other.yaml") == Path("~nobody-here/other.yaml")
+    with pytest.raises(UserError, match="does not exist"):
+        find_model_yaml("~nobody-here/mine.yaml")
 
 
 def test_a_file_in_the_working_folder_comes_first(fresh_folder: Path) -> None:

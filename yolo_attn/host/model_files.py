@@ -7,6 +7,7 @@ folder or Ultralytics has such a file. The scale is a top-level `scale:` in the 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -31,12 +32,12 @@ __all__ = [
     "without_letter",
 ]
 
-_SCALE_LETTER = re.compile(r"(\d+)([nslmx])(.+)?$")
+_SCALE_LETTER = re.compile(r"(\d+)([nslmx])([^/\\]+)?$")
 _RUN_ON = re.compile(r"yolo(?:e-)?v?\d+([nslmx][a-z])")  # a letter that begins a word
 
 
 def without_letter(name: str) -> str:
-    """Return a model's file name without its scale letter, as Ultralytics derives it."""
+    """Return a model's file name or path without its scale letter, as Ultralytics derives it from the name."""
     return _SCALE_LETTER.sub(r"\1\3", name)
 
 
@@ -167,7 +168,8 @@ def find_model_yaml(name: str | Path, placed: str = "") -> Path:
     """
     if Path(name).suffix not in YAML_SUFFIXES:
         raise UserError(f"{name}: not the name of a model YAML, such as yolo11n.yaml or yolo11n.yaml+CBAM@neck")
-    found = tasks.check_yaml(str(name), hard=False) or tasks.check_yaml(without_letter(str(name)), hard=False)
+    path = os.path.expanduser(name)  # noqa: PTH111 (Path.expanduser raises for an unknown user)
+    found = tasks.check_yaml(path, hard=False) or tasks.check_yaml(without_letter(path), hard=False)
     if not found:
         raise UserError(_missing(str(name), placed))
     return Path(found)

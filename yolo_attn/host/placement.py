@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -202,7 +203,7 @@ def model_file(out: str | Path) -> Path:
     Raises:
         UserError: It is a folder or has another suffix.
     """
-    path = Path(out).expanduser()
+    path = Path(os.path.expanduser(out))  # noqa: PTH111 (Path.expanduser raises for an unknown user)
     if is_folder(path) or str(out).endswith("/"):
         raise UserError(f"out={out}: this is a folder; give a file, such as out={path / 'mine.yaml'}")
     if not path.suffix or path.suffix in YAML_SUFFIXES:
