@@ -61,4 +61,5 @@ COMMAND = Command(
     run=_run,
     summary="place a layer in a model YAML: row indices are shifted, consumers follow",
     help=_help,
+    takes_options=True,
 )
