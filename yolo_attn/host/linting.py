@@ -137,8 +137,8 @@ def _scale_of_name(model: str | Path, document: Mapping[str, Any]) -> list[Findi
 
 def _other_scale(file: Path, document: Mapping[str, Any]) -> list[Finding]:
     """Return the problem with a file that states another scale than its name, which is built instead."""
-    letter, scale = scale_letter(file), document.get("scale")
-    if not scale or letter not in (document.get("scales") or {}) or letter == str(scale):
+    letter, scale, scales = scale_letter(file), document.get("scale"), document.get("scales")
+    if not scale or not isinstance(scales, dict) or letter not in scales or letter == str(scale):
         return []
     fix = f"write scale: {letter}, or rename the file to {without_letter(file.name)}"
     return [Finding(None, f"scale: {scale} is built, but the name {file.name} requires {letter}; {fix}")]

@@ -131,8 +131,8 @@ def migrate(model: str | Path, out: Path | None = None) -> Migration:
 
 def _check_scale(document: Mapping[str, Any], model: str | Path, out: Path) -> None:
     """Raise UserError if only the model's name states its scale, and that of the new file does not."""
-    letter = scale_letter(model)
-    if document.get("scale") or letter not in (document.get("scales") or {}) or scale_letter(out) == letter:
+    letter, scales = scale_letter(model), document.get("scales")
+    if not isinstance(scales, dict) or letter not in scales or document.get("scale") or scale_letter(out) == letter:
         return
     stem = Path(model).stem
     right = out.with_name(f"{stem[: stem.index(letter, stem.index('yolo') + 4) + 1]}-{out.name}")
