@@ -418,6 +418,10 @@ def test_another_scale_than_that_of_the_name(fresh_folder: Path) -> None:
     assert finding.line is not None
     assert lint("yolov8n-mine.yaml") == lint("yolov8-mine.yaml") == lint("yolov8x-mine.yaml") == []
     assert lint("yolov8se.yaml") == lint("mine.yaml") == []  # the letter begins a word
+    Path("yolov8s-mine.yaml").write_text(yaml.safe_dump({**document, "scales": 5}))
+    assert [finding.message.partition(";")[0] for finding in lint("yolov8s-mine.yaml")] == [
+        "scales: 5 is not a mapping"
+    ]
 
 
 has_torchvision = pytest.mark.skipif(not hasattr(tasks, "TorchVision"), reason="a row of later releases")
