@@ -51,6 +51,16 @@ def test_place_returns_the_model_and_the_changes(fresh_folder: Path) -> None:
         placed.save(file)
 
 
+def test_a_number_of_layers_is_an_option(fresh_folder: Path) -> None:
+    """Other values of `layers` are files with custom layers."""
+    yolo_attn.place("yolo11n.yaml", "TransformerEncoder", "neck.P5", layers=2, out="python.yaml")
+    words = ["place", "model=yolo11n.yaml", "layer=TransformerEncoder", "at=neck.P5"]
+    assert main([*words, "layers=2", "out=command.yaml"]) == 0
+    assert "TransformerEncoder, [{layers: 2}]]" in Path("python.yaml").read_text()
+    assert Path("python.yaml").read_text() == Path("command.yaml").read_text()
+    assert main([*words, "layers=nowhere.py"]) == main(["lint", "model=yolo11n.yaml", "layers=2"]) == 2
+
+
 def test_place_and_the_command_write_the_same(fresh_folder: Path) -> None:
     yolo_attn.place("yolo11n.yaml", "CBAM", "inside:C3k2", out="python.yaml")
     assert main(["place", "model=yolo11n.yaml", "layer=CBAM", "at=inside:C3k2", "out=command.yaml"]) == 0

@@ -287,7 +287,7 @@ def place(
     *,
     out: str | Path | None = None,
     exist_ok: bool = False,
-    layers: Files | None = None,
+    layers: Files | int | None = None,
     trust: bool | None = None,
     **options: object,
 ) -> Placement:
@@ -300,7 +300,7 @@ def place(
             lists their forms.
         out: The YAML to write; None writes none.
         exist_ok: Whether `out` may be replaced.
-        layers: Python files with custom layers.
+        layers: Python files with custom layers. A number is the option `layers` of a layer such as TransformerEncoder.
         trust: Whether files from others may run the code that they contain; None for the environment's setting.
         options: The layer's options: `init="identity"`, `reduction=8`.
 
@@ -313,6 +313,8 @@ def place(
     """
     from yolo_attn.host.placement import place_layer
 
+    if isinstance(layers, int):
+        options, layers = {**options, "layers": layers}, None
     _load_layers(layers)
     with trusting(trust):
         placed = place_layer(str(model), layer, at, dict(options))

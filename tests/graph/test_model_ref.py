@@ -25,6 +25,10 @@ from yolo_attn.graph.placed_layers import parse_placed_layers
         ("/me@lab/x.yaml+SE@neck", "/me@lab/x.yaml", "/me@lab/x+SE@neck.yaml"),
         ("/x.yaml+A@b/x.pt+SE@neck+CA@after:3", "/x.yaml+A@b/x.pt", "/x.yaml+A@b/x.pt+SE@neck+CA@after:3.yaml"),
         ("C:\\me@lab\\x.yaml+SE@neck", "C:\\me@lab\\x.yaml", "C:\\me@lab\\x+SE@neck.yaml"),
+        ("yolo11+SE.yaml+CBAM@neck", "yolo11+SE.yaml", "yolo11+SE.yaml+CBAM@neck.yaml"),
+        ("my+model.yaml+SE@neck", "my+model.yaml", "my+model.yaml+SE@neck.yaml"),
+        ("a/me@lab.yaml+SE@neck", "a/me@lab.yaml", "a/me@lab.yaml+SE@neck.yaml"),
+        ("x(1.yaml+SE@neck", "x(1.yaml", "x(1.yaml+SE@neck.yaml"),
     ],
 )
 def test_the_name_of_a_placed_model_parses_to_the_same_reference(text: str, base: str, name: str) -> None:
@@ -56,6 +60,13 @@ def test_other_names_are_not_split(text: str) -> None:
 def test_an_existing_file_is_not_split(fresh_folder: Path) -> None:
     Path("yolo11n+SE@neck.yaml").touch()
     assert not ModelRef.parse("yolo11n+SE@neck.yaml").is_placed
+
+
+def test_the_name_of_a_placed_model_is_not_that_of_a_file(fresh_folder: Path) -> None:
+    Path("yolo11n+SE@neck.yaml").touch()
+    ref = ModelRef.parse("yolo11n.yaml+SE@neck")
+    assert ref.name == "yolo11n.yaml+SE@neck.yaml"
+    assert ModelRef.parse(ref.name) == ref
 
 
 @pytest.mark.parametrize(
@@ -108,6 +119,10 @@ def test_stems() -> None:
         ("SE@+CBAM@neck", "variant 'SE@': write Layer@site or Layer[option=value]@site, such as CBAM@neck"),
         ("SE@", "variant 'SE@': write Layer@site or Layer[option=value]@site, such as CBAM@neck"),
         ("SE[8]@neck", "variant 'SE[8]@neck': '8' is not option=value"),
+        (
+            "SE[reduction=8, reduction=4]@neck",
+            "variant 'SE[reduction=8, reduction=4]@neck': reduction is given twice; write it once",
+        ),
         ("SE[reduction={]@neck", "'{' is not a valid YAML value"),
     ],
 )

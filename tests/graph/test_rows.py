@@ -89,6 +89,20 @@ def test_sites() -> None:
     assert resolve_sites(tiny(), STRIDES, parse_sites("backbone,backbone.end")).after == [2]
 
 
+def test_the_neck_is_every_input_of_the_head() -> None:
+    document = copy.deepcopy(TINY)
+    document["head"][-1][0] = [3, 2, 1, 4, 0]
+    graph, strides = ModelGraph(document), [2.5, 4.0, 4.0, 8.0, 16.0, None]
+    assert resolve_sites(graph, strides, parse_sites("neck")).after == [0, 1, 2, 3, 4]
+    assert list_sites(graph, strides) == {"backbone.P2": 2, "backbone.end": 2, "neck.P3": 3, "neck.P4": 4}
+    with pytest.raises(UserError) as caught:
+        resolve_sites(graph, strides, parse_sites("neck.P2"))
+    assert str(caught.value) == (
+        "site 'neck.P2': the head reads rows 2, 1 of this level; "
+        "place the layer at after:2 or after:1, or at neck for all inputs"
+    )
+
+
 @pytest.mark.parametrize("site", ["nek", "neck.P5", "after:5", "after:x", "replace:5", "replace:x", ""])
 def test_an_unknown_site_lists_those_that_exist(site: str) -> None:
     with pytest.raises(UserError) as caught:
@@ -119,7 +133,7 @@ def test_place_replaces_a_convolution_of_the_same_width_kernel_and_stride() -> N
     other = tiny()
     other.rows[1].args = [16]
     place(other, STRIDES, "RFAConv", parse_sites("replace:1"), {"kernel_size": 5})
-    assert other.rows[1].args == [16, {"kernel_size": 5, "stride": 1}]  # Conv has stride 1 by default
+    assert other.rows[1].args == [16, 1, 1, {"kernel_size": 5}]  # the defaults of Conv, then what differs
 
 
 @pytest.mark.parametrize(
@@ -192,6 +206,22 @@ def test_align_by_number_when_nothing_else_fits() -> None:
     assert align_all(target, source, {(0, 0), (3, 2), (4, 3)}) == {0: 0, 1: 1, 3: 2, 4: 3}
     source = kinds("Conv", "C2f", "SPPF", "Conv", "Detect")
     assert align_all(target, source, {(3, 1), (4, 2)}) == {0: 0, 1: 1, 3: 2, 4: 3}  # two widths fit by chance
+
+
+def test_align_by_overlap_where_rows_of_the_same_number_fit_in_part() -> None:
+    source = kinds("Conv", "C2f", "Conv", "C2f", "Detect")
+    target = kinds("Conv", "C3", "SE", "Conv", "Conv", "C2f", "Detect")
+    fits = {(0, 0), (5, 3)}
+
+    def map_rows(overlap: int) -> dict[int, int]:
+        def fit(a: int, b: int) -> int | None:
+            return 3 if (a, b) in fits else None
+
+        return align(target, source, lambda row: row.module == "SE", fit, overlap=lambda a, b: overlap)
+
+    assert map_rows(0) == {0: 0, 5: 3}
+    assert map_rows(1) == {0: 0, 1: 1, 3: 2, 5: 3}  # not stock row 3 to 3, where another fits
+    assert map_rows(2) == {0: 0, 1: 1, 3: 2, 4: 3, 5: 4}  # the rows of the same number have more
 
 
 @given(st.sets(st.tuples(st.integers(0, 9), st.integers(0, 7))))

@@ -43,6 +43,16 @@ def test_a_row_takes_width_and_stride_like_conv(args: list[Any]) -> None:
     assert different == tensors_of(3, set(others))  # the random numbers of later rows are those of the base
 
 
+def test_another_kernel_size_leaves_the_initial_weights_of_later_rows() -> None:
+    placed = place_layer("yolo11n.yaml", "RFAConv", "replace:3", {"kernel_size": 5})
+    assert placed.document["backbone"][3] == [-1, 1, "RFAConv", [256, 3, 2, {"kernel_size": 5}]]
+    model, base = build(placed.document), build(model_yaml("yolo11n.yaml"))
+    assert (model.model[3].kernel_size, model.model[3].stride) == (5, 2)
+    own, others = model.state_dict(), base.state_dict()
+    different = {name for name, value in others.items() if name not in own or not torch.equal(own[name], value)}
+    assert different == tensors_of(3, set(others))
+
+
 def test_placed_in_the_place_of_a_row_all_other_tensors_transfer() -> None:
     placed = place_layer("yolo11n.yaml", "RFAConv", "replace:3,replace:7", {"activation": "silu"})
     assert placed.document["backbone"][7] == [

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from torch import nn
+from ultralytics.cfg import get_cfg
+from ultralytics.engine import trainer as engine
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn import tasks
 
@@ -18,6 +20,7 @@ from yolo_attn.graph import ModelGraph
 from yolo_attn.host import freezing
 from yolo_attn.host.documents import make_variant, model_yaml
 from yolo_attn.host.parser import is_attention_row
+from yolo_attn.host.repeatable import find_trainer
 from yolo_attn.host.transfer import IDENTITY, is_inserted_row
 
 BASE = "yolov8n.yaml"
@@ -74,7 +77,35 @@ def test_an_identity_that_reads_the_image_is_a_row_of_the_base() -> None:
     graph = ModelGraph(model_yaml("yolov9e.yaml"))
     assert graph.rows[0].module == IDENTITY and not is_inserted_row(graph.rows[0])
     network = SimpleNamespace(yaml=model_yaml("yolov9e.yaml"), model=nn.Sequential(nn.Identity()))
-    assert freezing._stock_rows(network) == []
+    assert freezing._stock_rows(network, is_inserted_row) == []
+
+
+def test_identities_are_rows_of_the_base_except_in_a_study() -> None:
+    graph = ModelGraph(model_yaml(BASE))
+    graph.insert_after(4, IDENTITY, [])
+    model = build(graph.to_document())
+    assert freezing._translate(10, model, []) == 10
+    graph.insert_after(5, "SE", [])
+    variant = build(graph.to_document())
+    assert freezing._translate(10, variant, []) == [str(row) for row in (*range(6), *range(7, 11))]
+    rows = [str(row) for row in (*range(5), *range(6, 11))]
+    assert freezing._translate(10, model, [], is_inserted_row) == rows
+    assert find_trainer("detect", rtdetr=False).trains_controls
+
+
+@pytest.mark.skipif(not hasattr(engine, "DistillationModel"), reason="this release has no distillation")
+def test_a_resumed_distillation_freezes_the_rows_of_the_base(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trainer then sets up the student inside of its wrapper."""
+    student = build(model_yaml(VARIANT), nc=1)
+    student.args = get_cfg(overrides={"imgsz": 32})
+    wrapped = engine.DistillationModel(build(BASE, nc=1), student)
+    plain = frozen(set_up(VARIANT, 10, data, tmp_path / "plain"))
+    monkeypatch.setattr(DetectionTrainer, "setup_model", lambda self: setattr(self, "model", wrapped))
+    found = frozen(set_up(VARIANT, 10, data, tmp_path / "resumed"))
+    starts = "student_model."
+    assert {name.removeprefix(starts) for name in found if name.startswith(starts)} == plain
 
 
 @pytest.mark.parametrize("freeze", [10, [0, 6, 15], ["21.cv1", 3, "8.nothing"], None])

@@ -20,7 +20,9 @@ from tests.host.helpers import build
 from yolo_attn import register_layer
 from yolo_attn.cli import main
 from yolo_attn.graph import ModelGraph
+from yolo_attn.host import linting
 from yolo_attn.host.documents import model_yaml
+from yolo_attn.host.installation import stock_model_yamls
 from yolo_attn.host.linting import lint
 from yolo_attn.registry import unregister_layer
 from yolo_attn.system.paths import config_folder
@@ -118,6 +120,38 @@ def test_an_unshifted_index_is_reported_with_row_and_fix(tmp_path: Path) -> None
     )
 
 
+@pytest.mark.parametrize(("source", "message"), [(12, "reads row 12 (Concat)"), (6, "")])
+def test_an_unshifted_index_beside_other_blocks(source: int, message: str, tmp_path: Path) -> None:
+    """A connection that no forgotten shift explains is the user's own."""
+    document = with_cbam(9)
+    document["backbone"][2][2] = "C3"
+    assert found(document, tmp_path) == []
+    document["head"][7][0] = [-1, source]
+    findings = found(document, tmp_path)
+    assert [f.partition(";")[0] for f in findings] == ([f"row 18: Concat {message}"] if message else [])
+
+
+def test_files_beside_the_stock_models_are_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = with_cbam(4)
+    document["head"][1][0] = [-1, 6]
+    for name, text in (("a", "nc: ["), ("b", "x: 1"), ("c", yaml.safe_dump(document))):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    paths = [*stock_model_yamls(), *(tmp_path / f"{name}.yaml" for name in "abc")]
+    monkeypatch.setattr(linting, "stock_model_yamls", lambda: paths)
+    monkeypatch.setattr(linting, "stock_models", linting.stock_models.__wrapped__)
+    assert [f.partition(";")[0] for f in found(document, tmp_path)] == ["row 12: Concat reads row 6 (Conv)"]
+
+
+def test_the_first_row_of_early_yolov9(tmp_path: Path) -> None:
+    document = model_yaml("yolov9e.yaml")
+    document["backbone"][0][2] = "Silence"
+    assert found(document, tmp_path) == []
+    placed = model_yaml(f"{tmp_path / 'mine.yaml'}+SE@neck")
+    assert placed["backbone"][0] == [-1, 1, "nn.Identity", []]
+    document["backbone"][1][2] = "Silence"
+    assert [f.partition(";")[0] for f in found(document, tmp_path)] == ["row 1: unknown layer 'Silence'"]
+
+
 def test_a_skip_past_the_layer(tmp_path: Path) -> None:
     document = with_cbam(4)
     document["head"][4][0] = [-1, 4]
@@ -161,6 +195,7 @@ def test_a_dead_row_before_the_head(tmp_path: Path) -> None:
         ([[-1, 2], 1, "Concat", [1]], "row 5: Concat cannot process its input: "),
         ([-1, 3, "CBAM", []], "row 5: CBAM cannot be repeated"),
         ([30, 1, "CBAM", []], "row 5: CBAM: from 30 points forward"),
+        ([[], 1, "Concat", [1]], "row 5: Concat: from is an empty list; write the rows that it reads, such as [-1, 6]"),
         ([-9, 1, "CBAM", []], "row 5: CBAM: from -9 points to a row before the first"),
         ([-1, 1, "CBAM"], "row 5: expected [from, repeats, module, args]"),
     ],
@@ -360,6 +395,33 @@ def test_a_stated_scale_is_accepted(keys: dict[str, Any], fresh_folder: Path) ->
     }
     Path("yolov8n-mine.yaml").write_text(yaml.safe_dump({**document, **keys}))
     assert lint("yolov8n-mine.yaml") == []
+
+
+def test_a_key_that_is_written_twice(fresh_folder: Path) -> None:
+    text = yaml.safe_dump(with_cbam(4), sort_keys=False)
+    Path("mine.yaml").write_text(f"{text}head:\n- [[16, 19, 22], 1, Detect, [nc]]\n")
+    (finding,) = lint("mine.yaml")
+    lines = [n for n, line in enumerate(Path("mine.yaml").read_text().splitlines(), 1) if line == "head:"]
+    assert finding.text == f"head: written in lines {lines[0]} and {lines[1]}, and only the last counts; keep one"
+    assert finding.line == lines[1]
+
+
+def test_another_scale_than_that_of_the_name(fresh_folder: Path) -> None:
+    document = model_yaml("yolov8n.yaml")
+    for name in ("yolov8s-mine", "yolov8n-mine", "yolov8-mine", "yolov8se", "mine"):
+        Path(f"{name}.yaml").write_text(yaml.safe_dump(document))
+    (finding,) = lint("yolov8s-mine.yaml")
+    assert finding.message == (
+        "scale: n is built, but the name yolov8s-mine.yaml requires s; "
+        "write scale: s, or rename the file to yolov8-mine.yaml"
+    )
+    assert finding.line is not None
+    assert lint("yolov8n-mine.yaml") == lint("yolov8-mine.yaml") == lint("yolov8x-mine.yaml") == []
+    assert lint("yolov8se.yaml") == lint("mine.yaml") == []  # the letter begins a word
+    Path("yolov8s-mine.yaml").write_text(yaml.safe_dump({**document, "scales": 5}))
+    assert [finding.message.partition(";")[0] for finding in lint("yolov8s-mine.yaml")] == [
+        "scales: 5 is not a mapping"
+    ]
 
 
 has_torchvision = pytest.mark.skipif(not hasattr(tasks, "TorchVision"), reason="a row of later releases")

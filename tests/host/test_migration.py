@@ -345,6 +345,17 @@ def refusals(file: Path, capsys: pytest.CaptureFixture[str], *words: str) -> lis
             ),
             ["row 12: the row shares a value with another one by a reference (*name); write both values"],
         ),
+        (
+            "yolov8.yaml",
+            lambda text: replaced("C2f, [512]] # 12", "C2f, [*c]] # 12")(after(9, "[-1, 1, CBAM, [&c 512]]")(text)),
+            ["row 10: the row shares a value with another one by a reference (*name); write both values"],
+        ),
+        ("yolov8.yaml", replaced("[[-1, 6], 1", "[[], 1"), ["row 11: Concat: from is an empty list; write the rows"]),
+        (
+            "yolov8.yaml",
+            lambda text: f"{text}\nhead:\n  - [[15, 18, 21], 1, Detect, [nc]]\n",
+            [": head: written in lines "],
+        ),
     ],
 )
 def test_what_the_file_does_not_determine(
@@ -384,6 +395,34 @@ def test_an_existing_file_is_kept(fresh_folder: Path, capsys: pytest.CaptureFixt
         assert expected in line
     assert main(["lint", "model=their.yaml", "fix=True", "exist_ok=True"]) == 0
     assert Path("their-fixed.yaml").read_text() != "mine"
+
+
+def test_comments_in_another_encoding(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = after(9, "[-1, 1, CBAM, [1024]]  # \u6ce8\u610f\u529b")(text_of("yolov8.yaml"))
+    Path("their.yaml").write_bytes(text.encode("gbk", errors="ignore"))
+    assert main(["lint", "model=their.yaml", "fix=True"]) == 0
+    assert "  - [-1, 1, CBAM, []]  # \u6ce8\u610f\u529b" in Path("their-fixed.yaml").read_text(encoding="utf-8")
+    Path("their-fixed.yaml").unlink()
+    Path("their.yaml").write_bytes(text.encode("utf-8") + b"# \xff\n")
+    capsys.readouterr()
+    (line,) = refusals(Path("their.yaml").resolve(), capsys)
+    assert line.endswith("their.yaml: neither UTF-8 nor GB 18030, so comments would be lost; save it as UTF-8")
+
+
+def test_the_first_row_of_early_yolov9(fresh_folder: Path) -> None:
+    edit = replaced("nn.Identity, []", "Silence, []")
+    migrated = migrate(Habit("yolov9e.yaml", (edit, after(9, "[-1, 1, CBAM, [1024]]"))).write(fresh_folder))
+    assert migrated.hunks[0].reason == "row 0: Silence is nn.Identity in present releases"
+    assert migrated.base == "yolov9e.yaml"
+
+
+def test_a_scale_in_the_name_is_kept(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit = after(9, "[-1, 1, CBAM, [1024]]")
+    file = Habit("yolov8.yaml", (edit,), name="yolov8s-their.yaml").write(fresh_folder)
+    for out in ("fixed.yaml", "yolov8-fixed.yaml"):
+        (line,) = refusals(file, capsys, f"out={out}")
+        assert line.endswith(f"out={out}: yolov8s-their.yaml has scale s by its name; write out=yolov8s-{out}")
+    assert main(["lint", f"model={file.name}", "fix=True", "out=yolov8s-fixed.yaml"]) == 0
 
 
 def test_a_correct_file_is_not_written_again(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

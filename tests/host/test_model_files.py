@@ -14,6 +14,7 @@ from yolo_attn.host import model_bindings
 from yolo_attn.host.documents import make_variant, model_yaml, without_dataset
 from yolo_attn.host.linting import lint
 from yolo_attn.host.model_files import find_model_yaml, without_letter
+from yolo_attn.host.placement import model_file
 from yolo_attn.system.paths import config_folder
 
 
@@ -22,6 +23,25 @@ def test_a_ready_config_resolves_from_any_folder_at_any_scale(fresh_folder: Path
         document = tasks.yaml_model_load(f"yolo11{scale}-cbam.yaml")
         assert document["scale"] == scale
         assert sum(row[2] == "CBAM" for row in document["backbone"] + document["head"]) == 3
+
+
+def test_the_letter_is_in_the_name_of_the_file_not_of_a_folder(fresh_folder: Path) -> None:
+    Path("v2s").mkdir()
+    Path("v2s/yolo11-mine.yaml").write_text(yaml.safe_dump({**model_yaml("yolo11n-se.yaml"), "scale": None}))
+    assert find_model_yaml("v2s/yolo11s-mine.yaml") == Path("v2s/yolo11-mine.yaml")
+    assert model_yaml("v2s/yolo11s-mine.yaml")["scale"] == "s"
+    assert without_letter("v2s\\yolo11s-mine.yaml") == "v2s\\yolo11-mine.yaml"
+
+
+def test_a_file_in_the_home_folder(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(fresh_folder))
+    monkeypatch.setenv("USERPROFILE", str(fresh_folder))
+    Path("mine.yaml").write_text(yaml.safe_dump(model_yaml("yolo11n-se.yaml")))
+    assert find_model_yaml("~/mine.yaml") == fresh_folder / "mine.yaml"
+    assert model_file("~/other.yaml") == fresh_folder / "other.yaml"
+    assert model_file("~nobody-here/other.yaml") == Path("~nobody-here/other.yaml")
+    with pytest.raises(UserError, match="does not exist"):
+        find_model_yaml("~nobody-here/mine.yaml")
 
 
 def test_a_file_in_the_working_folder_comes_first(fresh_folder: Path) -> None:
@@ -119,6 +139,14 @@ def test_a_missing_file_suggests_a_ready_one(fresh_folder: Path) -> None:
         ("nc: 80\nbackbone: [\n", "line 3, column 1: not valid YAML"),
         (f"nc: 80\nbackbone: {'[' * 5000}", "nested too deeply"),
         ("nc: 80\nbackbone: []\nhead: []\n", "no list of rows 'backbone'"),
+        (
+            "nc: 80\nbackbone: 5\nhead: [[-1, 1, Detect, [nc]]]\n",
+            "broken.yaml: not a model YAML: it has no list of rows 'b",
+        ),
+        (
+            "nc: 80\nbackbone: [[-1, 1, Conv, [8]]]\nhead:\n",
+            "broken.yaml: not a model YAML: it has no list of rows 'head'",
+        ),
         ("nc: 80\nbackbone: [[-1, 1, Conv]]\nhead: [[-1, 1, Detect, [nc]]]\n", "row 0: expected"),
     ],
 )
@@ -128,6 +156,18 @@ def test_a_broken_yaml_is_one_line(fresh_folder: Path, text: str, words: str) ->
         model_yaml("broken.yaml")
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("section", ["backbone", "head"])
+def test_a_section_that_is_no_list_of_rows(fresh_folder: Path, section: str) -> None:
+    for value in (5, None, []):
+        document = {**model_yaml("yolo11n-se.yaml"), section: value}
+        Path("mine.yaml").write_text(yaml.safe_dump(document))
+        with pytest.raises(UserError) as caught:
+            lint("mine.yaml")
+        assert str(caught.value) == f"mine.yaml: not a model YAML: it has no list of rows {section!r}"
+        with pytest.raises(UserError, match=f"not a model YAML: it has no list of rows '{section}'"):
+            tasks.parse_model(document, 3, False)
 
 
 def test_variants_by_short_name() -> None:

@@ -79,6 +79,8 @@ def test_placed_layers_are_kept(fresh_folder: Path) -> None:
 def test_a_similar_file_in_the_folder_comes_first(fresh_folder: Path) -> None:
     Path("yolo11n-cbamm.yaml").write_text("")
     assert suggest_model("yolo11n-cbammm.yaml") == "yolo11n-cbamm.yaml"
+    Path("custom.yml").write_text("")
+    assert suggest_model("custom.yaml") == "custom.yml"
     Path("models").mkdir()
     Path("models/detector.yaml").write_text("")
     assert suggest_model("models/detectr.yaml") == "models/detector.yaml"

@@ -96,6 +96,24 @@ def test_the_stated_scale_is_the_bases_and_the_name_changes_it(fresh_folder: Pat
     assert model_yaml("yolo11m-se-neck.yaml")["scale"] == "m"
 
 
+def test_the_name_of_the_file_has_no_other_scale(fresh_folder: Path) -> None:
+    placed = place_layer("yolo11.yaml", "SE", "neck.P5")
+    with pytest.raises(UserError) as caught:
+        placed.save("yolo11s-mine.yaml")
+    assert str(caught.value) == (
+        "out=yolo11s-mine.yaml: the name requires scale s, but the model has scale n; "
+        "write out=yolo11-mine.yaml, or give the model at scale s"
+    )
+    assert list(fresh_folder.iterdir()) == []
+    for name in ("yolo11n-mine.yaml", "yolo11-mine.yaml", "yolo11se.yaml", "mine.yaml"):
+        placed.save(name)
+
+
+@pytest.mark.parametrize("base", ["yolov9t", "yolov10n"])
+def test_the_letter_of_a_family_without_scales_stays_in_the_name(base: str) -> None:
+    assert place_layer(f"{base}.yaml", "SE", "neck.P5").file_name == f"{base}-se-neck-p5.yaml"
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

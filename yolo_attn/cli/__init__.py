@@ -7,6 +7,7 @@ Ctrl-C.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from io import TextIOWrapper
@@ -72,18 +73,19 @@ def _run(words: list[str]) -> int:
     if command.takes_dashes:
         words = without_dashes(words)
     if command.takes_layers:
-        words = _load_layers(words, keep=command.passes_on)
+        words = _load_layers(words, keep=command.passes_on, numbers=not command.takes_options)
     return _run_restricted(command.run, words, keep=command.passes_on) if command.opens_files else command.run(words)
 
 
-def _load_layers(words: list[str], *, keep: bool) -> list[str]:
+def _load_layers(words: list[str], *, keep: bool, numbers: bool = True) -> list[str]:
     """Import the files of `layers=` and return the other words.
 
     Args:
         words: The words after the command's name.
         keep: Whether the command imports the files itself; then nothing happens here.
+        numbers: Whether a number names a file as well; otherwise `layers=2` is an option of a layer.
     """
-    given = [word for word in words if word.startswith("layers=")]
+    given = [word for word in words if re.match(r"layers=" if numbers else r"layers=(?!\d+$)", word)]
     if not given or keep:
         return words
     from yolo_attn.layer_files import load_layers, split_files

@@ -20,6 +20,7 @@ class Command:
         help: Returns the text of `yolo-attn help NAME`, with defaults taken from the code; None without a help page.
         opens_files: Whether it opens files that can contain code (models, datasets); it then accepts `trust=`.
         takes_layers: Whether it accepts `layers=FILE`.
+        takes_options: Whether it accepts the options of a layer, of which `layers=2` is one.
         takes_dashes: Whether `--key value` means `key=value`.
         passes_on: Whether it handles `layers=` and `trust=` itself, to pass them on to other processes.
     """
@@ -31,5 +32,6 @@ class Command:
     help: Callable[[], str] | None = None
     opens_files: bool = True
     takes_layers: bool = True
+    takes_options: bool = False
     takes_dashes: bool = True
     passes_on: bool = False

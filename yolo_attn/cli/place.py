@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from yolo_attn import api
 from yolo_attn.cli.command import Command
 from yolo_attn.cli.words import parse_flag, parse_keys, require_keys
 from yolo_attn.errors import UserError, did_you_mean
-from yolo_attn.system.files import shortened
 
 __all__ = ["COMMAND"]
 
@@ -38,10 +35,8 @@ consumers of a site read the new row, and all pretrained weights of the base tra
 
 
 def _run(words: list[str]) -> int:
-    from yolo_attn.graph import ModelRef
     from yolo_attn.graph.placed_layers import parse_value
     from yolo_attn.host.documents import layer_to_place, model_yaml
-    from yolo_attn.host.model_files import without_letter
     from yolo_attn.host.placement import model_file
 
     keys = parse_keys(words)
@@ -55,19 +50,10 @@ def _run(words: list[str]) -> int:
             hint = spec.renamed_hint(key) or did_you_mean(key, (*_REQUIRED, *_OPTIONAL, *spec.options))
             raise UserError(f"{key} is neither a key of place nor an option of {layer}{hint}")
     placed = api.place(model, layer, at, **{key: parse_value(value) for key, value in keys.items()})
-    file = out or _new_name(without_letter(ModelRef.parse(model).stem), f"{placed.layer.name}-{at}")
-    written = placed.save(file, exist_ok=replace)
+    written = placed.save(out or placed.file_name, exist_ok=replace)
     print(placed)
     print(f"written: {written}")
     return 0
-
-
-def _new_name(base: str, placed: str) -> str:
-    """Return a file name that no shipped config has, because the file would shadow the config of that name."""
-    from yolo_attn.system.paths import config_folder
-
-    stem = shortened(f"{base}-{re.sub(r'[^a-z0-9]+', '-', placed.lower()).strip('-')}")
-    return f"{stem}-placed.yaml" if (config_folder() / f"{stem}.yaml").exists() else f"{stem}.yaml"
 
 
 COMMAND = Command(
@@ -75,4 +61,5 @@ COMMAND = Command(
     run=_run,
     summary="place a layer in a model YAML: row indices are shifted, consumers follow",
     help=_help,
+    takes_options=True,
 )

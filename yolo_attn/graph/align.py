@@ -9,11 +9,13 @@ from itertools import pairwise
 from yolo_attn.graph.blocks import block_of
 from yolo_attn.graph.rows import IMAGE, ModelGraph, Row
 
-__all__ = ["Fit", "align"]
+__all__ = ["Fit", "Overlap", "align"]
 
 Fit = Callable[[int, int], "int | None"]
 """Takes a row of the target and one of the source. Returns the number of tensors of the source row that fit the target
 row, or None if the rows are different kinds of layers or not all tensors fit."""
+Overlap = Callable[[int, int], int]
+"""Takes a row of the target and one of the source. Returns the number of their tensors with equal names and shapes."""
 
 
 def align(
@@ -22,6 +24,8 @@ def align(
     is_inserted: Callable[[Row], bool],
     fit: Fit | None = None,
     is_replacement: Callable[[Row], bool] = lambda row: False,
+    *,
+    overlap: Overlap = lambda row, given: 0,
 ) -> dict[int, int]:
     """Map row indices of the target to the rows of the source that are the same layer.
 
@@ -30,7 +34,8 @@ def align(
     - If both models have the same sequence of stock modules, row n is row n.
     - If the sequences differ, rows of the same number that fit are paired, as in the stock `load()`: a variant gets
       what its base would get. Between these rows and after the last one, more rows are paired in order, so that as many
-      tensors as possible are transferred. Rows of different numbers are paired only if all their tensors fit.
+      tensors as possible are transferred. Rows of different numbers are paired only if all their tensors fit; rows of
+      the same number also if some do.
     - If this pairs only rows of the same number, or no row of the same number fits (as between two scales), row n is
       row n, as in the stock `load()`.
 
@@ -47,6 +52,7 @@ def align(
         fit: Counts the tensors of two stock rows that fit; called only if the sequences of stock modules differ. By
             default rows of the same module fit.
         is_replacement: Whether a row is in the place of a stock row.
+        overlap: Counts the tensors of two stock rows that the stock `load()` copies if they have the same number.
 
     Returns:
         Target index to source index, for every row that has a counterpart.
@@ -63,11 +69,14 @@ def align(
             return fit(rows[a], source_rows[b])
         return 1 if names[a] == source_names[b] else None
 
+    def overlap_by_number(n: int) -> int:
+        return overlap(rows[n], source_rows[n])
+
     numbers = range(min(len(rows), len(source_rows)))
     pairs = {n: n for n in numbers}
     same_length = len(rows) == len(source_rows)
     if not same_length or any(names[n] != source_names[n] for n in numbers if n not in replaced):
-        pairs = _pair(len(rows), len(source_rows), fit_by_number) or pairs
+        pairs = _pair(len(rows), len(source_rows), fit_by_number, overlap_by_number) or pairs
     mapping = {rows[a]: source_rows[b] for a, b in pairs.items()}
     mapping.update(_pair_inserted(target, source, mapping, is_inserted))
     return {i: j for i, j in mapping.items() if _is_same_layer(target.rows[i], source.rows[j], is_replacement)}
@@ -78,13 +87,14 @@ def _is_same_layer(row: Row, source: Row, is_replacement: Callable[[Row], bool])
     return row.module == source.module or not (is_replacement(row) or is_replacement(source))
 
 
-def _pair(length: int, source_length: int, fit: Fit) -> dict[int, int]:
+def _pair(length: int, source_length: int, fit: Fit, overlap: Callable[[int], int]) -> dict[int, int]:
     """Pair the rows of two different sequences; return {} if only rows of the same number can be paired.
 
     Args:
         length: Number of rows of the target.
         source_length: Number of rows of the source.
         fit: As for `align`, by the numbers of the rows.
+        overlap: Likewise, for the two rows of a number.
     """
     kept = [n for n in range(min(length, source_length)) if fit(n, n)]
     if not kept:
@@ -92,18 +102,29 @@ def _pair(length: int, source_length: int, fit: Fit) -> dict[int, int]:
     pairs = {n: n for n in kept}
     ends = [(-1, -1), *((n, n) for n in kept), (length, source_length)]
     for (first, source_first), (last, source_last) in pairwise(ends):
-        pairs.update(_best_pairs(range(first + 1, last), range(source_first + 1, source_last), fit))
+        between = range(first + 1, last), range(source_first + 1, source_last)
+        pairs.update(_best_pairs(*between, fit, overlap))
     return pairs if any(fit(a, b) for a, b in pairs.items() if a != b) else {}
 
 
-def _best_pairs(target: Sequence[int], source: Sequence[int], fit: Fit) -> dict[int, int]:
-    """Pair rows in order with the largest number of fitting tensors, and among equal choices of rows."""
+def _best_pairs(
+    target: Sequence[int], source: Sequence[int], fit: Fit, overlap: Callable[[int], int]
+) -> dict[int, int]:
+    """Pair rows in order with the largest number of fitting tensors, and among equal choices of rows that fit."""
+
+    def score(a: int, b: int) -> tuple[int, int]:
+        """Return the tensors of a pair, and whether all fit; (-1, -1) if the rows cannot be paired."""
+        tensors = fit(a, b)
+        if tensors is not None:
+            return tensors, 1
+        shared = overlap(a) if a == b else 0
+        return shared or -1, -1
+
     best: list[list[tuple[int, int]]] = [[(0, 0)] * (len(source) + 1) for _ in range(len(target) + 1)]
-    fits = [[fit(a, b) for b in source] for a in target]
     for i in reversed(range(len(target))):
         for j in reversed(range(len(source))):
-            paired, (tensors, rows) = fits[i][j], best[i + 1][j + 1]
-            with_pair = (-1, -1) if paired is None else (tensors + paired, rows + 1)
+            tensors, rows = score(target[i], source[j])
+            with_pair = (tensors + best[i + 1][j + 1][0], rows + best[i + 1][j + 1][1])
             best[i][j] = max(with_pair, best[i + 1][j], best[i][j + 1])
     pairs, i, j = {}, 0, 0
     while i < len(target) and j < len(source):

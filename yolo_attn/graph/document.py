@@ -8,22 +8,38 @@ from typing import Any
 import yaml
 
 from yolo_attn.errors import UserError
-from yolo_attn.graph.rows import ModelGraph
+from yolo_attn.graph.rows import SECTIONS, ModelGraph, written_rows
 from yolo_attn.system.files import read_text, read_yaml
 
-__all__ = ["dump_model", "line_numbers", "read_model", "to_flow"]
+__all__ = ["dump_model", "line_numbers", "read_model", "repeated_keys", "to_flow"]
 
 
 def read_model(path: str | Path) -> dict[str, Any]:
     """Read a model YAML as leniently as Ultralytics, ignoring bytes that are not UTF-8.
 
     Raises:
-        UserError: The file is missing, not text, not YAML (with line and column) or not a mapping.
+        UserError: The file is missing, not text, not YAML (with line and column) or not a mapping with lists of rows.
     """
     document = read_yaml(path, lenient=True)
     if not isinstance(document, dict) or "backbone" not in document or "head" not in document:
         raise UserError(f"{path}: not a model YAML: it has no backbone and head")
+    try:
+        written_rows(document)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     return document
+
+
+def repeated_keys(path: str | Path) -> dict[str, list[int]]:
+    """Return the top-level keys that a model YAML has several times, each with its lines; only the last one counts.
+
+    Args:
+        path: A file that `read_model` can read.
+    """
+    lines: dict[str, list[int]] = {}
+    for key, _ in _entries(yaml.compose(read_text(path, lenient=True), Loader=yaml.SafeLoader)):
+        lines.setdefault(str(key.value), []).append(_line(key))
+    return {key: found for key, found in lines.items() if len(found) > 1}
 
 
 def line_numbers(path: str | Path) -> dict[int | str, int]:
@@ -35,7 +51,7 @@ def line_numbers(path: str | Path) -> dict[int | str, int]:
         path: A file that `read_model` can read.
     """
     lines: dict[int | str, int] = {}
-    rows: dict[str, list[int]] = {"backbone": [], "head": []}
+    rows: dict[str, list[int]] = {section: [] for section in SECTIONS}
     for key, value in _entries(yaml.compose(read_text(path, lenient=True), Loader=yaml.SafeLoader)):
         lines[key.value] = _line(key)
         lines.update({f"{key.value}: {inner.value}": _line(inner) for inner, _ in _entries(value)})

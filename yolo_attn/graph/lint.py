@@ -13,7 +13,7 @@ from typing import Any
 
 from yolo_attn.errors import RowError
 from yolo_attn.graph.levels import first_source, returns_levels
-from yolo_attn.graph.rows import IMAGE, ModelGraph, Row, check_row
+from yolo_attn.graph.rows import IMAGE, ModelGraph, Row, check_row, written_rows
 
 __all__ = [
     "Finding",
@@ -63,9 +63,13 @@ class Finding:
 
 
 def find_malformed_rows(document: Mapping[str, Any]) -> list[Finding]:
-    """Return all rows that are malformed or whose `from` is invalid, whereas building stops at the first."""
+    """Return all rows that are malformed or whose `from` is invalid, whereas building stops at the first.
+
+    Raises:
+        UserError: The document has no lists of rows.
+    """
     findings = []
-    for i, written in enumerate([*(document.get("backbone") or []), *(document.get("head") or [])]):
+    for i, written in enumerate(written_rows(document)):
         try:
             check_row(i, written)
         except RowError as error:

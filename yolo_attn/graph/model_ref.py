@@ -98,8 +98,14 @@ class ModelRef:
 
     @property
     def name(self) -> str:
-        """The name that Ultralytics takes: `yolo11n+CBAM@neck.yaml` for a placed model, the base for any other."""
-        return f"{self.base.removesuffix('.yaml')}+{self.placed}.yaml" if self.is_placed else self.base
+        """The name that Ultralytics takes: `yolo11n+CBAM@neck.yaml` for a placed model, the base for any other.
+
+        The base keeps its suffix where the name would otherwise mean another model.
+        """
+        if not self.is_placed:
+            return self.base
+        short = f"{self.base.removesuffix('.yaml')}+{self.placed}.yaml"
+        return short if _split(short) == (self.base, self.placed) else f"{self.base}+{self.placed}.yaml"
 
     @property
     def stem(self) -> str:

@@ -112,6 +112,8 @@ def insert_layer(
 def _replace(graph: ModelGraph, index: int, layer: str, options: dict[str, Any]) -> None:
     """Replace a row of `Conv` by a layer of the same width, kernel size and stride.
 
+    Another kernel size follows those of the row: `[256, 3, 2, {kernel_size: 5}]`.
+
     Args:
         graph: The model, which is changed in place.
         index: The row.
@@ -131,7 +133,10 @@ def _replace(graph: ModelGraph, index: int, layer: str, options: dict[str, Any])
             problem = f"{name}={as_yaml(options[name])}, but row {index} has {as_yaml(own[name])}"
             raise UserError(f"{layer}: {problem}, which its consumers need; omit {name}")
     width = own.pop("out_channels")
-    row.module, row.args = layer, [width, {**own, **options}]
+    if options.get("kernel_size", own["kernel_size"]) == own["kernel_size"]:
+        row.module, row.args = layer, [width, {**own, **options}]
+    else:
+        row.module, row.args = layer, [width, *own.values(), dict(options)]
 
 
 def conv_options(row: Row) -> dict[str, Any]:

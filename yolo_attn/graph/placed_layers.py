@@ -65,7 +65,7 @@ def parse_placed_layers(text: str) -> list[PlacedLayer]:
     """Parse `SE[reduction=8]@neck+CBAM@backbone.P5`, and `SE+CBAM@neck` as `SE@neck+CBAM@neck`.
 
     Raises:
-        UserError: A part that is not Layer@site, or an option that is not option=value.
+        UserError: A part that is not Layer@site, or an option that is not option=value or is given twice.
     """
     placed: list[PlacedLayer] = []
     sites: tuple[Site, ...] | None = None
@@ -83,7 +83,7 @@ def parse_layer(text: str) -> PlacedLayer:
     """Parse `SE[reduction=8]`, a layer without sites.
 
     Raises:
-        UserError: The text is not a layer, or an option is not option=value.
+        UserError: The text is not a layer, or an option is not option=value or is given twice.
     """
     match = _PLACED_LAYER.fullmatch(text)
     if match is None or match["sites"] is not None:
@@ -93,11 +93,13 @@ def parse_layer(text: str) -> PlacedLayer:
 
 def _parse_options(part: str, text: str | None) -> dict[str, Any]:
     """Parse the options of one layer, `reduction=8,init=identity`."""
-    options = {}
+    options: dict[str, Any] = {}
     for option in split_outside_brackets(text, ",") if text else ():
         key, equals, value = option.partition("=")
         if not equals or not key.strip():
             raise UserError(f"variant {part!r}: {option!r} is not option=value")
+        if key.strip() in options:
+            raise UserError(f"variant {part!r}: {key.strip()} is given twice; write it once")
         options[key.strip()] = parse_value(value)
     return options
 

@@ -75,7 +75,7 @@ def edit_rows(text: str, after: ModelGraph, reasons: Mapping[int, Iterable[str]]
         numbers: Former numbers of rows, which are replaced where the comment of a row begins with them.
 
     Raises:
-        RowError: A row to change is not written out but refers to another one (`*name`).
+        RowError: A row to change is not written out but refers to another one (`*name`), or another one refers to it.
     """
     rows = _rows(text)
     before = ModelGraph(yaml.safe_load(text))
@@ -85,7 +85,7 @@ def edit_rows(text: str, after: ModelGraph, reasons: Mapping[int, Iterable[str]]
     edits: list[_Edit] = []
     for i, row in enumerate(rows):
         changed = [*_changes(i, row, before, after)]
-        if any(start <= edit.start and edit.end <= end for edit in changed for start, end in shared):
+        if any(edit.start < end and start < edit.end for edit in changed for start, end in shared):
             raise RowError(i, "the row shares a value with another one by a reference (*name); write both values")
         edits += changed
         comment = _NUMBER.match(text, _end(row))

@@ -8,17 +8,20 @@ and redirects the consumers, and the graph is written as an ordinary model YAML.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from yolo_attn.errors import RowError, UserError
 from yolo_attn.system.files import as_yaml
 
-__all__ = ["IMAGE", "ROW_LENGTH", "ModelGraph", "Row", "check_row"]
+__all__ = ["IMAGE", "ROW_LENGTH", "SECTIONS", "ModelGraph", "Row", "check_row", "written_rows"]
 
 IMAGE = -1
 """The source of the first row: the input image."""
+
+SECTIONS = ("backbone", "head")
+"""The keys of the lists of rows, in order."""
 
 ROW_LENGTH = 4
 """Number of entries of a row: from, repeats, module, args."""
@@ -58,12 +61,9 @@ class ModelGraph:
     def __init__(self, document: dict[str, Any]) -> None:
         if not isinstance(document, dict):
             raise UserError("not a model YAML: it is not a mapping with backbone and head")
-        for section in ("backbone", "head"):
-            if not isinstance(document.get(section), list) or not document[section]:
-                raise UserError(f"not a model YAML: it has no list of rows {section!r}")
-        self.document = {k: copy.deepcopy(v) for k, v in document.items() if k not in ("backbone", "head")}
+        written = written_rows(document)
+        self.document = {k: copy.deepcopy(v) for k, v in document.items() if k not in SECTIONS}
         self.backbone_length = len(document["backbone"])
-        written = [*document["backbone"], *document["head"]]
         self.rows = [check_row(i, row) for i, row in enumerate(written)]
 
     def __len__(self) -> int:
@@ -128,6 +128,18 @@ class ModelGraph:
         }
 
 
+def written_rows(document: Mapping[str, Any]) -> list[Any]:
+    """Return the rows of a document as written.
+
+    Raises:
+        UserError: A section is empty or not a list.
+    """
+    for section in SECTIONS:
+        if not isinstance(document.get(section), (list, tuple)) or not document[section]:
+            raise UserError(f"not a model YAML: it has no list of rows {section!r}")
+    return [row for section in SECTIONS for row in document[section]]
+
+
 def check_row(index: int, written: Any) -> Row:
     """Check one row of a document and resolve its `from`.
 
@@ -146,6 +158,8 @@ def check_row(index: int, written: Any) -> Row:
         raise RowError(index, f"{module}: args must be a list; write {as_yaml(right)}, not {as_yaml(args)}")
     several = isinstance(source, (list, tuple))
     written_sources = list(source) if several else [source]
+    if not written_sources:
+        raise RowError(index, f"{module}: from is an empty list; write the rows that it reads, such as [-1, 6]")
     return Row(
         sources=[_resolve(index, module, s) for s in written_sources],
         repeats=repeats,

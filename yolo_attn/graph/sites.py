@@ -20,7 +20,7 @@ from typing import ClassVar, NamedTuple, TypeAlias
 
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.graph.blocks import block_of
-from yolo_attn.graph.rows import ModelGraph
+from yolo_attn.graph.rows import IMAGE, ModelGraph
 
 __all__ = [
     "SITE_KINDS",
@@ -197,10 +197,14 @@ class LevelSite(Site):
         return cls(text)
 
     def rows(self, graph: ModelGraph, strides: Strides) -> list[int]:
-        """Return the rows that end the levels."""
-        named = list_sites(graph, strides)
-        levels = {s: [row for name, row in named.items() if name.startswith(f"{s}.P")] for s in _SECTIONS}
+        """Return the rows that end the levels; for `neck` all inputs of the head, also several of one level."""
+        named, read = list_sites(graph, strides), _neck_rows(graph, strides)
+        backbone = [row for name, row in named.items() if name.startswith("backbone.P")]
+        levels = {"backbone": backbone, "neck": [row for rows in read.values() for row in rows]}
         rows = [named[self.text]] if self.text in named else levels.get(self.text, [])
+        if len(several := read.get(self.text, [])) > 1:
+            fix = f"place the layer at {' or '.join(f'after:{row}' for row in several)}, or at neck for all inputs"
+            raise UserError(f"site '{self}': the head reads rows {', '.join(map(str, several))} of this level; {fix}")
         if not rows:
             known = [*(section for section in _SECTIONS if levels[section]), *named]
             absent = {LevelSite} if len(graph.rows[graph.head_index].sources) > 1 else {LevelSite, HeadSite}
@@ -258,6 +262,8 @@ def resolve_sites(graph: ModelGraph, strides: Strides, sites: Iterable[Site]) ->
 def list_sites(graph: ModelGraph, strides: Strides) -> dict[str, int]:
     """Return the levels of a model by the names of their sites, each with the row it follows.
 
+    A level of the neck of which the head reads several rows has no site.
+
     Args:
         graph: The model.
         strides: Stride of each row's output relative to the image; None where the output is not a single map.
@@ -269,11 +275,21 @@ def list_sites(graph: ModelGraph, strides: Strides) -> dict[str, int]:
             sites[f"backbone.P{level}"] = backbone[-1]
     if graph.backbone_length <= graph.head_index:
         sites["backbone.end"] = graph.backbone_length - 1
-    for i in graph.rows[graph.head_index].sources:
-        stride = strides[i]
-        if stride is not None and stride >= 1 and float(stride).is_integer() and int(stride).bit_count() == 1:
-            sites[f"neck.P{int(stride).bit_length() - 1}"] = i
+    neck = _neck_rows(graph, strides)
+    sites.update({name: rows[0] for name, rows in neck.items() if name and len(rows) == 1})
     return sites
+
+
+def _neck_rows(graph: ModelGraph, strides: Strides) -> dict[str, list[int]]:
+    """Return the rows with a map that the head reads, by the names of their levels; "" for other strides."""
+    rows: dict[str, list[int]] = {}
+    for i in dict.fromkeys(graph.rows[graph.head_index].sources):
+        stride = strides[i]
+        if i == IMAGE or stride is None:
+            continue
+        is_level = stride >= 1 and float(stride).is_integer() and int(stride).bit_count() == 1
+        rows.setdefault(f"neck.P{int(stride).bit_length() - 1}" if is_level else "", []).append(i)
+    return rows
 
 
 def list_blocks(graph: ModelGraph) -> dict[str, list[int]]:

@@ -18,20 +18,25 @@ from yolo_attn.host.blocks import spelt_block
 from yolo_attn.host.checkpoint import read_checkpoint
 from yolo_attn.host.geometry import row_strides
 from yolo_attn.host.model_files import find_model_yaml, model_scale
+from yolo_attn.host.transfer import IDENTITY
 from yolo_attn.registry import OUT_CHANNELS, LayerSpec, get_layer, is_layer, list_layers
 from yolo_attn.system.files import as_yaml
 
 __all__ = [
+    "FORMER_IDENTITY",
     "Variant",
     "check_sites",
     "layer_to_place",
     "make_variant",
     "model_yaml",
     "with_layers",
+    "with_present_names",
     "with_scale",
     "without_dataset",
 ]
 
+FORMER_IDENTITY = "Silence"
+"""The name of the first row of YOLOv9 in early releases."""
 _COLORS = 3  # channels of an image that a model YAML need not mention
 
 
@@ -77,9 +82,17 @@ def _yaml_of_base(ref: ModelRef) -> dict[str, Any]:
 def _yaml_of_file(name: str, placed: str) -> dict[str, Any]:
     """Return the content of a model YAML with its scale, after checking that every row is well-formed."""
     file = find_model_yaml(name, placed)
-    document = with_scale(read_model(file), name, file)
+    document = with_scale(with_present_names(read_model(file)), name, file)
     ModelGraph(document)
     return document
+
+
+def with_present_names(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a model YAML with the first row of early YOLOv9 as Ultralytics builds it."""
+    first, *rows = document["backbone"]
+    if not isinstance(first, list) or FORMER_IDENTITY not in first[2:3]:
+        return document
+    return {**document, "backbone": [[*first[:2], IDENTITY, *first[3:]], *rows]}
 
 
 def with_scale(document: dict[str, Any], name: str | Path, file: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Ultralytics freezes by row number, and inserted rows shift the numbers. The numbers are translated during the setup of a
 training run. The run's arguments keep the original value, so a resumed run has the same meaning. Attention rows are not
-counted and stay trainable.
+counted and stay trainable. In a study the identities of the null control are not counted either.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from ultralytics.engine import trainer
 from ultralytics.utils import LOGGER, RANK
 
 from yolo_attn.errors import UserError
-from yolo_attn.graph import ModelGraph
+from yolo_attn.graph import ModelGraph, Row
 from yolo_attn.host.binding import Binding
+from yolo_attn.host.parser import is_inserted
 from yolo_attn.host.transfer import is_inserted_row
 from yolo_attn.registry import list_layers
 
@@ -34,9 +35,11 @@ def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
 
         def setup_model() -> Any:
             checkpoint = set_up_model()
-            self.args.freeze = translated = _translate(stated, self.model, alone)
+            model = getattr(self.model, "student_model", self.model)  # a resumed distillation
+            not_counted = is_inserted_row if getattr(self, "trains_controls", False) else is_inserted
+            self.args.freeze = translated = _translate(stated, model, alone, not_counted)
             if translated is not stated:
-                norms.extend(_norms(translated, self.model))
+                norms.extend(_norms(translated, model))
             return checkpoint
 
         self.setup_model = setup_model
@@ -57,15 +60,18 @@ def _wrap(original: Callable[..., Any]) -> Callable[..., Any]:
 FREEZING = Binding(trainer.BaseTrainer, "_setup_train", _wrap)
 
 
-def _translate(stated: Any, model: Any, alone: list[nn.Parameter]) -> Any:
+def _translate(
+    stated: Any, model: Any, alone: list[nn.Parameter], not_counted: Callable[[Row], bool] = is_inserted
+) -> Any:
     """Return the value of `freeze` for a model that selects the rows of its base.
 
     Args:
         stated: The value for the base: a number of rows, or a list of row numbers and names such as "23.cv2".
         model: The model.
         alone: Collects the parameters that no entry can name without naming an attention layer too.
+        not_counted: Whether a row is not one of the base.
     """
-    stock = _stock_rows(model)
+    stock = _stock_rows(model, not_counted)
     if not stock or not stated:
         return stated
     wanted = [str(e) for e in (range(min(stated, len(stock))) if isinstance(stated, int) else _entries(stated))]
@@ -131,13 +137,13 @@ def _log(stated: Any, here: dict[str, str], missing: list[str]) -> None:
         )
 
 
-def _stock_rows(model: Any) -> list[int]:
+def _stock_rows(model: Any, not_counted: Callable[[Row], bool]) -> list[int]:
     """Return the indices of the base's rows in a variant; [] for a model that is not a variant."""
     document, modules = getattr(model, "yaml", None), getattr(model, "model", None)
     if not isinstance(document, dict) or not isinstance(modules, nn.Sequential):
         return []
     graph = ModelGraph(document)
-    stock = [i for i, row in enumerate(graph) if not is_inserted_row(row)]
+    stock = [i for i, row in enumerate(graph) if not not_counted(row)]
     return stock if len(stock) < len(graph) or _has_attention(modules) else []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from ultralytics.nn import tasks
 
 from yolo_attn.errors import RowError, UserError
 from yolo_attn.graph import ModelGraph, block_of, layers_in, line_numbers, read_model
+from yolo_attn.graph.document import repeated_keys
 from yolo_attn.graph.levels import find_level_problem
 from yolo_attn.graph.lint import (
     Finding,
@@ -25,11 +27,12 @@ from yolo_attn.graph.lint import (
 )
 from yolo_attn.graph.model_ref import ModelKind, ModelRef
 from yolo_attn.graph.place import CONV, conv_options
+from yolo_attn.graph.repair import nearest_base, repair_sources
 from yolo_attn.host.document_keys import find_key_problems
-from yolo_attn.host.documents import model_yaml, with_scale
+from yolo_attn.host.documents import model_yaml, with_present_names, with_scale
 from yolo_attn.host.geometry import row_strides
 from yolo_attn.host.installation import stock_model_yamls
-from yolo_attn.host.model_files import find_model_yaml
+from yolo_attn.host.model_files import find_model_yaml, scale_letter, without_letter
 from yolo_attn.host.model_kind import is_rtdetr
 from yolo_attn.host.parser import (
     PARSER,
@@ -43,7 +46,7 @@ from yolo_attn.host.parser import (
     read_block_row,
 )
 
-__all__ = ["lint", "lint_document", "located", "stock_models"]
+__all__ = ["find_repeated_keys", "lint", "lint_document", "located", "stock_models"]
 
 
 def lint(model: str | Path) -> list[Finding]:
@@ -60,8 +63,17 @@ def lint(model: str | Path) -> list[Finding]:
         document = model_yaml(ref)
         return located(_lint(document, [], lambda: document), ref.text, {})
     path = find_model_yaml(model)
-    findings = lint_document(read_model(path), model, path)
+    document = with_present_names(read_model(path))
+    findings = find_repeated_keys(path) or lint_document(document, model, path)
     return located(findings, str(path), line_numbers(path)) if findings else []
+
+
+def find_repeated_keys(path: Path) -> list[Finding]:
+    """Return the top-level keys that a model YAML has several times, whose other values are not those of the model."""
+    return [
+        Finding(None, f"{key}: written in lines {' and '.join(map(str, lines))}, and only the last counts; keep one")
+        for key, lines in repeated_keys(path).items()
+    ]
 
 
 def lint_document(document: dict[str, Any], name: str | Path, file: Path) -> list[Finding]:
@@ -72,7 +84,8 @@ def lint_document(document: dict[str, Any], name: str | Path, file: Path) -> lis
         name: The model's name, which may contain the scale.
         file: The file that it means.
     """
-    return _lint(document, _scale_of_name(name, document), lambda: with_scale(document, name, file))
+    findings = _scale_of_name(name, document) + _other_scale(file, document)
+    return _lint(document, findings, lambda: with_scale(document, name, file))
 
 
 def located(findings: Sequence[Finding], file: str, lines: Mapping[int | str, int]) -> list[Finding]:
@@ -120,6 +133,15 @@ def _scale_of_name(model: str | Path, document: Mapping[str, Any]) -> list[Findi
     problem = f"the name {Path(model).name} requires scale {letter}, but without scales every row has its full width"
     fix = f"write scales such as {{{letter}: [0.5, 0.25, 1024]}}, or width_multiple: 1.0 if this is intended"
     return [Finding(None, f"{problem}; {fix}")]
+
+
+def _other_scale(file: Path, document: Mapping[str, Any]) -> list[Finding]:
+    """Return the problem with a file that states another scale than its name, which is built instead."""
+    letter, scale, scales = scale_letter(file), document.get("scale"), document.get("scales")
+    if not scale or not isinstance(scales, dict) or letter not in scales or letter == str(scale):
+        return []
+    fix = f"write scale: {letter}, or rename the file to {without_letter(file.name)}"
+    return [Finding(None, f"scale: {scale} is built, but the name {file.name} requires {letter}; {fix}")]
 
 
 def _is_letter_of_base(stem: str, letter: str) -> bool:
@@ -197,14 +219,32 @@ def _stock_strings() -> frozenset[str]:
 
 
 def _against_base(graph: ModelGraph) -> list[Finding]:
-    """Compare a model with the stock models of the same rows, and return the differences from the most similar one."""
+    """Compare a model with the stock models of the same rows, and return the differences from the most similar one.
+
+    Without such a stock model it is compared with the one that it was derived from by changing blocks.
+    """
     if not any(has_layer(row) for row in graph) or any(find_level_problem(graph, i) for i in range(len(graph))):
         return []
     reports = [
         compare_with_base(graph, base, name, is_inserted) + _other_strides(graph, base, name)
         for name, base in _bases_of(graph)
     ]
-    return min(reports, key=len, default=[])
+    return min(reports, key=len) if reports else _against_nearest_base(graph)
+
+
+def _against_nearest_base(graph: ModelGraph) -> list[Finding]:
+    """Return the differences from the most similar stock model with other blocks.
+
+    They are errors only if forgotten shifts explain all of them; else the connections are the user's own.
+    """
+    bases = [named for models in stock_models().values() for named in models]
+    found = nearest_base(graph, bases, is_inserted)
+    if found is None:
+        return []
+    name, base = found
+    if repair_sources(copy.deepcopy(graph), base, name, is_inserted).unknown:
+        return []
+    return compare_with_base(graph, base, name, is_inserted)
 
 
 def _bases_of(graph: ModelGraph) -> list[tuple[str, ModelGraph]]:
@@ -240,10 +280,18 @@ def _other_strides(graph: ModelGraph, base: ModelGraph, name: str) -> list[Findi
 
 @functools.cache
 def stock_models() -> Mapping[tuple[str, ...], list[tuple[str, ModelGraph]]]:
-    """Return the stock models by the sequence of their modules."""
+    """Return the stock models by the sequence of their modules.
+
+    Tutorials put other files into their folder: those that are no model YAMLs, or have attention layers, are skipped.
+    """
     found: dict[tuple[str, ...], list[tuple[str, ModelGraph]]] = {}
     for path in stock_model_yamls():
-        graph = ModelGraph(read_model(path))
+        try:
+            graph = ModelGraph(read_model(path))
+        except UserError:
+            continue
+        if any(map(has_layer, graph)):
+            continue
         found.setdefault(tuple(row.module for row in graph), []).append((path.name, graph))
     return found
 

@@ -7,6 +7,7 @@ index means that was not shifted. What remains uncertain is reported, and then n
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,16 +26,16 @@ from yolo_attn.graph.model_ref import ModelKind, ModelRef
 from yolo_attn.graph.repair import nearest_base, repair_sources
 from yolo_attn.graph.row_edits import Hunk, edit_rows
 from yolo_attn.host.blocks import block_problem, hosting_blocks, meant_module
-from yolo_attn.host.documents import with_scale
-from yolo_attn.host.linting import lint_document, located, stock_models
-from yolo_attn.host.model_files import find_model_yaml
+from yolo_attn.host.documents import FORMER_IDENTITY, with_scale
+from yolo_attn.host.linting import find_repeated_keys, lint_document, located, stock_models
+from yolo_attn.host.model_files import find_model_yaml, scale_letter
 from yolo_attn.host.parser import is_attention_row, is_inserted, is_replacement, name_problem
 from yolo_attn.host.positional import read_positional
-from yolo_attn.host.transfer import count_transferable
+from yolo_attn.host.transfer import IDENTITY, count_transferable
 from yolo_attn.names.forks import MODULES, NEAREST
 from yolo_attn.names.suggestions import nearest_layer
 from yolo_attn.registry import get_layer, is_layer, layer_names
-from yolo_attn.system.files import as_yaml, read_text
+from yolo_attn.system.files import as_yaml
 
 __all__ = ["Migration", "migrate"]
 
@@ -93,13 +94,14 @@ def migrate(model: str | Path, out: Path | None = None) -> Migration:
         out: The new file, whose name contains the scale; None for FILE-fixed.yaml beside it.
 
     Raises:
-        UserError: There is no such file, it is not a model YAML, or it is the new file.
+        UserError: There is no such file, it is not a model YAML, it is the new file, or the name of the new file lacks
+            the scale.
     """
     ref = ModelRef.parse(model)
     if ref.is_placed or ref.kind is not ModelKind.YAML:
         raise UserError(f"model={model}: fix=True rewrites the file of a model YAML, such as their.yaml")
     path = find_model_yaml(model)
-    text, document = read_text(path, lenient=True), read_model(path)
+    document, text = read_model(path), _read_with_comments(path)
     new = out or path.with_stem(f"{path.stem}-fixed")
     if new.exists() and new.samefile(path):
         raise UserError(f"out={out}: this is the file itself, which is kept; give another one")
@@ -107,8 +109,8 @@ def migrate(model: str | Path, out: Path | None = None) -> Migration:
     def refused(findings: Sequence[Finding]) -> Migration:
         return Migration(path, new, text, (), tuple(located(findings, str(path), line_numbers(path))))
 
-    if malformed := find_malformed_rows(document):
-        return refused(malformed)
+    if problems := find_repeated_keys(path) or find_malformed_rows(document):
+        return refused(problems)
     rewriting = _Rewriting(document, path)
     rewriting.read_rows()
     base = None if rewriting.unknown else rewriting.repair_sources()
@@ -118,11 +120,36 @@ def migrate(model: str | Path, out: Path | None = None) -> Migration:
         edited = edit_rows(text, rewriting.graph, rewriting.reasons, rewriting.former_numbers())
     except RowError as error:
         return refused([Finding(error.row, error.problem)])
+    if out and edited.hunks:
+        _check_scale(document, model, out)
     migrated = yaml.safe_load(edited.text)
     if remaining := lint_document(migrated, new, new):
         return refused(remaining)
     transfer = _transfer(with_scale(migrated, new, new), base[1]) if base else None
     return Migration(path, new, edited.text, edited.hunks, (), base[0] if base else "", transfer)
+
+
+def _check_scale(document: Mapping[str, Any], model: str | Path, out: Path) -> None:
+    """Raise UserError if only the model's name states its scale, and that of the new file does not."""
+    letter, scales = scale_letter(model), document.get("scales")
+    if not isinstance(scales, dict) or letter not in scales or document.get("scale") or scale_letter(out) == letter:
+        return
+    stem = Path(model).stem
+    right = out.with_name(f"{stem[: stem.index(letter, stem.index('yolo') + 4) + 1]}-{out.name}")
+    raise UserError(f"out={out}: {Path(model).name} has scale {letter} by its name; write out={right}")
+
+
+def _read_with_comments(path: Path) -> str:
+    """Return the text of a file that may be in the encoding of Chinese editors instead of UTF-8.
+
+    Raises:
+        UserError: It is in neither of them, so the new file would have other comments.
+    """
+    content = path.read_bytes()
+    for encoding in ("utf-8-sig", "gb18030"):
+        with contextlib.suppress(UnicodeDecodeError):
+            return yaml.reader.Reader.NON_PRINTABLE.sub("", content.decode(encoding))
+    raise UserError(f"{path}: neither UTF-8 nor GB 18030, so comments would be lost; save it as UTF-8")
 
 
 class _Rewriting:
@@ -178,7 +205,10 @@ class _Rewriting:
     def _read_module(self, row: Row) -> Iterator[str]:
         """Replace a row's module by the one that it means, and yield the reason."""
         name = row.module
-        if not name_problem(name):
+        if name == FORMER_IDENTITY and row is self.graph.rows[0]:
+            row.module = IDENTITY
+            yield f"{name} is {IDENTITY} in present releases"
+        if not name_problem(row.module):
             return
         if name in MODULES and not block_problem(MODULES[name]):
             row.module = MODULES[name]

@@ -7,6 +7,7 @@ folder or Ultralytics has such a file. The scale is a top-level `scale:` in the 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -21,13 +22,22 @@ from yolo_attn.host.model_suggestions import suggest_model
 from yolo_attn.system.files import YAML_SUFFIXES, is_file, read_yaml
 from yolo_attn.system.paths import config_folder
 
-__all__ = ["MODEL_FILES", "SCALES", "find_model_yaml", "literal_first", "model_scale", "without_letter"]
+__all__ = [
+    "MODEL_FILES",
+    "SCALES",
+    "find_model_yaml",
+    "literal_first",
+    "model_scale",
+    "scale_letter",
+    "without_letter",
+]
 
-_SCALE_LETTER = re.compile(r"(\d+)([nslmx])(.+)?$")
+_SCALE_LETTER = re.compile(r"(\d+)([nslmx])([^/\\]+)?$")
+_RUN_ON = re.compile(r"yolo(?:e-)?v?\d+([nslmx][a-z])")  # a letter that begins a word
 
 
 def without_letter(name: str) -> str:
-    """Return a model's file name without its scale letter, as Ultralytics derives it."""
+    """Return a model's file name or path without its scale letter, as Ultralytics derives it from the name."""
     return _SCALE_LETTER.sub(r"\1\3", name)
 
 
@@ -84,13 +94,18 @@ def model_scale(name: str | Path, file: Path, document: dict[str, Any]) -> str:
 def _scale_in_name(original: Callable[..., str], name: str | Path) -> str:
     """Return the scale that Ultralytics reads in a name, with a warning if the letter begins a word of a file's."""
     letter = original(name)
-    run_on = re.search(r"yolo(?:e-)?v?\d+([nslmx][a-z])", Path(name).stem)
+    run_on = _RUN_ON.search(Path(name).stem)
     if letter and run_on and is_file(name):
         tasks.LOGGER.warning(
             f"{name}: the letter in '{run_on[0]}' is read as scale '{letter}'. "
             f"Write `scale: {letter}`, or another scale, into the file if this is not intended."
         )
     return letter
+
+
+def scale_letter(name: str | Path) -> str:
+    """Return the scale letter in a model's name; "" if it has none, or if the letter begins a word."""
+    return "" if _RUN_ON.search(Path(name).stem) else (SCALES.original or tasks.guess_model_scale)(name)
 
 
 def _read_named(path: Path) -> Any:
@@ -153,7 +168,8 @@ def find_model_yaml(name: str | Path, placed: str = "") -> Path:
     """
     if Path(name).suffix not in YAML_SUFFIXES:
         raise UserError(f"{name}: not the name of a model YAML, such as yolo11n.yaml or yolo11n.yaml+CBAM@neck")
-    found = tasks.check_yaml(str(name), hard=False) or tasks.check_yaml(without_letter(str(name)), hard=False)
+    path = os.path.expanduser(name)  # noqa: PTH111 (Path.expanduser raises for an unknown user)
+    found = tasks.check_yaml(path, hard=False) or tasks.check_yaml(without_letter(path), hard=False)
     if not found:
         raise UserError(_missing(str(name), placed))
     return Path(found)

@@ -36,9 +36,9 @@ def suggest_model(name: str) -> str:
         name: The file's name, with or without a folder.
     """
     path = Path(name)
-    near = suggest_word(path.stem, [file.stem for file in path.parent.glob("*.y*ml")])
-    if near:
-        return str(path.with_name(near + path.suffix))
+    files = {file.stem: file.name for file in sorted(path.parent.glob("*.y*ml"))}
+    if near := suggest_word(path.stem, files):
+        return str(path.with_name(files[near]))
     return next((model for model in _readings(path.stem) if _loads(model)), "")
 
 

@@ -30,7 +30,7 @@ from yolo_attn.graph import IMAGE, ModelGraph, Row, check_row, layers_in
 from yolo_attn.graph.blocks import JOINT, block_of, split_args
 from yolo_attn.graph.levels import LEVEL, find_level_problem, level_source, returns_levels
 from yolo_attn.graph.lint import find_dead_rows
-from yolo_attn.graph.rows import ROW_LENGTH
+from yolo_attn.graph.rows import ROW_LENGTH, written_rows
 from yolo_attn.host.binding import Binding, UnsupportedHostError
 from yolo_attn.host.blocks import block_problem, module_hint, names_inside, put_layers
 from yolo_attn.host.document_keys import find_key_problems, find_unsafe_keys
@@ -135,10 +135,10 @@ def check_safe(document: dict[str, Any]) -> list[str]:
 
     Raises:
         RowError: A malformed row, or a module that is not a layer of Ultralytics or the registry.
-        UserError: A key that would be evaluated has an invalid value.
+        UserError: A section has no rows, or a key that would be evaluated has an invalid value.
     """
     names = []
-    for i, row in enumerate([*(document.get("backbone") or []), *(document.get("head") or [])]):
+    for i, row in enumerate(written_rows(document)):
         if not isinstance(row, (list, tuple)) or len(row) != ROW_LENGTH or not isinstance(row[2], str):
             raise RowError(i, f"expected [from, repeats, module, args], got {row!r:.100}")
         if problem := name_problem(row[2]):
@@ -340,8 +340,7 @@ class _Build:
         if out is None:
             return [[sources[0], 1, "nn.Identity", []]], 0  # keeps the channels of the first input
         if is_replacement(row):  # takes the random numbers of the Conv in its place: later rows have those of the base
-            kernel = self.attention[i].options.get("kernel_size", 3)
-            return [[sources[0], 1, "Conv", [out, kernel if is_positive_integer(kernel) else 1]]], 0
+            return [[sources[0], 1, "Conv", [out, _kernel_replaced(self.attention[i])]]], 0
         # A Conv scales its width like every stock row. Its random numbers must not change those of later rows.
         return [[-1, 1, _KEEP, []], [sources[0], 1, "Conv", [out, 1, 1]], [-1, 1, _RESTORE, []]], 1
 
@@ -581,7 +580,10 @@ def _read_options(spec: LayerSpec, row: Row) -> dict[str, Any]:
 
 
 def _read_conv_options(spec: LayerSpec, row: Row) -> dict[str, Any]:
-    """Return the options of a row such as [256, {kernel_size: 3, stride: 2}] or [256, 3, 2]."""
+    """Return the options of a row such as [256, {kernel_size: 3, stride: 2}], [256, 3, 2] or [256, 3, 2, {bias: true}].
+
+    In `[256, 3, 2, {kernel_size: 5}]` the layer has another kernel size than the `Conv` in whose place it is.
+    """
     named = row.args[-1] if isinstance(row.args[-1], dict) else {}
     values = row.args[: len(row.args) - bool(named)]
     if len(values) > len(CONV_ARGS) or not all(map(is_positive_integer, values)):
@@ -590,9 +592,16 @@ def _read_conv_options(spec: LayerSpec, row: Row) -> dict[str, Any]:
             f"write [256, {{kernel_size: 3, stride: 2}}], not {as_yaml(row.args)}"
         )
     given = dict(zip(CONV_ARGS, values, strict=False))
-    for name in given.keys() & named.keys():
+    for name in (given.keys() & named.keys()) - {"kernel_size"}:
         raise UserError(f"{row.module} has {name} twice in {as_yaml(row.args)}; write it once")
     return spec.read_options({**given, **named})
+
+
+def _kernel_replaced(attention: AttentionRow) -> int:
+    """Return the kernel size of the `Conv` in whose place a layer is: the one by position, or else the layer's own."""
+    by_position = [value for value in attention.row.args if not isinstance(value, dict)][1:2]
+    kernel = next(iter(by_position), attention.options.get("kernel_size", 3))
+    return kernel if is_positive_integer(kernel) else 1
 
 
 def _right_args(spec: LayerSpec, given: list[Any]) -> str:

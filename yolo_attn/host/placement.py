@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +18,11 @@ from yolo_attn.graph.sites import parse_sites
 from yolo_attn.host.blocks import count_inside
 from yolo_attn.host.documents import check_sites, layer_to_place, model_yaml
 from yolo_attn.host.geometry import Cost, build_on_meta, model_cost, row_strides
+from yolo_attn.host.model_files import scale_letter, without_letter
 from yolo_attn.host.transfer import count_transferable
 from yolo_attn.registry import LayerSpec
-from yolo_attn.system.files import YAML_SUFFIXES, as_yaml, is_folder, write_new
+from yolo_attn.system.files import YAML_SUFFIXES, as_yaml, is_folder, shortened, write_new
+from yolo_attn.system.paths import config_folder
 from yolo_attn.tables import html_table
 from yolo_attn.version import __version__
 
@@ -85,6 +89,16 @@ class Placement:
         return dump_model(self.document, header, self.notes)
 
     @property
+    def file_name(self) -> str:
+        """The file's name by default. Several scales share one file, so the name has no scale letter then."""
+        stem = ModelRef.parse(self.base).stem
+        stem = without_letter(stem) if len(self.document.get("scales") or ()) > 1 else stem
+        placed = re.sub(r"[^a-z0-9]+", "-", f"{self.layer.name}-{self.at}".lower()).strip("-")
+        name = shortened(f"{stem}-{placed}")
+        # A file with the name of a ready config would shadow it.
+        return f"{name}-placed.yaml" if (config_folder() / f"{name}.yaml").exists() else f"{name}.yaml"
+
+    @property
     def notes(self) -> dict[int, str]:
         """The site of each of the layer's own rows, by its index."""
         return {i.row: site for i, site in zip(self.insertions, self.sites, strict=True) if not i.block}
@@ -93,9 +107,14 @@ class Placement:
         """Write the model YAML into a file and return its path.
 
         Raises:
-            UserError: The file exists and `exist_ok` is False, has another suffix, or cannot be written.
+            UserError: The file exists and `exist_ok` is False, has another suffix or the letter of another scale in its
+                name, or cannot be written.
         """
         path = model_file(file)
+        letter, scale = scale_letter(path), self.document.get("scale")
+        if letter and letter != scale and letter in (self.document.get("scales") or {}):
+            fix = f"write out={path.with_name(without_letter(path.name))}, or give the model at scale {letter}"
+            raise UserError(f"out={file}: the name requires scale {letter}, but the model has scale {scale}; {fix}")
         write_new(path, self.text(), exist_ok=exist_ok)
         return path
 
@@ -184,7 +203,7 @@ def model_file(out: str | Path) -> Path:
     Raises:
         UserError: It is a folder or has another suffix.
     """
-    path = Path(out).expanduser()
+    path = Path(os.path.expanduser(out))  # noqa: PTH111 (Path.expanduser raises for an unknown user)
     if is_folder(path) or str(out).endswith("/"):
         raise UserError(f"out={out}: this is a folder; give a file, such as out={path / 'mine.yaml'}")
     if not path.suffix or path.suffix in YAML_SUFFIXES:

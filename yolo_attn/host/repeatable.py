@@ -43,6 +43,8 @@ _DEFAULT_STATE_SECONDS = 30.0
 class _Repeatable:
     """Mixin for Ultralytics' trainers."""
 
+    trains_controls = True
+    """Whether identities in a model are rows of a control, which `freeze` does not count."""
     _in_epoch = False
     _pending = 0
     _accumulate = 1

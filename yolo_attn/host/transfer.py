@@ -4,8 +4,9 @@ Ultralytics matches tensors by key, and a key contains the row's index. An inser
 after it. Here the source's rows are re-indexed like the target's before the stock `load()` runs, so its own rules
 (intersecting shapes, another number of classes, class names) apply to the right pairs.
 
-Where the stock rows of the two models differ (a P2 or P6 model from a plain one), a variant gets all rows that the
-stock `load()` would load into its base, and additional rows that fit completely; see `yolo_attn.graph.align`.
+Where the stock rows of the two models differ (a P2 or P6 model from a plain one), a variant gets at least as many
+tensors as the stock `load()` would load into its base: rows of the same number, as far as their tensors fit, and rows
+of other numbers that fit completely; see `yolo_attn.graph.align`.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 from ultralytics.nn import tasks
 
 from yolo_attn.errors import UserError
 from yolo_attn.graph import IMAGE, ModelGraph, Row, align, block_of
-from yolo_attn.graph.align import Fit
+from yolo_attn.graph.align import Fit, Overlap
 from yolo_attn.host.binding import Binding
 from yolo_attn.host.blocks import is_inside, names_inside
 from yolo_attn.host.geometry import build_on_meta
@@ -121,8 +123,8 @@ def align_rows(target: ModelGraph, source: ModelGraph) -> dict[int, int]:
         target: The model that receives weights.
         source: The model that provides them.
     """
-    fit = _fit(target, source)
-    return align(_by_name(target), _by_name(source), is_inserted_row, fit, is_replacement)
+    fit, overlap = _fit(target, source)
+    return align(_by_name(target), _by_name(source), is_inserted_row, fit, is_replacement, overlap=overlap)
 
 
 def _by_name(graph: ModelGraph) -> ModelGraph:
@@ -223,16 +225,29 @@ def _graph_of(model: Any) -> ModelGraph | None:
     return graph if len(graph) == len(modules) else None
 
 
-def _fit(target: ModelGraph, source: ModelGraph) -> Fit:
-    """Return a function that counts the tensors of a source row that fit a target row.
+@dataclass(frozen=True)
+class _Tensors:
+    """The tensors of a row that identify its layer.
 
-    The rows are built on the meta device on its first call.
+    Args:
+        shapes: Their shapes by name, without scalars, which fit everywhere.
+        strides: The strides of its convolutions by name, which no shape shows.
+    """
+
+    shapes: dict[str, torch.Size]
+    strides: dict[str, tuple[int, ...]]
+
+
+def _fit(target: ModelGraph, source: ModelGraph) -> tuple[Fit, Overlap]:
+    """Return functions that count the tensors of a source row that fit a target row, and those that they share.
+
+    The rows are built on the meta device on the first call.
     """
 
     @functools.cache
-    def shapes() -> tuple[list[dict[str, torch.Size]], list[dict[str, torch.Size]]] | None:
+    def tensors() -> tuple[list[_Tensors], list[_Tensors]] | None:
         try:
-            return _row_shapes(target), _row_shapes(source)
+            return _row_tensors(target), _row_tensors(source)
         except (UserError, OSError):  # a checkpoint of rows that this release cannot build
             return None
 
@@ -241,24 +256,39 @@ def _fit(target: ModelGraph, source: ModelGraph) -> Fit:
         same, heads = block_of(one.module) == block_of(other.module), row == target.head_index
         if heads != (given == source.head_index) or (heads and len(one.sources) != len(other.sources)):
             return None
-        known = shapes()
+        known = tensors()
         if not (same or heads) or known is None:
             return 1 if same else None
         own, offered = known[0][row], known[1][given]
+        if same:
+            return len(own.shapes) if own == offered else None
         # Heads of two tasks share many tensors of the same names; any other row has to fit completely.
-        names = own.keys() | offered.keys() if same else own.keys() & offered.keys()
-        return len(names) if all(own.get(key) == offered.get(key) for key in names) else None
+        names = own.shapes.keys() & offered.shapes.keys()
+        return len(names) if all(own.shapes[name] == offered.shapes[name] for name in names) else None
 
-    return fit
+    def overlap(row: int, given: int) -> int:
+        known = tensors()
+        return len(known[0][row].shapes.items() & known[1][given].shapes.items()) if known else 0
+
+    return fit, overlap
 
 
-def _row_shapes(graph: ModelGraph) -> list[dict[str, torch.Size]]:
-    """Return the tensor shapes of each row without layers inside, for a fixed number of classes and channels."""
-    document = {**graph.to_document(), "nc": 1, "channels": 3}
-    return [
-        {key: tensor.shape for key, tensor in module.state_dict().items() if not is_inside(f".{key}", row)}
-        for row, module in zip(graph, build_on_meta(document), strict=True)
-    ]
+def _row_tensors(graph: ModelGraph) -> list[_Tensors]:
+    """Return the tensors of each row without layers inside, for a fixed number of classes and channels."""
+    modules = build_on_meta({**graph.to_document(), "nc": 1, "channels": 3})
+    return [_tensors_of(module, row) for row, module in zip(graph, modules, strict=True)]
+
+
+def _tensors_of(module: nn.Module, row: Row) -> _Tensors:
+    convolutions = {name: part for name, part in module.named_modules() if isinstance(part, _ConvNd)}
+    return _Tensors(
+        shapes={
+            name: tensor.shape
+            for name, tensor in module.state_dict().items()
+            if tensor.ndim and not is_inside(f".{name}", row)
+        },
+        strides={name: part.stride for name, part in convolutions.items() if not is_inside(f".{name}", row)},
+    )
 
 
 def _reindexed(source: nn.Module, mapping: dict[int, int], length: int) -> nn.Module:
