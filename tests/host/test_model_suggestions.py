@@ -56,7 +56,8 @@ def test_suggestions_for_missing_names(fresh_folder: Path, given: str, meant: st
     assert suggest_model(given) == (meant or "")
     with pytest.raises(UserError) as caught:
         model_yaml(given)
-    assert str(caught.value) == f"'{given}' does not exist" + (f"; did you mean {meant}?" if meant else "")
+    fix = f"did you mean {meant}?" if meant else "give a model YAML or checkpoint, or layers at sites of one, such as "
+    assert str(caught.value).startswith(f"'{given}' does not exist; {fix}")
     with pytest.raises(FileNotFoundError, match=f"'{given}' does not exist"):
         tasks.check_yaml(given)
     if meant:

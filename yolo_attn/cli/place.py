@@ -26,8 +26,8 @@ consumers of a site read the new row, and all pretrained weights of the base tra
   model      a model YAML (yolo11n.yaml) or checkpoint (yolo11n.pt), also with layers (yolo11n.yaml+SE@neck)
   at         one or more sites, with commas:
 {sites}
-  out        the file to write (yolo11-cbam-neck.yaml; foo means foo.yaml); an existing one is kept without
-             exist_ok=True
+  out        the file to write (default: named after model, layer and sites, such as yolo11-cbam-neck.yaml; foo means
+             foo.yaml); an existing one is kept without exist_ok=True
   the rest   the layer's options: init=identity reduction=8 ...
 
   yolo-attn place model=yolo11n.yaml layer=CBAM at=neck.P4,neck.P5 init=identity
@@ -47,7 +47,8 @@ def _run(words: list[str]) -> int:
     spec = layer_to_place(layer, model_yaml(model), "layer={layer} at={site}")
     for key in keys:
         if key not in spec.options:
-            hint = spec.renamed_hint(key) or did_you_mean(key, (*_REQUIRED, *_OPTIONAL, *spec.options))
+            known = f"; its options: {', '.join(spec.options) or 'none'}"
+            hint = spec.renamed_hint(key) or did_you_mean(key, (*_REQUIRED, *_OPTIONAL, *spec.options)) or known
             raise UserError(f"{key} is neither a key of place nor an option of {layer}{hint}")
     placed = api.place(model, layer, at, **{key: parse_value(value) for key, value in keys.items()})
     written = placed.save(out or placed.file_name, exist_ok=replace)

@@ -58,6 +58,9 @@ def _wrap_check_yaml(original: Callable[..., Any]) -> Callable[..., Any]:
     return check_yaml
 
 
+_FIX = "give a model YAML or checkpoint, or layers at sites of one, such as yolo11n.yaml+CBAM@neck"
+
+
 def _missing(name: str, placed: str = "") -> str:
     """Return the error message for a missing model YAML, with a suggestion.
 
@@ -66,7 +69,7 @@ def _missing(name: str, placed: str = "") -> str:
         placed: The layers placed in it, such as "+CBAM@neck".
     """
     meant = suggest_model(name)
-    return f"'{name}' does not exist" + (f"; did you mean {meant}{placed}?" if meant else "")
+    return f"'{name}' does not exist; {f'did you mean {meant}{placed}?' if meant else _FIX}"
 
 
 def _wrap_guess_scale(original: Callable[..., str]) -> Callable[..., str]:
