@@ -22,7 +22,7 @@ from yolo_attn import cards
 from yolo_attn.cli.words import parse_keys, without_dashes
 from yolo_attn.errors import UserError, counted
 from yolo_attn.host.restricted import restricted
-from yolo_attn.leaderboard import RECORD, Board, Setup, read_boards, stored_boards
+from yolo_attn.leaderboard import RECORD, Board, Row, Setup, read_boards, stored_boards
 from yolo_attn.registry import get_layer, in_any_case
 from yolo_attn.security.trust import trusting
 from yolo_attn.selection.candidates import Candidate
@@ -207,7 +207,7 @@ class _Measurement:
 
     def _measure(self, placements: Sequence[Candidate]) -> bool:
         """Measure one part and store its rows, and return whether to continue."""
-        part = Part(self._options.study, placements, self._stream, self._runner)
+        part = Part(self._options.study, placements, self._stream, self._runner, self._replaced(placements))
         self._log(f"part: {', '.join(one.label for one in placements)}")
         over = threading.Event()
         try:
@@ -231,6 +231,12 @@ class _Measurement:
             raise UserError(f"{', '.join(one.label for one in left)}: interrupted; give the same command again")
         self._waiting = self._waiting[len(placements) :]
         return True
+
+    def _replaced(self, placements: Sequence[Candidate]) -> list[Row]:
+        """Return the rows that `again=True` measures again."""
+        board = self._board(self._setup) if self._options.again else None
+        found = [board.find(one.layers[0], one.sites[0]) for one in placements] if board else []
+        return [row for row in found if row]
 
     def _log(self, text: str) -> None:
         print(text, file=self._stream, flush=True)

@@ -42,6 +42,7 @@ class Part:
         placements: The placements.
         stream: Output.
         runner: Executes the runs; by default the one that `runner=` names.
+        replaced: The rows that it measures again, whose runs are not taken from its folder.
 
     Raises:
         UserError: An argument is invalid, or the study's folder is damaged or locked.
@@ -53,11 +54,14 @@ class Part:
         placements: Sequence[Candidate],
         stream: TextIO,
         runner: Runner | None = None,
+        replaced: Sequence[Row] = (),
     ) -> None:
         self._arguments, self._placements, self._stream, self._runner = arguments, placements, stream, runner
         names = [one.name for one in placements]
+        codes = [code_of(one.layers[0]) for one in placements]
+        before = [repr((row.date, row.values)) for row in replaced]
         given = {"controls": [], **arguments, "variants": names}
-        self.study = Study.from_arguments({**given, "name": _name_of(names, self._command(names))})
+        self.study = Study.from_arguments({**given, "name": _name_of(names, [self._command(names), *codes, *before])})
 
     @cached_property
     def plan(self) -> Plan:
@@ -89,7 +93,8 @@ class Part:
     def execute(self) -> tuple[list[Row], int | None]:
         """Execute what has no result yet, and return the rows of the placements that ended, and the number of images.
 
-        Runs that other parts have finished, such as those of the base, are copied.
+        Runs of the base that other parts have finished are copied. Those of layers are not, because a layer's code may
+        have changed since, which no key of a run says.
 
         Raises:
             UserError: The base cannot be trained, or as `compare`.
@@ -97,7 +102,7 @@ class Part:
         """
         runner = self._runner or make_runner(self.plan.study, self.plan.platform, self._stream)
         try:
-            self._copy_finished()
+            self._copy_base()
             results = run_plan(self.plan, self._store(), runner, self._stream, self._command(self.study.variants))
         finally:
             runner.close()
@@ -114,12 +119,12 @@ class Part:
         finally:
             runner.close()
 
-    def _copy_finished(self) -> None:
+    def _copy_base(self) -> None:
         plan, store = self.plan, self._store()
         with store.opened(plan.study, plan.platform, plan.sources):
             states = RunStates(plan, store)
             states.prepare(plan.every_run)
-            states.adopt(plan.every_run)
+            states.adopt([*plan.base_runs, *plan.runs_of(plan.arms[0])])
 
     def _command(self, variants: Sequence[str]) -> str:
         """Return the command of a study of some placements."""
@@ -218,7 +223,13 @@ def _result(folder: Path, run: RunSummary) -> dict[str, Any]:
     return read_json(folder / (run.folder or "") / RESULT)
 
 
-def _name_of(variants: Sequence[str], command: str) -> str:
-    """Return the name of a part's study: the same placements, data and recipe continue the same study."""
+def _name_of(variants: Sequence[str], rest: Sequence[str]) -> str:
+    """Return the name of a part's study: the same placements, code, data and recipe continue the same study.
+
+    Args:
+        variants: The placements.
+        rest: The command, the hashes of the layers' code, and the rows that are replaced.
+    """
     first = re.sub(r"[^\w.-]+", "-", variants[0].replace("[init=identity]", ""))
-    return f"{first}-{len(variants)}-{hashlib.sha256(command.encode()).hexdigest()[:6]}"
+    digest = hashlib.sha256(" ".join(rest).encode()).hexdigest()
+    return f"{first}-{len(variants)}-{digest[:6]}"

@@ -279,6 +279,9 @@ def test_rows_of_another_setup_are_not_mixed(fake: FakeBoard) -> None:
     fake.measure(epochs=4, again=True)
     assert fake.board().setup.recipe["epochs"] == 4
     assert len(fake.board().rows) == 1
+    before = len(fake.starts())
+    fake.measure(epochs=4, again=True)
+    assert fake.starts()[before:] == [NAMES[0]] * 3
 
 
 def test_a_row_of_a_layer_that_changed_is_measured_again(fake: FakeBoard, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,9 +289,11 @@ def test_a_row_of_a_layer_that_changed_is_measured_again(fake: FakeBoard, monkey
     fake.measure()
     for module in (part, record):
         monkeypatch.setattr(module, "code_of", lambda layer: "new" if layer == NAMES[1] else f"code of {layer}")
+    before = len(fake.starts())
     fake.measure()
     assert "digits: 1 row outdated, the code of the layer changed: hits16.b" in fake.stream.getvalue()
     assert [one.code for one in fake.board().rows] == ["code of hits9.a", "new"]
+    assert fake.starts()[before:] == [NAMES[1]] * 3  # with its new code, but the base not again
 
 
 @pytest.mark.parametrize(
