@@ -45,7 +45,7 @@ def _board_lines(board: Board) -> Iterator[str]:
     yield from _failures(board)
     if board.rows:
         example = next(iter(board.by_difference or board.rows))
-        yield from ("", f"The row of {example.placement}; those of others have another placement in `variants=`:", "")
+        yield from ("", f"The command that measures {example.placement} alone; other rows differ in `variants=`:", "")
         yield from ("```text", example.command, "```")
 
 

@@ -15,7 +15,7 @@ __all__ = ["LIMITS", "board_facts", "board_title", "costs", "interval", "summary
 
 LIMITS = (
     "One base on each dataset: another base can have another best layer.",
-    "Small datasets. Neither a layer that is better here nor one that is worse has to be so on yours.",
+    "Small datasets. A layer that is better or worse here need not be so on your data.",
     "One recipe: a short fine-tuning of a trained base, in which every layer begins as the identity. Training from "
     "scratch, or for longer, can favor layers that this recipe does not.",
     "Default options of every layer.",
