@@ -16,7 +16,7 @@ LEVELS = (
     ("study",),
     ("analysis", "data", "leaderboard"),
     ("host",),
-    ("graph", "stats", "layer_files", "exports", "tables"),
+    ("graph", "stats", "layer_files", "exports", "tables", "points"),
     ("layers",),
     ("registry",),
     ("names", "security", "system"),

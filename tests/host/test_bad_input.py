@@ -75,7 +75,11 @@ def test_a_layer_that_cannot_take_those_channels(fresh_folder: Path, capsys) -> 
         ("coco8.yaml", "{found}: not a model YAML: it has no backbone and head"),
         ("yolo11n", "base 'yolo11n': give a model YAML (yolo11n.yaml) or a checkpoint (yolo11n.pt)"),
         ("yolo11n.onnx", "base 'yolo11n.onnx': give a model YAML (yolo11n.yaml) or a checkpoint (yolo11n.pt)"),
-        ("nowhere.yaml", "'nowhere.yaml' does not exist"),
+        (
+            "nowhere.yaml",
+            "'nowhere.yaml' does not exist; give a model YAML or checkpoint, or layers at sites of one, such as "
+            "yolo11n.yaml+CBAM@neck",
+        ),
         ("nowhere/best.pt", "nowhere/best.pt: no such checkpoint"),
     ],
 )

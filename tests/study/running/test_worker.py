@@ -96,7 +96,7 @@ def test_a_result_that_cannot_be_written_is_not_a_full_disk(folder: Path, monkey
 
 def test_a_run_is_not_trained_on_images_that_have_changed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "yolo_attn.study.running.dataset.read_dataset", lambda *given: SimpleNamespace(digest="another one")
+        "yolo_attn.study.running.dataset.read_dataset", lambda *_, **__: SimpleNamespace(digest="another one")
     )
     assert worker.main([str(folder)]) == 1
     assert "images or labels have changed since the study was planned" in result(folder)["error"]
