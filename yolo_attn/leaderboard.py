@@ -149,6 +149,7 @@ class Row:
         threads: CPU threads of a run.
         versions: Versions of packages.
         date: Day of the measurement.
+        ended: When it ended, in UTC.
     """
 
     layer: str
@@ -176,6 +177,7 @@ class Row:
     threads: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     date: str = ""
+    ended: str = ""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Row:

@@ -59,7 +59,7 @@ class Part:
         self._arguments, self._placements, self._stream, self._runner = arguments, placements, stream, runner
         names = [one.name for one in placements]
         codes = [code_of(one.layers[0]) for one in placements]
-        before = [repr((row.date, row.values)) for row in replaced]
+        before = [f"{row.date} {row.ended}" for row in replaced]
         given = {"controls": [], **arguments, "variants": names}
         self.study = Study.from_arguments({**given, "name": _name_of(names, [self._command(names), *codes, *before])})
 
@@ -157,6 +157,7 @@ class Part:
             "threads": self.plan.platform.threads,
             "versions": dict(self.plan.platform.versions),
             "date": datetime.now(timezone.utc).date().isoformat(),
+            "ended": datetime.now(timezone.utc).isoformat(),
         }
         problem = next((planned.error for planned in self.plan.arms if planned.name == one.name), None)
         if problem:

@@ -27,6 +27,7 @@ from yolo_attn.cli.commands import find_command
 from yolo_attn.cli.stock import prepare_words
 from yolo_attn.errors import UserError
 from yolo_attn.graph.sites import SITE_KINDS
+from yolo_attn.host.arguments import read_words
 from yolo_attn.study.specification.controls import CONTROLS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -362,6 +363,7 @@ def test_a_number_with_an_exponent_as_an_option(fresh_folder: Path, capsys: pyte
         ("detect train model=a.yaml", "train detect model=a.yaml"),
         ("model=a.yaml, val data=b.yaml,", "val model=a.yaml, data=b.yaml,"),
         ("detect model=a.yaml", "detect model=a.yaml"),
+        ("train task=detect mode=train", "train task=detect mode=train"),
         ("settings sync=False", "settings sync=False"),
         ("layers train", "layers train"),
     ],
@@ -587,3 +589,8 @@ def test_a_name_that_begins_with_a_tilde_is_not_a_home(
     words: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str], fresh_folder: Path
 ) -> None:
     assert expected in refuse(*words, capsys=capsys)
+
+
+def test_a_command_that_is_given_twice_is_one() -> None:
+    """Ultralytics' tune() starts trainings as train mode=train."""
+    assert "train" in read_words(["train", "task=detect", "mode=train"])

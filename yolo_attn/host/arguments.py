@@ -80,7 +80,7 @@ def read_words(words: Sequence[str]) -> list[str]:
             raise UserError(f"{key}= is empty; give it a value, or leave it out")
         if not equals and key not in (*bare, *keys):
             raise UserError(f"{word!r} is not key=value{did_you_mean(key, bare)}")
-    verbs = [word for word in merged if word in (*cfg.MODES, "tune")]
+    verbs = dict.fromkeys(word for word in merged if word in (*cfg.MODES, "tune"))  # tune() gives train mode=train
     if len(verbs) > 1:
         raise UserError(f"{' and '.join(verbs)}: give one command")
     return merged
