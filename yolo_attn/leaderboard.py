@@ -266,6 +266,17 @@ class Board:
         return moderate_differences(self._values) if len(self._complete) >= LEAST else None
 
     @cached_property
+    def _training(self) -> dict[tuple[str, str], tuple[float, float]]:
+        """The moderated variance of a row's difference in one seed, and its degrees of freedom, by key."""
+        found = self.moderated
+        if found is None:
+            return {}
+        return {
+            row.key: (float(variance), found.df)
+            for row, variance in zip(self._complete, found.differences, strict=True)
+        }
+
+    @cached_property
     def spread(self) -> Spread | None:
         """How much the layers at the main site differ from each other; None with few rows."""
         at_site = [row.site == MAIN_SITE for row in self._complete]
@@ -298,10 +309,7 @@ class Board:
 
     def interval(self, row: Row) -> tuple[float, float] | None:
         """Return the interval of a row that holds together with those of all rows; None if its noise is unknown."""
-        training = None
-        if self.moderated is not None and row in self._complete:
-            training = float(self.moderated.differences[self._complete.index(row)]), self.moderated.df
-        return row.interval(self.level, training)
+        return row.interval(self.level, self._training.get(row.key))
 
     def verdict(self, row: Row) -> Verdict | None:
         """Return the verdict that this interval leads to; None with too few seeds or images, or if nothing learned."""
