@@ -170,18 +170,22 @@ def test_an_image_with_too_many_pixels_is_an_error(tmp_path: Path) -> None:
 
 
 def test_images_are_found_and_read(tmp_path: Path) -> None:
-    for name in ("b.png", "a.JPG", "über.png"):
+    for name in ("b.png", "a.JPG", "c.mpo", "über.png"):
         ok, data = cv2.imencode(".png", np.full((4, 5, 3), 7, np.uint8))
         assert ok
         (tmp_path / name).write_bytes(data.tobytes())
     (tmp_path / "notes.txt").write_text("no image")
-    assert [shown.name for each in find_sources(tmp_path) for shown in each.images(3)] == ["a.JPG", "b.png", "über.png"]
+    names = [shown.name for each in find_sources(tmp_path) for shown in each.images(3)]
+    assert names == ["a.JPG", "b.png", "c.mpo", "über.png"]
     assert read_image(tmp_path / "über.png").shape == (4, 5, 3)
     assert read_image(tmp_path / "über.png", channels=1).shape == (4, 5)
     with pytest.raises(UserError, match="takes images of 4 channels"):
         read_image(tmp_path / "b.png", channels=4)
     with pytest.raises(UserError, match="not an image"):
         read_image(tmp_path / "notes.txt")
+    assert cv2.imwrite(str(tmp_path / "depth.tif"), np.zeros((4, 5), np.float32))
+    with pytest.raises(UserError, match=r"depth\.tif: .* save it as PNG, with 8 bits per channel"):
+        read_image(tmp_path / "depth.tif")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no images in this folder"):
         find_sources(tmp_path / "empty")

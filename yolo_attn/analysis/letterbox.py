@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from yolo_attn.errors import UserError, first_line
 
 __all__ = [
-    "IMAGES",
     "Frame",
     "central_square",
     "check_image",
@@ -32,8 +31,6 @@ FloatMap = NDArray[np.float32]
 
 _GRAY = 114  # padding value of Ultralytics
 _RGB = 3
-IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-"""Suffixes of images."""
 
 
 @dataclass(frozen=True)
@@ -210,5 +207,5 @@ def read_image(path: Path, channels: int = 3) -> Image:
     except cv2.error as error:  # more pixels than it allows
         raise UserError(f"{path}: cannot be read ({first_line(error)}); give a smaller image") from error
     if image is None:
-        raise UserError(f"{path}: not an image or video that OpenCV can read")
+        raise UserError(f"{path}: not an image or video that OpenCV can read; save it as PNG, with 8 bits per channel")
     return np.asarray(image, np.uint8)

@@ -14,8 +14,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from yolo_attn.analysis.letterbox import IMAGES, Image, check_image, read_image
+from yolo_attn.analysis.letterbox import Image, check_image, read_image
 from yolo_attn.errors import UserError, counted, did_you_mean
+from yolo_attn.host.dataset_files import IMAGE_SUFFIXES
 from yolo_attn.system.files import expand_home
 
 __all__ = ["Frames", "Shown", "SingleImage", "Source", "find_sources"]
@@ -195,9 +196,9 @@ def _find_files(source: str | Path) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGES | _VIDEOS)
+        found = sorted(p for p in path.iterdir() if p.suffix[1:].lower() in IMAGE_SUFFIXES or _is_video(p))
         if not found:
-            raise UserError(f"{source}: no images in this folder ({', '.join(sorted(IMAGES))}) and no videos")
+            raise UserError(f"{source}: no images in this folder ({', '.join(sorted(IMAGE_SUFFIXES))}) and no videos")
         return found
     near = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     raise UserError(f"source={source}: no such image, video or folder{did_you_mean(path.name, near)}")

@@ -10,7 +10,7 @@ from typing import Any
 from yolo_attn.data.labels import find_images
 from yolo_attn.data.names import BUILT_IN
 from yolo_attn.errors import UserError
-from yolo_attn.system.files import YAML_SUFFIXES, expand_home, parse_yaml
+from yolo_attn.system.files import YAML_SUFFIXES, expand_home, parse_yaml, without_yaml
 
 __all__ = ["DataYaml"]
 
@@ -149,7 +149,7 @@ def _find_file(data: str) -> Path | None:
         if path.suffix.lower() not in (*YAML_SUFFIXES, *ARCHIVES):
             raise UserError(f"{path} is not a data YAML; its name must end in .yaml")
         return path if path.suffix.lower() in YAML_SUFFIXES else None
-    name = path.stem if path.suffix.lower() in YAML_SUFFIXES else data
+    name = without_yaml(data)
     if name.casefold() == BUILT_IN:
         made = datasets_folder() / BUILT_IN / f"{BUILT_IN}.yaml"
         return made if made.exists() else None

@@ -12,7 +12,7 @@ import yaml
 from yolo_attn.data.digits import make_digits
 from yolo_attn.errors import UserError, did_you_mean
 from yolo_attn.names.suggestions import suggest_word
-from yolo_attn.system.files import YAML_SUFFIXES, expand_home
+from yolo_attn.system.files import expand_home, without_yaml
 from yolo_attn.system.paths import shipped
 
 __all__ = [
@@ -67,10 +67,8 @@ def list_datasets() -> dict[str, DatasetInfo]:
 
 def find_dataset(data: str) -> DatasetInfo | None:
     """Return the entry of datasets.yaml that a value of `data=` names, as `resolve_data` reads it; None for another."""
-    path = expand_home(data.strip())
-    name = path.stem if path.suffix.lower() in YAML_SUFFIXES else data.strip()
     known = {entry.name.casefold(): entry for entry in list_datasets().values()}
-    return None if path.is_file() else known.get(name.casefold())
+    return None if expand_home(data.strip()).is_file() else known.get(without_yaml(data.strip()).casefold())
 
 
 def find_recipe(name: str, *, finetune: bool = False) -> dict[str, Any]:
@@ -114,7 +112,7 @@ def resolve_data(data: str) -> str:
     path = expand_home(text)
     if path.is_file():
         return str(path.absolute())
-    name = path.stem if path.suffix.lower() in YAML_SUFFIXES else text
+    name = without_yaml(text)
     known = _known_names()
     if name.casefold() == BUILT_IN:
         return str(make_digits(datasets_folder()))
@@ -145,7 +143,7 @@ def known_data(data: Any, task: str | None = None) -> Any:
         return [known_data(item, task) for item in data]
     if not isinstance(data, (str, Path)) or Path(data).name != str(data) or Path(data).exists():
         return data
-    name = (Path(data).stem if Path(data).suffix.lower() in YAML_SUFFIXES else str(data)).casefold()
+    name = without_yaml(str(data)).casefold()
     if task == "classify":
         folders = {entry.name.casefold(): entry.name for entry in list_datasets().values() if entry.task == task}
         return data if (datasets_folder() / data).exists() else folders.get(name, data)

@@ -44,6 +44,7 @@ __all__ = [
     "read_yaml",
     "shortened",
     "stored_fields",
+    "without_yaml",
     "write_atomically",
     "write_new",
 ]
@@ -62,6 +63,12 @@ _MOST_JSON = 256 * 2**20  # bytes
 def expand_home(path: str | Path) -> Path:
     """Return a path with ~ replaced by the home folder; a name such as ~backup.png, which is no user's, is kept."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 (Path.expanduser raises for such a name)
+
+
+def without_yaml(name: str) -> str:
+    """Return the name of a YAML file without its folder and suffix, such as VOC for VOC.yaml, and others unchanged."""
+    path = Path(name)
+    return path.stem if path.suffix.lower() in YAML_SUFFIXES else name
 
 
 def is_file(path: str | Path) -> bool:
