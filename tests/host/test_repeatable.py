@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import time
@@ -12,10 +13,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import Dataset
+from ultralytics.data import build_dataloader
 from ultralytics.nn import tasks
 
 from yolo_attn.host.model_files import without_letter
-from yolo_attn.host.repeatable import STATE, STATE_SECONDS, check_state, find_trainer
+from yolo_attn.host.repeatable import STATE, STATE_SECONDS, check_state, find_trainer, fix_workers
 from yolo_attn.study.files import TRAINING_STATE
 
 slow = pytest.mark.slow
@@ -199,3 +202,38 @@ def a_trainer(folder: Path) -> Any:
         args=SimpleNamespace(val=False),
     )
     return trainer
+
+
+class Noise(Dataset[torch.Tensor]):
+    """Images with a random number of Python, as augmentations have."""
+
+    def __len__(self) -> int:
+        return 24
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.tensor([index, random.random()])
+
+
+def test_the_images_do_not_depend_on_the_cores_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ultralytics lowers the number of loader processes, each of which has its own random numbers, to that of cores."""
+
+    def epoch(cores: int, workers: int = 3) -> torch.Tensor:
+        monkeypatch.setattr(os, "cpu_count", lambda: cores)
+        torch.manual_seed(0)
+        loader = build_dataloader(Noise(), 4, workers, shuffle=False)
+        fix_workers(loader, workers)
+        loader.reset()
+        loader.generator.manual_seed(0)
+        batches = torch.cat(list(loader))
+        assert loader.num_workers == workers
+        return batches
+
+    assert torch.equal(epoch(cores=8), epoch(cores=2))
+    assert torch.equal(epoch(cores=8), epoch(cores=0))
+    assert not torch.equal(epoch(cores=8), epoch(cores=8, workers=2))
+
+
+def test_a_training_on_a_cpu_has_no_loader_processes() -> None:
+    loader = build_dataloader(Noise(), 4, 0, shuffle=False)
+    fix_workers(loader, 0)
+    assert loader.num_workers == 0

@@ -23,10 +23,12 @@ from tests.cli.helpers import refuse
 from tests.host.helpers import build, tiny_dataset
 from yolo_attn.cli import main
 from yolo_attn.data import digits, names
+from yolo_attn.errors import UserError
 from yolo_attn.host import installation
 from yolo_attn.host.documents import model_yaml
 from yolo_attn.host.resuming import RESUMING, read_progress
 from yolo_attn.registry import unregister_layer
+from yolo_attn.security.trust import trusting
 
 EPOCHS = 3
 
@@ -119,6 +121,16 @@ def test_the_folder_in_which_a_training_continues(fresh_folder: Path) -> None:
         assert DetectionTrainer(overrides={**again, "save_dir": chosen}).save_dir == Path(chosen)
     alone = last.rename(fresh_folder / "last.pt")  # a checkpoint that was taken from its folder
     assert DetectionTrainer(overrides={"model": str(alone), "resume": str(alone)}).save_dir.name == "elsewhere"
+
+
+def test_a_received_training_writes_nothing_through_its_links(fresh_folder: Path) -> None:
+    last = unfinished(fresh_folder, str(tiny_dataset(fresh_folder)))
+    (fresh_folder / "run" / "results.csv").symlink_to(fresh_folder / "victim")
+    again = {"model": str(last), "resume": str(last)}
+    with pytest.raises(UserError, match=r"results\.csv: a link that leads out of .*run; nothing was written"):
+        DetectionTrainer(overrides=dict(again))
+    with trusting(True):
+        assert DetectionTrainer(overrides=dict(again)).save_dir == fresh_folder / "run"
 
 
 def test_a_moved_dataset_is_given_by_its_name(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

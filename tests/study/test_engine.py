@@ -252,6 +252,11 @@ def test_a_child_without_a_result_is_reported_with_its_last_line(fake: Fake) -> 
 def test_a_full_disk_stops_the_study(fake: Fake) -> None:
     with pytest.raises(UserError, match="no space left"):
         fake.compare(variants="full.x,A", seeds=1)
+    assert [run["status"] for arm in fake.results()["arms"] for run in arm["runs"]] == [
+        "done",
+        "waiting",
+        "waiting",
+    ]
     assert len(fake.stored()) == 1
     assert fake.compare(variants="full.x,A", seeds=1).exit_status == 0
     assert fake.starts() == [("yolo11n", "0"), ("full.x", "0"), ("full.x", "0"), ("A", "0")]
@@ -353,6 +358,14 @@ def test_a_locked_folder_is_an_error_before_planning(fake: Fake, monkeypatch: py
         fake.compare(variants="A", seeds=1)
 
 
+def test_a_plan_leaves_a_study_that_is_running_alone(fake: Fake) -> None:
+    fake.compare(variants="A", seeds=1)
+    before = sorted(fake.folder.rglob("*"))
+    with FolderLock(fake.folder):
+        fake.compare(variants="A", seeds=1, plan=True)
+    assert sorted(fake.folder.rglob("*")) == before
+
+
 def test_an_invalid_argument_leaves_no_folder(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(study: object) -> None:
         raise UserError("unknown site")
@@ -386,6 +399,21 @@ def test_an_interrupt_stops_the_children_and_the_same_command_resumes(fake: Fake
         compare(arguments, runner, fake.stream)
     assert [run["status"] for arm in fake.results()["arms"] for run in arm["runs"]] == ["waiting", "waiting"]
     assert fake.compare(variants="A", seeds=1).exit_status == 0
+
+
+@pytest.mark.parametrize(("place", "done"), [("preview_lines", 0), ("Reporter.measure_latency", 2)])
+def test_an_interrupt_before_and_after_the_runs(
+    place: str, done: int, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as changed:
+        changed.setattr(f"yolo_attn.study.engine.{place}", interrupt)
+        with pytest.raises(KeyboardInterrupt, match=f"stopped with {done} of 2 runs done; give the same command again"):
+            fake.compare(variants="A", seeds=1)
+    assert fake.compare(variants="A", seeds=1).exit_status == 0
+    assert len(fake.starts()) == 2
 
 
 @forking

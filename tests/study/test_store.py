@@ -255,3 +255,40 @@ def test_links_within_a_study_are_followed(fake: Fake) -> None:
     run.rename(fake.folder / "moved")
     run.symlink_to(fake.folder / "moved")
     assert fake.compare(variants="killed.x", seeds=1).exit_status == 0
+
+
+def test_remains_of_an_interrupted_first_write_do_not_matter(fresh_folder: Path) -> None:
+    folder = begin(study(name="s"))
+    (folder / "study.yaml").unlink()
+    (folder / "layers").mkdir()
+    (folder / ".study.yaml.12.tmp").touch()
+    assert choose_folder(study(name="s")) == folder
+    (folder / "store.json").unlink()
+    with pytest.raises(UserError, match="contains other files, not a study"):
+        choose_folder(study(name="s"))
+
+
+@pytest.mark.parametrize("exist_ok", [False, True])
+def test_a_damaged_study_file_is_an_error(exist_ok: bool, fresh_folder: Path) -> None:
+    folder = begin(study(name="s"))
+    (folder / "study.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"study\.yaml: damaged; restore it, .* \(nothing was overwritten\)"):
+        choose_folder(study(name="s", exist_ok=exist_ok))
+
+
+def test_packages_that_change_training_must_be_the_same(fresh_folder: Path) -> None:
+    store = Store(begin(study(name="s")))
+    assert store.platform(VERSIONS) is not None
+    with pytest.raises(UserError, match=r"run without albumentations, and .*; uninstall albumentations, or"):
+        store.platform({**VERSIONS, "albumentations": "2.0.8"})
+    with pytest.raises(UserError, match=r"run with torch 3, installed is None, and .*; install torch==3, or"):
+        store.platform({key: VERSIONS[key] for key in ("yolo-attn", "ultralytics")})
+
+
+@pytest.mark.parametrize("threads", [0, -5, 10**9])
+def test_a_number_of_threads_that_crashes_pytorch_is_an_error(threads: int, fresh_folder: Path) -> None:
+    folder = begin(study(name="s"))
+    content = json.loads((folder / "store.json").read_text())
+    (folder / "store.json").write_text(json.dumps({**content, "threads": threads}))
+    with pytest.raises(UserError, match=r"damaged \('threads' is not between 1 and 1024\)"):
+        Store(folder).platform(VERSIONS)

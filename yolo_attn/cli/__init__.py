@@ -1,13 +1,15 @@
 """The `yolo-attn` command.
 
 Each command is one module and one entry of `commands.COMMANDS`. The exit status is 0 for success, 1 for findings of
-`lint` and `doctor` and for an unfinished `compare` or `search`, 2 with one line for invalid input, and 130 after
-Ctrl-C.
+`lint` and `doctor` and for an unfinished `compare` or `search`, 2 with one line for invalid input, 130 after Ctrl-C,
+and 143 or 129 after SIGTERM or SIGHUP, which end a command as Ctrl-C does.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from io import TextIOWrapper
@@ -17,10 +19,12 @@ from yolo_attn.cli.help import print_help, print_version
 from yolo_attn.cli.words import parse_flag, parse_keys, without_dashes
 from yolo_attn.errors import UserError, plain
 from yolo_attn.security.trust import trusting
+from yolo_attn.system.signals import ending_as_ctrl_c
 
 __all__ = ["COMMANDS", "main"]
 
 _HELP_WORDS = ("-h", "--help")
+_SIGNALED = 128  # the exit status of a command that a signal ended, less its number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,13 +34,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The words after the program's name; `sys.argv[1:]` by default.
     """
     _print_any_name()
+    with ending_as_ctrl_c() as received:
+        return _run_and_report(list(sys.argv[1:] if argv is None else argv), received)
+
+
+def _run_and_report(words: list[str], received: Sequence[int]) -> int:
+    """Run one command, print the line of an error, and return the exit status.
+
+    Args:
+        words: The words after the program's name.
+        received: The signals that end the command, as they arrive.
+    """
     try:
-        return _run(list(sys.argv[1:] if argv is None else argv))
+        return _run(words)
     except UserError as error:
         return _report(str(error))
     except KeyboardInterrupt as stop:
-        print("\n" * sys.stderr.isatty() + f"yolo-attn: {str(stop) or 'stopped'}", file=sys.stderr)
-        return 130
+        with contextlib.suppress(OSError):  # the terminal may be closed
+            print("\n" * sys.stderr.isatty() + f"yolo-attn: {str(stop) or 'stopped'}", file=sys.stderr)
+        return _SIGNALED + (received[0] if received else signal.SIGINT)
     except BrokenPipeError:
         sys.stderr.close()
         return 0

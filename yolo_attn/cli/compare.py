@@ -36,10 +36,10 @@ updated during the study. Without arguments, the study takes about ten minutes o
 What is compared
   base          a model YAML (yolo11n.yaml) or a checkpoint (yolo11n.pt), which all arms start from
   pretrain      epochs of the base's own training, which comes first (default: 15 without base=, else 0); every arm is
-                then fine-tuned from the trained base. Without, arms start from the checkpoint base=, or are trained
-                from scratch, where their differences are many times noisier. Keys of
-                the optimization (epochs, lr0, ...) belong to the fine-tuning, all others to both trainings; in a study
-                file, pretraining: {{lr0: 0.01}} has the base's own
+                then fine-tuned from the trained base. Otherwise arms start from the checkpoint given with base=, or
+                are trained from scratch, where their differences are many times noisier. Keys of the optimization
+                (epochs, lr0, ...) belong to the fine-tuning, all others to both trainings; in a study file,
+                pretraining: {{lr0: 0.01}} has the base's own
   bases         number of trained bases, from which the seeds start in turn: 1, or {MIN_SEEDS} and more
   variants      Layer@site on the base, or a model YAML: SE@neck,CBAM[reduction=8]@backbone.P5,yolo11n-gam.yaml
                 sites: {sites}

@@ -70,7 +70,7 @@ def build_model(document: Mapping[str, Any], task: str, classes: int, seed: int 
     """Build a model with the initial weights of a training run with a seed, without changing the random state."""
     kind = tasks.RTDETRDetectionModel if is_rtdetr(document) else _CLASSES[task]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed every GPU
         return kind({**copy.deepcopy(dict(document)), "nc": classes}, ch=input_channels(document), verbose=False)  # type: ignore[no-any-return]
 
 

@@ -31,13 +31,14 @@ from ultralytics.utils import LOGGER, RANK
 from yolo_attn.system.failures import is_disk_full
 from yolo_attn.system.locks import DATASET_SECONDS, FolderLock
 
-__all__ = ["STATE", "STATE_SECONDS", "check_state", "find_trainer"]
+__all__ = ["STATE", "STATE_SECONDS", "check_state", "find_trainer", "fix_workers"]
 
 STATE = "state.pt"
 """The file of the whole training state, in the project folder of the training."""
 STATE_SECONDS = "YOLO_ATTN_STATE_SECONDS"
 """Environment variable with the minimum number of seconds between two writes of the state."""
 _DEFAULT_STATE_SECONDS = 30.0
+_PREFETCHED = 4  # batches of a loader process, as in Ultralytics
 
 
 class _Repeatable:
@@ -143,6 +144,7 @@ class _Repeatable:
         torch.manual_seed(seed)
         _forget_images(self.train_loader.dataset)
         self._seed_loader()
+        fix_workers(self.train_loader, self.args.workers)
         self.train_loader.reset()
 
     def _end_epoch(self: Any) -> None:
@@ -327,6 +329,21 @@ def _read_seconds(path: Path, stream: IO[bytes]) -> float | None:
 
 def _state_seconds() -> float:
     return float(os.environ.get(STATE_SECONDS, _DEFAULT_STATE_SECONDS))
+
+
+def fix_workers(loader: Any, workers: int) -> None:
+    """Give a loader exactly the processes of `workers=`.
+
+    Each process has its own random numbers, so the augmented images depend on how many there are. Ultralytics lowers
+    their number to that of the CPU cores for each GPU, which differs between machines.
+
+    Args:
+        loader: A loader, which is reset afterwards; one with a single batch keeps its number.
+        workers: The number of processes; 0 for none.
+    """
+    if workers and len(loader) > 1:
+        loader.num_workers = workers
+        loader.prefetch_factor = loader.prefetch_factor or _PREFETCHED
 
 
 def _plain(model: Any) -> nn.Module:

@@ -16,6 +16,8 @@ from ultralytics.utils import LOGGER
 
 from yolo_attn.errors import UserError, counted
 from yolo_attn.host.binding import Binding
+from yolo_attn.security.trust import trusts_files
+from yolo_attn.system.files import check_inside
 
 __all__ = ["RESUMING", "Progress", "after_interruption", "check_resumable", "folder_of", "read_progress"]
 
@@ -32,6 +34,8 @@ def _wrap(original: Callable[..., None]) -> Callable[..., None]:
         if not self.args.resume or not begun:
             return
         folder = overrides.get("save_dir") or _run_folder(Path(self.args.resume))
+        if folder and not trusts_files():  # Ultralytics would write through the links in a received folder
+            check_inside(Path(folder), Path(folder))
         if folder and Path(folder).resolve() != Path(begun).resolve():
             LOGGER.info(f"yolo-attn: this training began in {begun} and continues in {folder}")
             self.args.save_dir = str(folder)

@@ -42,7 +42,7 @@ def step_seconds(
         threads: CPU threads.
         amp: Whether the forward pass is in mixed precision.
     """
-    with torch_threads(threads):
+    with torch_threads(threads), torch.random.fork_rng(devices=[]):
         model = build_model(document, task, classes).to(device).train()
         images = torch.rand(batch, input_channels(document), imgsz, imgsz, device=device)
         seconds: list[float] = []

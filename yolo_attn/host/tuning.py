@@ -127,7 +127,8 @@ def _fails_without_result() -> Iterator[None]:
         yield
     finally:
         for binding in reversed(bindings):
-            binding.remove()
+            if binding.installed:
+                binding.remove()
 
 
 def _wrap(original: Callable[..., Any], succeeded: list[bool]) -> Callable[..., Any]:

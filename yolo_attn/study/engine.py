@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping
 from typing import TextIO
 
+from yolo_attn.errors import UserError
 from yolo_attn.security.trust import trusting
 from yolo_attn.study.comparison import Results
 from yolo_attn.study.deadline import Deadline
@@ -108,6 +110,22 @@ class _Engine:
 
     def run(self) -> Results:
         """Execute every run that is due and has no result yet, and return the results."""
+        try:
+            try:
+                self._train()
+            finally:
+                self._progress.close()
+                self._live.close()
+            return self._conclude()
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(self._interrupted()) from None
+        except UserError:
+            with contextlib.suppress(UserError):  # such as a full disk
+                self._interrupted()
+            raise
+
+    def _train(self) -> None:
+        """Execute every run that is due and has no result yet."""
         waiting = self._waiting()
         self._announce(waiting)
         results = self._report(html=False)
@@ -115,20 +133,9 @@ class _Engine:
             self._live.offer(results.study)
         if results.study.looks and (waiting or self._later()):
             self._progress.print(f"earlier looks count: at {list_seeds(results.study.looks)} seeds")
-        try:
-            self._execute(waiting)
-            while self._advance():
-                self._execute(self._waiting())
-        except KeyboardInterrupt:
-            self._close()
-            raise KeyboardInterrupt(self._interrupted()) from None
-        finally:
-            self._close()
-        return self._conclude()
-
-    def _close(self) -> None:
-        self._progress.close()
-        self._live.close()
+        self._execute(waiting)
+        while self._advance():
+            self._execute(self._waiting())
 
     def _announce(self, waiting: list[Run]) -> None:
         """Print what is going to be trained, and what it can be expected to show."""
@@ -178,7 +185,7 @@ class _Engine:
             self._decided = {arm.name for arm in study.others if arm.decided}
         if self._deadline.is_over:
             self._progress.print(
-                f"hours={hours:g}: no time for another seed; the same command adds seeds in further hours"
+                f"hours={hours:g}: no time for another seed; the same command adds seeds for as long again"
             )
             return False
         following = self._schedule.after_look(study, self._runner.workers)

@@ -44,6 +44,7 @@ _FILES, _SEAL = "files", "seal"
 _SEALED = tuple(name for name in OUTPUTS if name not in (LOG, BOOTSTRAP, RESULT))  # the bootstrap has its own seal
 _INPUTS_SCHEMA = 1
 _MAX_NUMBER = 1e18  # larger than any time or size
+_MOST_THREADS = 1024  # PyTorch crashes if it cannot start them
 _MAX_TIME = 4e9  # seconds since 1970
 _Kind = TypeVar("_Kind")
 
@@ -75,7 +76,10 @@ class Platform:
             UserError: A value is missing or has the wrong type.
         """
         take = _Taker(content, source)
-        return cls(take("versions", dict), take("device", str), take("threads", int), take("devices", int, 1))
+        threads = take("threads", int)
+        if not 1 <= threads <= _MOST_THREADS:
+            raise UserError(f"{source}: damaged ('threads' is not between 1 and {_MOST_THREADS})")
+        return cls(take("versions", dict), take("device", str), threads, take("devices", int, 1))
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class Inputs:
         model: The model YAML.
         weights: Hash of the checkpoint that training starts from, or the key of the run that trains it; None without.
         seed: The seed.
-        layers: Hashes of the code of custom layers, by name of the layer.
+        layers: Hashes of the code of its layers, by name of the layer.
         lr_attention: Learning rate of attention layers, relative to that of the others.
     """
 
@@ -351,6 +355,12 @@ class RunResult:
     began: float | None = None
     wall_seconds: float | None = None
     node: str | None = None
+
+    @property
+    def total_seconds(self) -> float | None:
+        """Duration of all attempts: the last one's, or that of training if it resumed; None if unknown."""
+        known = [seconds for seconds in (self.wall_seconds, self.measurements.seconds) if seconds is not None]
+        return None if self.wall_seconds is None else max(known)
 
     def to_json(self) -> dict[str, object]:
         """Return the content of `result.json`; a failed run has no measurements there."""

@@ -154,6 +154,8 @@ def make_plan(study: Study, store: Store, stream: TextIO, *, added: bool = True)
     from yolo_attn.layer_files import sources_of
 
     versions = package_versions()
+    if store.exists and not study.plan_only:
+        store.check_free()
     stored, earlier = _read_stored(store, versions)
     if stored is not None and added:
         study = study.added_to(stored.comparison, max((look.seeds for look in read_looks(store.folder)), default=0))
@@ -183,11 +185,10 @@ def _read_stored(store: Store, versions: Mapping[str, str]) -> tuple[StoredStudy
     """Return the study in a store, and the platform of its runs.
 
     Raises:
-        UserError: The store is damaged, locked, or of other package versions.
+        UserError: The store is damaged, or of other package versions.
     """
     if not store.exists:
         return None, None
-    store.check_free()
     platform = store.platform(versions)
     return read_study(store.folder), platform
 

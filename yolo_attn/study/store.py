@@ -117,11 +117,14 @@ def numbered_folder(folder: Path, number: int) -> Path:
 
 def _check_named(folder: StudyFolder, study: Study) -> None:
     path = folder.path
-    if _is_free(path) or folder.exist_ok:
+    if _is_free(path):
         return
     if not (path / STUDY).exists():
+        if folder.exist_ok:
+            return
         raise UserError(f"{path}: contains other files, not a study; give another name=NAME")
-    if not study.is_same(read_study(path).comparison):
+    stored = read_study(path).comparison
+    if not folder.exist_ok and not study.is_same(stored):
         raise UserError(
             f"{path}: contains another study; give another name=NAME, or exist_ok=True to add this one to it"
         )
@@ -133,7 +136,8 @@ def _is_free(folder: Path) -> bool:
         return True
     if not folder.is_dir():
         raise UserError(f"{folder}: a file, not a folder; give another name=NAME")
-    return all(item.name in {".lock", STORE} or item.name.endswith(".tmp") for item in folder.iterdir())
+    names = {item.name for item in folder.iterdir() if not item.name.endswith(".tmp")}
+    return names <= {".lock", STORE, *([LAYERS] if STORE in names else [])}
 
 
 def read_study(folder: Path) -> StoredStudy:
@@ -200,12 +204,14 @@ class Store:
                 "use the yolo-attn that wrote it, or give another name=NAME"
             )
         stored = Platform.from_json(content, str(path))
-        for package, version in versions.items():
-            written = stored.versions.get(package)
+        for package in dict.fromkeys([*versions, *stored.versions]):
+            version, written = versions.get(package), stored.versions.get(package)
             if written != version:
+                run = f"with {package} {written}, installed is {version}" if written else f"without {package}"
+                fix = f"install {package}=={written}" if written else f"uninstall {package}"
                 raise UserError(
-                    f"{self.folder}: run with {package} {written}, installed is {version}, and results of two versions "
-                    f"must not be mixed; install {package}=={written}, or give another name=NAME"
+                    f"{self.folder}: run {run}, and results of two versions must not be mixed; {fix}, or give another "
+                    "name=NAME"
                 )
         return stored
 
@@ -420,7 +426,7 @@ def _store_content(platform: Platform) -> dict[str, object]:
 
 
 def _write_if_changed(path: Path, text: str) -> None:
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
+    if not path.is_file() or path.read_bytes() != text.encode():
         write_atomically(path, text)
 
 

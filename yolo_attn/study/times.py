@@ -54,9 +54,8 @@ def times_of(runs: Iterable[Run], results: Mapping[str, RunResult | None]) -> Ru
     times = RunTimes()
     for run in runs:
         result = results.get(run.key)
-        if result is not None and result.status == "done" and result.wall_seconds is not None:
-            # A resumed run was measured in its last attempt alone; its training has the time of all.
-            times.add(run.arm.name, run.epochs, max(result.wall_seconds, result.measurements.seconds or 0.0))
+        if result is not None and result.status == "done" and result.total_seconds is not None:
+            times.add(run.arm.name, run.epochs, result.total_seconds)
     return times
 
 

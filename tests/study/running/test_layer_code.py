@@ -1,4 +1,4 @@
-"""The code of custom layers in the keys of runs."""
+"""The code of layers in the keys of runs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tests.study.conftest import PLATFORM
 from yolo_attn import registry
 from yolo_attn.errors import UserError
 from yolo_attn.layer_files import sources
+from yolo_attn.study.running import layer_code as module
 from yolo_attn.study.running.layer_code import check_layer_code, layer_code
 from yolo_attn.study.running.run import Run, plan_run
 from yolo_attn.study.specification.arms import Arm, build_arms
@@ -87,7 +88,23 @@ def test_the_source_of_a_custom_layer_is_in_the_key(write_gate: Callable[..., No
 def test_a_custom_layer_is_found_at_every_site(write_gate: Callable[..., None]) -> None:
     write_gate()
     base, *arms = build_arms(study(variants="MeanGate@neck,Average@inside:C3k2,SE@neck"))
-    assert [list(layer_code(arm.model)) for arm in (base, *arms)] == [[], ["MeanGate"], ["MeanGate"], []]
+    assert [list(layer_code(arm.model)) for arm in (base, *arms)] == [[], ["MeanGate"], ["MeanGate"], ["SE"]]
+
+
+@pytest.mark.parametrize("changed", ["cbam", "cbam_channel", "base"])
+def test_the_source_of_a_layer_of_this_package_is_in_the_key(changed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkout changes while the version stays the same: the layer's file, and those that it is made from."""
+
+    def keys() -> list[str]:
+        module._built_in_code.cache_clear()
+        return [run(model_with(name)).key for name in ("CBAM", "C3k2+CBAM", "Conv")]
+
+    before, real = keys(), module.file_hash
+    assert keys() == before
+    monkeypatch.setattr(module, "file_hash", lambda path: "edited" if path.stem == changed else real(path))
+    after = keys()
+    module._built_in_code.cache_clear()
+    assert [key in before for key in after] == [False, False, True]
 
 
 def test_the_distribution_of_a_custom_layer_is_in_the_key(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -122,3 +123,23 @@ def test_the_time_of_a_base_is_not_that_of_its_fine_tuning(tmp_path: Path, clock
     progress.tick(lambda _: trained(tmp_path, 20))
     # 100 s more for the other 20 epochs, 20 s for the 4 epochs of A.
     assert "base seed 0 21/40, 1:40, about 2:00 left" in stream.getvalue()
+
+
+def test_a_resumed_run_is_expected_to_take_the_time_of_all_its_attempts(tmp_path: Path) -> None:
+    known = RunTimes()
+    progress = Progress(2, known, StringIO())
+    progress.start(run())
+    measured = replace(MEASURED, seconds=3600.0)
+    result = RunResult("k", 0, "done", measurements=measured, wall_seconds=20.0)
+    progress.finish(run(), RunState(0, "done", result=result), tmp_path / "train.log")
+    assert known.expected("A", 4) == 3600
+
+
+def test_a_closed_terminal_does_not_hide_how_a_study_ended(tmp_path: Path) -> None:
+    class Closed(Terminal):
+        def write(self, text: str) -> int:
+            raise OSError(5, "Input/output error")
+
+    progress = Progress(1, times(), Closed())
+    progress._live_width = 10
+    progress.close()

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 import yolo_attn
+from yolo_attn.errors import UserError
 from yolo_attn.study.job import Platform
 from yolo_attn.study.running import local as module
 from yolo_attn.study.running import resources
@@ -252,3 +253,25 @@ def test_a_run_imports_nothing_from_the_working_folder(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "yolo_attn.study.running.worker", str(tmp_path / "nowhere")]
     subprocess.run(command, cwd=tmp_path, env=child_environment(1), capture_output=True, check=False)
     assert not (tmp_path / "ran-code").exists()
+
+
+def test_a_process_that_cannot_be_started_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(module.subprocess, "Popen", refuse)
+    with pytest.raises(
+        UserError, match=r"its process cannot be started \(Too many open files\); give a smaller workers="
+    ):
+        module.Child(tmp_path, ["worker"], {})
+
+
+def test_memory_and_cores_are_those_of_the_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "free_memory", lambda: 3 * 2**20)
+    assert module._free_memory() == 3
+    monkeypatch.setattr(module, "free_memory", lambda: None)
+    assert module._free_memory() > 3
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    for limit, cores in ((1.5, 2), (0.2, 1), (100.0, 64), (None, 64)):
+        monkeypatch.setattr(resources, "cpu_limit", lambda: limit)  # noqa: B023 (called at once)
+        assert resources.cpu_cores() == cores

@@ -46,7 +46,7 @@ def test_output_of_an_attempt_without_a_state_is_removed(
 
 def test_a_run_of_a_gpu_is_not_trained_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ultralytics falls back silently, and the result would count as one of the GPU."""
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     job = make_job()
     inputs = replace(job.inputs, platform=replace(job.inputs.platform, device="cuda"))
     with pytest.raises(UserError, match="this run needs a GPU, and PyTorch finds none here"):
@@ -64,3 +64,20 @@ def test_a_bootstrap_that_fails_is_left_to_the_report(tmp_path: Path, monkeypatc
     assert len(lines) == 1 and "left to the report: groups=(a+)+$: matching takes longer" in lines[0]
     assert training._bootstrap(tmp_path, make_job()) is True
     assert (tmp_path / "draws.npz").is_file()
+
+
+def test_evaluation_has_the_keys_of_the_recipe_that_change_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NMS-free models, and the masks of segmentation, would be evaluated in another way than in training."""
+    settings: list[dict[str, object]] = []
+
+    def evaluate(weights: Path, job: object, given: dict[str, object], name: str) -> None:
+        settings.append(given)
+        raise Started
+
+    monkeypatch.setattr(training, "_evaluate", evaluate)
+    recipe = {"epochs": 1, "nms": False, "mask_ratio": 1, "overlap_mask": False, "max_det": 7, "lr0": 0.1}
+    job = make_job()
+    with pytest.raises(Started):
+        training._evaluate_run(tmp_path, replace(job, inputs=replace(job.inputs, recipe=recipe)), 1.0)
+    assert settings[0].items() >= {"nms": False, "mask_ratio": 1, "overlap_mask": False, "max_det": 7}.items()
+    assert "lr0" not in settings[0]

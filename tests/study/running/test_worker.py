@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from yolo_attn.errors import UserError
 from yolo_attn.study import job as job_module
 from yolo_attn.study.job import Job, Measurements
 from yolo_attn.study.running import worker
+from yolo_attn.system.files import file_hash
 from yolo_attn.system.locks import FolderLock
 
 
@@ -158,3 +160,30 @@ def test_a_folder_locked_by_an_orphan_is_not_touched(folder: Path, monkeypatch: 
     with FolderLock(folder):
         assert worker.main([str(folder)], lambda *_: pytest.fail("ran")) == 75
     assert (folder / "train").exists()
+
+
+def test_a_run_does_not_start_from_a_checkpoint_that_has_changed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as last.pt of a training that continues."""
+    monkeypatch.setattr(worker, "_digest", lambda job: job.inputs.data)
+    weights = folder / "base.pt"
+    weights.write_bytes(b"1")
+    job = make_job(weights=str(weights))
+    planned = replace(job, inputs=replace(job.inputs, weights=file_hash(weights)))
+    assert worker._check_inputs(planned) == planned
+    weights.write_bytes(b"22")
+    with pytest.raises(UserError, match=r"base\.pt: has changed since the study was planned"):
+        worker._check_inputs(planned)
+
+
+def test_a_run_starts_from_the_weights_of_a_base_that_the_study_trained(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_digest", lambda job: job.inputs.data)
+    weights = folder / "train" / "weights" / "last.pt"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"1")
+    job = make_job(weights=str(weights))
+    planned = replace(job, inputs=replace(job.inputs, weights="k"))  # the key in run.json of the folder
+    assert worker._check_inputs(planned) == planned
+    with pytest.raises(UserError, match="has changed"):
+        worker._check_inputs(replace(planned, inputs=replace(job.inputs, weights="that of another run")))

@@ -9,7 +9,7 @@ import torch
 from tests.study.conftest import Fake
 from yolo_attn.errors import UserError
 from yolo_attn.study import reporting
-from yolo_attn.study.running.ray import RayRunner
+from yolo_attn.study.running.ray import RayRunner, _reason_of
 from yolo_attn.study.specification.device import check_share, count_devices, device_kind, first_device, read_device
 from yolo_attn.study.specification.study import Study
 
@@ -156,11 +156,41 @@ def test_runs_on_ray_can_share_a_gpu() -> None:
         assert str(caught.value).startswith(message)
 
 
-@pytest.mark.parametrize(("gpus", "runs"), [(None, 2), (0.25, 8), (0.1, 20), (1.0, 2)])
-def test_the_runs_at_once_of_a_cluster_with_two_gpus(
-    gpus: float | None, runs: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("nodes", "request_of_a_run", "runs"),
+    [
+        ([(64, 2)], ("0", 1, None), 2),
+        ([(64, 2)], ("0", 1, 0.25), 8),
+        ([(64, 2)], ("0", 1, 0.1), 20),
+        ([(64, 2)], ("0", 1, 1.0), 2),
+        ([(64, 2)], ("0", 1, 0.4), 4),  # no run on parts of two GPUs
+        ([(4, 8)], ("0", 1, None), 4),  # each needs a core
+        ([(64, 3), (64, 1)], ("0,1", 1, None), 1),
+        ([(3, 0), (3, 0), (3, 0)], ("cpu", 2, None), 3),  # no run on two nodes
+    ],
+)
+def test_the_runs_that_a_cluster_executes_at_once(
+    nodes: list[tuple[int, int]],
+    request_of_a_run: tuple[str, int, float | None],
+    runs: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cluster = SimpleNamespace(is_initialized=lambda: True, cluster_resources=lambda: {"CPU": 64.0, "GPU": 2.0})
+    found = [{"Alive": True, "Resources": {"CPU": float(cpus), "GPU": float(cards)}} for cpus, cards in nodes]
+    gone = {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}
+    cluster = SimpleNamespace(is_initialized=lambda: True, nodes=lambda: [*found, gone])
     monkeypatch.setitem(sys.modules, "ray", cluster)
-    runner = RayRunner(None, "0", 1, "digits", gpus=gpus)
+    device, threads, gpus = request_of_a_run
+    runner = RayRunner(None, device, threads, "digits", gpus=gpus)
     assert runner.workers == runs
+
+
+def test_why_a_run_failed_on_a_cluster() -> None:
+    """The text of Ray's error begins with the traceback."""
+
+    class RayTaskError(Exception):
+        cause = UserError("/tmp/yolo-attn-0: belongs to another user")
+
+    assert _reason_of(RayTaskError("File ..." * 99)) == (
+        "failed on the cluster: /tmp/yolo-attn-0: belongs to another user"
+    )
+    assert _reason_of(Exception("the node died")) == "lost on the cluster: the node died"

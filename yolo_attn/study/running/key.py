@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+from importlib import metadata
+from importlib.util import find_spec
 
 from yolo_attn.study.job import Inputs
 
@@ -17,7 +20,10 @@ def run_key(inputs: Inputs) -> str:
 
 
 def package_versions() -> dict[str, str]:
-    """Return the versions of the packages that a result depends on."""
+    """Return the versions of the packages that a result depends on.
+
+    Albumentations is one of them where it is installed, because Ultralytics then augments images with it.
+    """
     import torch
 
     import yolo_attn
@@ -27,4 +33,15 @@ def package_versions() -> dict[str, str]:
         "yolo-attn": yolo_attn.__version__,
         "ultralytics": ultralytics_version(),
         "torch": str(torch.__version__),
+        **_albumentations(),
     }
+
+
+def _albumentations() -> dict[str, str]:
+    """Return name and version of the distribution that `import albumentations` finds; {} without any."""
+    if find_spec("albumentations") is None:
+        return {}
+    for name in ("albumentations", "albumentationsx"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return {name: metadata.version(name)}
+    return {"albumentations": "of unknown version"}

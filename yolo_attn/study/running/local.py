@@ -22,6 +22,7 @@ from yolo_attn.errors import UserError, plain
 from yolo_attn.study.files import LOG, RESULT
 from yolo_attn.study.running.runner import Outcome
 from yolo_attn.study.specification.device import device_kind
+from yolo_attn.system.container import free_memory
 from yolo_attn.system.failures import disk_error
 from yolo_attn.system.paths import child_paths
 from yolo_attn.system.processes import MEBIBYTE, descendants, kill, largest_memory
@@ -143,15 +144,21 @@ class Child:
             self._log: IO[bytes] = (folder / LOG).open("ab")
         except OSError as error:
             raise disk_error(error, folder / LOG) from error
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            env=dict(environment),
-            start_new_session=os.name == "posix",  # its own group: it gets no Ctrl-C, and descendants can be killed
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-        )
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                env=dict(environment),
+                start_new_session=os.name == "posix",  # its own group: it gets no Ctrl-C, and descendants can be killed
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+            )
+        except OSError as error:
+            self._log.close()
+            raise UserError(
+                f"{folder}: its process cannot be started ({error.strerror or error}); give a smaller workers="
+            ) from error
 
     @property
     def is_running(self) -> bool:
@@ -200,6 +207,7 @@ def child_environment(threads: int, environment: Mapping[str, str] = os.environ)
         **child_paths(environment),
         "PYTHONUNBUFFERED": "1",
         "PYTHONHASHSEED": "0",
+        "PYTHONIOENCODING": "utf-8",
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,
         "OPENBLAS_NUM_THREADS": count,
@@ -210,7 +218,9 @@ def _free_memory() -> float:
     """Return the memory that is available to new processes, in MiB."""
     import psutil
 
-    return float(psutil.virtual_memory().available / MEBIBYTE)
+    available = psutil.virtual_memory().available
+    limited = free_memory()
+    return float((available if limited is None else min(available, limited)) / MEBIBYTE)
 
 
 def _cuda_numbers(device: str) -> list[int]:

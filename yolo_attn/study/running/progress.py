@@ -91,7 +91,8 @@ class Progress:
         _, began = self._running.pop(run.key)
         seconds = time.monotonic() - began
         if state.status == "done":
-            self._times.add(run.arm.name, run.epochs, seconds)
+            known = state.result.total_seconds if state.result else None
+            self._times.add(run.arm.name, run.epochs, seconds if known is None else known)
             metrics = state.measurements.metrics or {}
             shown = ", ".join(f"{name} {_points(metrics[name])}" for name in list(metrics)[:_METRICS])
             chance = " (not learned: no better than chance)" if state.measurements.learnt is False else ""
@@ -113,8 +114,9 @@ class Progress:
         return max(sum(known) / max(workers, 1), *known, 0.0) if len(known) == len(times) else None
 
     def close(self) -> None:
-        """Remove the live line."""
-        self._erase()
+        """Remove the live line, unless the terminal is closed."""
+        with contextlib.suppress(OSError):
+            self._erase()
 
     def _expected(self, run: Run) -> float | None:
         return self._times.expected(run.arm.name, run.epochs)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from yolo_attn.data import find_dataset
-from yolo_attn.errors import UserError, plain
+from yolo_attn.errors import UserError, one_line, plain
 from yolo_attn.study.files import JOB, LAYERS, LOG, MODEL, OUTPUTS, RESULT, TRAINING_STATE
 from yolo_attn.study.job import Job, RunResult
 from yolo_attn.study.running.local import WORKER, LocalRunner
@@ -106,8 +106,11 @@ class RayRunner:
         return max(1, self._capacity())
 
     def _capacity(self) -> int:
-        kind, amount = ("GPU", self._gpus) if self._gpus else ("CPU", self._threads)
-        return int(self._ray.cluster_resources().get(kind, 0.0) / amount + 1e-6)  # a part such as 0.1 is rounded
+        return sum(_runs_on(node, self._request) for node in self._nodes())
+
+    def _nodes(self) -> list[dict[str, float]]:
+        """Return the resources of the nodes that are alive."""
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
 
     @property
     def _request(self) -> dict[str, float]:
@@ -120,8 +123,8 @@ class RayRunner:
     @property
     def shortage(self) -> str | None:
         """Why no node of the cluster can execute a run, for which Ray would wait silently; None if one can."""
-        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        if any(all(node.get(kind, 0) >= amount for kind, amount in self._request.items()) for node in nodes):
+        nodes = self._nodes()
+        if any(_runs_on(node, self._request) for node in nodes):
             return None
         kind, amount = list(self._request.items())[-1]
         largest, key = max((node.get(kind, 0) for node in nodes), default=0), "device" if kind == "GPU" else "threads"
@@ -163,7 +166,7 @@ class _Task:
         try:
             answer: Answer = self._ray.get(self._reference)
         except self._ray.exceptions.RayError as error:
-            return Outcome(False, f"lost on the cluster: {plain(str(error))[:200]}")
+            return Outcome(False, _reason_of(error))
         _store_files(answer.files, self._folder)
         return Outcome(RESULT in answer.files, answer.reason)
 
@@ -171,6 +174,26 @@ class _Task:
         """Cancel the task: its worker ends, and the run's process with it."""
         with contextlib.suppress(self._ray.exceptions.RayError, ValueError):
             self._ray.cancel(self._reference, force=True)
+
+
+def _runs_on(node: Mapping[str, float], request: Mapping[str, float]) -> int:
+    """Return the number of runs that a node executes at once; a part of a GPU is on one of them.
+
+    Args:
+        node: Its resources.
+        request: Those of a run.
+    """
+    runs = []
+    for kind, amount in request.items():
+        parts = max(1, int(1 / amount + 1e-6))  # 1 / 0.1 is rounded
+        runs.append(int(node.get(kind, 0.0)) * parts if amount < 1 else int(node.get(kind, 0.0) / amount))
+    return min(runs)
+
+
+def _reason_of(error: Exception) -> str:
+    """Return why a task has no answer: the exception that it raised, or how Ray lost it."""
+    cause = getattr(error, "cause", None)
+    return f"failed on the cluster: {one_line(cause)}" if cause else f"lost on the cluster: {plain(str(error))[:200]}"
 
 
 def _check_reachable(address: str | None) -> None:

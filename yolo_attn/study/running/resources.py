@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 from yolo_attn.study.specification.study import Study
+from yolo_attn.system.container import cpu_limit
 
 __all__ = ["cpu_cores", "gpus_to_share", "threads_per_run", "visible_gpus"]
 
 
 def cpu_cores() -> int:
-    """Return the number of CPU cores that this process may use."""
+    """Return the number of CPU cores that this process may use, also in a container or a job of a scheduler."""
     affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    limit = cpu_limit()
+    return cores if limit is None else max(1, min(cores, math.ceil(limit)))
 
 
 def visible_gpus() -> list[str]:

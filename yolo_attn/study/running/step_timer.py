@@ -33,7 +33,7 @@ def step_seconds_elsewhere(layers: Sequence[str], threads: int, arguments: Mappi
         [sys.executable, "-m", "yolo_attn.study.running.step_timer"],
         input=json.dumps({"layers": list(layers), "arguments": {**arguments, "threads": threads}}, default=str),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
         timeout=_SECONDS,
         env=child_environment(threads),

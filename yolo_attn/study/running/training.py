@@ -36,7 +36,10 @@ from yolo_attn.system.processes import MEBIBYTE
 __all__ = ["train_and_measure"]
 
 # Keys of the recipe that evaluation uses.
-_SHARED = ("imgsz", "batch", "split", "workers", "iou", "max_det", "single_cls", "agnostic_nms", "classes")
+_SHARED = (
+    *("imgsz", "batch", "split", "workers", "iou", "max_det", "single_cls", "agnostic_nms", "classes"),
+    *("nms", "overlap_mask", "mask_ratio"),
+)
 _MAPPED_IMAGES = 3
 _INTEGRATIONS = ("clearml", "comet", "dvc", "hub", "mlflow", "neptune", "raytune", "tensorboard", "wandb", "sync")
 
@@ -64,7 +67,8 @@ def train_and_measure(folder: Path, job: Job) -> Measurements:
         job: Its job.
     """
     inputs, threads = job.inputs, job.inputs.platform.threads
-    if inputs.platform.device == "cuda" and not torch.cuda.is_available():
+    # is_available() would initialize CUDA, after which earlier releases of Ultralytics cannot select another device.
+    if inputs.platform.device == "cuda" and not torch.cuda.device_count():
         raise UserError("this run needs a GPU, and PyTorch finds none here; check CUDA_VISIBLE_DEVICES")
     switch_off_integrations(_INTEGRATIONS)
     torch.set_num_threads(threads)

@@ -23,10 +23,11 @@ from pathlib import Path
 
 from yolo_attn.errors import UserError, one_line
 from yolo_attn.security.trust import trusting
-from yolo_attn.study.files import LAYERS, RESULT, TRAIN, TRAINING_STATE
-from yolo_attn.study.job import Job, Measurements, RunResult
+from yolo_attn.study.files import LAST_WEIGHTS, LAYERS, RESULT, TRAIN, TRAINING_STATE
+from yolo_attn.study.job import Job, Measurements, RunResult, read_key
 from yolo_attn.study.running.local import DISK_FULL_STATUS
 from yolo_attn.system.failures import is_disk_full
+from yolo_attn.system.files import file_hash
 from yolo_attn.system.locks import DATASET_SECONDS, FolderLock
 from yolo_attn.system.processes import end_all, ranks_ended
 
@@ -130,7 +131,16 @@ def _check_inputs(job: Job) -> Job:
     """
     if _digest(job) != job.inputs.data:
         raise UserError(f"{job.data}: images or labels have changed since the study was planned; {_AGAIN}")
+    if job.weights and job.inputs.weights not in {file_hash(Path(job.weights)), _trained_by(Path(job.weights))}:
+        raise UserError(f"{job.weights}: has changed since the study was planned; {_AGAIN}")
     return job
+
+
+def _trained_by(weights: Path) -> str | None:
+    """Return the key of the run of a study that trained a base's weights; None for another checkpoint."""
+    depth = len(Path(LAST_WEIGHTS).parts)
+    folders = weights.absolute().parents
+    return read_key(folders[depth - 1]) if len(folders) >= depth and weights.match(LAST_WEIGHTS) else None
 
 
 def _digest(job: Job) -> str:
@@ -151,11 +161,11 @@ def _check_node(folder: Path, job: Job) -> Job:
     from yolo_attn.data import resolve_data
     from yolo_attn.study.running.key import package_versions
 
-    planned = job.inputs.platform.versions
-    for package, version in package_versions().items():
-        if version != planned.get(package):
+    planned, found = job.inputs.platform.versions, package_versions()
+    for package in dict.fromkeys([*found, *planned]):
+        if found.get(package) != planned.get(package):
             raise UserError(
-                f"node {job.node} has {package} {version}, the study {planned.get(package)}; "
+                f"node {job.node} has {package} {found.get(package)}, the study {planned.get(package)}; "
                 "install the same versions on all nodes"
             )
     lock = FolderLock(folder.parent)

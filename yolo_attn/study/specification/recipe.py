@@ -39,6 +39,7 @@ _OWNED = {
     "cfg": "study=FILE reads a study file",
     "time": "its number of epochs depends on the machine; use epochs=",
     "distill_model": "a study compares models, not teachers",
+    "save_json": "a study stores all predictions in matches.npz",
     "conf": "it discards detections before they are evaluated, which lowers average precision in all arms",
     "data": "it belongs next to train, not into it",
     "lr_attention": "it belongs next to train, not into it",
@@ -51,10 +52,11 @@ _OWNED = {
 _OTHER_MODES = {
     "predict": (
         *("source", "vid_stride", "stream_buffer", "visualize", "embed", "show", "save_frames", "save_txt"),
-        *("save_conf", "save_crop", "show_labels", "show_conf", "show_boxes", "line_width"),
+        *("save_conf", "save_crop", "show_labels", "show_conf", "show_boxes", "line_width", "retina_masks", "augment"),
     ),
     "track": ("tracker",),
-    "export": ("format", "keras", "optimize", "int8", "dynamic", "simplify", "opset", "workspace"),
+    "export": ("format", "keras", "optimize", "half", "int8", "quantize", "dynamic", "simplify", "opset", "workspace"),
+    "exported models": ("dnn",),
 }
 _OWNED |= {key: f"it belongs to {mode}" for mode, keys in _OTHER_MODES.items() for key in keys}
 # A fine-tuning is optimized in another way than a training from scratch; all other keys hold for both.
