@@ -33,3 +33,18 @@ def test_a_base_that_takes_all_the_time_is_an_error() -> None:
 def test_runs_include_those_of_the_bases() -> None:
     found = budget(100, hours=None, runs=80)
     assert found.total_runs(found.plan(20)) <= 80
+
+
+def test_a_measured_time_corrects_the_expectation_for_other_numbers_of_epochs() -> None:
+    found = budget(0, epochs=10)
+    found.learn(5, 200.0)  # four times as long as expected
+    assert (found._run_seconds(5), found._run_seconds(10)) == (200.0, 400.0)
+    found.learn(10, 300.0)
+    assert (found._run_seconds(5), found._run_seconds(10), found._run_seconds(20)) == (200.0, 300.0, 600.0)
+
+
+def test_there_are_no_more_finalists_than_candidates_and_pairs() -> None:
+    for pairs, finalists in ((False, 2), (True, 3)):
+        found = budget(0, pairs=pairs)
+        found.limit_finalists(2)
+        assert found.finalists == finalists

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -235,8 +236,60 @@ def test_a_search_that_has_not_begun_is_replaced(fake: FakeSearch) -> None:
 @pytest.mark.slow
 def test_another_search_does_not_change_the_folder(fake: FakeSearch) -> None:
     fake.search(seeds=3)
-    with pytest.raises(UserError, match="contains a search with another at; give another name=NAME"):
-        fake.search(at="neck.P4")
+    with pytest.raises(UserError, match="contains a search with no at=, epochs=3; give another name=NAME"):
+        fake.search(at="neck.P4", epochs=4)
+
+
+def test_a_damaged_search_is_passed_over_unless_it_is_named(fake: FakeSearch) -> None:
+    fake.folder.with_name("search").mkdir(parents=True)
+    (fake.folder.with_name("search") / "search.yaml").write_text("a: [")
+    assert fake.search(plan=True, name=None).folder.name == "search2"
+    with pytest.raises(UserError, match=r"search\.yaml: damaged; restore it, or give another name=NAME"):
+        fake.search(plan=True, name="search")
+
+
+def test_finalists_are_not_planned_beyond_the_candidates(fake: FakeSearch) -> None:
+    fake.names = ["hits9.a"]
+    with pytest.raises(UserError) as error:
+        fake.search(runs=13)
+    assert str(error.value) == (
+        "runs=13: too few; the confirmation of 1 finalist takes 10, and the rungs of 1 candidate bring the least "
+        "number to 14"
+    )
+    fake.search(runs=14, plan=True)
+    assert "confirmation: up to 1 finalist and the base" in fake.stream.getvalue()
+
+
+def test_candidates_that_cannot_be_built_are_an_error(fake: FakeSearch, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Costs(error="row 5: unknown layer")
+    monkeypatch.setattr(engine, "measure_costs", lambda base, of, *_, **__: (Costs(), {one.name: broken for one in of}))
+    with pytest.raises(UserError, match=r"no candidate can be built, such as hits9\.a: row 5: unknown layer"):
+        fake.search()
+
+
+def test_a_search_in_which_no_run_succeeds_is_no_success(fake: FakeSearch) -> None:
+    fake.names = ["fail.x"]
+    assert fake.search().exit_status == 1
+
+
+def test_runs_are_not_validated_during_training(fake: FakeSearch) -> None:
+    fake.names = ["hits9.a"]
+    fake.search()
+    assert {job["inputs"]["recipe"]["val"] for job in fake.jobs("*")} == {False}
+
+
+def test_an_untrained_base_is_stated_before_training(fake: FakeSearch) -> None:
+    fake.search(plan=True)
+    assert "all candidates are trained from scratch; with pretrain=EPOCHS" in fake.stream.getvalue()
+
+
+def test_ctrl_c_before_training_says_how_to_resume(fake: FakeSearch, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "measure_costs", interrupt)
+    with pytest.raises(KeyboardInterrupt, match="stopped; give the same command again to resume"):
+        fake.search()
 
 
 def test_a_plan_trains_nothing(fake: FakeSearch) -> None:
@@ -402,3 +455,18 @@ def test_invalid_arguments_are_one_line(fake: FakeSearch, arguments: dict[str, A
         fake.search(**arguments)
     assert "\n" not in str(error.value)
     assert not fake.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ((), ("Own", "Other")),
+        (("SE",), ("Own", "Other", "SE")),
+        (("all",), ("Own", "Other", "all")),
+        (("own[r=2]", "SE"), ("own[r=2]", "SE")),
+        (("Alias",), ("Alias",)),
+    ],
+)
+def test_layers_of_files_are_candidates_beside_other_names(names: tuple[str, ...], expected: tuple[str, ...]) -> None:
+    own: Any = [SimpleNamespace(name="Own", aliases=("Alias",)), SimpleNamespace(name="Other", aliases=())]
+    assert engine._with_own(names, own) == expected

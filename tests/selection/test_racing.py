@@ -75,13 +75,38 @@ def test_a_noisy_candidate_keeps_its_own_noise() -> None:
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
-def test_equal_candidates_are_rarely_dropped_by_their_interval(seeds: int) -> None:
+@pytest.mark.parametrize("images", [0.0, 0.05])
+def test_equal_candidates_are_rarely_dropped_by_their_interval(seeds: int, images: float) -> None:
     """The level holds for all candidates of a rung together."""
     dropped = [
-        bool(race(measured([0.0] * 30, seeds, images=0.05, seed=number), places=30, finalists=3).worse)
+        bool(race(measured([0.0] * 30, seeds, images=images, seed=number), places=30, finalists=3).worse)
         for number in range(200)
     ]
     assert np.mean(dropped) < 0.12  # the reference is the third best, which is above its true value by selection
+
+
+@pytest.mark.parametrize("candidates", [2, 3, 5, 30])
+@pytest.mark.parametrize("seeds", [2, 4])
+def test_the_pooled_noise_is_that_of_training(candidates: int, seeds: int) -> None:
+    found = [
+        race(measured([0.0] * candidates, seeds, seed=number), places=1, finalists=1).sd_training or 0.0
+        for number in range(400)
+    ]
+    assert np.median(np.square(found)) == pytest.approx(2 * 0.1**2, rel=0.35 if seeds * candidates > 4 else 0.6)
+
+
+@pytest.mark.parametrize(("images", "flipped"), [(20, 0.02), (30, 0.01), (40, 0.005)])
+def test_counts_that_are_equal_by_chance_are_not_certain(images: int, flipped: float) -> None:
+    """Such as top-1 accuracy: with few images, most candidates have equal counts with both seeds."""
+    random = np.random.default_rng(0)
+    weights = random.multinomial(images, np.full(images, 1 / images), 200) / images
+    dropped = []
+    for _ in range(100):
+        flips = random.random((2, 30, images)) < flipped
+        hits = (random.random(images) < 0.8) ^ flips
+        found = Measured(hits.mean(axis=2), np.einsum("ri,ski->srk", weights, hits), Support.of_images([images]))
+        dropped.append(bool(race(found, places=30, finalists=3).worse))
+    assert np.mean(dropped) < 0.05
 
 
 @settings(deadline=None)

@@ -451,3 +451,55 @@ def test_training_on_it(fresh_folder: Path) -> None:
         assert {os.path.realpath(file) for file in files} == sources(carved, part)
     assert set(used) == {"train", "val"}
     assert not list((fresh_folder / "digits").rglob("*.cache"))
+
+
+# --- siblings -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", ["detect", "segment"])
+def test_classes_that_count_as_one_may_have_any_index(task: str, dataset: Dataset) -> None:
+    row = {"detect": BOX, "segment": TRIANGLE}[task]
+    for index in range(60):
+        dataset.add(f"images/train/{index:03}.jpg", row.replace("1", str(index % 5), 1))
+    dataset.add("images/val/0.jpg", row.replace("1", "4", 1))
+    dataset.entries["names"] = ["item"]
+    carved = dataset.carve(task, single_class=True)
+    assert carved.summary == "search split: 40 images to train on and 20 to evaluate, of the 60 training images"
+    found = read_dataset(carved.data, task, single_class=True)
+    assert (found.train_images, found.images, found.instances) == (40, 20, 20)
+
+
+def test_folders_named_images_get_names_of_their_own(dataset: Dataset) -> None:
+    for folder in ("images", "images_", "imgs"):
+        for index in range(10):
+            dataset.add(f"images/train/t/{folder}/{index}.jpg", None)
+    carved = dataset.carve()
+    assert carved.train_images + carved.search_images == 90
+    assert len(sources(carved, "train") | sources(carved, "val")) == 90
+    assert read_dataset(carved.data, "detect").train_images == carved.train_images
+
+
+def test_images_on_two_drives_are_one_line(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(paths: object) -> str:
+        raise ValueError("Paths don't have the same drive")
+
+    monkeypatch.setattr(os.path, "commonpath", refuse)
+    assert "the training images are on several drives" in dataset.error()
+
+
+def test_classes_of_one_name_are_counted_together() -> None:
+    names = {0: "a", 1: "a"}
+    text = f"{OTHER}\n{BOX}\n{BOX}".encode()
+    assert split._objects(text, names, single_class=False) == {"a": 3}
+    assert split._objects(text, names, single_class=True) == {"any": 3}
+
+
+@pytest.mark.parametrize("val", ["val", "validation", "valid"])
+def test_shared_images_of_classification(val: str, tmp_path: Path) -> None:
+    for part in ("train", val):
+        (tmp_path / part / "cat").mkdir(parents=True)
+        (tmp_path / part / "cat" / f"{part}.jpg").write_bytes(IMAGE)
+    (tmp_path / "notes.yaml").write_text("a: 1")
+    assert shared_images(str(tmp_path), "classify") == 0
+    (tmp_path / val / "cat" / "same.jpg").symlink_to(tmp_path / "train" / "cat" / "train.jpg")
+    assert shared_images(str(tmp_path), "classify") == 1

@@ -23,7 +23,7 @@ from yolo_attn.errors import UserError, counted
 from yolo_attn.security.trust import is_script, refuse_script, trusts_files
 from yolo_attn.system.files import expand_home, is_file
 
-__all__ = ["check_data", "find_class_folders", "label_rules"]
+__all__ = ["check_data", "find_class_folders", "label_rules", "split_folder"]
 
 _MAX_EXAMPLES = 3  # of each kind of problem
 _VAL_FOLDERS = ("val", "validation", "valid")
@@ -53,9 +53,7 @@ def check_data(
     names = dataset.names
     if not _is_present(dataset, splits):
         return DataSummary(str(dataset.path), task, names, present=False)
-    rules = label_rules(dataset, task)
-    if single_class and not rules.masks:
-        rules = rules._replace(classes=None)
+    rules = label_rules(dataset, task, single_class=single_class)
     digest = hashlib.sha256(repr(sorted(names.items())).encode())
     for key, value in dataset.training_entries.items():
         digest.update(f"{key} {value!r}\n".encode())
@@ -65,14 +63,21 @@ def check_data(
     return DataSummary(str(dataset.path), task, names, summaries, digest=digest.hexdigest())
 
 
-def label_rules(dataset: DataYaml, task: str) -> Rules:
-    """Return the rules of a dataset's labels; those of semantic segmentation are masks or polygons."""
+def label_rules(dataset: DataYaml, task: str, *, single_class: bool = False) -> Rules:
+    """Return the rules of a dataset's labels; those of semantic segmentation are masks or polygons.
+
+    Args:
+        dataset: The dataset.
+        task: The task of the labels.
+        single_class: Whether all classes count as one, so that labels can have any index; masks have their own.
+    """
     names = dataset.names
+    classes = None if single_class else frozenset(names)
     if task != "semantic":
-        return Rules(task, frozenset(names), dataset.keypoint_shape(task))
+        return Rules(task, classes, dataset.keypoint_shape(task))
     folder = dataset.masks_folder
     if folder is None:
-        return Rules("segment", frozenset(names))
+        return Rules("segment", classes)
     valid = read_mapping(dataset.entries.get("label_mapping"), len(names), dataset.path)
     return Rules(task, frozenset(names), masks=Masks(folder, valid))
 
@@ -212,14 +217,14 @@ def _check_class_folders(data: str, splits: Sequence[str]) -> DataSummary:
     if not names:
         raise UserError(f"{train} contains no folders; task classify takes a folder with one folder per class")
     digest = hashlib.sha256(repr(sorted(names.items())).encode())
-    folders = {split: folder for split in splits if (folder := _split_folder(root, split)) is not None}
+    folders = {split: folder for split in splits if (folder := split_folder(root, split)) is not None}
     checked = {
         split: _check_class_images(split, folder, set(names.values()), digest) for split, folder in folders.items()
     }
     return DataSummary(str(root), "classify", names, checked, digest=digest.hexdigest())
 
 
-def _split_folder(root: Path, split: str) -> Path | None:
+def split_folder(root: Path, split: str) -> Path | None:
     """Return the folder of a split under any of the names that Ultralytics knows; None without one."""
     names = _VAL_FOLDERS if split == "val" else (split,)
     return next((root / name for name in names if (root / name).is_dir()), None)

@@ -34,10 +34,12 @@ class Budget:
         self._seconds, self._expected_confirm_seconds = seconds, confirm_seconds
         self._epochs = recipe_integer(search.study.train, "epochs")
         self._measured: dict[int, float] = {}
+        self._finalists = search.finalists
 
     def learn(self, epochs: int, seconds: float | None) -> None:
         """Take the measured time of runs with a number of epochs instead of the expected one."""
         if seconds is not None:
+            self._measured.pop(epochs, None)  # the newest measurement comes last
             self._measured[epochs] = seconds
 
     @property
@@ -56,8 +58,18 @@ class Budget:
         """
         found = self._rungs(candidates, ())
         if not found:
-            raise self._too_small(candidates, min(self._search.finalists, candidates))
+            raise self._too_small(candidates)
         return found
+
+    @property
+    def finalists(self) -> int:
+        """The largest number of candidates that are confirmed."""
+        return self._finalists
+
+    def limit_finalists(self, candidates: int) -> None:
+        """Take into account that there are no more finalists than candidates and pairs of them."""
+        pairs = candidates * (candidates - 1) // 2 if self._search.pairs else 0
+        self._finalists = min(self._search.finalists, candidates + pairs)
 
     def plan_rest(self, begun: Sequence[Rung], candidates: int) -> list[Rung]:
         """Return the rungs that have begun, and those that the budget allows after them, which may be none.
@@ -91,7 +103,13 @@ class Budget:
 
     def total_runs(self, rungs: Sequence[Rung]) -> int:
         """Return the number of runs of the whole search, the confirmation included."""
-        return round(cost_of(rungs, lambda epochs: 1.0)) + self._search.runs_outside_rungs
+        return round(cost_of(rungs, lambda epochs: 1.0)) + self._outside_rungs
+
+    @property
+    def _outside_rungs(self) -> int:
+        """All runs but those of the arms of the rungs."""
+        search = self._search
+        return search.confirm_runs(self._finalists) + search.rung_bases + search.confirm_bases
 
     def expected_seconds(self, rungs: Sequence[Rung]) -> float | None:
         """Return the expected time of the whole search; None if it is unknown."""
@@ -103,7 +121,7 @@ class Budget:
         """Return what the rungs may cost; None without a budget."""
         search = self._search
         if search.runs is not None:
-            return search.runs - search.runs_outside_rungs
+            return search.runs - self._outside_rungs
         if search.hours is None:
             return None
         return (3600 * search.hours - self._base_seconds()) * self._workers - self._confirm_seconds()
@@ -112,14 +130,19 @@ class Budget:
         return 1.0 if self._search.hours is None else self._run_seconds(epochs)
 
     def _run_seconds(self, epochs: int) -> float:
-        seconds = self._measured.get(epochs) or self._seconds(epochs)
+        """Return the seconds of a run: as measured, or as expected and corrected by the last measurement."""
+        if epochs in self._measured:
+            return self._measured[epochs]
+        seconds = self._seconds(epochs)
         if seconds is None:
             raise UserError("hours=: the time of a run cannot be estimated for this base and dataset; give runs=")
-        return seconds
+        ratios = [known / guess for other, known in self._measured.items() if (guess := self._seconds(other))]
+        return seconds * (ratios[-1] if ratios else 1.0)
 
     def _confirm_seconds(self) -> float:
         """Return the seconds of all runs of the confirmation but those of its bases."""
-        return self._search.confirm_runs * self._run_seconds(self._epochs) * self._confirm_ratio(self._epochs)
+        runs = self._search.confirm_runs(self._finalists)
+        return runs * self._run_seconds(self._epochs) * self._confirm_ratio(self._epochs)
 
     def _base_seconds(self) -> float:
         """Return the time in which bases are trained, and all other runs wait for them."""
@@ -133,17 +156,20 @@ class Budget:
         longer, usual = self._expected_confirm_seconds(epochs), self._seconds(epochs)
         return longer / usual if longer and usual else 1.0
 
-    def _too_small(self, candidates: int, finalists: int) -> UserError:
+    def _too_small(self, candidates: int) -> UserError:
         """Return the error of a budget that is not sufficient for twice the finalists."""
-        search, few = self._search, min(candidates, 2 * finalists)
+        search, finalists = self._search, min(self._finalists, candidates)
+        few = min(candidates, 2 * finalists)
         smallest = plan_rungs(few, self._epochs, finalists, None, self._price, pairs=search.pairs)
         if search.runs is not None:
-            least = round(cost_of(smallest, self._price)) + search.runs_outside_rungs
+            least = round(cost_of(smallest, self._price)) + self._outside_rungs
             return UserError(
-                f"runs={search.runs}: too few; the confirmation of {counted(finalists, 'finalist')} takes "
-                f"{search.confirm_runs}, and the rungs of {few} candidates bring the least number to {least}"
+                f"runs={search.runs}: too few; the confirmation of {counted(self._finalists, 'finalist')} takes "
+                f"{search.confirm_runs(self._finalists)}, and the rungs of {counted(few, 'candidate')} bring the least "
+                f"number to {least}"
             )
         seconds = self.expected_seconds(smallest) or 0.0
         return UserError(
-            f"hours={search.hours:g}: too short; a search of {few} candidates takes about {clock(seconds)} here"
+            f"hours={search.hours:g}: too short; a search of {counted(few, 'candidate')} takes about {clock(seconds)} "
+            "here"
         )

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TextIO
 
 from yolo_attn.errors import counted
+from yolo_attn.registry import LayerSpec
 from yolo_attn.security.trust import trusting
 from yolo_attn.selection.budget import Budget
 from yolo_attn.selection.candidates import Candidate, list_candidates, named_layers, pairs_of
@@ -60,7 +61,7 @@ def search(
     specified = Search.from_arguments(arguments)
     with trusting(specified.study.trust), restricted():
         own = registered_by(load_layers(specified.layer_files))
-        specified = replace(specified, layers=specified.layers or tuple(spec.name for spec in own))
+        specified = replace(specified, layers=_with_own(specified.layers, own))
         folder = choose_folder(specified)
         specified = replace(specified, folder=replace(specified.folder, path=folder))
         with opened(folder, specified):
@@ -69,6 +70,18 @@ def search(
                 return _Engine(specified, setup, stream).run()
             finally:
                 setup.runner.close()
+
+
+def _with_own(names: tuple[str, ...], own: Sequence[LayerSpec]) -> tuple[str, ...]:
+    """Return the names in `layers=` with the layers of files, unless some of these are named themselves.
+
+    Args:
+        names: The names.
+        own: The layers of the files.
+    """
+    spellings = {spelling.casefold() for spec in own for spelling in (spec.name, *spec.aliases)}
+    named = any(name.partition("[")[0].strip().casefold() in spellings for name in names)
+    return names if named else (*(spec.name for spec in own), *names)
 
 
 class _Engine:
@@ -92,6 +105,12 @@ class _Engine:
 
     def run(self) -> SearchResults:
         """Execute what has no result yet, and return the results."""
+        try:
+            return self._run()
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"stopped; give the same command again to resume ({self._folder})") from None
+
+    def _run(self) -> SearchResults:
         self._log(self._setup.carved.summary)
         planned = self._plan()
         records, confirmation = self._standings.records, self._setup.confirmation
@@ -102,11 +121,7 @@ class _Engine:
             self._log(note)
         if self._search.plan_only:
             return replace(self._results(), planned=True)
-        try:
-            finalists = self._race(planned)
-            return self._conclude(finalists)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"stopped; give the same command again to resume ({self._folder})") from None
+        return self._conclude(self._race(planned))
 
     def _log(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
@@ -120,6 +135,7 @@ class _Engine:
         candidates = leaderboard_order(found, named_layers(search.layers))
         self._standings.add(candidates)
         self._screen(candidates)
+        self._budget.limit_finalists(len(self._standings.racing))
         planned = self._stored_plan() or self._budget.plan(len(self._standings.racing))
         for one in self._standings.racing[planned[0].candidates :]:
             self._standings.leave_out(one.name)
@@ -171,7 +187,7 @@ class _Engine:
             threads=probe.platform.threads,
             needs=needs,
             limits=self._search.limits,
-            classes=len(probe.dataset.names) or None,
+            classes=probe.classes or None,
             log=self._log,
         )
         self._standings.set_costs(costs)

@@ -29,7 +29,7 @@ def choose_folder(search: Search) -> Path:
     folder, content = search.folder, _content(search)
     if not folder.explicit:
         number = 1
-        while not _fits(path := numbered_folder(folder.path, number), content):
+        while not _is_usable(path := numbered_folder(folder.path, number), content):
             number += 1
         return path
     if _fits(folder.path, content):
@@ -37,8 +37,23 @@ def choose_folder(search: Search) -> Path:
     stored = _read(folder.path)
     if stored is None:
         raise UserError(f"{folder.path}: contains other files, not a search; give another name=NAME")
-    changed = [key for key in {**content, **stored} if content.get(key) != stored.get(key)]
-    raise UserError(f"{folder.path}: contains a search with another {', '.join(changed)}; give another name=NAME")
+    before, now = _flat(stored), _flat(content)
+    changed = [_shown(key, before.get(key)) for key in {**now, **before} if now.get(key) != before.get(key)]
+    raise UserError(f"{folder.path}: contains a search with {', '.join(changed)}; give another name=NAME")
+
+
+def _shown(key: str, value: object) -> str:
+    """Return a key with its value as in a command."""
+    if value in (None, [], {}):
+        return f"no {key}="
+    return f"{key}={','.join(map(str, value)) if isinstance(value, list) else value}"
+
+
+def _flat(content: Mapping[str, object]) -> dict[str, object]:
+    """Return what a search is with the training keys beside the others, as in a command."""
+    train = content.get("train")
+    given = {**content, **(train if isinstance(train, dict) else {})}
+    return {key: value for key, value in given.items() if key != "train"}
 
 
 def _fits(folder: Path, content: Mapping[str, object]) -> bool:
@@ -51,6 +66,14 @@ def _fits(folder: Path, content: Mapping[str, object]) -> bool:
         return True
     stored = _read(folder)
     return stored == content or (stored is not None and not _has_runs(folder))
+
+
+def _is_usable(folder: Path, content: Mapping[str, object]) -> bool:
+    """Whether a folder of a default name fits; one with a damaged search is passed over."""
+    try:
+        return _fits(folder, content)
+    except UserError:
+        return False
 
 
 def _has_runs(folder: Path) -> bool:
@@ -73,7 +96,10 @@ def _read(folder: Path) -> dict[str, object] | None:
     path = folder / SPECIFICATION
     if not path.is_file():
         return None
-    content = read_yaml(path)
+    try:
+        content = read_yaml(path)
+    except UserError:
+        content = None
     if not isinstance(content, dict):
         raise UserError(f"{path}: damaged; restore it, or give another name=NAME (nothing was overwritten)")
     return content

@@ -210,6 +210,8 @@ def _parse_limit(name: str, text: str) -> Limit:
         value, unit = _parse_value(text)
     except ValueError:
         raise UserError(f"{where}: not a number with a unit; {example}") from None
+    if unit == _PERCENT and value != 1 and text.strip()[0] not in "+-":
+        raise UserError(f"{where}: write +{text.strip()} or -{text.strip()}, which is relative to the base")
     units = _COSTS[name].units
     if unit != _PERCENT and unit.lower() not in units:
         known = ", ".join([*filter(None, _COSTS[name].shown), _PERCENT])

@@ -54,10 +54,10 @@ def preview_lines(
             f"{counted(rung.epochs, 'epoch')}"
         )
     yield (
-        f"confirmation: up to {counted(search.finalists, 'finalist')} and the base, "
+        f"confirmation: up to {counted(budget.finalists, 'finalist')} and the base, "
         f"{counted(len(search.seeds), 'seed')}, {counted(confirmation.dataset.images or 0, 'image')}"
     )
-    yield _detectable_line(search, confirmation)
+    yield _detectable_line(search, budget.finalists, confirmation)
     seconds = budget.expected_seconds(rungs)
     yield (
         f"up to {counted(budget.total_runs(rungs), 'run')}"
@@ -66,7 +66,7 @@ def preview_lines(
     )
 
 
-def _detectable_line(search: Search, confirmation: Plan) -> str:
+def _detectable_line(search: Search, finalists: int, confirmation: Plan) -> str:
     """Return a line with the smallest difference that the confirmation can be expected to detect."""
     noise = _earlier_noise(search, confirmation)
     if noise is None:
@@ -78,7 +78,7 @@ def _detectable_line(search: Search, confirmation: Plan) -> str:
         len(search.seeds),
         noise.noise.training,
         noise.noise.images,
-        alpha=0.05 / search.finalists,
+        alpha=0.05 / finalists,
         image_df=noise.noise.image_df,
     )
     return (
@@ -88,8 +88,9 @@ def _detectable_line(search: Search, confirmation: Plan) -> str:
 
 
 def _earlier_noise(search: Search, confirmation: Plan) -> MeasuredNoise | None:
-    """Return the noise that this search's confirmation or a study in the usual folder has measured."""
-    folders = (search.folder.path / CONFIRM, Path(DEFAULT_PROJECT) / CONFIRM)
+    """Return the noise that a confirmation of this project's searches or a study in the usual folder has measured."""
+    own, others = search.folder.path / CONFIRM, search.folder.path.parent.glob(f"*/{CONFIRM}")
+    folders = (own, *sorted(others), Path(DEFAULT_PROJECT) / CONFIRM)
     found = (read_earlier_results(folder, confirmation).noise for folder in folders)
     return next((noise for noise in found if noise is not None), None)
 

@@ -37,8 +37,9 @@ class SearchResults:
 
     @property
     def exit_status(self) -> int:
-        """0 when the search is finished, or planned if that was asked for, 1 otherwise."""
-        return 0 if self.record.finished or self.planned else 1
+        """0 when the search is finished, or planned if that was asked for; 1 otherwise, and if no run has succeeded."""
+        tried = any(one.estimates for one in self.record.candidates)
+        return 0 if (self.record.finished and tried) or self.planned else 1
 
     def rows(self) -> list[dict[str, object]]:
         """Return one dictionary per candidate; differences are fractions from -1 to 1.

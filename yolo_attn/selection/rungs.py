@@ -12,6 +12,7 @@ import numpy as np
 from yolo_attn.errors import UserError
 from yolo_attn.selection.racing import Measured
 from yolo_attn.stats.compare import PairedDifference, difference, estimate
+from yolo_attn.stats.tasks import evaluation_of
 from yolo_attn.study.execution import Executor
 from yolo_attn.study.files import LOG
 from yolo_attn.study.job import RunState
@@ -105,6 +106,11 @@ class RungStudy:
         """Raise UserError if the base has no result: without it there are no differences."""
         for run in self.plan.runs_of(self.plan.baseline):
             if self._states[run].status == "done":
+                if self._is_undefined(self._states[run]):
+                    raise UserError(
+                        f"the {self._metric} of the base is undefined: no object that counts is in the images that the "
+                        "search evaluates; give a larger share=, or other classes="
+                    )
                 continue
             cause = run.base if run.base and self._states[run.base].status != "done" else run
             raise UserError(
@@ -113,8 +119,8 @@ class RungStudy:
 
     def mean_seconds(self, runs: Sequence[Run]) -> float | None:
         """Return the mean time of those of some runs that are done; None without any."""
-        results = (self._states[run].result for run in runs)
-        times = [result.wall_seconds for result in results if result is not None and result.wall_seconds]
+        done = (state.result for run in runs if (state := self._states[run]).status == "done")
+        times = [seconds for result in done if result is not None and (seconds := result.total_seconds)]
         return fmean(times) if times else None
 
     def results(self) -> RungResults:
@@ -144,8 +150,22 @@ class RungStudy:
         """Return why an arm has no result with some seed, None if it has all."""
         if arm.error:
             return arm.error
-        states = [self._states[run] for run in self.plan.runs_of(arm)]
-        return next((_problem(state) for state in states if state.status != "done"), None)
+        runs = self.plan.runs_of(arm)
+        for state in map(self._states.__getitem__, runs):
+            if state.status != "done":
+                return _problem(state)
+            if self._is_undefined(state):
+                return f"its {self._metric} is undefined, seed {state.seed}"
+        return None
+
+    @property
+    def _metric(self) -> str:
+        """The main metric of the task."""
+        return evaluation_of(self.plan.settings.task).metrics[0]
+
+    def _is_undefined(self, state: RunState) -> bool:
+        """Whether a run that is done has no value of the main metric, such as without objects of the chosen classes."""
+        return (state.measurements.metrics or {}).get(self._metric) is None
 
     def _metrics(self, arm: Arm) -> list[RunMetrics]:
         settings = self.plan.settings

@@ -42,6 +42,8 @@ def _drop_unbuildable(standings: Standings, names: Sequence[str]) -> list[str]:
     if not broken:
         return []
     first = broken[0]
+    if len(broken) == len(standings.records_of(names)) and not _has_others(standings, names):
+        raise UserError(f"no candidate can be built, such as {first.label}: {first.costs.error}")
     return [f"{counted(len(broken), 'candidate')} cannot be built, such as {first.label}: {first.costs.error}"]
 
 

@@ -15,12 +15,12 @@ from yolo_attn.selection.specification import Search
 from yolo_attn.selection.split import Carved, carve, shared_images
 from yolo_attn.stats.tasks import evaluation_of
 from yolo_attn.study.planning import Plan
-from yolo_attn.study.preview import image_lines
+from yolo_attn.study.preview import from_scratch, image_lines
 from yolo_attn.study.results.paths import dataset_name, without_folders
 from yolo_attn.study.running.latency import available_device
 from yolo_attn.study.running.runner import Runner, make_runner
 from yolo_attn.study.specification.device import first_device
-from yolo_attn.study.specification.recipe import recipe_integer, recipe_split
+from yolo_attn.study.specification.recipe import counts_one_class, recipe_integer, recipe_split
 from yolo_attn.study.times import RunSeconds, RunTimes
 
 __all__ = ["Setup", "set_up"]
@@ -67,15 +67,22 @@ def set_up(search: Search, given: Runner | None, stream: TextIO, command: str) -
     """
     confirmation = plan_confirmation(search, (), stream)
     data, groups, task = resolve_data(search.study.data), search.study.design.groups, confirmation.settings.task
-    carved = carve(data, task, search.folder.path / SPLIT, groups=groups, share=search.share)
+    carved = carve(
+        data,
+        task,
+        search.folder.path / SPLIT,
+        groups=groups,
+        share=search.share,
+        single_class=counts_one_class(search.study.train),
+    )
     epochs = recipe_integer(search.study.train, "epochs")
     study = search.rung_study(rung_folder(1), carved.data, (), seeds=1, epochs=epochs)
     probe = RungStudy(study, stream).plan
     search = replace(search, study=replace(search.study, threads=probe.platform.threads))
-    runner = given or make_runner(probe.study, probe.platform, stream)
-    shared = shared_images(data, recipe_split(confirmation.study.train))
+    shared = shared_images(data, task, recipe_split(confirmation.study.train))
     info = replace(_info(search, carved, probe, confirmation, command), shared_images=shared)
     seconds = RunSeconds(probe, RunTimes())
+    runner = given or make_runner(probe.study, probe.platform, stream)
     return search, Setup(
         carved=carved,
         probe=probe,
@@ -85,7 +92,7 @@ def set_up(search: Search, given: Runner | None, stream: TextIO, command: str) -
         seconds=lambda epochs: seconds.guess(epochs, probe.dataset),
         confirm_seconds=lambda epochs: seconds.guess(epochs, confirmation.dataset),
         given=given,
-        notes=_notes(shared, confirmation),
+        notes=_notes(shared, probe, confirmation),
     )
 
 
@@ -122,13 +129,15 @@ def _latency_device(probe: Plan) -> str:
     return "" if found == wanted else found
 
 
-def _notes(shared: int, confirmation: Plan) -> tuple[str, ...]:
-    """Return what limits the conclusions about a dataset."""
-    notes = tuple(image_lines(confirmation))
-    if not shared:
-        return notes
-    return (
-        f"{shared} of the {confirmation.dataset.images} images of the confirmation are also training images, so the "
-        "confirmation is not independent of the search.",
-        *notes,
-    )
+def _notes(shared: int, probe: Plan, confirmation: Plan) -> tuple[str, ...]:
+    """Return what limits the conclusions of a search."""
+    notes = [*image_lines(confirmation), *(f"search split: {line}" for line in image_lines(probe))]
+    if confirmation.untrained:
+        notes.insert(0, from_scratch("candidates"))
+    if shared:
+        notes.insert(
+            0,
+            f"{shared} of the {confirmation.dataset.images} images of the confirmation are also training images, so "
+            "the confirmation is not independent of the search.",
+        )
+    return tuple(notes)

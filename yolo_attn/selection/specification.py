@@ -150,10 +150,9 @@ class Search:
             return f"runs={self.runs}"
         return None if self.hours is None else f"hours={self.hours:g}"
 
-    @property
-    def confirm_runs(self) -> int:
-        """The runs of the confirmation, without those that train bases."""
-        return (self.finalists + 1 + len(self.study.controls)) * len(self.seeds)
+    def confirm_runs(self, finalists: int) -> int:
+        """Return the runs of the confirmation of some finalists, without those that train bases."""
+        return (finalists + 1 + len(self.study.controls)) * len(self.seeds)
 
     @property
     def rung_bases(self) -> int:
@@ -165,11 +164,6 @@ class Search:
         """The bases that are trained for the confirmation: that of most arms, and those of controls with their own."""
         own = sum(CONTROLS[name].own_base for name in self.study.controls)
         return 1 + own if self.study.design.pretrain else 0
-
-    @property
-    def runs_outside_rungs(self) -> int:
-        """All runs but those of the arms of the rungs."""
-        return self.confirm_runs + self.rung_bases + self.confirm_bases
 
     def rung_study(self, name: str, data: str, variants: Iterable[str], *, seeds: int, epochs: int) -> Study:
         """Return the study of a rung.
@@ -220,6 +214,7 @@ def _study_of(arguments: Mapping[str, object], settings: Mapping[str, object], f
     if files:
         given["layers"] = ",".join(files)
     given.setdefault("variants", "SE@neck")  # replaced by the candidates
+    given["val"] = False
     study = Study.from_arguments({**given, "controls": settings.get("controls", [])})
     if study.threads is None and device_kind(study.device) == "cpu":
         # A search has enough runs for all cores, and two threads do not halve a run's time.

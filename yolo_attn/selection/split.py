@@ -15,6 +15,7 @@ from __future__ import annotations
 import filecmp
 import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -25,7 +26,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from yolo_attn.data import list_images
-from yolo_attn.data.check import find_class_folders, label_rules
+from yolo_attn.data.check import find_class_folders, label_rules, split_folder
 from yolo_attn.data.data_yaml import DataYaml
 from yolo_attn.data.labels import BOM, LABEL_TASKS, Rules, find_images, read_labels
 from yolo_attn.errors import UserError, counted
@@ -40,10 +41,12 @@ MIN_IMAGES = 20
 """Smallest number of images, or of groups, in each of the two parts."""
 
 _PARTS = ("train", "val")
+_IMAGES = re.compile("images_*")  # with more underscores, so that two folders never get one name
 _RECORD = "split.json"
 _DATA_YAML = "data.yaml"
 _LOCATIONS = ("path", *_PARTS, "validation", "test", "minival", "download", "yaml_file")  # keys that are not copied
 _NAMED = 5  # classes in a note
+_ANY_CLASS = "any"  # the class of objects whose classes count as one
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,15 @@ class Carved:
     summary: str
 
 
-def carve(data: str, task: str, folder: Path, *, groups: str | None = None, share: float = 0.2) -> Carved:
+def carve(
+    data: str,
+    task: str,
+    folder: Path,
+    *,
+    groups: str | None = None,
+    share: float = 0.2,
+    single_class: bool = False,
+) -> Carved:
     """Carve a dataset from the training images of another one.
 
     The split depends on names, sizes and labels of the images alone, so it is the same on each machine. A split that
@@ -75,12 +86,13 @@ def carve(data: str, task: str, folder: Path, *, groups: str | None = None, shar
         folder: The folder of the new dataset.
         groups: Rule for images that belong together, as in `group_images`; they are in the same part.
         share: Share of the images, and of the objects of each class, that are evaluated. Small datasets use more.
+        single_class: Whether all classes count as one.
 
     Raises:
         UserError: There are too few images or groups, the dataset is invalid, the folder has the split of other images,
             or it cannot be written.
     """
-    source = _read_source(data, task)
+    source = _read_source(data, task, single_class=single_class)
     evaluated = _choose(source, groups, share)
     parts = {image.name: _PARTS[image.name in evaluated] for image in source.images}
     folder = folder.absolute()
@@ -90,18 +102,28 @@ def carve(data: str, task: str, folder: Path, *, groups: str | None = None, shar
     return Carved(str(path), len(parts) - len(evaluated), len(evaluated), _summary(source, evaluated, groups))
 
 
-def shared_images(data: str, split: str = "val") -> int:
+def shared_images(data: str, task: str = "detect", split: str = "val") -> int:
     """Return how many images of a split are also training images, by any path to the same file.
 
     Args:
         data: The return value of `resolve_data`.
+        task: The task of its labels.
         split: The split, such as "val".
 
     Raises:
         UserError: The data YAML is invalid.
     """
-    trained = set(map(_identity, list_images(data, "train"))) - {None}
-    return sum(_identity(image) in trained for image in list_images(data, split))
+    trained = set(map(_identity, _images_of(data, task, "train"))) - {None}
+    return sum(_identity(image) in trained for image in _images_of(data, task, split))
+
+
+def _images_of(data: str, task: str, split: str) -> list[str]:
+    """Return the images of a split; none if they are not on this machine."""
+    if task != "classify":
+        return list_images(data, split)
+    root = find_class_folders(data)
+    folder = None if root is None else split_folder(root, split)
+    return [] if folder is None else list(find_images(folder))
 
 
 def _identity(file: str) -> tuple[int, int] | None:
@@ -153,8 +175,8 @@ class _Source(NamedTuple):
     class_folders: Sequence[str] = ()
 
 
-def _read_source(data: str, task: str) -> _Source:
-    source = _read_class_folders(data) if task == "classify" else _read_data_yaml(data, task)
+def _read_source(data: str, task: str, *, single_class: bool) -> _Source:
+    source = _read_class_folders(data) if task == "classify" else _read_data_yaml(data, task, single_class=single_class)
     if not source.images:
         raise UserError(f"{source.where}: there are no usable training images on this machine")
     return source
@@ -167,23 +189,22 @@ def _absent(data: str) -> UserError:
     )
 
 
-def _read_data_yaml(data: str, task: str) -> _Source:
+def _read_data_yaml(data: str, task: str, *, single_class: bool) -> _Source:
     if task not in (*LABEL_TASKS, "semantic"):
         raise UserError(f"a dataset of the task {task} cannot be divided for a search")
     dataset = DataYaml.find(data)
     if dataset is None:
         raise _absent(data)
-    rules, names = label_rules(dataset, task), dataset.names
+    rules, names = label_rules(dataset, task, single_class=single_class), dataset.names
     files = sorted({os.path.abspath(file) for file in dataset.images("train")})  # noqa: PTH100 (speed)
     if not files:
         raise _absent(data)
-    root = os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120
-    images = []
+    root, images = _common_folder(files, dataset.path), []
     for file, labels in zip(files, read_labels(files, rules), strict=True):
         if not rules.skips(labels):
             name = os.path.relpath(file, root).replace(os.sep, "/")
             text = labels.text or b""
-            objects = {} if rules.masks else {names[kind]: count for kind, count in _count_objects(text).items()}
+            objects = Counter[str]() if rules.masks else _objects(text, names, single_class=single_class)
             label = None if labels.text is None else rules.label_file(file)
             images.append(_Image(file, name, label, objects, b"%d " % labels.image_bytes + text))
     entries = {key: value for key, value in dataset.entries.items() if key not in _LOCATIONS}
@@ -192,10 +213,25 @@ def _read_data_yaml(data: str, task: str) -> _Source:
     return _Source(str(dataset.path), images, len(files) - len(images), rules, entries)
 
 
-def _count_objects(text: bytes) -> Counter[int]:
+def _common_folder(files: Sequence[str], where: Path) -> str:
+    """Return the folder that contains all of some files.
+
+    Raises:
+        UserError: They are on several drives of Windows.
+    """
+    try:
+        return os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120
+    except ValueError:
+        raise UserError(
+            f"{where}: the training images are on several drives, and a search needs them on one; move them"
+        ) from None
+
+
+def _objects(text: bytes, names: Mapping[int, str], *, single_class: bool) -> Counter[str]:
     """Return the number of objects of each class in a valid label file."""
     rows = text.removeprefix(BOM).splitlines()
-    return Counter(int(float(row.split(None, 1)[0])) for row in rows if row.strip())
+    kinds = [int(float(row.split(None, 1)[0])) for row in rows if row.strip()]
+    return Counter(_ANY_CLASS if single_class else names[kind] for kind in kinds)
 
 
 def _read_class_folders(data: str) -> _Source:
@@ -351,8 +387,8 @@ def _link_image(image: _Image, folder: Path, part: str, source: _Source) -> None
     if source.entries is None:
         _link(image.file, folder / part / image.name)
         return
-    # A folder of this name below images/PART would be taken for the one that corresponds to labels.
-    name = "/".join("imgs" if piece == "images" else piece for piece in image.name.split("/"))
+    # A folder named images below images/PART would be taken for the one that corresponds to labels.
+    name = "/".join(f"{piece}_" if _IMAGES.fullmatch(piece) else piece for piece in image.name.split("/"))
     path = folder / "images" / part / name
     _link(image.file, path)
     if image.label is not None:

@@ -15,6 +15,7 @@ from yolo_attn.system.files import as_json, plain_value, read_json, write_atomic
 
 __all__ = ["read_record", "to_json", "write_record"]
 
+_AGAIN = "delete it, and the same command writes it again from the runs"
 _LARGEST = 2**53  # integers up to it are exact as floating-point numbers
 
 
@@ -41,7 +42,10 @@ def read_record(folder: Path) -> SearchRecord | None:
     path = folder / RESULTS
     if not path.is_file():
         return None
-    content = read_json(path)
+    try:
+        content = read_json(path)
+    except UserError:
+        raise UserError(f"{path}: damaged; {_AGAIN}") from None
     if content.get("schema") != SCHEMA:
         raise UserError(
             f"{path}: schema {content.get('schema')}, this yolo-attn reads {SCHEMA}; use the one that wrote it"
@@ -49,9 +53,7 @@ def read_record(folder: Path) -> SearchRecord | None:
     try:
         return typing.cast("SearchRecord", _read(SearchRecord, {k: v for k, v in content.items() if k != "schema"}))
     except (TypeError, ValueError) as problem:
-        raise UserError(
-            f"{path}: damaged ({problem}); delete it, and the same command writes it again from the runs"
-        ) from None
+        raise UserError(f"{path}: damaged ({problem}); {_AGAIN}") from None
 
 
 def _read(kind: Any, value: object) -> Any:

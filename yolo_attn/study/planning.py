@@ -79,6 +79,11 @@ class Plan:
         return sum(arm.kind == "variant" for arm in self.arms)
 
     @property
+    def classes(self) -> int:
+        """The number of classes that the models are trained for; 0 if it is not known."""
+        return min(1, len(self.dataset.names)) if counts_one_class(self.study.train) else len(self.dataset.names)
+
+    @property
     def untrained(self) -> bool:
         """Whether all arms start without trained weights."""
         return not self.settings.weights and not self.bases

@@ -70,10 +70,7 @@ def preview_lines(
     counts = [f"{name} {pair[0]}/{pair[1]}" for name, pair in shared.items() if pair]
     yield f"tensors initialized as in {source}: {', '.join(counts)}"
     if plan.untrained:
-        yield (
-            "all arms are trained from scratch; with pretrain=EPOCHS the base is trained once and all arms are "
-            "fine-tuned from it, which makes their differences many times less noisy"
-        )
+        yield from_scratch("arms")
     sizing = Sizing(plan, noise, RunSeconds(plan, times), at_once)
     yield _detectable_line(plan, sizing, noise)
     seconds = sizing.seconds(waiting)
@@ -119,6 +116,18 @@ def image_lines(plan: Plan) -> Iterator[str]:
 def _range(sizes: Collection[int]) -> str:
     least, most = min(sizes), max(sizes)
     return f"{least} to {most}" if least < most else f"{least}"
+
+
+def from_scratch(models: str) -> str:
+    """Return why models should not be trained from scratch.
+
+    Args:
+        models: What they are, such as "arms".
+    """
+    return (
+        f"all {models} are trained from scratch; with pretrain=EPOCHS the base is trained once and all {models} are "
+        "fine-tuned from it, which makes their differences many times less noisy"
+    )
 
 
 def no_verdict(seeds: int) -> str:

@@ -48,7 +48,7 @@ class Reporter:
             known: Counts from earlier results.
             again: Whether to build the arms in any case, and not only if a count is missing.
         """
-        plan, classes, arms = self._plan, len(self._plan.dataset.names), self._plan.trainable_arms
+        plan, classes, arms = self._plan, self._plan.classes, self._plan.trainable_arms
         if again or not {arm.name for arm in arms} <= known.keys():
             known = {
                 arm.name: count_shared_tensors(

@@ -96,7 +96,7 @@ class RunSeconds:
         return guess_epoch_seconds(
             plan.baseline.model,
             plan.settings.task,
-            len(plan.dataset.names),
+            plan.classes,
             train_images=plan.dataset.train_images,
             recipe=plan.study.train,
             device=first_device(plan.study.device),
