@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 import textwrap
 
 from yolo_attn.cli.command import Command
 from yolo_attn.cli.words import parse_keys
+from yolo_attn.system.shell import join_words
 
 __all__ = ["COMMAND"]
 
@@ -85,7 +85,7 @@ contains these keys, and train: {{epochs: 100, ...}}; in it, train: {{workers: 8
 def _run(words: list[str]) -> int:
     from yolo_attn.study.engine import compare
 
-    return compare(parse_keys(words), command=shlex.join(["yolo-attn", "compare", *words])).exit_status
+    return compare(parse_keys(words), command=join_words(["yolo-attn", "compare", *words])).exit_status
 
 
 COMMAND = Command(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
-
 from yolo_attn.cli.command import Command
 from yolo_attn.cli.words import parse_keys
+from yolo_attn.system.shell import join_words
 
 __all__ = ["COMMAND"]
 
@@ -64,7 +63,7 @@ confirming study with a report of its own.
 def _run(words: list[str]) -> int:
     from yolo_attn.selection.engine import search
 
-    return search(parse_keys(words), command=shlex.join(["yolo-attn", "search", *words])).exit_status
+    return search(parse_keys(words), command=join_words(["yolo-attn", "search", *words])).exit_status
 
 
 COMMAND = Command(

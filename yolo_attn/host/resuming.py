@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import shlex
 import time
 import zipfile
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from yolo_attn.errors import UserError, counted
 from yolo_attn.host.binding import Binding
 from yolo_attn.security.trust import trusts_files
 from yolo_attn.system.files import check_inside
+from yolo_attn.system.shell import quote_word
 
 __all__ = ["RESUMING", "Progress", "after_interruption", "check_resumable", "folder_of", "read_progress"]
 
@@ -143,8 +143,8 @@ def check_resumable(checkpoint: str, data: str = "") -> None:
             )
         return
     done = f"its training of {counted(progress.total, 'epoch')} is finished" if progress.total else "it is finished"
-    data = shlex.quote(progress.data) if progress.data else "DATA"
-    command = f"yolo-attn train model={shlex.quote(checkpoint)} data={data} epochs=EPOCHS"
+    data = quote_word(progress.data) if progress.data else "DATA"
+    command = f"yolo-attn train model={quote_word(checkpoint)} data={data} epochs=EPOCHS"
     raise UserError(f"{checkpoint}: {done}, so there is nothing to resume; to continue from its weights: {command}")
 
 
@@ -173,8 +173,8 @@ def after_interruption(error: BaseException) -> str:
         return "before its first checkpoint was complete; run the same command to start again"
     # A checkpoint may be damaged if its writing was interrupted. last.pt and best.pt of one epoch are equivalent.
     path = max(trained, key=lambda path: (trained[path], path.name == "last.pt"))
-    layers = f" layers={shlex.quote(','.join(loaded_files()))}" if loaded_files() else ""
-    command = f"yolo-attn train resume model={shlex.quote(str(path))}{layers}"
+    layers = f" layers={quote_word(','.join(loaded_files()))}" if loaded_files() else ""
+    command = f"yolo-attn train resume model={quote_word(str(path))}{layers}"
     return f"after {trained[path]} of {counted(total, 'epoch')}; resume: {command}"
 
 

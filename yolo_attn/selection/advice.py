@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from yolo_attn.selection.records import (
 )
 from yolo_attn.study.report.formats import enumerated, p_value, points, points_range, signed, signed_ends, size, typeset
 from yolo_attn.system.files import as_yaml, shortened
+from yolo_attn.system.shell import join_words
 
 __all__ = [
     "Recommendation",
@@ -436,7 +436,7 @@ def _file_stem(record: SearchRecord, candidate: CandidateRecord) -> str:
 
 
 def _line(command: str, words: Sequence[str]) -> str:
-    return " ".join(["yolo-attn", command, *map(shlex.quote, words)])
+    return join_words(["yolo-attn", command, *words])
 
 
 # --- rows ---------------------------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ class Dataset:
     """Hash and sizes of a dataset.
 
     Args:
-        digest: Hash of classes, images and labels; it does not depend on the dataset's path or on file dates.
+        digest: Hash of classes, labels, and names and sizes of the images; it does not depend on the dataset's path or on
+            file dates.
         names: Names of the classes.
         images: Images of the evaluated split.
         instances: Objects in them.
