@@ -93,8 +93,8 @@ class Part:
     def execute(self) -> tuple[list[Row], int | None]:
         """Execute what has no result yet, and return the rows of the placements that ended, and the number of images.
 
-        Runs of the base that other parts have finished are copied. Those of layers are not: rows that are measured again
-        are trained again.
+        Runs of the base that other parts have finished are copied. Those of layers are not: rows that are measured
+        again are trained again.
 
         Raises:
             UserError: The base cannot be trained, or as `compare`.

@@ -16,7 +16,7 @@ class Dataset:
     """Hash and sizes of a dataset.
 
     Args:
-        digest: Hash of classes, labels, and names and sizes of the images; it does not depend on the dataset's path or on
+        digest: Hash of classes, labels, and names and sizes of the images; it depends on neither the dataset's path nor
             file dates.
         names: Names of the classes.
         images: Images of the evaluated split.
