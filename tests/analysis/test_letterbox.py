@@ -184,7 +184,7 @@ def test_images_are_found_and_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not an image"):
         read_image(tmp_path / "notes.txt")
     assert cv2.imwrite(str(tmp_path / "depth.tif"), np.zeros((4, 5), np.float32))
-    with pytest.raises(UserError, match=r"depth\.tif: .* save it as PNG, with 8 bits per channel"):
+    with pytest.raises(UserError, match=r"depth\.tif: .*; save it with 8 or 16 bits per channel"):
         read_image(tmp_path / "depth.tif")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no images in this folder"):

@@ -31,6 +31,7 @@ FloatMap = NDArray[np.float32]
 
 _GRAY = 114  # padding value of Ultralytics
 _RGB = 3
+_TIFF = (".tif", ".tiff")  # of which OpenCV does not read all in color
 
 
 @dataclass(frozen=True)
@@ -207,5 +208,6 @@ def read_image(path: Path, channels: int = 3) -> Image:
     except cv2.error as error:  # more pixels than it allows
         raise UserError(f"{path}: cannot be read ({first_line(error)}); give a smaller image") from error
     if image is None:
-        raise UserError(f"{path}: not an image or video that OpenCV can read; save it as PNG, with 8 bits per channel")
+        depth = "; save it with 8 or 16 bits per channel" if path.suffix.lower() in _TIFF else ""
+        raise UserError(f"{path}: not an image or video that OpenCV can read{depth}")
     return np.asarray(image, np.uint8)
