@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from .tables import Table
@@ -13,13 +14,13 @@ from .tables import Table
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
-def run(tables: Mapping[str, Callable[[bool], Table]], page: Path, *, unwritten: Collection[str] = ()) -> None:
+def run(tables: Mapping[str, Callable[[bool], Table]], page: Path, *, needs: Mapping[str, str] | None = None) -> None:
     """Compute and print the tables that the command line names, and write them with `--docs`.
 
     Args:
         tables: The tables by name.
         page: The page that has them.
-        unwritten: Tables that the page does not have.
+        needs: Packages without which a table lacks rows, by its name; it is not written then.
     """
     names = [word for word in sys.argv[1:] if not word.startswith("--")] or list(tables)
     if unknown := [name for name in names if name not in tables]:
@@ -28,7 +29,12 @@ def run(tables: Mapping[str, Callable[[bool], Table]], page: Path, *, unwritten:
         began = time.perf_counter()
         table = tables[name]("--quick" in sys.argv).markdown()
         print(f"{name} ({time.perf_counter() - began:.0f} s)\n\n{table}\n", flush=True)
-        if "--docs" in sys.argv and name not in unwritten:
+        if "--docs" not in sys.argv:
+            continue
+        package = (needs or {}).get(name)
+        if package and find_spec(package) is None:
+            print(f"{name} is not written, because rows are missing: pip install {package}", flush=True)
+        else:
             write_table(page, name, table)
 
 
