@@ -31,16 +31,25 @@ _SIGNS = {"better": ">", "worse": "<", "equivalent": "=", "no worse": ">=", "inc
 _UNMEASURED = "-"
 
 
-def parameters(spec: LayerSpec, channels: int = 256) -> int:
-    """Return a layer's number of parameters at a number of channels, with default options."""
-    return sum(p.numel() for p in _built(spec, channels).parameters())
+def parameters(spec: LayerSpec, channels: int = 256) -> int | None:
+    """Return a layer's number of parameters at a number of channels, with default options; None if that fails."""
+    built = _built(spec, channels)
+    return None if built is None else sum(p.numel() for p in built.parameters())
 
 
-def _built(spec: LayerSpec, channels: int = 256) -> nn.Module:
-    """Return a layer with default options on the meta device."""
+def _built(spec: LayerSpec, channels: int = 256) -> nn.Module | None:
+    """Return a layer with default options on the meta device; None for a custom one that takes other channels."""
     width = channels if spec.inputs == 1 and not spec.more_inputs else [channels] * spec.inputs
-    with torch.device("meta"):
-        return spec.cls(width)
+    try:
+        with torch.device("meta"):
+            return spec.cls(width)
+    except Exception:  # a custom layer may raise anything
+        return None
+
+
+def _describe_parameters(spec: LayerSpec) -> str:
+    count = parameters(spec)
+    return _UNMEASURED if count is None else f"{count:,}"
 
 
 def row(spec: LayerSpec) -> str:
@@ -52,7 +61,8 @@ def row(spec: LayerSpec) -> str:
 def norms(spec: LayerSpec) -> list[dict[str, Any]]:
     """Return name, kind, eps and momentum (or None) of each normalization layer, with default options."""
     found = []
-    for name, module in _built(spec).named_modules():
+    built = _built(spec)
+    for name, module in built.named_modules() if built is not None else ():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             found.append({"name": name, "kind": "batch norm", "eps": module.eps, "momentum": module.momentum})
         elif isinstance(module, (nn.GroupNorm, nn.LayerNorm)):
@@ -125,7 +135,7 @@ def listing(specs: list[LayerSpec], width: int = 80) -> str:
     """
     boards = read_boards()
     cells = [
-        (s.name, f"{s.inputs}{'+' if s.more_inputs else ''}", f"{parameters(s):,}", *_gains(s), s.cost) for s in specs
+        (s.name, f"{s.inputs}{'+' if s.more_inputs else ''}", _describe_parameters(s), *_gains(s), s.cost) for s in specs
     ]
     header = ("layer", "in", "params", *boards, "cost")
     widths = [max(len(line[i]) for line in (header, *cells)) for i in range(len(header))]
@@ -197,7 +207,7 @@ def card(spec: LayerSpec, width: int = 80) -> str:
         "paper": spec.paper if str(spec.year or "") in spec.paper else f"{spec.paper}, {spec.year}",
         "link": spec.url,
         "code": spec.repository,
-        "params": f"{parameters(spec):,} at C=256",
+        "params": f"{_describe_parameters(spec)} at C=256",
         "cost": spec.cost,
         "identity": spec.identity,
         "norms": _describe_norms(spec),
@@ -364,7 +374,7 @@ def _cells(spec: LayerSpec, found: dict[str, Any]) -> tuple[str, ...]:
         names,
         spec.summary,
         f"[{spec.paper}]({spec.url})",
-        f"{parameters(spec):,}",
+        _describe_parameters(spec),
         f"{found['infer_ratio']:g}",
         f"{found['train_ratio']:g}",
         f"{found['infer_mb']:g} MB",

@@ -594,3 +594,10 @@ def test_a_name_that_begins_with_a_tilde_is_not_a_home(
 def test_a_command_that_is_given_twice_is_one() -> None:
     """Ultralytics' tune() starts trainings as train mode=train."""
     assert "train" in read_words(["train", "task=detect", "mode=train"])
+
+
+@pytest.mark.parametrize("words", [("detect", "model=yolo11n-cbam.yaml", "source=digits"), ("pose",)])
+def test_a_task_without_a_command_trains_nothing(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """Ultralytics trains then, on its default dataset."""
+    message = refuse(*words, capsys=capsys)
+    assert message.endswith(f"{words[0]}: a task needs a command; for example: yolo-attn {words[0]} train model=...")

@@ -64,14 +64,13 @@ def test_placed_in_the_place_of_a_row_all_other_tensors_transfer() -> None:
     assert placed.transfer() == (499 - 12, 499)
     assert "row   3: Conv -> RFAConv, read by 1 row" in placed.summary()
     assert "487/499 base tensors transfer into their own layers (the others were those of row 3, row 7)" in str(placed)
-    torch.manual_seed(1)
-    base = build(model_yaml("yolo11n.yaml"))
+    base = build(model_yaml("yolo11n.yaml"), seed=1)
     model = build(placed.document)
     model.load(base)
     report = last_transfer(model)
     assert report is not None and (report.base, report.arrived) == (487, 487)
     assert report.new == ("row 3 RFAConv", "row 7 RFAConv")
-    back = build(model_yaml("yolo11n.yaml"))
+    back = build(model_yaml("yolo11n.yaml"), seed=2)
     back.load(model)
     report = last_transfer(back)
     assert report is not None and (report.base, report.arrived) == (499, 487)
@@ -79,9 +78,7 @@ def test_placed_in_the_place_of_a_row_all_other_tensors_transfer() -> None:
 
 def test_a_variant_gives_its_own_convolution_and_the_layers_after_it() -> None:
     document = make_variant("yolo11n.yaml", "RFAConv@replace:3+SE@after:3").yaml
-    torch.manual_seed(1)
-    source = build(document)
-    model = build(document)
+    source, model = build(document, seed=1), build(document)
     model.load(source)
     assert all(torch.equal(value, source.state_dict()[name]) for name, value in model.state_dict().items())
     report = last_transfer(model)
@@ -91,7 +88,7 @@ def test_a_variant_gives_its_own_convolution_and_the_layers_after_it() -> None:
 def test_an_inserted_convolution_keeps_the_shape_and_all_tensors_of_the_base() -> None:
     placed = place_layer("yolo11n.yaml", "RFAConv", "neck.P5", {"init": "identity"})
     assert placed.transfer() == (499, 499)
-    base, model = build(model_yaml("yolo11n.yaml")).eval(), build(placed.document).eval()
+    base, model = build(model_yaml("yolo11n.yaml"), seed=1).eval(), build(placed.document).eval()
     model.load(base)
     x = torch.rand(1, 3, 64, 64)
     assert torch.equal(model(x)[0], base(x)[0])

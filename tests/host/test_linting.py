@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -483,3 +484,55 @@ def test_class_names_by_numbers_and_words(tmp_path: Path) -> None:
     file = tmp_path / "yolo11n-named.yaml"
     file.write_text(yaml.safe_dump({**model_yaml("yolo11n.yaml"), "names": {0: "cat", "one": "dog"}}))
     assert lint(file) == []
+
+
+@pytest.mark.parametrize("key", ["ch", "channels"])
+@pytest.mark.parametrize("value", ["three", "1e1", [3], True, 0, -1, 4.7])
+def test_channels_that_are_no_number_of_them(key: str, value: Any, fresh_folder: Path) -> None:
+    document = {**with_cbam(), key: value}
+    path = fresh_folder / "mine.yaml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    (finding,) = [finding for finding in lint(path) if key in finding.text]
+    assert re.search(rf"{key}: .* is not a positive integer; write .* such as {key}: 3", finding.text)
+
+
+@pytest.mark.parametrize("words", ["lint model=mine.yaml fix=True", "lint model=mine.yaml"])
+@pytest.mark.parametrize("change", [{"scales": {"n": 0.5}}, {"scales": None, "depth_multiple": "0,33"}])
+def test_keys_that_cannot_be_used_are_reported(words: str, change: dict[str, Any], fresh_folder: Path, capsys) -> None:
+    (fresh_folder / "mine.yaml").write_text(yaml.safe_dump({**with_cbam(), **change}, sort_keys=False))
+    assert main(words.split()) == (2 if "fix=True" in words else 1)
+    printed = capsys.readouterr()
+    assert ("scales: n: 0.5" if change["scales"] else "depth_multiple: 0,33") in printed.out + printed.err
+
+
+def test_a_tab_that_fix_cannot_keep_is_one_line(fresh_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = yaml.safe_dump(with_cbam(), sort_keys=False).replace("nc: 80", "nc:\t80")
+    (fresh_folder / "mine.yaml").write_text(text)
+    assert main(["lint", "model=mine.yaml"]) == 0
+    assert main(["lint", "model=mine.yaml", "fix=True"]) == 2
+    assert re.search(r"mine\.yaml, line \d+: fix=True cannot read a tab there; replace it", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("place", ["__init__", "forward"])
+@pytest.mark.parametrize(("code", "message"), [("assert 1 == 2, 'odd width'", "odd width"), ("1 / 0", "division")])
+def test_a_custom_layer_that_raises_is_one_line(
+    place: str, code: str, message: str, fresh_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    init, forward = (code if place == name else "pass" for name in ("__init__", "forward"))
+    (fresh_folder / "raising_layers.py").write_text(
+        "from torch import nn\nfrom yolo_attn import register_layer\n\n"
+        '@register_layer(family="channel", summary="raises")\nclass Raising(nn.Module):\n'
+        f"    def __init__(self, channels):\n        super().__init__()\n        {init}\n"
+        f"    def forward(self, x):\n        {forward}\n        return x\n"
+    )
+    try:
+        words = ["layers=raising_layers.py", "model=yolo11n.yaml+Raising@neck.P5"]
+        assert main(["lint", *words]) in (1, 2)
+        printed = capsys.readouterr()
+        assert message in printed.out + printed.err
+        assert main(["layers", "layers=raising_layers.py", "Raising"]) == 0
+        assert main(["layers", "layers=raising_layers.py", "family=channel", "format=json"]) == 0
+        assert "Raising" in capsys.readouterr().out
+    finally:
+        unregister_layer("Raising")
+        sys.modules.pop("raising_layers", None)

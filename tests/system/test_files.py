@@ -10,7 +10,7 @@ import pytest
 
 from yolo_attn.errors import UserError
 from yolo_attn.system.failures import is_disk_full
-from yolo_attn.system.files import as_json, link_or_copy, make_folder, read_json, write_atomically
+from yolo_attn.system.files import as_json, link_or_copy, make_folder, read_json, shortened, write_atomically
 from yolo_attn.system.locks import FolderLock
 
 
@@ -152,3 +152,12 @@ def test_a_file_gets_a_second_path(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(FileNotFoundError):
         link_or_copy(tmp_path / "missing", path)
     assert path.read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "模型" * 60, "é-" * 90])
+def test_a_long_name_is_cut_to_what_file_systems_allow(name: str, tmp_path: Path) -> None:
+    short = shortened(name)
+    assert len(short.encode()) <= 100
+    assert shortened(f"{name}b") != short
+    write_atomically(tmp_path / f"{short}.yaml", "")
+    assert shortened(name[:30]) == name[:30]

@@ -40,7 +40,7 @@ def _run(words: list[str]) -> int:
         raise UserError(f"family={family!r}{did_you_mean(family, FAMILIES)} (known: {', '.join(FAMILIES)})")
     specs = [get_layer(in_any_case(names[0]))] if names else list_layers(family=family)
     if parse_format(keys) == "json":
-        print(json.dumps([cards.as_dict(spec) for spec in specs], indent=2, ensure_ascii=False))
+        print(json.dumps([cards.as_dict(spec) for spec in specs], indent=2, ensure_ascii=False, default=repr))
     else:
         width = shutil.get_terminal_size().columns
         print(cards.card(specs[0], width) if names else cards.listing(specs, width))

@@ -21,7 +21,7 @@ def _help() -> str:
 yolo-attn place model=MODEL layer=LAYER at=SITES [out=FILE] [exist_ok=True] [option=value ...]
 
 Writes a complete model YAML with the layer placed at every site and prints the changes. Row indices are shifted, the
-consumers of a site read the new row, and all pretrained weights of the base transfer.
+consumers of a site read the new row, and all pretrained weights of the base transfer, except those of a replaced row.
 
   model      a model YAML (yolo11n.yaml) or checkpoint (yolo11n.pt), also with layers (yolo11n.yaml+SE@neck)
   at         one or more sites, with commas:

@@ -36,6 +36,8 @@ def prepare_words(words: Sequence[str]) -> list[str]:
     """
     words = list(words)
     if not any(verb in words for verb in VERBS):
+        if words and words[0] in TASKS and not any(word.startswith("mode=") for word in words):
+            raise UserError(f"{words[0]}: a task needs a command; for example: yolo-attn {words[0]} train model=...")
         return words
     words = _with_recipe(with_resumed_model(read_words(words)))
     check_words(words)

@@ -9,7 +9,7 @@ import yaml
 
 from yolo_attn.errors import UserError
 from yolo_attn.graph.rows import SECTIONS, ModelGraph, written_rows
-from yolo_attn.system.files import read_text, read_yaml
+from yolo_attn.system.files import compose_yaml, read_text, read_yaml
 
 __all__ = ["dump_model", "line_numbers", "read_model", "repeated_keys", "to_flow"]
 
@@ -37,7 +37,7 @@ def repeated_keys(path: str | Path) -> dict[str, list[int]]:
         path: A file that `read_model` can read.
     """
     lines: dict[str, list[int]] = {}
-    for key, _ in _entries(yaml.compose(read_text(path, lenient=True), Loader=yaml.SafeLoader)):
+    for key, _ in _entries(compose_yaml(read_text(path, lenient=True))):
         lines.setdefault(str(key.value), []).append(_line(key))
     return {key: found for key, found in lines.items() if len(found) > 1}
 
@@ -52,7 +52,7 @@ def line_numbers(path: str | Path) -> dict[int | str, int]:
     """
     lines: dict[int | str, int] = {}
     rows: dict[str, list[int]] = {section: [] for section in SECTIONS}
-    for key, value in _entries(yaml.compose(read_text(path, lenient=True), Loader=yaml.SafeLoader)):
+    for key, value in _entries(compose_yaml(read_text(path, lenient=True))):
         lines[key.value] = _line(key)
         lines.update({f"{key.value}: {inner.value}": _line(inner) for inner, _ in _entries(value)})
         if key.value in rows and isinstance(value, yaml.SequenceNode):
@@ -82,10 +82,10 @@ def dump_model(document: dict[str, Any], header: str = "", notes: dict[int, str]
     if lines:
         lines.append("")
     for key, value in graph.document.items():
-        if isinstance(value, dict):
-            lines += [f"{key}:", *(f"  {to_flow(k)}: {to_flow(v)}" for k, v in value.items())]
+        if isinstance(value, dict) and value:
+            lines += [f"{to_flow(key)}:", *(f"  {to_flow(k)}: {to_flow(v)}" for k, v in value.items())]
         else:
-            lines.append(f"{key}: {to_flow(value)}")
+            lines.append(f"{to_flow(key)}: {to_flow(value)}")
     written = graph.to_document()
     first = 0
     for section in ("backbone", "head"):
@@ -108,5 +108,7 @@ _Dumper.add_representer(bool, lambda d, value: d.represent_scalar("tag:yaml.org,
 
 def to_flow(value: Any) -> str:
     """Return a value as YAML on one line."""
-    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=float("inf"), sort_keys=False)
+    text = yaml.dump(
+        value, Dumper=_Dumper, default_flow_style=True, width=float("inf"), sort_keys=False, allow_unicode=True
+    )
     return text.removesuffix("\n").removesuffix("\n...")

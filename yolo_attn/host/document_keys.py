@@ -25,12 +25,16 @@ _TEXT_MODELS = re.compile(
 
 
 def find_key_problems(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the problems with `nc`, `scales`, `scale`, the multiples and `activation`, each with its fix."""
+    """Yield the problems with `nc`, `scales`, `scale`, the multiples, `ch` and `activation`, each with its fix."""
     yield from _class_problems(document.get("nc"))
     yield from _scale_problems(document.get("scales"), document.get("scale"))
     for key in ("depth_multiple", "width_multiple"):
         if key in document and not _is_positive(document[key]):
             yield f"{key}: {as_yaml(document[key])} is not a positive number; write one, such as {key}: 1.0"
+    for key in ("channels", "ch"):
+        if document.get(key) is not None and not _is_count(document[key]):
+            fix = f"write the number of channels of the images, such as {key}: 3"
+            yield f"{key}: {as_yaml(document[key])} is not a positive integer; {fix}"
     yield from find_unsafe_keys(document)
 
 
@@ -46,7 +50,7 @@ def _class_problems(nc: Any) -> Iterator[str]:
     fix = "write the number of classes, such as nc: 80"
     if nc is None:
         yield f"nc: missing or empty; {fix}"
-    elif isinstance(nc, bool) or not isinstance(nc, int) or nc < 1:
+    elif not _is_count(nc):
         yield f"nc: {as_yaml(nc)} is not a positive integer; {fix}"
 
 
@@ -116,6 +120,10 @@ def _module_class(name: ast.expr) -> type[nn.Module] | None:
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _is_positive(value: Any) -> bool:

@@ -9,6 +9,7 @@ import traceback
 from pathlib import Path
 
 from yolo_attn.errors import UserError, first_line
+from yolo_attn.host.binding import UnsupportedHostError
 from yolo_attn.host.parser import build_problem
 from yolo_attn.host.resuming import after_interruption, folder_of
 from yolo_attn.system.failures import FULL_DISK, NOT_WRITABLE, disk_error, is_disk_full, is_out_of_memory
@@ -25,18 +26,32 @@ _FAILED_SAVE = "PytorchStreamWriter"  # in the message of torch.save on a full d
 
 
 def environment_message(error: Exception) -> str | None:
-    """Return the message for a problem with a file, the disk, the memory or a model's rows; None for other errors."""
+    """Return the message for a problem with a file, the disk, the memory, the network or a model's rows.
+
+    Args:
+        error: The error.
+
+    Returns:
+        The message; None for other errors.
+    """
     if isinstance(error.__cause__, UserError):  # wrapped by Ultralytics
         return str(error.__cause__)
+    if isinstance(error, UnsupportedHostError):
+        return str(error)
     if is_out_of_memory(error):
         return "not enough memory; give a smaller imgsz=, or batch= if the command has it"
+    if isinstance(error, ConnectionError) or type(error).__module__ == "requests.exceptions":
+        return connection_message(first_line(error))
+    return (_file_message(error) if isinstance(error, OSError) else None) or build_problem(error)
+
+
+def _file_message(error: OSError) -> str | None:
+    """Return the message for a problem with a file or the disk; None for others."""
     if isinstance(error, PermissionError) and error.filename and _is_unreadable(error.filename):
         return f"{error.filename}: cannot be read (no permission); change its permissions"
-    if isinstance(error, OSError) and error.errno in FULL_DISK | NOT_WRITABLE:
+    if error.errno in FULL_DISK | NOT_WRITABLE:
         return str(disk_error(error, Path(error.filename or "the output")))
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{str(error.filename)[:200]}: {error.strerror}"
-    return build_problem(error)
+    return f"{str(error.filename)[:200]}: {error.strerror}" if error.filename and error.strerror else None
 
 
 def _is_unreadable(path: str | bytes | int) -> bool:
@@ -58,8 +73,6 @@ def stock_message(error: Exception) -> str | None:
         return message
     if isinstance(error, RuntimeError) and _FAILED_SAVE in str(error):
         return str(disk_error(OSError(errno.ENOSPC, ""), Path("a checkpoint")))
-    if isinstance(error, ConnectionError) or type(error).__module__ == "requests.exceptions":
-        return connection_message(text)
     if isinstance(error, ModuleNotFoundError) and error.name and _raised_by_host(error):
         module = error.name.partition(".")[0]
         packages = _PACKAGES.get(module, module.replace("_", "-"))

@@ -167,6 +167,8 @@ def _call(i: int, module: nn.Module, x: Any, text: torch.Tensor) -> Any:
         return module(x)
     except NotImplementedError:  # PyTorch's, for the meta device
         raise
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except (
+        *(ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError),
+    ) as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise RowError(i, f"{name} cannot process its input: {reason}") from error

@@ -26,6 +26,7 @@ from yolo_attn.graph.model_ref import ModelKind, ModelRef
 from yolo_attn.graph.repair import nearest_base, repair_sources
 from yolo_attn.graph.row_edits import Hunk, edit_rows
 from yolo_attn.host.blocks import block_problem, hosting_blocks, meant_module
+from yolo_attn.host.document_keys import find_key_problems
 from yolo_attn.host.documents import FORMER_IDENTITY, with_scale
 from yolo_attn.host.linting import find_repeated_keys, lint_document, located, stock_models
 from yolo_attn.host.model_files import find_model_yaml, scale_letter
@@ -102,6 +103,7 @@ def migrate(model: str | Path, out: Path | None = None) -> Migration:
         raise UserError(f"model={model}: fix=True rewrites the file of a model YAML, such as their.yaml")
     path = find_model_yaml(model)
     document, text = read_model(path), _read_with_comments(path)
+    _check_tabs(path, text)
     new = out or path.with_stem(f"{path.stem}-fixed")
     if new.exists() and new.samefile(path):
         raise UserError(f"out={out}: this is the file itself, which is kept; give another one")
@@ -111,6 +113,8 @@ def migrate(model: str | Path, out: Path | None = None) -> Migration:
 
     if problems := find_repeated_keys(path) or find_malformed_rows(document):
         return refused(problems)
+    if unusable := [Finding(None, problem) for problem in find_key_problems(document)]:
+        return refused(unusable)
     rewriting = _Rewriting(document, path)
     rewriting.read_rows()
     base = None if rewriting.unknown else rewriting.repair_sources()
@@ -150,6 +154,17 @@ def _read_with_comments(path: Path) -> str:
         with contextlib.suppress(UnicodeDecodeError):
             return yaml.reader.Reader.NON_PRINTABLE.sub("", content.decode(encoding))
     raise UserError(f"{path}: neither UTF-8 nor GB 18030, so comments would be lost; save it as UTF-8")
+
+
+def _check_tabs(path: Path, text: str) -> None:
+    """Raise UserError for a tab between values, which Ultralytics accepts, and at which text cannot be replaced."""
+    try:
+        yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        where = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{path}{where}: fix=True cannot read a tab there; replace it by spaces") from None
+    except RecursionError:
+        raise UserError(f"{path}: lists or mappings are nested too deeply") from None
 
 
 class _Rewriting:

@@ -25,7 +25,7 @@ import torch
 from torch import nn
 from ultralytics.nn import tasks
 
-from yolo_attn.errors import RowError, UserError
+from yolo_attn.errors import RowError, UserError, one_line
 from yolo_attn.graph import IMAGE, ModelGraph, Row, check_row, layers_in
 from yolo_attn.graph.blocks import JOINT, block_of, split_args
 from yolo_attn.graph.levels import LEVEL, find_level_problem, level_source, returns_levels
@@ -39,6 +39,7 @@ from yolo_attn.layers.base import Level
 from yolo_attn.layers.checks import is_positive_integer
 from yolo_attn.names.suggestions import suggest_word
 from yolo_attn.registry import CONV_ARGS, OUT_CHANNELS, LayerSpec, check_inputs, get_layer, is_layer
+from yolo_attn.system.failures import is_out_of_memory
 from yolo_attn.system.files import as_yaml
 
 __all__ = [
@@ -397,6 +398,10 @@ class _Build:
                 return attention.spec.cls(channels, *([True] if every_level else []), **options)
             except (TypeError, ValueError) as error:
                 raise RowError(attention.index, str(error)) from error
+            except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError) as error:
+                if is_out_of_memory(error):
+                    raise
+                raise RowError(attention.index, f"{attention.spec.name}: {one_line(error)}") from error
 
     def _seed(self, key: str) -> int:
         """Return a seed that depends on the random state before the build and on the layer's position."""

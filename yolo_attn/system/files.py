@@ -31,6 +31,7 @@ __all__ = [
     "as_json",
     "as_yaml",
     "check_inside",
+    "compose_yaml",
     "expand_home",
     "file_hash",
     "is_file",
@@ -82,11 +83,18 @@ def is_folder(path: str | Path) -> bool:
 
 
 def shortened(name: str, most: int = 100) -> str:
-    """Return a file name with the end of a long one replaced by its hash, because file systems allow 255 bytes."""
-    if len(name) <= most:
+    """Return a file name with the end of a long one replaced by its hash, because file systems allow 255 bytes.
+
+    Args:
+        name: The name.
+        most: Largest number of bytes.
+    """
+    content = name.encode("utf-8", "surrogateescape")
+    if len(content) <= most:
         return name
-    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    return f"{name[: most - 9].rstrip('-.')}-{digest}"
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    kept = content[: most - 9].decode("utf-8", "ignore")  # without a character that is cut
+    return f"{kept.rstrip('-.')}-{digest}"
 
 
 def file_hash(path: Path) -> str:
@@ -293,6 +301,11 @@ def parse_yaml(text: str, source: str | Path) -> Any:
         raise UserError(f"{source}: not valid YAML: {plain(str(error))}") from error
     except RecursionError as error:
         raise UserError(f"{source}: not valid YAML: lists or mappings are nested too deeply") from error
+
+
+def compose_yaml(text: str) -> yaml.Node | None:
+    """Return the nodes of YAML text that `parse_yaml` can parse; their lines are right, their columns need not be."""
+    return yaml.compose(text, Loader=_FAST_LOADER)
 
 
 def as_yaml(value: Any) -> str:
