@@ -117,6 +117,19 @@ def test_a_former_option_name_is_an_error_with_the_new_name(spec: LayerSpec) -> 
             spec.check_options([old])
 
 
+def test_an_option_of_a_custom_layer_is_keyword_only() -> None:
+    class Positional(Half):
+        def __init__(self, channels: int, reduction: int = 16) -> None:
+            super().__init__(channels)
+
+    register_layer(family="channel", summary="as tutorials write it")(Positional)
+    try:
+        with pytest.raises(UserError, match=r"'reduction': .* write \* before reduction in Positional.__init__$"):
+            build("Positional", 8, reduction=4)
+    finally:
+        unregister_layer("Positional")
+
+
 def test_an_invalid_value_is_a_user_error() -> None:
     with pytest.raises(UserError, match="SE: reduction=-1; use a number above 0"):
         build("SE", 8, reduction=-1)

@@ -135,7 +135,8 @@ def listing(specs: list[LayerSpec], width: int = 80) -> str:
     """
     boards = read_boards()
     cells = [
-        (s.name, f"{s.inputs}{'+' if s.more_inputs else ''}", _describe_parameters(s), *_gains(s), s.cost) for s in specs
+        (s.name, f"{s.inputs}{'+' if s.more_inputs else ''}", _describe_parameters(s), *_gains(s), s.cost)
+        for s in specs
     ]
     header = ("layer", "in", "params", *boards, "cost")
     widths = [max(len(line[i]) for line in (header, *cells)) for i in range(len(header))]

@@ -117,8 +117,15 @@ class LayerSpec:
         for option in options:
             if option not in known:
                 takes = f"; it takes {', '.join(known) or 'no options'}"
-                hint = self.renamed_hint(option) or option_hint(option, known) or takes
+                hint = self._positional_hint(option) or self.renamed_hint(option) or option_hint(option, known) or takes
                 raise UserError(f"{self.name} has no option {option!r}{hint}")
+
+    def _positional_hint(self, option: str) -> str:
+        """Return the end of a message about an option that a custom layer takes by its position, else ""."""
+        others = list(inspect.signature(self.cls).parameters)[1:]
+        if self.built_in or option not in others:
+            return ""
+        return f": options are keyword-only; write * before {option} in {self.cls.__name__}.__init__"
 
     def renamed_hint(self, option: str) -> str:
         """Return the end of a message about an unknown option: the present name if this is a former one, else ""."""

@@ -180,3 +180,10 @@ def test_a_script_may_name_itself(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "['train_it'] train_it", done.stderr
+
+
+def test_a_link_of_another_name_is_its_file() -> None:
+    write(Path("real/real_layers.py"))
+    Path("links").mkdir()
+    Path("links/mine.py").symlink_to(Path("real/real_layers.py").resolve())
+    assert load_layers(["links/mine.py"]) == ["real_layers"]

@@ -62,6 +62,10 @@ def read_positional(spec: LayerSpec, args: Sequence[Any], width: int) -> Reading
         readings.setdefault(as_yaml(effective), reading)
     if len(readings) == 1:
         (reading,) = readings.values()
+        for key in reading.options.keys() & named.keys():
+            if reading.options[key] != named[key]:
+                both = f"{as_yaml(reading.options[key])} and {as_yaml(named[key])}"
+                raise UserError(f"{spec.name}: {key} is given twice, {both}; write one of them")
         return Reading({**reading.options, **named}, (*reading.reasons, *_differing(spec, reading.options, named)))
     choices = " or ".join(as_yaml([r.options] if r.options else []) for r in readings.values())
     known = ", ".join(spec.options)

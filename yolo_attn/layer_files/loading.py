@@ -72,12 +72,13 @@ def module_of(path: Path) -> tuple[str, Path]:
         raise UserError(f"layers={path}: no such file (from the folder {Path.cwd()})")
     if path.suffix != ".py":
         raise UserError(f"layers={path}: not a Python file, such as my_layers.py")
-    folder = path.resolve().parent
+    real = path.resolve()  # beside the modules that it imports
+    folder = real.parent
     if "," in str(folder):  # other processes receive the files in one word
         raise UserError(
             f"layers={path}: the comma in {folder} would separate two files; move the file or rename the folder"
         )
-    parts = [] if path.name == "__init__.py" else [path.stem]
+    parts = [] if real.name == "__init__.py" else [real.stem]
     while (folder / "__init__.py").exists():
         parts.insert(0, folder.name)
         folder = folder.parent
