@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TypeVar
@@ -67,6 +67,19 @@ class Platform:
     device: str
     threads: int
     devices: int = 1
+
+    def differences(self, installed: Mapping[str, str]) -> Iterator[tuple[str, str | None, str | None]]:
+        """Yield the packages of which another version is installed, with both versions; None for a missing one.
+
+        Args:
+            installed: The installed versions.
+
+        Yields:
+            The package, its version in this platform, and the installed one.
+        """
+        for package in dict.fromkeys([*installed, *self.versions]):
+            if self.versions.get(package) != installed.get(package):
+                yield package, self.versions.get(package), installed.get(package)
 
     @classmethod
     def from_json(cls, content: Mapping[str, object], source: str) -> Platform:

@@ -204,15 +204,13 @@ class Store:
                 "use the yolo-attn that wrote it, or give another name=NAME"
             )
         stored = Platform.from_json(content, str(path))
-        for package in dict.fromkeys([*versions, *stored.versions]):
-            version, written = versions.get(package), stored.versions.get(package)
-            if written != version:
-                run = f"with {package} {written}, installed is {version}" if written else f"without {package}"
-                fix = f"install {package}=={written}" if written else f"uninstall {package}"
-                raise UserError(
-                    f"{self.folder}: run {run}, and results of two versions must not be mixed; {fix}, or give another "
-                    "name=NAME"
-                )
+        for package, written, installed in stored.differences(versions):
+            run = f"with {package} {written}, installed is {installed}" if written else f"without {package}"
+            fix = f"install {package}=={written}" if written else f"uninstall {package}"
+            raise UserError(
+                f"{self.folder}: run {run}, and results of two versions must not be mixed; {fix}, or give another "
+                "name=NAME"
+            )
         return stored
 
     @contextlib.contextmanager

@@ -161,13 +161,10 @@ def _check_node(folder: Path, job: Job) -> Job:
     from yolo_attn.data import resolve_data
     from yolo_attn.study.running.key import package_versions
 
-    planned, found = job.inputs.platform.versions, package_versions()
-    for package in dict.fromkeys([*found, *planned]):
-        if found.get(package) != planned.get(package):
-            raise UserError(
-                f"node {job.node} has {package} {found.get(package)}, the study {planned.get(package)}; "
-                "install the same versions on all nodes"
-            )
+    for package, planned, installed in job.inputs.platform.differences(package_versions()):
+        raise UserError(
+            f"node {job.node} has {package} {installed}, the study {planned}; install the same versions on all nodes"
+        )
     lock = FolderLock(folder.parent)
     lock.acquire(DATASET_SECONDS)  # only one run of a node at a time creates or downloads the dataset
     with lock:
