@@ -150,8 +150,8 @@ class RungStudy:
         """Return why an arm has no result with some seed, None if it has all."""
         if arm.error:
             return arm.error
-        runs = self.plan.runs_of(arm)
-        for state in map(self._states.__getitem__, runs):
+        for run in self.plan.runs_of(arm):
+            state = self._states[run]
             if state.status != "done":
                 return _problem(state)
             if self._is_undefined(state):
