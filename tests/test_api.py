@@ -177,6 +177,26 @@ def test_the_functions_are_public_and_documented() -> None:
         assert all(f"{section}:" in function.__doc__ for section in ("Args", "Returns", "Raises"))
 
 
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        ({"seeds": np.int64(2), "epochs": np.int32(1)}, {"seeds": 2, "epochs": 1}),
+        ({"margin": np.float64(0.25), "no_worse": np.True_}, {"margin": 0.25, "no_worse": True}),
+        ({"seeds": np.arange(2), "imgsz": torch.tensor(64)}, {"seeds": [0, 1], "imgsz": 64}),
+        ({"seeds": range(2), "classes": range(3)}, {"seeds": [0, 1], "classes": [0, 1, 2]}),
+        ({"device": torch.device("cuda", 1)}, {"device": "cuda:1"}),
+    ],
+)
+def test_numbers_of_numpy_and_devices_of_torch_are_arguments(
+    given: dict[str, Any], plain: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received: dict[str, Any] = {}
+    monkeypatch.setattr("yolo_attn.study.engine.compare", lambda arguments, command: received.update(arguments))
+    yolo_attn.compare(**given)
+    assert received == plain
+    assert all(type(received[key]) is type(plain[key]) for key in plain)
+
+
 def test_the_import_is_lazy() -> None:
     """`import yolo_attn` does not import the modules that only the functions require."""
     code = "import sys, yolo_attn; print(*sorted(m for m in sys.modules if m.startswith('yolo_attn.')))"

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
 
 from yolo_attn.errors import UserError
 from yolo_attn.security.trust import trusting
 from yolo_attn.system.files import expand_home
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from torch import nn
 
@@ -58,7 +60,7 @@ def compare(
     name: str | None = None,
     exist_ok: bool | str = False,
     retry: bool | str = False,
-    device: str | int | Iterable[int] | None = None,
+    device: str | int | Iterable[int] | torch.device | None = None,
     threads: int | str | None = None,
     workers: int | str | None = None,
     runner: str | None = None,
@@ -148,7 +150,7 @@ def compare(
         "gpus": gpus,
         "trust": trust,
     }
-    arguments = _given(given) | train
+    arguments = _given(given) | _plain_values(train)
     return run_study(arguments, command=_as_call("compare", arguments))
 
 
@@ -176,7 +178,7 @@ def search(
     project: str | Path | None = None,
     name: str | None = None,
     retry: bool | str = False,
-    device: str | int | Iterable[int] | None = None,
+    device: str | int | Iterable[int] | torch.device | None = None,
     threads: int | str | None = None,
     workers: int | str | None = None,
     runner: str | None = None,
@@ -265,13 +267,26 @@ def search(
         "gpus": gpus,
         "trust": trust,
     }
-    arguments = _given(given) | train
+    arguments = _given(given) | _plain_values(train)
     return run_search(arguments, command=_as_call("search", arguments))
 
 
 def _given(arguments: Mapping[str, object]) -> dict[str, object]:
-    """Return the arguments that are given."""
-    return {key: value for key, value in arguments.items() if value is not None}
+    """Return the arguments that are given, as Python's own types."""
+    return _plain_values({key: value for key, value in arguments.items() if value is not None})
+
+
+def _plain_values(arguments: Mapping[str, object]) -> dict[str, object]:
+    return {key: _plain(value) for key, value in arguments.items()}
+
+
+def _plain(value: object) -> Any:
+    """Return numbers and arrays of NumPy and PyTorch as Python's own, a range as a list, and a device as text."""
+    if isinstance(value, torch.device):
+        return str(value)
+    if isinstance(value, range):
+        return list(value)
+    return value.tolist() if isinstance(value, (np.generic, np.ndarray, torch.Tensor)) else value
 
 
 def _as_call(function: str, arguments: Mapping[str, object]) -> str:
@@ -317,7 +332,7 @@ def place(
         options, layers = {**options, "layers": layers}, None
     _load_layers(layers)
     with trusting(trust):
-        placed = place_layer(str(model), layer, at, dict(options))
+        placed = place_layer(str(model), layer, at, _plain_values(options))
     placed.summary()  # builds the model, to write only a file that can be built
     if out is not None:
         placed.save(out, exist_ok=exist_ok)
@@ -329,7 +344,7 @@ def profile(
     *,
     against: Model | None = None,
     imgsz: int = 640,
-    device: str | int | None = None,
+    device: str | int | torch.device | None = None,
     rounds: int = 30,
     layers: Files | None = None,
     trust: bool | None = None,
@@ -452,14 +467,16 @@ def _load_layers(layers: Files | None) -> None:
 
 def _as_list(value: Iterable[object] | int | None) -> object:
     """Return text, a number or None unchanged, and any other value as a list."""
+    value = _plain(value)
     return value if value is None or isinstance(value, (str, int)) else list(value)
 
 
-def _device(value: str | int | Iterable[int] | None) -> str | None:
+def _device(value: str | int | Iterable[int] | torch.device | None) -> str | None:
     """Return a device as text: 0 as "0", [0, 1] as "0,1"."""
-    if value is None or isinstance(value, str):
-        return value
-    return str(value) if isinstance(value, int) else ",".join(map(str, value))
+    plain = _plain(value)
+    if plain is None or isinstance(plain, str):
+        return plain
+    return str(plain) if isinstance(plain, int) else ",".join(map(str, plain))
 
 
 def _positive(key: str, value: object) -> int:
@@ -468,6 +485,7 @@ def _positive(key: str, value: object) -> int:
     Raises:
         UserError: It is not.
     """
+    value = _plain(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UserError(f"{key}={value}: use a positive integer")
     return value
@@ -479,6 +497,7 @@ def _share(key: str, value: object) -> float:
     Raises:
         UserError: It is not.
     """
+    value = _plain(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise UserError(f"{key}={value}: use a number from 0 to 1")
     return float(value)

@@ -18,6 +18,7 @@ WORLDS: dict[str, World] = {
     "as on BCCD": World(),
     "short runs say little": World(order={1: 0.3, 2: 0.5, 3: 0.8, 4: 1.0}),
     "twice the noise": World(training=0.3, images=0.3, confirm_images=0.15),
+    "four times the training noise": World(training=0.6),
 }
 STRATEGIES: dict[str, Strategy] = {
     "race": search.racing,

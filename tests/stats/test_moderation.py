@@ -60,6 +60,17 @@ def test_the_base_is_one_more_arm() -> None:
     assert some is not None and some.differences.max() > 5 * some.differences.min()  # unequal noise: each counts
 
 
+def test_a_training_that_fails_is_not_noise_of_the_other_arms() -> None:
+    values = np.random.default_rng(5).normal(0, 1, (400, 3))
+    failed = values.copy()
+    failed[7, 1] -= 200
+    before, after = moderate_differences(values), moderate_differences(failed)
+    assert before is not None and after is not None
+    others = np.arange(400) != 7
+    assert after.differences[others] == pytest.approx(before.differences[others], rel=0.25)
+    assert after.differences[7] > 100 * after.differences[others].max()
+
+
 @pytest.mark.parametrize("df", [2.0, 5.0, np.inf])
 def test_intervals_of_a_hundred_arms_hold_together(df: float) -> None:
     """Three seeds each, and a base in common: all intervals together miss in at most 5 % of the boards."""

@@ -89,7 +89,7 @@ def moderate_differences(values: NDArray[np.float64]) -> ModeratedVariances | No
     """
     arms, seeds = len(values) + 1, values.shape[-1]
     runs = np.vstack([values, np.zeros(seeds)])  # what the base's runs have is, reversed, in all others
-    residuals = _without_means(runs)
+    residuals = _without_effects(runs)
     variances = (residuals**2).sum(axis=1) / max(1, seeds - 1) * arms / (arms - 1)
     common = fit_common_variance(list(variances), seeds - 1)
     if common is None:
@@ -98,9 +98,14 @@ def moderate_differences(values: NDArray[np.float64]) -> ModeratedVariances | No
     return ModeratedVariances(common, np.array(those) + base, common.df + seeds - 1)
 
 
-def _without_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return values (arms, seeds) without the means of arms and of seeds."""
-    return np.asarray(values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean())
+def _without_effects(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values (arms, seeds) without the means of arms and what a seed changes in all arms.
+
+    The latter is a median: with the mean, the failed training of one arm would count as noise of all others.
+    """
+    distances = values - values.mean(axis=1, keepdims=True)
+    common = np.median(distances, axis=0)
+    return np.asarray(distances - (common - common.mean()))
 
 
 def fit_common_variance(variances: Sequence[float], df: int) -> CommonVariance | None:
