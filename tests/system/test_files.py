@@ -10,7 +10,15 @@ import pytest
 
 from yolo_attn.errors import UserError
 from yolo_attn.system.failures import is_disk_full
-from yolo_attn.system.files import as_json, link_or_copy, make_folder, read_json, shortened, write_atomically
+from yolo_attn.system.files import (
+    as_json,
+    link_or_copy,
+    make_folder,
+    read_json,
+    repeated_keys,
+    shortened,
+    write_atomically,
+)
 from yolo_attn.system.locks import FolderLock
 
 
@@ -161,3 +169,11 @@ def test_a_long_name_is_cut_to_what_file_systems_allow(name: str, tmp_path: Path
     assert shortened(f"{name}b") != short
     write_atomically(tmp_path / f"{short}.yaml", "")
     assert shortened(name[:30]) == name[:30]
+
+
+def test_repeated_keys_are_found_at_all_levels() -> None:
+    text = "nc: 1\nscales:\n  n: [1]\n  s: [2]\n  n: [3]\nhead:\n  - [-1, 1, SE, [{a: 1, a: 2}]]\nnc: 2\n"
+    assert repeated_keys(text) == [("nc", [1, 8]), ("scales: n", [3, 5]), ("head: a", [7, 7])]
+    assert repeated_keys("a: &a {b: 1}\nc: *a\n") == repeated_keys("[a, a]") == repeated_keys("") == []
+    bomb = "\n".join(["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 40))])
+    assert repeated_keys(bomb) == []

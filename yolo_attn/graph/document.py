@@ -11,7 +11,7 @@ from yolo_attn.errors import UserError
 from yolo_attn.graph.rows import SECTIONS, ModelGraph, written_rows
 from yolo_attn.system.files import compose_yaml, read_text, read_yaml
 
-__all__ = ["dump_model", "line_numbers", "read_model", "repeated_keys", "to_flow"]
+__all__ = ["dump_model", "line_numbers", "read_model", "to_flow"]
 
 
 def read_model(path: str | Path) -> dict[str, Any]:
@@ -28,18 +28,6 @@ def read_model(path: str | Path) -> dict[str, Any]:
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     return document
-
-
-def repeated_keys(path: str | Path) -> dict[str, list[int]]:
-    """Return the top-level keys that a model YAML has several times, each with its lines; only the last one counts.
-
-    Args:
-        path: A file that `read_model` can read.
-    """
-    lines: dict[str, list[int]] = {}
-    for key, _ in _entries(compose_yaml(read_text(path, lenient=True))):
-        lines.setdefault(str(key.value), []).append(_line(key))
-    return {key: found for key, found in lines.items() if len(found) > 1}
 
 
 def line_numbers(path: str | Path) -> dict[int | str, int]:

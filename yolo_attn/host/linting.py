@@ -15,7 +15,6 @@ from ultralytics.nn import tasks
 
 from yolo_attn.errors import RowError, UserError
 from yolo_attn.graph import ModelGraph, block_of, layers_in, line_numbers, read_model
-from yolo_attn.graph.document import repeated_keys
 from yolo_attn.graph.levels import find_level_problem
 from yolo_attn.graph.lint import (
     Finding,
@@ -45,6 +44,7 @@ from yolo_attn.host.parser import (
     read_attention_row,
     read_block_row,
 )
+from yolo_attn.system.files import read_text, repeated_keys
 
 __all__ = ["find_repeated_keys", "lint", "lint_document", "located", "stock_models"]
 
@@ -69,10 +69,10 @@ def lint(model: str | Path) -> list[Finding]:
 
 
 def find_repeated_keys(path: Path) -> list[Finding]:
-    """Return the top-level keys that a model YAML has several times, whose other values are not those of the model."""
+    """Return the keys that a model YAML has several times, whose other values are not those of the model."""
     return [
         Finding(None, f"{key}: written in lines {' and '.join(map(str, lines))}, and only the last counts; keep one")
-        for key, lines in repeated_keys(path).items()
+        for key, lines in repeated_keys(read_text(path, lenient=True))
     ]
 
 

@@ -43,6 +43,7 @@ __all__ = [
     "read_json",
     "read_text",
     "read_yaml",
+    "repeated_keys",
     "shortened",
     "stored_fields",
     "without_yaml",
@@ -306,6 +307,36 @@ def parse_yaml(text: str, source: str | Path) -> Any:
 def compose_yaml(text: str) -> yaml.Node | None:
     """Return the nodes of YAML text that `parse_yaml` can parse; their lines are right, their columns need not be."""
     return yaml.compose(text, Loader=_FAST_LOADER)
+
+
+def repeated_keys(text: str) -> list[tuple[str, list[int]]]:
+    """Return the keys that a mapping in YAML text has several times, each with its lines; only the last one counts.
+
+    A nested key has the names of all levels: the second `n` of the scales is "scales: n".
+
+    Args:
+        text: Text that `parse_yaml` can parse.
+    """
+    found: list[tuple[str, list[int]]] = []
+    root = compose_yaml(text)
+    waiting, seen = [("", root)], {id(root)}
+    while waiting:
+        name, node = waiting.pop(0)
+        lines: dict[str, list[int]] = {}
+        parts = [("", part) for part in node.value] if isinstance(node, yaml.SequenceNode) else []
+        for key, value in node.value if isinstance(node, yaml.MappingNode) else []:
+            lines.setdefault(str(key.value), []).append(key.start_mark.line + 1)
+            parts.append((str(key.value), value))
+        found += [(_nested(name, key), where) for key, where in lines.items() if len(where) > 1]
+        for key, part in parts:
+            if id(part) not in seen:  # an alias is the node of its anchor
+                seen.add(id(part))
+                waiting.append((_nested(name, key), part))
+    return found
+
+
+def _nested(name: str, key: str) -> str:
+    return ": ".join(filter(None, (name, key)))
 
 
 def as_yaml(value: Any) -> str:

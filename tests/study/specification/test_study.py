@@ -45,6 +45,20 @@ def test_a_recipe_can_be_named_by_its_dataset(tmp_path: Path) -> None:
         study(recipe="coco8")
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("base: yolo11n.yaml\nbase: yolo11s.yaml\n", "base is written in lines 1 and 2; keep one"),
+        ("train:\n  epochs: 3\n  batch: 4\n  epochs: 5\n", "train: epochs is written in lines 2 and 4; keep one"),
+    ],
+)
+def test_a_study_file_has_each_key_once(text: str, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=words):
+        study(study=file)
+
+
 def test_the_evaluated_split_belongs_to_the_dataset() -> None:
     assert study(data="digits").train["split"] == "test"
     assert "split" not in study(data="coco8.yaml", recipe="digits").train

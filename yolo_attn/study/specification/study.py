@@ -33,7 +33,7 @@ from yolo_attn.study.specification.recipe import (
     recipe_keys,
     study_recipe,
 )
-from yolo_attn.system.files import expand_home, read_yaml
+from yolo_attn.system.files import expand_home, parse_yaml, read_text, repeated_keys
 
 __all__ = ["DEFAULT_NAME", "DEFAULT_PROJECT", "DEFAULT_STUDY", "Comparison", "Study", "StudyFolder"]
 
@@ -427,7 +427,10 @@ def _recipe_keys(name: object, keys: object) -> RecipeKeys:
 
 def _read_file(path: Path) -> dict[str, object]:
     """Read a study file."""
-    content = read_yaml(path)
+    text = read_text(path)
+    content = parse_yaml(text, path)
+    for key, lines in repeated_keys(text):
+        raise UserError(f"study={path}: {key} is written in lines {' and '.join(map(str, lines))}; keep one")
     if not isinstance(content, dict):
         raise UserError(f"study={path}: must be a mapping with the keys {', '.join(_FILE_KEYS)}")
     for key in content:
