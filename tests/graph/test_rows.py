@@ -224,6 +224,28 @@ def test_align_by_overlap_where_rows_of_the_same_number_fit_in_part() -> None:
     assert map_rows(2) == {0: 0, 1: 1, 3: 2, 4: 3, 5: 4}  # the rows of the same number have more
 
 
+def test_a_source_is_written_as_minus_one_only_if_it_was_and_is_the_row_before() -> None:
+    graph = tiny()
+    graph.insert_after(1, "SE", [], redirect=False)
+    assert graph.froms() == [-1, -1, -1, 1, -1, [-1, 3], [3, 5]]  # C2f reads row 1, which is not before it any more
+    document = copy.deepcopy(TINY)
+    document["backbone"][1][0] = 0
+    document["head"][0][0] = [-1]
+    assert ModelGraph(document).froms() == [-1, 0, -1, [-1], [-1, 2], [2, 4]]
+
+
+def test_align_pairs_inserted_rows_before_the_first_row_and_after_unpaired_ones() -> None:
+    source, target = tiny(), tiny()
+    for graph in (source, target):
+        graph.insert_after(IMAGE, "SE", [])
+    assert align(target, source, lambda row: row.module == "SE") == {n: n for n in range(7)}
+    target.insert_after(0, "SE", [])  # after the first: the second of the target has no counterpart
+    assert align(target, source, lambda row: row.module == "SE") == {0: 0, **{n + 1: n for n in range(1, 7)}}
+    target, source = kinds("Conv", "C3", "SE", "SPPF", "Detect"), kinds("Conv", "C2f", "SE", "SPPF", "Conv", "Detect")
+    fits = {(0, 0), (3, 3), (4, 5)}
+    assert align_all(target, source, fits) == {0: 0, 3: 3, 4: 5}  # not SE, whose stock row is another layer
+
+
 @given(st.sets(st.tuples(st.integers(0, 9), st.integers(0, 7))))
 @settings(max_examples=60, deadline=None)
 def test_align_keeps_rows_of_the_same_number_that_fit(fits: set[tuple[int, int]]) -> None:
