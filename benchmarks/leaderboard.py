@@ -8,7 +8,7 @@ python benchmarks/leaderboard.py html=leaderboard.html            measures nothi
 
 Every layer with one input is measured at the neck, and ten widely used ones also at backbone.P5 and inside the base's
 main block, all from the identity. The work is done in parts: ordinary studies of `part=12` placements, whose rows are
-stored when all of their runs have ended. The command can be stopped at any moment and given again. It measures what
+stored when all of their runs have ended. The command can be stopped at any moment and run again. It measures what
 the record lacks, and resumes the interrupted part if its folder (project=runs/leaderboard) still exists.
 
 Other keys are those of `yolo-attn compare` (base, data, pretrain, epochs, seeds, threads, workers, ...). The rows of a

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from unicodedata import combining, east_asian_width
 
 __all__ = ["align", "html_notes", "html_table"]
 
@@ -15,14 +16,18 @@ def align(lines: Sequence[Sequence[str]], left: Sequence[int]) -> str:
         lines: The cells, the same number in each line.
         left: Indices of the left-aligned columns; the others are right-aligned.
     """
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column in left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    widths = [max(_width(line[column]) for line in lines) for column in range(len(lines[0]))]
+
+    def padded(column: int, cell: str) -> str:
+        space = " " * (widths[column] - _width(cell))
+        return cell + space if column in left else space + cell
+
+    return "\n".join("  ".join(padded(column, cell) for column, cell in enumerate(line)).rstrip() for line in lines)
+
+
+def _width(text: str) -> int:
+    """Return the columns of a terminal that text takes: Chinese, Japanese and Korean characters take two."""
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def html_table(lines: Sequence[Sequence[str]], left: Sequence[int], notes: Sequence[str] = ()) -> str:

@@ -228,7 +228,7 @@ class _Measurement:
         )
         left = [one for one in placements if (one.layers[0], one.sites[0]) not in measured]
         if left:
-            raise UserError(f"{', '.join(one.label for one in left)}: interrupted; give the same command again")
+            raise UserError(f"{', '.join(one.label for one in left)}: interrupted; run the same command again")
         self._waiting = self._waiting[len(placements) :]
         return True
 

@@ -288,7 +288,7 @@ def test_ctrl_c_before_training_says_how_to_resume(fake: FakeSearch, monkeypatch
         raise KeyboardInterrupt
 
     monkeypatch.setattr(engine, "measure_costs", interrupt)
-    with pytest.raises(KeyboardInterrupt, match="stopped; give the same command again to resume"):
+    with pytest.raises(KeyboardInterrupt, match="stopped; run the same command again to resume"):
         fake.search()
 
 
@@ -398,7 +398,7 @@ def test_the_results_of_a_finished_search_remain_until_it_changes(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(engine, "confirm", stop)
-    with pytest.raises(KeyboardInterrupt, match="give the same command again"):
+    with pytest.raises(KeyboardInterrupt, match="run the same command again"):
         fake.search(seeds=3)
     assert (fake.folder / "search.json").read_text() == stored
     with pytest.raises(KeyboardInterrupt):

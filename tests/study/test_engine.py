@@ -238,7 +238,7 @@ def test_a_killed_child_leaves_no_result_and_runs_again(fake: Fake) -> None:
     assert (run["status"], run["metrics"]) == ("interrupted", None)
     assert "SIGKILL" in run["error"]
     assert results.to_dict()["arms"][2]["runs"][0]["status"] == "done"
-    assert "Give the same command again to resume the interrupted runs" in fake.output()
+    assert "Run the same command again to resume the interrupted runs" in fake.output()
     assert fake.compare(variants="killed.x,A", seeds=1).exit_status == 0
     assert fake.starts()[3:] == [("killed.x", "0")]
 
@@ -395,7 +395,7 @@ def test_an_interrupt_stops_the_children_and_the_same_command_resumes(fake: Fake
     run = {"epochs": 3, "threads": 1, "device": "cpu"}
     arguments = {"base": "yolo11n.yaml", "variants": "A", "seeds": 1, "name": "s", **run}
     runner = Interrupted(command=(sys.executable, str(FAKE_WORKER)))
-    with pytest.raises(KeyboardInterrupt, match="stopped with 0 of 2 runs done; give the same command again to resume"):
+    with pytest.raises(KeyboardInterrupt, match="stopped with 0 of 2 runs done; run the same command again to resume"):
         compare(arguments, runner, fake.stream)
     assert [run["status"] for arm in fake.results()["arms"] for run in arm["runs"]] == ["waiting", "waiting"]
     assert fake.compare(variants="A", seeds=1).exit_status == 0
@@ -410,7 +410,7 @@ def test_an_interrupt_before_and_after_the_runs(
 
     with monkeypatch.context() as changed:
         changed.setattr(f"yolo_attn.study.engine.{place}", interrupt)
-        with pytest.raises(KeyboardInterrupt, match=f"stopped with {done} of 2 runs done; give the same command again"):
+        with pytest.raises(KeyboardInterrupt, match=f"stopped with {done} of 2 runs done; run the same command again"):
             fake.compare(variants="A", seeds=1)
     assert fake.compare(variants="A", seeds=1).exit_status == 0
     assert len(fake.starts()) == 2

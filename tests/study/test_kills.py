@@ -50,7 +50,7 @@ def start(project: Path, *more: str) -> subprocess.Popen[bytes]:
 
 
 def run_to_the_end(project: Path) -> None:
-    """Give the same command until the study is finished."""
+    """Run the same command until the study is finished."""
     for _ in range(5):
         if start(project, "workers=2").wait(timeout=600) == 0:
             return

@@ -6,13 +6,22 @@ first of them. Every other row thus has one map, one stride and one width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from yolo_attn.errors import RowError
-from yolo_attn.graph.rows import ModelGraph, Row
+from yolo_attn.graph.rows import IMAGE, ModelGraph, Row
 from yolo_attn.system.files import as_yaml
 
-__all__ = ["LEVEL", "find_level_problem", "first_source", "insert_levels", "level_source", "returns_levels"]
+__all__ = [
+    "LEVEL",
+    "continued_row",
+    "find_level_problem",
+    "first_source",
+    "insert_levels",
+    "level_source",
+    "returns_levels",
+]
 
 LEVEL = "Level"
 """The module of a row that selects a map."""
@@ -34,6 +43,19 @@ def first_source(graph: ModelGraph, index: int) -> int:
     row = graph.rows[index]
     is_level = row.module == LEVEL and find_level_problem(graph, index) is None
     return level_source(graph, index) if is_level else row.sources[0]
+
+
+def continued_row(graph: ModelGraph, index: int, is_inserted: Callable[[int], bool]) -> int:
+    """Return the row, or the image, whose map a row continues through inserted rows; itself if it is none of them.
+
+    Args:
+        graph: The model.
+        index: Index of the row.
+        is_inserted: Whether the row of an index is inserted.
+    """
+    while index != IMAGE and is_inserted(index):
+        index = first_source(graph, index)
+    return index
 
 
 def find_level_problem(graph: ModelGraph, index: int) -> RowError | None:

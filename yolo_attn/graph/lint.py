@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from yolo_attn.errors import RowError
-from yolo_attn.graph.levels import first_source, returns_levels
+from yolo_attn.graph.levels import continued_row, first_source, returns_levels
 from yolo_attn.graph.rows import IMAGE, ModelGraph, Row, check_row, written_rows
 
 __all__ = [
@@ -141,17 +141,11 @@ def compare_with_base(
     stock = [i for i, row in enumerate(graph) if not is_attention(row)]
     number = {i: n for n, i in enumerate(stock)}
 
-    def stock_source(source: int) -> int:
-        """Return the number of the stock row that a row is derived from through attention rows."""
-        while source != IMAGE and source not in number:
-            source = first_source(graph, source)
-        return IMAGE if source == IMAGE else number[source]
-
     findings = []
     for n, i in enumerate(stock):
         row = graph.rows[i]
         for source, base_source in zip(row.sources, base.rows[n].sources, strict=False):
-            if stock_source(source) != base_source:
+            if number.get(continued_row(graph, source, lambda one: one not in number), IMAGE) != base_source:
                 reads = f"{row.module} reads row {source} ({graph.rows[source].module})"
                 module, right = base.rows[base_source].module, stock[base_source]
                 hint = f"in {name} it reads the {module} that is row {right} here"

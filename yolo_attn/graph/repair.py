@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from yolo_attn.graph.blocks import block_of
-from yolo_attn.graph.levels import LEVEL, first_source, returns_levels
+from yolo_attn.graph.levels import LEVEL, continued_row, first_source, returns_levels
 from yolo_attn.graph.lint import Finding
 from yolo_attn.graph.rows import IMAGE, ModelGraph, Row
 
@@ -135,7 +135,9 @@ class _Wiring:
 
     def agrees(self, n: int, k: int) -> bool:
         """Return whether stock row n reads the same stock row as in the base, directly or through attention rows."""
-        return self._stock_source(self.graph.rows[self.stock[n]].sources[k]) == self.base.rows[n].sources[k]
+        source = self.graph.rows[self.stock[n]].sources[k]
+        stock = continued_row(self.graph, source, lambda row: row not in self.number)
+        return self.number.get(stock, IMAGE) == self.base.rows[n].sources[k]
 
     def disagreements(self) -> int:
         """Return the number of sources that differ from the base."""
@@ -175,12 +177,6 @@ class _Wiring:
             for i in range(index + 1, consumer)
             if i not in self.number and not returns_levels(self.graph, i) and first_source(self.graph, i) == index
         ]
-
-    def _stock_source(self, source: int) -> int:
-        """Return the number of the stock row that a row is derived from through attention rows."""
-        while source != IMAGE and source not in self.number:
-            source = first_source(self.graph, source)
-        return IMAGE if source == IMAGE else self.number[source]
 
 
 def _modules(graph: ModelGraph, sources: Iterable[tuple[int, int]]) -> str:

@@ -168,7 +168,7 @@ def disable(*, user: bool = False) -> StartupFile | None:
             file.path.unlink(missing_ok=True)
         except OSError as error:
             reason = f"{file.path}: cannot be removed ({error.strerror or error})"
-            raise UserError(f"{reason}; give the command as the user who enabled it") from error
+            raise UserError(f"{reason}; run the command as the user who enabled it") from error
     return file
 
 

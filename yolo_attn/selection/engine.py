@@ -108,7 +108,7 @@ class _Engine:
         try:
             return self._run()
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"stopped; give the same command again to resume ({self._folder})") from None
+            raise KeyboardInterrupt(f"stopped; run the same command again to resume ({self._folder})") from None
 
     def _run(self) -> SearchResults:
         self._log(self._setup.carved.summary)

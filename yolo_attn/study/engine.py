@@ -226,7 +226,7 @@ class _Engine:
         self._states.stop()
         self._report(html=bool(self._states.done))
         done = sum(self._states[run].status == "done" for run in self._due)
-        return f"stopped with {done} of {len(self._due)} runs done; give the same command again to resume"
+        return f"stopped with {done} of {len(self._due)} runs done; run the same command again to resume"
 
     def _conclude(self) -> Results:
         """Measure latency, write the reports and print the table."""
@@ -241,7 +241,7 @@ class _Engine:
         if failed:
             log("Failed runs are run again only with retry=True.")
         if results.of_status("interrupted"):
-            log("Give the same command again to resume the interrupted runs.")
+            log("Run the same command again to resume the interrupted runs.")
         log(f"Results: {self._store.folder / REPORT}, results.json, .csv, .md, .tex")
         return results
 

@@ -229,7 +229,7 @@ class Store:
         with FolderLock(self.folder):
             if self._study_text() != self._text_at_planning:
                 raise UserError(
-                    f"{self.folder}: another compare has changed the study in the meantime; give the command again"
+                    f"{self.folder}: another compare has changed the study in the meantime; run the command again"
                 )
             _remove_temporary_files(self.folder)
             # study.yaml comes last: a folder that contains it is complete.

@@ -31,7 +31,7 @@ def disk_error(error: OSError, path: Path, key: str = "project=FOLDER") -> UserE
         key: The option that sets another path.
     """
     if error.errno in FULL_DISK:
-        return UserError(f"{path}: no space left on the disk; free some and give the same command again")
+        return UserError(f"{path}: no space left on the disk; free some and run the same command again")
     if error.errno in NOT_WRITABLE:
         reason = "read-only file system" if error.errno == errno.EROFS else "no permission"
         return UserError(f"{path}: cannot be written ({reason}); give a writable one with {key}")

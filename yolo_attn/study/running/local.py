@@ -232,7 +232,7 @@ def _cuda_numbers(device: str) -> list[int]:
 
 def _outcome(folder: Path, status: int) -> Outcome:
     if status == DISK_FULL_STATUS:
-        raise UserError(f"{folder}: no space left on the disk; free some and give the same command again to resume")
+        raise UserError(f"{folder}: no space left on the disk; free some and run the same command again to resume")
     if (folder / RESULT).exists():
         return Outcome(True)
     if status < 0:

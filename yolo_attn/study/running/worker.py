@@ -39,7 +39,7 @@ _UNWRITTEN_STATUS = 73  # EX_CANTCREAT in sysexits.h
 _BUSY_STATUS = 75  # EX_TEMPFAIL in sysexits.h
 _ORPHAN_SECONDS = 120.0  # time in which a child whose parent has ended must notice it
 _MIN_FREE_BYTES = 16 * 2**20  # with less free space, any error is attributed to the disk
-_AGAIN = "give the command again to train all arms on what is there now"
+_AGAIN = "run the command again to train all arms on what is there now"
 _NO_PROGRESS = f"it resumed from {TRAINING_STATE} and made no progress; delete that file to train from the beginning"
 
 

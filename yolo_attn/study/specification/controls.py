@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from yolo_attn.errors import UserError
-from yolo_attn.graph import IMAGE, ModelGraph
+from yolo_attn.graph import ModelGraph
 
 __all__ = ["CONTROLS", "Control", "null_model", "same_model", "widened_model", "width_model"]
 
@@ -52,7 +52,7 @@ def _followed_rows(base: ModelGraph, variant: ModelGraph) -> set[int]:
 
     A row that returns several maps follows each row that it reads.
     """
-    from yolo_attn.graph.levels import first_source, returns_levels
+    from yolo_attn.graph.levels import continued_row, returns_levels
     from yolo_attn.host.parser import is_attention_row
     from yolo_attn.host.transfer import align_rows, is_inserted_row
 
@@ -62,9 +62,7 @@ def _followed_rows(base: ModelGraph, variant: ModelGraph) -> set[int]:
         if not is_attention_row(row) or not is_inserted_row(row):
             continue
         for read in row.sources if returns_levels(variant, i) else row.sources[:1]:
-            source = read
-            while source != IMAGE and is_inserted_row(variant.rows[source]):
-                source = first_source(variant, source)
+            source = continued_row(variant, read, lambda row: is_inserted_row(variant.rows[row]))
             if source in to_base:
                 followed.add(to_base[source])
     return followed

@@ -30,7 +30,7 @@ PINNED: dict[str, object] = {"optimizer": "SGD", "lr0": 0.01, "deterministic": T
 _OWNED = {
     "model": "base= names the baseline's model, variants= the others",
     "seed": "seeds= gives the seeds",
-    "resume": "give the same command again to resume",
+    "resume": "run the same command again to resume",
     "mode": "a study trains and evaluates",
     "task": "the task is read from the base",
     "save_dir": "project= and name= give the folder",
