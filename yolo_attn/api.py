@@ -206,7 +206,7 @@ def search(
         hours: Time of the search, instead of `runs`.
         finalists: Largest number of candidates that are confirmed (3).
         share: Share of the training images that the search evaluates (0.2).
-        seeds: Number of seeds of the confirmation (5).
+        seeds: Number of seeds of the confirmation; by default 5, and up to 12 if the runs of the rungs are noisy.
         controls: Controls of the confirmation, as in `compare`.
         pretrain: Epochs for which the base is trained once, as in `compare`.
         lr_attention: As in `compare`.

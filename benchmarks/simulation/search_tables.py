@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from yolo_attn.selection.budget import seeds_needed
 from yolo_attn.selection.racing import SHAPES
+from yolo_attn.selection.specification import CONFIRM_SEEDS, MOST_CONFIRM_SEEDS
 
 from . import search
 from .search import FINALISTS, Strategy, World, confirm
@@ -33,6 +35,7 @@ ENGINES: dict[str, Strategy] = {
 }
 _NEAR = 0.2  # points from the best
 _BUDGETS = (150, 300)
+_MARGIN = 0.5  # points
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Rates:
     estimated: float
 
 
-def rates(world: World, strategy: Strategy, budget: float, searches: int) -> Rates:
+def rates(world: World, strategy: Strategy, budget: float, searches: int, seeds: int = CONFIRM_SEEDS) -> Rates:
     """Simulate searches.
 
     Args:
@@ -58,13 +61,14 @@ def rates(world: World, strategy: Strategy, budget: float, searches: int) -> Rat
         strategy: The strategy.
         budget: Runs of each search, without the confirmation.
         searches: Number of searches.
+        seeds: Seeds of the confirmation.
     """
     confirmed, false, excess = 0, 0, []
     for number in range(searches):
         random = np.random.default_rng(number)
         surface = world.surface(random)
         finalists = strategy(surface, budget, random)[:FINALISTS]
-        better = confirm(surface, finalists, random)
+        better = confirm(surface, finalists, random, seeds)
         confirmed += any(surface.gains[index] >= world.best - _NEAR for index in better)
         false += any(surface.gains[index] <= 0 for index in better)
         excess.append(surface.estimate(finalists[0]) - surface.gains[finalists[0]])
@@ -88,6 +92,20 @@ def _compare(compared: Mapping[str, Strategy], searches: int) -> Table:
             continue
         found = [rates(world, strategy, budget, searches).confirmed for world in WORLDS.values() for budget in _BUDGETS]
         table.rows.append([name, *[f"{100 * rate:.0f}" for rate in found]])
+    return table
+
+
+def confirmation(quick: bool) -> Table:
+    """Confirmed searches, by the seeds of the confirmation."""
+    table = Table(["seeds of the confirmation", *WORLDS])
+    searches = 100 if quick else 300
+    counts = range(CONFIRM_SEEDS, MOST_CONFIRM_SEEDS + 1)
+    needed = {name: seeds_needed(counts, world.training, _MARGIN, FINALISTS) for name, world in WORLDS.items()}
+    fixed = [rates(world, search.racing, 300, searches).confirmed for world in WORLDS.values()]
+    table.rows.append(["always 5", *[f"{100 * rate:.0f}" for rate in fixed]])
+    chosen = [rates(world, search.racing, 300, searches, needed[name]).confirmed for name, world in WORLDS.items()]
+    cells = [f"{100 * rate:.0f} ({count})" for rate, count in zip(chosen, needed.values(), strict=True)]
+    table.rows.append(["by the noise (their number)", *cells])
     return table
 
 
@@ -130,5 +148,6 @@ TABLES: Mapping[str, Callable[[bool], Table]] = {
     "strategies": strategies,
     "engines": engines,
     "nothing": nothing,
+    "confirmation": confirmation,
     "shapes": shapes,
 }

@@ -106,7 +106,8 @@ def test_the_best_candidate_is_found_and_confirmed(fake: FakeSearch) -> None:
     ]
     raced = {job["seed"] for job in fake.jobs("rung*")}
     confirmed = {job["seed"] for job in fake.jobs("confirm")}
-    assert len(confirmed) == 5
+    assert len(confirmed) == results.record.confirm_seeds == 8  # for the noise of the fake runs
+    assert "confirmation: 8 seeds; differences vary by 0." in fake.stream.getvalue()
     assert not raced & confirmed
     for name in ("search.json", "search.csv", "report.html", "confirm/results.json"):
         assert (fake.folder / name).is_file(), name
@@ -231,6 +232,18 @@ def test_a_search_that_finds_nothing_says_what_it_could_have_found(fake: FakeSea
 def test_a_search_that_has_not_begun_is_replaced(fake: FakeSearch) -> None:
     fake.search(plan=True)
     assert fake.search(plan=True, at="neck.P4").exit_status == 0
+
+
+@pytest.mark.slow
+def test_a_confirmation_that_has_begun_keeps_its_seeds(fake: FakeSearch) -> None:
+    first = fake.search(runs=60)
+    assert "5 seeds, 20 images" in fake.stream.getvalue()  # a quarter of 60 runs is too few for more
+    second = fake.search(runs=200)
+    assert second.record.confirm_seeds == first.record.confirm_seeds == 5
+    assert {job["seed"] for job in fake.jobs("confirm")} == {*range(100, 105)}
+    other = fake.search(runs=200, name="t")
+    assert "5 to 12 seeds, depending on the noise of the rungs" in fake.stream.getvalue()
+    assert (other.record.confirm_seeds or 0) > 5
 
 
 @pytest.mark.slow

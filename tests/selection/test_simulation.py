@@ -37,3 +37,10 @@ def test_searches_without_a_better_candidate_confirm_none() -> None:
     found = nothing(True)
     assert max(found.rates) < MOST
     assert min(float(row[2]) for row in found.rows) > 0.2  # points by which the best estimate is too large
+
+
+@pytest.mark.slow
+def test_noisy_searches_are_confirmed_with_more_seeds() -> None:
+    world = WORLDS["four times the training noise"]
+    few, many = (rates(world, search.racing, 300, SEARCHES, seeds).confirmed for seeds in (5, 12))
+    assert many > few + 0.3

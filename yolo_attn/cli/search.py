@@ -17,6 +17,7 @@ def _help() -> str:
         DEFAULT_NAME,
         DEFAULT_PROJECT,
         DEFAULT_SHARE,
+        MOST_CONFIRM_SEEDS,
         MOST_FINALISTS,
     )
 
@@ -51,7 +52,8 @@ How it is decided
   share         share of the training images that the search evaluates (default: {DEFAULT_SHARE:g}); with groups=, whole
                 groups
   finalists     candidates that are confirmed (default: {MOST_FINALISTS}, which is also the most)
-  seeds         number of seeds of the confirmation (default: {CONFIRM_SEEDS})
+  seeds         number of seeds of the confirmation (default: {CONFIRM_SEEDS}, and up to
+                {MOST_CONFIRM_SEEDS} if the runs of the rungs are noisy)
   controls      controls of the confirmation, as in compare
 
 The same command resumes a search, half-trained runs included, and repeats no run; with a larger runs= or hours= it

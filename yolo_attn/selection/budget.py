@@ -1,4 +1,9 @@
-"""The budget of a search: the rungs that fit into a number of runs or into a time."""
+"""The budget of a search: the rungs that fit into a number of runs or into a time, and the seeds of the confirmation.
+
+The confirmation has at least five seeds, and more where the runs of the rungs are so noisy that five would miss a
+difference of the margin. Only the noise decides, not the differences, so the error rate of the verdicts stays. Up to a
+quarter of the budget is reserved for it, as long as no candidate has to be left out or trained for fewer epochs.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +12,32 @@ from collections.abc import Callable, Sequence
 from yolo_attn.errors import UserError, counted
 from yolo_attn.selection.racing import Rung, cost_of, plan_rungs, with_more_seeds
 from yolo_attn.selection.specification import Search
+from yolo_attn.stats.power import minimum_detectable
 from yolo_attn.study.running.progress import clock
 from yolo_attn.study.specification.recipe import recipe_integer
 
-__all__ = ["Budget"]
+__all__ = ["ERROR_RATE", "Budget", "seeds_needed"]
+
+ERROR_RATE = 0.05
+"""Of all verdicts of the confirmation together."""
+_RESERVED = 0.25  # most of the budget that the confirmation takes, unless its fewest seeds take more
+
+
+def seeds_needed(counts: Sequence[int], sd_training: float, margin: float, finalists: int) -> int:
+    """Return the fewest seeds with which the noise of training does not hide a difference of the margin.
+
+    The images add noise that no seed removes, so they are not taken into account.
+
+    Args:
+        counts: The possible numbers of seeds, growing; the last one is returned if none suffices.
+        sd_training: Standard deviation over seeds of the difference to the base.
+        margin: The difference that a study finds with a probability of 80 %.
+        finalists: Number of comparisons.
+    """
+    for count in counts:
+        if minimum_detectable(count, sd_training, 0.0, alpha=ERROR_RATE / finalists) <= margin:
+            return count
+    return counts[-1]
 
 
 class Budget:
@@ -35,6 +62,8 @@ class Budget:
         self._epochs = recipe_integer(search.study.train, "epochs")
         self._measured: dict[int, float] = {}
         self._finalists = search.finalists
+        self._seeds = search.seed_counts[0]
+        self._is_settled = False  # whether the confirmation has begun
 
     def learn(self, epochs: int, seconds: float | None) -> None:
         """Take the measured time of runs with a number of epochs instead of the expected one."""
@@ -59,7 +88,33 @@ class Budget:
         found = self._rungs(candidates, ())
         if not found:
             raise self._too_small(candidates)
-        return found
+        return found if self._is_settled else self._reserve_seeds(found)
+
+    def _reserve_seeds(self, planned: list[Rung]) -> list[Rung]:
+        """Reserve seeds for the confirmation, and return the rungs that the rest of the budget allows.
+
+        Args:
+            planned: The rungs with the fewest seeds of the confirmation.
+        """
+        counts, budget = self._search.seed_counts, self._of_search()
+        for count in reversed(counts[1:]):
+            if budget is not None and self._confirm_cost(count) > _RESERVED * budget:
+                continue
+            self._seeds = count
+            found = self._rungs(planned[0].candidates, ())
+            if found and (found[0].candidates, found[0].epochs) == (planned[0].candidates, planned[0].epochs):
+                return found
+        self._seeds = counts[0]
+        return planned
+
+    def reserve_beside(self, rungs: Sequence[Rung]) -> None:
+        """Reserve what rungs that are planned leave of the budget for the seeds of the confirmation."""
+        if self._is_settled:
+            return
+        budget, cost = self._of_search(), cost_of(rungs, self._price)
+        counts = self._search.seed_counts
+        left = [n for n in counts if budget is None or cost + self._confirm_cost(n) <= budget]
+        self._seeds = max(left, default=counts[0])
 
     @property
     def finalists(self) -> int:
@@ -70,6 +125,31 @@ class Budget:
         """Take into account that there are no more finalists than candidates and pairs of them."""
         pairs = candidates * (candidates - 1) // 2 if self._search.pairs else 0
         self._finalists = min(self._search.finalists, candidates + pairs)
+
+    @property
+    def confirm_seeds(self) -> int:
+        """The number of seeds of the confirmation; before the last rung has ended, the most that are reserved."""
+        return self._seeds
+
+    def settle_seeds(self, count: int) -> None:
+        """Take the number of seeds of a confirmation that has begun, if it is not given."""
+        if self._search.seeds is None:
+            self._seeds, self._is_settled = count, True
+
+    def choose_seeds(self, sd_training: float | None) -> None:
+        """Choose the number of seeds of the confirmation.
+
+        Args:
+            sd_training: Standard deviation over seeds of a difference, as the last rung has measured it; None, with
+                which the fewest are taken, if it is unknown.
+        """
+        if not self._is_settled:
+            self._seeds = self._search.seed_counts[0] if sd_training is None else self.seeds_for(sd_training)
+
+    def seeds_for(self, sd_training: float) -> int:
+        """Return the seeds of the confirmation that some noise of training requires, of those that are reserved."""
+        counts = [count for count in self._search.seed_counts if count <= self._seeds]
+        return seeds_needed(counts, sd_training, self._search.study.design.margin / 100, self._finalists)
 
     def plan_rest(self, begun: Sequence[Rung], candidates: int) -> list[Rung]:
         """Return the rungs that have begun, and those that the budget allows after them, which may be none.
@@ -109,22 +189,33 @@ class Budget:
     def _outside_rungs(self) -> int:
         """All runs but those of the arms of the rungs."""
         search = self._search
-        return search.confirm_runs(self._finalists) + search.rung_bases + search.confirm_bases
+        return search.confirm_runs(self._finalists, self._seeds) + search.rung_bases + search.confirm_bases
 
     def expected_seconds(self, rungs: Sequence[Rung]) -> float | None:
         """Return the expected time of the whole search; None if it is unknown."""
         if self._seconds(self._epochs) is None and self._search.hours is None:
             return None
-        return self._base_seconds() + (cost_of(rungs, self._run_seconds) + self._confirm_seconds()) / self._workers
+        confirmation = self._search.confirm_runs(self._finalists, self._seeds) * self._confirm_run_seconds()
+        return self._base_seconds() + (cost_of(rungs, self._run_seconds) + confirmation) / self._workers
 
     def _of_rungs(self) -> float | None:
         """Return what the rungs may cost; None without a budget."""
+        budget = self._of_search()
+        return None if budget is None else budget - self._confirm_cost(self._seeds)
+
+    def _of_search(self) -> float | None:
+        """Return what the rungs and the confirmation may cost; None without a budget."""
         search = self._search
         if search.runs is not None:
-            return search.runs - self._outside_rungs
+            return search.runs - search.rung_bases - search.confirm_bases
         if search.hours is None:
             return None
-        return (3600 * search.hours - self._base_seconds()) * self._workers - self._confirm_seconds()
+        return (3600 * search.hours - self._base_seconds()) * self._workers
+
+    def _confirm_cost(self, seeds: int) -> float:
+        """Return the cost of the confirmation with a number of seeds."""
+        runs = self._search.confirm_runs(self._finalists, seeds)
+        return runs * (1.0 if self._search.hours is None else self._confirm_run_seconds())
 
     def _price(self, epochs: int) -> float:
         return 1.0 if self._search.hours is None else self._run_seconds(epochs)
@@ -139,10 +230,9 @@ class Budget:
         ratios = [known / guess for other, known in self._measured.items() if (guess := self._seconds(other))]
         return seconds * (ratios[-1] if ratios else 1.0)
 
-    def _confirm_seconds(self) -> float:
-        """Return the seconds of all runs of the confirmation but those of its bases."""
-        runs = self._search.confirm_runs(self._finalists)
-        return runs * self._run_seconds(self._epochs) * self._confirm_ratio(self._epochs)
+    def _confirm_run_seconds(self) -> float:
+        """Return the seconds of a run of the confirmation."""
+        return self._run_seconds(self._epochs) * self._confirm_ratio(self._epochs)
 
     def _base_seconds(self) -> float:
         """Return the time in which bases are trained, and all other runs wait for them."""
@@ -165,8 +255,8 @@ class Budget:
             least = round(cost_of(smallest, self._price)) + self._outside_rungs
             return UserError(
                 f"runs={search.runs}: too few; the confirmation of {counted(self._finalists, 'finalist')} takes "
-                f"{search.confirm_runs(self._finalists)}, and the rungs of {counted(few, 'candidate')} bring the least "
-                f"number to {least}"
+                f"{search.confirm_runs(self._finalists, self._seeds)}, and the rungs of "
+                f"{counted(few, 'candidate')} bring the least number to {least}"
             )
         seconds = self.expected_seconds(smallest) or 0.0
         return UserError(

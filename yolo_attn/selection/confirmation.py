@@ -21,27 +21,31 @@ from yolo_attn.study.store import Store
 __all__ = ["base_weights", "confirm", "confirmed", "plan_confirmation"]
 
 
-def plan_confirmation(search: Search, finalists: Sequence[str], stream: TextIO) -> Plan:
+def plan_confirmation(search: Search, finalists: Sequence[str], seeds: int, stream: TextIO) -> Plan:
     """Plan the confirming study.
 
     Args:
         search: The search.
         finalists: Names of the finalists.
+        seeds: Number of seeds, if they are not given.
         stream: Output for messages.
 
     Raises:
         UserError: As `make_plan`.
     """
-    study = search.confirm_study(CONFIRM, finalists)
+    study = search.confirm_study(CONFIRM, finalists, seeds)
     return make_plan(study, Store(study.folder.path), stream)
 
 
-def confirm(search: Search, finalists: Sequence[str], given: Runner | None, stream: TextIO, command: str) -> Results:
+def confirm(
+    search: Search, finalists: Sequence[str], seeds: int, *, given: Runner | None, stream: TextIO, command: str
+) -> Results:
     """Execute the confirming study.
 
     Args:
         search: The search.
         finalists: Names of the finalists.
+        seeds: Number of seeds, if they are not given.
         given: Executes the runs; None for the runner that the search names.
         stream: Output for progress and table.
         command: The command line.
@@ -50,7 +54,7 @@ def confirm(search: Search, finalists: Sequence[str], given: Runner | None, stre
         UserError: As `compare`.
     """
     store = Store(search.folder.path / CONFIRM)
-    plan = plan_confirmation(search, finalists, stream)
+    plan = plan_confirmation(search, finalists, seeds, stream)
     runner = given or make_runner(plan.study, plan.platform, stream)
     try:
         return run_plan(plan, store, runner, stream, command)

@@ -27,6 +27,7 @@ from yolo_attn.selection.setup import Setup, set_up
 from yolo_attn.selection.specification import Search
 from yolo_attn.selection.standings import Standings
 from yolo_attn.selection.stored import read_record, write_record
+from yolo_attn.study.report.formats import points
 from yolo_attn.study.running.runner import Runner
 from yolo_attn.study.specification.device import first_device
 from yolo_attn.study.specification.recipe import recipe_integer
@@ -101,6 +102,7 @@ class _Engine:
         self._rungs: list[RungRecord] = []
         self._begun = 0  # rungs that an earlier command with the same budget has begun
         self._is_complete = False  # whether the stored results are those of the finished search
+        self._confirm_seeds: int | None = None  # of a confirmation that has begun
         self._budget = Budget(specified, setup.runner.workers, setup.seconds, setup.confirm_seconds)
 
     def run(self) -> SearchResults:
@@ -149,12 +151,18 @@ class _Engine:
         same arguments give the same plan.
         """
         stored = read_record(self._folder)
+        if stored and stored.confirm_seeds:
+            self._budget.settle_seeds(stored.confirm_seeds)
         if stored is None or stored.info.budget != self._search.budget:
             return []
         self._is_complete = stored.finished
         self._rungs = [_as_planned(rung) for rung in stored.rungs]
         self._begun = sum(rung.done > 0 for rung in stored.rungs)
-        return [_rung_of(rung) for rung in stored.rungs] if self._search.hours and self._begun else []
+        if not self._search.hours or not self._begun:
+            return []
+        rungs = [_rung_of(rung) for rung in stored.rungs]
+        self._budget.reserve_beside(rungs)
+        return rungs
 
     def _note_plan(self, planned: Sequence[Rung]) -> None:
         """Make records of the rungs that are planned otherwise than their records say."""
@@ -314,6 +322,8 @@ class _Engine:
     def _conclude(self, finalists: Sequence[str]) -> SearchResults:
         """Confirm the finalists, and write and print the results."""
         self._standings.choose(finalists)
+        if finalists:
+            self._choose_seeds(self._rungs[-1].sd_training)
         self._write()
         record = self._record()
         record = self._confirm(record, finalists) if finalists else replace(record, finished=True)
@@ -323,11 +333,21 @@ class _Engine:
         self._log(f"Results: {self._folder / REPORT}, {RESULTS}, {RESULTS_CSV}")
         return found
 
+    def _choose_seeds(self, sd_training: float | None) -> None:
+        """Choose the number of seeds of the confirmation by the noise of training in the last rung."""
+        self._budget.choose_seeds(sd_training)
+        self._confirm_seeds = self._budget.confirm_seeds
+        noise = "" if sd_training is None else f"; differences vary by {points(sd_training)} points from seed to seed"
+        self._log(f"confirmation: {counted(self._confirm_seeds, 'seed')}{noise}")
+
     def _confirm(self, record: SearchRecord, finalists: Sequence[str]) -> SearchRecord:
         """Execute the confirming study, and return the record with its results."""
         info = record.info
         self._setup.runner.close()  # a runner sends the dataset's name to other machines, and here it is another one
-        results = confirm(self._search, finalists, self._setup.given, self._stream, info.command)
+        seeds = self._budget.confirm_seeds
+        results = confirm(
+            self._search, finalists, seeds, given=self._setup.given, stream=self._stream, command=info.command
+        )
         return replace(
             record,
             info=replace(info, weights=base_weights(results)),
@@ -339,7 +359,12 @@ class _Engine:
 
     def _record(self) -> SearchRecord:
         return SearchRecord(
-            self._setup.info, self._base_costs, self._standings.records, tuple(self._rungs), notes=self._setup.notes
+            self._setup.info,
+            self._base_costs,
+            self._standings.records,
+            tuple(self._rungs),
+            confirm_seeds=self._confirm_seeds,
+            notes=self._setup.notes,
         )
 
     def _results(self) -> SearchResults:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from yolo_attn.errors import counted
-from yolo_attn.selection.budget import Budget
+from yolo_attn.selection.budget import ERROR_RATE, Budget
 from yolo_attn.selection.files import CONFIRM
 from yolo_attn.selection.racing import Rung
 from yolo_attn.selection.records import RACING, CandidateRecord, RungRecord
@@ -55,9 +55,9 @@ def preview_lines(
         )
     yield (
         f"confirmation: up to {counted(budget.finalists, 'finalist')} and the base, "
-        f"{counted(len(search.seeds), 'seed')}, {counted(confirmation.dataset.images or 0, 'image')}"
+        f"{_seeds_text(search, budget)}, {counted(confirmation.dataset.images or 0, 'image')}"
     )
-    yield _detectable_line(search, budget.finalists, confirmation)
+    yield _detectable_line(search, budget, confirmation)
     seconds = budget.expected_seconds(rungs)
     yield (
         f"up to {counted(budget.total_runs(rungs), 'run')}"
@@ -66,7 +66,13 @@ def preview_lines(
     )
 
 
-def _detectable_line(search: Search, finalists: int, confirmation: Plan) -> str:
+def _seeds_text(search: Search, budget: Budget) -> str:
+    """Return how many seeds the confirmation has."""
+    fewest, most = search.seed_counts[0], budget.confirm_seeds
+    return counted(most, "seed") if fewest >= most else f"{fewest} to {most} seeds, depending on the noise of the rungs"
+
+
+def _detectable_line(search: Search, budget: Budget, confirmation: Plan) -> str:
     """Return a line with the smallest difference that the confirmation can be expected to detect."""
     noise = _earlier_noise(search, confirmation)
     if noise is None:
@@ -75,10 +81,10 @@ def _detectable_line(search: Search, finalists: int, confirmation: Plan) -> str:
             "states it"
         )
     smallest = minimum_detectable(
-        len(search.seeds),
+        budget.seeds_for(noise.noise.training),
         noise.noise.training,
         noise.noise.images,
-        alpha=0.05 / finalists,
+        alpha=ERROR_RATE / budget.finalists,
         image_df=noise.noise.image_df,
     )
     return (

@@ -232,6 +232,7 @@ class SearchRecord:
         rungs: The rungs, planned ones included.
         confirmed: The finalists in the confirming study; empty before it.
         confirm_folder: The confirming study, relative to the search's folder.
+        confirm_seeds: Number of its seeds; None before it begins.
         confirm_detectable: Smallest difference that the confirmation detects with 80 % power: an interval.
         finished: Whether the search is complete.
         notes: What limits the conclusions, in sentences.
@@ -243,6 +244,7 @@ class SearchRecord:
     rungs: tuple[RungRecord, ...]
     confirmed: tuple[Confirmed, ...] = ()
     confirm_folder: str | None = None
+    confirm_seeds: int | None = None
     confirm_detectable: tuple[float, ...] | None = None
     finished: bool = False
     notes: tuple[str, ...] = ()

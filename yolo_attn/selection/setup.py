@@ -65,7 +65,7 @@ def set_up(search: Search, given: Runner | None, stream: TextIO, command: str) -
     Raises:
         UserError: The base or the dataset cannot be used, or the dataset is too small.
     """
-    confirmation = plan_confirmation(search, (), stream)
+    confirmation = plan_confirmation(search, (), search.seed_counts[0], stream)
     data, groups, task = resolve_data(search.study.data), search.study.design.groups, confirmation.settings.task
     carved = carve(
         data,

@@ -25,7 +25,15 @@ from yolo_attn.study.specification.device import device_kind
 from yolo_attn.study.specification.study import Study, StudyFolder
 from yolo_attn.system.files import expand_home
 
-__all__ = ["CONFIRM_SEEDS", "DEFAULT_NAME", "DEFAULT_PROJECT", "DEFAULT_SHARE", "MOST_FINALISTS", "Search"]
+__all__ = [
+    "CONFIRM_SEEDS",
+    "DEFAULT_NAME",
+    "DEFAULT_PROJECT",
+    "DEFAULT_SHARE",
+    "MOST_CONFIRM_SEEDS",
+    "MOST_FINALISTS",
+    "Search",
+]
 
 DEFAULT_PROJECT = "runs/search"
 DEFAULT_NAME = "search"
@@ -33,6 +41,9 @@ DEFAULT_SHARE = 0.2
 """Share of the training images that the search evaluates."""
 MOST_FINALISTS = 3
 CONFIRM_SEEDS = 5
+"""The fewest seeds of the confirmation if their number is not given."""
+MOST_CONFIRM_SEEDS = 12
+"""The most, where the runs of the rungs are noisy."""
 _FIRST_CONFIRM_SEED = 100  # above the seeds of all rungs, so that no seed of the confirmation has been selected on
 _MOST_SHARE = 0.5
 _CHOSEN = frozenset({"variants", "seeds"})  # given by the search
@@ -70,7 +81,7 @@ class Search:
         hours: Time of all runs; None without a limit.
         finalists: Largest number of candidates that are confirmed.
         share: Share of the training images that the search evaluates.
-        seeds: Seeds of the confirmation.
+        seeds: Seeds of the confirmation; None if the noise of the rungs decides their number.
         folder: The search's folder.
         plan_only: Whether to print the plan and train nothing.
     """
@@ -86,7 +97,7 @@ class Search:
     hours: float | None
     finalists: int
     share: float
-    seeds: tuple[int, ...]
+    seeds: tuple[int, ...] | None
     folder: StudyFolder
     plan_only: bool
 
@@ -121,7 +132,7 @@ class Search:
             hours=hours,
             finalists=_parse_finalists(settings),
             share=_parse_share(settings),
-            seeds=_confirm_seeds(settings),
+            seeds=_given_seeds(settings),
             folder=_parse_folder(settings),
             plan_only=parse_flag(settings, "plan"),
         )
@@ -150,9 +161,16 @@ class Search:
             return f"runs={self.runs}"
         return None if self.hours is None else f"hours={self.hours:g}"
 
-    def confirm_runs(self, finalists: int) -> int:
+    @property
+    def seed_counts(self) -> range:
+        """The possible numbers of seeds of the confirmation."""
+        if self.seeds is None:
+            return range(CONFIRM_SEEDS, MOST_CONFIRM_SEEDS + 1)
+        return range(len(self.seeds), len(self.seeds) + 1)
+
+    def confirm_runs(self, finalists: int, seeds: int) -> int:
         """Return the runs of the confirmation of some finalists, without those that train bases."""
-        return (finalists + 1 + len(self.study.controls)) * len(self.seeds)
+        return (finalists + 1 + len(self.study.controls)) * seeds
 
     @property
     def rung_bases(self) -> int:
@@ -187,17 +205,18 @@ class Search:
             folder=StudyFolder(self.folder.path / name, explicit=True, exist_ok=True),
         )
 
-    def confirm_study(self, name: str, variants: Iterable[str]) -> Study:
+    def confirm_study(self, name: str, variants: Iterable[str], seeds: int) -> Study:
         """Return the confirming study.
 
         Args:
             name: Its folder in the search's folder.
             variants: The finalists.
+            seeds: Number of its seeds, if they are not given.
         """
         return replace(
             self.study,
             variants=tuple(variants),
-            seeds=self.seeds,
+            seeds=_confirm_seeds(seeds) if self.seeds is None else self.seeds,
             given=self.study.given | _CHOSEN,
             folder=StudyFolder(self.folder.path / name, explicit=True, exist_ok=True),
         )
@@ -256,11 +275,16 @@ def _parse_share(settings: Mapping[str, object]) -> float:
     return share
 
 
-def _confirm_seeds(settings: Mapping[str, object]) -> tuple[int, ...]:
-    """Return the seeds of the confirmation: a number of seeds that no rung has, or given ones."""
+def _confirm_seeds(count: int) -> tuple[int, ...]:
+    """Return seeds that no rung has."""
+    return tuple(range(_FIRST_CONFIRM_SEED, _FIRST_CONFIRM_SEED + count))
+
+
+def _given_seeds(settings: Mapping[str, object]) -> tuple[int, ...] | None:
+    """Return the seeds of the confirmation that are given, themselves or by their number; None if they are not."""
     given = settings.get("seeds")
     if given is None:
-        return tuple(range(_FIRST_CONFIRM_SEED, _FIRST_CONFIRM_SEED + CONFIRM_SEEDS))
+        return None
     if is_auto(given):
         raise UserError(f"seeds={AUTO}: not in a search; give the number of seeds of the confirmation, such as seeds=5")
     seeds = parse_seeds(given)
@@ -272,7 +296,7 @@ def _confirm_seeds(settings: Mapping[str, object]) -> tuple[int, ...]:
             f"seeds={given}: the confirmation needs seeds that the search has not seen, from {_FIRST_CONFIRM_SEED} on; "
             "a number, such as seeds=5, chooses them"
         )
-    return tuple(_FIRST_CONFIRM_SEED + seed for seed in seeds) if is_count else seeds
+    return _confirm_seeds(len(seeds)) if is_count else seeds
 
 
 def _parse_folder(settings: Mapping[str, object]) -> StudyFolder:

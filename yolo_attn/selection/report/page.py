@@ -20,6 +20,7 @@ from yolo_attn.selection.records import CandidateRecord, SearchRecord
 from yolo_attn.selection.report.funnel import Stage, funnel_plot, stages
 from yolo_attn.selection.report.gains import Finalist, finalists_in_color, gain_plots
 from yolo_attn.selection.report.grid import Grid, make_grid
+from yolo_attn.selection.specification import CONFIRM_SEEDS, MOST_CONFIRM_SEEDS
 from yolo_attn.study.report.environment import make_environment, shared_parts
 from yolo_attn.study.report.figures.plot import Plot, drawing
 from yolo_attn.study.report.formats import size
@@ -111,6 +112,8 @@ def as_html(folder: Path, record: SearchRecord) -> str:
         few=_FEW_PLOTS,
         shrinkage=expected_shrinkage(record),
         caveats=_caveats(record),
+        fewest_seeds=CONFIRM_SEEDS,
+        most_seeds=MOST_CONFIRM_SEEDS,
         latency_change=latency_change,
         estimates_of=_estimates_of,
         resume=record.info.command if not record.finished else "",
