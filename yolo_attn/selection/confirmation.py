@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from yolo_attn.selection.advice import placed_rows
+from yolo_attn.graph import layers_in, read_model
+from yolo_attn.graph.document import to_flow
+from yolo_attn.graph.placed_layers import parse_placed_layers
+from yolo_attn.registry import get_layer
 from yolo_attn.selection.files import CONFIRM
 from yolo_attn.selection.records import Confirmed
 from yolo_attn.selection.specification import Search
@@ -18,7 +21,7 @@ from yolo_attn.study.results.records import ArmSummary
 from yolo_attn.study.running.runner import Runner, make_runner
 from yolo_attn.study.store import Store
 
-__all__ = ["base_weights", "confirm", "confirmed", "plan_confirmation"]
+__all__ = ["base_weights", "confirm", "confirmed", "placed_rows", "plan_confirmation"]
 
 
 def plan_confirmation(search: Search, finalists: Sequence[str], seeds: int, stream: TextIO) -> Plan:
@@ -90,4 +93,23 @@ def _confirmed(arm: ArmSummary, folder: Path) -> Confirmed:
         p=found.p_adjusted,
         seeds=found.seeds,
         rows=placed_rows(folder / arm.model, arm.name) if arm.model else (),
+    )
+
+
+def placed_rows(file: Path, name: str) -> tuple[str, ...]:
+    """Return the rows of a variant's model YAML that contain its layers, as text with their numbers.
+
+    Args:
+        file: The model YAML.
+        name: The variant, such as "SE[init=identity]@neck.P4".
+
+    Raises:
+        UserError: The file or the name cannot be read.
+    """
+    layers = {get_layer(placed.layer).name for placed in parse_placed_layers(name)}
+    document = read_model(file)
+    return tuple(
+        f"- {to_flow(row)} # {number}"
+        for number, row in enumerate([*document["backbone"], *document["head"]])
+        if layers & {row[2], *layers_in(row[2])}
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from yolo_attn.selection.advice import conclusion
+from yolo_attn.selection.conclusion import conclusion
 from yolo_attn.selection.files import RESULTS_CSV
 from yolo_attn.selection.records import CandidateRecord, Confirmed, SearchRecord
 from yolo_attn.selection.stored import to_json, write_record

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from yolo_attn.selection.advice import base_name, candidate_of
 from yolo_attn.selection.records import CandidateRecord, Confirmed, Costs, SearchRecord
+from yolo_attn.selection.wording import base_name, candidate_of
 from yolo_attn.study.report.figures.palette import light
 from yolo_attn.study.report.figures.pareto import frontier
 from yolo_attn.study.report.figures.plot import SMALL, Margins, Plot, as_plot, label_left, new_plot

@@ -7,20 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yolo_attn.errors import counted
-from yolo_attn.selection.advice import (
-    Recommendation,
-    base_name,
-    conclusion,
-    expected_shrinkage,
-    latency_change,
-    recommendations,
-)
+from yolo_attn.selection.conclusion import conclusion, expected_shrinkage
 from yolo_attn.selection.files import CONFIRM, REPORT, rung_folder
+from yolo_attn.selection.recommendations import Recommendation, recommendations
 from yolo_attn.selection.records import CandidateRecord, SearchRecord
 from yolo_attn.selection.report.funnel import Stage, funnel_plot, stages
 from yolo_attn.selection.report.gains import Finalist, finalists_in_color, gain_plots
 from yolo_attn.selection.report.grid import Grid, make_grid
 from yolo_attn.selection.specification import CONFIRM_SEEDS, MOST_CONFIRM_SEEDS
+from yolo_attn.selection.wording import base_name, latency_change
 from yolo_attn.study.report.environment import make_environment, shared_parts
 from yolo_attn.study.report.figures.plot import Plot, drawing
 from yolo_attn.study.report.formats import size

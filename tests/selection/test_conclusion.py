@@ -16,7 +16,9 @@ from yolo_attn.graph import read_model
 from yolo_attn.graph.placed_layers import parse_value
 from yolo_attn.host.documents import make_variant
 from yolo_attn.host.placement import place_layer
-from yolo_attn.selection.advice import conclusion, expected_shrinkage, placed_rows, recommendations
+from yolo_attn.selection.conclusion import conclusion, expected_shrinkage
+from yolo_attn.selection.confirmation import placed_rows
+from yolo_attn.selection.recommendations import recommendations
 from yolo_attn.selection.records import FINALIST, Costs, SearchRecord
 
 
