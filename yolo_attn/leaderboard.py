@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ MAIN_SITE = "neck"
 MARGIN = 0.005
 """Smallest difference that matters: half a point, as in `compare`."""
 _LEAST_SEEDS = 2  # of a row with a variance
-_LEAST_LAYERS = 3  # whose differences have a standard deviation worth dividing by
+_LEAST_LAYERS = 3  # whose differences have a deviation worth dividing by
 
 
 @dataclass(frozen=True)
@@ -350,9 +350,10 @@ def read_boards() -> dict[str, Board]:
 def layer_scores(boards: Mapping[str, Board] | None = None) -> dict[str, float]:
     """Return the mean over datasets of each layer's standardized difference at the neck.
 
-    In each dataset the mean over the layers is subtracted and the result is divided by their standard deviation, so a
-    dataset with large differences does not decide alone. A layer of average difference has the score zero. Rows of a
-    single seed, or of runs that have not learned, do not count.
+    In each dataset the median of the layers is subtracted and the result is divided by their median absolute deviation,
+    so neither a dataset with large differences decides alone, nor do layers that fail change the scores of the others.
+    A layer of average difference has the score zero. Rows of a single seed, or of runs that have not learned, do not
+    count.
 
     Args:
         boards: The boards; by default those of the package.
@@ -361,9 +362,11 @@ def layer_scores(boards: Mapping[str, Board] | None = None) -> dict[str, float]:
     for board in (read_boards() if boards is None else boards).values():
         rows = [row for row in board.rows if row.site == MAIN_SITE and row.learnt and row.has_interval]
         means = {row.layer: row.mean or 0.0 for row in rows}
-        spread = stdev(means.values()) if len(means) >= _LEAST_LAYERS else 0.0
-        if spread > 0:
-            average = fmean(means.values())
+        if len(means) < _LEAST_LAYERS:
+            continue
+        middle = median(means.values())
+        deviation = median(abs(mean - middle) for mean in means.values())
+        if deviation > 0:
             for layer, mean in means.items():
-                found.setdefault(layer, []).append((mean - average) / spread)
+                found.setdefault(layer, []).append((mean - middle) / deviation)
     return {layer: fmean(scores) for layer, scores in found.items()}

@@ -531,6 +531,14 @@ def test_the_score_is_the_mean_of_standardized_differences(boards: dict[str, Boa
     assert layer_scores({**boards, "digits": uncertain}) == pytest.approx(scores)
 
 
+def test_a_layer_that_fails_does_not_hide_the_order_of_the_others() -> None:
+    rows = [row(name, mean) for name, mean in (("SE", 0.3), ("CBAM", 0.1), ("ECA", 0.2), ("CA", -0.1), ("NAM", 0.0))]
+    before = layer_scores({"digits": board_of(*rows)})
+    after = layer_scores({"digits": board_of(*rows[:-1], row("NAM", -0.9))})
+    assert after["SE"] - after["CBAM"] == pytest.approx(before["SE"] - before["CBAM"], rel=0.5)
+    assert after["NAM"] < 3 * min(score for layer, score in after.items() if layer != "NAM")
+
+
 def test_candidates_follow_the_leaderboard(boards: dict[str, Board]) -> None:
     labels = ("ECA@neck", "ECA@backbone.P5", "GAM@neck", "SE@neck", "SE@backbone.P5", "CBAM@neck", "NAM@neck")
     assert ordered(*labels) == [
