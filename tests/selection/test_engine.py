@@ -407,7 +407,7 @@ def test_the_results_of_a_finished_search_remain_until_it_changes(
     fake.search(seeds=3)
     stored = (fake.folder / "search.json").read_text()
 
-    def stop(*given: Any) -> None:
+    def stop(*given: Any, **how: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(engine, "confirm", stop)
