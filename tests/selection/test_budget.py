@@ -73,17 +73,12 @@ def test_a_quarter_of_the_budget_is_reserved_for_the_confirmation() -> None:
     assert small.total_runs(planned) <= 80
 
 
-def test_the_seeds_are_chosen_from_those_that_are_reserved() -> None:
+@pytest.mark.parametrize(("sd", "seeds"), [(0.003, 7), (0.05, 10), (None, 5)])
+def test_the_seeds_are_chosen_from_those_that_are_reserved(sd: float | None, seeds: int) -> None:
     found = budget(0, hours=None, runs=160)
     found.plan(60)
-    found.choose_seeds(0.003)
-    assert found.confirm_seeds == 7
-    found = budget(0, hours=None, runs=160)
-    found.plan(60)
-    found.choose_seeds(0.05)
-    assert found.confirm_seeds == 10
-    found.choose_seeds(None)
-    assert found.confirm_seeds == 5
+    found.choose_seeds(sd)
+    assert found.confirm_seeds == seeds
 
 
 def test_given_seeds_and_those_of_a_confirmation_that_has_begun_are_kept() -> None:
