@@ -35,7 +35,9 @@ def axial(weights: Weights) -> Weights:
             for norm, value in zip(("content", "query", "key"), logits, strict=True):
                 if field != "bias":  # the softmax is invariant to it
                     part[f"{norm}_norm.{field}"] = value
-            part[f"value_norm.{field}"], part[f"position_norm.{field}"] = outputs[0::2], outputs[1::2]
+            # Gradients of PyTorch's batch norm in channels_last are wrong for weights with gaps between them in memory.
+            of_values, of_positions = outputs[0::2].contiguous(), outputs[1::2].contiguous()
+            part[f"value_norm.{field}"], part[f"position_norm.{field}"] = of_values, of_positions
         norms = {f"{norm}_norm": f"{norm}_norm" for norm in ("content", "query", "key", "value", "position")}
         part = rename(part, expand="qkv_transform", expand_norm="bn_qkv", **norms) | {"positions": positions[None]}
         state |= {f"{axis}.{name}": value for name, value in part.items()}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from yolo_attn.layers.numerics import no_autocast, widen
 
-__all__ = ["BatchNorm", "GroupNorm", "normalize_channels"]
+__all__ = ["BatchNorm", "GroupNorm", "normalize_channels", "scale_and_shift"]
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -59,3 +59,15 @@ def normalize_channels(norm: nn.LayerNorm, x: Tensor) -> Tensor:
         weight, bias = widen(norm.weight), widen(norm.bias)
         y = F.layer_norm(widen(x).permute(0, 2, 3, 1), norm.normalized_shape, weight, bias, norm.eps)
     return y.permute(0, 3, 1, 2)
+
+
+def scale_and_shift(norm: BatchNorm, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return a and b, (C,), of a batch norm in evaluation, y = a x + b.
+
+    Args:
+        norm: The batch norm.
+        dtype: Of the result; it is computed in at least float32.
+    """
+    scale = widen(norm.weight) * (widen(norm.running_var) + norm.eps).rsqrt()
+    shift = widen(norm.bias) - widen(norm.running_mean) * scale
+    return scale.to(dtype), shift.to(dtype)

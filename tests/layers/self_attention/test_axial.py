@@ -49,12 +49,12 @@ def test_equals_the_loop_within_and_beyond_the_span(span: int) -> None:
     for norm in (layer.content_norm, layer.query_norm, layer.key_norm):
         torch.nn.init.uniform_(norm.weight, 0.5, 2)
         norm.running_var.uniform_(0.5, 2)
-    x = torch.randn(2, 3, 8, 7)
+    x = torch.randn(7, 2, 3, 8)
     with torch.no_grad():
         y = layer(x)
         for image in range(2):
             for line in range(3):
-                torch.testing.assert_close(y[image, line], loop(layer, x[image, line]))
+                torch.testing.assert_close(y[:, image, line], loop(layer, x[:, image, line].t()).t())
 
 
 def test_attends_along_columns_then_along_rows() -> None:
@@ -70,9 +70,10 @@ def test_attends_along_columns_then_along_rows() -> None:
 def vectors_of(kind: str) -> tuple[list[Tensor], Tensor]:
     """Return vectors and their logits (N, groups, length, length), whose mean is larger than their deviation."""
     torch.manual_seed(0)
-    shapes = {"content": [(3, 4, 2, 6)] * 2, "positions": [(3, 4, 2, 6), (2, 6, 6)]}[kind]
-    x, y = vectors = [(5 + torch.randn(shape)).requires_grad_() for shape in shapes]
-    return vectors, x.transpose(2, 3) @ y if kind == "content" else torch.einsum("ngci,cij->ngij", x, y)
+    shapes = {"content": [(6, 3, 4, 2)] * 2, "positions": [(6, 3, 4, 2), (6, 6, 2)]}[kind]
+    vectors = [(5 + torch.randn(shape)).requires_grad_() for shape in shapes]
+    products = {"content": "ingc,jngc->ngij", "positions": "ingc,ijc->ngij"}[kind]
+    return vectors, torch.einsum(products, *vectors)
 
 
 @pytest.mark.parametrize("kind", ["content", "positions"])
@@ -83,7 +84,8 @@ def test_the_factor_of_logits_is_that_of_batch_norm(kind: str) -> None:
         norm.weight.uniform_(0.5, 2)
         expected.load_state_dict(norm.state_dict() | {"bias": torch.zeros(4)})
     factor = norm.scale if kind == "content" else norm.scale_at
-    weights, reference = (logits * factor(*vectors)).softmax(3), expected(logits).softmax(3)
+    weights = (logits * factor(*vectors)[..., None]).softmax(3)
+    reference = expected(logits).softmax(3)
     torch.testing.assert_close(weights, reference, atol=1e-5, rtol=1e-5)
     cotangent = torch.randn_like(weights)
     gradients = [torch.autograd.grad((w * cotangent).sum(), vectors, retain_graph=True) for w in (weights, reference)]
@@ -92,7 +94,8 @@ def test_the_factor_of_logits_is_that_of_batch_norm(kind: str) -> None:
     for name, buffer in norm.named_buffers():
         torch.testing.assert_close(buffer, expected.get_buffer(name))
     norm.eval()
-    torch.testing.assert_close(logits * factor(*vectors), expected.eval()(logits) - expected(torch.zeros_like(logits)))
+    scaled = logits * factor(*vectors)[..., None]
+    torch.testing.assert_close(scaled, expected.eval()(logits) - expected(torch.zeros_like(logits)))
 
 
 def test_rejects_an_odd_number_of_channels() -> None:
@@ -105,9 +108,23 @@ def test_training_does_not_depend_on_how_statistics_are_computed(monkeypatch: py
     for wide in (0, 100):
         monkeypatch.setattr(axial, "WIDE", wide)
         torch.manual_seed(0)
-        layer, x = AxialLines(8, 2, 5).train(), torch.randn(2, 3, 8, 7, requires_grad=True)
+        layer, x = AxialLines(8, 2, 5).train(), torch.randn(7, 2, 3, 8, requires_grad=True)
         y = layer(x)
         gradients = torch.autograd.grad(y.square().sum(), (x, *layer.parameters()))
         results.append((y, *gradients, *layer.buffers()))
     for moments, logits in zip(*results, strict=True):
         torch.testing.assert_close(moments, logits, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_parts_do_not_change_the_result(train: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(axial, "WIDE", 0)
+    results = []
+    for cached in (2**19, 2 * 7 * 7):  # all logits at once, two lines of a group at once
+        monkeypatch.setattr(axial, "CACHED", cached)
+        torch.manual_seed(0)
+        layer, x = AxialLines(8, 2, 5).train(train), torch.randn(7, 2, 3, 8, requires_grad=True)
+        y = layer(x)
+        results.append((y, *torch.autograd.grad(y.square().sum(), (x, *layer.parameters())), *layer.buffers()))
+    for whole, parts in zip(*results, strict=True):
+        torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-5)

@@ -21,9 +21,12 @@ ONNX. Offsets and samples are in float32. Offsets are initialized randomly, as i
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from yolo_attn.layers.large_kernel._large_kernel import LargeKernel
 from yolo_attn.layers.numerics import is_traced, no_autocast, widen
@@ -96,16 +99,53 @@ def _from_map(x: Tensor, down: Tensor, right: Tensor, kernel: Tensor) -> Tensor:
 
 
 def _from_tokens(x: Tensor, down: Tensor, right: Tensor, kernel: Tensor) -> Tensor:
-    """Return the same, with all channels of a position read at once; one tap's samples are stored at a time."""
+    """Return the same, with all channels of a position read at once.
+
+    The samples of one tap at a time stay in the cache. Those of a row of taps have fewer and faster derivatives.
+    """
     b, c, h, w = x.shape
     tokens = x.permute(0, 2, 3, 1).reshape(-1, c).contiguous()  # several times faster
     result = torch.zeros_like(tokens)
     for row in range(kernel.shape[-1]):  # one row of taps at a time bounds the memory of the indices
-        corners = zip(*_corners(down[:, row].transpose(0, 1), right[:, row].transpose(0, 1)), strict=True)
-        for (index, share), weight in zip(corners, kernel[:, 0, row].t().contiguous(), strict=True):
-            samples = F.embedding_bag(index, tokens, mode="sum", per_sample_weights=share)
-            result.addcmul_(samples, weight)
+        index, share = _corners(down[:, row].transpose(0, 1), right[:, row].transpose(0, 1))
+        weight = kernel[:, 0, row].t().contiguous()
+        if torch.is_grad_enabled():
+            samples = _samples(tokens, index.flatten(0, 1), share.flatten(0, 1)).reshape(len(weight), -1, c)
+            result += _WeightedSum.apply(samples, weight)  # type: ignore[no-untyped-call]
+        else:
+            for tap, tap_share, tap_weight in zip(index, share, weight, strict=True):
+                result.addcmul_(_samples(tokens, tap, tap_share), tap_weight)
     return result.reshape(b, h, w, c).permute(0, 3, 1, 2)
+
+
+def _samples(tokens: Tensor, index: Tensor, share: Tensor) -> Tensor:
+    """Return samples of tokens (N, C), (points, C), from index and share of the tokens around them, (points, 4)."""
+    return F.embedding_bag(index, tokens, mode="sum", per_sample_weights=share)
+
+
+class _WeightedSum(torch.autograd.Function):
+    """Sum over the taps of samples (taps, points, C) with weights (taps, C).
+
+    The derivatives of a tap stay in the cache; those of a product and a sum of all taps take several times as long.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, samples: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(samples, weights)
+        y = torch.zeros_like(samples[0])
+        for sample, weight in zip(samples, weights, strict=True):
+            y.addcmul_(sample, weight)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        samples, weights = ctx.saved_tensors
+        of_samples, of_weights = torch.empty_like(samples), torch.empty_like(weights)
+        for tap, (sample, weight) in enumerate(zip(samples, weights, strict=True)):
+            torch.mul(grad, weight, out=of_samples[tap])
+            of_weights[tap] = (grad * sample).sum(0)
+        return of_samples, of_weights
 
 
 def _corners(down: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
