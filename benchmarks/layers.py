@@ -3,9 +3,11 @@
 python benchmarks/layers.py only=SE,CBAM               these layers at P3, P4 and P5 of an image with 640 pixels
 python benchmarks/layers.py peers=True out=cpu.json    all layers that timm or fightingcv-attention has, also as JSON
 python benchmarks/layers.py device=0 dtype=bfloat16 compile=True batch=1,16
+python benchmarks/layers.py only=Axial against=HEAD~10 products=True    beside another commit, and its products alone
 
-Keys: only, peers, levels, batch, modes (forward, train), device, dtype, compile, seconds (per measurement), threads,
-out; `--only SE` is accepted for `only=SE`. benchmarks/README.md says what the columns mean and has the results.
+Keys: only, peers, against, levels, batch, modes (forward, train), device, dtype, compile, products (convolutions and
+matrix products alone), seconds (per measurement), threads, out; `--only SE` is accepted for `only=SE`.
+benchmarks/README.md says what the columns mean and has the results.
 """
 
 from __future__ import annotations

@@ -6,10 +6,11 @@ import json
 import platform
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from yolo_attn.cli.words import parse_flag, parse_integer, parse_keys, without_d
 from yolo_attn.errors import UserError
 from yolo_attn.system.files import write_atomically
 
+from .earlier import Earlier, extract
 from .floor import Machine
 from .measurement import MODES, Pair, Settings, measure, pairs
 from .shapes import LEVELS
@@ -28,7 +30,8 @@ from .timing import keep_heap
 
 __all__ = ["main", "parse_device"]
 
-KEYS = ("only", "peers", "levels", "batch", "modes", "device", "dtype", "compile", "seconds", "threads", "out")
+KEYS = ("only", "peers", "against", "levels", "batch", "modes", "device", "dtype", "compile", "products", "seconds")
+KEYS += ("threads", "out")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PACKAGES = ("torch", "timm", "fightingcv-attention", "ultralytics")
 COMPARED_CHANNELS = 64
@@ -45,6 +48,7 @@ class Plan:
         batches: Sizes of the batch.
         modes: Forward, with backward, or both.
         settings: How.
+        against: Another commit whose layers are measured instead of those of other libraries, or "".
         out: A JSON file, or None.
     """
 
@@ -53,6 +57,7 @@ class Plan:
     batches: list[int]
     modes: list[str]
     settings: Settings
+    against: str = ""
     out: Path | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
 
@@ -62,7 +67,8 @@ def main(words: Sequence[str]) -> int:
     try:
         plan = parse(words)
         keep_heap()
-        execute(plan)
+        with TemporaryDirectory() as folder:
+            execute(beside(plan, Path(folder)) if plan.against else plan)
     except UserError as error:
         print(f"layers.py: {error}", file=sys.stderr)
         return 2
@@ -77,6 +83,8 @@ def parse(words: Sequence[str]) -> Plan:
         raise UserError(f"seconds={seconds}: use a number, such as 0.5")
     if threads := keys.get("threads"):
         torch.set_num_threads(parse_integer({"threads": threads}, "threads", 1))
+    if keys.get("against") and parse_flag(keys, "peers"):
+        raise UserError("against= and peers=True: layers are measured beside either; use one of them")
     chosen = pairs(_list(keys, "only", None, []), peers_only=parse_flag(keys, "peers"))
     if not chosen:
         raise UserError("peers=True: no peer of these layers is installed; pip install timm fightingcv-attention")
@@ -85,8 +93,36 @@ def parse(words: Sequence[str]) -> Plan:
         _list(keys, "levels", LEVELS, list(LEVELS)),
         [parse_integer({"batch": text}, "batch", 1) for text in _list(keys, "batch", None, ["1"])],
         _list(keys, "modes", MODES, list(MODES)),
-        Settings(parse_device(keys.get("device", "cpu")), _dtype(keys), parse_flag(keys, "compile"), float(seconds)),
+        _settings(keys, float(seconds)),
+        keys.get("against", ""),
         Path(keys["out"]) if keys.get("out") else None,
+    )
+
+
+def _settings(keys: dict[str, str], seconds: float) -> Settings:
+    device, compiled, products = parse_device(keys.get("device", "cpu")), *_flags(keys, "compile", "products")
+    if compiled and products:
+        raise UserError("compile=True and products=True: the operators of compiled code are not seen; use one of them")
+    return Settings(device, _dtype(keys), compiled, seconds, products)
+
+
+def _flags(keys: dict[str, str], *names: str) -> list[bool]:
+    return [parse_flag(keys, name) for name in names]
+
+
+def beside(plan: Plan, folder: Path) -> Plan:
+    """Return a plan with the layers of another commit as peers.
+
+    Args:
+        plan: The plan.
+        folder: Where the files of the commit are written.
+    """
+    specs = {pair.spec.name: pair.spec for pair in plan.pairs if pair.spec.inputs == 1}
+    if not specs:
+        raise UserError(f"against={plan.against}: layers with several inputs have no peer; name others with only=")
+    extract(plan.against, folder)
+    return replace(
+        plan, pairs=[Pair(spec, Earlier(name, plan.against, "", folder=folder)) for name, spec in specs.items()]
     )
 
 

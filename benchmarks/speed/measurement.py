@@ -14,6 +14,7 @@ from yolo_attn.registry import LayerSpec, get_layer, list_layers
 
 from .floor import Floor, Machine
 from .peers import PEERS, Peer, available
+from .products import products_of
 from .shapes import Level
 from .timing import interleaved, peak_bytes, quantiles
 
@@ -32,12 +33,14 @@ class Settings:
         dtype: Of weights and maps.
         compiled: Whether the layers are compiled with torch.compile.
         seconds: Time of a measurement.
+        products: Whether convolutions and matrix products are also measured alone.
     """
 
     device: torch.device
     dtype: torch.dtype = torch.float32
     compiled: bool = False
     seconds: float = 1.0
+    products: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,8 @@ def measure(pair: Pair, level: Level, machine: Machine, settings: Settings, *, b
         mode: "forward", or "train" with the backward pass.
 
     Returns:
-        Times in milliseconds and memory in megabytes of "ours" and "theirs", their "ratio" and the "floor". Without
-        "theirs" if there is no peer, or it fails.
+        Times in milliseconds and memory in megabytes of "ours" and "theirs", their "ratio" and the "floor", and times
+        of the "products" of ours alone. Without "theirs" if there is no peer, or it fails.
     """
     train = mode == "train"
     layers = {
@@ -108,7 +111,11 @@ def measure(pair: Pair, level: Level, machine: Machine, settings: Settings, *, b
         found |= {"peer": pair.peer.name, "note": pair.peer.note, "failure": _failure(runs["theirs"])}
         if found["failure"]:
             del layers["theirs"], runs["theirs"]
+    if settings.products:
+        runs["products"] = products_of(runs["ours"])
     times = interleaved(runs, machine.clock, settings.seconds)
+    if settings.products:
+        found["products"] = quantiles(times["products"])
     for name, layer in layers.items():
         found[name] = quantiles(times[name])
         if not settings.compiled or settings.device.type == "cuda":  # live tensors are not seen in compiled code

@@ -18,13 +18,14 @@ Row = dict[str, Any]
 
 def table(rows: Sequence[Row]) -> str:
     """Return a text table with a line for each measurement."""
-    head = ["layer", "beside", "map", "batch", "mode", "ms", "theirs", "ratio", "p10-p90", "x floor", "MB", "theirs"]
+    head = ["layer", "beside", "map", "batch", "mode", "ms", "theirs", "ratio", "p10-p90"]
+    head += ["products", "x floor", "MB", "theirs"]
     return align([head, *map(_cells, rows)], LEFT)
 
 
 def _cells(row: Row) -> list[str]:
     ours, theirs, floor = row["ours"], row.get("theirs", {}), row.get("floor", {})
-    ratio = row.get("ratio")
+    ratio, products = row.get("ratio"), row.get("products")
     return [
         row["layer"],
         row.get("peer", "") + ("*" if row.get("note") else ""),
@@ -35,6 +36,7 @@ def _cells(row: Row) -> list[str]:
         f"{theirs['median']:.4g}" if theirs else "fails" * bool(row.get("failure")),
         f"{ratio['median']:.2f}" if ratio else "",
         f"{ratio['p10']:.2f}-{ratio['p90']:.2f}" if ratio else "",
+        f"{products['median']:.4g}" if products else "",
         f"{ours['median'] / floor['ms']:.1f}" if floor else "",
         f"{ours['peak_mb']:.4g}" if "peak_mb" in ours else "",
         f"{theirs['peak_mb']:.4g}" if "peak_mb" in theirs else "",

@@ -13,12 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.speed import command, measurement
+from benchmarks.speed.earlier import ROOT, Earlier, extract
 from benchmarks.speed.floor import Floor, Machine
 from benchmarks.speed.measurement import Pair, Settings, measure, pairs
 from benchmarks.speed.peers import PEERS, Peer, available
+from benchmarks.speed.products import products_of
 from benchmarks.speed.shapes import LEVELS, Level
 from benchmarks.speed.summary import slower, summary, table
 from benchmarks.speed.timing import Clock, interleaved, peak_bytes, quantiles
+from yolo_attn.analysis.flops import flop_counter
 from yolo_attn.errors import UserError
 from yolo_attn.registry import get_layer, list_layers
 
@@ -237,6 +240,66 @@ def test_the_summary() -> None:
     assert summary([{"layer": "SE", "ours": {"median": 1.0}}]) == ""
 
 
+@pytest.mark.parametrize("mode", ["forward", "train"])
+def test_products_are_measured_alone(machine: Machine, mode: str) -> None:
+    settings = Settings(CPU, seconds=0, products=True)
+    found = measure(Pair(get_layer("SE")), TINY, machine, settings, batch=1, mode=mode)
+    assert found["products"]["median"] > 0
+    assert f"{found['products']['median']:.4g}" in table([found])
+
+
+def test_products_are_all_counted_operations_and_nothing_else() -> None:
+    x, conv = torch.randn(1, 8, 6, 6, requires_grad=True), nn.Conv2d(8, 8, 3)
+
+    def step() -> None:
+        tokens = conv(x).relu().flatten(2)
+        attended = torch.nn.functional.scaled_dot_product_attention(tokens, tokens, tokens @ torch.ones(16, 16))
+        attended.softmax(2).sum().backward()
+
+    with flop_counter() as whole:
+        step()
+    again = products_of(step)
+    with flop_counter() as alone:
+        again()
+    assert alone.get_total_flops() == whole.get_total_flops()
+    with torch.profiler.profile() as profile:
+        again()
+    names = {event.key for event in profile.key_averages()}
+    assert "aten::convolution_backward" in names and not names & {"aten::relu", "aten::softmax"}
+
+
+# --- another commit ---------------------------------------------------------------------------------------------------
+
+
+in_repository = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="requires the repository")
+
+
+@in_repository
+def test_layers_of_another_commit_are_measured(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    modules = {name: module for name, module in sys.modules.items() if name.startswith("yolo_attn")}
+    words = ["only=SE,AFF", "against=HEAD", "levels=P5", "modes=forward", "seconds=0", "products=True"]
+    assert command.main([*words, f"out={tmp_path / 'found.json'}"]) == 0
+    (found,) = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["rows"]
+    assert (found["layer"], found["peer"]) == ("SE", "HEAD") and found["ratio"]["median"] > 0
+    assert "SE     HEAD" in capsys.readouterr().out
+    assert {name: module for name, module in sys.modules.items() if name.startswith("yolo_attn")} == modules
+
+
+@in_repository
+def test_a_layer_of_another_commit_is_built_from_its_files(tmp_path: Path) -> None:
+    extract("HEAD", tmp_path)
+    file = tmp_path / "yolo_attn" / "layers" / "channel" / "se.py"
+    file.write_text(file.read_text(encoding="utf-8") + "\nSE.other = True\n")
+    peer = Earlier("SE", "HEAD", "", folder=tmp_path)
+    ours = peer.ours(16)
+    theirs = peer.theirs(ours, 16, 6)
+    assert theirs.other and not hasattr(ours, "other")
+    x = torch.randn(1, 16, 6, 6)
+    torch.testing.assert_close(theirs(x), ours(x))
+    with pytest.raises(UserError, match=r"^against=HEAD: it has no SE with these weights \(Error"):
+        peer.theirs(peer.ours(32), 16, 6)
+
+
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
@@ -274,6 +337,10 @@ def test_the_command_measures_and_writes(
         (["seconds=fast"], "seconds=fast: use a number"),
         (["seconds=1", "levl=P3"], "unknown key 'levl'"),
         (["only=NAM", "peers=True"], "no peer of these layers is installed"),
+        (["only=SE", "against=HEAD", "peers=True"], "layers are measured beside either"),
+        (["only=AFF", "against=HEAD"], "layers with several inputs have no peer"),
+        (["only=SE", "against=nothing"], "against=nothing: "),
+        (["compile=True", "products=True"], "the operators of compiled code are not seen"),
     ],
 )
 def test_invalid_words_are_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
