@@ -6,8 +6,8 @@ python benchmarks/layers.py device=0 dtype=bfloat16 compile=True batch=1,16
 python benchmarks/layers.py only=Axial against=HEAD~10 products=True    beside another commit, and its products alone
 
 Keys: only, peers, against, levels, batch, modes (forward, train), device, dtype, compile, products (convolutions and
-matrix products alone), seconds (per measurement), threads, out; `--only SE` is accepted for `only=SE`.
-benchmarks/README.md says what the columns mean and has the results.
+matrix products alone), seconds (per measurement), threads, pages (memory returns to the system, as by default), out;
+`--only SE` is accepted for `only=SE`. benchmarks/README.md says what the columns mean and has the results.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from .timing import keep_heap
 __all__ = ["main", "parse_device"]
 
 KEYS = ("only", "peers", "against", "levels", "batch", "modes", "device", "dtype", "compile", "products", "seconds")
-KEYS += ("threads", "out")
+KEYS += ("threads", "pages", "out")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PACKAGES = ("torch", "timm", "fightingcv-attention", "ultralytics")
 COMPARED_CHANNELS = 64
@@ -49,6 +49,7 @@ class Plan:
         modes: Forward, with backward, or both.
         settings: How.
         against: Another commit whose layers are measured instead of those of other libraries, or "".
+        new_pages: Whether memory returns to the system as by default, so that tensors may need new pages in each call.
         out: A JSON file, or None.
     """
 
@@ -58,6 +59,7 @@ class Plan:
     modes: list[str]
     settings: Settings
     against: str = ""
+    new_pages: bool = False
     out: Path | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
 
@@ -66,7 +68,8 @@ def main(words: Sequence[str]) -> int:
     """Measure, print a table and write JSON; return the exit status."""
     try:
         plan = parse(words)
-        keep_heap()
+        if not plan.new_pages:
+            keep_heap()
         with TemporaryDirectory() as folder:
             execute(beside(plan, Path(folder)) if plan.against else plan)
     except UserError as error:
@@ -95,6 +98,7 @@ def parse(words: Sequence[str]) -> Plan:
         _list(keys, "modes", MODES, list(MODES)),
         _settings(keys, float(seconds)),
         keys.get("against", ""),
+        parse_flag(keys, "pages"),
         Path(keys["out"]) if keys.get("out") else None,
     )
 
@@ -156,7 +160,7 @@ def parse_device(name: str) -> torch.device:
 def execute(plan: Plan) -> None:
     """Measure everything in a plan; print it, and write what is measured so far after each pair."""
     machine = Machine(plan.settings.device, plan.settings.dtype)
-    about = describe(plan.settings, machine)
+    about = describe(plan.settings, machine) | {"pages": plan.new_pages}
     print(json.dumps(about))
     for pair in plan.pairs:
         difference = pair.difference(COMPARED_CHANNELS)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from yolo_attn.layers import iRMB
+from yolo_attn.layers.self_attention import irmb
 
 
 def test_a_window_is_a_grid_over_the_map() -> None:
@@ -30,3 +32,14 @@ def test_attention_first_gives_the_same_result_for_linear_values_without_bias() 
 def test_values_have_the_expanded_number_of_channels() -> None:
     assert iRMB(24, expansion=2.5, head_width=8).value[0].out_channels == 60
     assert iRMB(8, expansion=0.01).value[0].out_channels == 1
+
+
+@pytest.mark.parametrize("size", [(14, 14), (9, 5), (3, 12)])
+def test_parts_do_not_change_the_result(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    layer, x = iRMB(8, window=3, head_width=4).eval(), torch.randn(2, 8, *size)
+    expected = layer(x)  # with gradients, in one part
+    for cached in (1, 2 * 32 * 3 * 12, 2**20):  # a row of windows each, some rows, all
+        monkeypatch.setattr(irmb, "CACHED", cached)
+        with torch.no_grad():
+            torch.testing.assert_close(layer(x), expected)

@@ -22,23 +22,32 @@ instead of the first batch norm, which is not an option here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_choice, check_flag, check_integer, check_odd, check_positive
-from yolo_attn.layers.norms import BatchNorm
-from yolo_attn.layers.self_attention._tokens import attend, split_heads
+from yolo_attn.layers.norms import BatchNorm, scale_and_shift
+from yolo_attn.layers.numerics import is_traced
+from yolo_attn.layers.self_attention._tokens import attend
 from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
 
 __all__ = ["iRMB"]
 
 EPS = 1e-6  # of both norms
-ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
+CACHED = 2**19  # values that stay in the cache of a CPU, 2 MB
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": partial(nn.ReLU, inplace=True),
+    "silu": partial(nn.SiLU, inplace=True),
+    "gelu": nn.GELU,
+}
 
 
 @register_layer(
@@ -110,54 +119,74 @@ class iRMB(Mixer):
     def mix(self, x: Tensor) -> Tensor:
         """Return x plus the output of the block."""
         mixed = self._attend(self.norm(x))
-        y: Tensor = x + self.proj(self.local(mixed).add_(mixed))
+        y: Tensor = x + self.proj(self._local(mixed).add_(mixed))
         return y
+
+    def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
+        """Return the attention of all positions to those of their window."""
+        x = self._pad(self.norm(inputs[0]))
+        (windows,) = self._windows(x, parts=1)
+
+        def contexts(values: Tensor) -> Tensor:
+            (of_values,) = self._windows(values, parts=1)
+            return self._map([self._contexts(windows, of_values)], x)
+
+        return [Reading("", x if self.attention_first else self.value(x), contexts, self.heads)]
 
     def _attend(self, x: Tensor) -> Tensor:
         """Return the values mixed within the windows, (B, e C, H, W)."""
         height, width = x.shape[2:]
         x = self._pad(x)
-        windows = self._to_windows(x)
-        values = windows if self.attention_first else self.value(windows)
-        mixed = self._to_map(self._contexts(windows, values), x)[:, :, :height, :width]
+        parts = self._windows(x, parts=1 if self.attention_first else self._parts(x))
+        contexts = [self._contexts(part, part if self.attention_first else self.value(part)) for part in parts]
+        mixed = self._map(contexts, x)[:, :, :height, :width]
         return self.value(mixed) if self.attention_first else mixed
-
-    def readings(self, inputs: Sequence[Tensor]) -> list[Reading]:
-        """Return the attention of all positions to those of their window."""
-        x = self._pad(self.norm(inputs[0]))
-        windows = self._to_windows(x)
-
-        def contexts(values: Tensor) -> Tensor:
-            return self._to_map(self._contexts(windows, self._to_windows(values)), x)
-
-        return [Reading("", x if self.attention_first else self.value(x), contexts, self.heads)]
 
     def _pad(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
         return F.pad(x, (0, -width % self.window, 0, -height % self.window))
 
+    def _parts(self, x: Tensor) -> int:
+        """Return in how many parts the values stay in the cache of a CPU, with at least one row of windows each."""
+        if is_traced() or torch.is_grad_enabled() or x.device.type != "cpu":
+            return 1
+        values = x.numel() // self.channels * self.proj.in_channels
+        return max(1, min(x.shape[2] // self.window, values // CACHED))
+
+    def _windows(self, x: Tensor, *, parts: int) -> list[Tensor]:
+        """Return windows of a padded map, (1, C, s * s, windows), in parts with some rows of windows each.
+
+        Channels are last in memory. Position (i, j) is in window (i mod n, j mod m).
+        """
+        s, (b, c, height, width) = self.window, x.shape
+        grid = x.reshape(b, c, s, height // s, s, width // s).permute(2, 4, 0, 3, 5, 1)
+        rows = [grid] if parts == 1 else torch.tensor_split(grid, parts, 3)  # each (s, s, b, n, m, c)
+        return [part.reshape(1, s * s, -1, c).permute(0, 3, 1, 2) for part in rows]
+
     def _contexts(self, windows: Tensor, values: Tensor) -> Tensor:
-        """Return the values mixed within the windows, (B * windows, heads, s * s, any)."""
+        """Return the values mixed within the windows, (1, windows * heads, s * s, any)."""
         query, key = self.query_key(windows).chunk(2, 1)
         return attend(self._by_head(query), self._by_head(key), self._by_head(values))
 
     def _by_head(self, windows: Tensor) -> Tensor:
-        """Return (B, C, windows, s * s) as (B * windows, heads, s * s, C / heads), without a copy."""
-        return split_heads(windows.permute(0, 2, 3, 1).flatten(0, 1), self.heads)
+        """Return (1, C, s * s, windows) as (1, windows * heads, s * s, C / heads), without a copy."""
+        c, positions = windows.shape[1:3]
+        return windows.permute(0, 2, 3, 1).reshape(1, positions, -1, c // self.heads).transpose(1, 2)
 
-    def _to_windows(self, x: Tensor) -> Tensor:
-        """Return the windows of a padded map, (B, C, windows, s * s), a view of tokens in memory.
+    def _map(self, contexts: list[Tensor], like: Tensor) -> Tensor:
+        """Return the contexts of all parts as a map of the size of `like`, channels last in memory."""
+        s, (b, _, height, width) = self.window, like.shape
+        shape = (b, -1, width // s, self.heads, s, s, contexts[0].shape[3])
+        grids = [part.reshape(shape).permute(0, 4, 1, 5, 2, 3, 6) for part in contexts]
+        grid = grids[0] if len(grids) == 1 else torch.cat(grids, 2)
+        return grid.reshape(b, height, width, -1).permute(0, 3, 1, 2)
 
-        Position (i, j) is in window (i mod n, j mod m).
-        """
-        s = self.window
-        b, c, h, w = x.shape
-        tokens = x.reshape(b, c, s, h // s, s, w // s).permute(0, 3, 5, 2, 4, 1)  # b, n, m, rows, columns, c
-        return tokens.reshape(b, -1, s * s, c).permute(0, 3, 1, 2)
-
-    def _to_map(self, contexts: Tensor, like: Tensor) -> Tensor:
-        """Return contexts (B * windows, heads, s * s, any) as a map of the size of `like`, channels last in memory."""
-        s = self.window
-        b, _, h, w = like.shape
-        grid = contexts.reshape(b, h // s, w // s, self.heads, s, s, -1).permute(0, 4, 1, 5, 2, 3, 6)
-        return grid.reshape(b, h, w, -1).permute(0, 3, 1, 2)
+    def _local(self, x: Tensor) -> Tensor:
+        """Return silu(BN DW x), in evaluation without a pass for the norm."""
+        if self.training:
+            y: Tensor = self.local(x)
+            return y
+        conv, norm = cast(nn.Conv2d, self.local[0]), cast(BatchNorm, self.local[1])
+        scale, shift = scale_and_shift(norm, conv.weight.dtype)
+        weight = conv.weight * scale[:, None, None, None]
+        return F.silu(F.conv2d(x, weight, shift, 1, conv.padding, 1, conv.groups), inplace=True)
