@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from yolo_attn.layers import OmniKernel
+from yolo_attn.layers.large_kernel import omni_kernel
 from yolo_attn.layers.large_kernel.omni_kernel import FrequencyModulation
 
 
@@ -19,7 +20,13 @@ def modulation() -> FrequencyModulation:
     return layer
 
 
+@pytest.fixture(params=[True, False], ids=["transforms", "tables"])
+def transforms(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(omni_kernel, "transforms", lambda x: request.param)
+
+
 @pytest.mark.parametrize("size", [(6, 7), (1, 1), (1, 5), (9, 4)])
+@pytest.mark.usefixtures("transforms")
 def test_modulates_the_spectrum_of_the_whole_map(size: tuple[int, int]) -> None:
     layer, c = modulation(), torch.randn(2, 4, *size, dtype=torch.float64, requires_grad=True)
     modulated = torch.fft.ifft2(layer.factor(c) * torch.fft.fft2(layer.spectrum(c))).abs()
@@ -30,6 +37,7 @@ def test_modulates_the_spectrum_of_the_whole_map(size: tuple[int, int]) -> None:
     torch.testing.assert_close(*gradients)
 
 
+@pytest.mark.usefixtures("transforms")
 def test_large_spectra_do_not_overflow() -> None:
     layer, c = modulation().float(), torch.full((1, 4, 20, 20), 1e10)
     assert layer(c).isfinite().all()

@@ -10,12 +10,12 @@ W, Wa, Wc, W1, W2, Wy are 1 x 1 convolutions. alpha is initialized to 0, beta to
 
 Paper: Cui et al., "Omni-Kernel Network for Image Restoration", AAAI 2024.
 Code: https://github.com/c-yn/OKNet
-Shapes: x (B, C, H, W), y the same. The code uses it on the smallest map only; with k = 63 most of the time is spent in
-the depthwise convolution.
+Shapes: x (B, C, H, W), y the same. The code uses it on the smallest map only.
 Deviations: f is computed without a Fourier transform, which the code applies and inverts around the product with a, a
 real number for each channel. A 3 x 3 convolution of the code that has no effect is omitted. The four depthwise
-convolutions are applied as one, and without the weights that lie outside of the map at every position. Transforms are
-products with matrices, which every exporter knows, and are in float32, like c and e. YOLO forks have k = 31.
+convolutions are applied as one, without the weights that lie outside of the map at every position, and by Fourier
+transforms where the kernel is large. Traces have plain convolutions and, for the transforms of e, products with
+matrices, which every exporter knows. Transforms, c and e are in float32. YOLO forks have k = 31.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_odd
+from yolo_attn.layers.large_kernel._fourier import depthwise, transforms
 from yolo_attn.layers.numerics import is_traced, length, no_autocast, saturate, total, widen
 from yolo_attn.layers.projections import wide_conv
 from yolo_attn.layers.statistics import mean
@@ -83,9 +84,7 @@ class OmniKernel(Mixer):
         """Return the sum of the depthwise convolutions, (B, C, H, W)."""
         if is_traced():  # the size of the map may be dynamic
             return total(conv(hidden) for conv in self.dwconvs)
-        weight, bias = self.kernel(*hidden.shape[2:])
-        padding = [size // 2 for size in weight.shape[2:]]
-        return F.conv2d(hidden, weight, bias, padding=padding, groups=self.channels)
+        return depthwise(hidden, *self.kernel(*hidden.shape[2:]))
 
     def kernel(self, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Return the sum of the kernels, as large as a map of this size can meet, and of their biases.
@@ -134,12 +133,19 @@ class FrequencyModulation(nn.Module):
         """Return the weighted sum of the modulated map and the map."""
         with no_autocast(c):
             c = widen(c)
-            modulated = _modulated(wide_conv(self.factor, c), wide_conv(self.spectrum, c))
+            modulate = _modulated if transforms(c) else _modulated_by_tables
+            modulated = modulate(wide_conv(self.factor, c), wide_conv(self.spectrum, c))
             return widen(self.alpha)[:, None, None] * modulated + widen(self.beta)[:, None, None] * c
 
 
 def _modulated(factor: Tensor, x: Tensor) -> Tensor:
-    """Return |IFFT(factor * FFT(x))|, (B, C, H, W), over both axes of the map.
+    """Return |IFFT(factor * FFT(x))|, (B, C, H, W), over both axes of the map."""
+    y: Tensor = torch.fft.ifft2(factor * torch.fft.fft2(x)).abs()
+    return y
+
+
+def _modulated_by_tables(factor: Tensor, x: Tensor) -> Tensor:
+    """Return the same by products with matrices.
 
     With R and I the parts of a spectrum, cos and sin the tables of an axis, the transform along that axis is
     (R + i I) (cos - i sin), the inverse (R + i I) (cos + i sin) divided by the length.

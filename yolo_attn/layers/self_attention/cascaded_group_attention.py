@@ -100,10 +100,12 @@ class CascadedGroupAttention(Mixer):
         height, width = values.shape[2:]
         table = self.cascade.table[head]
         k, v = to_tokens(key)[:, None], to_tokens(values)[:, None]
+        columns = torch.arange(width, device=table.device)[:, None]
+        across = table[:, _distance(columns, width, len(table))].flatten(0, 1)  # (distances * width, width)
 
         def part(q: Tensor, row: Tensor, column: Tensor) -> Tensor:
-            rows, columns = _distance(row, height, len(table)), _distance(column, width, len(table))
-            bias = table.flatten()[(rows[:, :, None] * len(table) + columns[:, None]).flatten(1)]
+            index = _distance(row, height, len(table)) * width + column  # of a query's and a row's line in `across`
+            bias = across.index_select(0, index.flatten()).reshape(-1, height * width)
             return attend_any_width(q, k, v, bias=bias.to(q.dtype))  # the gradient of an entry is a sum, in float32
 
         q = to_tokens(query)[:, None]

@@ -32,7 +32,7 @@ from torch.utils.checkpoint import checkpoint
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag, check_integer, check_odd, check_positive
 from yolo_attn.layers.norms import normalize_channels
-from yolo_attn.layers.numerics import no_autocast, saturate, widen
+from yolo_attn.layers.numerics import is_traced, no_autocast, saturate, widen
 from yolo_attn.registry import register_layer
 
 __all__ = ["SS2D"]
@@ -40,6 +40,8 @@ __all__ = ["SS2D"]
 DIRECTIONS = 4
 MAX_STATES = 2**23
 """Largest number of states computed at once, 32 MiB in float32; there are about eight copies."""
+CACHED_STATES = 2**21
+"""The same in inference on a CPU, 8 MiB: larger tensors have new pages in every chunk."""
 BLOCK = 16
 """Steps of a block."""
 LEVELS = 5
@@ -128,7 +130,8 @@ class SS2D(Mixer):
         state = u.new_zeros(*u.shape[:1], *u.shape[2:], self.states)
         if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             return self._scan_chunk(u, state)[0]  # the number of chunks would be constant in a trace
-        size = max(1, MAX_STATES // state.numel())
+        cached = u.device.type == "cpu" and not torch.is_grad_enabled()
+        size = max(1, (CACHED_STATES if cached else MAX_STATES) // state.numel())
         if u.shape[1] <= size:
             return self._scan_chunk(u, state)[0]
         outputs = []
@@ -185,15 +188,16 @@ def linear_scan(decay: Tensor, enter: Tensor, first: Tensor, level: int = 1) -> 
     if level < LEVELS if tracing else length > BLOCK:
         ends = linear_scan(product, state, first, level + 1)
         before = torch.cat([before, ends[:, :-1]], 1)
-    found = torch.stack(states, 2) + torch.stack(products, 2) * before[:, :, None]
+    found = torch.addcmul(torch.stack(states, 2), torch.stack(products, 2), before[:, :, None])
     return found.flatten(1, 2)[:, :length]
 
 
 def _blocks(x: Tensor) -> tuple[Tensor, ...]:
     """Return the steps of the blocks of a sequence (K, N, ...): tensors (K, blocks, ...)."""
-    padding = [0, 0] * (x.ndim - 2) + [0, -x.shape[1] % BLOCK]
-    padded = F.pad(x, padding)
-    return padded.reshape(x.shape[0], -1, BLOCK, *x.shape[2:]).unbind(2)
+    missing = -x.shape[1] % BLOCK
+    if is_traced() or missing:  # padding by nothing is a copy
+        x = F.pad(x, [0, 0] * (x.ndim - 2) + [0, missing])
+    return x.reshape(x.shape[0], -1, BLOCK, *x.shape[2:]).unbind(2)
 
 
 def _uniform(*shape: int, limit: float) -> Tensor:
