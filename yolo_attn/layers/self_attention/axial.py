@@ -146,7 +146,7 @@ class AxialLines(nn.Module):
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return queries, keys and values (length, lines, groups, d / 2 or d), and Q, K and V (length, length, 2 d)."""
-        length, channels = len(x), x.shape[3]
+        length, channels = x.shape[0], x.shape[3]
         tokens = x.reshape(1, -1, channels)
         if self.training:
             expanded = _normalized(self.expand_norm, linear(tokens, self.expand.weight[:, :, 0]))
@@ -169,7 +169,7 @@ class AxialLines(nn.Module):
 
         N is lines * groups, in one or several parts.
         """
-        length, half = len(query), self.depth // 2
+        length, half = query.shape[0], self.depth // 2
         query, key, at = widen(query), widen(key), widen(at)
         query_at, key_at = at[:, :, :half], at[:, :, half : self.depth]
         if self.training and half * WIDE > length:  # the statistics take longer than the logits
@@ -189,7 +189,7 @@ class AxialLines(nn.Module):
 
     def _normalized_logits(self, query: Tensor, key: Tensor, query_at: Tensor, key_at: Tensor) -> Tensor:
         """Return the logits (lines * groups, length, length), normalized by their own statistics."""
-        length, groups = len(query), self.groups
+        length, groups = query.shape[0], self.groups
         by_line = (-1, groups, length, length)  # of logits (lines * groups, i, j)
         by_position = (-1, groups, length)  # of logits (i, lines * groups, j)
         query, key = query.flatten(1, 2), key.flatten(1, 2)
@@ -289,10 +289,14 @@ def _logits(*factors: Tensor) -> Tensor:
     with no_autocast(query):
         of_query, of_key = _with_positions(scaled_query, query_at), _with_positions(scaled_key, key_at)
         if of_key.requires_grad and not is_traced():
-            of_key.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]  # else products copy each matrix
+            of_key.register_hook(_contiguous)  # type: ignore[no-untyped-call]  # else products copy each matrix
         logits = torch.baddbmm(of_query.transpose(0, 1), query.transpose(0, 1), key.permute(1, 2, 0))
     logits += of_key.permute(1, 2, 0)
     return logits
+
+
+def _contiguous(gradient: Tensor | None) -> Tensor | None:
+    return None if gradient is None else gradient.contiguous()
 
 
 def _normalized(norm: BatchNorm, tokens: Tensor) -> Tensor:
