@@ -14,6 +14,7 @@ __all__ = [
     "FLOAT16_MAX",
     "at_least_one",
     "channel_shuffle",
+    "is_exported",
     "is_traced",
     "length",
     "lerp",
@@ -109,6 +110,14 @@ def is_traced() -> bool:
         return True
     is_compiling = getattr(torch.compiler, "is_compiling", None)  # later than PyTorch 2.1
     return is_compiling is not None and bool(is_compiling())
+
+
+def is_exported() -> bool:
+    """Return whether an exporter records the operators; before PyTorch 2.7, which does not tell, also a compiler."""
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return True
+    is_exporting = getattr(torch.compiler, "is_exporting", None)
+    return is_traced() if is_exporting is None else bool(is_exporting())
 
 
 def total(tensors: Iterable[Tensor]) -> Tensor:

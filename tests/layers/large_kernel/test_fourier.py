@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from yolo_attn.layers.large_kernel import _fourier
 from yolo_attn.layers.large_kernel._fourier import depthwise
@@ -39,6 +40,38 @@ def test_half_precision_gives_a_result_in_float32() -> None:
     y = depthwise(*narrow)
     assert y.dtype == torch.float32
     torch.testing.assert_close(y, depthwise(*(t.float() for t in narrow)))
+
+
+class Convolution(nn.Module):
+    """A depthwise convolution with a large kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 2, 15, groups=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert self.conv.bias is not None
+        return depthwise(x, self.conv.weight, self.conv.bias)
+
+
+def test_compiled_layers_transform_and_exported_graphs_convolve() -> None:
+    layer, x = Convolution().eval(), torch.randn(1, 2, 20, 20)
+    graphs: list[str] = []
+
+    def keep(graph: torch.fx.GraphModule, _: object) -> torch.fx.GraphModule:
+        graphs.append(graph.code)
+        return graph
+
+    compiled = torch.compile(layer, fullgraph=True, backend=keep)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x), layer(x))
+        traced = torch.jit.trace(layer, x)
+        torch.testing.assert_close(traced(x), layer(x), atol=1e-5, rtol=1e-5)
+    knows_exports = hasattr(torch.compiler, "is_exporting")
+    assert ("rfft2" in graphs[0]) is knows_exports
+    assert "fft" not in str(traced.inlined_graph)
+    if knows_exports:
+        assert "fft" not in torch.export.export(layer, (x,)).graph_module.code
 
 
 @pytest.mark.parametrize(("least", "length"), [(1, 1), (7, 8), (111, 120), (1025, 1080)])

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from yolo_attn.layers.numerics import is_traced, no_autocast, widen
+from yolo_attn.layers.numerics import is_exported, no_autocast, widen
 
 __all__ = ["depthwise", "transforms"]
 
@@ -24,7 +24,7 @@ FACTORS = (2, 3, 5)
 def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Return the depthwise convolution of a map padded with zeros, (B, C, H, W).
 
-    A large kernel gives a result in at least float32. Traces have the plain convolution, which every exporter knows.
+    A large kernel gives a result in at least float32. Exported graphs have the plain convolution, as all formats do.
 
     Args:
         x: (B, C, H, W).
@@ -39,8 +39,8 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def transforms(x: Tensor) -> bool:
-    """Return whether the device of x has Fourier transforms, and no exporter or compiler records the operators."""
-    return not is_traced() and x.device.type in {"cpu", "cuda", "meta"}
+    """Return whether the device of x has Fourier transforms, and no exporter records the operators."""
+    return not is_exported() and x.device.type in {"cpu", "cuda", "meta"}
 
 
 def _from_spectra(x: Tensor, kernel: Tensor) -> Tensor:

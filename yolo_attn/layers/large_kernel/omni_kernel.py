@@ -14,8 +14,8 @@ Shapes: x (B, C, H, W), y the same. The code uses it on the smallest map only.
 Deviations: f is computed without a Fourier transform, which the code applies and inverts around the product with a, a
 real number for each channel. A 3 x 3 convolution of the code that has no effect is omitted. The four depthwise
 convolutions are applied as one, without the weights that lie outside of the map at every position, and by Fourier
-transforms where the kernel is large. Traces have plain convolutions and, for the transforms of e, products with
-matrices, which every exporter knows. Transforms, c and e are in float32. YOLO forks have k = 31.
+transforms where the kernel is large. Exported graphs have plain convolutions and, for the transforms of e, products
+with matrices, which all formats have. Transforms, c and e are in float32. YOLO forks have k = 31.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_odd
 from yolo_attn.layers.large_kernel._fourier import depthwise, transforms
-from yolo_attn.layers.numerics import is_traced, length, no_autocast, saturate, total, widen
+from yolo_attn.layers.numerics import is_exported, length, no_autocast, saturate, total, widen
 from yolo_attn.layers.projections import wide_conv
 from yolo_attn.layers.statistics import mean
 from yolo_attn.registry import register_layer
@@ -82,7 +82,7 @@ class OmniKernel(Mixer):
 
     def _convolve(self, hidden: Tensor) -> Tensor:
         """Return the sum of the depthwise convolutions, (B, C, H, W)."""
-        if is_traced():  # the size of the map may be dynamic
+        if is_exported():  # the size of the map may be dynamic
             return total(conv(hidden) for conv in self.dwconvs)
         return depthwise(hidden, *self.kernel(*hidden.shape[2:]))
 

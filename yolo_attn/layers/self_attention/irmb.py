@@ -164,14 +164,15 @@ class iRMB(Mixer):
         return [part.reshape(1, s * s, -1, c).permute(0, 3, 1, 2) for part in rows]
 
     def _contexts(self, windows: Tensor, values: Tensor) -> Tensor:
-        """Return the values mixed within the windows, (1, windows * heads, s * s, any)."""
+        """Return the values mixed within the windows, (windows, heads, s * s, any)."""
         query, key = self.query_key(windows).chunk(2, 1)
         return attend(self._by_head(query), self._by_head(key), self._by_head(values))
 
     def _by_head(self, windows: Tensor) -> Tensor:
-        """Return (1, C, s * s, windows) as (1, windows * heads, s * s, C / heads), without a copy."""
+        """Return (1, C, s * s, windows) as (windows, heads, s * s, C / heads), without a copy."""
         c, positions = windows.shape[1:3]
-        return windows.permute(0, 2, 3, 1).reshape(1, positions, -1, c // self.heads).transpose(1, 2)
+        tokens = windows.permute(0, 2, 3, 1).reshape(positions, -1, self.heads, c // self.heads)
+        return tokens.permute(1, 2, 0, 3)
 
     def _map(self, contexts: list[Tensor], like: Tensor) -> Tensor:
         """Return the contexts of all parts as a map of the size of `like`, channels last in memory."""
