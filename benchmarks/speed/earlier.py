@@ -1,4 +1,8 @@
-"""Layers of another commit of this repository, measured in one process with those of this checkout."""
+"""Layers of another commit of this repository, measured in one process with those of this checkout.
+
+The package of the other commit registers its layers in Ultralytics, as every import of it does, so that Ultralytics
+builds no models of this checkout afterwards.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +73,10 @@ def extract(commit: str, folder: Path) -> None:
         UserError: There is no such commit here.
     """
     command = ["git", "-C", str(ROOT), "archive", "--format=tar", commit, PACKAGE]
-    done = subprocess.run(command, capture_output=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, check=False)
+    except OSError as error:
+        raise UserError(f"against={commit}: Git does not run ({error.strerror}); install it") from error
     if done.returncode:
         raise UserError(f"against={commit}: {done.stderr.decode(errors='replace').strip()}")
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
