@@ -50,7 +50,7 @@ def test_tails_are_symmetric_and_fall_with_distance(distance: float, share: floa
     tail = tail_probability(distance, share, df1, df2)
     assert tail + tail_probability(-distance, share, df1, df2) == pytest.approx(1)
     assert tail_probability(distance + 0.1, share, df1, df2) < tail <= 0.5 + 1e-9
-    assert tail == pytest.approx(tail_probability(distance, 1 - share, df2, df1), rel=1e-6)  # the order is arbitrary
+    assert tail == pytest.approx(tail_probability(distance, 1 - share, df2, df1), rel=1e-5)  # the order is arbitrary
 
 
 @pytest.mark.parametrize(("df1", "df2"), [(2, 19), (4, 1e6)])
