@@ -30,8 +30,22 @@ from .timing import keep_heap
 
 __all__ = ["main", "parse_device"]
 
-KEYS = ("only", "peers", "against", "levels", "batch", "modes", "device", "dtype", "compile", "products", "seconds")
-KEYS += ("threads", "pages", "out")
+KEYS = (
+    "only",
+    "peers",
+    "against",
+    "levels",
+    "batch",
+    "modes",
+    "device",
+    "dtype",
+    "compile",
+    "products",
+    "seconds",
+    "threads",
+    "pages",
+    "out",
+)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PACKAGES = ("torch", "timm", "fightingcv-attention", "ultralytics")
 COMPARED_CHANNELS = 64
@@ -104,14 +118,10 @@ def parse(words: Sequence[str]) -> Plan:
 
 
 def _settings(keys: dict[str, str], seconds: float) -> Settings:
-    device, compiled, products = parse_device(keys.get("device", "cpu")), *_flags(keys, "compile", "products")
+    compiled, products = parse_flag(keys, "compile"), parse_flag(keys, "products")
     if compiled and products:
         raise UserError("compile=True and products=True: the operators of compiled code are not seen; use one of them")
-    return Settings(device, _dtype(keys), compiled, seconds, products)
-
-
-def _flags(keys: dict[str, str], *names: str) -> list[bool]:
-    return [parse_flag(keys, name) for name in names]
+    return Settings(parse_device(keys.get("device", "cpu")), _dtype(keys), compiled, seconds, products)
 
 
 def beside(plan: Plan, folder: Path) -> Plan:
