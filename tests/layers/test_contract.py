@@ -17,6 +17,7 @@ from torch.func import functional_call
 
 import yolo_attn.layers
 from yolo_attn.layers.base import Chain, Layer
+from yolo_attn.layers.folding import fold_norms
 from yolo_attn.registry import build
 
 from .cases import CHANNELS, ESTIMATED_GRADIENTS, Case, call, cases, fusions
@@ -190,6 +191,14 @@ def test_evaluation_is_a_function_of_each_image_alone(case: Case) -> None:
     assert close(alone, y, 1e-5), "an image's result depends on the others in its batch"
     assert all(torch.equal(x, b) for x, b in zip(xs, before, strict=True)), "the input was changed"
     assert all(torch.equal(value, state[name]) for name, value in layer.state_dict().items()), "state was changed"
+
+
+@each
+def test_folded_norms_change_nothing(case: Case) -> None:
+    layer, xs = case.trained().double(), [x.double() for x in case.inputs()]
+    y = call(layer, xs)
+    fold_norms(layer)
+    assert close(call(layer, xs), y, 1e-6)
 
 
 @each

@@ -19,6 +19,7 @@ from yolo_attn.host.child_training import CHILD_TRAINING
 from yolo_attn.host.data_bindings import DATASETS
 from yolo_attn.host.ddp import DDP_FILE
 from yolo_attn.host.freezing import FREEZING
+from yolo_attn.host.fusing import FUSING
 from yolo_attn.host.learning_rate import LEARNING_RATE
 from yolo_attn.host.model_bindings import MODEL_NAMES
 from yolo_attn.host.model_files import MODEL_FILES, SCALES
@@ -37,6 +38,7 @@ BINDINGS: tuple[Binding, ...] = (
     MODEL_FILES,
     SCALES,
     FREEZING,
+    FUSING,
     *LEARNING_RATE,
     *MODEL_NAMES,
     *DATASETS,

@@ -20,6 +20,7 @@ __all__ = [
     "lerp",
     "no_autocast",
     "one_dtype",
+    "runs_on_cpu",
     "saturate",
     "total",
     "unit",
@@ -118,6 +119,11 @@ def is_exported() -> bool:
         return True
     is_exporting = getattr(torch.compiler, "is_exporting", None)
     return is_traced() if is_exporting is None else bool(is_exporting())
+
+
+def runs_on_cpu(x: Tensor) -> bool:
+    """Return whether the operators of x run one by one on a CPU, where its caches decide which ones are fastest."""
+    return x.device.type == "cpu" and not is_traced()
 
 
 def total(tensors: Iterable[Tensor]) -> Tensor:

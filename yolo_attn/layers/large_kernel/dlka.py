@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from yolo_attn.layers.large_kernel._large_kernel import LargeKernel
-from yolo_attn.layers.numerics import is_traced, no_autocast, widen
+from yolo_attn.layers.numerics import no_autocast, runs_on_cpu, widen
 from yolo_attn.registry import register_layer
 
 __all__ = ["DLKA"]
@@ -73,7 +73,7 @@ def deformable_depthwise(x: Tensor, offsets: Tensor, kernel: Tensor, dilation: i
     steps = torch.arange(-(k // 2), k // 2 + 1, device=x.device, dtype=down.dtype) * dilation
     down = down + steps.view(k, 1, 1, 1) + torch.arange(h, device=x.device, dtype=down.dtype).view(-1, 1)
     right = right + steps.view(k, 1, 1) + torch.arange(w, device=x.device, dtype=down.dtype)
-    convolve = _from_tokens if x.device.type == "cpu" and not is_traced() else _from_map
+    convolve = _from_tokens if runs_on_cpu(x) else _from_map
     with no_autocast(x):
         return convolve(widen(x), down, right, widen(kernel)).to(x.dtype)
 

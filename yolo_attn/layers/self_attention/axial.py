@@ -29,7 +29,7 @@ from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check, check_integer
 from yolo_attn.layers.norms import BatchNorm, scale_and_shift
-from yolo_attn.layers.numerics import is_traced, no_autocast, wide, widen
+from yolo_attn.layers.numerics import is_traced, no_autocast, runs_on_cpu, wide, widen
 from yolo_attn.layers.projections import linear
 from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
@@ -313,7 +313,7 @@ def _with_positions(x: Tensor, at: Tensor) -> Tensor:
 def _parts(*factors: Tensor) -> list[tuple[Tensor, ...]]:
     """Return factors (length, N, any) in parts whose logits stay in the cache of a CPU."""
     length, count = factors[0].shape[:2]
-    if is_traced() or factors[0].device.type != "cpu" or count * length * length <= CACHED:
+    if not runs_on_cpu(factors[0]) or count * length * length <= CACHED:
         return [factors]
     size = max(1, CACHED // (length * length))
     return list(zip(*(torch.split(factor, size, 1) for factor in factors), strict=True))

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag, check_integer, check_odd, check_positive
-from yolo_attn.layers.numerics import at_least_one, is_traced, no_autocast, widen
+from yolo_attn.layers.numerics import at_least_one, no_autocast, runs_on_cpu, widen
 from yolo_attn.layers.self_attention._table_attention import table_attention
 from yolo_attn.layers.self_attention._tokens import axis_coordinates, chunked, split_heads, to_tokens
 from yolo_attn.layers.sizes import fitting_groups
@@ -161,7 +161,7 @@ class DAttention(Mixer):
         query, key, value = (self._heads(widen(part)) for part in (query, key, value))
         query = query * query.shape[3] ** -0.5
         with no_autocast(query):
-            if is_traced() or query.device.type != "cpu" or min(height, width) < DENSE * self.table.shape[1]:
+            if not runs_on_cpu(query) or min(height, width) < DENSE * self.table.shape[1]:
                 row, column = (axis_coordinates(length, points) for length in (height, width))
                 bias = partial(_sample, tables, points.flatten(0, 1))
                 return _attend_to_samples(query, key, value, _grid(row, column).flatten(0, 1), bias)

@@ -34,7 +34,7 @@ from yolo_attn.layers.attention_values import Reading
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_choice, check_flag, check_integer, check_odd, check_positive
 from yolo_attn.layers.norms import BatchNorm, scale_and_shift
-from yolo_attn.layers.numerics import is_traced
+from yolo_attn.layers.numerics import runs_on_cpu
 from yolo_attn.layers.self_attention._tokens import attend
 from yolo_attn.layers.sizes import fitting_groups
 from yolo_attn.registry import register_layer
@@ -148,7 +148,7 @@ class iRMB(Mixer):
 
     def _parts(self, x: Tensor) -> int:
         """Return in how many parts the values stay in the cache of a CPU, with at least one row of windows each."""
-        if is_traced() or torch.is_grad_enabled() or x.device.type != "cpu":
+        if torch.is_grad_enabled() or not runs_on_cpu(x):
             return 1
         values = x.numel() // self.channels * self.proj.in_channels
         return max(1, min(x.shape[2] // self.window, values // CACHED))
@@ -184,10 +184,10 @@ class iRMB(Mixer):
 
     def _local(self, x: Tensor) -> Tensor:
         """Return silu(BN DW x), in evaluation without a pass for the norm."""
-        if self.training:
+        conv, norm = cast(nn.Conv2d, self.local[0]), self.local[1]
+        if self.training or not isinstance(norm, BatchNorm):  # which `fold_norms` removes
             y: Tensor = self.local(x)
             return y
-        conv, norm = cast(nn.Conv2d, self.local[0]), cast(BatchNorm, self.local[1])
         scale, shift = scale_and_shift(norm, conv.weight.dtype)
         weight = conv.weight * scale[:, None, None, None]
         return F.silu(F.conv2d(x, weight, shift, 1, conv.padding, 1, conv.groups), inplace=True)

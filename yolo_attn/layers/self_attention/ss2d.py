@@ -32,7 +32,7 @@ from torch.utils.checkpoint import checkpoint
 from yolo_attn.layers.base import Mixer
 from yolo_attn.layers.checks import check_flag, check_integer, check_odd, check_positive
 from yolo_attn.layers.norms import normalize_channels
-from yolo_attn.layers.numerics import is_traced, no_autocast, saturate, widen
+from yolo_attn.layers.numerics import is_traced, no_autocast, runs_on_cpu, saturate, widen
 from yolo_attn.registry import register_layer
 
 __all__ = ["SS2D"]
@@ -130,7 +130,7 @@ class SS2D(Mixer):
         state = u.new_zeros(*u.shape[:1], *u.shape[2:], self.states)
         if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             return self._scan_chunk(u, state)[0]  # the number of chunks would be constant in a trace
-        cached = u.device.type == "cpu" and not torch.is_grad_enabled()
+        cached = runs_on_cpu(u) and not torch.is_grad_enabled()
         size = max(1, (CACHED_STATES if cached else MAX_STATES) // state.numel())
         if u.shape[1] <= size:
             return self._scan_chunk(u, state)[0]
