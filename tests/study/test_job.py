@@ -79,6 +79,7 @@ def test_the_file_of_a_result_keeps_its_format() -> None:
             "memory_mib",
             "environment",
             "start",
+            "norm_lag",
             *ends,
         ),
     ]
@@ -95,6 +96,7 @@ def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
         params=10,
         memory_mib={"process": 7.0, "cuda": None},
         environment={"python": "3.11"},
+        norm_lag=2.5,
     )
     result = RunResult("k", 3, "done", measurements=measured, began=1.0, wall_seconds=2.0, node="n")
     result.write(tmp_path)
@@ -130,6 +132,7 @@ def test_values_of_a_wrong_form_are_unknown_and_other_keys_are_ignored() -> None
             **{"status": "done", "key": 3, "seed": "a", "error": [], "began": -1, "wall_seconds": 1e12, "later": 1},
             **{"seconds": float("nan"), "epochs": 1.5, "metrics": {"mAP50": 2, "mAP75": 0.5}, "per_class": []},
             **{"learnt": 1, "params": True, "gflops": float("inf"), "memory_mib": {"process": "x"}},
+            **{"norm_lag": float("nan")},
         }
     )
     unknown = Measurements(metrics={"mAP50": None, "mAP75": 0.5}, memory_mib={"process": None})

@@ -307,6 +307,7 @@ class Measurements:
         memory_mib: Peak memory in MiB: "process" and "cuda".
         environment: Python, platform and hardware.
         start: Hash of the weights that it started from (`host.checkpoint.weights_hash`); None without any.
+        norm_lag: Largest lag of its batch norms on evaluated images (`analysis.norm_lag`), in standard deviations.
     """
 
     seconds: float | None = None
@@ -323,6 +324,7 @@ class Measurements:
     memory_mib: Scores | None = None
     environment: Mapping[str, object] | None = None
     start: str | None = None
+    norm_lag: float | None = None
 
     @classmethod
     def from_json(cls, content: Mapping[str, object]) -> Measurements:
@@ -342,6 +344,7 @@ class Measurements:
             memory_mib=_each(_number, content.get("memory_mib")),
             environment=_mapping(content.get("environment")),
             start=_text(content.get("start")),
+            norm_lag=_number(content.get("norm_lag")),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from yolo_attn.study.report.notes import answer, collapses, deviations, reading_
 from yolo_attn.study.report.page import as_html
 from yolo_attn.study.report.paper import paper_sentences
 from yolo_attn.study.report.text import text_table
-from yolo_attn.study.results.records import BaseSummary, RunSummary, SeedMean, StudyResults
+from yolo_attn.study.results.records import MAX_LAG, BaseSummary, RunSummary, SeedMean, StudyResults
 
 ALL = {"A": BETTER, "B": WORSE, "C": EQUIVALENT, "D": INCONCLUSIVE}
 
@@ -201,6 +202,22 @@ def test_failed_base_is_a_deviation(study: StudyResults) -> None:
 
 
 # --- what the verdicts are conditional on ---------------------------------------------------------------------------
+
+
+def lagging(lags: Sequence[float | None]) -> list[str]:
+    """Return the deviations of a study with given lags of the five runs of a variant."""
+    study = make({"gnConv": (-0.2, -0.3, -0.1)}, lr_attention=10.0)
+    runs = [replace(run, norm_lag=lag) for run, lag in zip(study.arms[1].runs, lags, strict=True)]
+    return [line for line in deviations(with_arms(study, replace(study.arms[1], runs=runs))) if "lag" in line]
+
+
+def test_lagging_batch_norms_are_reported_with_their_runs() -> None:
+    assert lagging([None, 0.3, 0.9, MAX_LAG, 1.0]) == []
+    (line,) = lagging([0.3, 74357.4, None, 2.53, 0.2])
+    assert line.startswith("Batch norms lag: gnConv (seed 1, 3: up to 74,357 standard deviations). Their running means")
+    assert line.endswith("Use a smaller learning rate of the layers than lr_attention=10, or train longer.")
+    (line,) = lagging([2.53] * 5)
+    assert "gnConv (all seeds: up to 2.5 standard deviations)" in line
 
 
 @pytest.mark.parametrize(

@@ -142,9 +142,9 @@ def _stores_weights(query: Tensor, weights: int) -> bool:
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Return softmax(q k^T) v of one head of one image, (N, d), with stored weights."""
+    if not convolves(query):
+        return (query @ key.t()).softmax(1) @ value
     weights = linear(query[None], key).softmax(-1)
-    if not convolves(weights):
-        return weights.squeeze(0) @ value
     columns = value[None].transpose(1, 2).contiguous()  # without it the convolution makes a slower copy
     return linear(weights, columns.squeeze(0)).squeeze(0)
 

@@ -187,6 +187,7 @@ def deviations(study: StudyResults) -> list[str]:
     """Return deviations from the plan and inequalities between the arms."""
     return [
         *_not_learned(study),
+        *_lagging(study),
         *_base_failures(study),
         *_failures(study),
         *_overruled(study),
@@ -209,9 +210,34 @@ def _not_learned(study: StudyResults) -> list[str]:
     ]
 
 
+def _lagging(study: StudyResults) -> list[str]:
+    """Return the runs whose running statistics lag behind their weights, and how to avoid it."""
+    found = [(arm, [run for run in arm.done if run.lags]) for arm in study.arms]
+    names = "; ".join(f"{arm.name} ({_seeds_and_lag(arm, runs)})" for arm, runs in found if runs)
+    if not names:
+        return []
+    rate = study.info.lr_attention
+    smaller = f"a smaller learning rate of the layers than lr_attention={rate:g}" if rate else "a smaller learning rate"
+    return [
+        f"Batch norms lag: {names}. Their running means are that far from the means of these images, so these runs are "
+        f"worse in evaluation than what they have learned. Use {smaller}, or train longer."
+    ]
+
+
+def _seeds_and_lag(arm: ArmSummary, runs: Sequence[RunSummary]) -> str:
+    """Return the seeds of runs, with the largest lag."""
+    largest = max(run.norm_lag or 0 for run in runs)
+    return f"{_seeds(arm, runs)}: up to {largest:,.{largest < 10:d}f} standard deviations"  # noqa: PLR2004 (digits)
+
+
+def _seeds(arm: ArmSummary, runs: Sequence[RunSummary]) -> str:
+    whole = len(runs) == len(arm.done) > 1
+    return "all seeds" if whole else f"seed {', '.join(str(run.seed) for run in runs)}"
+
+
 def _seeds_and_chance(arm: ArmSummary, runs: Sequence[RunSummary]) -> str:
     """Return the seeds of runs, with their main metric and what chance reaches."""
-    seeds = "all seeds" if len(runs) == len(arm.done) > 1 else f"seed {', '.join(str(run.seed) for run in runs)}"
+    seeds = _seeds(arm, runs)
     values = [value for run in runs if (value := run.metrics.get(arm.main)) is not None]
     chance = [run.chance for run in runs if run.chance is not None]
     if not values or not chance:

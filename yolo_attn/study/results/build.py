@@ -406,6 +406,7 @@ def _run_summary(run: RunState, found: ArmEstimates) -> RunSummary:
         metrics_best=measured.metrics_best or {},
         metrics_ultralytics=measured.metrics_ultralytics or {},
         base=run.base,
+        norm_lag=measured.norm_lag,
     )
 
 

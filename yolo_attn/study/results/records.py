@@ -35,6 +35,7 @@ from yolo_attn.system.files import plain_value, stored_fields
 __all__ = [
     "DEFAULT_MARGIN",
     "ENDED",
+    "MAX_LAG",
     "MIN_SEEDS",
     "READABLE",
     "SCHEMA",
@@ -63,6 +64,8 @@ READABLE: Final = (1, 2)
 UNFINISHED: Final = ("waiting", "running")
 ENDED: Final = ("done", "failed")
 UNDONE: Final = ("failed", "interrupted")
+MAX_LAG: Final = 2.0
+"""Lag in standard deviations above which a run is reported; healthy ones have less than 1."""
 
 Metrics = Mapping[str, float | None]
 
@@ -423,6 +426,7 @@ class RunSummary:
         metrics_best: Metrics of best.pt.
         metrics_ultralytics: Metrics of last.pt as Ultralytics' validator computes them.
         base: Number of the trained base that it starts from; 0 with one or none.
+        norm_lag: Largest lag of its batch norms on evaluated images, in standard deviations.
     """
 
     seed: int
@@ -438,6 +442,7 @@ class RunSummary:
     metrics_best: Metrics = field(default_factory=dict)
     metrics_ultralytics: Metrics = field(default_factory=dict)
     base: int = 0
+    norm_lag: float | None = None
 
     @classmethod
     def from_json(cls, data: object) -> RunSummary:
@@ -458,6 +463,7 @@ class RunSummary:
             metrics_best=as_numbers(given.get("metrics_best")),
             metrics_ultralytics=as_numbers(given.get("metrics_ultralytics")),
             base=as_integer(given.get("base")) or 0,
+            norm_lag=as_number(given.get("norm_lag")),
         )
 
     def to_json(self) -> dict[str, object]:
@@ -473,6 +479,11 @@ class RunSummary:
     def unfinished(self) -> bool:
         """Whether it waits or runs."""
         return self.status in UNFINISHED
+
+    @property
+    def lags(self) -> bool:
+        """Whether its batch norms normalize with statistics that are not those of its images."""
+        return self.norm_lag is not None and self.norm_lag > MAX_LAG
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from torch import nn
 import yolo_attn  # noqa: F401  (registers the layers in Ultralytics' parser)
 from yolo_attn.analysis.flops import count_flops
 from yolo_attn.analysis.models import fitting_side, input_channels
+from yolo_attn.analysis.norm_lag import norm_lag
 from yolo_attn.analysis.viewer import record_maps
 from yolo_attn.errors import UserError
 from yolo_attn.host.checkpoint import read_checkpoint, weights_hash
@@ -41,6 +42,7 @@ _SHARED = (
     *("nms", "overlap_mask", "mask_ratio"),
 )
 _MAPPED_IMAGES = 3
+_NORMALIZED_IMAGES = 4  # on which the lag of batch norms is measured
 _INTEGRATIONS = ("clearml", "comet", "dvc", "hub", "mlflow", "neptune", "raytune", "tensorboard", "wandb", "sync")
 
 
@@ -118,8 +120,8 @@ def _evaluate_run(folder: Path, job: Job, seconds: float) -> Measurements:
     if recipe.get("val", True):  # otherwise no epoch was validated, and best.pt is last.pt
         best = evaluate(_evaluate(folder / BEST_WEIGHTS, job, settings, "val-best").found)["metrics"]
     module, imgsz = read_checkpoint(folder / LAST_WEIGHTS).cpu().eval(), recipe_integer(recipe, "imgsz")
-    images = [Path(last.image_root) / name for name in last.found.images[:_MAPPED_IMAGES]]
-    record_maps(module, images, folder / MAPS, imgsz=imgsz)
+    images = [Path(last.image_root) / name for name in last.found.images[:_NORMALIZED_IMAGES]]
+    record_maps(module, images[:_MAPPED_IMAGES], folder / MAPS, imgsz=imgsz)
     return Measurements(
         seconds=seconds,
         epochs=count_epochs(folder),
@@ -133,6 +135,7 @@ def _evaluate_run(folder: Path, job: Job, seconds: float) -> Measurements:
         params=sum(parameter.numel() for parameter in module.parameters()),
         gflops=_count_gflops(module, imgsz),
         environment=_environment(threads),
+        norm_lag=norm_lag(module, images, imgsz=imgsz),
     )
 
 
