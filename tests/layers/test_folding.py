@@ -64,6 +64,13 @@ class Shared(nn.Module):
         return self.second(self.first(x))
 
 
+class Quantized(nn.Conv2d):
+    """A convolution with other weights than its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(x, self.weight.mul(8).round() / 8, self.bias)
+
+
 class Twice(nn.Module):
     """One sequence with two names."""
 
@@ -83,10 +90,11 @@ class Twice(nn.Module):
         (nn.Sequential(nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)), 1),
         (nn.Sequential(nn.ConvTranspose2d(4, 4, 2), nn.BatchNorm2d(4)), 1),
         (nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)), 1),
+        (nn.Sequential(Quantized(4, 4, 1), nn.BatchNorm2d(4)), 1),
         (Shared(), 2),
         (Twice(), 0),
     ],
-    ids=["not adjacent", "before", "transposed", "no statistics", "shared convolution", "shared sequence"],
+    ids=["not adjacent", "before", "transposed", "no statistics", "subclass", "shared convolution", "shared sequence"],
 )
 def test_other_norms_stay(layer: nn.Module, left: int) -> None:
     before, after = outputs(trained(layer), torch.randn(2, 4, 5, 5))

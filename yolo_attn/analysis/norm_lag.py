@@ -42,14 +42,14 @@ def norm_lag(network: nn.Module, images: Sequence[Path], *, imgsz: int) -> float
         The lag, at most `MOST`; None without a batch norm or an image.
     """
     batch = _batch(network, images, imgsz)
+    if batch is None:
+        return None
     measured = copy.deepcopy(network).float().eval()
     lags: list[float] = []
     for module in measured.modules():
         if isinstance(module, _BatchNorm) and module.running_mean is not None:
             module.train()
             module.register_forward_pre_hook(lambda norm, inputs: lags.append(_lag(norm, inputs[0])))
-    if batch is None:
-        return None
     with torch.no_grad():
         measured(batch)
     return max(lags, default=None)

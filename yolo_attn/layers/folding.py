@@ -18,16 +18,18 @@ def fold_norms(layer: nn.Module) -> None:
     s = weight / sqrt(running variance + eps), as in evaluation. An `nn.Identity` takes the place of the norm.
 
     Args:
-        layer: Changed in place. It must call each `nn.Sequential` as a whole.
+        layer: Changed in place. Nothing in it may depend on the output of such a convolution except the norm.
     """
     uses = Counter(module for _, module in layer.named_modules(remove_duplicate=False))
     for sequence in [module for module in layer.modules() if isinstance(module, nn.Sequential)]:
         for (_, conv), (name, norm) in pairwise(list(sequence.named_children())):
-            alone = uses[conv] == uses[norm] == uses[sequence]  # otherwise another module shares one of them
-            if alone and isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                if norm.running_mean is None or norm.running_var is None:  # it uses those of the batch
-                    continue
-                conv.weight, conv.bias = fuse_conv_bn_weights(
-                    conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-                )
-                sequence.register_module(name, nn.Identity())
+            if type(conv) is not nn.Conv2d or not isinstance(norm, nn.BatchNorm2d):  # subclasses change the weight
+                continue
+            mean, variance = norm.running_mean, norm.running_var
+            is_shared = not uses[conv] == uses[norm] == uses[sequence]
+            if is_shared or mean is None or variance is None:  # without running statistics it uses those of the batch
+                continue
+            conv.weight, conv.bias = fuse_conv_bn_weights(
+                conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias
+            )
+            sequence.register_module(name, nn.Identity())
