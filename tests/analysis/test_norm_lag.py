@@ -69,7 +69,8 @@ def test_what_cannot_be_read_is_skipped(network: nn.Module, images: list[Path], 
     (tmp_path / "text.png").write_text("not an image")
     missing = [tmp_path / "missing.png", tmp_path / "text.png"]
     assert norm_lag(network, [*missing, *images], imgsz=SIDE) == norm_lag(network, images, imgsz=SIDE)
-    assert norm_lag(network, missing, imgsz=SIDE) is None
+    assert norm_lag(network, [*missing, images[0]], imgsz=32) is None  # a single image with one position at P5
+    assert norm_lag(network, images[:2], imgsz=32) is not None
 
 
 def test_a_network_without_batch_norms_has_no_lag(images: list[Path]) -> None:

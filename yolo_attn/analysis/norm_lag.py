@@ -39,7 +39,7 @@ def norm_lag(network: nn.Module, images: Sequence[Path], *, imgsz: int) -> float
         imgsz: Pixels of the longer side.
 
     Returns:
-        The lag, at most `MOST`; None without a batch norm or an image.
+        The lag, at most `MOST`; None without a batch norm, or with fewer than two images.
     """
     batch = _batch(network, images, imgsz)
     if batch is None:
@@ -56,7 +56,10 @@ def norm_lag(network: nn.Module, images: Sequence[Path], *, imgsz: int) -> float
 
 
 def _batch(network: nn.Module, images: Sequence[Path], imgsz: int) -> Tensor | None:
-    """Return the images that can be read, padded to squares, (N, C, side, side)."""
+    """Return the images that can be read, padded to squares, (N, C, side, side); None if there are fewer than two.
+
+    A batch norm of a single image with one position has no statistics.
+    """
     side, found = fitting_side(network, imgsz), []
     for path in images:
         try:
@@ -64,7 +67,7 @@ def _batch(network: nn.Module, images: Sequence[Path], imgsz: int) -> Tensor | N
         except UserError:
             continue
         found.append(to_tensor(letterbox(image, side, side)[0]))
-    return torch.cat(found) if found else None
+    return torch.cat(found) if len(found) > 1 else None
 
 
 def _lag(norm: Any, x: Tensor) -> float:
