@@ -214,6 +214,16 @@ def test_a_run_that_is_killed_is_executed_again_once(fake: FakeSearch) -> None:
     assert results.exit_status == 0
 
 
+@pytest.mark.slow
+def test_a_candidate_whose_batch_norms_lag_is_dropped_with_a_hint(fake: FakeSearch) -> None:
+    fake.names = ["hits3.lags", *NAMES]
+    lagging, *others = fake.search().record.candidates
+    assert lagging.status == DROPPED
+    hint = "; its batch norms lag, so try it with a smaller lr_attention="
+    assert (lagging.reason or "").endswith(hint)
+    assert not any(hint in (one.reason or "") for one in others)
+
+
 def test_a_base_that_fails_stops_the_search(fake: FakeSearch) -> None:
     (fake.home / "fail.yaml").touch()
     with pytest.raises(UserError, match=r"the training of the base itself failed, seed 0: .*it broke"):

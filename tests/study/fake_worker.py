@@ -134,6 +134,7 @@ def perform(folder: Path, job: Job) -> Measurements:
         params=1000,
         gflops=1.5,
         memory_mib={"process": 1.0, "cuda": None},
+        norm_lag=50.0 if "lags" in job.arm else 0.3,
     )
 
 

@@ -18,6 +18,7 @@ from yolo_attn.study.files import LOG
 from yolo_attn.study.job import RunState
 from yolo_attn.study.planning import make_plan
 from yolo_attn.study.results.metrics import RunMetrics, run_metrics
+from yolo_attn.study.results.records import MAX_LAG
 from yolo_attn.study.running.progress import Progress
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.running.runner import Runner
@@ -39,6 +40,7 @@ class RungResults:
         differences: Their differences to the base.
         base: Mean of the base's main metric.
         errors: Why others have no result, by name.
+        lagging: Those whose batch norms lag in some run (`RunSummary.lags`), so that they seem worse than they are.
     """
 
     names: tuple[str, ...]
@@ -46,6 +48,7 @@ class RungResults:
     differences: tuple[PairedDifference, ...]
     base: float
     errors: dict[str, str]
+    lagging: frozenset[str]
 
 
 class RungStudy:
@@ -144,7 +147,12 @@ class RungStudy:
             differences=tuple(_difference(measured, column) for column in range(len(tried))),
             base=float(np.mean([run.values[0] for run in base])),
             errors=errors,
+            lagging=frozenset(arm.name for arm in tried if self._lags(arm)),
         )
+
+    def _lags(self, arm: Arm) -> bool:
+        lags = [self._states[run].measurements.norm_lag for run in self.plan.runs_of(arm)]
+        return any(lag is not None and lag > MAX_LAG for lag in lags)
 
     def _error(self, arm: Arm) -> str | None:
         """Return why an arm has no result with some seed, None if it has all."""

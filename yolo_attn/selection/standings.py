@@ -23,6 +23,7 @@ class Standings:
     def __init__(self, candidates: Iterable[Candidate]) -> None:
         self._records: dict[str, CandidateRecord] = {}
         self._candidates: dict[str, Candidate] = {}
+        self._lagging: frozenset[str] = frozenset()
         self.add(candidates)
 
     def add(self, candidates: Iterable[Candidate]) -> None:
@@ -65,6 +66,7 @@ class Standings:
 
     def add_estimates(self, rung: int, found: RungResults) -> None:
         """Add the estimates of a rung; candidates whose runs have failed are dropped."""
+        self._lagging |= found.lagging
         for name, values, difference in zip(found.names, found.measured.values.T, found.differences, strict=True):
             estimate = _estimate(rung, difference, values.tolist())
             record = self._records[name]
@@ -75,12 +77,17 @@ class Standings:
     def drop_worse(self, names: Iterable[str], rung: int, finalists: int) -> None:
         """Drop candidates by their interval."""
         for name in names:
-            self.drop(name, DROPPED, f"rung {rung}: certainly not among the best {finalists}")
+            self._drop(name, f"rung {rung}: certainly not among the best {finalists}")
 
     def drop_beyond(self, names: Iterable[str], rung: int, places: int) -> None:
         """Drop candidates for which the next rung or the confirmation has no place."""
         for name in names:
-            self.drop(name, DROPPED, f"rung {rung}: not among the {places} largest differences")
+            self._drop(name, f"rung {rung}: not among the {places} largest differences")
+
+    def _drop(self, name: str, reason: str) -> None:
+        """Drop a candidate for its differences, with what may have caused them."""
+        lags = "; its batch norms lag, so try it with a smaller lr_attention=" if name in self._lagging else ""
+        self.drop(name, DROPPED, reason + lags)
 
     def choose(self, names: Sequence[str]) -> None:
         """Make candidates finalists."""
