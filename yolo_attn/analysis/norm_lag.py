@@ -31,7 +31,7 @@ def norm_lag(network: nn.Module, images: Sequence[Path], *, imgsz: int) -> float
 
     The lag of a norm is the distance between its running mean and the mean of its inputs, in running standard
     deviations, as the root mean square of its channels. The inputs are those in training: each norm before it uses the
-    statistics of these images. Healthy networks have lags of less than 1.
+    statistics of these images. Healthy networks have lags of about 1 or less.
 
     Args:
         network: The network, on a CPU.

@@ -65,7 +65,7 @@ UNFINISHED: Final = ("waiting", "running")
 ENDED: Final = ("done", "failed")
 UNDONE: Final = ("failed", "interrupted")
 MAX_LAG: Final = 2.0
-"""Lag in standard deviations above which a run is reported; healthy ones have less than 1."""
+"""Lag in standard deviations above which a run is reported; healthy ones have about 1 or less."""
 
 Metrics = Mapping[str, float | None]
 
