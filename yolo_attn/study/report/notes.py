@@ -219,8 +219,8 @@ def _lagging(study: StudyResults) -> list[str]:
     rate = study.info.lr_attention
     smaller = f"a smaller learning rate of the layers than lr_attention={rate:g}" if rate else "a smaller learning rate"
     return [
-        f"Batch norms lag: {names}. Their running means are that far from the means of these images, so these runs are "
-        f"worse in evaluation than what they have learned. Use {smaller}, or train longer."
+        f"Batch norms lag: {names}. Their running means are that far from the means of these images, so these runs can "
+        f"be worse in evaluation than in training. Use {smaller}, or train longer."
     ]
 
 
