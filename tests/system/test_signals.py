@@ -29,9 +29,18 @@ sys.exit(cli.main([]))
 """
 
 
+AS_IN_A_TERMINAL = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background commands ignore it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+"""
+
+
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
 def test_a_command_says_how_far_it_came(name: str, status: int) -> None:
-    done = subprocess.run([sys.executable, "-c", COMMAND, name], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", f"{AS_IN_A_TERMINAL}{COMMAND}", name], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (status, "yolo-attn: stopped with 1 of 2 runs done\n")
 
 
