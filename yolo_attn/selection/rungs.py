@@ -15,10 +15,9 @@ from yolo_attn.stats.compare import PairedDifference, difference, estimate
 from yolo_attn.stats.tasks import evaluation_of
 from yolo_attn.study.execution import Executor
 from yolo_attn.study.files import LOG
-from yolo_attn.study.job import RunState
+from yolo_attn.study.job import RunState, lags
 from yolo_attn.study.planning import make_plan
 from yolo_attn.study.results.metrics import RunMetrics, run_metrics
-from yolo_attn.study.results.records import MAX_LAG
 from yolo_attn.study.running.progress import Progress
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.running.runner import Runner
@@ -151,8 +150,7 @@ class RungStudy:
         )
 
     def _lags(self, arm: Arm) -> bool:
-        lags = [self._states[run].measurements.norm_lag for run in self.plan.runs_of(arm)]
-        return any(lag is not None and lag > MAX_LAG for lag in lags)
+        return any(lags(self._states[run].measurements.norm_lag) for run in self.plan.runs_of(arm))
 
     def _error(self, arm: Arm) -> str | None:
         """Return why an arm has no result with some seed, None if it has all."""

@@ -20,6 +20,7 @@ from yolo_attn.study.files import BOOTSTRAP, JOB, LOG, OUTPUTS, RESULT
 from yolo_attn.system.files import as_json, file_hash, plain_value, read_json, write_atomically
 
 __all__ = [
+    "MAX_LAG",
     "STATUSES",
     "Inputs",
     "Job",
@@ -30,6 +31,7 @@ __all__ = [
     "RunState",
     "Scores",
     "is_own_result",
+    "lags",
     "read_key",
 ]
 
@@ -38,6 +40,9 @@ STATUSES = ("waiting", "running", "done", "failed", "interrupted")
 
 Scores = Mapping[str, float | None]
 """Values by name of a metric or class; None where a value is undefined."""
+
+MAX_LAG = 2.0
+"""Lag in standard deviations above which batch norms lag; healthy ones have about 1 or less."""
 
 _FINISHED = ("done", "failed")
 _FILES, _SEAL = "files", "seal"
@@ -346,6 +351,15 @@ class Measurements:
             start=_text(content.get("start")),
             norm_lag=_number(content.get("norm_lag")),
         )
+
+
+def lags(norm_lag: float | None) -> bool:
+    """Return whether the batch norms of a run normalize with statistics that are not those of its images.
+
+    Args:
+        norm_lag: Their largest lag; None where it is unknown.
+    """
+    return norm_lag is not None and norm_lag > MAX_LAG
 
 
 @dataclass(frozen=True)

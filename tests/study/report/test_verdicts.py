@@ -20,6 +20,7 @@ from tests.study.report.simple import (
     with_failed,
 )
 from yolo_attn.study.comparison import Results
+from yolo_attn.study.job import MAX_LAG
 from yolo_attn.study.report.exports import as_latex, as_markdown
 from yolo_attn.study.report.figures.forest import arms_forest
 from yolo_attn.study.report.figures.plot import drawing
@@ -28,7 +29,7 @@ from yolo_attn.study.report.notes import answer, collapses, deviations, reading_
 from yolo_attn.study.report.page import as_html
 from yolo_attn.study.report.paper import paper_sentences
 from yolo_attn.study.report.text import text_table
-from yolo_attn.study.results.records import MAX_LAG, BaseSummary, RunSummary, SeedMean, StudyResults
+from yolo_attn.study.results.records import BaseSummary, RunSummary, SeedMean, StudyResults
 
 ALL = {"A": BETTER, "B": WORSE, "C": EQUIVALENT, "D": INCONCLUSIVE}
 

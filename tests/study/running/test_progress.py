@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.study.conftest import PLATFORM, fake_arm
-from yolo_attn.study.job import Inputs, Measurements, RunResult, RunState
+from yolo_attn.study.job import MAX_LAG, Inputs, Measurements, RunResult, RunState
 from yolo_attn.study.running.progress import Progress, clock, count_epochs
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.times import RunTimes
@@ -50,6 +50,25 @@ def test_clock(seconds: float, text: str) -> None:
 def test_epochs_are_counted_from_the_table(tmp_path: Path) -> None:
     assert count_epochs(tmp_path) == 0
     assert count_epochs(trained(tmp_path, 3)) == 3
+
+
+@pytest.mark.parametrize(
+    ("learnt", "norm_lag", "hint"),
+    [
+        (True, MAX_LAG, ""),
+        (None, MAX_LAG + 0.1, " (batch norms lag)"),
+        (False, 50.0, " (not learned: no better than chance)"),
+    ],
+)
+def test_the_line_of_a_run_says_why_its_metrics_may_be_low(
+    tmp_path: Path, learnt: bool | None, norm_lag: float, hint: str
+) -> None:
+    stream = StringIO()
+    progress = Progress(1, times(), stream)
+    progress.start(run())
+    measured = replace(MEASURED, learnt=learnt, norm_lag=norm_lag)
+    progress.finish(run(), replace(DONE, result=RunResult("k", 0, "done", measurements=measured)), tmp_path / "log")
+    assert stream.getvalue().startswith(f"[1/1] A seed 0: mAP50-95 50.00, mAP50 -{hint}, 0:00")
 
 
 def test_a_pipe_receives_one_line_per_run(tmp_path: Path) -> None:

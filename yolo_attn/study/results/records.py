@@ -17,6 +17,7 @@ from yolo_attn.stats.power import MOST_SEEDS
 from yolo_attn.stats.tasks import evaluation_of
 from yolo_attn.stats.verdicts import VERDICTS
 from yolo_attn.study.files import RESULTS_SCHEMA
+from yolo_attn.study.job import lags
 from yolo_attn.study.results.validation import find_problem
 from yolo_attn.study.results.values import (
     as_boolean,
@@ -35,7 +36,6 @@ from yolo_attn.system.files import plain_value, stored_fields
 __all__ = [
     "DEFAULT_MARGIN",
     "ENDED",
-    "MAX_LAG",
     "MIN_SEEDS",
     "READABLE",
     "SCHEMA",
@@ -64,8 +64,6 @@ READABLE: Final = (1, 2)
 UNFINISHED: Final = ("waiting", "running")
 ENDED: Final = ("done", "failed")
 UNDONE: Final = ("failed", "interrupted")
-MAX_LAG: Final = 2.0
-"""Lag in standard deviations above which a run is reported; healthy ones have about 1 or less."""
 
 Metrics = Mapping[str, float | None]
 
@@ -482,8 +480,8 @@ class RunSummary:
 
     @property
     def lags(self) -> bool:
-        """Whether its batch norms normalize with statistics that are not those of its images."""
-        return self.norm_lag is not None and self.norm_lag > MAX_LAG
+        """Whether its batch norms lag."""
+        return lags(self.norm_lag)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from yolo_attn.study.files import TRAIN_TABLE
-from yolo_attn.study.job import RunState
+from yolo_attn.study.job import Measurements, RunState, lags
 from yolo_attn.study.running.run import Run
 from yolo_attn.study.times import RunTimes
 
@@ -95,8 +95,7 @@ class Progress:
             self._times.add(run.arm.name, run.epochs, seconds if known is None else known)
             metrics = state.measurements.metrics or {}
             shown = ", ".join(f"{name} {_points(metrics[name])}" for name in list(metrics)[:_METRICS])
-            chance = " (not learned: no better than chance)" if state.measurements.learnt is False else ""
-            text = f"{shown}{chance}, {clock(seconds)}"
+            text = f"{shown}{_hint(state.measurements)}, {clock(seconds)}"
         else:
             text = f"{state.status}: {state.error} (see {log})"
         left = _left(self._rest(self._remaining()))
@@ -169,6 +168,13 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _hint(measured: Measurements) -> str:
+    """Return why the metrics of a run may be low, as an addition to them."""
+    if measured.learnt is False:
+        return " (not learned: no better than chance)"
+    return " (batch norms lag)" if lags(measured.norm_lag) else ""
 
 
 def _left(seconds: float | None) -> str:
