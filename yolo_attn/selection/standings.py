@@ -86,8 +86,8 @@ class Standings:
 
     def _drop(self, name: str, reason: str) -> None:
         """Drop a candidate for its differences, with what may have caused them."""
-        lags = "; its batch norms lag, so try it with a smaller lr_attention=" if name in self._lagging else ""
-        self.drop(name, DROPPED, reason + lags)
+        hint = "; its batch norms lag, so try it with a smaller lr_attention=" if name in self._lagging else ""
+        self.drop(name, DROPPED, reason + hint)
 
     def choose(self, names: Sequence[str]) -> None:
         """Make candidates finalists."""

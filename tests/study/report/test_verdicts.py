@@ -215,7 +215,7 @@ def lagging(lags: Sequence[float | None]) -> list[str]:
 def test_lagging_batch_norms_are_reported_with_their_runs() -> None:
     assert lagging([None, 0.3, 0.9, MAX_LAG, 1.0]) == []
     (line,) = lagging([0.3, 74357.4, None, 2.53, 0.2])
-    assert line.startswith("Batch norms lag: gnConv (seed 1, 3: up to 74,357 standard deviations). Their running means")
+    assert line.startswith("Batch norms lag: gnConv (seed 1, 3: up to 74,357.4 standard deviations). Their running")
     assert line.endswith("Use a smaller learning rate of the layers than lr_attention=10, or train longer.")
     (line,) = lagging([2.53] * 5)
     assert "gnConv (all seeds: up to 2.5 standard deviations)" in line

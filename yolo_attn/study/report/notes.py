@@ -227,7 +227,7 @@ def _lagging(study: StudyResults) -> list[str]:
 def _seeds_and_lag(arm: ArmSummary, runs: Sequence[RunSummary]) -> str:
     """Return the seeds of runs, with the largest lag."""
     largest = max(run.norm_lag or 0 for run in runs)
-    return f"{_seeds(arm, runs)}: up to {largest:,.{largest < 10:d}f} standard deviations"  # noqa: PLR2004 (digits)
+    return f"{_seeds(arm, runs)}: up to {largest:,.1f} standard deviations"
 
 
 def _seeds(arm: ArmSummary, runs: Sequence[RunSummary]) -> str:
