@@ -23,7 +23,7 @@ from yolo_attn.errors import UserError
 __all__ = ["MOST", "norm_lag"]
 
 MOST = 1e6
-"""Largest lag that is told apart; values that overflow have it, too."""
+"""Largest lag that is returned, also where values overflow."""
 
 
 def norm_lag(network: nn.Module, images: Sequence[Path], *, imgsz: int) -> float | None:

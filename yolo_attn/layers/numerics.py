@@ -21,6 +21,7 @@ __all__ = [
     "no_autocast",
     "one_dtype",
     "runs_on_cpu",
+    "runs_on_cpu_in_float32",
     "saturate",
     "total",
     "unit",
@@ -124,6 +125,11 @@ def is_exported() -> bool:
 def runs_on_cpu(x: Tensor) -> bool:
     """Return whether the operators of x run one by one on a CPU, where its caches decide which ones are fastest."""
     return x.device.type == "cpu" and not is_traced()
+
+
+def runs_on_cpu_in_float32(x: Tensor) -> bool:
+    """Return `runs_on_cpu` for a tensor of float32, the type that the choices between operators were measured in."""
+    return runs_on_cpu(x) and x.dtype == torch.float32
 
 
 def total(tensors: Iterable[Tensor]) -> Tensor:

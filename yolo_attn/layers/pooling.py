@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from yolo_attn.layers.numerics import at_least_one, is_traced, no_autocast, runs_on_cpu, widen
+from yolo_attn.layers.numerics import at_least_one, is_traced, no_autocast, runs_on_cpu_in_float32, widen
 
 __all__ = ["adaptive_max", "adaptive_mean", "averaging_matrix", "bin_limits", "nearest", "padded_to", "window_mean"]
 
@@ -85,7 +85,7 @@ def window_mean(x: Tensor, extent: int) -> Tensor:
     """
     reach = extent - 1
     size = 2 * reach + 1
-    if not runs_on_cpu(x) or x.dtype != torch.float32:
+    if not runs_on_cpu_in_float32(x):
         return F.avg_pool2d(x, size, extent, reach, count_include_pad=False)
     with no_autocast(x):
         sums = F.conv2d(x, x.new_ones(x.shape[1], 1, size, size), None, extent, reach, groups=x.shape[1])

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolo_attn.layers.numerics import is_traced, no_autocast, runs_on_cpu, widen
+from yolo_attn.layers.numerics import is_traced, no_autocast, runs_on_cpu, runs_on_cpu_in_float32, widen
 
 __all__ = [
     "TokenLinear",
@@ -73,7 +73,7 @@ def rows_of_channels(x: Tensor) -> Tensor:
 
 def convolves(x: Tensor) -> bool:
     """Return whether a 1 x 1 convolution of x is at least as fast as the matrix product."""
-    if not runs_on_cpu(x) or x.dtype != torch.float32:
+    if not runs_on_cpu_in_float32(x):
         return False
     has_one_dnn = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
     return has_one_dnn and torch.get_num_threads() > 1 and torch.backends.cpu.get_cpu_capability() == "AVX512"

@@ -39,7 +39,7 @@ class RungResults:
         differences: Their differences to the base.
         base: Mean of the base's main metric.
         errors: Why others have no result, by name.
-        lagging: Those whose batch norms lag in some run (`RunSummary.lags`), so that they seem worse than they are.
+        lagging: Those whose batch norms lag in some run (`study.job.lags`), so that they seem worse than they are.
     """
 
     names: tuple[str, ...]

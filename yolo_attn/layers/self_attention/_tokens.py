@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from yolo_attn.layers.checks import check
-from yolo_attn.layers.numerics import FLOAT16_MAX, at_least_one, is_traced, runs_on_cpu, wide
+from yolo_attn.layers.numerics import FLOAT16_MAX, at_least_one, is_traced, runs_on_cpu_in_float32, wide
 from yolo_attn.layers.projections import convolves, linear
 
 __all__ = [
@@ -96,7 +96,7 @@ def attend(
             return _attend(scaled.squeeze(0), key.squeeze(0), value.squeeze(0))[None, None]
         contexts = [_attend(*image) for image in zip(scaled.unbind(), key.unbind(), value.unbind(), strict=True)]
         return torch.stack(contexts)[:, None]
-    if bias is None and width != value.shape[3] and _is_cpu_float(query):
+    if bias is None and width != value.shape[3] and runs_on_cpu_in_float32(query):
         # Where there is no fused kernel, PyTorch also looks through the weights for queries without a key.
         return ((query * factor) @ key.transpose(2, 3)).softmax(3) @ value
     if bias is not None and bias.dtype == torch.bool and is_traced():
@@ -129,13 +129,9 @@ def _with_rows(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 else x.contiguous()
 
 
-def _is_cpu_float(x: Tensor) -> bool:
-    return runs_on_cpu(x) and x.dtype == torch.float32
-
-
 def _stores_weights(query: Tensor, weights: int) -> bool:
     """Return whether two products of whole matrices are faster than the fused kernel for a single head."""
-    if weights > MAX_WEIGHTS or not _is_cpu_float(query) or torch.get_num_threads() == 1:
+    if weights > MAX_WEIGHTS or not runs_on_cpu_in_float32(query) or torch.get_num_threads() == 1:
         return False
     return torch.is_grad_enabled() or convolves(query) or weights <= CACHED_WEIGHTS
 
