@@ -28,9 +28,11 @@ EARLY_PACKAGES = {
     "tqdm": "tqdm",
     "scipy": "scipy",
 }
+REPEATABLE = ("tests/host/test_repeatable.py", "-k", "cbam or last_epoch")
+# The slow tests that run with a release besides the fast ones.
 RELEASES = {
-    f"ultralytics=={OLDEST}": ["tests/test_end_to_end.py", "tests/host/test_repeatable.py"],
-    f"ultralytics=={MIDDLE}": ["tests/host/test_repeatable.py"],
+    f"ultralytics=={OLDEST}": [("tests/test_end_to_end.py",), REPEATABLE],
+    f"ultralytics=={MIDDLE}": [REPEATABLE],
     "ultralytics>=8.3,<9": [],
 }
 
@@ -76,8 +78,8 @@ def test_release(release: str, early_packages: Path, tmp_path: Path) -> None:
         pytest.skip("it is the installed one, with which all other tests run")
     run_pytest(env, "not slow", "tests/host")
     run_pytest(env, "not slow", "tests/test_configs.py", "-k", "cbam")
-    if RELEASES[release]:
-        run_pytest(env, "slow", *RELEASES[release])
+    for tests in RELEASES[release]:
+        run_pytest(env, "slow", *tests)
 
 
 def run_pytest(env: dict[str, str], chosen: str, *files: str) -> None:

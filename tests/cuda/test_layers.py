@@ -70,7 +70,7 @@ def test_cuda_graph(case: Any, device: torch.device) -> None:
 
 @each_layer
 def test_memory_of_inference_on_a_large_map(case: Any, device: torch.device, record_property: Record) -> None:
-    counted = peak_bytes(lambda: case.build(64), *[LARGE] * case.spec.inputs)
+    counted = peak_bytes(lambda: case.build(64), *[LARGE] * case.spec.inputs, device="cuda")
     layer, xs = case.build(64).eval().to(device), [torch.rand(LARGE, device=device) for _ in range(case.spec.inputs)]
     with torch.no_grad():
         call(layer, xs)

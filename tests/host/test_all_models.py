@@ -37,8 +37,18 @@ def sites_of(document: dict[str, Any]) -> dict[str, int]:
     return list_sites(ModelGraph(document), row_strides(document))
 
 
-def check_structure(base: dict[str, Any], variant: dict[str, Any], layer: str, follows: list[int]) -> None:
-    """Check that a variant is its base with one layer after each of some rows, and nothing else."""
+def check_structure(
+    base: dict[str, Any], plain: nn.Sequential, variant: dict[str, Any], layer: str, follows: list[int]
+) -> None:
+    """Check that a variant is its base with one layer after each of some rows, and nothing else.
+
+    Args:
+        base: The model YAML of the base.
+        plain: The rows of the base, on the meta device.
+        variant: The model YAML of the variant.
+        layer: The name of the layer.
+        follows: The rows of the base that a layer follows.
+    """
     before, after = ModelGraph(base), ModelGraph(variant)
     inserted = [i for i, row in enumerate(after) if row.module == layer]
     stock = [i for i in range(len(after)) if i not in inserted]
@@ -61,7 +71,6 @@ def check_structure(base: dict[str, Any], variant: dict[str, Any], layer: str, f
     assert [strides[i] for i in stock] == strides_before
     assert [strides[i] for i in inserted] == [strides_before[f] for f in follows]
 
-    plain = build_on_meta(base)
     own = sum(p.numel() for i in inserted for p in built[i].parameters())
     assert sum(p.numel() for p in built.parameters()) == sum(p.numel() for p in plain.parameters()) + own
     assert align(after, before, is_attention_row) == {s: i for i, s in enumerate(stock)}
@@ -75,7 +84,7 @@ def test_a_layer_at_every_site_at_once(name: str) -> None:
     base = model_yaml(name)
     follows = sorted(set(sites_of(base).values()))
     variant = with_layers(base, [PlacedLayer("CBAM", parse_sites(",".join(f"after:{row}" for row in follows)), {})])
-    check_structure(base, variant, "CBAM", follows)
+    check_structure(base, build_on_meta(base), variant, "CBAM", follows)
 
 
 @pytest.mark.parametrize("name", FEW)
@@ -94,8 +103,9 @@ def test_every_site_changes_only_its_consumers(name: str) -> None:
 @pytest.mark.parametrize("name", SOME[:1])
 def test_one_site_at_a_time(name: str) -> None:
     base = model_yaml(name)
+    plain = build_on_meta(base)
     for site, row in sites_of(base).items():
-        check_structure(base, with_layers(base, [PlacedLayer("SE", parse_sites(site), {})]), "SE", [row])
+        check_structure(base, plain, with_layers(base, [PlacedLayer("SE", parse_sites(site), {})]), "SE", [row])
 
 
 @pytest.mark.parametrize(
@@ -196,8 +206,9 @@ def test_identity_layers_at_all_sites_keep_the_outputs(name: str) -> None:
 @pytest.mark.parametrize("name", STOCK)
 def test_one_site_at_a_time_in_every_model(name: str) -> None:
     base = model_yaml(name)
+    plain = build_on_meta(base)
     for site, row in sites_of(base).items():
-        check_structure(base, with_layers(base, [PlacedLayer("SE", parse_sites(site), {})]), "SE", [row])
+        check_structure(base, plain, with_layers(base, [PlacedLayer("SE", parse_sites(site), {})]), "SE", [row])
 
 
 @pytest.mark.slow

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from ultralytics import YOLO
 from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG
 from ultralytics.utils.torch_utils import ModelEMA
 
-from tests.host.helpers import build, exports_onnx
+from tests.host.helpers import build
 from yolo_attn import cards
 from yolo_attn.graph import ModelGraph
 from yolo_attn.host.documents import model_yaml
@@ -165,33 +162,3 @@ def _batch(seed: int) -> dict[str, torch.Tensor]:
         "cls": torch.tensor([[1.0], [2.0], [3.0]]),
         "bboxes": torch.rand(3, 4, generator=generator) * 0.4 + 0.3,
     }
-
-
-@pytest.mark.skipif(not exports_onnx(), reason="this Ultralytics predates the ONNX exporter of this PyTorch")
-@pytest.mark.slow
-@pytest.mark.parametrize("dynamic", [False, True], ids=["fixed", "dynamic"])
-@pytest.mark.parametrize("specs", GROUPS, ids=lambda specs: "-".join(s.name for s in specs))
-def test_ultralytics_exports_onnx(specs: list[LayerSpec], dynamic: bool, tmp_path: Path) -> None:
-    pytest.importorskip("onnx")
-    onnxruntime = pytest.importorskip("onnxruntime")
-    model = _trained(build(model_with(specs), nc=10))
-    file = tmp_path / "model.pt"
-    torch.save({"model": model, "ema": None, "train_args": {"task": "detect", "imgsz": 64}}, file)
-    exported = YOLO(file).export(format="onnx", imgsz=64, dynamic=dynamic, simplify=False, device="cpu", verbose=False)
-    session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
-    fused = copy.deepcopy(model).float().fuse(verbose=False).eval()
-    for size in ((64, 64), (96, 64)) if dynamic else ((64, 64),):
-        x = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(1))
-        (y,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-        with torch.no_grad():
-            expected = fused(x)[0].numpy()
-        assert np.abs(y - expected).max() <= 1e-4 * np.abs(expected).max()
-
-
-def _trained(model: DetectionModel) -> DetectionModel:
-    """Give a model statistics other than zero and one."""
-    model.train()
-    with torch.no_grad():
-        for seed in range(2):
-            model(torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(seed)))
-    return model.eval()

@@ -58,9 +58,10 @@ def test_stock_models_are_clean(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["yolov8", "yolo11", "yolo26"])
-def test_ready_configs_are_clean(family: str) -> None:
-    paths = sorted(config_folder().glob(f"{family}-*.yaml"))
+@pytest.mark.parametrize(("family", "first"), [("yolov8", 0), ("yolo11", 1), ("yolo26", 2)])
+def test_ready_configs_are_clean(family: str, first: int) -> None:
+    """Every third, so each layer in one family; the script places it at the same levels in all of them."""
+    paths = sorted(config_folder().glob(f"{family}-*.yaml"))[first::3]
     assert paths
     if f"{family}.yaml" in STOCK:
         assert [p.name for p in paths if lint(p)] == []

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
 from yolo_attn.analysis.memory import LiveBytes
+
+from .fake_cuda import fake_cuda, move
 
 
 class _FusedAttention(TorchFunctionMode):
@@ -23,15 +24,21 @@ class _FusedAttention(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def peak_bytes(build: Callable[[], torch.nn.Module], *shapes: tuple[int, ...]) -> int:
+def peak_bytes(build: Callable[[], torch.nn.Module], *shapes: tuple[int, ...], device: str = "cpu") -> int:
     """Return the peak of live bytes of an inference, without its inputs.
 
-    Fake tensors have sizes but no data, so layers that need gigabytes can be measured. Memory that an operator
-    allocates and frees internally is not counted; no operator in use allocates the square of its input size.
+    Fake tensors have sizes but no data, so layers that need gigabytes can be measured, and "cuda" needs no GPU. Memory
+    that an operator allocates and frees internally is not counted; no operator in use allocates the square of its input
+    size.
+
+    Args:
+        build: Builds the layer.
+        shapes: The shapes of its inputs.
+        device: "cpu" or "cuda", on which layers compute larger parts of a map at once.
     """
-    with FakeTensorMode(), torch.no_grad():
-        layer = build().eval()
-        xs = [torch.empty(shape) for shape in shapes]
+    with fake_cuda(), torch.no_grad():
+        layer = move(build().eval(), device)
+        xs = [torch.empty(shape, device=device) for shape in shapes]
         with _FusedAttention(), LiveBytes() as mode:
             layer(xs[0] if len(xs) == 1 else xs)
     return mode.peak

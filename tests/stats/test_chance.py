@@ -91,8 +91,8 @@ def nothing(dice: np.random.Generator, size: Array, boxes: Array, names: Array) 
     ],
 )
 def test_detector_that_ignores_images_has_not_learned(blind: Detector, large: bool, images: int) -> None:
-    found = [find_chance(evaluated(seed, blind, images=images, large=large)) for seed in range(20)]
-    assert sum(chance is not None and chance.learnt is False for chance in found) >= 17  # 19 are expected
+    found = [find_chance(evaluated(seed, blind, images=images, large=large)) for seed in range(12)]
+    assert sum(chance is not None and chance.learnt is False for chance in found) >= 10  # 11.4 are expected
 
 
 def test_detector_that_ignores_images_can_have_high_ap() -> None:
