@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from yolo_attn.errors import UserError, first_line, one_line, plain
+from yolo_attn.errors import UserError, counted, first_line, one_line, plain
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,8 @@ def test_an_error_is_formatted_as_one_line_without_colors() -> None:
 )
 def test_first_line_of_an_error(error: Exception, expected: str) -> None:
     assert first_line(error) == expected
+
+
+def test_counts_have_the_right_noun() -> None:
+    found = [counted(1, "run"), counted(1200, "run"), counted(2, "class", "classes"), counted(1, "class", "classes")]
+    assert found == ["1 run", "1,200 runs", "2 classes", "1 class"]

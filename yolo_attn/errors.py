@@ -55,9 +55,15 @@ def plain(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in shown).split())
 
 
-def counted(number: int, word: str) -> str:
-    """Return a count with its noun, such as "1 row" or "2 rows"."""
-    return f"{number} {word}{'s' * (number != 1)}"
+def counted(number: int, word: str, plural: str = "") -> str:
+    """Return a count with its noun, such as "1 row" or "1,200 rows".
+
+    Args:
+        number: The count.
+        word: The noun.
+        plural: Its plural if that is not formed with an s.
+    """
+    return f"{number:,} {word if number == 1 else plural or f'{word}s'}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -108,6 +108,8 @@ def test_a_study_trains_a_layer_of_a_file(tmp_path: Path, where: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     arms = json.loads((project / "own" / "results.json").read_text())["arms"]
     assert [run["status"] for arm in arms for run in arm["runs"]] == ["done", "done"]
+    if where != "the script names itself":
+        return
     # The checkpoint works with its file; without it, the message names the missing module.
     (last,) = (project / "own").glob("runs/MeanGate*/train/weights/last.pt")
     words = ["val", f"model={last}", f"data={data}", "imgsz=32", "workers=0", "plots=False", f"project={tmp_path}"]

@@ -27,7 +27,7 @@ from yolo_attn.study.report.environment import breakable
 from yolo_attn.study.report.exports import escape_latex, escape_markdown
 from yolo_attn.study.report.figures.pareto import frontier
 from yolo_attn.study.report.figures.plot import Margins, as_plot, drawing, new_plot
-from yolo_attn.study.report.formats import columns, counted, p_value, probability, shorten, signed_ends, typeset
+from yolo_attn.study.report.formats import columns, p_value, probability, shorten, signed_ends, typeset
 from yolo_attn.study.report.images import Box, Photo, _boxes, _tagged
 from yolo_attn.study.report.maps import _chosen, _scales
 from yolo_attn.study.report.summary import ranked
@@ -714,11 +714,6 @@ def test_a_verdict_can_be_read_off_a_printed_interval(
     interval: tuple[float | None, float | None], shown: tuple[str, str]
 ) -> None:
     assert signed_ends(*interval) == shown
-
-
-def test_counts_have_the_right_noun() -> None:
-    found = [counted(1, "run"), counted(1200, "run"), counted(2, "class", "classes"), counted(1, "class", "classes")]
-    assert found == ["1 run", "1,200 runs", "2 classes", "1 class"]
 
 
 def test_names_that_look_like_colors_or_references_are_kept() -> None:

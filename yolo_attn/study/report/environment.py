@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from yolo_attn.errors import counted
 from yolo_attn.study.report import formats
 from yolo_attn.study.report.figures.palette import THEME, arm_style
 
@@ -48,7 +49,7 @@ def make_environment(package: str) -> Environment:
         "p_value": _typeset(formats.p_value),
         "probability": _typeset(formats.probability),
         "count": _typeset(formats.count),
-        "counted": formats.counted,
+        "counted": counted,
         "gflops": _typeset(formats.gflops),
         "millions": _typeset(formats.millions),
         "milliseconds": _typeset(formats.milliseconds),

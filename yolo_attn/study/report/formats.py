@@ -16,7 +16,6 @@ __all__ = [
     "NONE",
     "columns",
     "count",
-    "counted",
     "date",
     "duration",
     "enumerated",
@@ -114,11 +113,6 @@ def probability(value: float | None) -> str:
     if value >= _MAX_PROBABILITY:
         return ">0.99"
     return "<0.01" if value <= 1 - _MAX_PROBABILITY else f"{value:.2f}"
-
-
-def counted(number: int, word: str, plural: str = "") -> str:
-    """Return a count with its noun: "1 run", "1,200 runs"."""
-    return f"{number:,} {word if number == 1 else plural or f'{word}s'}"
 
 
 def count(value: int | None) -> str:
