@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from ultralytics.data import build_dataloader
 from ultralytics.nn import tasks
 
 from yolo_attn.host.model_files import without_letter
-from yolo_attn.host.repeatable import STATE, STATE_SECONDS, check_state, find_trainer, fix_workers
+from yolo_attn.host.repeatable import STATE, STATE_SECONDS, check_state, find_trainer, fix_workers, load_one_epoch
 from yolo_attn.study.files import TRAINING_STATE
 
 slow = pytest.mark.slow
@@ -237,3 +238,43 @@ def test_a_training_on_a_cpu_has_no_loader_processes() -> None:
     loader = build_dataloader(Noise(), 4, 0, shuffle=False)
     fix_workers(loader, 0)
     assert loader.num_workers == 0
+
+
+class Recorded(Noise):
+    """Images whose numbers the processes that load them write into a file, once there is one."""
+
+    file: Path | None = None
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        if self.file:
+            with self.file.open("a") as stream:
+                stream.write(f"{index}\n")
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_no_image_of_the_next_epoch_is_loaded(tmp_path: Path, workers: int) -> None:
+    """And those of an epoch are the ones that Ultralytics' loader yields."""
+
+    def epoch(restart: Callable[[Any], None], file: Path) -> torch.Tensor:
+        dataset = Recorded()
+        loader = build_dataloader(dataset, 4, workers)
+        fix_workers(loader, workers)
+        dataset.file = file  # early releases start processes with the loader
+        loader.generator.manual_seed(0)
+        random.seed(0)
+        restart(loader)
+        batches = torch.cat(list(loader))
+        time.sleep(0.3)  # the processes of Ultralytics' loader go on at once
+        return batches
+
+    ours = epoch(load_one_epoch, tmp_path / "ours")
+    assert torch.equal(ours, epoch(lambda loader: loader.reset(), tmp_path / "stock"))
+    assert len((tmp_path / "ours").read_text().split()) == len(Noise())
+
+
+def test_an_epoch_is_followed_by_another() -> None:
+    loader = build_dataloader(Noise(), 4, 2)
+    for _ in range(2):
+        load_one_epoch(loader)
+        assert sorted(torch.cat(list(loader))[:, 0].tolist()) == [*range(24)]

@@ -14,6 +14,7 @@ import os
 import random
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,7 +32,7 @@ from ultralytics.utils import LOGGER, RANK
 from yolo_attn.system.failures import is_disk_full
 from yolo_attn.system.locks import DATASET_SECONDS, FolderLock
 
-__all__ = ["STATE", "STATE_SECONDS", "check_state", "find_trainer", "fix_workers"]
+__all__ = ["STATE", "STATE_SECONDS", "check_state", "find_trainer", "fix_workers", "load_one_epoch"]
 
 STATE = "state.pt"
 """The file of the whole training state, in the project folder of the training."""
@@ -145,7 +146,7 @@ class _Repeatable:
         _forget_images(self.train_loader.dataset)
         self._seed_loader()
         fix_workers(self.train_loader, self.args.workers)
-        self.train_loader.reset()
+        load_one_epoch(self.train_loader)
 
     def _end_epoch(self: Any) -> None:
         if self._pending:
@@ -344,6 +345,33 @@ def fix_workers(loader: Any, workers: int) -> None:
     if workers and len(loader) > 1:
         loader.num_workers = workers
         loader.prefetch_factor = loader.prefetch_factor or _PREFETCHED
+
+
+def load_one_epoch(loader: Any) -> None:
+    """Restart a loader for one epoch.
+
+    The processes of Ultralytics' loader go on with the next epoch, up to four batches each. The next restart would
+    discard these batches, which for a small dataset can be more than those of the epoch.
+
+    Args:
+        loader: A loader of Ultralytics.
+    """
+    object.__setattr__(loader, "batch_sampler", _OneEpoch(loader.batch_sampler.sampler))  # PyTorch forbids `=`
+    loader.reset()
+
+
+class _OneEpoch:
+    """The sampler of batches in the place of Ultralytics' one that repeats it.
+
+    Args:
+        sampler: The sampler, which the length of the loader is read from.
+    """
+
+    def __init__(self, sampler: Any) -> None:
+        self.sampler = sampler
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.sampler)
 
 
 def _plain(model: Any) -> nn.Module:
