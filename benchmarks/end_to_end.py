@@ -4,7 +4,7 @@ python benchmarks/end_to_end.py                              all but studies, in
 python benchmarks/end_to_end.py device=0 imgsz=640 batch=16  training and inference on a GPU
 python benchmarks/end_to_end.py parts=study epochs=5         a study of ten runs beside the same ten trainings
 
-Keys: parts (import, build, transfer, place, train, predict, study), device, imgsz, batch, rounds, epochs.
+Keys: parts (import, build, transfer, place, train, predict, load, study), device, imgsz, batch, rounds, epochs.
 
 Each line is a ratio to the same with the base, or to the same without yolo-attn: the median of pairs measured in turn
 and its 10th and 90th percentile. Imports are processor times of processes.
@@ -27,6 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 from ultralytics import YOLO
 from ultralytics.cfg import get_cfg
+from ultralytics.data import build_dataloader, build_yolo_dataset
+from ultralytics.data.utils import check_det_dataset
 
 import yolo_attn
 from benchmarks.speed.command import parse_device
@@ -36,6 +38,7 @@ from yolo_attn.cli.words import parse_integer, parse_keys, without_dashes
 from yolo_attn.data import resolve_data
 from yolo_attn.errors import UserError
 from yolo_attn.host.installation import LOGGER
+from yolo_attn.host.repeatable import fix_workers, load_one_epoch
 from yolo_attn.study.engine import compare
 from yolo_attn.study.files import MODEL
 from yolo_attn.study.job import Job
@@ -46,6 +49,7 @@ VARIANTS = tuple(f"{BASE}+{layer}@neck" for layer in ("SE", "CBAM", "CA", "EMA",
 KEYS = ("parts", "device", "imgsz", "batch", "rounds", "epochs")
 OBJECTS = 8  # in each image of a training step
 SEEDS = 5
+LOADERS = 8  # processes, as by default in Ultralytics
 CPU = torch.device("cpu")
 
 
@@ -53,7 +57,7 @@ def main(words: list[str]) -> int:
     """Measure the chosen parts and print a line for each ratio."""
     try:
         keys = parse_keys(without_dashes(words), KEYS)
-        chosen = keys.get("parts", "import,build,transfer,place,train,predict").split(",")
+        chosen = keys.get("parts", "import,build,transfer,place,train,predict,load").split(",")
         if unknown := [name for name in chosen if name not in PARTS]:
             raise UserError(f"parts={unknown[0]}: use {', '.join(PARTS)}")
         numbers = {"imgsz": 320, "batch": 4, "rounds": 10, "epochs": 5}
@@ -157,6 +161,37 @@ def _forward(name: str, image: torch.Tensor) -> Run:
     return run
 
 
+def loadings(device: torch.device, *, imgsz: int, batch: int, rounds: int, epochs: int, **_: int) -> Found:
+    """Measure the processor time of loading epochs of `digits` in a study, beside Ultralytics' loader.
+
+    A study restarts the loader for each epoch. Ultralytics' one goes on with the next epoch while a model is validated,
+    for which there is a second here.
+    """
+    data = check_det_dataset(resolve_data("digits"))
+    settings = get_cfg(overrides={"imgsz": imgsz})
+    images = build_yolo_dataset(settings, data["train"], batch, data, mode="train")
+
+    def seconds(begin_epoch: Callable[[Any], None]) -> float:
+        began = _processor_seconds()
+        loader = build_dataloader(images, batch, LOADERS)
+        fix_workers(loader, LOADERS)
+        for _ in range(epochs):
+            begin_epoch(loader)
+            for _ in loader:
+                pass
+            time.sleep(1)
+        loader.reset()  # the time of processes counts when they have ended
+        return _processor_seconds() - began
+
+    loaders: dict[str, Callable[[Any], None]] = {"base": lambda loader: None, "variant": load_one_epoch}
+    times: dict[str, list[float]] = {name: [] for name in loaders}
+    for turn in range(rounds):
+        for name in list(loaders)[:: 1 if turn % 2 else -1]:
+            times[name].append(seconds(loaders[name]))
+    note = f"{len(images)} images in batches of {batch}, {epochs} epochs"
+    yield f"load {LOADERS} processes, beside Ultralytics' loader", _ratios(times), note
+
+
 def studies(device: torch.device, *, epochs: int, **_: int) -> Found:
     """Measure a study of ten runs, one at a time, beside trainings of the same models and seeds by Ultralytics.
 
@@ -239,6 +274,7 @@ PARTS: dict[str, Callable[..., Found]] = {
     "place": placings,
     "train": trainings,
     "predict": predictions,
+    "load": loadings,
     "study": studies,
 }
 

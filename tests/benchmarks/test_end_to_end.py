@@ -19,7 +19,7 @@ from yolo_attn.study.running.local import LocalRunner
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("parts=bild", "parts=bild: use import, build, transfer, place, train, predict, study"),
+        ("parts=bild", "parts=bild: use import, build, transfer, place, train, predict, load, study"),
         ("round=3", "round"),
         ("rounds=many", "rounds=many"),
         ("device=gpu", "device=gpu: use cpu, or the number of a GPU"),
@@ -50,11 +50,12 @@ def test_a_line_has_the_median_and_the_range(
 @pytest.mark.slow
 def test_tiny_measurements(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(end_to_end, "VARIANTS", ("yolo11n.yaml+SE@neck",))
-    assert main(["parts=build,train,predict", "imgsz=64", "batch=1", "rounds=1"]) == 0
+    monkeypatch.setattr(end_to_end, "LOADERS", 2)
+    assert main(["parts=build,train,predict,load", "imgsz=64", "batch=1", "rounds=1", "epochs=1"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     rows = [line.strip("| ").split(" | ") for line in lines[2:]]
     names = [f"{part} yolo11n.yaml+SE@neck" for part in ("build", "train", "predict")]
-    assert [row[0] for row in rows] == names
+    assert [row[0] for row in rows] == [*names, "load 2 processes, beside Ultralytics' loader"]
     assert all(float(row[1]) > 0 for row in rows)
 
 
