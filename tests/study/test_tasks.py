@@ -74,6 +74,7 @@ def test_a_study_of_another_task(task: str, base: str, fresh_folder: Path) -> No
         assert len(arm.done) == SEEDS and arm.transferred and arm.transferred[0] > 0
         assert isinstance(arm.learnt, bool)  # one epoch is too short, and the point is that it is known
         assert all(run.norm_lag is not None and run.norm_lag > 0 for run in arm.done)
+        assert all((run.gpu, run.amp) == (None, False) for run in arm.done)
         for run in arm.runs:
             assert run.metrics[names[0]] == pytest.approx(run.metrics_ultralytics[names[0]], abs=1e-6)
     change = results.study.arms[1].difference()

@@ -310,7 +310,7 @@ class Measurements:
         params: Parameters of the model.
         gflops: Operations for one image, in units of 10^9; a multiplication and an addition count as two.
         memory_mib: Peak memory in MiB: "process" and "cuda".
-        environment: Python, platform and hardware.
+        environment: Python, platform, hardware, and whether training was in mixed precision.
         start: Hash of the weights that it started from (`host.checkpoint.weights_hash`); None without any.
         norm_lag: Largest lag of its batch norms on evaluated images (`analysis.norm_lag`), in standard deviations.
     """

@@ -221,6 +221,34 @@ def test_lagging_batch_norms_are_reported_with_their_runs() -> None:
     assert "gnConv (all seeds: up to 2.5 standard deviations)" in line
 
 
+def on_gpus(gpus: Sequence[str | None], amp: Sequence[bool | None] = (True,) * 5) -> StudyResults:
+    """Return a study with the GPU and the precision of the five runs of a variant; those of the baseline are usual."""
+    study = make({"SE": (0.2, -0.3, 0.5)})
+    runs = [replace(run, gpu=a, amp=b) for run, a, b in zip(study.arms[1].runs, gpus, amp, strict=True)]
+    usual = [replace(run, gpu="NVIDIA A", amp=True) for run in study.baseline.runs]
+    return with_arms(study, replace(study.baseline, runs=usual), replace(study.arms[1], runs=runs))
+
+
+def test_different_gpus_are_reported_with_their_runs() -> None:
+    same = on_gpus(["NVIDIA A"] * 5)
+    assert [line for line in deviations(same) if "GPU" in line] == []
+    mixed = on_gpus(["NVIDIA A", "NVIDIA B", "NVIDIA A", "NVIDIA B", None])
+    (line,) = (line for line in deviations(mixed) if "GPU" in line)
+    assert line.startswith(
+        "Different GPUs: NVIDIA A: yolo11n (all seeds), SE (seed 0, 2); NVIDIA B: SE (seed 1, 3). Times of these runs"
+    )
+    assert "on digits on NVIDIA A and NVIDIA B, with common seeds" in paper_sentences(mixed)[-1]
+    assert "on digits, with common seeds" in paper_sentences(make({"SE": (0.2, -0.3, 0.5)}))[-1]
+
+
+def test_runs_without_mixed_precision_are_reported_if_others_have_it() -> None:
+    usual = ["NVIDIA A"] * 5
+    for amp in ((True,) * 5, (None,) * 5):
+        assert [line for line in deviations(on_gpus(usual, amp)) if "precision" in line] == []
+    (line,) = (line for line in deviations(on_gpus(usual, (True, True, False, None, True))) if "precision" in line)
+    assert line.startswith("Unequal precision: SE (seed 2) without mixed precision, which")
+
+
 @pytest.mark.parametrize(
     ("info", "bases", "expected"),
     [

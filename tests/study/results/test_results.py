@@ -26,6 +26,7 @@ from yolo_attn.stats.matches import Matches, MatchesBuilder
 from yolo_attn.study.comparison import Results
 from yolo_attn.study.earlier import measured_noise
 from yolo_attn.study.job import RunResult, RunState
+from yolo_attn.study.report import write_reports
 from yolo_attn.study.results import estimates, metrics
 from yolo_attn.study.results.build import ArmRuns, TrainedBase, make_results
 from yolo_attn.study.results.records import StudyInfo, StudyResults
@@ -91,6 +92,7 @@ class Made:
             "gflops": 1.5,
             "began": 1.7e9,
             "wall_seconds": 10.0 + seed,
+            "environment": {"gpu": "NVIDIA A", "amp": True},
         }
         where = folder.relative_to(self.folder).as_posix()
         return RunState(seed, "done", where, result=RunResult.from_json(content))
@@ -449,6 +451,20 @@ def test_latency_applies_only_to_its_run(made: Made) -> None:
     check_schema(data)
     assert data["arms"][0]["latency_ms"]["median"] == 1.0
     assert data["arms"][1]["latency_ms"] is None
+
+
+def test_gpu_and_precision_are_those_of_the_run(made: Made, tmp_path: Path) -> None:
+    state = made.arms[1].runs[0]
+    content = {"status": "done", "environment": {"gpu": "\x1b[31mNVIDIA B", "amp": "yes"}}
+    other = dataclasses.replace(state, result=RunResult.from_json(content))
+    made.arms[1] = dataclasses.replace(made.arms[1], runs=[other, *made.arms[1].runs[1:]])
+    results = made.results()
+    check_schema(results.to_dict())
+    assert [(run.gpu, run.amp) for run in results.study.arms[1].runs[:2]] == [("NVIDIA B", None), ("NVIDIA A", True)]
+    assert results.study.gpus == ["NVIDIA A", "NVIDIA B"]
+    write_reports(made.folder, results.study, out=tmp_path)
+    assert "Device: NVIDIA A and NVIDIA B." in (tmp_path / "results.md").read_text()
+    assert "<dd>NVIDIA A, NVIDIA B, 1 thread</dd>" in (tmp_path / "report.html").read_text()
 
 
 def test_the_bootstrap_is_computed_once(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from yolo_attn.errors import counted
 from yolo_attn.stats.evaluation import Evaluation
-from yolo_attn.study.report.formats import NONE
+from yolo_attn.study.report.formats import NONE, enumerated
 from yolo_attn.study.report.noise import noise_lines
 from yolo_attn.study.report.notes import reading_notes, units_note, warnings
 from yolo_attn.study.report.pairs import SHARED_BASELINE, families, pair_cells, pair_heading
@@ -133,7 +133,7 @@ def provenance(study: StudyResults) -> str:
     if pretraining:
         parts.append(f"Pretraining of the base: {pretraining}.")
     if info.device:
-        parts.append(f"Device: {info.device}.")
+        parts.append(f"Device: {enumerated(study.gpus or [info.device])}.")
     if info.command:
         parts.append(f"Command: {info.command}.")
     return " ".join([*parts, f"Versions: {versions}.", SOURCES])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from yolo_attn.errors import counted
@@ -192,6 +192,8 @@ def deviations(study: StudyResults) -> list[str]:
         *_failures(study),
         *_overruled(study),
         *_unequal_epochs(study),
+        *_unequal_gpus(study),
+        *_unequal_precision(study),
         *_transfer(study),
     ]
 
@@ -300,6 +302,33 @@ def _unequal_epochs(study: StudyResults) -> list[str]:
             others.setdefault(name, set()).add(epochs)
     lines = [f"{name} has runs of {' and '.join(map(str, sorted(epochs)))} epochs" for name, epochs in others.items()]
     return [f"Unequal training: {'; '.join(lines)}; all others have {usual}."] if lines else []
+
+
+def _unequal_gpus(study: StudyResults) -> list[str]:
+    """Return the runs of each GPU, if there are several kinds of it."""
+    if len(study.gpus) < 2:  # noqa: PLR2004
+        return []
+    names = "; ".join(f"{gpu}: {_runs_with(study, lambda run: run.gpu, gpu)}" for gpu in study.gpus)
+    return [
+        f"Different GPUs: {names}. Times of these runs are not comparable, and their results differ a little for this "
+        "reason alone."
+    ]
+
+
+def _unequal_precision(study: StudyResults) -> list[str]:
+    """Return the runs without mixed precision, if others have it."""
+    if not {True, False} <= {run.amp for arm in study.arms for run in arm.done}:
+        return []
+    return [
+        f"Unequal precision: {_runs_with(study, lambda run: run.amp, False)} without mixed precision, which "
+        "Ultralytics switches off on a GPU that fails its check; all others with it. Give amp=False for one precision."
+    ]
+
+
+def _runs_with(study: StudyResults, key: Callable[[RunSummary], object], value: object) -> str:
+    """Return the done runs with a value, by arm."""
+    found = [(arm, [run for run in arm.done if key(run) == value]) for arm in study.arms]
+    return ", ".join(f"{arm.name} ({_seeds(arm, runs)})" for arm, runs in found if runs)
 
 
 def _transfer(study: StudyResults) -> list[str]:

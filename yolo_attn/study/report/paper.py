@@ -72,7 +72,8 @@ def _setup(study: StudyResults) -> str:
     attention = (
         f", with {info.lr_attention:g} times the learning rate for attention layers" if info.lr_attention else ""
     )
-    return f"All arms were {_start(study, length)}{data}{attention}, with common seeds and order of the data."
+    device = f" on {enumerated(study.gpus)}" if study.gpus else ""
+    return f"All arms were {_start(study, length)}{data}{device}{attention}, with common seeds and order of the data."
 
 
 def _start(study: StudyResults, length: str) -> str:

@@ -391,7 +391,8 @@ def _base_summary(folder: Path, info: StudyInfo, base: TrainedBase, *, keep: boo
 
 
 def _run_summary(run: RunState, found: ArmEstimates) -> RunSummary:
-    measured = run.measurements
+    measured, environment = run.measurements, run.measurements.environment or {}
+    gpu, amp = environment.get("gpu"), environment.get("amp")
     return RunSummary(
         seed=run.seed,
         status=run.status,
@@ -407,6 +408,8 @@ def _run_summary(run: RunState, found: ArmEstimates) -> RunSummary:
         metrics_ultralytics=measured.metrics_ultralytics or {},
         base=run.base,
         norm_lag=measured.norm_lag,
+        gpu=plain(gpu) if isinstance(gpu, str) else None,
+        amp=amp if isinstance(amp, bool) else None,
     )
 
 

@@ -425,6 +425,8 @@ class RunSummary:
         metrics_ultralytics: Metrics of last.pt as Ultralytics' validator computes them.
         base: Number of the trained base that it starts from; 0 with one or none.
         norm_lag: Largest lag of its batch norms on evaluated images, in standard deviations.
+        gpu: Name of the GPU; None on a CPU.
+        amp: Whether it was trained in mixed precision; None where that is unknown.
     """
 
     seed: int
@@ -441,12 +443,14 @@ class RunSummary:
     metrics_ultralytics: Metrics = field(default_factory=dict)
     base: int = 0
     norm_lag: float | None = None
+    gpu: str | None = None
+    amp: bool | None = None
 
     @classmethod
     def from_json(cls, data: object) -> RunSummary:
         """Read one entry of an arm's `runs`."""
         given = as_mapping(data)
-        error = as_text(given.get("error"))
+        error, gpu = as_text(given.get("error")), as_text(given.get("gpu"))
         return cls(
             seed=as_integer(given.get("seed")) or 0,
             status=as_text(given.get("status")) or "waiting",
@@ -462,6 +466,8 @@ class RunSummary:
             metrics_ultralytics=as_numbers(given.get("metrics_ultralytics")),
             base=as_integer(given.get("base")) or 0,
             norm_lag=as_number(given.get("norm_lag")),
+            gpu=gpu and plain(gpu),
+            amp=as_boolean(given.get("amp")),
         )
 
     def to_json(self) -> dict[str, object]:
@@ -826,6 +832,11 @@ class StudyResults:
     def variants(self) -> Sequence[ArmSummary]:
         """The variants."""
         return [arm for arm in self.arms if arm.kind == "variant"]
+
+    @property
+    def gpus(self) -> list[str]:
+        """The names of the GPUs that runs were trained on; empty on a CPU."""
+        return list(dict.fromkeys(run.gpu for arm in self.arms for run in arm.done if run.gpu))
 
     @property
     def common_bases(self) -> Sequence[BaseSummary]:

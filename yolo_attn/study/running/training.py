@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -95,7 +96,7 @@ def train_and_measure(folder: Path, job: Job) -> Measurements:
     seconds = earlier_seconds + time.perf_counter() - began
     trained = _allocated_cuda()
     start = weights_hash(job.weights) if job.weights else None
-    measured = replace(_evaluate_run(folder, job, seconds), start=start)
+    measured = replace(_evaluate_run(folder, job, seconds), start=start, environment=_environment(threads, model))
     # Multi-GPU training runs in other processes, whose memory is unknown here.
     unknown = {"process": None, "cuda": None}
     return replace(measured, memory_mib=unknown if "," in str(job.device) else _peak_memory(trained))
@@ -108,7 +109,7 @@ def _location(folder: Path, job: Job) -> dict[str, object]:
 
 def _evaluate_run(folder: Path, job: Job, seconds: float) -> Measurements:
     """Evaluate the checkpoints: last.pt is the result, since best.pt was chosen on the evaluated images."""
-    recipe, threads = job.inputs.recipe, job.inputs.platform.threads
+    recipe = job.inputs.recipe
     settings = {key: recipe[key] for key in _SHARED if key in recipe} | _location(folder, job)
     if job.device:
         settings["device"] = job.device.split(",")[0]
@@ -134,7 +135,6 @@ def _evaluate_run(folder: Path, job: Job, seconds: float) -> Measurements:
         instances=sum(last.found.counts()),
         params=sum(parameter.numel() for parameter in module.parameters()),
         gflops=_count_gflops(module, imgsz),
-        environment=_environment(threads),
         norm_lag=norm_lag(module, images, imgsz=imgsz),
     )
 
@@ -195,11 +195,19 @@ def _peak_memory(trained: float | None) -> dict[str, float | None]:
     return {"process": resident, "cuda": trained, "cuda_reserved": reserved}
 
 
-def _environment(threads: int) -> dict[str, object]:
+def _environment(threads: int, trained: Any) -> dict[str, object]:
+    """Return what a run was trained with.
+
+    Args:
+        threads: CPU threads of the run.
+        trained: The model of Ultralytics after its training.
+    """
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "threads": threads,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        # Ultralytics switches mixed precision off where its check fails. Multi-GPU training decides in other processes.
+        "amp": getattr(trained.trainer, "amp", None),
     }
