@@ -70,6 +70,9 @@ def test_study_that_is_killed_and_resumed(tmp_path: Path, record_property: Any) 
     assert {name: after[name] for name in before} == before, "a finished run was executed again"
     memory = [json.loads(text)["memory_mib"]["cuda"] for text in after.values()]
     assert all(amount > 0 for amount in memory)
+    environments = [json.loads(text)["environment"] for text in after.values()]
+    assert {found["gpu"] for found in environments} == {torch.cuda.get_device_name(0)}
+    assert all(isinstance(found["amp"], bool) for found in environments)
     latency = json.loads((tmp_path / "s" / "latency.json").read_text())["arms"]
     assert {figures["device"] for figures in latency.values()} == {"cuda:0"}
     record_property("runs_at_once", most)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.simulation.images import Images
 from tests.study.conftest import make_job
@@ -81,3 +83,15 @@ def test_evaluation_has_the_keys_of_the_recipe_that_change_it(tmp_path: Path, mo
         training._evaluate_run(tmp_path, replace(job, inputs=replace(job.inputs, recipe=recipe)), 1.0)
     assert settings[0].items() >= {"nms": False, "mask_ratio": 1, "overlap_mask": False, "max_det": 7}.items()
     assert "lr0" not in settings[0]
+
+
+def test_the_gpu_is_the_one_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the first of the machine, nor one that a training on the CPU has not used."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: f"name of {device}")
+    trainer = SimpleNamespace(device=torch.device("cuda", 1), amp=True)
+    assert training._environment(4, trainer).items() >= {"threads": 4, "gpu": "name of cuda:1", "amp": True}.items()
+    of_several = SimpleNamespace(device=torch.device("cpu"))  # which decides on precision in other processes
+    assert training._environment(4, of_several).items() >= {"gpu": None, "amp": None}.items()
+    assert training._allocated_cuda(of_several.device) is None
+    assert training._peak_memory(None)["cuda_reserved"] is None

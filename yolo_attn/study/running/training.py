@@ -94,9 +94,9 @@ def train_and_measure(folder: Path, job: Job) -> Measurements:
     location = _location(folder, job)
     model.train(trainer=trainer, **inputs.recipe, **rate, **pretrained, **location, seed=job.seed, name=TRAIN)
     seconds = earlier_seconds + time.perf_counter() - began
-    trained = _allocated_cuda()
+    trained, environment = _allocated_cuda(model.trainer.device), _environment(threads, model.trainer)
     start = weights_hash(job.weights) if job.weights else None
-    measured = replace(_evaluate_run(folder, job, seconds), start=start, environment=_environment(threads, model))
+    measured = replace(_evaluate_run(folder, job, seconds), start=start, environment=environment)
     # Multi-GPU training runs in other processes, whose memory is unknown here.
     unknown = {"process": None, "cuda": None}
     return replace(measured, memory_mib=unknown if "," in str(job.device) else _peak_memory(trained))
@@ -171,9 +171,9 @@ def _count_gflops(module: nn.Module, imgsz: int) -> float:
     return count_flops(module, image) / 1e9
 
 
-def _allocated_cuda() -> float | None:
-    """Return the peak memory of this process's tensors on the CUDA device, in MiB."""
-    return torch.cuda.max_memory_allocated() / MEBIBYTE if torch.cuda.is_available() else None
+def _allocated_cuda(device: torch.device) -> float | None:
+    """Return the peak memory of this process's tensors on a CUDA device, in MiB; None for another device."""
+    return torch.cuda.max_memory_allocated(device) / MEBIBYTE if device.type == "cuda" else None
 
 
 def _peak_memory(trained: float | None) -> dict[str, float | None]:
@@ -183,7 +183,7 @@ def _peak_memory(trained: float | None) -> dict[str, float | None]:
     taken from the CUDA device, in the evaluation too, which other processes cannot use.
 
     Args:
-        trained: That of the tensors in training.
+        trained: That of the tensors in training; None without a GPU.
     """
     resident = None
     if sys.platform != "win32":
@@ -191,23 +191,23 @@ def _peak_memory(trained: float | None) -> dict[str, float | None]:
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         resident = peak / (MEBIBYTE if sys.platform == "darwin" else 2**10)
-    reserved = torch.cuda.max_memory_reserved() / MEBIBYTE if torch.cuda.is_available() else None
+    reserved = None if trained is None else torch.cuda.max_memory_reserved() / MEBIBYTE
     return {"process": resident, "cuda": trained, "cuda_reserved": reserved}
 
 
-def _environment(threads: int, trained: Any) -> dict[str, object]:
+def _environment(threads: int, trainer: Any) -> dict[str, object]:
     """Return what a run was trained with.
 
     Args:
         threads: CPU threads of the run.
-        trained: The model of Ultralytics after its training.
+        trainer: Ultralytics' trainer, after the training.
     """
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "threads": threads,
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": torch.cuda.get_device_name(trainer.device) if trainer.device.type == "cuda" else None,
         # Ultralytics switches mixed precision off where its check fails. Multi-GPU training decides in other processes.
-        "amp": getattr(trained.trainer, "amp", None),
+        "amp": getattr(trainer, "amp", None),
     }
