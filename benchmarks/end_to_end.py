@@ -80,11 +80,11 @@ Found = Iterator[tuple[str, list[float], str]]
 def imports(device: torch.device, *, rounds: int, **_: int) -> Found:
     """Measure the import of both packages beside that of Ultralytics alone."""
     code = "from ultralytics import YOLO"
-    runs = {"base": code, "variant": f"{code}; import yolo_attn"}
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(rounds):
-        for name in list(runs)[:: 1 if turn % 2 else -1]:
-            times[name].append(processor_seconds(sys.executable, runs[name]))
+    times = _alternately(
+        lambda: processor_seconds(sys.executable, code),
+        lambda: processor_seconds(sys.executable, f"{code}; import yolo_attn"),
+        rounds,
+    )
     yield "import yolo_attn with Ultralytics", _ratios(times), f"{min(times['base']):.1f} s without"
 
 
@@ -183,11 +183,7 @@ def loadings(device: torch.device, *, imgsz: int, batch: int, rounds: int, epoch
         loader.reset()  # the time of processes counts when they have ended
         return _processor_seconds() - began
 
-    loaders: dict[str, Callable[[Any], None]] = {"base": lambda loader: None, "variant": load_one_epoch}
-    times: dict[str, list[float]] = {name: [] for name in loaders}
-    for turn in range(rounds):
-        for name in list(loaders)[:: 1 if turn % 2 else -1]:
-            times[name].append(seconds(loaders[name]))
+    times = _alternately(lambda: seconds(lambda loader: None), lambda: seconds(load_one_epoch), rounds)
     note = f"{len(images)} images in batches of {batch}, {epochs} epochs"
     yield f"load {LOADERS} processes, beside Ultralytics' loader", _ratios(times), note
 
@@ -261,6 +257,16 @@ def _compare(
     milliseconds = quantiles(times["variant"])["median"]
     speed = f"{1000 * images / milliseconds:.1f} images/s" if images > 1 else f"{milliseconds:.1f} ms"
     return what, _ratios(times), speed
+
+
+def _alternately(base: Callable[[], float], variant: Callable[[], float], rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of both, which take turns in alternating order."""
+    runs = {"base": base, "variant": variant}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(rounds):
+        for name in list(runs)[:: 1 if turn % 2 else -1]:
+            times[name].append(runs[name]())
+    return times
 
 
 def _ratios(times: dict[str, list[float]]) -> list[float]:

@@ -100,7 +100,7 @@ def test_every_site_changes_only_its_consumers(name: str) -> None:
         assert set(graph.dead_rows()) == {d + (d > row) for d in before.dead_rows()}
 
 
-@pytest.mark.parametrize("name", SOME[:1])
+@pytest.mark.parametrize("name", [n if n == SOME[0] else pytest.param(n, marks=pytest.mark.slow) for n in STOCK])
 def test_one_site_at_a_time(name: str) -> None:
     base = model_yaml(name)
     plain = build_on_meta(base)
@@ -200,15 +200,6 @@ def test_identity_layers_at_all_sites_keep_the_outputs(name: str) -> None:
     follows = sorted(set(sites_of(base).values()))
     sites = ",".join(f"after:{row}" for row in follows)
     check_numbers(base, with_layers(base, [PlacedLayer("CBAM", parse_sites(sites), IDENTITY)]))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", STOCK)
-def test_one_site_at_a_time_in_every_model(name: str) -> None:
-    base = model_yaml(name)
-    plain = build_on_meta(base)
-    for site, row in sites_of(base).items():
-        check_structure(base, plain, with_layers(base, [PlacedLayer("SE", parse_sites(site), {})]), "SE", [row])
 
 
 @pytest.mark.slow

@@ -49,6 +49,7 @@ from yolo_attn.study.results.records import (
     StudyInfo,
     StudyResults,
 )
+from yolo_attn.study.results.values import as_boolean, as_text
 from yolo_attn.system.files import read_json
 
 __all__ = ["ArmRuns", "TrainedBase", "make_results"]
@@ -392,7 +393,7 @@ def _base_summary(folder: Path, info: StudyInfo, base: TrainedBase, *, keep: boo
 
 def _run_summary(run: RunState, found: ArmEstimates) -> RunSummary:
     measured, environment = run.measurements, run.measurements.environment or {}
-    gpu, amp = environment.get("gpu"), environment.get("amp")
+    gpu = as_text(environment.get("gpu"))
     return RunSummary(
         seed=run.seed,
         status=run.status,
@@ -408,8 +409,8 @@ def _run_summary(run: RunState, found: ArmEstimates) -> RunSummary:
         metrics_ultralytics=measured.metrics_ultralytics or {},
         base=run.base,
         norm_lag=measured.norm_lag,
-        gpu=plain(gpu) if isinstance(gpu, str) else None,
-        amp=amp if isinstance(amp, bool) else None,
+        gpu=gpu and plain(gpu),
+        amp=as_boolean(environment.get("amp")),
     )
 
 
